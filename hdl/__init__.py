@@ -1,0 +1,1 @@
+"""Amaranth components of Ottava, one folder a floor, in the order in which data flows."""

@@ -1,0 +1,45 @@
+"""Shared leaves: emit each distinct component once, whatever the number of its instances.
+
+Amaranth emits one module per instance. A parent that says ``m.submodules.pe = shared(pe)`` gets
+``pe`` itself by default, so that simulators see real submodules; inside a generator's library
+(``gen.leaves``) it gets an ``Instance`` of a module that is converted once per ``leaf_name``.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+from amaranth.hdl import Elaboratable
+from amaranth.lib import wiring
+
+__all__ = ["LeafLibrary", "shared", "using"]
+
+
+class LeafLibrary(Protocol):
+    """Turns a component into what its parent instantiates instead."""
+
+    def reference(self, component: wiring.Component) -> Elaboratable:
+        """An elaboratable that connects to ``component``'s ports.
+
+        ``component.leaf_name`` names its module; equal names must mean equal hardware.
+        """
+
+
+_library: ContextVar[LeafLibrary | None] = ContextVar("leaf_library", default=None)
+
+
+def shared(component: wiring.Component) -> Elaboratable:
+    """``component``, or the current library's reference to it."""
+    library = _library.get()
+    return component if library is None else library.reference(component)
+
+
+@contextmanager
+def using(library: LeafLibrary) -> Iterator[None]:
+    """Let ``shared`` consult ``library`` inside the block."""
+    token = _library.set(library)
+    try:
+        yield
+    finally:
+        _library.reset(token)

@@ -1,0 +1,135 @@
+"""The one frozen description of a build, from which everything else is derived."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from .formats import Format, LaneType, format_named
+
+__all__ = ["ACCUMULATORS", "SOFTMAX_MODES", "AcceleratorConfig", "log2_exact"]
+
+ACCUMULATORS = ("bf16", "fp32")
+SOFTMAX_MODES = ("pwl", "approx", "approx_shifted")
+
+
+def log2_exact(value: int) -> int:
+    """log2 of a power of two."""
+    if value <= 0 or value & (value - 1):
+        raise ValueError(f"value must be a power of two, not {value!r}")
+    return value.bit_length() - 1
+
+
+def _require_power_of_two(name: str, value: object, low: int, high: int) -> None:
+    if (not isinstance(value, int) or isinstance(value, bool)
+            or not low <= value <= high or value & (value - 1)):
+        raise ValueError(f"{name} must be a power of two from {low} to {high}, not {value!r}")
+
+
+@dataclass(frozen=True)
+class AcceleratorConfig:
+    """Everything that a build is made from; every other figure is a property.
+
+    Attributes
+    ----------
+    fmt: name of the format (``hdl.spec.formats``).
+    dim: D, rows and columns of the array; a power of two.
+    lanes: L, lanes of the vector unit; a power of two, at most ``dim``. ``None``: min(16, dim).
+    acc: accumulator, ``bf16`` or ``fp32``; ``None`` takes the format's own.
+    softmax: ``pwl``, ``approx`` or ``approx_shifted``; ``None`` takes the format's own.
+    exp_epsilon, exp_theta: ε and θ of the bit-trick exponential in units of 2^-7; ``None`` takes
+        the mode's own (ε 128 with θ −640 for ``approx``, ε 144 and no θ for ``approx_shifted``).
+    exact_power_reciprocal: take the two's complement reciprocal, exact at powers of two.
+    input_depth: words of D operands in each of the two input banks.
+    weight_depth: words of D operands in the weight buffer, both halves together.
+    acc_depth: words of D accumulators in each of the two accumulation banks.
+    row_depth: rows of a block whose reductions (maximum, sum) are held at once.
+    bus_bytes: width of the AXI4 data bus in bytes.
+    pe_latency, lane_latency: pipeline registers in a MAC and in a lane's stage, each ≥ 1.
+    """
+
+    fmt: str = "posit8"
+    dim: int = 16
+    lanes: int | None = None
+    acc: str | None = None
+    softmax: str | None = None
+    exp_epsilon: int | None = None
+    exp_theta: int | None = None
+    exact_power_reciprocal: bool = False
+    input_depth: int = 1024
+    weight_depth: int = 1024
+    acc_depth: int = 512
+    row_depth: int = 128
+    bus_bytes: int = 16
+    pe_latency: int = 1
+    lane_latency: int = 1
+
+    def __post_init__(self) -> None:
+        fmt = format_named(self.fmt)
+        _require_power_of_two("dim", self.dim, 4, 128)
+        if self.lanes is None:
+            object.__setattr__(self, "lanes", min(16, self.dim))
+        _require_power_of_two("lanes", self.lanes, 4, self.dim)
+        if self.acc is None:
+            object.__setattr__(self, "acc", fmt.default_accumulator)
+        if self.acc not in ACCUMULATORS:
+            raise ValueError(f"acc must be one of {', '.join(ACCUMULATORS)}, not {self.acc!r}")
+        if fmt.name == "bf16" and self.acc != "fp32":
+            raise ValueError(f"acc must be fp32 for format bf16, not {self.acc!r}: "
+                             "a BF16 product alone has 16 significand bits")
+        if self.softmax is None:
+            object.__setattr__(self, "softmax", fmt.default_softmax)
+        if self.softmax not in SOFTMAX_MODES:
+            raise ValueError(
+                f"softmax must be one of {', '.join(SOFTMAX_MODES)}, not {self.softmax!r}")
+        if self.exp_epsilon is None:
+            object.__setattr__(self, "exp_epsilon", 144 if self.softmax == "approx_shifted" else 128)
+        if self.exp_theta is None and self.softmax == "approx":
+            object.__setattr__(self, "exp_theta", -640)
+        _require_power_of_two("input_depth", self.input_depth, 16, 1 << 16)
+        _require_power_of_two("weight_depth", self.weight_depth, 2 * self.dim, 1 << 16)
+        _require_power_of_two("acc_depth", self.acc_depth, 16, 1 << 16)
+        _require_power_of_two("row_depth", self.row_depth, 4, 1 << 12)
+        _require_power_of_two("bus_bytes", self.bus_bytes, 4, 64)
+        for name in ("pe_latency", "lane_latency"):
+            if getattr(self, name) != 1:
+                raise ValueError(f"{name} must be 1, not {getattr(self, name)!r}")
+
+    @property
+    def format(self) -> Format:
+        return format_named(self.fmt)
+
+    @property
+    def lane(self) -> LaneType:
+        return self.format.lane
+
+    @property
+    def acc_bits(self) -> int:
+        return {"bf16": 16, "fp32": 32}[self.acc]
+
+    @property
+    def word_bytes(self) -> int:
+        """Bytes of one buffer word: D stored operands."""
+        return self.dim * self.format.storage_bytes
+
+    @property
+    def panel_columns(self) -> int:
+        """Column tiles of a weight panel (one half of the weight buffer), at most 4."""
+        return min(4, self._panel_tiles)
+
+    @property
+    def panel_depth(self) -> int:
+        """K-tiles of a weight panel."""
+        return min(4, self._panel_tiles // self.panel_columns)
+
+    @property
+    def _panel_tiles(self) -> int:
+        return self.weight_depth // 2 // self.dim
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+    @property
+    def hash(self) -> int:
+        """64-bit digest of the configuration, in the CSRs and in program headers."""
+        text = json.dumps(self.as_dict(), sort_keys=True)
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")

@@ -1,0 +1,164 @@
+"""Number formats as data: what is stored, what is unpacked, and what the lanes compute in.
+
+A ``Format`` is what ``--fmt`` names. It holds one or two ``Encoding``s (two for the hybrid
+``fp8``, chosen per tensor at run time). Everything else is derived. No arithmetic lives here.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+__all__ = [
+    "PositEncoding", "FloatEncoding", "Encoding", "LaneType", "Format",
+    "POSIT8", "POSIT8ES0", "POSIT8ES2", "E4M3", "E5M2", "BFLOAT16", "BINARY32",
+    "FORMATS", "format_named",
+]
+
+
+@dataclass(frozen=True)
+class PositEncoding:
+    """Posit(``bits``, ``es``); negatives are the two's complement of the positive code.
+
+    ``flush_log2`` is log2 of the flush threshold T: \\|x\\| < T encodes as zero and
+    T <= \\|x\\| < minpos as minpos. ``None`` is the posit standard (never to zero).
+    """
+
+    name: str
+    bits: int
+    es: int
+    flush_log2: int | None
+
+    @property
+    def max_exponent(self) -> int:
+        """log2 of maxpos; minpos is its reciprocal."""
+        return (self.bits - 2) << self.es
+
+    @property
+    def nar_code(self) -> int:
+        return 1 << (self.bits - 1)
+
+
+@dataclass(frozen=True)
+class FloatEncoding:
+    """A float of 1 sign, ``exponent_bits`` and ``fraction_bits``, with subnormals.
+
+    ``ieee_specials`` means that the top exponent holds Inf and NaN (IEEE 754); otherwise only the
+    all-ones code is NaN (OCP E4M3). ``nar_code`` is the canonical NaN that an encoder emits.
+    """
+
+    name: str
+    exponent_bits: int
+    fraction_bits: int
+    ieee_specials: bool
+    nar_code: int
+
+    @property
+    def bits(self) -> int:
+        return 1 + self.exponent_bits + self.fraction_bits
+
+    @property
+    def bias(self) -> int:
+        return (1 << (self.exponent_bits - 1)) - 1
+
+    @property
+    def max_code(self) -> int:
+        """Code of the largest finite value."""
+        top = (1 << (self.bits - 1)) - 1
+        return top - (1 << self.fraction_bits) if self.ieee_specials else top - 1
+
+    @property
+    def max_finite(self) -> Fraction:
+        exponent, fraction = divmod(self.max_code, 1 << self.fraction_bits)
+        significand = Fraction((1 << self.fraction_bits) + fraction, 1 << self.fraction_bits)
+        return significand * Fraction(2) ** (exponent - self.bias)
+
+
+Encoding = PositEncoding | FloatEncoding
+
+
+@dataclass(frozen=True)
+class LaneType:
+    """An IEEE-style float word that the vector unit computes in; subnormals flush to zero."""
+
+    name: str
+    exponent_bits: int
+    fraction_bits: int
+
+    @property
+    def bits(self) -> int:
+        return 1 + self.exponent_bits + self.fraction_bits
+
+    @property
+    def bias(self) -> int:
+        return (1 << (self.exponent_bits - 1)) - 1
+
+    @property
+    def nan(self) -> int:
+        """Canonical quiet NaN."""
+        return ((1 << self.exponent_bits) - 1) << self.fraction_bits | 1 << (self.fraction_bits - 1)
+
+
+BFLOAT16 = LaneType("bf16", 8, 7)
+BINARY32 = LaneType("fp32", 8, 23)
+
+POSIT8 = PositEncoding("posit8", 8, 1, -13)
+POSIT8ES0 = PositEncoding("posit8es0", 8, 0, -7)
+POSIT8ES2 = PositEncoding("posit8es2", 8, 2, -26)
+E4M3 = FloatEncoding("e4m3", 4, 3, ieee_specials=False, nar_code=0x7F)
+E5M2 = FloatEncoding("e5m2", 5, 2, ieee_specials=True, nar_code=0x7E)
+BF16_ENCODING = FloatEncoding("bf16", 8, 7, ieee_specials=True, nar_code=0x7FC0)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One value of ``--fmt``.
+
+    ``encodings``: what a stored tensor may hold, the run-time bit ``e5m2`` picking the second.
+    ``exponent_bits``, ``significand_bits``: the unpacked operand that the array sees, a two's
+    complement unbiased exponent and a normalised significand with its hidden bit.
+    ``lane``: the type of the vector unit. ``default_accumulator``, ``default_softmax``: as named.
+    """
+
+    name: str
+    encodings: tuple[Encoding, ...]
+    exponent_bits: int
+    significand_bits: int
+    lane: LaneType
+    default_accumulator: str
+    default_softmax: str
+
+    @property
+    def storage_bits(self) -> int:
+        return self.encodings[0].bits
+
+    @property
+    def storage_bytes(self) -> int:
+        return self.storage_bits // 8
+
+    @property
+    def hybrid(self) -> bool:
+        """True where each tensor picks one of two encodings at run time."""
+        return len(self.encodings) > 1
+
+
+def _table(*formats: Format) -> dict[str, Format]:
+    return {fmt.name: fmt for fmt in formats}
+
+
+FORMATS: dict[str, Format] = _table(
+    Format("posit8", (POSIT8,), 5, 5, BFLOAT16, "bf16", "approx_shifted"),
+    Format("posit8es0", (POSIT8ES0,), 4, 6, BFLOAT16, "bf16", "approx_shifted"),
+    Format("posit8es2", (POSIT8ES2,), 6, 4, BFLOAT16, "bf16", "approx_shifted"),
+    Format("e4m3", (E4M3,), 5, 4, BFLOAT16, "bf16", "pwl"),
+    Format("e5m2", (E5M2,), 5, 3, BFLOAT16, "bf16", "pwl"),
+    Format("fp8", (E4M3, E5M2), 5, 4, BFLOAT16, "bf16", "pwl"),
+    Format("bf16", (BF16_ENCODING,), 9, 8, BINARY32, "fp32", "pwl"),
+)
+
+
+def format_named(name: str) -> Format:
+    """The format called ``name``; ``ValueError`` names the value and what is allowed."""
+    if name == "int8":
+        raise ValueError("format 'int8' is not supported yet; allowed: " + ", ".join(FORMATS))
+    if name not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {name!r}")
+    return FORMATS[name]

@@ -1,0 +1,98 @@
+"""The CSR map: the only source for the register block, its documentation and its headers."""
+
+from dataclasses import dataclass
+
+__all__ = ["RegisterField", "Register", "REGISTERS", "COUNTERS", "COUNTER_BASE", "IDENTITY"]
+
+IDENTITY = 0x61763876  # "v8va" in memory order
+
+
+@dataclass(frozen=True)
+class RegisterField:
+    """``access``: ro (read only), rw, w1s (write 1 to trigger, reads 0), w1c (write 1 to clear)."""
+
+    name: str
+    low: int
+    bits: int
+    access: str
+    doc: str
+
+
+@dataclass(frozen=True)
+class Register:
+    """A 32-bit register at byte ``offset`` of the 4 KiB control space."""
+
+    name: str
+    offset: int
+    doc: str
+    fields: tuple[RegisterField, ...]
+
+
+def _whole(name: str, offset: int, access: str, doc: str) -> Register:
+    return Register(name, offset, doc, (RegisterField("VALUE", 0, 32, access, doc),))
+
+
+def _bits(name: str, offset: int, doc: str, *rows: tuple[str, int, int, str, str]) -> Register:
+    return Register(name, offset, doc, tuple(RegisterField(*row) for row in rows))
+
+
+COUNTERS: tuple[tuple[str, str], ...] = (
+    ("CYCLES", "clock cycles while a program ran"),
+    ("COMMANDS", "commands completed"),
+    ("TILES", "weight tiles that the array worked on"),
+    ("ARRAY_ROWS", "operand rows fed to the array; times D² the multiply-accumulates done"),
+    ("STALL_INPUT", "cycles in which the array waited for the input buffer"),
+    ("STALL_WEIGHT", "cycles in which the array waited for weights"),
+    ("STALL_ACCUMULATOR", "cycles in which the array waited for a free accumulation bank"),
+    ("VECTOR_BEATS", "beats of L elements through the vector unit"),
+    ("STALL_VECTOR", "cycles in which the vector unit held a beat for want of room behind it"),
+    ("STALL_OPERAND", "cycles in which the vector unit waited for operand Y"),
+    ("READ_BURSTS", "AXI read bursts issued"),
+    ("READ_BEATS", "AXI read beats taken"),
+    ("WRITE_BURSTS", "AXI write bursts issued"),
+    ("WRITE_BEATS", "AXI write beats sent"),
+    ("SATURATIONS", "finite results beyond the largest finite value of C's format"),
+    ("NARS", "results written as NaR or NaN"),
+)
+COUNTER_BASE = 0x100
+
+REGISTERS: tuple[Register, ...] = (
+    _whole("IDENTITY", 0x000, "ro", "0x61763876, the letters v8va in memory order"),
+    _bits("ISA_VERSION", 0x004, "version of the program format",
+          ("MINOR", 0, 16, "ro", "minor"), ("MAJOR", 16, 16, "ro", "major")),
+    _whole("CONFIG_HASH_LOW", 0x008, "ro", "digest of the configuration, bits 31 to 0"),
+    _whole("CONFIG_HASH_HIGH", 0x00C, "ro", "digest of the configuration, bits 63 to 32"),
+    _whole("FEATURES", 0x010, "ro", "features of this build, as in a program's header"),
+    _bits("SHAPE", 0x014, "dimensions of this build",
+          ("DIM", 0, 8, "ro", "D: rows and columns of the array"),
+          ("LANES", 8, 8, "ro", "L: lanes of the vector unit"),
+          ("BUS_BYTES", 16, 8, "ro", "bytes of the AXI4 data bus"),
+          ("COUNTERS", 24, 8, "ro", "number of performance counters")),
+    _bits("CONTROL", 0x020, "commands of the host",
+          ("START", 0, 1, "w1s", "run the program; ignored while busy or stuck"),
+          ("STOP", 1, 1, "w1s", "stop the program, drain the bus, report STOPPED"),
+          ("SOFT_RESET", 2, 1, "w1s", "stop as above, then clear errors, status and counters")),
+    _bits("STATUS", 0x024, "state of the sequencer",
+          ("BUSY", 0, 1, "ro", "a program runs or is being stopped"),
+          ("DONE", 1, 1, "ro", "the last program reached its END"),
+          ("FAILED", 2, 1, "ro", "the last program stopped with an error"),
+          ("BUS_STUCK", 3, 1, "ro", "the bus never answered; start is refused until reset")),
+    _whole("PROGRAM_LOW", 0x028, "rw", "byte address of the program, bits 31 to 0"),
+    _whole("PROGRAM_HIGH", 0x02C, "rw", "byte address of the program, bits 63 to 32"),
+    _whole("ERROR", 0x030, "w1c", "error causes, one bit each (ErrorCause)"),
+    _whole("ERROR_ADDRESS_LOW", 0x034, "ro", "address of the offending header or command, low"),
+    _whole("ERROR_ADDRESS_HIGH", 0x038, "ro", "address of the offending header or command, high"),
+    _bits("INTERRUPT_ENABLE", 0x03C, "which events raise the interrupt",
+          ("DONE", 0, 1, "rw", "a program reached its END"),
+          ("FAILED", 1, 1, "rw", "a program stopped with an error")),
+    _bits("INTERRUPT", 0x040, "events that have happened",
+          ("DONE", 0, 1, "w1c", "a program reached its END"),
+          ("FAILED", 1, 1, "w1c", "a program stopped with an error")),
+    _whole("WATCHDOG", 0x044, "rw", "most cycles a program may run; 0 switches the watchdog off"),
+    _bits("COUNTER_CONTROL", 0x048, "performance counters",
+          ("FREEZE", 0, 1, "rw", "hold all counters, so that a set read is of one moment"),
+          ("CLEAR", 1, 1, "w1s", "set all counters to 0")),
+    *(register for index, (name, doc) in enumerate(COUNTERS) for register in (
+        _whole(f"{name}_LOW", COUNTER_BASE + 8 * index, "ro", f"{doc}; bits 31 to 0"),
+        _whole(f"{name}_HIGH", COUNTER_BASE + 8 * index + 4, "ro", f"{doc}; bits 63 to 32"))),
+)
