@@ -1,0 +1,1 @@
+"""Batched simulation: Verilated designs under ctypes, driven from C++ and numpy."""

