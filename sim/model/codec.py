@@ -1,0 +1,121 @@
+"""Decode and encode the stored formats, from their definitions.
+
+Posits: the value of a bit string (sign, run of regime bits, exponent, fraction) in exact
+rationals; rounding on the bit string of n bits has its boundaries at the n + 1 bit posits that
+end in 1, so that encoding is a search in their sorted table. Floats: rounding on the grid of
+multiples of the quantum. Infinities of a format decode as NaN, as NaR does (numerics, Formats).
+"""
+
+from fractions import Fraction
+from functools import cache
+
+import numpy as np
+
+from hdl.spec.formats import BFLOAT16, Encoding, FloatEncoding, PositEncoding
+
+from .rounding import Array, flush
+
+__all__ = ["decode", "encode", "max_finite", "posit_value", "saturates"]
+
+
+def posit_value(bits: int, es: int, code: int) -> Fraction | None:
+    """Value of the posit(``bits``, ``es``) ``code``; ``None`` for NaR."""
+    if code == 0:
+        return Fraction(0)
+    if code == 1 << bits - 1:
+        return None
+    if code >> bits - 1:
+        return -posit_value(bits, es, (1 << bits) - code)
+    text = format(code, f"0{bits}b")[1:]
+    run = len(text) - len(text.lstrip(text[0]))
+    regime = run - 1 if text[0] == "1" else -run
+    rest = text[run + 1:]
+    exponent = int((rest[:es] + "0" * es)[:es] or "0", 2)
+    fraction = rest[es:]
+    significand = Fraction(int("1" + fraction, 2), 1 << len(fraction))
+    return significand * Fraction(2) ** ((regime << es) + exponent)
+
+
+@cache
+def _posit_table(encoding: PositEncoding) -> Array:
+    """Value of every code."""
+    values = (posit_value(encoding.bits, encoding.es, code) for code in range(1 << encoding.bits))
+    return np.array([np.nan if value is None else float(value) for value in values])
+
+
+@cache
+def _posit_boundaries(encoding: PositEncoding) -> Array:
+    """Element c − 1: where magnitudes of code c end and those of c + 1 begin."""
+    return np.array([float(posit_value(encoding.bits + 1, encoding.es, 2 * code + 1))
+                     for code in range(1, (1 << encoding.bits - 1) - 1)])
+
+
+def _decode_float(encoding: FloatEncoding, codes: Array) -> Array:
+    codes = codes.astype(np.int64)
+    magnitude = codes & (1 << encoding.bits - 1) - 1
+    biased, fraction = np.divmod(magnitude, 1 << encoding.fraction_bits)
+    significand = fraction + np.where(biased > 0, 1 << encoding.fraction_bits, 0)
+    exponent = np.maximum(biased, 1) - encoding.bias - encoding.fraction_bits
+    value = np.ldexp(significand.astype(np.float64), exponent)
+    value = np.where(magnitude > encoding.max_code, np.nan, value)
+    return np.where(codes >> encoding.bits - 1, -value, value)
+
+
+def decode(encoding: Encoding, codes: Array) -> Array:
+    """Values (float64, exact) of ``codes``; NaR, NaN and Inf become NaN, −0 keeps its sign."""
+    codes = np.asarray(codes)
+    if isinstance(encoding, PositEncoding):
+        return _posit_table(encoding)[codes]
+    return _decode_float(encoding, codes)
+
+
+def _encode_posit(encoding: PositEncoding, values: Array) -> Array:
+    """Codes of finite ``values``; what is beyond the last boundary is maxpos."""
+    magnitude = np.abs(values)
+    boundaries = _posit_boundaries(encoding)
+    below = np.searchsorted(boundaries, magnitude, side="left")
+    tie = boundaries[np.minimum(below, len(boundaries) - 1)] == magnitude
+    code = 1 + below
+    code = np.where(tie & (code & 1 == 1), code + 1, code)
+    threshold = 0.0 if encoding.flush_log2 is None else 2.0 ** encoding.flush_log2
+    code = np.where((magnitude < threshold) | (magnitude == 0), 0, code)
+    return np.where(values < 0, -code, code) & (1 << encoding.bits) - 1
+
+
+def _encode_float(encoding: FloatEncoding, values: Array) -> Array:
+    """Codes of finite ``values``, saturated; zero keeps its sign."""
+    magnitude = np.minimum(np.abs(values), max_finite(encoding))
+    lowest = 1 - encoding.bias
+    _, exponent = np.frexp(magnitude)
+    exponent = np.maximum(exponent - 1, lowest)
+    # Exact: the scaled magnitude is below 2^(fraction_bits + 1), rint rounds half to even.
+    steps = np.rint(np.ldexp(magnitude, encoding.fraction_bits - exponent)).astype(np.int64)
+    code = (exponent.astype(np.int64) - lowest << encoding.fraction_bits) + steps
+    return np.where(np.signbit(values), code | 1 << encoding.bits - 1, code)
+
+
+def encode(encoding: Encoding, values: Array) -> Array:
+    """Codes (uint8, or uint16 of 16-bit formats) of lane ``values``.
+
+    Round to nearest even, saturate, NaN and Inf to the canonical NaR. The values are words of a
+    lane: magnitudes below the smallest normal 2^-126 count as zero.
+    """
+    values = flush(BFLOAT16, values)
+    finite = np.isfinite(values)
+    work = np.where(finite, values, 0.0)
+    rule = _encode_posit if isinstance(encoding, PositEncoding) else _encode_float
+    codes = np.where(finite, rule(encoding, work), encoding.nar_code)
+    return codes.astype(np.uint8 if encoding.bits == 8 else np.uint16)
+
+
+def max_finite(encoding: Encoding) -> float:
+    """Largest finite value of ``encoding``."""
+    if isinstance(encoding, PositEncoding):
+        return 2.0 ** encoding.max_exponent
+    return float(encoding.max_finite)
+
+
+def saturates(encoding: Encoding, values: Array) -> Array:
+    """True where a finite value lies beyond the largest finite one and is clipped to it."""
+    magnitude = np.abs(np.asarray(values, np.float64))
+    return np.isfinite(magnitude) & (magnitude > max_finite(encoding))

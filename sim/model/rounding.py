@@ -1,0 +1,105 @@
+"""Round to nearest even into the lane and accumulator types, from exact values.
+
+Values are float64 arrays that hold BF16 and FP32 values exactly (NaN and −0 kept). Every result
+of an exact sum or product is rounded once: a sum that float64 cannot hold is first rounded to
+odd, which keeps the later rounding to 24 bits or fewer right.
+
+Rule (numerics, vector unit and accumulators): round to p significand bits with an unbounded
+exponent; then a magnitude below the smallest normal is zero with its sign, one beyond the largest
+finite is infinite.
+"""
+
+import numpy as np
+
+from hdl.spec.formats import LaneType
+
+__all__ = ["Array", "add", "add_to_odd", "flush", "from_words", "largest", "multiply",
+           "round_to", "to_words"]
+
+Array = np.ndarray
+
+_MAGNITUDE = np.int64(0x7FFF_FFFF_FFFF_FFFF)
+
+
+def largest(lane: LaneType) -> float:
+    """Largest finite value of ``lane``."""
+    return float(2.0 ** lane.bias * (2.0 - 2.0 ** -lane.fraction_bits))
+
+
+def smallest(lane: LaneType) -> float:
+    """Smallest normal value of ``lane``."""
+    return float(2.0 ** (1 - lane.bias))
+
+
+def flush(lane: LaneType, values: Array) -> Array:
+    """Subnormal values of ``lane`` as zero with their sign; the rest as it is."""
+    values = np.asarray(values, np.float64)
+    return np.where(np.abs(values) < smallest(lane), np.copysign(0.0, values), values)
+
+
+def round_to(lane: LaneType, values: Array) -> Array:
+    """Float64 ``values`` rounded once to ``lane``, zero for subnormals, Inf for overflow.
+
+    The values are exact, or rounded to odd (``add_to_odd``).
+    """
+    values = np.ascontiguousarray(values, np.float64)
+    words = values.view(np.int64)
+    dropped = 52 - lane.fraction_bits
+    odd = words >> dropped & 1
+    # Adding just under half, or half when the kept part is odd, carries where RNE rounds up;
+    # a carry out of the significand is the next exponent, as it must be.
+    near = words + ((1 << dropped - 1) - 1) + odd & ~np.int64((1 << dropped) - 1)
+    result = near.view(np.float64)
+    magnitude = np.abs(result)
+    special = ~(np.abs(values) < np.inf)
+    result = np.where(magnitude < smallest(lane), np.copysign(0.0, values), result)
+    result = np.where(magnitude >= 2.0 ** (lane.bias + 1), np.copysign(np.inf, values), result)
+    return np.where(special, values, result)
+
+
+def add_to_odd(a: Array, b: Array) -> Array:
+    """a + b, exact where float64 holds it, else the neighbour with an odd last bit."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = np.asarray(np.add(a, b), np.float64)
+        # Two-sum (Knuth): total + error is exactly a + b.
+        b_part = total - a
+        error = (a - (total - b_part)) + (b - b_part)
+        inexact = np.isfinite(total) & (error != 0)
+    words = np.ascontiguousarray(total).view(np.int64)
+    even = words & 1 == 0
+    away = (error > 0) == (total > 0)
+    step = np.where(inexact & even, np.where(away, 1, -1), 0)
+    return (words + step).view(np.float64)
+
+
+def add(lane: LaneType, a: Array, b: Array) -> Array:
+    """RNE(a + b) in ``lane``; an exact zero sum is +0 unless both addends are −0."""
+    return round_to(lane, add_to_odd(a, b))
+
+
+def multiply(lane: LaneType, a: Array, b: Array) -> Array:
+    """RNE(a · b) in ``lane``; a product of two 24-bit significands is exact in float64."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return round_to(lane, np.multiply(a, b))
+
+
+def from_words(lane: LaneType, words: Array) -> Array:
+    """Raw words of ``lane`` as values (subnormals and infinities too)."""
+    words = np.asarray(words).astype(np.uint32)
+    return (words << np.uint32(32 - lane.bits)).view(np.float32).astype(np.float64)
+
+
+def to_words(lane: LaneType, values: Array) -> Array:
+    """Values that ``lane`` holds exactly as raw words; every NaN is the canonical one.
+
+    ``ValueError`` if a value is not of the lane type.
+    """
+    values = np.asarray(values, np.float64)
+    with np.errstate(over="ignore"):
+        words = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    words = words >> np.uint32(32 - lane.bits)
+    nan = np.isnan(values)
+    if not np.array_equal(from_words(lane, words)[~nan], values[~nan]):
+        raise ValueError(f"values must be of type {lane.name}")
+    words = np.where(nan, np.uint32(lane.nan), words)
+    return words.astype(np.uint16 if lane.bits == 16 else np.uint32)
