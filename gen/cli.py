@@ -1,0 +1,116 @@
+"""What the generators' command lines share: configuration flags, one-line errors, safe output."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import NoReturn
+
+from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
+from hdl.spec.formats import FORMATS
+
+__all__ = ["Parser", "add_config_flags", "config_from", "describe", "deliver"]
+
+_FLAGS: tuple[tuple[str, str], ...] = (
+    ("fmt", "number format: " + ", ".join(FORMATS)),
+    ("dim", "rows and columns of the array, a power of two (16)"),
+    ("lanes", "lanes of the vector unit, a power of two (the smaller of 16 and --dim)"),
+    ("acc", "accumulator: " + ", ".join(ACCUMULATORS) + " (the format's own)"),
+    ("softmax", "exp and 1/x: " + ", ".join(SOFTMAX_MODES) + " (the format's own)"),
+    ("exp-epsilon", "epsilon of the bit-trick exponential in units of 2^-7"),
+    ("exp-theta", "theta of the bit-trick exponential in units of 2^-7"),
+    ("input-depth", "words of each input bank"),
+    ("weight-depth", "words of the weight buffer"),
+    ("acc-depth", "words of each accumulation bank"),
+    ("row-depth", "rows whose reductions are held at once"),
+    ("bus-bytes", "bytes of the AXI4 data bus"),
+)
+_NAMES = ("fmt", "acc", "softmax")
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports an error in one line on standard error and exits with code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def _number(text: str) -> int | str:
+    """The integer that ``text`` spells, or the text, which the configuration then refuses."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def add_config_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for everything in ``AcceleratorConfig`` that a user may choose."""
+    for flag, text in _FLAGS:
+        parser.add_argument(f"--{flag}", type=str if flag in _NAMES else _number, help=text)
+    parser.add_argument("--exact-power-reciprocal", action="store_true", default=None,
+                        help="bit-trick reciprocal that is exact at powers of two")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write FILE, not standard output")
+
+
+def config_from(arguments: argparse.Namespace) -> AcceleratorConfig:
+    """The configuration that the flags name; ``ValueError`` in one line."""
+    chosen = {}
+    for item in fields(AcceleratorConfig):
+        value = getattr(arguments, item.name, None)
+        if value is not None:
+            chosen[item.name] = value
+    return AcceleratorConfig(**chosen)
+
+
+def describe(config: AcceleratorConfig) -> str:
+    """The configuration in one line, every value named."""
+    return " ".join(f"{name}={value}" for name, value in config.as_dict().items())
+
+
+def deliver(parser: argparse.ArgumentParser, path: str | None, produce: Callable[[], str]) -> int:
+    """Send ``produce()`` to ``path`` or standard output; the exit code.
+
+    A file appears whole or not at all: the text goes to a temporary file beside it, which is
+    opened first, so that an unwritable place is told before the work begins.
+    """
+    try:
+        if path is None:
+            return _to_stdout(produce())
+        _to_file(path, produce)
+        return 0
+    except ValueError as error:
+        parser.error(str(error))
+    except OSError as error:
+        place = "standard output" if path is None else repr(path)
+        parser.error(f"output must be a writable file, not {place}: {error.strerror or error}")
+
+
+def _to_stdout(text: str) -> int:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:
+        # The reader has seen enough; a second flush at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _to_file(path: str, produce: Callable[[], str]) -> None:
+    target = Path(path).resolve()
+    if target.is_dir():
+        raise IsADirectoryError(0, "it is a directory")
+    if target.exists() and not target.is_file():  # a device or a pipe cannot be renamed over
+        target.write_text(produce())
+        return
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(0, "it is read-only")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with temporary.open("x") as file:
+            file.write(produce())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,179 @@
+"""The leaf library: converts each distinct component once and keeps a count of every module.
+
+The hardware names its repeated components with ``hdl.leaf.shared``; while a ``Library`` is in
+use, such a component becomes an ``Instance`` of a module that is converted once per
+``leaf_name``. The modules are kept as RTLIL text; ``to_verilog`` turns all of them into Verilog
+in one call, so that Yosys starts once, whatever the number of modules.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from amaranth.back import rtlil, verilog
+from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal, Value
+from amaranth.hdl._ir import PortDirection
+from amaranth.lib import wiring
+
+from hdl.leaf import using
+
+__all__ = ["Library", "ModuleText", "component_ports", "to_verilog"]
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_MODULE = re.compile(r"^module \\(\S+)$", re.MULTILINE)
+_CELL = re.compile(r"^  cell \\(\S+) ", re.MULTILINE)
+_ZERO_MEMORY = re.compile(r"^  cell \$meminit_v2 .*\n(?:    .*\n)*?"
+                          r"    connect \\DATA \d+'0*\n(?:    .*\n)*?  end\n\n?", re.MULTILINE)
+_PORT = re.compile(r"^  wire .*\b(?:in|out)put \d+ .*\\(\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class ModuleText:
+    """A converted component: its module and the modules of its private submodules.
+
+    ``rtlil``: text of all of them, without ``top`` attributes. ``cells``: for each module in the
+    text, how often it instantiates every other module (black boxes too). ``ports``: names of all
+    ports of the component's module, ``clk`` and ``rst`` included where it is clocked.
+    """
+
+    name: str
+    rtlil: str = field(repr=False)
+    cells: dict[str, Counter[str]]
+    ports: frozenset[str]
+    signature: wiring.Signature = field(repr=False)
+
+
+def component_ports(component: wiring.Component) -> dict[str, tuple[Value, wiring.Flow]]:
+    """Flat ports of ``component``: name (path joined with ``__``) to signal and direction.
+
+    Members that are constants (``always_ready``, ``always_valid``) are no ports.
+    """
+    ports = {}
+    for path, member, value in component.signature.flatten(component):
+        signal = Value.cast(value)
+        if type(signal).__name__ == "Signal":
+            ports["__".join(map(str, path))] = (signal, member.flow)
+    return ports
+
+
+class Library:
+    """Implements ``hdl.leaf.LeafLibrary``; every module's name starts with ``prefix``.
+
+    A reference connects every port of the component by name, and the clock and the reset of
+    domain ``sync`` where the module has them. ``DomainRenamer`` reaches these; ``ResetInserter``
+    and ``EnableInserter`` around the parent do not reach into a shared leaf, as they do not reach
+    into any ``Instance``: a leaf takes such controls as ports.
+
+    Raises ``ValueError`` where a name is not a legal identifier, or is used for two components
+    with different ports, or where two modules would get the same name.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        if prefix and not _IDENTIFIER.match(prefix):
+            raise ValueError(f"prefix must be a legal Verilog identifier, not {prefix!r}")
+        self.prefix = prefix
+        self._modules: dict[str, ModuleText] = {}
+
+    @property
+    def modules(self) -> dict[str, ModuleText]:
+        """Every converted component by the name of its module, leaves before their parents."""
+        return dict(self._modules)
+
+    @property
+    def rtlil(self) -> str:
+        """Text of all modules."""
+        return "".join(module.rtlil for module in self._modules.values())
+
+    def verilog(self) -> str:
+        """Verilog-2005 text of all modules."""
+        return to_verilog(self.rtlil)
+
+    def reference(self, component: wiring.Component) -> Elaboratable:
+        """An ``Instance`` of ``component``'s module, which is converted when met first."""
+        name = self.prefix + component.leaf_name
+        module = self._modules.get(name)
+        if module is None:
+            module = self.add(component, name)
+        else:
+            component._MustUse__used = True  # its hardware is in the library: it did its work
+            if module.signature != component.signature:
+                raise ValueError(f"leaf {name!r} names two components with different ports")
+        ports = {
+            f"{'i' if flow == wiring.In else 'o'}_{port}": signal
+            for port, (signal, flow) in component_ports(component).items()}
+        if "clk" in module.ports:
+            ports["i_clk"] = ClockSignal()
+        if "rst" in module.ports:
+            ports["i_rst"] = ResetSignal(allow_reset_less=True)
+        return Instance(name, **ports)
+
+    def add(self, component: wiring.Component, name: str) -> ModuleText:
+        """Convert ``component`` to module ``name``, and the leaves inside it to theirs."""
+        if not _IDENTIFIER.match(name):
+            raise ValueError(f"module name must be a legal Verilog identifier, not {name!r}")
+        ports = {
+            port: (signal, PortDirection.Input if flow == wiring.In else PortDirection.Output)
+            for port, (signal, flow) in component_ports(component).items()}
+        with using(self):
+            text = rtlil.convert(component, name=name, ports=ports, emit_src=False)
+        module = _module_text(name, text, component.signature)
+        taken = {other for known in self._modules.values() for other in known.cells}
+        for other in module.cells:
+            if other in taken:
+                raise ValueError(f"two modules are called {other!r}")
+        self._modules[name] = module
+        return module
+
+    def counts(self, top: str) -> Counter[str]:
+        """How many instances of each module one ``top`` holds, itself included, at any depth.
+
+        Modules that are instantiated but not in the library (black boxes) are counted as well.
+        """
+        cells = {name: inside for module in self._modules.values()
+                 for name, inside in module.cells.items()}
+        known: dict[str, Counter[str]] = {}
+
+        def total(name: str) -> Counter[str]:
+            if name not in known:
+                found = Counter({name: 1})
+                for child, times in cells.get(name, {}).items():
+                    for inner, count in total(child).items():
+                        found[inner] += times * count
+                known[name] = found
+            return known[name]
+
+        if top not in cells:
+            raise ValueError(f"module must be one of {', '.join(cells)}, not {top!r}")
+        return Counter(total(top))
+
+
+def _module_text(name: str, text: str, signature: wiring.Signature) -> ModuleText:
+    """Split ``text`` into its modules and read off what each instantiates."""
+    # Submodules are called "parent.child": legal in RTLIL, an escaped identifier in Verilog.
+    text = re.sub(r"^(module |  cell )\\(\S+)",
+                  lambda match: match[1] + "\\" + match[2].replace(".", "__"),
+                  text, flags=re.MULTILINE)
+    text = text.replace("attribute \\top 1\n", "")
+    # A line for every zero word would outgrow the rest, and an ASIC's memories start unknown.
+    text = _ZERO_MEMORY.sub("", text)
+    starts = [match.start() for match in _MODULE.finditer(text)] + [len(text)]
+    cells, ports = {}, frozenset()
+    for start, end in zip(starts, starts[1:], strict=False):
+        body = text[start:end]
+        found = _MODULE.match(body)[1]
+        if found in cells:
+            raise ValueError(f"two modules are called {found!r}")
+        cells[found] = Counter(_CELL.findall(body))
+        if found == name:
+            ports = frozenset(_PORT.findall(body))
+    return ModuleText(name, text, cells, ports, signature)
+
+
+def to_verilog(rtlil_text: str | Iterable[str]) -> str:
+    """Verilog-2005 of RTLIL text, the same on every machine: no source paths, no dates."""
+    # An old Yosys on PATH would write other text, or fail.
+    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
+    text = rtlil_text if isinstance(rtlil_text, str) else "".join(rtlil_text)
+    return verilog._convert_rtlil_text(text, strip_internal_attrs=True)

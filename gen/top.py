@@ -1,0 +1,55 @@
+"""``python -m gen.top``: the whole accelerator as one file of Verilog-2005.
+
+Verilog alone goes to standard output or, with ``-o``, to a file. An error is one line on standard
+error and exit code 2. ``--regmap md|json`` prints the register map instead.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from gen.cli import Parser, add_config_flags, config_from, deliver, describe
+from gen.leaves import Library
+from gen.regmap import FORMS, register_map
+from hdl.spec.config import AcceleratorConfig
+
+__all__ = ["build", "generate", "main"]
+
+
+def build(config: AcceleratorConfig, name: str = "ottava", prefix: str = "") -> Library:
+    """A library that holds the accelerator of ``config`` as module ``name``, and its leaves.
+
+    ``prefix`` starts the name of every module but ``name`` itself: two builds with different
+    names and prefixes fit one design.
+    """
+    from hdl.top import Accelerator
+
+    library = Library(prefix)
+    library.add(Accelerator(config), name)
+    return library
+
+
+def generate(config: AcceleratorConfig, name: str = "ottava", prefix: str = "") -> str:
+    """Verilog of the accelerator; the same text for the same configuration, on every machine."""
+    return f"// {name}: Ottava accelerator\n// {describe(config)}\n" + \
+        build(config, name, prefix).verilog()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="gen.top", description="Generate an accelerator in Verilog-2005.")
+    add_config_flags(parser)
+    parser.add_argument("--name", default="ottava", help="name of the top module (ottava)")
+    parser.add_argument("--prefix", default="", help="start of every other module's name")
+    parser.add_argument("--regmap", choices=FORMS, help="print the register map instead")
+    arguments = parser.parse_args(argv)
+    try:
+        config = config_from(arguments)
+    except ValueError as error:
+        parser.error(str(error))
+    if arguments.regmap:
+        return deliver(parser, arguments.output, lambda: register_map(arguments.regmap))
+    return deliver(parser, arguments.output,
+                   lambda: generate(config, arguments.name, arguments.prefix))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
