@@ -1,0 +1,112 @@
+"""A program in memory as text, one line a command."""
+
+import numpy as np
+
+from hdl.spec.commands import (
+    COMMAND,
+    COMMAND_BYTES,
+    HEADER,
+    HEADER_BYTES,
+    INSTRUCTIONS,
+    Destination,
+    Feature,
+    Function,
+    Opcode,
+    Operand,
+    Post,
+    Reduce,
+    unpack,
+)
+from sim.lowering import Instruction
+
+__all__ = ["disassemble"]
+
+
+def disassemble(memory: np.ndarray, program_address: int, base: int = 0) -> list[str]:
+    """The header's line and one line for each command up to END, the count or the image's end.
+
+    ``memory`` is the image from address ``base`` on. Fields that no rule explains are shown as
+    numbers: a broken program can be read too.
+    """
+    image = memory.tobytes()[program_address - base:]
+    header = unpack(HEADER, image[:HEADER_BYTES])
+    features = Feature(header["features"])
+    names = " ".join(f.name for f in features if f.name) or "none"
+    lines = [f"{program_address:#010x} header magic {header['magic']:#010x} "
+             f"isa {header['isa_major']}.{header['isa_minor']} commands {header['commands']} "
+             f"features {names}"]
+    for index in range(header["commands"]):
+        start = HEADER_BYTES + index * COMMAND_BYTES
+        record = image[start:start + COMMAND_BYTES]
+        if len(record) < COMMAND_BYTES:
+            break
+        fields = unpack(COMMAND, record)
+        lines.append(f"{program_address + start:#010x} {_command(fields)}")
+        if fields["opcode"] == Opcode.END:
+            break
+    return lines
+
+
+def _command(fields: dict[str, int]) -> str:
+    opcode = fields["opcode"]
+    if opcode not in (Opcode.GEMM, Opcode.VECTOR):
+        known = opcode in list(Opcode)
+        return Opcode(opcode).name.lower() if known else f"opcode {opcode}"
+    m, k, n = fields["m"], fields["k"], fields["n"]
+    if opcode == Opcode.GEMM:
+        transposed = "ᵀ" if fields["b_transposed"] else ""
+        text = (f"gemm   {m}×{k}×{n} {_tensor('A', fields, 'a')} · "
+                f"{_tensor('B' + transposed, fields, 'b')}")
+    else:
+        text = f"vector {m}×{n} {_tensor('X', fields, 'a', 'x_wide')}"
+    text += f" → {_tensor('C', fields, 'c')}"
+    passes = _instructions(fields["instructions"])
+    for index in (0, 1):
+        if f"Y{index}" in passes:
+            text += f", {_tensor(f'Y{index}', fields, f'y{index}')}"
+        if f"IMM{index}" in passes:
+            text += f", IMM{index} {fields[f'imm{index}']:#06x}"
+    return f"{text}: {passes}"
+
+
+def _tensor(label: str, fields: dict[str, int], prefix: str, wide: str | None = None) -> str:
+    kind = ".bf16" if fields.get(wide or f"{prefix}_wide") else ""
+    kind = ".e5m2" if fields[f"{prefix}_e5m2"] and not kind else kind
+    return f"{label}{kind}@{fields[f'{prefix}_address']:#x}/{fields[f'{prefix}_stride']}"
+
+
+def _instructions(words: int) -> str:
+    texts = []
+    for index in range(INSTRUCTIONS):
+        word = words >> 32 * index & 0xFFFFFFFF
+        try:
+            texts.append(_instruction(Instruction.from_word(word)))
+        except ValueError:
+            texts.append(f"{word:#010x}")
+        if word >> 24 & 1:
+            break
+    return "; ".join(texts)
+
+
+def _instruction(step: Instruction) -> str:
+    def operand(value: Operand) -> str:
+        return f"Y{step.y}" if value == Operand.Y else value.name
+
+    text = "x"
+    if step.multiply:
+        text += f" × {operand(step.multiply)}"
+    if step.add:
+        text += f" {'−' if step.subtract else '+'} {operand(step.add)}"
+    if step.function != Function.NONE:
+        text = f"{step.function.name.lower()}({text})"
+    if step.scale:
+        text += f" × {operand(step.scale)}"
+    if step.relu:
+        text = f"relu({text})"
+    if step.reduce != Reduce.NONE:
+        reduction = step.reduce.name.lower()
+        reduction = f"1/{reduction}" if step.post == Post.RECIPROCAL else reduction
+        text += f" {reduction}→R{step.reduce_to}"
+    if step.destination != Destination.NONE:
+        text += f" →{step.destination.name}"
+    return text

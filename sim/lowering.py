@@ -1,0 +1,103 @@
+"""Lists of vector instructions for what a GEMM's epilogue or a vector command has to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from hdl.spec.commands import (
+    INSTRUCTION,
+    INSTRUCTIONS,
+    Destination,
+    Function,
+    Operand,
+    Post,
+    Reduce,
+    pack,
+    unpack,
+)
+from hdl.spec.config import AcceleratorConfig
+
+__all__ = ["Instruction", "elementwise", "instruction_words", "row_fits", "softmax"]
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One pass of the vector unit over a block; fields as in ``hdl.spec.commands.INSTRUCTION``."""
+
+    multiply: Operand = Operand.NONE
+    add: Operand = Operand.NONE
+    subtract: bool = False
+    function: Function = Function.NONE
+    scale: Operand = Operand.NONE
+    relu: bool = False
+    y: int = 0
+    reduce: Reduce = Reduce.NONE
+    reduce_to: int = 0
+    post: Post = Post.NONE
+    destination: Destination = Destination.NONE
+
+    def word(self, last: bool) -> int:
+        """The 32-bit instruction; ``last`` ends the list."""
+        values = {field.name: int(getattr(self, field.name)) for field in fields(self)}
+        return int.from_bytes(pack(INSTRUCTION, values | {"last": int(last)}, 4), "little")
+
+    @classmethod
+    def from_word(cls, word: int) -> "Instruction":
+        """The instruction in ``word``; ``ValueError`` where a field is no member of its enum."""
+        values = unpack(INSTRUCTION, word.to_bytes(4, "little"))
+        kinds = {field.name: field.type for field in fields(cls)}
+        return cls(**{name: kinds[name](values[name]) for name in kinds})
+
+    def uses(self, operand: Operand) -> bool:
+        return operand in (self.multiply, self.add, self.scale)
+
+
+def instruction_words(instructions: Sequence[Instruction]) -> int:
+    """The 256-bit field ``instructions`` of a command."""
+    if not 1 <= len(instructions) <= INSTRUCTIONS:
+        raise ValueError(
+            f"instructions must be 1 to {INSTRUCTIONS}, not {len(instructions)}")
+    words = 0
+    for index, instruction in enumerate(instructions):
+        words |= instruction.word(index == len(instructions) - 1) << 32 * index
+    return words
+
+
+def row_fits(config: AcceleratorConfig, columns: int) -> bool:
+    """Whether a row of ``columns`` accumulators stays on chip, so that BUFFER may be used."""
+    tiles = -(-columns // config.dim)
+    return 1 << (tiles - 1).bit_length() <= config.acc_depth
+
+
+def elementwise(scaled: bool, biased: bool, *, function: Function = Function.NONE,
+                relu: bool = False) -> list[Instruction]:
+    """f(x × imm0 + Y0), ReLU of it if asked, stored."""
+    return [Instruction(multiply=_scale(scaled), add=Operand.Y if biased else Operand.NONE,
+                        function=function, relu=relu, destination=Destination.MEMORY)]
+
+
+def softmax(scaled: bool, biased: bool, on_chip: bool) -> list[Instruction]:
+    """Softmax over each row of x × imm0 + Y0.
+
+    Three passes: maximum into R0; e = exp(x − R0) and the reciprocal of its sum into R1; e × R1,
+    stored. ``on_chip`` keeps x and e in the accumulation bank; otherwise each pass takes x afresh
+    and computes the same words again, which leaves no room for ``biased``.
+    """
+    if not on_chip and biased:
+        raise ValueError("a streamed softmax must not have a bias: stage 2 subtracts the maximum")
+    kept = Destination.BUFFER if on_chip else Destination.NONE
+    first = Instruction(multiply=_scale(scaled), add=Operand.Y if biased else Operand.NONE,
+                        reduce=Reduce.MAX, reduce_to=0, destination=kept)
+    again = Operand.NONE if on_chip else _scale(scaled)
+    exponential = Instruction(multiply=again, add=Operand.R0, subtract=True,
+                              function=Function.EXP, reduce=Reduce.SUM, reduce_to=1,
+                              post=Post.RECIPROCAL, destination=kept)
+    if on_chip:
+        final = Instruction(scale=Operand.R1, destination=Destination.MEMORY)
+    else:
+        final = Instruction(multiply=again, add=Operand.R0, subtract=True, function=Function.EXP,
+                            scale=Operand.R1, destination=Destination.MEMORY)
+    return [first, exponential, final]
+
+
+def _scale(scaled: bool) -> Operand:
+    return Operand.IMM0 if scaled else Operand.NONE

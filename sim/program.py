@@ -1,0 +1,277 @@
+"""The program builder: places tensors in a memory image and emits commands for the accelerator."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hdl.spec.commands import (
+    COMMAND,
+    COMMAND_BYTES,
+    HEADER,
+    HEADER_BYTES,
+    ISA_MAJOR,
+    ISA_MINOR,
+    MAGIC,
+    Destination,
+    Feature,
+    Function,
+    Opcode,
+    Post,
+    features_of,
+    pack,
+)
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BF16_ENCODING, E5M2, Encoding
+from sim import lowering
+from sim.lowering import Instruction, instruction_words
+from sim.model import codec
+from sim.tensor import Tensor, overlap
+
+__all__ = ["PROGRAM_ALIGNMENT", "ProgramBuilder", "read", "read_codes"]
+
+PROGRAM_ALIGNMENT = 64
+
+
+class ProgramBuilder:
+    """One program and the image of the memory that it works on.
+
+    Tensors get addresses in the order in which they are made, from ``base`` (a multiple of 64)
+    on; the program follows them. A command that reads or overwrites what an earlier one still
+    works on gets a FENCE before it. Every misuse is a ``ValueError`` of one line.
+    """
+
+    def __init__(self, config: AcceleratorConfig, base: int = 0) -> None:
+        if base % PROGRAM_ALIGNMENT:
+            raise ValueError(f"base must be a multiple of {PROGRAM_ALIGNMENT}, not {base!r}")
+        self.config = config
+        self.base = base
+        self.tensors: list[Tensor] = []
+        self._contents: list[tuple[Tensor, np.ndarray]] = []
+        self._cursor = base
+        self._commands: list[dict[str, int]] = []
+        self._features = Feature(0)
+        self._reads: list[Tensor] = []
+        self._writes: list[Tensor] = []
+
+    # Tensors
+
+    def encoding(self, name: str | None = None) -> Encoding:
+        """``bf16`` or an encoding of the format by name; ``None``: the format's first."""
+        allowed = {e.name: e for e in (*self.config.format.encodings, BF16_ENCODING)}
+        if name is None:
+            return self.config.format.encodings[0]
+        if name not in allowed:
+            raise ValueError(f"encoding must be one of {', '.join(allowed)}, not {name!r}")
+        return allowed[name]
+
+    def empty(self, rows: int, columns: int, encoding: str | None = None, *,
+              stride: int | None = None, align: int | None = None, skew: int = 0,
+              name: str | None = None) -> Tensor:
+        """Room for a tensor.
+
+        ``stride``: bytes from row to row (dense by default). The address is the next multiple of
+        ``align`` (the bus width by default) plus ``skew`` bytes.
+        """
+        kind = self.encoding(encoding)
+        align = self.config.bus_bytes if align is None else align
+        if align < 1 or skew < 0:
+            raise ValueError(f"align must be at least 1 and skew at least 0, "
+                             f"not {align!r} and {skew!r}")
+        name = name or f"tensor {len(self.tensors)}"
+        stride = columns * kind.bits // 8 if stride is None else stride
+        address = -(-self._cursor // align) * align + skew
+        tensor = Tensor(name, address, rows, columns, kind, stride)
+        self._cursor = address + tensor.span
+        self.tensors.append(tensor)
+        return tensor
+
+    def constant(self, values: np.ndarray, encoding: str | None = None, **placement) -> Tensor:
+        """A tensor that holds ``values`` (rows × columns, or one row) rounded to ``encoding``.
+
+        ``placement`` as for ``empty``.
+        """
+        values = np.atleast_2d(np.asarray(values, dtype=np.float64))
+        return self.codes(codec.encode(self.encoding(encoding), values), encoding, **placement)
+
+    def codes(self, codes: np.ndarray, encoding: str | None = None, **placement) -> Tensor:
+        """A tensor that holds exactly these codes (rows × columns, or one row)."""
+        codes = np.atleast_2d(np.asarray(codes))
+        tensor = self.empty(*codes.shape, encoding, **placement)
+        bits = tensor.encoding.bits
+        if codes.size and not 0 <= int(codes.min()) <= int(codes.max()) < 1 << bits:
+            raise ValueError(f"codes of {tensor.name} must fit {bits} bits")
+        stored = np.ascontiguousarray(codes.astype("<u2" if bits == 16 else np.uint8))
+        self._contents.append((tensor, stored.view(np.uint8)))
+        return tensor
+
+    # Commands
+
+    def gemm(self, a: Tensor, b: Tensor, out: Tensor, *, b_transposed: bool = False,
+             scale: float | None = None, bias: Tensor | None = None, relu: bool = False,
+             softmax: bool = False, imm1: float | None = None, y1: Tensor | None = None,
+             instructions: Sequence[Instruction] | None = None) -> None:
+        """out = epilogue(A · B), or A · Bᵀ where ``b_transposed`` says that B is stored N×K.
+
+        Epilogue: × ``scale`` (rounded to BF16), + ``bias`` (1×N repeats for every row, M×N is
+        added item by item), then ReLU or the softmax of each row. ``instructions`` replaces it;
+        there IMM0 is ``scale``, IMM1 ``imm1``, Y0 ``bias`` and Y1 ``y1``.
+
+        A softmax of rows that do not stay on chip is streamed. With a bias it takes two commands
+        through a BF16 tensor, which is exact unless the lanes are FP32.
+        """
+        n, k = b.shape if b_transposed else b.shape[::-1]
+        if a.columns != k:
+            raise ValueError(f"{b.name} must have K = {a.columns} as {a.name} has, not {k}")
+        for tensor in (a, b):
+            if tensor.encoding not in self.config.format.encodings:
+                raise ValueError(f"{tensor.name} must hold {self.config.fmt} as an operand of a "
+                                 f"GEMM, not {tensor.encoding.name}")
+        fields = {"opcode": Opcode.GEMM, "b_transposed": int(b_transposed), "k": k,
+                  "b_address": b.address, "b_stride": b.stride, "b_e5m2": self._e5m2(b)}
+        self._command(fields, (a.rows, n), a, [b], out, scale=scale, bias=bias, relu=relu,
+                      soft=softmax, imm1=imm1, y1=y1, instructions=instructions)
+
+    def vector(self, x: Tensor, out: Tensor, *, scale: float | None = None,
+               bias: Tensor | None = None, function: Function = Function.NONE,
+               relu: bool = False, softmax: bool = False, imm1: float | None = None,
+               y1: Tensor | None = None,
+               instructions: Sequence[Instruction] | None = None) -> None:
+        """out = function(x × scale + bias), with ReLU, or the softmax of its rows; as ``gemm``."""
+        fields = {"opcode": Opcode.VECTOR, "k": 1, "x_wide": self._wide(x)}
+        self._command(fields, x.shape, x, [], out, scale=scale, bias=bias, relu=relu,
+                      soft=softmax, imm1=imm1, y1=y1, instructions=instructions,
+                      function=function)
+
+    def fence(self) -> None:
+        """Later commands start when every earlier one has written its last byte."""
+        self.command(opcode=Opcode.FENCE)
+        self._reads, self._writes = [], []
+
+    def end(self) -> None:
+        """Ends the program; ``build`` adds it where it is missing."""
+        self.command(opcode=Opcode.END)
+
+    def command(self, **fields: int) -> None:
+        """One command from its fields as they are, with no check but their widths."""
+        pack(COMMAND, fields, COMMAND_BYTES)
+        self._commands.append(fields)
+
+    # The image
+
+    def build(self, *, seed: int | None = None, spare: int = 0, **header: int
+              ) -> tuple[np.ndarray, int]:
+        """The image (uint8, from ``base`` on) and the program's address on the bus.
+
+        Bytes that no constant holds are 0, or random from ``seed``. ``spare`` bytes follow the
+        program. ``header`` overrides fields of the program's header.
+        """
+        if not self._commands or self._commands[-1].get("opcode") != Opcode.END:
+            self.end()
+        address = -(-self._cursor // PROGRAM_ALIGNMENT) * PROGRAM_ALIGNMENT
+        values = {"magic": MAGIC, "isa_major": ISA_MAJOR, "isa_minor": ISA_MINOR,
+                  "features": int(self._features), "commands": len(self._commands),
+                  "config_hash": self.config.hash}
+        program = pack(HEADER, values | header, HEADER_BYTES)
+        program += b"".join(pack(COMMAND, c, COMMAND_BYTES) for c in self._commands)
+        size = address - self.base + len(program) + spare
+        size = -(-size // PROGRAM_ALIGNMENT) * PROGRAM_ALIGNMENT
+        if seed is None:
+            memory = np.zeros(size, dtype=np.uint8)
+        else:
+            memory = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+        for tensor, raw in self._contents:
+            tensor.window(memory, self.base)[:] = raw
+        start = address - self.base
+        memory[start:start + len(program)] = np.frombuffer(program, dtype=np.uint8)
+        return memory, address
+
+    # Lowering
+
+    def _command(self, fields: dict[str, int], shape: tuple[int, int], a: Tensor,
+                 operands: list[Tensor], out: Tensor, *, scale: float | None,
+                 bias: Tensor | None, relu: bool, soft: bool, imm1: float | None,
+                 y1: Tensor | None, instructions: Sequence[Instruction] | None,
+                 function: Function = Function.NONE) -> None:
+        """Check shapes, choose the instruction list, emit the command behind its fence."""
+        if out.shape != shape:
+            raise ValueError(f"{out.name} must be {shape[0]}×{shape[1]}, "
+                             f"not {out.rows}×{out.columns}")
+        if soft and (relu or function):
+            raise ValueError("softmax must not be combined with relu or a function")
+        fits = lowering.row_fits(self.config, shape[1])
+        if soft and not fits and bias is not None and instructions is None:
+            middle = self.empty(*shape, "bf16", name=f"{out.name} before softmax")
+            self._command(fields, shape, a, operands, middle, scale=scale, bias=bias, relu=False,
+                          soft=False, imm1=imm1, y1=y1, instructions=None)
+            self.vector(middle, out, softmax=True)
+            return
+        if instructions is None:
+            given = scale is not None, bias is not None
+            instructions = (lowering.softmax(*given, fits) if soft
+                            else lowering.elementwise(*given, function=function, relu=relu))
+        fields = fields | {
+            "m": shape[0], "n": shape[1], "a_address": a.address, "a_stride": a.stride,
+            "a_e5m2": self._e5m2(a), "c_address": out.address, "c_stride": out.stride,
+            "c_e5m2": self._e5m2(out), "c_wide": self._wide(out),
+            "instructions": instruction_words(instructions)}
+        for index, y in enumerate((bias, y1)):
+            if y is not None:
+                fields |= self._operand_y(index, y, shape)
+        for index, value in enumerate((scale, imm1)):
+            if value is not None:
+                fields[f"imm{index}"] = int(codec.encode(BF16_ENCODING, np.float64(value)))
+        reads = [a, *operands, *(y for y in (bias, y1) if y is not None)]
+        stores = any(i.destination == Destination.MEMORY for i in instructions)
+        self._order(reads, [out] if stores else [])
+        self._need(fields["opcode"], [*reads, out], instructions)
+        self.command(**fields)
+
+    def _operand_y(self, index: int, y: Tensor, shape: tuple[int, int]) -> dict[str, int]:
+        if y.columns != shape[1] or y.rows not in (1, shape[0]):
+            raise ValueError(f"{y.name} must be 1×{shape[1]} or {shape[0]}×{shape[1]}, "
+                             f"not {y.rows}×{y.columns}")
+        stride = 0 if y.rows == 1 else y.stride
+        return {f"y{index}_address": y.address, f"y{index}_stride": stride,
+                f"y{index}_e5m2": self._e5m2(y), f"y{index}_wide": self._wide(y)}
+
+    def _order(self, reads: list[Tensor], writes: list[Tensor]) -> None:
+        """Put a fence where the command would race with one that may still run."""
+        for written in writes:
+            for other in reads:
+                if overlap(written, other):
+                    raise ValueError(f"{written.name} must not overlap the operand {other.name}")
+        hazards = [(reads, self._writes), (writes, self._writes), (writes, self._reads)]
+        if any(overlap(x, y) for now, before in hazards for x in now for y in before):
+            self.fence()
+        self._reads += reads
+        self._writes += writes
+
+    def _need(self, opcode: int, tensors: list[Tensor],
+              instructions: Sequence[Instruction]) -> None:
+        """Note the features that a command needs, out of those that the build has."""
+        built = features_of(self.config)
+        accumulators = Feature.ACC_BF16 | Feature.ACC_FP32 | Feature.ACC_EXACT
+        modes = Feature.SOFTMAX_PWL | Feature.SOFTMAX_APPROX | Feature.SOFTMAX_APPROX_SHIFTED
+        if opcode == Opcode.GEMM:
+            self._features |= built & accumulators
+        if any(i.function or i.post == Post.RECIPROCAL for i in instructions):
+            self._features |= built & modes
+        for tensor in tensors:
+            if tensor.encoding in self.config.format.encodings:
+                self._features |= Feature[tensor.encoding.name.upper()]
+
+    def _e5m2(self, tensor: Tensor) -> int:
+        return int(self.config.format.hybrid and tensor.encoding == E5M2)
+
+    def _wide(self, tensor: Tensor) -> int:
+        return int(tensor.encoding not in self.config.format.encodings)
+
+
+def read_codes(memory: np.ndarray, tensor: Tensor, base: int = 0) -> np.ndarray:
+    """The codes of ``tensor`` in the image, rows × columns."""
+    return tensor.codes(memory, base)
+
+
+def read(memory: np.ndarray, tensor: Tensor, base: int = 0) -> np.ndarray:
+    """The values of ``tensor`` in the image, float64, rows × columns."""
+    return codec.decode(tensor.encoding, tensor.codes(memory, base))
