@@ -10,8 +10,8 @@ Debian archive. Installs, all inside ``.venv`` and without root:
 - the OSU 0.18 um standard cells, the library of every published area.
 
 The last three are left out with one line each where they cannot be had, for want of a Debian
-archive say; with ``CI=true`` in the environment that is an error. Runs again from the start whenever it is called; ``make`` calls
-it only when this file, the project file or the constraints have changed.
+archive say; with ``CI=true`` in the environment that is an error. Every call starts afresh;
+``make`` calls it only when this file, the project file or the constraints have changed.
 """
 
 import os
@@ -106,8 +106,8 @@ def pip_install(project: str, **environment: str) -> None:
     """Install this project, editable, with the extras named, at the pinned releases."""
     constraints = ROOT / "tools/constraints.txt"
     command = [BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-               "--constraint", constraints, "--editable", project]
-    # The variable reaches the isolated environments that packages are built in; the option does not.
+               "--use-pep517", "--editable", project]
+    # The variable also reaches the isolated environments in which packages are built.
     settings = {**os.environ, "PIP_CONSTRAINT": str(constraints), **environment}
     if subprocess.run(command, cwd=ROOT, env=settings).returncode:
         raise Unavailable(f"pip could not install {project}")
