@@ -1,0 +1,104 @@
+"""``python -m gen.block NAME``: one building block as Verilog-2005, in a module called NAME.
+
+The header comment holds the block's contract, its ports and, for clocked blocks, LATENCY: clock
+cycles from an input to the output that it causes. Clocked blocks have ``clk`` and ``rst``
+(synchronous, active high), combinational ones neither.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from amaranth.lib import wiring
+
+from gen.cli import Parser, add_config_flags, config_from, deliver, describe
+from gen.leaves import Library, component_ports
+from hdl.spec.config import AcceleratorConfig
+
+__all__ = ["BLOCKS", "build_block", "component_of", "generate_block", "main"]
+
+
+def _by_format(config: AcceleratorConfig) -> tuple:
+    return (config.format,)
+
+
+def _by_config(config: AcceleratorConfig) -> tuple:
+    return (config,)
+
+
+BLOCKS: dict[str, tuple[str, str, Callable[[AcceleratorConfig], tuple]]] = {
+    "decoder": ("hdl.codec.decoder", "Decoder", _by_format),
+    "encoder": ("hdl.codec.encoder", "Encoder", _by_format),
+    "multiplier": ("hdl.arith.multiplier", "Multiplier", _by_format),
+    "exp": ("hdl.arith.exp", "Exp", _by_config),
+    "reciprocal": ("hdl.arith.reciprocal", "Reciprocal", _by_config),
+    "mac": ("hdl.arith.mac", "Mac", lambda config: (config.format, config.acc)),
+    "pe": ("hdl.array.pe", "PE", _by_config),
+    "lane": ("hdl.vector.lane", "Lane", _by_config),
+    "array": ("hdl.array.array", "Array", _by_config),
+    "vector": ("hdl.vector.unit", "VectorUnit", _by_config),
+}
+
+
+def component_of(name: str, config: AcceleratorConfig) -> wiring.Component:
+    """The component that block ``name`` is made of; ``ValueError`` names the allowed ones."""
+    if name not in BLOCKS:
+        raise ValueError(f"block must be one of {', '.join(BLOCKS)}, not {name!r}")
+    module, cls, arguments = BLOCKS[name]
+    return getattr(import_module(module), cls)(*arguments(config))
+
+
+def build_block(name: str, config: AcceleratorConfig, prefix: str = "") -> Library:
+    """A library that holds block ``name`` as a module of that name, and its leaves."""
+    library = Library(prefix)
+    library.add(component_of(name, config), name)
+    return library
+
+
+def generate_block(name: str, config: AcceleratorConfig, prefix: str = "") -> str:
+    """Verilog of block ``name``; ``prefix`` starts the names of its submodules."""
+    component = component_of(name, config)
+    library = Library(prefix)
+    library.add(component, name)
+    return _header(name, component, config, "clk" in library.modules[name].ports) + \
+        library.verilog()
+
+
+def _header(name: str, component: wiring.Component, config: AcceleratorConfig,
+            clocked: bool) -> str:
+    lines = [f"{name}: {describe(config)}", ""]
+    lines += (inspect.getdoc(type(component)) or "").splitlines() + [""]
+    if clocked:
+        lines.append(f"LATENCY {_latency(component, config)}")
+    lines += ["Flat ports, vectors lowest element first; signed numbers are two's complement:"]
+    for port, (signal, flow) in component_ports(component).items():
+        kind = "input" if flow == wiring.In else "output"
+        sign = " signed" if signal.shape().signed else ""
+        lines.append(f"  {kind:6} [{len(signal) - 1}:0] {port}{sign}")
+    if clocked:
+        lines += ["  input  [0:0] clk", "  input  [0:0] rst synchronous, active high"]
+    return "".join(f"// {line}".rstrip() + "\n" for line in lines)
+
+
+def _latency(component: wiring.Component, config: AcceleratorConfig) -> int:
+    """The component's own figure; a block that is one MAC deep has the configured registers."""
+    return getattr(component, "latency", config.pe_latency)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="gen.block", description="Generate one block in Verilog-2005.")
+    parser.add_argument("name", metavar="NAME", help=", ".join(BLOCKS))
+    add_config_flags(parser)
+    parser.add_argument("--prefix", default="", help="start of every submodule's name")
+    arguments = parser.parse_args(argv)
+    try:
+        config = config_from(arguments)
+    except ValueError as error:
+        parser.error(str(error))
+    return deliver(parser, arguments.output,
+                   lambda: generate_block(arguments.name, config, arguments.prefix))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
