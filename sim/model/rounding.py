@@ -86,7 +86,8 @@ def multiply(lane: LaneType, a: Array, b: Array) -> Array:
 def from_words(lane: LaneType, words: Array) -> Array:
     """Raw words of ``lane`` as values (subnormals and infinities too)."""
     words = np.asarray(words).astype(np.uint32)
-    return (words << np.uint32(32 - lane.bits)).view(np.float32).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        return (words << np.uint32(32 - lane.bits)).view(np.float32).astype(np.float64)
 
 
 def to_words(lane: LaneType, values: Array) -> Array:

@@ -1,0 +1,124 @@
+"""One command: what it names and whether the sequencer accepts it."""
+
+from hdl.spec.commands import (
+    INSTRUCTION,
+    INSTRUCTIONS,
+    Destination,
+    ErrorCause,
+    Function,
+    Opcode,
+    Operand,
+    Post,
+    Reduce,
+    unpack,
+)
+from hdl.spec.config import AcceleratorConfig
+
+from .memory import Fault, Tensor
+
+__all__ = ["Command"]
+
+_KNOWN = (Opcode.END, Opcode.FENCE, Opcode.GEMM, Opcode.VECTOR)
+_MOST = (1 << 24) - 1
+_STAGES = ("multiply", "add", "scale")
+_ENUMS = {"multiply": Operand, "add": Operand, "scale": Operand, "function": Function,
+          "reduce": Reduce, "post": Post, "destination": Destination}
+
+
+class Command:
+    """A command's ``fields`` (``hdl.spec.commands.COMMAND``) as a build of ``config`` sees them.
+
+    ``instructions``: the fields of each vector instruction up to the one marked last; all eight
+    where none is (``check`` refuses that).
+    """
+
+    def __init__(self, config: AcceleratorConfig, fields: dict[str, int]) -> None:
+        self.config = config
+        self.fields = fields
+        self.instructions: list[dict[str, int]] = []
+        for index in range(INSTRUCTIONS):
+            word = fields["instructions"] >> 32 * index & 0xFFFF_FFFF
+            self.instructions.append(unpack(INSTRUCTION, word.to_bytes(4, "little")))
+            if self.instructions[-1]["last"]:
+                break
+
+    @property
+    def opcode(self) -> int:
+        return self.fields["opcode"]
+
+    def uses(self, name: str) -> bool:
+        """Whether tensor ``name`` (a, b, c, y0, y1) is touched."""
+        if name == "a":
+            return True
+        if name == "b":
+            return self.opcode == Opcode.GEMM
+        if name == "c":
+            return any(i["destination"] == Destination.MEMORY for i in self.instructions)
+        return any(i["y"] == int(name[1]) and i[stage] == Operand.Y
+                   for i in self.instructions for stage in _STAGES)
+
+    def tensor(self, name: str) -> Tensor:
+        """Tensor ``name`` as stored."""
+        fields, fmt = self.fields, self.config.format
+        rows, columns = fields["m"], fields["n"]
+        if self.opcode == Opcode.GEMM and name == "a":
+            columns = fields["k"]
+        elif name == "b":
+            rows = fields["k"]
+            if fields["b_transposed"]:
+                rows, columns = columns, rows
+        # A is wide only as the X of a VECTOR command, B never.
+        wide = {"a": "x_wide" if self.opcode == Opcode.VECTOR else None, "b": None,
+                "c": "c_wide", "y0": "y0_wide", "y1": "y1_wide"}[name]
+        encoding = fmt.encodings[fields[f"{name}_e5m2"] if fmt.hybrid else 0]
+        if fmt.storage_bytes == 1 and wide is not None and fields[wide]:
+            encoding = None
+        return Tensor(fields[f"{name}_address"], fields[f"{name}_stride"], rows, columns, encoding)
+
+    def check(self) -> None:
+        """Raise the first ``Fault``: opcode, shape, size, fields, alignment, rows on chip."""
+        if self.opcode not in _KNOWN:
+            raise Fault(ErrorCause.BAD_OPCODE)
+        if self.opcode in (Opcode.END, Opcode.FENCE):
+            return
+        shape = [self.fields[name] for name in "mkn"]
+        if 0 in shape:
+            raise Fault(ErrorCause.BAD_SHAPE)
+        if max(shape) > _MOST:
+            raise Fault(ErrorCause.OVERSIZE)
+        if not self._fields_valid():
+            raise Fault(ErrorCause.BAD_FIELD)
+        for name in ("a", "b", "c", "y0", "y1"):
+            if self.uses(name) and not self._aligned(self.tensor(name)):
+                raise Fault(ErrorCause.MISALIGNED)
+        if not self._fits():
+            raise Fault(ErrorCause.OVERSIZE)
+
+    def _fields_valid(self) -> bool:
+        if self.fields["a_transposed"]:
+            return False
+        if self.opcode == Opcode.VECTOR and (self.fields["k"] != 1 or self.fields["b_transposed"]):
+            return False
+        return (bool(self.instructions[-1]["last"])
+                and all(self._instruction_valid(i) for i in self.instructions))
+
+    @staticmethod
+    def _instruction_valid(instruction: dict[str, int]) -> bool:
+        known = all(instruction[name] < len(values) for name, values in _ENUMS.items())
+        return known and sum(instruction[stage] == Operand.Y for stage in _STAGES) <= 1
+
+    @staticmethod
+    def _aligned(tensor: Tensor) -> bool:
+        """BF16 tensors stand at even addresses with even strides."""
+        return tensor.element_bytes == 1 or not (tensor.address | tensor.stride) & 1
+
+    def _fits(self) -> bool:
+        """Lists that keep a block on chip (BUFFER) need its rows in an accumulation bank.
+
+        A row takes ⌈n / dim⌉ words, rounded up to a power of two. Lists without BUFFER stream
+        longer rows: each instruction computes or reads its input again.
+        """
+        if all(i["destination"] != Destination.BUFFER for i in self.instructions):
+            return True
+        words = -(-self.fields["n"] // self.config.dim)
+        return 1 << (words - 1).bit_length() <= self.config.acc_depth

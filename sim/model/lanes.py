@@ -1,0 +1,136 @@
+"""Arithmetic of the vector unit: what one lane and the row reductions compute.
+
+Values are float64 arrays of the lane's type (BF16, or FP32 for ``--fmt bf16``); see
+``rounding``. Subnormal operands count as zero with their sign. Exp and reciprocal come in the
+modes of ``config.softmax``; the bit tricks are computed here as the piecewise-linear functions
+that they are, not on words.
+"""
+
+from functools import cache
+
+import numpy as np
+
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BFLOAT16, BINARY32, LaneType, PositEncoding
+
+from . import rounding, tables
+from .codec import encode
+from .rounding import Array, flush, from_words, largest, round_to, to_words
+
+__all__ = ["add", "exp", "maximum", "multiply", "reciprocal", "relu", "row_max", "row_sum",
+           "subtract"]
+
+_POSIT16 = PositEncoding("posit16es0", 16, 0, None)
+
+
+def add(lane: LaneType, x: Array, y: Array) -> Array:
+    """x + y, one RNE."""
+    return rounding.add(lane, flush(lane, x), flush(lane, y))
+
+
+def subtract(lane: LaneType, x: Array, y: Array) -> Array:
+    """x − y, one RNE."""
+    return rounding.add(lane, flush(lane, x), -flush(lane, y))
+
+
+def multiply(lane: LaneType, x: Array, y: Array) -> Array:
+    """x · y, one RNE."""
+    return rounding.multiply(lane, flush(lane, x), flush(lane, y))
+
+
+def maximum(lane: LaneType, x: Array, y: Array) -> Array:
+    """The larger; NaN wins, and +0 is larger than −0."""
+    x, y = flush(lane, x), flush(lane, y)
+    larger = np.where((x > y) | ((x == y) & ~np.signbit(x)), x, y)
+    return np.where(np.isnan(x) | np.isnan(y), np.nan, larger)
+
+
+def relu(lane: LaneType, x: Array) -> Array:
+    """max(x, +0)."""
+    return maximum(lane, x, np.zeros_like(x))
+
+
+def row_max(lane: LaneType, x: Array) -> Array:
+    """Maximum of each row of ``x`` (rows × columns, at least one column)."""
+    x = flush(lane, x)
+    top = np.max(np.where(np.isnan(x), -np.inf, x), axis=1)
+    # numpy's maximum of zeros may be either of them.
+    plus_zero = np.any((x == 0) & ~np.signbit(x), axis=1)
+    top = np.where((top == 0) & plus_zero, 0.0, top)
+    return np.where(np.any(np.isnan(x), axis=1), np.nan, top)
+
+
+def row_sum(lane: LaneType, lanes: int, x: Array) -> Array:
+    """Sum of each row of ``x``: in FP32, adjacent pairs within a beat of ``lanes`` (missing
+    lanes +0), then the beats in order; one RNE to ``lane`` at the end."""
+    rows, columns = x.shape
+    beats = -(-columns // lanes)
+    padded = np.zeros((rows, beats * lanes))
+    padded[:, :columns] = flush(lane, x)
+    tree = padded.reshape(rows, beats, lanes)
+    while tree.shape[2] > 1:
+        tree = rounding.add(BINARY32, tree[:, :, 0::2], tree[:, :, 1::2])
+    total = tree[:, 0, 0]
+    for beat in range(1, beats):
+        total = rounding.add(BINARY32, total, tree[:, beat, 0])
+    return round_to(lane, total)
+
+
+def _exp_by_posit(epsilon: int, theta: int | None, x: Array) -> Array:
+    """max(0, 1 + (127 − p8)/128 − ε), p8 the high byte of Posit(16,0)(−x); 0 below θ.
+
+    ε and θ in units of 2^-7; x > 0 counts as 0.
+    """
+    x = np.minimum(x, 0.0)
+    code = encode(_POSIT16, np.maximum(-x, 0.0)).astype(np.int64)
+    units = np.maximum(128 + 127 - (code >> 8) - epsilon, 0)
+    below = np.zeros(x.shape, bool) if theta is None else x < theta / 128
+    return np.where(np.isneginf(x) | below, 0, units) / 128
+
+
+@cache
+def _exp_table(softmax: str, epsilon: int, theta: int | None, lane: LaneType) -> Array:
+    """exp of all 65,536 BF16 words, as values of ``lane``."""
+    words = np.arange(1 << 16)
+    x = flush(BFLOAT16, from_words(BFLOAT16, words))
+    nan = np.isnan(x)
+    x = np.where(nan, 0.0, x)
+    if softmax == "pwl":
+        result = tables.exp(lane, x)
+    else:
+        result = _exp_by_posit(epsilon, theta, x)
+    return np.where(nan, np.nan, result)
+
+
+def exp(config: AcceleratorConfig, x: Array) -> Array:
+    """e^x as the build has it; FP32 lanes round x to BF16 first."""
+    table = _exp_table(config.softmax, config.exp_epsilon, config.exp_theta, config.lane)
+    x = round_to(BFLOAT16, flush(config.lane, x))
+    return table[to_words(BFLOAT16, x)]
+
+
+def _reciprocal_by_segments(lane: LaneType, exact_power: bool, x: Array) -> Array:
+    """1/x for finite x ≠ 0 by straight segments between powers of two.
+
+    For |x| = 2^n (1 + f): 2^-n (1 − f/2), exact at powers of two, or the same one unit of the
+    last place lower (which is NOT of all bits but the sign); below the smallest normal, zero.
+    """
+    significand, exponent = np.frexp(np.abs(x))
+    fraction = 2 * significand - 1
+    unit = 0.0 if exact_power else 2.0 ** -(lane.fraction_bits + 1)
+    result = np.ldexp(1 - fraction / 2 - unit, 1 - exponent)
+    return np.copysign(flush(lane, result), x)
+
+
+def reciprocal(config: AcceleratorConfig, x: Array) -> Array:
+    """1/x as the build has it; ±0 gives the largest finite, ±Inf gives ±0."""
+    lane = config.lane
+    x = flush(lane, x)
+    regular = np.isfinite(x) & (x != 0)
+    work = np.where(regular, x, 1.0)
+    if config.softmax == "pwl":
+        result = tables.reciprocal(lane, work)
+    else:
+        result = _reciprocal_by_segments(lane, config.exact_power_reciprocal, work)
+    ends = np.copysign(np.where(x == 0, largest(lane), 0.0), x)
+    return np.where(np.isnan(x), np.nan, np.where(regular, result, ends))

@@ -1,0 +1,141 @@
+"""Executes a program on a memory image as the accelerator does, to the bit.
+
+Commands run one after another, each over its whole matrix: what the hardware overlaps and tiles
+must not show. Checks and their order are those of the sequencer: see ``_check_header`` and
+``Command.check``.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hdl.spec.commands import (
+    COMMAND,
+    COMMAND_BYTES,
+    HEADER,
+    HEADER_BYTES,
+    ISA_MAJOR,
+    ISA_MINOR,
+    MAGIC,
+    Destination,
+    ErrorCause,
+    Opcode,
+    features_of,
+    unpack,
+)
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BFLOAT16
+
+from .accumulate import gemm, narrow
+from .codec import saturates
+from .command import Command
+from .memory import Fault, Image
+from .rounding import Array, from_words
+from .vector import RowState, execute
+
+__all__ = ["Machine", "Outcome"]
+
+
+@dataclass
+class Outcome:
+    """How a program ended: ``error`` is ``None`` after END.
+
+    ``error_address`` is that of the offending header or command (0 without an error),
+    ``commands`` counts those completed, END included, ``saturations`` and ``nars`` the encoded
+    elements written that were clipped or NaR.
+    """
+
+    error: ErrorCause | None = None
+    error_address: int = 0
+    commands: int = 0
+    saturations: int = 0
+    nars: int = 0
+
+
+class Machine:
+    """Reference model of a build of ``config``."""
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self.config = config
+
+    def run(self, memory: Array, program_address: int, base: int = 0) -> Outcome:
+        """Run the program at ``program_address``, changing ``memory`` in place.
+
+        ``memory`` is uint8 and covers addresses from ``base``; a read or write outside it ends
+        the program with READ_ERROR or WRITE_ERROR. After an error, what the failing command has
+        written is not defined.
+        """
+        image = Image(memory, base)
+        outcome = Outcome()
+        try:
+            count = self._check_header(image, program_address)
+            for index in range(count):
+                address = program_address + HEADER_BYTES + index * COMMAND_BYTES
+                ended = self._run_command(image, address, outcome)
+                outcome.commands += 1
+                if ended:
+                    return outcome
+            raise Fault(ErrorCause.BAD_LENGTH, program_address + HEADER_BYTES
+                        + count * COMMAND_BYTES)
+        except Fault as fault:
+            outcome.error = fault.cause
+            outcome.error_address = fault.address
+        return outcome
+
+    def _check_header(self, image: Image, address: int) -> int:
+        """Number of commands; refuses what this build cannot run."""
+        if address % HEADER_BYTES:
+            raise Fault(ErrorCause.MISALIGNED, address)
+        header = unpack(HEADER, image.record(address, HEADER_BYTES))
+        if header["magic"] != MAGIC:
+            raise Fault(ErrorCause.BAD_MAGIC, address)
+        if header["isa_major"] != ISA_MAJOR or header["isa_minor"] > ISA_MINOR:
+            raise Fault(ErrorCause.BAD_VERSION, address)
+        if header["features"] & ~int(features_of(self.config)):
+            raise Fault(ErrorCause.BAD_FEATURE, address)
+        if not header["commands"]:
+            raise Fault(ErrorCause.BAD_LENGTH, address)
+        return header["commands"]
+
+    def _run_command(self, image: Image, address: int, outcome: Outcome) -> bool:
+        """Run the command at ``address``; True for END."""
+        fields = unpack(COMMAND, image.record(address, COMMAND_BYTES))
+        command = Command(self.config, fields)
+        try:
+            command.check()
+            if command.opcode in (Opcode.GEMM, Opcode.VECTOR):
+                self._compute(image, command, outcome)
+        except Fault as fault:
+            raise Fault(fault.cause, address) from None
+        return command.opcode == Opcode.END
+
+    def _compute(self, image: Image, command: Command, outcome: Outcome) -> None:
+        """Fill the block X, then run the instruction list over it."""
+        x = self._fill(image, command)
+        state = RowState(
+            immediates=tuple(float(from_words(BFLOAT16, np.uint32(command.fields[name] & 0xFFFF)))
+                             for name in ("imm0", "imm1")),
+            y=tuple(image.load(command.tensor(name)) if command.uses(name) else None
+                    for name in ("y0", "y1")))
+        for instruction in command.instructions:
+            result = execute(self.config, instruction, x, state)
+            if instruction["destination"] == Destination.BUFFER:
+                x = result
+            elif instruction["destination"] == Destination.MEMORY:
+                self._write(image, command, result, outcome)
+
+    def _fill(self, image: Image, command: Command) -> Array:
+        a = image.load(command.tensor("a"))
+        if command.opcode == Opcode.VECTOR:
+            return a
+        b = image.load(command.tensor("b"))
+        if command.fields["b_transposed"]:
+            b = b.T
+        return narrow(self.config, gemm(self.config, a, b))
+
+    def _write(self, image: Image, command: Command, values: Array, outcome: Outcome) -> None:
+        tensor = command.tensor("c")
+        image.store(tensor, values)
+        if tensor.encoding is not None:
+            outcome.saturations += int(np.count_nonzero(saturates(tensor.encoding, values)))
+            outcome.nars += int(np.count_nonzero(~np.isfinite(values)))

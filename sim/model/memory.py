@@ -1,0 +1,88 @@
+"""A memory image with tensors in it, as the accelerator's AXI port sees it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hdl.spec.commands import ErrorCause
+from hdl.spec.formats import BFLOAT16, Encoding
+
+from .codec import decode, encode
+from .rounding import Array, from_words, to_words
+
+__all__ = ["Fault", "Image", "Tensor"]
+
+
+class Fault(Exception):
+    """The program stops with ``cause``; ``address`` is of the header or command at fault."""
+
+    def __init__(self, cause: ErrorCause, address: int = 0) -> None:
+        super().__init__(f"{cause.name} at {address:#x}")
+        self.cause = cause
+        self.address = address
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A row-major matrix in memory; ``stride`` in bytes, 0 repeats one row.
+
+    ``encoding`` is ``None`` for raw BF16 lane words of a build with an 8-bit format.
+    """
+
+    address: int
+    stride: int
+    rows: int
+    columns: int
+    encoding: Encoding | None
+
+    @property
+    def element_bytes(self) -> int:
+        return 2 if self.encoding is None else self.encoding.bits // 8
+
+
+class Image:
+    """``memory`` (uint8) at addresses from ``base``."""
+
+    def __init__(self, memory: Array, base: int) -> None:
+        if memory.dtype != np.uint8 or memory.ndim != 1:
+            raise ValueError("memory must be a one-dimensional array of uint8, "
+                             f"not {memory.ndim}-dimensional {memory.dtype}")
+        self.memory = memory
+        self.base = base
+
+    def _index(self, tensor: Tensor, cause: ErrorCause) -> Array:
+        """Position in ``memory`` of every byte of ``tensor``; rows × bytes of a row."""
+        row_bytes = tensor.columns * tensor.element_bytes
+        first = tensor.address - self.base
+        last = first + (tensor.rows - 1) * tensor.stride + row_bytes
+        if first < 0 or last > len(self.memory):
+            raise Fault(cause)
+        rows = first + np.arange(tensor.rows) * tensor.stride
+        return rows[:, None] + np.arange(row_bytes)
+
+    def record(self, address: int, size: int) -> bytes:
+        """``size`` bytes of the program at ``address``; READ_ERROR there outside the image."""
+        start = address - self.base
+        if start < 0 or start + size > len(self.memory):
+            raise Fault(ErrorCause.READ_ERROR, address)
+        return self.memory[start:start + size].tobytes()
+
+    def load(self, tensor: Tensor) -> Array:
+        """Lane values of ``tensor``, rows × columns."""
+        stored = np.ascontiguousarray(self.memory[self._index(tensor, ErrorCause.READ_ERROR)])
+        if tensor.element_bytes == 2:
+            stored = stored.view("<u2")
+        if tensor.encoding is None:
+            return from_words(BFLOAT16, stored)
+        return decode(tensor.encoding, stored)
+
+    def store(self, tensor: Tensor, values: Array) -> None:
+        """Encode lane ``values`` into ``tensor``."""
+        index = self._index(tensor, ErrorCause.WRITE_ERROR)
+        if tensor.encoding is None:
+            codes = to_words(BFLOAT16, values)
+        else:
+            codes = encode(tensor.encoding, values)
+        if tensor.element_bytes == 2:
+            codes = np.ascontiguousarray(codes).astype("<u2")
+        self.memory[index] = np.ascontiguousarray(codes).view(np.uint8)

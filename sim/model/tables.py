@@ -1,0 +1,53 @@
+"""The published piecewise-linear tables evaluated on values, exactly.
+
+``hdl.spec.tables`` defines them on words; here the same integers are applied to the numbers
+that the words stand for. Every intermediate is an integer or a dyadic rational of fewer than
+53 bits, so float64 and int64 hold it exactly.
+"""
+
+import numpy as np
+
+from hdl.spec.formats import LaneType
+from hdl.spec.tables import EXP, RECIPROCAL, Segments
+
+from .rounding import Array
+
+__all__ = ["exp", "reciprocal"]
+
+
+def _significand(segments: Segments, u: Array) -> Array:
+    """y(u) of ``segments``, in units of 2^-result_bits."""
+    segment, offset = np.divmod(u, 1 << segments.offset_bits)
+    base = np.array(segments.base, np.int64)[segment]
+    slope = np.array(segments.slope, np.int64)[segment]
+    return np.floor_divide(base + slope * offset, 1 << segments.shift)
+
+
+def _value(lane: LaneType, segments: Segments, y: Array, exponent: Array) -> Array:
+    """y · 2^exponent; infinite or zero outside the normal range of ``lane``."""
+    value = np.ldexp(y.astype(np.float64), exponent - segments.result_bits)
+    value = np.where(value >= 2.0 ** (lane.bias + 1), np.inf, value)
+    return np.where(value < 2.0 ** (1 - lane.bias), 0.0, value)
+
+
+def exp(lane: LaneType, x: Array) -> Array:
+    """e^x as a value of ``lane``, for BF16 values ``x`` (zeros and infinities, no NaN)."""
+    table = EXP[lane]
+    argument_bits = table.segments.argument_bits
+    # Beyond 128 the result is zero or infinite, and the product below would outgrow an int64.
+    far = np.abs(x) >= 128
+    scaled = np.where(far, 0.0, np.abs(x)) * table.log2e
+    t = np.floor(np.ldexp(scaled, argument_bits - table.log2e_bits)).astype(np.int64)
+    t = np.where(np.signbit(x), -1 - t, t)
+    n, u = np.divmod(t, 1 << argument_bits)
+    result = _value(lane, table.segments, _significand(table.segments, u), n)
+    return np.where(far, np.where(np.signbit(x), 0.0, np.inf), result)
+
+
+def reciprocal(lane: LaneType, x: Array) -> Array:
+    """1/x as a value of ``lane``, for normal values ``x`` of it."""
+    segments = RECIPROCAL[lane].segments
+    half, exponent = np.frexp(np.abs(x))  # |x| = 2 half · 2^(exponent − 1)
+    u = np.floor(np.ldexp(2 * half - 1, segments.argument_bits)).astype(np.int64)
+    result = _value(lane, segments, _significand(segments, u), -exponent)
+    return np.copysign(result, x)
