@@ -1,0 +1,55 @@
+"""Operands for batched checks: unpacked fields of values, and words by class."""
+
+import numpy as np
+
+from hdl.spec.formats import Format, LaneType
+
+__all__ = ["exact_values", "lane_words", "unpack"]
+
+
+def unpack(fmt: Format, values: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Unpacked fields of decoded ``values``: sign, exponent, significand, is_zero, is_nar.
+
+    Fields that carry no meaning (exponent and significand under a flag, the sign of NaR) are
+    random, so that nothing may depend on them. ``ValueError`` where a value does not fit.
+    """
+    nar, zero = np.isnan(values), values == 0
+    void = nar | zero
+    fraction, exponent = np.frexp(np.where(void, 1.0, np.abs(values)))
+    scaled = np.ldexp(fraction, fmt.significand_bits)
+    exponent = exponent.astype(np.int64) - 1
+    limit = 1 << fmt.exponent_bits - 1
+    if np.any(scaled != np.rint(scaled)) or np.any((exponent < -limit) | (exponent >= limit)):
+        raise ValueError(f"values must fit the unpacked operand of {fmt.name}")
+    size = values.shape
+    noise = rng.integers(0, 1 << fmt.significand_bits, size)
+    return {
+        "sign": np.where(nar, rng.integers(0, 2, size), np.signbit(values)),
+        "exponent": np.where(void, rng.integers(-limit, limit, size), exponent),
+        "significand": np.where(void, noise, scaled.astype(np.int64)),
+        "is_zero": zero.astype(np.int64),
+        "is_nar": nar.astype(np.int64),
+    }
+
+
+def exact_values(sign: np.ndarray, exponent: np.ndarray, bits: int, significand: np.ndarray,
+                 point: int) -> np.ndarray:
+    """Values of unpacked fields: ``exponent`` a word of ``bits`` bits in two's complement,
+    ``significand`` an integer with ``point`` fraction bits."""
+    exponent = exponent.astype(np.int64)
+    exponent = np.where(exponent >> bits - 1 == 1, exponent - (1 << bits), exponent)
+    value = np.ldexp(significand.astype(np.float64), exponent - point)
+    return np.where(sign == 1, -value, value)
+
+
+def lane_words(lane: LaneType, cases: int, rng: np.random.Generator) -> np.ndarray:
+    """Words of ``lane``: half uniform, the rest zeros, subnormals, limits, Inf, NaN, powers of
+    two and their neighbours, each with both signs."""
+    f, top = lane.fraction_bits, (1 << lane.exponent_bits) - 1
+    uniform = rng.integers(0, 1 << lane.bits, cases, dtype=np.int64)
+    edges = np.array([0, 1, (1 << f) - 1, 1 << f, (1 << f) + 1, (top << f) - 1, top << f,
+                      (top << f) + 1, lane.nan, (lane.bias << f)], np.int64)
+    near = (rng.integers(1, top, cases) << f) + rng.integers(-2, 3, cases)
+    word = np.select([uniform & 3 == 0, uniform & 3 == 1],
+                     [rng.choice(edges, cases), near], uniform)
+    return word | rng.integers(0, 2, cases) << lane.bits - 1

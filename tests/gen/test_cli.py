@@ -1,0 +1,86 @@
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from gen.block import BLOCKS
+from hdl.spec.commands import ErrorCause
+from hdl.spec.registers import REGISTERS
+
+
+def run(module, *arguments, **options):
+    return subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True,
+                          text=True, timeout=120, **options)
+
+
+@pytest.mark.parametrize("module", ["gen.top", "gen.block"])
+@pytest.mark.parametrize("arguments, words", [
+    (["--fmt", "posit9"], ["posit9", "posit8, posit8es0", "bf16"]),
+    (["--fmt", "int8"], ["int8", "not supported yet"]),
+    (["--dim", "0"], ["dim", "power of two from 4 to 128", "not 0"]),
+    (["--dim", "3.5"], ["dim", "power of two from 4 to 128", "not '3.5'"]),
+    (["--dim", "8", "--lanes", "16"], ["lanes", "from 4 to 8", "not 16"]),
+    (["--acc", "fp64"], ["acc", "bf16, fp32", "fp64"]),
+    (["--fmt", "bf16", "--acc", "bf16"], ["acc", "fp32"]),
+    (["--softmax", "exact"], ["softmax", "pwl, approx, approx_shifted", "exact"]),
+    (["--nonsense"], ["--nonsense"]),
+    (["-o", "/nonexistent/file.v"], ["/nonexistent/file.v", "No such file"]),
+    (["-o", "/"], ["'/'", "directory"]),
+])
+def test_bad_arguments_give_one_line_and_code_2(module, arguments, words):
+    block = ["decoder"] if module == "gen.block" else []
+    done = run(module, *block, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_unknown_block_names_the_allowed_ones():
+    done = run("gen.block", "adder")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "adder" in done.stderr and ", ".join(BLOCKS) in done.stderr
+
+
+def test_a_failed_run_leaves_the_old_file_and_no_other(tmp_path):
+    target = tmp_path / "out.v"
+    target.write_text("old")
+    done = run("gen.block", "decoder", "--name", "x", "-o", str(target))
+    assert done.returncode == 2
+    done = run("gen.block", "adder", "-o", str(target))
+    assert done.returncode == 2
+    assert target.read_text() == "old" and os.listdir(tmp_path) == ["out.v"]
+
+
+def test_output_file_equals_standard_output(tmp_path):
+    target = tmp_path / "decoder.v"
+    done = run("gen.block", "decoder", "--fmt", "posit8", "-o", str(target))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    again = run("gen.block", "decoder", "--fmt", "posit8")
+    assert target.read_text() == again.stdout and "module decoder(" in again.stdout
+    assert os.listdir(tmp_path) == ["decoder.v"]
+
+
+def test_full_and_closed_standard_output():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "gen.top", "--regmap", "md"], stdout=full,
+                              stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-m", "gen.top", "--regmap", "json"], stdout=writer,
+                          stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.returncode == 1 and done.stderr == ""
+
+
+def test_register_map_holds_every_register_once():
+    table = json.loads(run("gen.top", "--regmap", "json").stdout)
+    assert [row["name"] for row in table["registers"]] == [item.name for item in REGISTERS]
+    assert [row["name"] for row in table["errors"]] == [cause.name for cause in ErrorCause]
+    text = run("gen.top", "--regmap", "md").stdout
+    for item in REGISTERS:
+        assert len(re.findall(rf"^\| 0x{item.offset:03X} \| {item.name} \|", text, re.M)) == 1
