@@ -87,7 +87,7 @@ def _encode_float(encoding: FloatEncoding, values: Array) -> Array:
     magnitude = np.minimum(np.abs(values), max_finite(encoding))
     lowest = 1 - encoding.bias
     _, exponent = np.frexp(magnitude)
-    exponent = np.maximum(exponent - 1, lowest)
+    exponent = np.where(magnitude > 0, np.maximum(exponent - 1, lowest), lowest)
     # Exact: the scaled magnitude is below 2^(fraction_bits + 1), rint rounds half to even.
     steps = np.rint(np.ldexp(magnitude, encoding.fraction_bits - exponent)).astype(np.int64)
     code = (exponent.astype(np.int64) - lowest << encoding.fraction_bits) + steps
