@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-__all__ = ["BUILD", "ToolError", "verilator_root", "verilator_shim", "build_library", "run_tool"]
+__all__ = ["BUILD", "ToolError", "verilator_root", "verilator_shim", "build_library",
+           "build_native", "run_tool"]
 
 BUILD = Path(os.environ.get("OTTAVA_BUILD", "build")).resolve()
 _OUTPUT_SPLIT = "20000"
@@ -115,23 +116,39 @@ def _global_sources(folder: Path, prefix: str) -> list[str]:
 
 def build_library(verilog: str, top: str, sources: Sequence[Path], *, headers: Sequence[Path] = (),
                   defines: Mapping[str, object] | None = None, arguments: Sequence[str] = (),
-                  trace: bool = False, optimise: str = "-O2") -> Path:
+                  trace: bool = False, optimise: str = "-O2", build: Path | None = None) -> Path:
     """Path of a shared library of module ``top`` (class ``Vdut``) linked with C++ ``sources``.
 
     ``headers`` are what ``sources`` include: they only enter the key. ``trace`` adds VCD tracing.
+    ``build`` holds the results instead of ``BUILD``/verilated.
     ``ToolError`` with the tool's last lines when a tool fails.
     """
     defines = dict(defines or {})
     content = [verilog, top, optimise, str(trace), repr(sorted(defines.items())), *arguments,
                str(verilator_root()), *(Path(p).read_text() for p in (*sources, *headers))]
     key = hashlib.sha256("\0".join(content).encode()).hexdigest()[:16]
-    folder = BUILD / "verilated" / f"{top}-{key}"
+    build = BUILD / "verilated" if build is None else Path(build).resolve()
+    folder = build / f"{top}-{key}"
     library = folder / "libdut.so"
-    with _locked(BUILD / "verilated" / f"{top}-{key}.lock"):
+    with _locked(build / f"{top}-{key}.lock"):
         if not library.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             _build(folder, library, verilog, top, sources, defines, arguments, trace, optimise)
+    return library
+
+
+def build_native(source: Path, headers: Sequence[Path] = ()) -> Path:
+    """Path of a shared library of one C++ file that needs no design; cached as above."""
+    text = "\0".join(Path(path).read_text() for path in (source, *headers))
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    library = BUILD / "native" / f"lib{Path(source).stem}-{key}.so"
+    with _locked(library.with_suffix(".lock")):
+        if not library.exists():
+            part = library.with_suffix(f".{os.getpid()}")
+            run_tool(["g++", "-std=c++17", "-O1", "-fPIC", "-Wall", "-Wextra", "-shared",
+                      "-o", part, source])
+            part.replace(library)
     return library
 
 

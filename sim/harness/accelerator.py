@@ -1,0 +1,218 @@
+"""The generated accelerator behind its AXI ports, Verilated, for whole programs at full speed."""
+
+import ctypes
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from hdl.spec.commands import ErrorCause
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.registers import COUNTERS, IDENTITY, REGISTERS
+
+from .stalls import CHANNELS, PROFILES, ProfileStruct, StallProfile
+from .verilate import build_library
+
+__all__ = ["Accelerator", "Fault", "HungError", "Result", "SLVERR", "DECERR"]
+
+SLVERR, DECERR = 2, 3
+BUS_FIELDS = ("read_bursts", "read_beats", "write_bursts", "write_beats", "write_responses",
+              "most_reads_outstanding", "most_writes_outstanding", "cycle")
+_HERE = Path(__file__).parent
+_SOURCES = (_HERE / "accelerator.cpp",)
+_HEADERS = tuple(_HERE / f"axi_{name}.hpp" for name in ("pins", "checker", "memory"))
+_OFFSETS = {register.name: register.offset for register in REGISTERS}
+_SETTLE_CYCLES = 100
+_RESET_CYCLES = 8
+
+
+class HungError(TimeoutError):
+    """No interrupt, or no answer at the control port, within the limit."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Byte addresses ``[first, end)`` answer ``resp`` (SLVERR or DECERR) instead of OKAY."""
+
+    first: int
+    end: int
+    resp: int = SLVERR
+    reads: bool = True
+    writes: bool = True
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one program did.
+
+    Attributes
+    ----------
+    error: the lowest cause set in CSR ``ERROR``, ``None`` after a clean END; ``errors`` is all.
+    error_address: as in the CSRs, only meaningful with an error.
+    status: raw CSR ``STATUS``. cycles: from the START write's response to the interrupt.
+    counters: the hardware's performance counters by lower-case name.
+    bus: what the harness saw on AXI (``BUS_FIELDS``, cycle left out).
+    violations: broken AXI rules, traffic after the interrupt; empty for a correct design.
+    written: uint8 per byte of the image, how often it was written (255 means more often).
+    """
+
+    error: ErrorCause | None
+    errors: tuple[ErrorCause, ...]
+    error_address: int
+    status: int
+    cycles: int
+    counters: dict[str, int]
+    bus: dict[str, int]
+    violations: list[str]
+    written: np.ndarray
+
+
+@cache
+def _library(path: Path) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(path))
+    pointer, word, number = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int
+    signatures = {
+        "new": (pointer, word), "free": (None, pointer), "reset": (None, pointer, number),
+        "run_for": (None, pointer, word), "wait": (ctypes.c_int64, pointer, ctypes.c_int64),
+        "write": (number, pointer, ctypes.c_uint32, ctypes.c_uint32),
+        "read": (number, pointer, ctypes.c_uint32, ctypes.POINTER(ctypes.c_uint32)),
+        "trace": (number, pointer, ctypes.c_char_p),
+        "image": (None, pointer, pointer, pointer, word, word),
+        "profile": (None, pointer, ctypes.POINTER(ProfileStruct)), "seed": (None, pointer, word),
+        "fault": (None, pointer, word, word, number, number, number),
+        "clear_faults": (None, pointer),
+        "statistics": (None, pointer, ctypes.POINTER(word)), "clear_statistics": (None, pointer),
+        "violations": (word, pointer, ctypes.POINTER(ctypes.c_char_p)),
+        "clear_violations": (None, pointer),
+    }
+    for name, (result, *arguments) in signatures.items():
+        function = getattr(library, f"bench_{name}")
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+class Accelerator:
+    """One build of ``config``, powered up and reset once; runs any number of programs.
+
+    The build is cached by content under ``build_dir`` (default build/verilated). ``verilog`` is
+    another design with the top's ports, ``trace`` compiles waveforms in (see ``run``), ``seed``
+    fills the registers that have no initial value. ``ToolError`` when a tool fails,
+    ``HungError`` when the control port does not answer or is not that of ``config``.
+    """
+
+    def __init__(self, config: AcceleratorConfig, build_dir: Path | None = None, *,
+                 verilog: str | None = None, top: str = "ottava", trace: bool = False,
+                 seed: int = 0) -> None:
+        if verilog is None:
+            from gen.top import generate  # a design of the caller's own needs no generator
+            verilog = generate(config)
+        path = build_library(verilog, top, _SOURCES, headers=_HEADERS, trace=trace,
+                             defines={"BUS_BYTES": config.bus_bytes}, build=build_dir)
+        self.config, self._lib = config, _library(path)
+        self._bench = self._lib.bench_new(seed)
+        self.reset()
+        found = self.read("CONFIG_HASH_LOW") | self.read("CONFIG_HASH_HIGH") << 32
+        if self.read("IDENTITY") != IDENTITY or found != config.hash:
+            raise HungError(f"the design must have configuration {config.hash:#x}, not {found:#x}")
+
+    def __del__(self) -> None:
+        if getattr(self, "_bench", None):
+            self._lib.bench_free(self._bench)
+            self._bench = None
+
+    def reset(self) -> None:
+        """Hold ``aresetn`` low for a few cycles."""
+        self._lib.bench_reset(self._bench, _RESET_CYCLES)
+
+    def read(self, register: str) -> int:
+        """A CSR, through AXI4-Lite."""
+        value = ctypes.c_uint32()
+        self._answered(register, self._lib.bench_read(
+            self._bench, _OFFSETS[register], ctypes.byref(value)))
+        return value.value
+
+    def write(self, register: str, value: int) -> None:
+        """Write a CSR, through AXI4-Lite."""
+        self._answered(register, self._lib.bench_write(self._bench, _OFFSETS[register], value))
+
+    def run_for(self, cycles: int) -> None:
+        """Let the clock run."""
+        self._lib.bench_run_for(self._bench, cycles)
+
+    def run(self, memory: np.ndarray, program_address: int, base: int = 0, *,
+            stalls: StallProfile = PROFILES["ideal"], seed: int = 0, watchdog: int = 0,
+            max_cycles: int = 50_000_000, faults: Iterable[Fault] = (),
+            waves: Path | None = None) -> Result:
+        """Run the program at ``program_address``; ``memory`` (uint8) sits at ``base``.
+
+        ``memory`` is changed in place; the bus answers DECERR outside it. ``waves`` takes a VCD
+        of this run, in a build with ``trace``. ``HungError`` after ``max_cycles`` without an
+        interrupt; the design is reset then.
+        """
+        if memory.dtype != np.uint8 or memory.ndim != 1 or not memory.flags.c_contiguous:
+            raise TypeError(f"memory must be a contiguous vector of uint8, not {memory!r}")
+        lib, bench = self._lib, self._bench
+        written = np.zeros_like(memory)
+        lib.bench_image(bench, memory.ctypes.data, written.ctypes.data, base, memory.size)
+        lib.bench_profile(bench, ctypes.byref(stalls.as_struct()))
+        lib.bench_seed(bench, seed)
+        for fault in faults:
+            lib.bench_fault(bench, fault.first, fault.end, fault.resp, fault.reads, fault.writes)
+        if waves is not None and not lib.bench_trace(bench, str(waves).encode()):
+            raise ValueError(f"waves must be a writable path in a build with trace, not {waves!r}")
+        lib.bench_clear_statistics(bench)
+        try:
+            cycles = self._start_and_wait(program_address, watchdog, max_cycles)
+            return self._collect(cycles, written)
+        except HungError:
+            self.reset()
+            raise
+        finally:
+            lib.bench_clear_faults(bench)
+            lib.bench_trace(bench, None)
+            lib.bench_image(bench, None, None, 0, 0)
+
+    def _start_and_wait(self, program_address: int, watchdog: int, max_cycles: int) -> int:
+        self.write("PROGRAM_LOW", program_address & 0xFFFFFFFF)
+        self.write("PROGRAM_HIGH", program_address >> 32)
+        self.write("WATCHDOG", watchdog)
+        self.write("INTERRUPT_ENABLE", 0b11)
+        self.write("CONTROL", 1)
+        cycles = self._lib.bench_wait(self._bench, max_cycles)
+        if cycles < 0:
+            raise HungError(f"no interrupt within {max_cycles} cycles, "
+                            f"STATUS {self.read('STATUS'):#x}, violations {self._violations()}")
+        return cycles
+
+    def _collect(self, cycles: int, written: np.ndarray) -> Result:
+        statistics = (ctypes.c_uint64 * len(BUS_FIELDS))()
+        self._lib.bench_statistics(self._bench, statistics)
+        before = list(statistics)
+        self.run_for(_SETTLE_CYCLES)
+        self._lib.bench_statistics(self._bench, statistics)
+        late = [BUS_FIELDS[i] for i in range(len(CHANNELS)) if statistics[i] != before[i]]
+        self.write("COUNTER_CONTROL", 1)
+        counters = {name.lower(): self.read(f"{name}_LOW") | self.read(f"{name}_HIGH") << 32
+                    for name, _ in COUNTERS}
+        self.write("COUNTER_CONTROL", 0)
+        status, bits = self.read("STATUS"), self.read("ERROR")
+        address = self.read("ERROR_ADDRESS_LOW") | self.read("ERROR_ADDRESS_HIGH") << 32
+        self.write("ERROR", bits)
+        self.write("INTERRUPT", self.read("INTERRUPT"))
+        errors = tuple(cause for cause in ErrorCause if bits >> cause & 1)
+        violations = self._violations() + [f"{name} went on after the interrupt" for name in late]
+        return Result(errors[0] if errors else None, errors, address, status, cycles, counters,
+                      dict(zip(BUS_FIELDS[:-1], before, strict=False)), violations, written)
+
+    def _violations(self) -> list[str]:
+        text = ctypes.c_char_p()
+        total = self._lib.bench_violations(self._bench, ctypes.byref(text))
+        found = (text.value or b"").decode().splitlines()
+        self._lib.bench_clear_violations(self._bench)
+        return found + ([f"{total - len(found)} more"] if total > len(found) else [])
+
+    def _answered(self, register: str, response: int) -> None:
+        if response:
+            raise HungError(f"the control port answered {response} at {register}")
