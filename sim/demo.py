@@ -1,0 +1,166 @@
+"""A real attention head on the accelerator: ``python -m sim.demo --fmt posit8``.
+
+Layer 0 of MiniLM-L6 on a real sentence, quantised to the format, as one program: Q, K and V
+projections, softmax(Q Kᵀ / √d), P V. ``--on rtl`` runs the generated Verilog through its AXI ports
+on Verilator and compares it with the machine model; ``--on machine`` runs the machine model and
+compares it with the arithmetic models called without a program. Exit code 1 when a byte differs.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
+from hdl.spec.formats import FORMATS
+from sim.attention import AttentionProgram, Comparison, compare, expected, lower
+from sim.model import codec
+from sim.model.machine import Machine
+from sim.models import minilm, small
+from sim.models.layer import AttentionLayer
+from sim.program import read_codes
+
+__all__ = ["DemoError", "Run", "main", "run_machine", "run_rtl"]
+
+
+class DemoError(RuntimeError):
+    """A run that cannot be compared; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where it ran, how it compares, the memory behind it and, on RTL, its counters."""
+
+    where: str
+    memory: np.ndarray
+    comparison: Comparison
+    cycles: int | None = None
+    counters: dict[str, int] | None = None
+
+
+def machine_memory(config: AcceleratorConfig, program: AttentionProgram) -> np.ndarray:
+    """The image after the program ran on the machine model."""
+    memory = program.memory.copy()
+    outcome = Machine(config).run(memory, program.address, program.base)
+    if outcome.error is not None:
+        raise DemoError(f"the machine model stopped with {outcome.error.name} "
+                        f"at {outcome.error_address:#x}")
+    return memory
+
+
+def run_machine(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int],
+                program: AttentionProgram) -> Run:
+    """On the machine model, against the arithmetic models."""
+    memory = machine_memory(config, program)
+    return Run("machine model", memory, compare(program, memory, expected(config, layer, heads)))
+
+
+def run_rtl(config: AcceleratorConfig, program: AttentionProgram, seed: int) -> Run:
+    """On the generated Verilog through AXI, against the machine model."""
+    from sim.harness.accelerator import Accelerator
+
+    model = machine_memory(config, program)
+    reference = {name: read_codes(model, tensor, program.base)
+                 for name, tensor in program.results.items()}
+    memory = program.memory.copy()
+    result = Accelerator(config).run(memory, program.address, program.base, seed=seed)
+    if result.error is not None:
+        raise DemoError(f"the accelerator stopped with {result.error.name} "
+                        f"at {result.error_address:#x}")
+    if result.violations:
+        raise DemoError(f"AXI rules broken {len(result.violations)} times, "
+                        f"first: {result.violations[0]}")
+    return Run("RTL on Verilator", memory, compare(program, memory, reference),
+               result.cycles, result.counters)
+
+
+def _errors(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int],
+            program: AttentionProgram, memory: np.ndarray) -> tuple[float, float, float]:
+    """Largest and mean absolute error of O against fp32, and the cosine between the two."""
+    codes = read_codes(memory, program.results["O"], program.base)
+    found = codec.decode(config.format.encodings[0], codes)
+    wanted = np.concatenate([layer.head(h).o for h in heads], axis=1).astype(np.float64)
+    error = np.abs(found - wanted)
+    norms = np.linalg.norm(found) * np.linalg.norm(wanted)
+    return float(error.max()), float(error.mean()), float((found * wanted).sum() / norms)
+
+
+def report(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int],
+           program: AttentionProgram, run: Run) -> None:
+    """Print what ran, how each tensor compares, cycles and accuracy; the verdict is last."""
+    named = f"head {heads[0]}" if len(heads) == 1 else f"heads {heads[0]}-{heads[-1]}"
+    print(f"config: fmt {config.fmt}, acc {config.acc}, softmax {config.softmax}, "
+          f"dim {config.dim}, lanes {config.lanes}, on the {run.where}")
+    print(f"work: {layer.name}, {named}, {layer.tokens} tokens, {program.macs} MACs")
+    result = run.comparison
+    for name, compared in result.compared.items():
+        rows, columns = program.results[name].shape
+        print(f"  {name:4} {rows:4} × {columns:<4} {compared:8} bytes, "
+              f"{result.differing[name]} differ")
+    print(f"  bytes written outside the results: {result.stray}")
+    if run.cycles is not None:
+        share = program.macs / (config.dim ** 2 * run.cycles)
+        print(f"cycles: {run.cycles}, utilisation {share:.1%} of {config.dim ** 2} MACs a cycle")
+    largest, mean, cosine = _errors(config, layer, heads, program, run.memory)
+    print(f"error of O against fp32 ({config.fmt}, softmax {config.softmax}): "
+          f"max {largest:.4f}, mean {mean:.5f}, cosine {cosine:.5f}")
+    print(f"bytes compared: {result.total}, mismatches: {result.mismatches}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sim.demo",
+                                     description=__doc__.split(":")[0] + ".")
+    parser.add_argument("--fmt", default="posit8", help=f"one of {', '.join(FORMATS)}")
+    parser.add_argument("--acc", help=f"one of {', '.join(ACCUMULATORS)}; default: the format's")
+    parser.add_argument("--softmax",
+                        help=f"one of {', '.join(SOFTMAX_MODES)}; default: the format's")
+    parser.add_argument("--dim", type=int, default=16, help="rows and columns of the array")
+    parser.add_argument("--lanes", type=int, help="lanes of the vector unit")
+    parser.add_argument("--tokens", type=int, default=32, help="length of the sequence")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--head", type=int, default=0, help="the head that is computed")
+    which.add_argument("--all-heads", action="store_true", help="every head of the layer")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--small", action="store_true",
+                        help="the project's own small layer; needs no network")
+    source.add_argument("--offline", action="store_true",
+                        help="take MiniLM-L6 from the cache, never from the network")
+    parser.add_argument("--on", choices=("rtl", "machine"), default="rtl")
+    parser.add_argument("--seed", type=int, default=0,
+                        help="fills unused memory and, with --small, draws the sequence")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; 0 all bytes equal, 1 a difference, 2 wrong arguments or no model."""
+    options = _parser().parse_args(arguments)
+    try:
+        config = AcceleratorConfig(fmt=options.fmt, dim=options.dim, lanes=options.lanes,
+                                   acc=options.acc, softmax=options.softmax)
+        layer = (small.load(options.tokens, options.seed) if options.small
+                 else minilm.load(options.tokens, offline=options.offline))
+        heads = range(layer.heads) if options.all_heads else range(options.head, options.head + 1)
+        program = lower(config, layer, heads, seed=options.seed)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except minilm.ModelUnavailable as error:
+        print(f"error: {error}; --small needs no network", file=sys.stderr)
+        return 2
+    started = time.monotonic()
+    try:
+        run = (run_rtl(config, program, options.seed) if options.on == "rtl"
+               else run_machine(config, layer, heads, program))
+    except DemoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"ran in {time.monotonic() - started:.1f} s")
+    report(config, layer, heads, program, run)
+    return 1 if run.comparison.mismatches else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
