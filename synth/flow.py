@@ -1,0 +1,160 @@
+"""The one flow behind every area and delay: Verilog text to gate-equivalents.
+
+``synth -flatten; dfflibmap; abc -script S; opt_clean; stat`` for each unit of the hierarchy
+(``synth.hierarchy``), mapped once and multiplied by its instances. Memory macros are not mapped:
+their bits stand beside the area. A unit's delay is ABC's ``stime`` of its longest combinational
+path, between inputs, registers and outputs, without setup and clock-to-output times.
+"""
+
+import hashlib
+import json
+import re
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from synth.hierarchy import Hierarchy
+from synth.library import ROOT, Library
+from synth.yosys import YosysError, quoted, run_yosys, yosys_version
+
+__all__ = ["SCRIPTS", "Mapped", "Report", "Flow"]
+
+_OPEN = "+strash;"
+_CLOSE = "&put;stime,-p"
+SCRIPTS: dict[str, str] = {
+    "quick": f"{_OPEN}&get,-n;&fraig,-x;&put;scorr;dc2;dretime;strash;&get,-n;&dch,-f;&nf;{_CLOSE}",
+    "best": f"{_OPEN}ifraig;scorr;&get,-n;&deepsyn,-I,2,-J,10;&dch,-f;&nf,-R,1000,-F,500;{_CLOSE}",
+    # The same for units above DEEP_LIMIT gate-equivalents, whose search would take hours.
+    "best-large":
+        f"{_OPEN}ifraig;scorr;&get,-n;&deepsyn,-I,1,-J,4;&dch,-f;&nf,-R,1000,-F,500;{_CLOSE}",
+}
+DEEP_LIMIT = 300
+
+CACHE = ROOT / "build" / "synth-cache"
+
+_DELAY = re.compile(r"ABC: .*\bDelay =\s*([0-9.]+) ps")
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """One unit, mapped: without the units and memories inside it. Areas in gate-equivalents."""
+
+    unit: str
+    cells: int
+    gates: float
+    register_gates: float
+    delay: float
+
+    @property
+    def logic_gates(self) -> float:
+        return self.gates - self.register_gates
+
+
+@dataclass(frozen=True)
+class Report:
+    """A design, mapped. ``units``: each distinct unit; ``counts``: its instances."""
+
+    top: str
+    units: dict[str, Mapped]
+    counts: dict[str, int]
+    memory_bits: int
+
+    def _total(self, field: str) -> float:
+        return sum(getattr(unit, field) * self.counts[name] for name, unit in self.units.items())
+
+    @property
+    def gates(self) -> float:
+        """Gate-equivalents of everything but memory bits."""
+        return self._total("gates")
+
+    @property
+    def register_gates(self) -> float:
+        return self._total("register_gates")
+
+    @property
+    def cells(self) -> int:
+        return int(self._total("cells"))
+
+    @property
+    def delay(self) -> float:
+        """Longest combinational path inside one unit, ns."""
+        return max(unit.delay for unit in self.units.values())
+
+
+class Flow:
+    """Maps Verilog with one library and one ABC script; remembers what it has mapped.
+
+    Results are kept under ``build/synth-cache`` by the digest of the unit's text, the library, the
+    script and the Yosys release, so that an unchanged unit is never mapped twice.
+    """
+
+    def __init__(self, library: Library, script: str = "quick") -> None:
+        if script not in ("quick", "best"):
+            raise ValueError(f"script must be one of quick, best, not {script!r}")
+        self.library = library
+        self.script = script
+
+    def describe(self) -> list[str]:
+        """What every table prints above itself."""
+        lines = [f"{yosys_version()}; library {self.library}; script {self.script}:",
+                 f"  {SCRIPTS[self.script]}"]
+        if self.script == "best":
+            lines.append(f"  above {DEEP_LIMIT} gate-equivalents: {SCRIPTS['best-large']}")
+        return lines
+
+    def measure(self, verilog: str, top: str) -> Report:
+        """Map every unit under ``top``. ``YosysError`` where Yosys refuses the text."""
+        hierarchy = Hierarchy(verilog, top)
+        units = {name: self._unit(hierarchy, name) for name in sorted(hierarchy.units)
+                 if not hierarchy.modules[name].is_memory}
+        return Report(top, units, {name: hierarchy.counts[name] for name in units},
+                      hierarchy.memory_bits)
+
+    def _unit(self, hierarchy: Hierarchy, unit: str) -> Mapped:
+        text = hierarchy.unit_text(unit)
+        if self.script == "quick":
+            return self.map_text(text, unit, "quick")
+        quick = self.map_text(text, unit, "quick")
+        return self.map_text(text, unit, "best" if quick.gates <= DEEP_LIMIT else "best-large")
+
+    def map_text(self, text: str, unit: str, script: str) -> Mapped:
+        """Map module ``unit`` of ``text``, whose black boxes count nothing."""
+        key = hashlib.sha256("\0".join(
+            (text, unit, self.library.digest, SCRIPTS[script], yosys_version())).encode())
+        place = CACHE / f"{key.hexdigest()[:32]}.json"
+        if place.is_file():
+            return Mapped(**json.loads(place.read_text()))
+        mapped = self._run(text, unit, script)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False) as file:
+            json.dump(asdict(mapped), file)
+        Path(file.name).replace(place)
+        return mapped
+
+    def _run(self, text: str, unit: str, script: str) -> Mapped:
+        with tempfile.TemporaryDirectory(prefix="ottava-map-") as name:
+            folder = Path(name)
+            source, statistics = folder / "unit.v", folder / "stat.json"
+            source.write_text(text)
+            liberty = quoted(self.library.path.resolve())
+            log = run_yosys([
+                f"read_verilog {quoted(source)}",
+                f"synth -flatten -top {unit}",
+                "delete */t:$scopeinfo",
+                f"dfflibmap -liberty {liberty}",
+                f"abc -liberty {liberty} -script {SCRIPTS[script]}",
+                "opt_clean",
+                f"tee -q -o {quoted(statistics)} stat -json -top {unit} -liberty {liberty}",
+            ])
+            found = json.loads(statistics.read_text())["modules"]["\\" + unit]
+        return self._read(unit, found, log)
+
+    def _read(self, unit: str, found: dict, log: str) -> Mapped:
+        stray = [kind for kind in found["num_cells_by_type"] if kind.startswith("$")]
+        if stray:
+            raise YosysError(f"{unit}: left unmapped by {self.library.name}: {', '.join(stray)}")
+        area = self.library.nand2[1]
+        delays = [float(value) for value in _DELAY.findall(log)]
+        return Mapped(unit, found["num_cells"] - found.get("num_submodules", 0),
+                      found.get("area", 0) / area, found.get("sequential_area", 0) / area,
+                      max(delays, default=0) / 1000)
