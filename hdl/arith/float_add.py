@@ -1,0 +1,134 @@
+"""Addition and maximum of lane words."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..spec.formats import LaneType
+from .float_word import infinity, normalise, pack, unpack
+
+__all__ = ["FloatAdder", "FloatMax"]
+
+
+class FloatAdder(wiring.Component):
+    """``o`` = ``a`` + ``b``, or ``a`` - ``b`` where ``subtract``; combinational.
+
+    One rounding to nearest even; subnormals in and out are zeros of their sign; overflow gives
+    infinity. An exact zero is +0 unless both addends are -0. Infinity minus infinity and any NaN
+    give the canonical NaN. Source: numerics of the vector unit; single path, one normaliser.
+    """
+
+    def __init__(self, lane: LaneType):
+        self.lane = lane
+        super().__init__({
+            "a": In(lane.bits), "b": In(lane.bits), "subtract": In(1), "o": Out(lane.bits),
+        })
+
+    @property
+    def leaf_name(self) -> str:
+        return f"float_add_{self.lane.name}"
+
+    def elaborate(self, platform):
+        m = Module()
+        lane = self.lane
+        magnitude_bits = lane.bits - 1
+        b_sign = Signal()
+        swap = Signal()
+        large_word = Signal(lane.bits)
+        small_word = Signal(lane.bits)
+        signed_b = Cat(self.b[:-1], b_sign)
+        m.d.comb += [
+            b_sign.eq(self.b[-1] ^ self.subtract),
+            swap.eq(self.a[:magnitude_bits] < self.b[:magnitude_bits]),
+            large_word.eq(Mux(swap, signed_b, self.a)),
+            small_word.eq(Mux(swap, self.a, signed_b)),
+        ]
+        large = unpack(m, lane, large_word, "large")
+        small = unpack(m, lane, small_word, "small")
+        sum_, extra = self._align_and_add(m, large, small)
+        shifted, zeros = normalise(m, sum_, "sum")
+
+        # The sum has one bit above the larger significand's; an exact zero has exponent 0 or less
+        # only by its empty significand, hence the explicit test.
+        exponent = Signal(range(-len(sum_), (1 << lane.exponent_bits) + 1))
+        m.d.comb += exponent.eq(large.exponent + 1 - zeros)
+        below = Signal()
+        kept = lane.fraction_bits + 2
+        m.d.comb += below.eq(shifted[:-kept].any() | extra)
+        magnitude = pack(m, lane, exponent, shifted[-kept:], below, "result")
+
+        is_zero = Signal()
+        m.d.comb += is_zero.eq(~shifted[-1])
+        opposite = large.sign ^ small.sign
+        with m.If(large.is_nan | small.is_nan | large.is_special & small.is_special & opposite):
+            m.d.comb += self.o.eq(lane.nan)
+        with m.Elif(large.is_special):
+            m.d.comb += self.o.eq(Cat(Const(infinity(lane), magnitude_bits), large.sign))
+        with m.Elif(is_zero):
+            m.d.comb += self.o.eq(Cat(Const(0, magnitude_bits), large.sign & small.sign))
+        with m.Else():
+            m.d.comb += self.o.eq(Cat(magnitude, large.sign))
+        return m
+
+    def _align_and_add(self, m, large, small):
+        """Sum of large and aligned small, with two bits below the larger, and what fell off.
+
+        Bits that fall off a subtrahend borrow one unit: ~small + (nothing fell off) does it.
+        """
+        significand_bits = self.lane.fraction_bits + 1
+        width = significand_bits + 2  # guard and one more: a long cancellation is exact
+        distance = Signal(self.lane.exponent_bits)
+        m.d.comb += distance.eq(large.exponent - small.exponent)
+        value = Cat(Const(0, 2), small.significand)
+        levels = (width - 1).bit_length()
+        lost = []
+        for level in range(levels):
+            step = 1 << level
+            shifted = Signal(width, name=f"aligned_by_{step}")
+            m.d.comb += shifted.eq(Mux(distance[level], value >> step, value))
+            lost.append(distance[level] & value[:step].any())
+            value = shifted
+        far = Signal()
+        aligned = Signal(width)
+        extra = Signal()
+        # A flushed zero has the exponent field 0, yet nothing of it can be lost.
+        m.d.comb += [
+            far.eq(distance[levels:].any()),
+            aligned.eq(Mux(far, 0, value)),
+            extra.eq(Mux(far, ~small.is_zero, Cat(lost).any())),
+        ]
+        subtract = Signal()
+        sum_ = Signal(width + 1)
+        addend = Mux(subtract, Cat(~aligned, Const(1, 1)), aligned)
+        m.d.comb += [
+            subtract.eq(large.sign ^ small.sign),
+            sum_.eq(Cat(Const(0, 2), large.significand) + addend + (subtract & ~extra)),
+        ]
+        return sum_, extra
+
+
+class FloatMax(wiring.Component):
+    """``o`` = the larger of ``a`` and ``b``; combinational.
+
+    A NaN wins, +0 is larger than -0. Both inputs are clean words: no subnormals, no NaN but the
+    canonical, positive one (its bits are above infinity's, so one integer comparison serves all).
+    """
+
+    def __init__(self, lane: LaneType):
+        self.lane = lane
+        super().__init__({"a": In(lane.bits), "b": In(lane.bits), "o": Out(lane.bits)})
+
+    @property
+    def leaf_name(self) -> str:
+        return f"float_max_{self.lane.name}"
+
+    def elaborate(self, platform):
+        m = Module()
+        keys = []
+        for name, word in (("a_key", self.a), ("b_key", self.b)):
+            # Ordered as unsigned integers: negatives complemented, positives above them.
+            key = Signal(self.lane.bits, name=name)
+            m.d.comb += key.eq(Cat(word[:-1] ^ word[-1].replicate(self.lane.bits - 1), ~word[-1]))
+            keys.append(key)
+        m.d.comb += self.o.eq(Mux(keys[0] < keys[1], self.b, self.a))
+        return m
