@@ -1,0 +1,201 @@
+import dataclasses
+from fractions import Fraction
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from hdl.spec.formats import (
+    BF16_ENCODING,
+    BFLOAT16,
+    BINARY32,
+    E4M3,
+    E5M2,
+    POSIT8,
+    POSIT8ES0,
+    POSIT8ES2,
+)
+from sim.model.codec import decode, encode, max_finite, saturates
+from sim.model.rounding import from_words
+
+POSITS = (POSIT8, POSIT8ES0, POSIT8ES2)
+FLOATS = (E4M3, E5M2)
+ML = {"e4m3": ml_dtypes.float8_e4m3fn, "e5m2": ml_dtypes.float8_e5m2}
+WORDS = np.arange(1 << 16)
+VALUES = from_words(BFLOAT16, WORDS)
+NORMAL = np.isfinite(VALUES) & ((np.abs(VALUES) >= 2.0**-126) | (VALUES == 0))
+
+
+def named(encodings):
+    return pytest.mark.parametrize("encoding", encodings, ids=lambda e: e.name)
+
+
+def report(what, cases):
+    print(f"{what}: {cases} cases")
+    assert cases > 0
+
+
+@named(POSITS)
+def test_posit_decode_is_the_projective_ring(oracle, encoding):
+    ring = [float(value) for value in oracle.posit_ring(8, encoding.es)]
+    got = decode(encoding, np.arange(256))
+    assert got[:128].tolist() == ring
+    assert np.isnan(got[128])
+    assert got[129:].tolist() == [-value for value in ring[:0:-1]]
+    wrong = dataclasses.replace(encoding, es=encoding.es + 1)
+    assert decode(wrong, np.arange(128)).tolist() != ring
+    report(f"decode {encoding.name}", 256)
+
+
+@named(FLOATS)
+def test_float_decode_matches_ml_dtypes(encoding):
+    codes = np.arange(256)
+    want = codes.astype(np.uint8).view(ML[encoding.name]).astype(np.float64)
+    want = np.where(np.isinf(want), np.nan, want)
+    got = decode(encoding, codes)
+    assert np.array_equal(got, want, equal_nan=True)
+    number = ~np.isnan(want)
+    assert np.array_equal(np.signbit(got)[number], np.signbit(want)[number])
+    report(f"decode {encoding.name}", 256)
+
+
+def test_bf16_decode_matches_ml_dtypes():
+    with np.errstate(invalid="ignore"):
+        want = WORDS.astype(np.uint16).view(ml_dtypes.bfloat16).astype(np.float64)
+    want = np.where(np.isinf(want), np.nan, want)
+    got = decode(BF16_ENCODING, WORDS)
+    assert np.array_equal(got, want, equal_nan=True)
+    assert np.array_equal(np.signbit(got)[got == 0], np.signbit(want)[got == 0])
+    report("decode bf16", 1 << 16)
+
+
+def posit_mismatches(oracle, encoding, model):
+    """Codes of all 65,536 BF16 words that differ from the bit-string oracle for ``encoding``."""
+    got = encode(model, VALUES).astype(int)
+    wrong = np.count_nonzero(got[~np.isfinite(VALUES)] != 0x80)
+    for code, value, normal in zip(got, VALUES, NORMAL, strict=True):
+        if np.isfinite(value):
+            want = oracle.posit_encode(encoding, Fraction(float(value))) if normal else 0
+            wrong += int(code) != want
+    return wrong
+
+
+@named(POSITS)
+def test_posit_encode_rounds_the_bit_string(oracle, encoding):
+    assert posit_mismatches(oracle, encoding, encoding) == 0
+    flushes_less = dataclasses.replace(encoding, flush_log2=encoding.flush_log2 - 1)
+    assert posit_mismatches(oracle, encoding, flushes_less) == 2 * 128
+    report(f"encode {encoding.name}", 1 << 16)
+
+
+@named(FLOATS)
+def test_float_encode_takes_the_nearest_code(oracle, encoding):
+    nearest = oracle.FloatOracle(encoding)
+    got = encode(encoding, VALUES)
+    assert np.all(got[~np.isfinite(VALUES)] == encoding.nar_code)
+    finite = np.flatnonzero(np.isfinite(VALUES))
+    want = np.array([nearest.encode(float(VALUES[i])) for i in finite])
+    assert np.array_equal(got[finite], want)
+    truncated = encode(encoding, VALUES[finite] * (1 - 2.0**-12))
+    assert np.count_nonzero(truncated != want) > 100
+    report(f"encode {encoding.name}", len(VALUES))
+
+
+@named(FLOATS)
+def test_float_encode_matches_ml_dtypes_below_overflow(encoding):
+    inside = np.abs(VALUES) <= max_finite(encoding)
+    want = VALUES[inside].astype(np.float32).astype(ML[encoding.name]).view(np.uint8)
+    assert np.array_equal(encode(encoding, VALUES[inside]), want)
+    report(f"ml_dtypes {encoding.name}", int(inside.sum()))
+
+
+def encoder_boundaries(oracle, encoding):
+    """Positive values at which the code changes, exact in float64."""
+    if encoding in POSITS:
+        finer = oracle.posit_ring(9, encoding.es)
+        return [2.0**encoding.flush_log2] + [float(value) for value in finer[3:-1:2]]
+    return [float(value) for value in oracle.FloatOracle(encoding).middles]
+
+
+@named(POSITS + FLOATS)
+def test_boundaries_and_their_neighbours(oracle, encoding):
+    middles = np.array(encoder_boundaries(oracle, encoding))
+    values = np.concatenate([
+        sign * at for sign in (1, -1)
+        for at in (np.nextafter(middles, 0), middles, np.nextafter(middles, np.inf))])
+    if encoding in POSITS:
+        want = [oracle.posit_encode(encoding, Fraction(float(v))) for v in values]
+    else:
+        want = [oracle.FloatOracle(encoding).encode(float(v)) for v in values]
+    got = encode(encoding, values)
+    assert got.tolist() == want
+    below, above = (encode(encoding, np.nextafter(middles, end)) for end in (0, np.inf))
+    assert np.all(above.astype(int) - below == 1)
+    report(f"boundaries {encoding.name}", len(values))
+
+
+@named(POSITS)
+def test_posits_match_softposit(encoding):
+    softposit = pytest.importorskip("softposit")
+    cases = 0
+    for code in range(256):
+        if encoding.es == 2:
+            number = softposit.posit_2_t()
+            number.v = code << 24
+            value = softposit.convertPX2ToDouble(number)
+        else:
+            number = softposit.posit16() if encoding.es == 1 else softposit.posit8()
+            number.fromBits(code << 8 if encoding.es == 1 else code)
+            value = float(number)
+        if code != 0x80:
+            assert value == decode(encoding, code)
+            cases += 1
+    if encoding.es == 1:
+        return report("softposit posit8, decode only", cases)
+    standard = dataclasses.replace(encoding, flush_log2=None)
+    picked = NORMAL & (np.abs(VALUES) < 2.0**60) & (np.abs(VALUES) > 2.0**-60)
+    got = encode(standard, VALUES[picked])
+    for value, code in zip(VALUES[picked].tolist(), got.tolist(), strict=True):
+        if encoding.es == 0:
+            want = softposit.convertDoubleToP8(value).v
+        else:
+            want = softposit.convertDoubleToPX2(value, 8).v >> 24
+        assert code == want & 0xFF, value
+        cases += 1
+    return report(f"softposit {encoding.name}", cases)
+
+
+def test_bf16_encode_rounds_saturates_and_flushes():
+    rng = np.random.default_rng(1)
+    words = rng.integers(0, 1 << 32, 200_000, dtype=np.uint64).astype(np.uint32)
+    ties = (words & np.uint32(0xFFFF_0000)) | np.uint32(0x8000)
+    edges = np.array([0, 0x8000_0000, 0x7F7F_FFFF, 0x7F7F_8000, 0x7F7F_7FFF, 0xFF7F_FFFF, 1,
+                      0x007F_FFFF, 0x0080_0000, 0x7F80_0000, 0x7F80_0001], np.uint32)
+    words = np.concatenate([words, ties, ties + 1, ties - 1, edges])
+    values = from_words(BINARY32, words)
+    with np.errstate(over="ignore", invalid="ignore"):
+        want = values.astype(np.float32).astype(ml_dtypes.bfloat16).view(np.uint16)
+    sign = (words >> 16 & 0x8000).astype(np.uint16)
+    want = np.where(want & 0x7FFF == 0x7F80, sign | 0x7F7F, want)
+    want = np.where(np.abs(values) < 2.0**-126, sign, want)
+    want = np.where(np.isfinite(values), want, 0x7FC0)
+    got = encode(BF16_ENCODING, values)
+    assert np.array_equal(got, want)
+    assert np.count_nonzero(words >> 16 != want) > 10_000
+    report("encode bf16", len(words))
+
+
+@named(POSITS + FLOATS)
+def test_codes_survive_a_round_trip(encoding):
+    codes = np.arange(256).astype(np.uint8)
+    values = decode(encoding, codes)
+    back = encode(encoding, values)
+    assert np.array_equal(back, np.where(np.isnan(values), encoding.nar_code, codes))
+
+
+@named(POSITS + FLOATS + (BF16_ENCODING,))
+def test_saturation_is_what_lies_beyond_the_largest_value(encoding):
+    top = max_finite(encoding)
+    values = np.array([top, -top, np.nextafter(top, np.inf), -2 * top, np.inf, np.nan, 0])
+    assert saturates(encoding, values).tolist() == [False, False, True, True, False, False, False]
+    assert np.all(np.abs(decode(encoding, encode(encoding, values[:4]))) == top)
