@@ -1,0 +1,118 @@
+"""The accumulation buffer: two banks of accumulator words with one adder a column."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arith.accumulator import AccumulatorAdder
+from ..leaf import shared
+from ..spec.config import AcceleratorConfig
+from .sram import Sram1R1W
+
+__all__ = ["AccumulationBuffer", "lane_to_accumulator"]
+
+
+def lane_to_accumulator(config: AcceleratorConfig, word):
+    """A lane word in the accumulator's format, exactly: BF16 is the upper half of FP32."""
+    return Cat(Const(0, config.acc_bits - config.lane.bits), word)
+
+
+class AccumulationBuffer(wiring.Component):
+    """Two banks of ``acc_depth`` words of D accumulators; one is filled while one is drained.
+
+    A word is in the accumulator's own format, unrounded. Callers keep fill and drain on different
+    banks; each bank has one read and one write port.
+
+    Ports
+    -----
+    tile, tile_valid, tile_bank, tile_address, tile_first, tile_last: a word from the array is
+        stored (first K-tile) or added to its word, written three cycles later. The same
+        address may come again after three cycles. ``tile_last`` marks a block's last word.
+    tile_done, tile_done_bank: pulse, that word is in memory.
+    fill_valid, fill_bank, fill_address, fill_data: a whole word from memory.
+    drain_enable, drain_bank, drain_address → drain_data one cycle later, held until the next read.
+    store_valid, store_bank, store_address, store_group, store_data: L accumulators written
+        back to part ``store_group`` of a word.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        word = config.dim * config.acc_bits
+        address = range(config.acc_depth)
+        groups = config.dim // config.lanes
+        super().__init__({
+            "tile": In(word), "tile_valid": In(1), "tile_bank": In(1), "tile_address": In(address),
+            "tile_first": In(1), "tile_last": In(1), "tile_done": Out(1), "tile_done_bank": Out(1),
+            "fill_valid": In(1), "fill_bank": In(1), "fill_address": In(address),
+            "fill_data": In(word),
+            "drain_enable": In(1), "drain_bank": In(1), "drain_address": In(address),
+            "drain_data": Out(word),
+            "store_valid": In(1), "store_bank": In(1), "store_address": In(address),
+            "store_group": In(range(groups)), "store_data": In(config.lanes * config.acc_bits),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        dim, acc, lanes = self.config.dim, self.config.acc_bits, self.config.lanes
+        groups = dim // lanes
+
+        # Stages of the read-modify-write: r(ead), a(dd), w(rite).
+        a_valid, a_bank, a_first, a_last = (Signal(name=f"a_{n}")
+                                            for n in ("valid", "bank", "first", "last"))
+        a_address = Signal.like(self.tile_address, name="a_address", reset_less=True)
+        a_tile = Signal.like(self.tile, name="a_tile", reset_less=True)
+        m.d.sync += [
+            a_valid.eq(self.tile_valid), a_bank.eq(self.tile_bank), a_first.eq(self.tile_first),
+            a_last.eq(self.tile_last), a_address.eq(self.tile_address), a_tile.eq(self.tile),
+        ]
+        w_valid, w_bank, w_last = (Signal(name=f"w_{n}") for n in ("valid", "bank", "last"))
+        w_address = Signal.like(self.tile_address, name="w_address", reset_less=True)
+        w_total = Signal.like(self.tile, name="w_total", reset_less=True)
+        a_stored = Signal.like(self.tile)
+        totals = []
+        for column in range(dim):
+            adder = AccumulatorAdder(self.config.acc)
+            m.submodules[f"adder{column}"] = shared(adder)
+            m.d.comb += [
+                adder.stored.eq(a_stored.word_select(column, acc)),
+                adder.tile.eq(a_tile.word_select(column, acc)),
+            ]
+            totals.append(adder.total)
+        m.d.sync += [
+            w_valid.eq(a_valid), w_bank.eq(a_bank), w_last.eq(a_last), w_address.eq(a_address),
+            w_total.eq(Mux(a_first, a_tile, Cat(totals))),
+        ]
+        m.d.comb += [self.tile_done.eq(w_valid & w_last), self.tile_done_bank.eq(w_bank)]
+
+        drained = Signal()
+        with m.If(self.drain_enable):
+            m.d.sync += drained.eq(self.drain_bank)
+        read_data = []
+        for bank in range(2):
+            sram = Sram1R1W(dim * acc, self.config.acc_depth, granularity=lanes * acc)
+            m.submodules[f"bank{bank}"] = shared(sram)
+            tile_read = self.tile_valid & ~self.tile_first & (self.tile_bank == bank)
+            drain_read = self.drain_enable & (self.drain_bank == bank)
+            tile_write = Signal(name=f"tile_write{bank}")
+            fill_write = Signal(name=f"fill_write{bank}")
+            store_write = Signal(name=f"store_write{bank}")
+            m.d.comb += [
+                tile_write.eq(w_valid & (w_bank == bank)),
+                fill_write.eq(self.fill_valid & (self.fill_bank == bank)),
+                store_write.eq(self.store_valid & (self.store_bank == bank)),
+                sram.read_enable.eq(tile_read | drain_read),
+                sram.read_address.eq(Mux(drain_read, self.drain_address, self.tile_address)),
+                sram.write_address.eq(Mux(tile_write, w_address, Mux(
+                    fill_write, self.fill_address, self.store_address))),
+                sram.write_data.eq(Mux(tile_write, w_total, Mux(
+                    fill_write, self.fill_data, self.store_data.replicate(groups)))),
+                sram.write_enable.eq(Mux(
+                    tile_write | fill_write, (1 << groups) - 1,
+                    store_write << self.store_group)),
+            ]
+            read_data.append(sram.read_data)
+        m.d.comb += [
+            a_stored.eq(Mux(a_bank, read_data[1], read_data[0])),
+            self.drain_data.eq(Mux(drained, read_data[1], read_data[0])),
+        ]
+        return m

@@ -1,0 +1,287 @@
+"""AXI4 slaves with random stalls, a rule checker and stream drivers for Amaranth's simulator."""
+
+import random
+from collections import deque
+from types import SimpleNamespace
+
+import pytest
+from amaranth.hdl import Value
+from amaranth.sim import Simulator
+
+
+class AxiRules:
+    """Checks the address, data and response channels of a master, cycle by cycle."""
+
+    def __init__(self, bus_bytes):
+        self.bus_bytes = bus_bytes
+        self.held = {}
+        self.bursts = deque()
+        self.beats = 0
+        self.outstanding = 0
+        self.checked = 0
+
+    def stable(self, channel, valid, ready, payload):
+        """A payload once offered is offered unchanged until it is taken."""
+        if channel in self.held:
+            assert valid, f"{channel}valid fell before {channel}ready"
+            assert payload == self.held[channel], f"{channel} changed before {channel}ready"
+        self.held.pop(channel, None)
+        if valid and not ready:
+            self.held[channel] = payload
+
+    def address(self, address, beats, size, burst):
+        assert beats <= 16, "burst of more than 16 beats"
+        assert 1 << size == self.bus_bytes, "burst of narrow beats"
+        assert burst == 1, "burst is not INCR"
+        start = address & -self.bus_bytes
+        assert start >> 12 == (start + beats * self.bus_bytes - 1) >> 12, "burst crosses 4 KiB"
+        self.outstanding += 1
+        self.checked += 1
+        assert self.outstanding <= 16, "more than 16 bursts outstanding"
+
+    def write_burst(self, beats):
+        self.bursts.append(beats)
+        self._match()
+
+    def write_beat(self, last):
+        self.beats += 1
+        if last:
+            self.bursts_done.append(self.beats)
+            self.beats = 0
+        self._match()
+
+    @property
+    def bursts_done(self):
+        return self.__dict__.setdefault("_done", deque())
+
+    def _match(self):
+        while self.bursts and self.bursts_done:
+            assert self.bursts.popleft() == self.bursts_done.popleft(), "wlast at the wrong beat"
+        if self.bursts and not self.bursts_done:
+            assert self.beats < self.bursts[0], "wlast is missing"
+
+
+class Slave:
+    """Common parts of the two slaves: a memory, a source of chance, the rules."""
+
+    def __init__(self, dut, memory, *, seed=0, stall=0.0, latency=4, base=0):
+        self.dut, self.memory, self.base = dut, memory, base
+        self.chance = random.Random(seed)
+        self.stall, self.latency = stall, latency
+        self.now = 0
+        self.frozen = False
+        self.fail_beats = set()
+        self.bus_bytes = len(dut.rdata if hasattr(dut, "rdata") else dut.wdata) // 8
+        self.rules = AxiRules(self.bus_bytes)
+
+    def willing(self):
+        return not self.frozen and self.chance.random() >= self.stall
+
+
+class ReadSlave(Slave):
+    """Channels AR and R. ``fail_beats``: numbers of beats answered with SLVERR."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.queue = deque()
+        self.offered = None
+        self.beats = 0
+        self.addresses = []
+
+    def drive(self, ctx):
+        dut = self.dut
+        ctx.set(dut.arready, self.willing())
+        if self.offered is None and self.queue and self.queue[0][0] <= self.now and self.willing():
+            _, address, left = self.queue[0]
+            word = self.memory[address - self.base:address - self.base + self.bus_bytes]
+            self.offered = (int.from_bytes(word, "little"), left == 1)
+        ctx.set(dut.rvalid, self.offered is not None)
+        if self.offered is not None:
+            ctx.set(dut.rdata, self.offered[0])
+            ctx.set(dut.rlast, self.offered[1])
+            ctx.set(dut.rresp, 2 if self.beats in self.fail_beats else 0)
+
+    def observe(self, ctx):
+        dut = self.dut
+        valid, ready = ctx.get(dut.arvalid), ctx.get(dut.arready)
+        address, beats = ctx.get(dut.araddr), ctx.get(dut.arlen) + 1
+        self.rules.stable("ar", valid, ready, (address, beats))
+        if valid and ready:
+            self.rules.address(address, beats, ctx.get(dut.arsize), ctx.get(dut.arburst))
+            self.addresses.append((address, beats))
+            self.queue.append([self.now + self.latency, address & -self.bus_bytes, beats])
+        if self.offered is not None and ctx.get(dut.rready):
+            self.beats += 1
+            head = self.queue[0]
+            head[1] += self.bus_bytes
+            head[2] -= 1
+            self.offered = None
+            if head[2] == 0:
+                self.queue.popleft()
+                self.rules.outstanding -= 1
+        self.now += 1
+
+
+class WriteSlave(Slave):
+    """Channels AW, W and B. ``patient``: AW is accepted only while W is valid."""
+
+    def __init__(self, *args, patient=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.patient = patient
+        self.bursts = deque()
+        self.data = deque()
+        self.answers = deque()
+        self.offered = False
+        self.answered = 0
+        self.addresses = []
+        self.touched = bytearray(len(self.memory))
+
+    def drive(self, ctx):
+        dut = self.dut
+        ctx.set(dut.awready, self.willing() and (not self.patient or ctx.get(dut.wvalid)))
+        ctx.set(dut.wready, self.willing())
+        if not self.offered and self.answers and self.answers[0] <= self.now and self.willing():
+            self.offered = True
+        ctx.set(dut.bvalid, self.offered)
+        ctx.set(dut.bresp, 3 if self.answered in self.fail_beats else 0)
+
+    def observe(self, ctx):
+        dut = self.dut
+        valid, ready = ctx.get(dut.awvalid), ctx.get(dut.awready)
+        address, beats = ctx.get(dut.awaddr), ctx.get(dut.awlen) + 1
+        self.rules.stable("aw", valid, ready, (address, beats))
+        if valid and ready:
+            self.rules.address(address, beats, ctx.get(dut.awsize), ctx.get(dut.awburst))
+            self.rules.write_burst(beats)
+            self.addresses.append((address, beats))
+            self.bursts.append([address & -self.bus_bytes, beats])
+        valid, ready = ctx.get(dut.wvalid), ctx.get(dut.wready)
+        beat = (ctx.get(dut.wdata), ctx.get(dut.wstrb), ctx.get(dut.wlast))
+        self.rules.stable("w", valid, ready, beat)
+        if valid and ready:
+            self.rules.write_beat(beat[2])
+            self.data.append(beat)
+        self.store()
+        if self.offered and ctx.get(dut.bready):
+            self.offered = False
+            self.answered += 1
+            self.answers.popleft()
+            self.rules.outstanding -= 1
+        self.now += 1
+
+    def store(self):
+        while self.bursts and self.data:
+            word, strobe, last = self.data.popleft()
+            burst = self.bursts[0]
+            for index in range(self.bus_bytes):
+                if strobe >> index & 1:
+                    place = burst[0] + index - self.base
+                    self.memory[place] = word >> 8 * index & 0xFF
+                    self.touched[place] += 1
+            burst[0] += self.bus_bytes
+            if last:
+                self.bursts.popleft()
+                self.answers.append(self.now + self.latency)
+
+
+class Source:
+    """Offers ``items`` (integers, the raw payload) on a stream."""
+
+    def __init__(self, stream, items, *, seed=0, stall=0.0):
+        self.stream, self.items = stream, deque(items)
+        self.raw = Value.cast(stream.payload)
+        self.chance, self.stall = random.Random(seed), stall
+        self.offered = False
+
+    def drive(self, ctx):
+        if not self.offered and self.items and self.chance.random() >= self.stall:
+            self.offered = True
+            ctx.set(self.raw, self.items[0])
+        ctx.set(self.stream.valid, self.offered)
+
+    def observe(self, ctx):
+        if self.offered and ctx.get(self.stream.ready):
+            self.items.popleft()
+            self.offered = False
+
+
+class Sink:
+    """Takes from a stream into ``taken``; checks that what is offered stays."""
+
+    def __init__(self, stream, *, seed=0, stall=0.0):
+        self.stream, self.taken = stream, []
+        self.raw = Value.cast(stream.payload)
+        self.chance, self.stall = random.Random(seed), stall
+        self.held = None
+
+    def drive(self, ctx):
+        ctx.set(self.stream.ready, self.chance.random() >= self.stall)
+
+    def observe(self, ctx):
+        valid, word = ctx.get(self.stream.valid), ctx.get(self.raw)
+        if self.held is not None:
+            assert valid and word == self.held, "an offered word was withdrawn or changed"
+        self.held = None
+        if valid and ctx.get(self.stream.ready):
+            self.taken.append(word)
+        elif valid:
+            self.held = word
+
+
+def simulate(dut, parts, *, until, limit=20000, each_cycle=None):
+    """Cycles until ``until()`` holds; ``each_cycle(ctx, cycle)`` may drive more ports."""
+    spent = []
+
+    async def bench(ctx):
+        for cycle in range(limit):
+            if each_cycle is not None:
+                each_cycle(ctx, cycle)
+            for part in parts:
+                part.drive(ctx)
+            for part in parts:
+                part.observe(ctx)
+            await ctx.tick()
+            if until():
+                spent.append(cycle + 1)
+                return
+        raise AssertionError(f"nothing ended within {limit} cycles")
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return spent[0]
+
+
+def pack_transfer(address, row_bytes, rows, stride):
+    return address | row_bytes << 64 | rows << 90 | stride << 114
+
+
+def chunks_of(rows, nbytes):
+    """Raw chunk payloads of ``rows`` (a list of bytes)."""
+    size_bits = nbytes.bit_length()
+    out = []
+    for row in rows:
+        for start in range(0, len(row), nbytes):
+            piece = row[start:start + nbytes]
+            last = start + nbytes >= len(row)
+            out.append(int.from_bytes(piece, "little") | len(piece) << 8 * nbytes
+                       | last << 8 * nbytes + size_bits)
+    return out
+
+
+def random_transfer(chance, base, space, largest=120):
+    """Some transfer within ``space`` bytes from ``base``, rows apart, often across a page."""
+    row_bytes = chance.choice([1, 2, chance.randint(1, largest), chance.randint(1, largest)])
+    stride = row_bytes + chance.choice([0, 0, 1, 16, chance.randint(0, 40)])
+    rows = chance.randint(1, max(1, min(6, space // stride)))
+    address = base + chance.randint(0, space - stride * rows)
+    return address, row_bytes, rows, stride
+
+
+@pytest.fixture
+def bench():
+    return SimpleNamespace(
+        AxiRules=AxiRules, ReadSlave=ReadSlave, WriteSlave=WriteSlave, Source=Source, Sink=Sink,
+        simulate=simulate, pack_transfer=pack_transfer, chunks_of=chunks_of,
+        random_transfer=random_transfer)
