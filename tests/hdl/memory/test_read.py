@@ -110,7 +110,7 @@ def test_after_flush_the_engine_is_as_new(bench, length):
     slave, sources, sinks = wire_up(
         bench, dut, memory, {"a": [(BASE, 700, 2, 9)] * 9, "b": [(BASE + 1, 40, 9, 50)] * 9},
         stall=0.2, latency=12)
-    begin = 90
+    begin = 30
     seen = []
 
     def each_cycle(ctx, cycle):

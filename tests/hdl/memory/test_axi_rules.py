@@ -1,0 +1,61 @@
+"""Negative controls of the rule checker: each breach is noticed."""
+
+import pytest
+
+
+def test_page_crossing(bench):
+    rules = bench.AxiRules(16)
+    rules.address(0x0FF0, 1, 4, 1)
+    with pytest.raises(AssertionError, match="4 KiB"):
+        rules.address(0x0FF0, 2, 4, 1)
+
+
+@pytest.mark.parametrize(("beats", "size", "burst", "breach"), [
+    (17, 4, 1, "more than 16 beats"), (4, 3, 1, "narrow"), (4, 4, 2, "INCR")])
+def test_burst_shape(bench, beats, size, burst, breach):
+    with pytest.raises(AssertionError, match=breach):
+        bench.AxiRules(16).address(0, beats, size, burst)
+
+
+def test_too_many_outstanding(bench):
+    rules = bench.AxiRules(16)
+    for index in range(16):
+        rules.address(16 * index, 1, 4, 1)
+    with pytest.raises(AssertionError, match="outstanding"):
+        rules.address(0, 1, 4, 1)
+
+
+@pytest.mark.parametrize(("valid", "payload", "breach"), [(0, 5, "fell"), (1, 6, "changed")])
+def test_stability(bench, valid, payload, breach):
+    rules = bench.AxiRules(16)
+    rules.stable("aw", 1, 0, 5)
+    with pytest.raises(AssertionError, match=breach):
+        rules.stable("aw", valid, 1, payload)
+
+
+def test_wlast_early_and_missing(bench):
+    rules = bench.AxiRules(16)
+    rules.write_burst(2)
+    with pytest.raises(AssertionError, match="wrong beat"):
+        rules.write_beat(1)
+    rules = bench.AxiRules(16)
+    rules.write_burst(2)
+    rules.write_beat(0)
+    with pytest.raises(AssertionError, match="missing"):
+        rules.write_beat(0)
+
+
+def test_withdrawn_word(bench):
+    sink = bench.Sink.__new__(bench.Sink)
+    sink.taken, sink.held, sink.raw = [], 3, "payload"
+
+    class Port:
+        valid, ready = "valid", "ready"
+
+    class Context:
+        def get(self, what):
+            return {"valid": 0, "payload": 3, "ready": 1}[what]
+
+    sink.stream = Port
+    with pytest.raises(AssertionError, match="withdrawn"):
+        sink.observe(Context())
