@@ -1,0 +1,254 @@
+"""The multiply-accumulate unit of a processing element: operands | multiplier | accumulator."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.arith.multiplier import Multiplier, product_members
+from hdl.codec.unpacked import unpacked_fields, unpacked_members
+from hdl.spec.formats import BFLOAT16, BINARY32, Format, LaneType
+
+__all__ = ["FloatAccumulator", "Mac", "accumulator_type"]
+
+_ACCUMULATORS = {"bf16": BFLOAT16, "fp32": BINARY32}
+
+
+def accumulator_type(acc: str) -> LaneType:
+    """The word type of accumulator ``acc``, ``bf16`` or ``fp32``."""
+    if acc not in _ACCUMULATORS:
+        raise ValueError(f"acc must be one of {', '.join(_ACCUMULATORS)}, not {acc!r}")
+    return _ACCUMULATORS[acc]
+
+
+def _check(fmt: Format, acc: str) -> LaneType:
+    if not isinstance(fmt, Format):
+        raise TypeError(f"fmt must be a Format, not {fmt!r}")
+    word = accumulator_type(acc)
+    if fmt.lane is BINARY32 and word is not BINARY32:
+        raise ValueError(f"acc must be fp32 for format {fmt.name}, not {acc!r}: "
+                         "its product alone exceeds a BF16 significand")
+    return word
+
+
+class FloatAccumulator(wiring.Component):
+    """Combinational fused add of an exact product to a floating-point partial sum.
+
+    Ports: ``product_*`` in (``product_members``); ``psum_i`` in and ``psum_o`` out, plain words of
+    ``acc``. psum_o = RNE(product + psum_i), rounded once with unbounded exponent; then below
+    2^-126 it becomes zero with its sign, beyond the largest finite value Inf. A NaR product or a
+    NaN psum_i gives the canonical NaN, Inf stays Inf. A subnormal psum_i counts as zero with
+    its sign. An exact zero sum is +0 unless both addends are −0.
+
+    With 8-bit operands no psum can become subnormal or Inf: products are multiples of 2^-50 or
+    coarser and below 2^49, and so are sums of them until they stop growing (numerics:
+    Accumulators). There the tests for underflow and overflow are left out, and a psum_i of Inf
+    counts as NaN.
+    """
+
+    def __init__(self, fmt: Format, acc: str):
+        self.word = _check(fmt, acc)
+        self.fmt = fmt
+        self.acc = acc
+        super().__init__({
+            **{f"product_{name}": member for name, member in product_members(fmt, In).items()},
+            "psum_i": In(self.word.bits),
+            "psum_o": Out(self.word.bits),
+        })
+
+    @property
+    def leaf_name(self) -> str:
+        return f"accumulator_{self.fmt.name}_{self.acc}"
+
+    @property
+    def _bounded(self) -> bool:
+        """True where no result can underflow or overflow."""
+        return self.fmt.storage_bits == 8
+
+    def elaborate(self, platform):
+        m = Module()
+        precision = self.word.fraction_bits + 1
+        product_bits = 2 * self.fmt.significand_bits
+        # Fraction bits below the larger addend's integer bit that must be held exactly: the
+        # addend one binade down (product_bits), or two bits of cancellation and a guard bit.
+        fraction_bits = max(precision + 2, product_bits)
+        self._unpack(m)
+        larger, smaller, spill = self._align(m, precision, product_bits, fraction_bits)
+        total, negated = self._add(m, larger, smaller, spill)
+        self._normalise_and_round(m, total, negated, precision)
+        return m
+
+    def _unpack(self, m: Module) -> None:
+        """Name what the stages share."""
+        word = self.word
+        self._field = field = Signal(word.exponent_bits)
+        self._psum_zero = Signal()
+        # Exponent of the product's upper integer bit, biased as the psum's: bias + 1 is a power
+        # of two, so only upper bits change.
+        self._product_field = Signal(range(-(3 << 7), 3 << 7)) if not self._bounded else Signal(8)
+        m.d.comb += [
+            field.eq(self.psum_i[word.fraction_bits:-1]),
+            self._psum_zero.eq(~field.any()),
+            self._product_field.eq(self.product_exponent + word.bias + 1),
+        ]
+
+    def _align(self, m: Module, precision: int, product_bits: int, fraction_bits: int):
+        """The addend of larger exponent, and the other one shifted right to it.
+
+        Both have ``fraction_bits`` below their integer bit; ``spill`` stands for all bits lost.
+        When the psum is larger, the product is taken one bit down beforehand, so that the
+        complement of the exponents' difference is its distance.
+        """
+        difference = Signal(range(-(1 << 9), 1 << 9))
+        dominant = Signal()  # the product has the larger exponent, or the psum is zero
+        self._dominant = dominant
+        distance = Signal(9)
+        larger, smaller = Signal(fraction_bits + 1), Signal(fraction_bits + 1)
+        psum = Cat(self.psum_i[:self.word.fraction_bits], ~self._psum_zero)
+        psum = Cat(Const(0, fraction_bits + 1 - precision), psum)
+        product = Cat(Const(0, fraction_bits + 1 - product_bits), self.product_significand)
+        lower = Cat(Const(0, fraction_bits - product_bits), self.product_significand, Const(0, 1))
+        unlike = difference[-1]
+        m.d.comb += [
+            difference.eq(self._product_field - self._field),
+            dominant.eq((~unlike | self._psum_zero) & ~self.product_is_zero),
+            distance.eq(difference[:9] ^ unlike.replicate(9)),
+            larger.eq(Mux(dominant, product, psum)),
+            smaller.eq(Mux(dominant, psum, lower)),
+        ]
+        steps = max(1, (fraction_bits + 1).bit_length())
+        shifted, spill = smaller, Const(0, 1)
+        for index in reversed(range(steps)):
+            step = 1 << index
+            after, lost = Signal(fraction_bits + 1), Signal()
+            m.d.comb += [
+                after.eq(Mux(distance[index], shifted >> step, shifted)),
+                lost.eq(spill | (distance[index] & shifted[:step].any())),
+            ]
+            shifted, spill = after, lost
+        absent, far = Signal(), Signal()
+        held, kept = Signal(fraction_bits + 1), Signal()
+        m.d.comb += [
+            absent.eq(self._psum_zero | self.product_is_zero),  # the smaller one is then zero
+            far.eq(distance[steps:].any()),
+            held.eq(Mux(far | absent, 0, shifted)),
+            kept.eq((far | spill) & ~absent),
+        ]
+        return larger, held, kept
+
+    def _add(self, m: Module, larger, smaller, spill):
+        """|larger ± smaller| with two integer bits and the spill bit at the bottom, as ones'
+        complement where it came out negative: one unit at the bottom is then missing."""
+        width = len(larger) + 1
+        self._subtract = subtract = Signal()
+        total, negated = Signal(width + 1), Signal()
+        raw = Signal(width + 1)
+        m.d.comb += [
+            subtract.eq(self.product_sign ^ self.psum_i[-1]),
+            raw.eq(Cat(Const(0, 1), larger)
+                   + (Cat(spill, smaller) ^ subtract.replicate(width)) + subtract),
+            negated.eq(subtract & ~raw[-1]),
+            total.eq(Cat(raw[:-1] ^ negated.replicate(width), raw[-1] & ~subtract)),
+        ]
+        return total, negated
+
+    def _normalise_and_round(self, m: Module, total, negated, precision: int) -> None:
+        """One ladder counts the leading zeros and shifts them out; then round, then pack.
+
+        Ones are shifted in behind a ones' complement: the missing unit is then an endless row of
+        ones, which the rounding takes for what it is.
+        """
+        width = len(total)
+        count, shifted = [], total
+        for index in reversed(range((width - 1).bit_length())):
+            step = 1 << index
+            clear = Signal(name=f"clear_{step}")
+            after = Signal(width)
+            filled = Cat(negated.replicate(step), shifted)[:width]
+            m.d.comb += [
+                clear.eq(~shifted[-step:].any()),
+                after.eq(Mux(clear, filled, shifted)),
+            ]
+            shifted = after
+            count.insert(0, clear)
+        kept, guard, rest = shifted[-precision:], shifted[-1 - precision], shifted[:-1 - precision]
+        up = Signal()
+        m.d.comb += up.eq(Mux(negated, guard | (rest.all() & kept[0]),
+                              guard & (rest.any() | kept[0])))
+        exponent = Signal.like(self._product_field)
+        m.d.comb += exponent.eq(Mux(self._dominant, self._product_field, self._field)
+                                - Cat(*count))
+        rounded = Signal(len(exponent) + precision - 1)
+        m.d.comb += rounded.eq(Cat(Const(0, precision - 1), exponent) + kept + up)
+        self._pack(m, rounded, kept[-1], negated)
+
+    def _pack(self, m: Module, rounded, found, negated) -> None:
+        word = self.word
+        top = (1 << word.exponent_bits) - 1
+        sign, zero, nan = Signal(), Signal(), Signal()
+        special = self._field.all()
+        m.d.comb += [
+            zero.eq(~found | (self._psum_zero & self.product_is_zero)),
+            sign.eq((Mux(self._dominant, self.product_sign, self.psum_i[-1]) ^ negated)
+                    & ~(self._subtract & zero)),
+        ]
+        if self._bounded:
+            m.d.comb += [
+                nan.eq(self.product_is_nar | special),
+                self.psum_o.eq(Mux(nan, word.nan, Cat(
+                    Mux(zero, 0, rounded[:word.bits - 1]), sign))),
+            ]
+            return
+        infinite, huge, tiny = Signal(), Signal(), Signal()
+        field = rounded[word.fraction_bits:].as_signed()
+        m.d.comb += [
+            nan.eq(self.product_is_nar | (special & self.psum_i[:word.fraction_bits].any())),
+            infinite.eq(special),
+            tiny.eq(zero | (field <= 0)),
+            huge.eq(~zero & (field >= top)),
+        ]
+        limit = Const(top << word.fraction_bits, word.bits - 1)
+        magnitude = Mux(tiny, 0, Mux(huge, limit, rounded[:word.bits - 1]))
+        m.d.comb += self.psum_o.eq(Mux(nan, word.nan, Mux(
+            infinite, Cat(limit, self.psum_i[-1]), Cat(magnitude, sign))))
+
+
+class Mac(wiring.Component):
+    """Fused multiply-accumulate: psum_o := RNE(a · b + psum_i), one clock later.
+
+    Ports: ``a_*``, ``b_*`` in, flat unpacked operands of ``fmt`` (``unpacked_members``);
+    ``psum_i`` in, ``psum_o`` out, words of ``acc`` (``FloatAccumulator`` says what they hold and
+    how they round). Latency: 1 clock; throughput: 1 a clock; the psum register has no reset.
+    """
+
+    def __init__(self, fmt: Format, acc: str, latency: int = 1):
+        self.word = _check(fmt, acc)
+        if latency != 1:
+            raise ValueError(f"latency must be 1, not {latency!r}")
+        self.fmt = fmt
+        self.acc = acc
+        super().__init__({
+            **unpacked_members(fmt, In, "a_"),
+            **unpacked_members(fmt, In, "b_"),
+            "psum_i": In(self.word.bits),
+            "psum_o": Out(self.word.bits),
+        })
+
+    @property
+    def leaf_name(self) -> str:
+        return f"mac_{self.fmt.name}_{self.acc}"
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.multiplier = multiplier = Multiplier(self.fmt)
+        m.submodules.accumulator = accumulator = FloatAccumulator(self.fmt, self.acc)
+        for prefix in ("a_", "b_"):
+            source, target = unpacked_fields(self, prefix), unpacked_fields(multiplier, prefix)
+            m.d.comb += [target[name].eq(source[name]) for name in source]
+        psum = Signal(self.word.bits, reset_less=True)
+        m.d.comb += [
+            getattr(accumulator, f"product_{name}").eq(getattr(multiplier, name))
+            for name in product_members(self.fmt, Out)
+        ]
+        m.d.comb += [accumulator.psum_i.eq(self.psum_i), self.psum_o.eq(psum)]
+        m.d.sync += psum.eq(accumulator.psum_o)
+        return m

@@ -1,0 +1,60 @@
+"""Stored code → lane word, exactly: the fetch ports of the vector unit."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.codec.decoder import Decoder
+from hdl.codec.unpacked import unpacked_fields
+from hdl.spec.formats import Format
+
+__all__ = ["Widen"]
+
+
+class Widen(wiring.Component):
+    """Combinational and exact widening of every code of ``fmt`` to a word of fmt.lane.
+
+    Ports: ``code`` in, fmt.storage_bits; hybrid formats add ``e5m2`` in (1 reads the code as the
+    second encoding); ``value`` out. NaR, NaN and Inf give the lane's canonical NaN, zeros keep
+    their sign. A BF16 code becomes the FP32 word of the same value, subnormal ones included.
+    """
+
+    def __init__(self, fmt: Format):
+        if not isinstance(fmt, Format):
+            raise TypeError(f"fmt must be a Format, not {fmt!r}")
+        self.fmt = fmt
+        super().__init__({
+            "code": In(fmt.storage_bits),
+            **({"e5m2": In(1)} if fmt.hybrid else {}),
+            "value": Out(fmt.lane.bits),
+        })
+
+    @property
+    def leaf_name(self) -> str:
+        return f"widen_{self.fmt.name}"
+
+    def elaborate(self, platform):
+        m = Module()
+        lane = self.fmt.lane
+        if self.fmt.storage_bits == 16:
+            encoding = self.fmt.encodings[0]
+            special = self.code[encoding.fraction_bits:-1].all()
+            m.d.comb += self.value.eq(
+                Mux(special, lane.nan, self.code << (lane.bits - encoding.bits)))
+            return m
+        m.submodules.decoder = decoder = Decoder(self.fmt)
+        operand = unpacked_fields(decoder)
+        m.d.comb += decoder.code.eq(self.code)
+        if self.fmt.hybrid:
+            m.d.comb += decoder.e5m2.eq(self.e5m2)
+        biased = Signal(lane.exponent_bits)
+        significand = operand["significand"]
+        pad = lane.fraction_bits + 1 - len(significand)
+        m.d.comb += [
+            biased.eq(operand["exponent"] + lane.bias),
+            self.value.eq(Mux(
+                operand["is_nar"], lane.nan,
+                Cat(Mux(operand["is_zero"], 0, Cat(Const(0, pad), significand[:-1], biased)),
+                    operand["sign"]))),
+        ]
+        return m
