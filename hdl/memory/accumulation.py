@@ -4,10 +4,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arith.accumulator import AccumulatorAdder
-from ..leaf import shared
-from ..spec.config import AcceleratorConfig
-from .sram import Sram1R1W
+from hdl.arith.accumulator import AccumulatorAdder
+from hdl.leaf import shared
+from hdl.spec.config import AcceleratorConfig
+from hdl.memory.sram import Sram1R1W
 
 __all__ = ["AccumulationBuffer", "lane_to_accumulator"]
 

@@ -5,7 +5,7 @@ from collections import deque
 from types import SimpleNamespace
 
 import pytest
-from amaranth.hdl import Value
+from amaranth.hdl import ClockDomain, Module, Value
 from amaranth.sim import Simulator
 
 
@@ -15,7 +15,7 @@ class AxiRules:
     def __init__(self, bus_bytes):
         self.bus_bytes = bus_bytes
         self.held = {}
-        self.bursts = deque()
+        self.bursts, self.bursts_done = deque(), deque()
         self.beats = 0
         self.outstanding = 0
         self.checked = 0
@@ -49,10 +49,6 @@ class AxiRules:
             self.bursts_done.append(self.beats)
             self.beats = 0
         self._match()
-
-    @property
-    def bursts_done(self):
-        return self.__dict__.setdefault("_done", deque())
 
     def _match(self):
         while self.bursts and self.bursts_done:
@@ -123,7 +119,7 @@ class ReadSlave(Slave):
 
 
 class WriteSlave(Slave):
-    """Channels AW, W and B. ``patient``: AW is accepted only while W is valid."""
+    """Channels AW, W and B. ``patient``: AW is accepted only once W has come."""
 
     def __init__(self, *args, patient=False, **kwargs):
         super().__init__(*args, **kwargs)
@@ -138,7 +134,8 @@ class WriteSlave(Slave):
 
     def drive(self, ctx):
         dut = self.dut
-        ctx.set(dut.awready, self.willing() and (not self.patient or ctx.get(dut.wvalid)))
+        data_seen = bool(self.data) or ctx.get(dut.wvalid)
+        ctx.set(dut.awready, self.willing() and (not self.patient or data_seen))
         ctx.set(dut.wready, self.willing())
         if not self.offered and self.answers and self.answers[0] <= self.now and self.willing():
             self.offered = True
@@ -246,7 +243,10 @@ def simulate(dut, parts, *, until, limit=20000, each_cycle=None):
                 return
         raise AssertionError(f"nothing ended within {limit} cycles")
 
-    simulator = Simulator(dut)
+    top = Module()
+    top.domains.sync = ClockDomain()
+    top.submodules.dut = dut
+    simulator = Simulator(top)
     simulator.add_clock(1e-8)
     simulator.add_testbench(bench)
     simulator.run()
