@@ -4,9 +4,40 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.arith.float_add import FloatAdder
 from hdl.arith.mac import accumulator_type
 
-__all__ = ["AccumulatorRound"]
+__all__ = ["AccumulatorAdder", "AccumulatorRound"]
+
+
+class AccumulatorAdder(wiring.Component):
+    """Combinational: ``total`` = ``stored`` + ``tile``, one RNE in the accumulator's format.
+
+    All three are words of ``acc``. Rounding, zeros, NaN and Inf are the lanes' (``FloatAdder``):
+    a K-tile is added to the accumulation buffer's word as any two floats are (numerics:
+    Accumulators).
+    """
+
+    def __init__(self, acc: str):
+        self.word = accumulator_type(acc)
+        super().__init__({
+            "stored": In(self.word.bits), "tile": In(self.word.bits), "total": Out(self.word.bits),
+        })
+
+    @property
+    def leaf_name(self) -> str:
+        return f"accumulator_add_{self.word.name}"
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.adder = adder = FloatAdder(self.word)
+        m.d.comb += [
+            adder.a.eq(self.stored),
+            adder.b.eq(self.tile),
+            adder.subtract.eq(0),
+            self.total.eq(adder.o),
+        ]
+        return m
 
 
 class AccumulatorRound(wiring.Component):
