@@ -1,0 +1,79 @@
+"""Every bench: its cocotb module, what it simulates, in which formats."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gen.block import generate_block
+from hdl.spec.config import AcceleratorConfig
+
+__all__ = ["BENCHES", "SIMULATORS", "Bench", "Job", "jobs"]
+
+SIMULATORS = ("icarus", "verilator")
+_MAIN = ("posit8", "fp8", "bf16")
+_EIGHT_BIT = ("posit8", "posit8es0", "posit8es2", "e4m3", "e5m2", "fp8")
+
+
+def _top(name: str, config: AcceleratorConfig) -> str:
+    from gen.top import generate
+    return generate(config, name)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """``module``: cocotb module in sim.bench; ``toplevel``: module of the design, which
+    ``generate(toplevel, config)`` gives as Verilog. ``formats``: those run by default.
+    ``variants``: configuration values beside the format, one run each."""
+
+    name: str
+    formats: tuple[str, ...] = _MAIN
+    variants: tuple[dict[str, object], ...] = ({"dim": 4},)
+    generate: Callable[[str, AcceleratorConfig], str] = field(default=generate_block)
+    toplevel: str = ""
+
+    @property
+    def module(self) -> str:
+        return f"sim.bench.{self.name}_tb"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One bench in one configuration on one simulator."""
+
+    bench: Bench
+    config: AcceleratorConfig
+    simulator: str
+
+    @property
+    def toplevel(self) -> str:
+        return self.bench.toplevel or self.bench.name
+
+    @property
+    def label(self) -> str:
+        extra = f" {self.config.softmax}" if self.bench.name in _BY_SOFTMAX else ""
+        return f"{self.bench.name} {self.config.fmt}{extra}"
+
+
+_BY_SOFTMAX = ("exp", "reciprocal")
+_MODES = tuple({"dim": 4, "softmax": mode} for mode in ("pwl", "approx", "approx_shifted"))
+
+BENCHES: dict[str, Bench] = {bench.name: bench for bench in (
+    Bench("decoder", formats=(*_EIGHT_BIT, "bf16")),
+    Bench("encoder", formats=(*_EIGHT_BIT, "bf16")),
+    Bench("multiplier"),
+    Bench("mac"),
+    Bench("pe"),
+    Bench("array"),
+    Bench("exp", formats=("posit8", "bf16"), variants=_MODES),
+    Bench("reciprocal", formats=("posit8", "bf16"), variants=_MODES),
+    Bench("lane"),
+    Bench("vector"),
+    Bench("top", generate=_top, toplevel="ottava",
+          variants=({"dim": 4, "input_depth": 64, "weight_depth": 64, "acc_depth": 64},)),
+)}
+
+
+def jobs(names: list[str], simulators: list[str], fmt: str | None) -> list[Job]:
+    """What to run, the longest builds last; ``fmt`` replaces the benches' own formats."""
+    return [Job(bench, AcceleratorConfig(name, **variant), simulator)
+            for simulator in simulators for bench in map(BENCHES.__getitem__, names)
+            for name in ((fmt,) if fmt else bench.formats) for variant in bench.variants]

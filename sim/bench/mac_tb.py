@@ -1,0 +1,49 @@
+"""MAC: one operation a clock, operands and partial sums by class."""
+
+import cocotb
+import numpy as np
+
+from sim.harness.operands import unpack
+from sim.model.accumulate import accumulator_type, fused_multiply_add
+from sim.model.codec import decode
+from sim.model.rounding import from_words, to_words
+
+from .support import configuration, expect, generator, put, report, reset, sample, step
+
+CASES = 3000
+
+
+def _cases(config, rng):
+    """Operand values, and partial sums: near the product's size, its opposite, or anything that
+    sums of products can be."""
+    fmt = config.format
+    a, b = (decode(fmt.encodings[-1], rng.integers(0, 1 << fmt.storage_bits, CASES)) for _ in "ab")
+    if fmt.storage_bits == 16:
+        a, b = (np.ldexp(np.frexp(v)[0], rng.integers(-40, 40, CASES)) for v in (a, b))
+    acc = accumulator_type(config)
+    other = [decode(fmt.encodings[0], rng.integers(0, 1 << fmt.storage_bits, CASES)) for _ in "ab"]
+    if fmt.storage_bits == 16:
+        other = [np.ldexp(np.frexp(v)[0], rng.integers(-40, 40, CASES)) for v in other]
+    zero = np.zeros(CASES)
+    loose = fused_multiply_add(acc, zero, *other)
+    close = -fused_multiply_add(acc, zero, a, b) * rng.choice([0.5, 1, 1, 2, -1], CASES)
+    psum = np.where(rng.integers(0, 2, CASES) == 1, loose, close)
+    return a, b, np.where(np.isinf(psum), np.nan, psum)
+
+
+@cocotb.test()
+async def one_a_clock(dut):
+    config, rng = configuration(), generator()
+    acc = accumulator_type(config)
+    a, b, psum = _cases(config, rng)
+    fields = {f"{side}_{name}": column for side, value in (("a", a), ("b", b))
+              for name, column in unpack(config.format, value, rng).items()}
+    fields["psum_i"] = to_words(acc, psum)
+    with np.errstate(invalid="ignore"):
+        expected = to_words(acc, fused_multiply_add(acc, from_words(acc, fields["psum_i"]), a, b))
+    await reset(dut, dict.fromkeys(fields, 0))
+    for case in range(CASES):
+        put(dut, **{name: column[case] for name, column in fields.items()})
+        await step(dut.clk)
+        expect(sample(dut, "psum_o")[0], expected[case], f"{a[case]} * {b[case]} + {psum[case]}")
+    report(CASES, CASES)

