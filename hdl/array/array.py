@@ -1,0 +1,119 @@
+"""The D×D weight-stationary systolic array with decoders at its edges."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.codec.decoder import Decoder
+from hdl.codec.unpacked import operand_shape, pack_operand
+from hdl.leaf import shared
+from hdl.spec.config import AcceleratorConfig
+from hdl.array.pe import Row
+from hdl.array.skew import Deskew, Skew
+
+__all__ = ["Array"]
+
+
+class Array(wiring.Component):
+    """Multiplies rows of D operands by a resident D×D tile of weights, one row a cycle.
+
+    The array never stalls: a cycle without an operand row is a bubble whose result nobody takes.
+
+    Ports
+    -----
+    x: a row of D codes; row element k meets weight row k. ``x_e5m2``: its encoding (fp8).
+    swap: the tile last loaded becomes the active one for the rows that follow from the next
+        cycle on. A new load may begin in the same cycle.
+    w: one line of D weight codes, the last line of the tile first. ``w_e5m2``: its encoding.
+    load_down: ``w`` is a row of the tile (B stored K×N); held for D cycles without a gap.
+    load_right: ``w`` is a column of the tile (B stored N×K); held for D cycles without a gap.
+        ``swap`` may follow D cycles after the first line at the earliest.
+    o: D accumulator words, ``LATENCY`` cycles after their ``x``.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        word = 8 * config.word_bytes
+        super().__init__({
+            "x": In(word), "x_e5m2": In(1), "swap": In(1),
+            "w": In(word), "w_e5m2": In(1), "load_down": In(1), "load_right": In(1),
+            "o": Out(config.dim * config.acc_bits),
+        })
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``x`` to ``o``: decode, D rows down, D − 1 columns across."""
+        return 2 * self.config.dim
+
+    @property
+    def leaf_name(self) -> str:
+        return f"array_{self.config.fmt}_{self.config.acc}_{self.config.dim}"
+
+    def _decode(self, m: Module, name: str, codes, e5m2) -> Signal:
+        """Decode D codes and register the packed operands."""
+        fmt = self.config.format
+        operands = []
+        for index in range(self.config.dim):
+            decoder = Decoder(fmt)
+            m.submodules[f"decoder_{name}{index}"] = shared(decoder)
+            m.d.comb += decoder.code.eq(codes.word_select(index, fmt.storage_bits))
+            if fmt.hybrid:
+                m.d.comb += decoder.e5m2.eq(e5m2)
+            operand = Signal(operand_shape(fmt), name=f"{name}_operand{index}")
+            m.d.comb += operand.eq(pack_operand(fmt, decoder))
+            operands.append(operand)
+        decoded = Signal(self.config.dim * operand_shape(fmt), name=f"{name}_decoded",
+                         reset_less=True)
+        m.d.sync += decoded.eq(Cat(operands))
+        return decoded
+
+    def _enables(self, m: Module, name: str, load) -> Signal:
+        """Line j of a tile shifts lines 0 … j of the chains only: what lies beyond may still
+        hold the weights that a swap is about to take."""
+        dim = self.config.dim
+        enables = Signal(dim, name=f"{name}_enables")
+        started = Signal(dim, name=f"{name}_started")
+        registered = Signal(name=f"{name}_registered")
+        m.d.sync += registered.eq(load)
+        m.d.comb += enables.eq(Cat(registered, started[:-1]) & registered.replicate(dim))
+        # The vector refills from bit 0 with every load: D lines fill it, the last one clears it.
+        with m.If(enables[-1]):
+            m.d.sync += started.eq(0)
+        with m.Else():
+            m.d.sync += started.eq(enables)
+        return enables
+
+    def elaborate(self, platform):
+        m = Module()
+        dim, acc = self.config.dim, self.config.acc_bits
+        operand = operand_shape(self.config.format)
+
+        m.submodules.skew_x = skew_x = Skew(dim, operand)
+        m.submodules.skew_w = skew_w = Skew(dim, operand)
+        m.submodules.deskew = deskew = Deskew(dim, acc)
+        down = self._enables(m, "down", self.load_down)
+        right = self._enables(m, "right", self.load_right)
+        swaps = Signal(dim)
+        m.d.sync += swaps.eq(Cat(self.swap, swaps[:-1]))
+        m.d.comb += [
+            skew_x.i.eq(self._decode(m, "x", self.x, self.x_e5m2)),
+            skew_w.i.eq(self._decode(m, "w", self.w, self.w_e5m2)),
+            self.o.eq(deskew.o),
+        ]
+
+        above, psums, rights = skew_w.o, 0, right
+        for index in range(dim):
+            row = Row(self.config)
+            m.submodules[f"row{index}"] = shared(row)
+            m.d.comb += [
+                row.x_i.eq(skew_x.o.word_select(index, operand)),
+                row.swap_i.eq(swaps[index]),
+                row.down_i.eq(down[index]),
+                row.w_left.eq(skew_w.o.word_select(index, operand)),
+                row.right_i.eq(rights),
+                row.w_above.eq(above),
+                row.psum_i.eq(psums),
+            ]
+            above, psums, rights = row.w_o, row.psum_o, row.right_o
+        m.d.comb += deskew.i.eq(psums)
+        return m

@@ -1,0 +1,120 @@
+"""One processing element of the weight-stationary array."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.arith.mac import Mac
+from hdl.codec.unpacked import operand_shape, unpack_operand
+from hdl.leaf import shared
+from hdl.spec.config import AcceleratorConfig
+
+__all__ = ["PE"]
+
+
+class PE(wiring.Component):
+    """A MAC with double-buffered weight (paper section 7: inputs left to right, psums downwards).
+
+    The shadow weights of all PEs form shift chains, downwards for B stored K×N and rightwards for
+    B stored N×K, so that loading also transposes. ``swap`` makes the shadow weight the active one.
+
+    Ports (operands are packed, ``hdl.codec.unpacked``)
+    -----
+    x_i → x_o: operand of this row; used in this cycle, passed on one cycle later.
+    swap_i → swap_o: takes effect for the operand of the next cycle; moves right with x.
+    down_i → down_o: shift the shadow weight in from ``w_above``; moves right.
+    right_i → right_o: shift the shadow weight in from ``w_left``; moves down.
+    w_above, w_left: neighbours' shadow weights; w_o: this one's.
+    psum_i → psum_o: accumulator words, ``latency`` cycles later.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        operand = operand_shape(config.format)
+        super().__init__({
+            "x_i": In(operand), "x_o": Out(operand),
+            "swap_i": In(1), "swap_o": Out(1),
+            "down_i": In(1), "down_o": Out(1),
+            "right_i": In(1), "right_o": Out(1),
+            "w_above": In(operand), "w_left": In(operand), "w_o": Out(operand),
+            "psum_i": In(config.acc_bits), "psum_o": Out(config.acc_bits),
+        })
+
+    @property
+    def leaf_name(self) -> str:
+        return f"pe_{self.config.fmt}_{self.config.acc}"
+
+    def elaborate(self, platform):
+        m = Module()
+        fmt = self.config.format
+        m.submodules.mac = mac = Mac(fmt, self.config.acc)
+
+        shadow = Signal(operand_shape(fmt), reset_less=True)
+        active = Signal(operand_shape(fmt), reset_less=True)
+        x = Signal(operand_shape(fmt), reset_less=True)
+        m.d.sync += [
+            x.eq(self.x_i),
+            self.swap_o.eq(self.swap_i),
+            self.down_o.eq(self.down_i),
+            self.right_o.eq(self.right_i),
+        ]
+        with m.If(self.down_i | self.right_i):
+            m.d.sync += shadow.eq(Mux(self.down_i, self.w_above, self.w_left))
+        with m.If(self.swap_i):
+            m.d.sync += active.eq(shadow)
+
+        for prefix, operand in (("a_", self.x_i), ("b_", active)):
+            for name, value in unpack_operand(fmt, operand).items():
+                m.d.comb += getattr(mac, prefix + name).eq(value)
+        m.d.comb += [
+            mac.psum_i.eq(self.psum_i),
+            self.psum_o.eq(mac.psum_o),
+            self.x_o.eq(x),
+            self.w_o.eq(shadow),
+        ]
+        return m
+
+
+class Row(wiring.Component):
+    """D processing elements side by side: one row of the array, the unit that ``Array`` stacks.
+
+    Ports
+    -----
+    x_i, swap_i, down_i, w_left: enter the leftmost PE.
+    right_i → right_o, w_above → w_o, psum_i → psum_o: D elements, column 0 lowest.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        operand = operand_shape(config.format)
+        dim, acc = config.dim, config.acc_bits
+        super().__init__({
+            "x_i": In(operand), "swap_i": In(1), "down_i": In(1), "w_left": In(operand),
+            "right_i": In(dim), "right_o": Out(dim),
+            "w_above": In(dim * operand), "w_o": Out(dim * operand),
+            "psum_i": In(dim * acc), "psum_o": Out(dim * acc),
+        })
+
+    @property
+    def leaf_name(self) -> str:
+        return f"row_{self.config.fmt}_{self.config.acc}_{self.config.dim}"
+
+    def elaborate(self, platform):
+        m = Module()
+        operand = operand_shape(self.config.format)
+        acc = self.config.acc_bits
+        x, swap, down, left = self.x_i, self.swap_i, self.down_i, self.w_left
+        for column in range(self.config.dim):
+            pe = PE(self.config)
+            m.submodules[f"pe{column}"] = shared(pe)
+            m.d.comb += [
+                pe.x_i.eq(x), pe.swap_i.eq(swap), pe.down_i.eq(down), pe.w_left.eq(left),
+                pe.right_i.eq(self.right_i[column]),
+                self.right_o[column].eq(pe.right_o),
+                pe.w_above.eq(self.w_above.word_select(column, operand)),
+                self.w_o.word_select(column, operand).eq(pe.w_o),
+                pe.psum_i.eq(self.psum_i.word_select(column, acc)),
+                self.psum_o.word_select(column, acc).eq(pe.psum_o),
+            ]
+            x, swap, down, left = pe.x_o, pe.swap_o, pe.down_o, pe.w_o
+        return m

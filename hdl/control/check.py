@@ -1,0 +1,182 @@
+"""What makes a program header or a command invalid, decided before anything moves."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.control.drain import field_of
+from hdl.control.plan import COUNT_BITS
+from hdl.spec.commands import (
+    COMMAND,
+    HEADER,
+    INSTRUCTION,
+    INSTRUCTIONS,
+    ISA_MAJOR,
+    ISA_MINOR,
+    MAGIC,
+    Destination,
+    ErrorCause,
+    Function,
+    Opcode,
+    Operand,
+    Post,
+    Reduce,
+    features_of,
+)
+from hdl.spec.config import AcceleratorConfig
+
+__all__ = ["CommandCheck", "HeaderCheck", "first_cause"]
+
+
+def first_cause(m: Module, cause: Signal, failed: Signal, *rows) -> None:
+    """Assign the first (ErrorCause, condition) of ``rows`` that holds."""
+    chain = None
+    for code, condition in rows:
+        chain = m.If(condition) if chain is None else m.Elif(condition)
+        with chain:
+            m.d.comb += [cause.eq(code), failed.eq(1)]
+
+
+class HeaderCheck(wiring.Component):
+    """Combinational check of a header. Ports: ``record``, 512 bits; ``failed``, ``cause``;
+    ``commands``, the number of commands announced."""
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        super().__init__({"record": In(512), "failed": Out(1), "cause": Out(ErrorCause),
+                          "commands": Out(32)})
+
+    def elaborate(self, platform):
+        m = Module()
+
+        def field(name):
+            row = HEADER[name]
+            return self.record[row.offset : row.offset + row.bits]
+
+        lacking = ~int(features_of(self.config)) & 0xFFFFFFFF
+        m.d.comb += self.commands.eq(field("commands"))
+        first_cause(
+            m, self.cause, self.failed,
+            (ErrorCause.BAD_MAGIC, field("magic") != MAGIC),
+            (ErrorCause.BAD_VERSION,
+             (field("isa_major") != ISA_MAJOR) | (field("isa_minor") > ISA_MINOR)),
+            (ErrorCause.BAD_FEATURE, (field("features") & lacking).any()),
+            (ErrorCause.BAD_LENGTH, field("commands") == 0))
+        return m
+
+
+class CommandCheck(wiring.Component):
+    """Checks a command and what its instruction list needs, an instruction a cycle.
+
+    Ports
+    -----
+    record: the command's 1,024 bits, stable from ``start`` on.
+    start: pulse. done: pulse, at most nine cycles later; the other outputs then hold.
+    failed, cause: the command is not valid. count: instructions in the list.
+    rowwise: it reduces, uses row registers or writes the block back. stored: it writes it back.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        super().__init__({
+            "record": In(1024), "start": In(1), "done": Out(1), "failed": Out(1),
+            "cause": Out(ErrorCause), "rowwise": Out(1), "stored": Out(1),
+            "count": Out(range(INSTRUCTIONS + 1)),
+        })
+
+    def _field(self, name: str):
+        row = COMMAND[name]
+        return self.record[row.offset : row.offset + row.bits]
+
+    def _scan(self, m: Module, instruction) -> dict[str, Signal]:
+        """What one instruction uses, and whether its fields are known."""
+        operands = [field_of(instruction, name) for name in ("multiply", "add", "scale")]
+        found = {name: Signal(name=f"scan_{name}")
+                 for name in ("y", "row", "buffer", "memory", "bad", "last")}
+        uses_y = [operand == Operand.Y for operand in operands]
+        two = (uses_y[0] & uses_y[1]) | (uses_y[0] & uses_y[2]) | (uses_y[1] & uses_y[2])
+        used = INSTRUCTION["last"].low + 1
+        unknown = ((operands[0] > max(Operand)) | (operands[1] > max(Operand))
+                   | (operands[2] > max(Operand))
+                   | (field_of(instruction, "function") > max(Function))
+                   | (field_of(instruction, "reduce") > max(Reduce))
+                   | (field_of(instruction, "post") > max(Post))
+                   | (field_of(instruction, "destination") > max(Destination))
+                   | instruction[used:].any())
+        reads_row = Signal()
+        m.d.comb += [
+            reads_row.eq(0),
+            found["y"].eq(uses_y[0] | uses_y[1] | uses_y[2]),
+            found["bad"].eq(two | unknown),
+            found["buffer"].eq(field_of(instruction, "destination") == Destination.BUFFER),
+            found["memory"].eq(field_of(instruction, "destination") == Destination.MEMORY),
+            found["last"].eq(field_of(instruction, "last")),
+        ]
+        for operand in operands:
+            with m.If((operand == Operand.R0) | (operand == Operand.R1)):
+                m.d.comb += reads_row.eq(1)
+        m.d.comb += found["row"].eq(
+            reads_row | found["buffer"] | (field_of(instruction, "reduce") != Reduce.NONE))
+        return found
+
+    def _misaligned(self, uses_y, memory):
+        """A BF16 tensor at an odd address or with an odd stride."""
+        always = self.config.format.storage_bytes > 1
+        vector = self._field("opcode") == Opcode.VECTOR
+
+        def odd(name):
+            return self._field(f"{name}_address")[0] | self._field(f"{name}_stride")[0]
+
+        return ((odd("a") & (always | (vector & self._field("x_wide"))))
+                | (odd("b") & always & ~vector)
+                | (odd("c") & memory & (always | self._field("c_wide")))
+                | (odd("y0") & uses_y[0] & (always | self._field("y0_wide")))
+                | (odd("y1") & uses_y[1] & (always | self._field("y1_wide"))))
+
+    def elaborate(self, platform):
+        m = Module()
+        index = Signal(range(INSTRUCTIONS))
+        scanning = Signal()
+        memory, bad_list, uses_y = Signal(), Signal(), Signal(2)
+        current = self._field("instructions").word_select(index, 32)
+        found = self._scan(m, current)
+        ended = found["last"] | (index == INSTRUCTIONS - 1)
+        with m.If(self.start):
+            m.d.sync += [scanning.eq(1), index.eq(0), memory.eq(0), bad_list.eq(0), uses_y.eq(0),
+                         self.rowwise.eq(0), self.stored.eq(0)]
+        with m.Elif(scanning):
+            m.d.sync += [
+                index.eq(index + 1), self.count.eq(index + 1),
+                memory.eq(memory | found["memory"]),
+                self.rowwise.eq(self.rowwise | found["row"]),
+                self.stored.eq(self.stored | found["buffer"]),
+                bad_list.eq(bad_list | found["bad"] | (ended & ~found["last"])),
+            ]
+            with m.If(found["y"]):
+                m.d.sync += uses_y.bit_select(field_of(current, "y"), 1).eq(1)
+            with m.If(ended):
+                m.d.sync += [scanning.eq(0), self.done.eq(1)]
+        with m.If(self.done):
+            m.d.sync += self.done.eq(0)
+
+        opcode = self._field("opcode")
+        computes = (opcode == Opcode.GEMM) | (opcode == Opcode.VECTOR)
+        known = computes | (opcode == Opcode.END) | (opcode == Opcode.FENCE)
+        vector = opcode == Opcode.VECTOR
+        counts = [self._field(name) for name in ("m", "k", "n")]
+        zero, large = Signal(), Signal()
+        m.d.comb += [
+            zero.eq((counts[0] == 0) | (counts[1] == 0) | (counts[2] == 0)),
+            large.eq(counts[0][COUNT_BITS:].any() | counts[1][COUNT_BITS:].any()
+                     | counts[2][COUNT_BITS:].any()),
+        ]
+        bad_field = (self._field("a_transposed") | bad_list
+                     | (vector & ((counts[1] != 1) | self._field("b_transposed"))))
+        first_cause(
+            m, self.cause, self.failed,
+            (ErrorCause.BAD_OPCODE, ~known),
+            (ErrorCause.BAD_SHAPE, computes & zero),
+            (ErrorCause.OVERSIZE, computes & large),
+            (ErrorCause.BAD_FIELD, computes & bad_field),
+            (ErrorCause.MISALIGNED, computes & self._misaligned(uses_y, memory)))
+        return m

@@ -1,0 +1,294 @@
+"""Feeding the array: weights into the shadow registers, operand rows through the active ones."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.spec.config import AcceleratorConfig
+from hdl.control.load import panel_address
+from hdl.control.nest import Level, Nest
+from hdl.control.plan import COUNT_BITS, count_tiles, plan_layout
+
+__all__ = ["Feeder", "WeightShifter"]
+
+
+class WeightShifter(wiring.Component):
+    """Reads the tiles of each panel and shifts them into the array's shadow weights.
+
+    Ports
+    -----
+    half_full: one bit a half of the weight buffer; ``panel_*``: as ``WeightLoader`` describes them.
+    released: pulse with ``released_half``, that half has been read.
+    read_enable, read_address: the weight buffer's read port, latency 1.
+    load_down, load_right, mask, e5m2: accompany the word read one cycle earlier; a word with
+        ``mask`` low counts as zero.
+    ready: a tile waits in the shadow registers. ``swap``: it is taken in this cycle.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        self._k_bits = range(config.panel_depth * config.dim + 1)
+        self._n_bits = range(config.panel_columns * config.dim + 1)
+        members = {
+            "half_full": In(2), "released": Out(1), "released_half": Out(1),
+            "read_enable": Out(1), "read_address": Out(range(config.weight_depth)),
+            "load_down": Out(1), "load_right": Out(1), "mask": Out(1), "e5m2": Out(1),
+            "ready": Out(1), "swap": In(1),
+        }
+        for half in range(2):
+            members |= {
+                f"panel_k{half}": In(self._k_bits), f"panel_n{half}": In(self._n_bits),
+                f"panel_transposed{half}": In(1), f"panel_e5m2{half}": In(1),
+            }
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        dim = config.dim
+        m.submodules.nest = nest = Nest((
+            Level("k", len(Signal(self._k_bits)), None, dim),
+            Level("n", len(Signal(self._n_bits)), None, dim)))
+        half = Signal()
+
+        def panel(name):
+            return Mux(half, getattr(self, f"panel_{name}1"), getattr(self, f"panel_{name}0"))
+
+        k_tile = Signal(range(config.panel_depth + 1))
+        n_tile = Signal(range(config.panel_columns + 1))
+        m.d.comb += [nest.k_total.eq(panel("k")), nest.n_total.eq(panel("n"))]
+        with m.If(nest.k_enter):
+            m.d.sync += k_tile.eq(0)
+        with m.Elif(nest.k_advance):
+            m.d.sync += k_tile.eq(k_tile + 1)
+        with m.If(nest.n_enter):
+            m.d.sync += n_tile.eq(0)
+        with m.Elif(nest.n_advance):
+            m.d.sync += n_tile.eq(n_tile + 1)
+
+        # The walk is one tile ahead of the shift, and ends before the last tile is read.
+        walking = Signal()
+        shifting = Signal()
+        line = Signal(range(dim))
+        begin = Signal()
+        final = Signal()
+        base = Signal(range(config.weight_depth), reset_less=True)
+        lines = Signal(range(dim + 1), reset_less=True)
+        transposed, e5m2 = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.comb += [
+            nest.start.eq(~walking & ~shifting & self.half_full.bit_select(half, 1)),
+            begin.eq(nest.valid & ~shifting & (~self.ready | self.swap)),
+            nest.next.eq(begin),
+        ]
+        with m.If(nest.start):
+            m.d.sync += walking.eq(1)
+
+        next_base, next_lines = Signal.like(base), Signal.like(lines)
+        m.d.comb += [
+            next_base.eq(panel_address(config, half, k_tile, n_tile, 0)),
+            next_lines.eq(Mux(panel("transposed"), nest.n_size, nest.k_size)),
+        ]
+        current = Signal(range(dim))
+        m.d.comb += current.eq(Mux(begin, dim - 1, line))
+        m.d.comb += [
+            self.read_enable.eq(begin | shifting),
+            self.read_address.eq(Mux(begin, next_base, base) + current),
+        ]
+        m.d.sync += [
+            self.load_down.eq(Mux(begin, ~panel("transposed"), shifting & ~transposed)),
+            self.load_right.eq(Mux(begin, panel("transposed"), shifting & transposed)),
+            self.mask.eq(current < Mux(begin, next_lines, lines)),
+            self.e5m2.eq(Mux(begin, panel("e5m2"), e5m2)),
+        ]
+        with m.If(self.swap):
+            m.d.sync += self.ready.eq(0)
+        with m.If(begin):
+            m.d.sync += [
+                shifting.eq(1), line.eq(dim - 2), base.eq(next_base), lines.eq(next_lines),
+                transposed.eq(panel("transposed")), e5m2.eq(panel("e5m2")),
+                final.eq(nest.k_last & nest.n_last),
+            ]
+        with m.Elif(shifting):
+            m.d.sync += line.eq(line - 1)
+            with m.If(line == 0):
+                m.d.sync += [shifting.eq(0), self.ready.eq(1)]
+                with m.If(final):
+                    m.d.comb += self.released.eq(1)
+                    m.d.sync += [half.eq(~half), walking.eq(0)]
+        m.d.comb += self.released_half.eq(half)
+        return m
+
+
+def row_token(config: AcceleratorConfig) -> data.StructLayout:
+    """What travels beside an operand row: where its result goes."""
+    return data.StructLayout({
+        "valid": 1, "bank": 1, "address": range(config.acc_depth), "first": 1, "last": 1})
+
+
+class Feeder(wiring.Component):
+    """Walks the tiles of a GEMM and streams each block of A through the array, a row a cycle.
+
+    Ports
+    -----
+    i: plans of GEMMs, in program order.
+    bank_full: one bit an input bank; ``released`` with ``released_bank``: that bank has been read.
+    fill_free, fill_bank: the accumulation bank that comes next; ``fill_claim``: pulse, taken.
+    ready, swap: the shadow weights (``WeightShifter``).
+    read_enable, read_bank, read_address: the input banks' read port, latency 1.
+    e5m2: encoding of A, constant while rows flow.
+    token: accompanies the row whose read is issued in this cycle.
+    row, tile, stall_input, stall_weight, stall_accumulator: pulses for the counters.
+    idle: no plan in progress.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(plan_layout(config))),
+            "bank_full": In(2), "released": Out(1), "released_bank": Out(1),
+            "fill_free": In(1), "fill_bank": In(1), "fill_claim": Out(1),
+            "ready": In(1), "swap": Out(1),
+            "read_enable": Out(1), "read_bank": Out(1),
+            "read_address": Out(range(config.input_depth)),
+            "e5m2": Out(1), "token": Out(row_token(config)),
+            "row": Out(1), "tile": Out(1), "stall_input": Out(1), "stall_weight": Out(1),
+            "stall_accumulator": Out(1), "idle": Out(1),
+        })
+
+    def _walk(self, m: Module, plan) -> Nest:
+        """The loops over tiles, and the addresses that follow them."""
+        config = self.config
+        dim = config.dim
+        k_panel, n_panel = config.panel_depth * dim, config.panel_columns * dim
+
+        def bits(limit):
+            return limit.bit_length()
+
+        m.submodules.nest = nest = Nest((
+            Level("rows", COUNT_BITS), Level("passes", 4), Level("chunk", COUNT_BITS),
+            Level("span", COUNT_BITS),
+            Level("panel_n", bits(config.acc_depth * dim), "chunk", n_panel),
+            Level("panel_k", bits(config.input_depth * dim), "span", k_panel),
+            Level("k", bits(k_panel), "panel_k", dim),
+            Level("n", bits(n_panel), "panel_n", dim)))
+        m.d.comb += [
+            nest.rows_total.eq(plan.m), nest.rows_step.eq(1 << plan.block_log2),
+            nest.passes_total.eq(plan.passes), nest.passes_step.eq(1),
+            nest.chunk_total.eq(plan.n), nest.chunk_step.eq(plan.chunk),
+            nest.span_total.eq(plan.k), nest.span_step.eq(plan.k_span),
+        ]
+        return nest
+
+    def _indices(self, m: Module, nest: Nest) -> tuple[Signal, Signal]:
+        """K-tile within the span, column tile within the chunk."""
+        config = self.config
+        x_index = Signal(range(config.input_depth + 1), reset_less=True)
+        n_base = Signal(range(config.acc_depth + config.panel_columns), reset_less=True)
+        n_index = Signal.like(n_base, name="n_index")
+        with m.If(nest.panel_k_enter):
+            m.d.sync += x_index.eq(0)
+        with m.Elif(nest.panel_k_advance | nest.k_advance):
+            m.d.sync += x_index.eq(x_index + 1)
+        with m.If(nest.panel_n_enter):
+            m.d.sync += n_base.eq(0)
+        with m.Elif(nest.panel_n_advance):
+            m.d.sync += n_base.eq(n_base + config.panel_columns)
+        with m.If(nest.n_enter):
+            m.d.sync += n_index.eq(n_base)
+        with m.Elif(nest.n_advance):
+            m.d.sync += n_index.eq(n_index + 1)
+        return x_index, n_index
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        plan = Signal(plan_layout(config), reset_less=True)
+        running = Signal()
+        starting = Signal()
+        nest = self._walk(m, plan)
+        x_index, n_index = self._indices(m, nest)
+
+        tile = data.StructLayout({
+            "x": range(config.input_depth), "x_pitch": range(config.input_depth + 1),
+            "acc": range(config.acc_depth), "acc_pitch": range(config.acc_depth + 1),
+            "rows": range(config.row_depth + 1), "bank": 1, "first": 1, "last": 1, "release": 1,
+            "x_bank": 1,
+        })
+        head, head_valid = Signal(tile, reset_less=True), Signal()
+        body, body_valid = Signal(tile, reset_less=True), Signal()
+        bank, x_bank = Signal(), Signal()
+
+        # Plan → tile: each tile waits for its operands, the first of a chunk for a bank as well.
+        opens = nest.span_first & nest.panel_n_first & nest.panel_k_first & nest.k_first \
+            & nest.n_first
+        closes_span = nest.panel_n_last & nest.panel_k_last & nest.k_last & nest.n_last
+        closes_chunk = Signal()
+        closes_block = Signal()
+        has_input, has_bank, take = Signal(), Signal(), Signal()
+        swap = Signal()
+        m.d.comb += [
+            closes_chunk.eq(closes_span & nest.span_last),
+            closes_block.eq(Mux(plan.resident,
+                                closes_chunk & nest.chunk_last & nest.passes_last, closes_span)),
+            # A bank given back in this very cycle still reads as full.
+            has_input.eq(self.bank_full.bit_select(x_bank, 1)
+                         & ~(self.released & (self.released_bank == x_bank))),
+            has_bank.eq(~opens | self.fill_free),
+            take.eq(nest.valid & has_input & has_bank & (~head_valid | swap)),
+            nest.next.eq(take),
+            nest.start.eq(starting),
+            self.fill_claim.eq(take & opens),
+        ]
+        with m.If(swap):
+            m.d.sync += head_valid.eq(0)
+        with m.If(take):
+            m.d.sync += [
+                head_valid.eq(1),
+                head.x.eq(x_index), head.x_pitch.eq(count_tiles(config, nest.span_size)),
+                head.acc.eq(n_index), head.acc_pitch.eq(count_tiles(config, nest.chunk_size)),
+                head.rows.eq(nest.rows_size),
+                head.bank.eq(Mux(opens, self.fill_bank, bank)), head.x_bank.eq(x_bank),
+                head.first.eq(nest.span_first & nest.panel_k_first & nest.k_first),
+                head.last.eq(closes_chunk), head.release.eq(closes_block),
+            ]
+            with m.If(opens):
+                m.d.sync += bank.eq(self.fill_bank)
+            with m.If(closes_block):
+                m.d.sync += x_bank.eq(~x_bank)
+
+        # Tile → rows: the swap coincides with the last row of the tile before.
+        ending = Signal()
+        m.d.comb += [
+            ending.eq(body.rows == 1),
+            swap.eq(head_valid & self.ready & (~body_valid | ending)),
+            self.swap.eq(swap),
+            self.read_enable.eq(body_valid),
+            self.read_bank.eq(body.x_bank), self.read_address.eq(body.x),
+            self.token.valid.eq(body_valid), self.token.bank.eq(body.bank),
+            self.token.address.eq(body.acc), self.token.first.eq(body.first),
+            self.token.last.eq(body.last & ending),
+            self.released.eq(body_valid & ending & body.release),
+            self.released_bank.eq(body.x_bank),
+            self.e5m2.eq(plan.a_e5m2),
+        ]
+        with m.If(swap):
+            m.d.sync += [body.eq(head), body_valid.eq(1)]
+        with m.Elif(body_valid):
+            m.d.sync += [body.x.eq(body.x + body.x_pitch), body.acc.eq(body.acc + body.acc_pitch),
+                         body.rows.eq(body.rows - 1), body_valid.eq(~ending)]
+
+        m.d.comb += [self.i.ready.eq(~running), self.idle.eq(~running)]
+        m.d.sync += starting.eq(self.i.valid & self.i.ready)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [plan.eq(self.i.payload), running.eq(1)]
+        with m.Elif(~starting & nest.idle & ~head_valid & ~body_valid):
+            m.d.sync += running.eq(0)
+
+        waiting = running & ~body_valid
+        m.d.comb += [
+            self.row.eq(body_valid), self.tile.eq(swap),
+            self.stall_weight.eq(waiting & head_valid & ~self.ready),
+            self.stall_input.eq(waiting & ~head_valid & nest.valid & ~has_input),
+            self.stall_accumulator.eq(waiting & ~head_valid & nest.valid & has_input & ~has_bank),
+        ]
+        return m

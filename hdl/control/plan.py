@@ -1,0 +1,130 @@
+"""From a command to the plan that every unit of the accelerator follows.
+
+A command is cut into blocks of rows; a block's columns into chunks, each of which fills one
+accumulation bank; K into spans that fit an input bank; columns and K into weight panels. All
+spans but the last are powers of two, so that planning needs shifts only.
+"""
+
+from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.spec.commands import COMMAND, INSTRUCTIONS, Opcode
+from hdl.spec.config import AcceleratorConfig, log2_exact
+
+__all__ = ["COUNT_BITS", "Planner", "count_tiles", "plan_layout"]
+
+COUNT_BITS = 24
+_FLAGS = ("b_transposed", "a_e5m2", "b_e5m2", "y0_e5m2", "y1_e5m2", "c_e5m2",
+          "x_wide", "y0_wide", "y1_wide", "c_wide")
+_COUNTS = ("m", "k", "n")
+_COPIED = ("a_address", "b_address", "c_address", "y0_address", "y1_address",
+           "a_stride", "b_stride", "c_stride", "y0_stride", "y1_stride", "instructions")
+
+
+def plan_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """A command's own fields, and what the planner adds to them.
+
+    ``gemm``: the block is filled by the array, else from memory.
+    ``block_log2``: log2 of the rows in a block. ``chunk``: columns of a chunk. ``k_span``: K
+    elements held at once in an input bank. ``resident``: K is one span, so that a block of A
+    is loaded once. ``streamed``: the row does not fit on chip, so that every instruction of the
+    list makes its own pass over the input; then ``passes`` is their number, else 1.
+    """
+    members = {name: 1 for name in _FLAGS}
+    members |= {name: COUNT_BITS for name in _COUNTS}
+    members |= {name: COMMAND[name].bits for name in _COPIED}
+    members |= {"imm0": 16, "imm1": 16}
+    members |= {"gemm": 1, "block_log2": range(log2_exact(config.row_depth) + 1),
+                "chunk": COUNT_BITS, "k_span": COUNT_BITS, "resident": 1, "streamed": 1,
+                "passes": range(INSTRUCTIONS + 1), "single": 1}
+    return data.StructLayout(members)
+
+
+def count_tiles(config: AcceleratorConfig, elements):
+    """⌈elements / D⌉ as an expression."""
+    return (elements + (config.dim - 1)) >> log2_exact(config.dim)
+
+
+class Planner(wiring.Component):
+    """Combinational: command fields and what its instruction list needs → plan.
+
+    Ports
+    -----
+    record: the command's 1,024 bits.
+    rowwise: the list reduces, uses row registers or writes the block back.
+    stored: the list writes the block back (Destination.BUFFER).
+    count: instructions in the list.
+    plan: valid ``LATENCY`` cycles after the inputs are stable.
+    oversize: a row has to stay on chip and does not fit, valid with ``plan``.
+    """
+
+    LATENCY = 2
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        super().__init__({
+            "record": In(8 * 128), "rowwise": In(1), "stored": In(1),
+            "count": In(range(INSTRUCTIONS + 1)),
+            "plan": Out(plan_layout(config)), "oversize": Out(1),
+        })
+
+    def _field(self, name: str):
+        field = COMMAND[name]
+        return self.record[field.offset : field.offset + field.bits]
+
+    @staticmethod
+    def _ceil_log2(m: Module, name: str, value) -> Signal:
+        """⌈log2 value⌉, registered; value ≥ 1."""
+        below = Signal(len(value), name=f"{name}_below")
+        result = Signal(range(len(value) + 1), name=f"{name}_log2", reset_less=True)
+        m.d.comb += below.eq(value - 1)
+        with m.If(below == 0):
+            m.d.sync += result.eq(0)
+        for bit in range(len(value)):
+            with m.If((below >> bit) == 1):
+                m.d.sync += result.eq(bit + 1)
+        return result
+
+    def elaborate(self, platform):
+        m = Module()
+        config, plan = self.config, self.plan
+        dim_log2 = log2_exact(config.dim)
+        for name in _FLAGS + _COUNTS + _COPIED + ("imm0", "imm1"):
+            m.d.comb += plan[name].eq(self._field(name))
+
+        k_log2 = self._ceil_log2(m, "k_tiles", count_tiles(config, self._field("k")[:COUNT_BITS]))
+        n_log2 = self._ceil_log2(m, "n_tiles", count_tiles(config, self._field("n")[:COUNT_BITS]))
+
+        # A longer K is cut into spans of a sixteenth of the bank, so that 16 rows share weights.
+        input_log2 = log2_exact(config.input_depth)
+        span_log2 = input_log2 - 4
+        resident = k_log2 <= span_log2
+        acc_log2 = log2_exact(config.acc_depth)
+        fits = n_log2 <= acc_log2
+        whole_rows = (self.rowwise | ~plan.gemm) & fits
+        panel_log2 = log2_exact(config.panel_columns)
+
+        chunk_log2 = Signal.like(n_log2)
+        rows_by_input = Signal(range(input_log2 + 1))
+        rows_by_acc = Signal(range(acc_log2 + 1))
+        rows = Signal(range(input_log2 + acc_log2 + 1))
+        row_log2 = log2_exact(config.row_depth)
+        m.d.comb += [
+            plan.gemm.eq(self._field("opcode") == Opcode.GEMM),
+            plan.streamed.eq(self.rowwise & ~self.stored & ~fits),
+            self.oversize.eq(self.rowwise & self.stored & ~fits),
+            plan.resident.eq(resident),
+            plan.passes.eq(Mux(plan.streamed, self.count, 1)),
+            plan.single.eq(self.count == 1),
+            plan.k_span.eq(Const(config.dim) << Mux(resident, k_log2, span_log2)[:5]),
+            chunk_log2.eq(Mux(whole_rows, n_log2, Mux(plan.streamed, acc_log2, panel_log2))),
+            plan.chunk.eq(Const(1) << (chunk_log2 + dim_log2)[:5]),
+            rows_by_input.eq(Mux(plan.gemm, Mux(resident, input_log2 - k_log2, 4), input_log2)),
+            rows_by_acc.eq(acc_log2 - chunk_log2),
+            rows.eq(Mux(rows_by_input < rows_by_acc, rows_by_input, rows_by_acc)),
+            plan.block_log2.eq(Mux(plan.streamed, 0, Mux(rows < row_log2, rows, row_log2))),
+        ]
+        return m
+
+

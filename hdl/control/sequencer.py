@@ -1,0 +1,236 @@
+"""Fetches a program, checks it, hands its commands to the units and stops it when it must."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.control.check import CommandCheck, HeaderCheck
+from hdl.control.plan import Planner, plan_layout
+from hdl.memory.chunk import chunk_layout
+from hdl.memory.transfer import TRANSFER
+from hdl.spec.commands import COMMAND, COMMAND_BYTES, HEADER_BYTES, ErrorCause, Opcode
+from hdl.spec.config import AcceleratorConfig
+
+__all__ = ["READERS", "UNITS", "Sequencer"]
+
+UNITS = ("operands", "weights", "feeder", "drain")
+READERS = ("program", "operands", "weights", "y")
+"""Clients of the read engine, in the order of ``read_error``'s bits."""
+
+STUCK_CYCLES = 1 << 16
+
+
+class Sequencer(wiring.Component):
+    """Runs one program at a time; commands issue in order and overlap in the units.
+
+    The scoreboard is one flag a unit: a command has been handed to it or is still due. A unit
+    takes its next command while others work on the last one; FENCE and END wait for all of them
+    and for every write response. Memory is not otherwise ordered between commands.
+
+    Ports
+    -----
+    start, stop, soft_reset: pulses from the host. program_address, watchdog_limit: its settings.
+    transfer, chunks: client ``program`` of the read engine.
+    plan: for all units, constant while any ``{unit}_valid`` is up; ``{unit}_ready`` takes it.
+    {unit}_idle: no command inside. filling: the operand unit fills an accumulation bank.
+    writer_idle: every write has been answered.
+    read_error: one bit a client of ``READERS``; write_error: pulses.
+    flush: drop what is under way; read_quiet, write_quiet: nothing is outstanding on the bus.
+    core_reset: resets all units after that.
+    busy, bus_stuck: status. done_event, failed_event, command_done: pulses.
+    error_set: pulse, one bit an ``ErrorCause``; error_address belongs to it.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        members = {
+            "start": In(1), "stop": In(1), "soft_reset": In(1),
+            "program_address": In(64), "watchdog_limit": In(32),
+            "transfer": Out(stream.Signature(TRANSFER)),
+            "chunks": In(stream.Signature(chunk_layout(config.bus_bytes))),
+            "plan": Out(plan_layout(config)), "filling": In(1), "writer_idle": In(1),
+            "read_error": In(len(READERS)), "write_error": In(1),
+            "flush": Out(1), "read_quiet": In(1), "write_quiet": In(1), "core_reset": Out(1),
+            "busy": Out(1), "bus_stuck": Out(1), "done_event": Out(1), "failed_event": Out(1),
+            "command_done": Out(1), "error_set": Out(len(ErrorCause)), "error_address": Out(64),
+        }
+        for unit in UNITS:
+            members |= {f"{unit}_valid": Out(1), f"{unit}_ready": In(1), f"{unit}_idle": In(1)}
+        super().__init__(members)
+
+    def _stop_causes(self, m: Module, running, addresses, current):
+        """Events that end a program from outside its own text: cause and address."""
+        cause, stop = Signal(ErrorCause), Signal()
+        address = Signal(64)
+        cycles = Signal(32)
+        with m.If(~running):
+            m.d.sync += cycles.eq(0)
+        with m.Else():
+            m.d.sync += cycles.eq(cycles + 1)
+        expired = (self.watchdog_limit != 0) & (cycles == self.watchdog_limit)
+        m.d.comb += address.eq(current)
+        with m.If(self.read_error.any()):
+            m.d.comb += [stop.eq(running), cause.eq(ErrorCause.READ_ERROR)]
+            for index, reader in enumerate(READERS[1:], 1):
+                unit = "drain" if reader == "y" else reader
+                with m.If(self.read_error[index]):
+                    m.d.comb += address.eq(addresses[unit])
+        with m.Elif(self.write_error):
+            m.d.comb += [stop.eq(running), cause.eq(ErrorCause.WRITE_ERROR),
+                         address.eq(addresses["drain"])]
+        with m.Elif(self.stop | self.soft_reset):
+            m.d.comb += [stop.eq(running), cause.eq(ErrorCause.STOPPED)]
+        with m.Elif(expired):
+            m.d.comb += [stop.eq(running), cause.eq(ErrorCause.WATCHDOG)]
+        return stop, cause, address
+
+    def _dispatch(self, m: Module, record_address, addresses, opcode, due) -> None:
+        """Offer the plan to the units that still lack it, in the order that banks demand."""
+        gemm = opcode == Opcode.GEMM
+        # Both fill accumulation banks; only one may do so at a time, in program order.
+        allowed = {
+            "operands": gemm | (self.feeder_idle & ~due[UNITS.index("feeder")]),
+            "weights": 1,
+            "feeder": ~self.filling,
+            # A write error then always belongs to the command that drains.
+            "drain": self.writer_idle,
+        }
+        for index, unit in enumerate(UNITS):
+            valid, ready = getattr(self, f"{unit}_valid"), getattr(self, f"{unit}_ready")
+            m.d.comb += valid.eq(due[index] & allowed[unit])
+            with m.If(valid & ready):
+                m.d.sync += [due[index].eq(0), addresses[unit].eq(record_address)]
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.header = header = HeaderCheck(config)
+        m.submodules.check = check = CommandCheck(config)
+        m.submodules.planner = planner = Planner(config)
+
+        record = Signal(8 * COMMAND_BYTES, reset_less=True)
+        address = Signal(64, reset_less=True)
+        remaining = Signal(32, reset_less=True)
+        due = Signal(len(UNITS))
+        addresses = {unit: Signal(64, name=f"{unit}_address", reset_less=True) for unit in UNITS}
+        opcode = record[: COMMAND["opcode"].bits]
+        m.d.comb += [
+            header.record.eq(record[8 * (COMMAND_BYTES - HEADER_BYTES):]),
+            check.record.eq(record), planner.record.eq(record),
+            planner.rowwise.eq(check.rowwise), planner.stored.eq(check.stored),
+            planner.count.eq(check.count), self.plan.eq(planner.plan),
+            self.transfer.payload.address.eq(address),
+            self.transfer.payload.rows.eq(1),
+        ]
+        self._dispatch(m, address, addresses, opcode, due)
+
+        running = Signal()
+        failure = Signal(ErrorCause)
+        fail = Signal()
+        stop, stop_cause, stop_address = self._stop_causes(m, running, addresses, address)
+        settled = Cat(getattr(self, f"{unit}_idle") for unit in UNITS).all() & self.writer_idle
+        wait = Signal(2)
+        quiet = self.read_quiet & self.write_quiet
+        patience = Signal(range(STUCK_CYCLES + 1))
+        failed = Signal()
+
+        def receive(state):
+            with m.If(self.chunks.valid):
+                m.d.comb += self.chunks.ready.eq(1)
+                m.d.sync += record.eq(Cat(record, self.chunks.payload.data)[8 * config.bus_bytes:])
+                with m.If(self.chunks.payload.last):
+                    m.next = state
+
+        def following():
+            m.d.sync += [address.eq(address + COMMAND_BYTES), remaining.eq(remaining - 1)]
+            m.d.comb += self.command_done.eq(1)
+            with m.If(remaining == 1):
+                m.next = "RAN_OUT"
+            with m.Else():
+                m.next = "REQUEST"
+
+        with m.FSM() as fsm:
+            with m.State("IDLE"):
+                with m.If(self.start & ~self.bus_stuck):
+                    m.d.sync += [address.eq(self.program_address), failed.eq(0)]
+                    m.next = "REQUEST_HEADER"
+            with m.State("REQUEST_HEADER"):
+                with m.If(address[:6].any()):
+                    m.d.comb += [fail.eq(1), failure.eq(ErrorCause.MISALIGNED)]
+                with m.Else():
+                    m.d.comb += [self.transfer.valid.eq(1),
+                                 self.transfer.payload.row_bytes.eq(HEADER_BYTES)]
+                    with m.If(self.transfer.ready):
+                        m.next = "HEADER"
+            with m.State("HEADER"):
+                receive("CHECK_HEADER")
+            with m.State("CHECK_HEADER"):
+                m.d.comb += [fail.eq(header.failed), failure.eq(header.cause)]
+                with m.If(~header.failed):
+                    m.d.sync += [remaining.eq(header.commands), address.eq(address + HEADER_BYTES)]
+                    m.next = "REQUEST"
+            with m.State("REQUEST"):
+                m.d.comb += [self.transfer.valid.eq(1),
+                             self.transfer.payload.row_bytes.eq(COMMAND_BYTES)]
+                with m.If(self.transfer.ready):
+                    m.next = "COMMAND"
+            with m.State("COMMAND"):
+                receive("SCAN")
+            with m.State("SCAN"):
+                m.d.comb += check.start.eq(1)
+                m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.sync += wait.eq(Planner.LATENCY)
+                with m.If(check.done):
+                    m.d.comb += [fail.eq(check.failed), failure.eq(check.cause)]
+                    with m.If(~check.failed):
+                        m.next = "PLAN"
+            with m.State("PLAN"):
+                m.d.sync += wait.eq(wait - 1)
+                with m.If((opcode == Opcode.FENCE) | (opcode == Opcode.END)):
+                    m.next = "SETTLE"
+                with m.Elif(wait == 0):
+                    m.d.comb += [fail.eq(planner.oversize), failure.eq(ErrorCause.OVERSIZE)]
+                    with m.If(~planner.oversize):
+                        gemm = opcode == Opcode.GEMM
+                        m.d.sync += due.eq(Mux(gemm, 0b1111, 0b1001))
+                        m.next = "DISPATCH"
+            with m.State("DISPATCH"):
+                with m.If(due == 0):
+                    following()
+            with m.State("SETTLE"):
+                with m.If(settled):
+                    with m.If(opcode == Opcode.FENCE):
+                        following()
+                    with m.Else():
+                        m.d.comb += [self.command_done.eq(1), self.done_event.eq(1)]
+                        m.next = "IDLE"
+            with m.State("RAN_OUT"):
+                m.d.comb += [fail.eq(settled), failure.eq(ErrorCause.BAD_LENGTH)]
+            with m.State("FLUSH"):
+                m.d.comb += self.flush.eq(1)
+                m.d.sync += patience.eq(patience + 1)
+                with m.If(quiet):
+                    m.next = "RESET"
+                with m.Elif(patience == STUCK_CYCLES):
+                    m.d.comb += self.error_set.bit_select(
+                        Const(ErrorCause.BUS_STUCK, 4), 1).eq(1)
+                    m.d.sync += self.bus_stuck.eq(1)
+                    m.next = "RESET"
+            with m.State("RESET"):
+                m.d.comb += [self.flush.eq(self.bus_stuck), self.core_reset.eq(1),
+                             self.failed_event.eq(1)]
+                m.next = "IDLE"
+
+        m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")),
+                     running.eq(self.busy & ~fsm.ongoing("FLUSH") & ~fsm.ongoing("RESET"))]
+        # What goes wrong with earlier commands comes before what is wrong with the next one.
+        with m.If(running & (stop | fail)):
+            m.d.comb += [
+                self.error_set.bit_select(Mux(stop, stop_cause, failure), 1).eq(1),
+                self.error_address.eq(Mux(stop, stop_address, address)),
+                self.done_event.eq(0), self.transfer.valid.eq(0),
+            ]
+            m.d.sync += [due.eq(0), patience.eq(0)]
+            m.next = "FLUSH"
+        return m
