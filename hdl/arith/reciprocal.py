@@ -1,0 +1,83 @@
+"""1/x of a lane word, by bit trick or by table."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..spec.config import AcceleratorConfig
+from ..spec.tables import RECIPROCAL
+from .float_word import largest
+from .segments import evaluate, scale_to_word
+
+__all__ = ["Reciprocal"]
+
+
+class Reciprocal(wiring.Component):
+    """``result`` = 1 / ``value``, lane words, combinational.
+
+    Softmax mode ``pwl``: the table of ``hdl.spec.tables``. ``approx`` and ``approx_shifted``: sign,
+    253 - E, complement of the fraction for 1 <= E <= 252 (paper section 3.3, within 12.5 %); with
+    ``exact_power_reciprocal`` the magnitude is (254 << F) - magnitude instead, for the same E.
+    In all modes E = 0 gives the largest finite value, infinity (by trick any E >= 253) zero, each
+    with the sign of x, and NaN the canonical NaN.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        bits = config.lane.bits
+        super().__init__({"value": In(bits), "result": Out(bits)})
+
+    @property
+    def leaf_name(self) -> str:
+        config = self.config
+        kind = "pwl"
+        if config.softmax != "pwl":
+            kind = "exact_power" if config.exact_power_reciprocal else "trick"
+        return f"reciprocal_{kind}_{config.lane.name}"
+
+    def elaborate(self, platform):
+        m = Module()
+        lane = self.config.lane
+        fraction = self.value[:lane.fraction_bits]
+        exponent = self.value[lane.fraction_bits:-1]
+        if self.config.softmax == "pwl":
+            magnitude, vanishes = self._by_table(m, fraction, exponent)
+        else:
+            magnitude, vanishes = self._by_trick(m, fraction, exponent)
+
+        is_nan = Signal()
+        tiny = Signal()
+        m.d.comb += [
+            is_nan.eq(exponent.all() & fraction.any()),
+            tiny.eq(~exponent.any()),
+        ]
+        with m.If(is_nan):
+            m.d.comb += self.result.eq(lane.nan)
+        with m.Elif(tiny):
+            m.d.comb += self.result.eq(Cat(Const(largest(lane), lane.bits - 1), self.value[-1]))
+        with m.Elif(vanishes):
+            m.d.comb += self.result.eq(Cat(Const(0, lane.bits - 1), self.value[-1]))
+        with m.Else():
+            m.d.comb += self.result.eq(Cat(magnitude, self.value[-1]))
+        return m
+
+    def _by_trick(self, m, fraction, exponent):
+        lane = self.config.lane
+        magnitude = Signal(lane.bits - 1)
+        if self.config.exact_power_reciprocal:
+            m.d.comb += magnitude.eq((254 << lane.fraction_bits) - Cat(fraction, exponent))
+        else:
+            # 253 - E is ~(E + 2): the complement of all bits, less two in the exponent.
+            m.d.comb += magnitude.eq(Cat(~fraction, (~exponent - 2)[:lane.exponent_bits]))
+        return magnitude, exponent >= 253
+
+    def _by_table(self, m, fraction, exponent):
+        lane = self.config.lane
+        segments = RECIPROCAL[lane].segments
+        significand = evaluate(m, segments, fraction[-segments.argument_bits:])
+        field = Signal(range(-2, 254))
+        m.d.comb += field.eq(253 - exponent)
+        word, is_small, _ = scale_to_word(m, lane, segments.result_bits, field, significand)
+        magnitude = Signal(lane.bits - 1)
+        m.d.comb += magnitude.eq(Mux(is_small, 0, word))
+        return magnitude, exponent.all()

@@ -1,0 +1,45 @@
+"""Evaluation of a piecewise-linear table and assembly of its result into a lane word."""
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+
+from ..spec.formats import LaneType
+from ..spec.tables import Segments
+
+__all__ = ["evaluate", "scale_to_word"]
+
+
+def _table(m: Module, index: Value, values: tuple[int, ...], name: str) -> Signal:
+    """``values[index]`` as constant logic."""
+    width = max(abs(value) for value in values).bit_length()
+    out = Signal(width, name=name)
+    with m.Switch(index):
+        for number, value in enumerate(values):
+            with m.Case(number):
+                m.d.comb += out.eq(abs(value))
+    return out
+
+
+def evaluate(m: Module, segments: Segments, u: Value) -> Signal:
+    """Significand of ``u``, ``result_bits`` + 2 bits: exactly ``segments(u)``."""
+    falling = segments.slope[0] < 0
+    index = u[segments.offset_bits:]
+    base = _table(m, index, segments.base, "base")
+    slope = _table(m, index, segments.slope, "slope")
+    value = Signal(segments.result_bits + segments.shift + 2, name="segment_value")
+    product = slope * u[:segments.offset_bits]
+    m.d.comb += value.eq(base - product if falling else base + product)
+    return value[segments.shift:]
+
+
+def scale_to_word(m: Module, lane: LaneType, result_bits: int, field: Value,
+                  significand: Value) -> tuple[Signal, Value, Value]:
+    """(magnitude, underflow, overflow) of a significand in [1, 2] and a signed exponent field.
+
+    A significand of 2 carries into the exponent. The magnitude is valid where neither flag is up.
+    """
+    top = Signal.like(field + 1, name="top")
+    m.d.comb += top.eq(field + significand[result_bits + 1])
+    fill = Const(0, lane.fraction_bits - result_bits)
+    magnitude = Signal(lane.bits - 1, name="scaled")
+    m.d.comb += magnitude.eq(Cat(fill, significand[:result_bits], top[:lane.exponent_bits]))
+    return magnitude, top <= 0, top >= (1 << lane.exponent_bits) - 1
