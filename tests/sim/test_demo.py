@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
 
+from hdl.spec.commands import ErrorCause
 from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim import demo
 from sim.attention import compare, expected, lower
+from sim.harness import accelerator
+from sim.harness.accelerator import Result
+from sim.model.machine import Machine
 from sim.models import minilm, small, train_small
 
 # Largest mean error of O that a format may show on the small layer with exact enough softmax;
@@ -37,6 +41,45 @@ def test_small_layer_on_rtl(fmt, capsys):
     lines = result(capsys)
     assert code == 0 and lines[-1].startswith("bytes compared: ")
     assert lines[-1].endswith(", mismatches: 0") and any(x.startswith("cycles: ") for x in lines)
+
+
+class Device:
+    """In the RTL's place: the machine model, with one fault that a run must report."""
+
+    fault = None
+
+    def __init__(self, config):
+        self.config = config
+
+    def run(self, memory, address, base, *, seed):
+        image = memory.copy()
+        outcome = Machine(self.config).run(memory, address, base)
+        written = (image != memory).astype(np.uint8)
+        if self.fault == "byte":
+            memory[np.flatnonzero(written)[-1]] ^= 1
+        elif self.fault == "stray":
+            written[0] = 1
+        error = ErrorCause.READ_ERROR if self.fault == "error" else outcome.error
+        violations = ["RLAST missing"] if self.fault == "violation" else []
+        return Result(error, (), 0x40, 0, 1000, {}, {}, violations, written)
+
+
+@pytest.mark.parametrize("fault, code, message", [
+    (None, 0, "bytes compared: 2560, mismatches: 0"),
+    ("byte", 1, "bytes compared: 2560, mismatches: 1"),
+    ("stray", 1, "bytes compared: 2560, mismatches: 1"),
+    ("error", 1, "error: the accelerator stopped with READ_ERROR at 0x40"),
+    ("violation", 1, "error: AXI rules broken 1 times, first: RLAST missing"),
+])
+def test_faults_of_the_rtl_are_reported(fault, code, message, monkeypatch, capsys):
+    monkeypatch.setattr(accelerator, "Accelerator", Device)
+    monkeypatch.setattr(Device, "fault", fault)
+    assert demo.main(["--small", "--tokens", "16", "--fmt", "bf16"]) == code
+    captured = capsys.readouterr()
+    assert (captured.out + captured.err).strip().splitlines()[-1] == message
+    if fault is None:
+        share = 16 * 16 * (3 * 64 + 2 * 16) / (16 ** 2 * 1000)
+        assert f"cycles: 1000, utilisation {share:.1%}" in captured.out
 
 
 def test_a_wrong_byte_anywhere_is_counted():
