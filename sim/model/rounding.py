@@ -14,11 +14,9 @@ import numpy as np
 from hdl.spec.formats import LaneType
 
 __all__ = ["Array", "add", "add_to_odd", "flush", "from_words", "largest", "multiply",
-           "round_to", "to_words"]
+           "round_to", "smallest", "to_words"]
 
 Array = np.ndarray
-
-_MAGNITUDE = np.int64(0x7FFF_FFFF_FFFF_FFFF)
 
 
 def largest(lane: LaneType) -> float:
@@ -42,7 +40,7 @@ def round_to(lane: LaneType, values: Array) -> Array:
 
     The values are exact, or rounded to odd (``add_to_odd``).
     """
-    values = np.ascontiguousarray(values, np.float64)
+    values = np.asarray(values, np.float64, order="C")
     words = values.view(np.int64)
     dropped = 52 - lane.fraction_bits
     odd = words >> dropped & 1
@@ -65,7 +63,7 @@ def add_to_odd(a: Array, b: Array) -> Array:
         b_part = total - a
         error = (a - (total - b_part)) + (b - b_part)
         inexact = np.isfinite(total) & (error != 0)
-    words = np.ascontiguousarray(total).view(np.int64)
+    words = np.asarray(total, order="C").view(np.int64)
     even = words & 1 == 0
     away = (error > 0) == (total > 0)
     step = np.where(inexact & even, np.where(away, 1, -1), 0)
@@ -97,7 +95,7 @@ def to_words(lane: LaneType, values: Array) -> Array:
     """
     values = np.asarray(values, np.float64)
     with np.errstate(over="ignore"):
-        words = np.ascontiguousarray(values, np.float32).view(np.uint32)
+        words = np.asarray(values, np.float32, order="C").view(np.uint32)
     words = words >> np.uint32(32 - lane.bits)
     nan = np.isnan(values)
     if not np.array_equal(from_words(lane, words)[~nan], values[~nan]):

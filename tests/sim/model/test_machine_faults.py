@@ -1,0 +1,123 @@
+"""What the sequencer refuses, in which order and where it says so."""
+
+import numpy as np
+import pytest
+
+from hdl.spec.commands import (
+    COMMAND_BYTES,
+    HEADER_BYTES,
+    MAGIC,
+    Destination,
+    ErrorCause,
+    Feature,
+    Opcode,
+    Operand,
+)
+
+BASE = 0x1000
+C = BASE + 0x3005
+SIZE = 0x6000
+STORE = {"destination": Destination.MEMORY}
+
+
+@pytest.fixture
+def good(programs):
+    """A program that runs, to be spoiled."""
+    bench = programs.Bench("posit8")
+    bench.gemm(2, 3, 4)
+    bench.command(Opcode.END)
+    assert bench.run().error is None
+    del bench.header["commands"]
+    return bench
+
+
+HEADER_FAULTS = [
+    ({"magic": MAGIC ^ 1}, ErrorCause.BAD_MAGIC),
+    ({"isa_major": 2}, ErrorCause.BAD_VERSION),
+    ({"isa_minor": 1}, ErrorCause.BAD_VERSION),
+    ({"features": int(Feature.INT8)}, ErrorCause.BAD_FEATURE),
+    ({"features": 1 << 31}, ErrorCause.BAD_FEATURE),
+    ({"commands": 0}, ErrorCause.BAD_LENGTH),
+    ({"magic": 0, "isa_major": 0, "features": 1 << 31, "commands": 0}, ErrorCause.BAD_MAGIC),
+]
+
+
+@pytest.mark.parametrize("change, cause", HEADER_FAULTS)
+def test_bad_headers(good, change, cause):
+    bench = good
+    bench.header.update(change)
+    outcome = bench.run()
+    assert (outcome.error, outcome.error_address, outcome.commands) == (cause, BASE, 0)
+    assert np.array_equal(bench.memory, bench.before)
+
+
+COMMAND_FAULTS = [
+    ({"opcode": 0}, ErrorCause.BAD_OPCODE),
+    ({"opcode": int(Opcode.COPY), "m": 0}, ErrorCause.BAD_OPCODE),
+    ({"m": 0}, ErrorCause.BAD_SHAPE),
+    ({"k": 0, "n": 1 << 24}, ErrorCause.BAD_SHAPE),
+    ({"n": 1 << 24, "a_transposed": 1}, ErrorCause.OVERSIZE),
+    ({"a_transposed": 1}, ErrorCause.BAD_FIELD),
+    ({"instructions": ()}, ErrorCause.BAD_FIELD),
+    ({"instructions": ({"multiply": 6},)}, ErrorCause.BAD_FIELD),
+    ({"instructions": ({"scale": 7},)}, ErrorCause.BAD_FIELD),
+    ({"instructions": ({"function": 3},)}, ErrorCause.BAD_FIELD),
+    ({"instructions": ({"reduce": 3},)}, ErrorCause.BAD_FIELD),
+    ({"instructions": ({"post": 2},)}, ErrorCause.BAD_FIELD),
+    ({"instructions": ({"destination": 3},)}, ErrorCause.BAD_FIELD),
+    ({"instructions": ({"multiply": Operand.Y, "add": Operand.Y},)}, ErrorCause.BAD_FIELD),
+    ({"opcode": int(Opcode.VECTOR), "k": 2}, ErrorCause.BAD_FIELD),
+    ({"opcode": int(Opcode.VECTOR), "k": 1, "b_transposed": 1}, ErrorCause.BAD_FIELD),
+    ({"c_wide": 1}, ErrorCause.MISALIGNED),
+    ({"c_wide": 1, "c_address": C & ~1, "c_stride": 7}, ErrorCause.MISALIGNED),
+    ({"y0_wide": 1, "y0_address": 1, "instructions": ({"add": Operand.Y, **STORE},)},
+     ErrorCause.MISALIGNED),
+    ({"a_address": BASE + SIZE - 2}, ErrorCause.READ_ERROR),
+    ({"b_address": 0}, ErrorCause.READ_ERROR),
+    ({"c_address": (1 << 64) - 8}, ErrorCause.WRITE_ERROR),
+]
+
+
+@pytest.mark.parametrize("change, cause", COMMAND_FAULTS)
+def test_bad_commands(programs, good, change, cause):
+    bench = good
+    bench.commands.insert(0, {"opcode": int(Opcode.FENCE)})
+    if "instructions" in change:
+        change = change | {"instructions": programs.listed(*change["instructions"])}
+    bench.commands[1].update(change)
+    outcome = bench.run()
+    address = BASE + HEADER_BYTES + COMMAND_BYTES
+    assert (outcome.error, outcome.error_address, outcome.commands) == (cause, address, 1)
+
+
+FINE = [{"x_wide": 1}, {"a_e5m2": 1}, {"y0_wide": 1, "y0_address": 1},
+        {"c_wide": 1, "c_address": C & ~1, "c_stride": 8}]
+
+
+@pytest.mark.parametrize("change", FINE)
+def test_fields_without_meaning_for_the_command_are_not_judged(good, change):
+    good.commands[0].update(change)
+    assert good.run().error is None
+
+
+def test_alignment_of_bf16_tensors(programs):
+    for name in ("a_address", "b_stride", "c_address"):
+        bench = programs.Bench("bf16")
+        fields = bench.gemm(2, 3, 4)
+        bench.command(Opcode.END)
+        assert bench.run().error is None
+        fields[name] += 1
+        assert bench.run().error is ErrorCause.MISALIGNED
+
+
+def test_program_address_and_length(good):
+    bench = good
+    assert bench.run(BASE + 8).error is ErrorCause.MISALIGNED
+    assert bench.run(BASE + SIZE).error is ErrorCause.READ_ERROR
+    bench.header["commands"] = 1
+    outcome = bench.run()
+    end = BASE + HEADER_BYTES + COMMAND_BYTES
+    assert (outcome.error, outcome.error_address) == (ErrorCause.BAD_LENGTH, end)
+    assert outcome.commands == 1
+    bench.header["commands"] = 2
+    assert bench.run().error is None
