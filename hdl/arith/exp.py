@@ -40,7 +40,11 @@ class Exp(wiring.Component):
 
     @property
     def leaf_name(self) -> str:
-        config = self.config
+        return self.name_for(self.config)
+
+    @staticmethod
+    def name_for(config: AcceleratorConfig) -> str:
+        """Name of the unit that ``config`` needs; it says all that the hardware depends on."""
         if config.softmax == "pwl":
             return f"exp_pwl_{config.lane.name}"
         theta = "" if config.exp_theta is None else f"_theta{abs(config.exp_theta)}"

@@ -29,7 +29,11 @@ class Reciprocal(wiring.Component):
 
     @property
     def leaf_name(self) -> str:
-        config = self.config
+        return self.name_for(self.config)
+
+    @staticmethod
+    def name_for(config: AcceleratorConfig) -> str:
+        """Name of the unit that ``config`` needs; it says all that the hardware depends on."""
         kind = "pwl"
         if config.softmax != "pwl":
             kind = "exact_power" if config.exact_power_reciprocal else "trick"

@@ -1,0 +1,106 @@
+"""One lane of the vector unit."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arith.exp import Exp
+from ..arith.float_add import FloatAdder
+from ..arith.float_multiply import FloatMultiplier
+from ..arith.float_word import flush
+from ..arith.reciprocal import Reciprocal
+from ..leaf import shared
+from ..spec.commands import Function
+from ..spec.config import AcceleratorConfig
+
+__all__ = ["Lane"]
+
+
+class Lane(wiring.Component):
+    """Four stages on one lane word: × operand, ± operand, function, × operand with ReLU.
+
+    A register stands before the first stage and behind each: a word of ``data`` leaves as ``o``
+    LATENCY = 5 cycles with ``enable`` later. On entry subnormals become zeros of their sign and
+    any NaN the canonical one, so a lane that does nothing still yields clean words. A stage that
+    is off passes its word on. Each × ± rounds once (``FloatMultiplier``, ``FloatAdder``).
+
+    Ports
+    -----
+    enable: the pipeline moves.
+    data, y: lane words that enter together; ``y`` follows its ``data`` to whichever stage takes it.
+    multiply_on, add_on, scale_on: stage 1, 2, 4 acts; multiply_y, add_y, scale_y: on ``y``, else on
+    the word beside: multiply_word, add_word, scale_word, valid 1, 2 and 4 enabled cycles after
+    ``data``. subtract: stage 2 computes word − operand. function: ``Function``. relu: NaN passes,
+    negative words and −0 give +0. These are still while any word is inside.
+    masked: 3 enabled cycles after ``data``: exp of this word gives +0.
+    """
+
+    LATENCY = 5
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        word = config.lane.bits
+        super().__init__({
+            "enable": In(1), "data": In(word), "y": In(word),
+            "multiply_on": In(1), "multiply_y": In(1), "multiply_word": In(word),
+            "add_on": In(1), "add_y": In(1), "add_word": In(word), "subtract": In(1),
+            "function": In(4), "masked": In(1),
+            "scale_on": In(1), "scale_y": In(1), "scale_word": In(word), "relu": In(1),
+            "o": Out(word),
+        })
+
+    @property
+    def leaf_name(self) -> str:
+        return f"lane_{Exp.name_for(self.config)}_{Reciprocal.name_for(self.config)}"
+
+    def elaborate(self, platform):
+        m = Module()
+        word = self.config.lane.bits
+        multiplier = FloatMultiplier(self.config.lane)
+        adder = FloatAdder(self.config.lane)
+        exp = Exp(self.config)
+        reciprocal = Reciprocal(self.config)
+        scaler = FloatMultiplier(self.config.lane)
+        for name, unit in (("multiplier", multiplier), ("adder", adder), ("exp", exp),
+                           ("reciprocal", reciprocal), ("scaler", scaler)):
+            m.submodules[name] = shared(unit)
+
+        e_data, m_data, a_data, f_data, s_data = (
+            Signal(word, name=f"{stage}_data", reset_less=True) for stage in "emafs")
+        e_y, m_y, a_y, f_y = (
+            Signal(word, name=f"{stage}_y", reset_less=True) for stage in "emaf")
+        functioned = Signal(word)
+        scaled = Signal(word)
+        m.d.comb += [
+            multiplier.a.eq(e_data),
+            multiplier.b.eq(Mux(self.multiply_y, e_y, self.multiply_word)),
+            adder.a.eq(m_data),
+            adder.b.eq(Mux(self.add_y, m_y, self.add_word)),
+            adder.subtract.eq(self.subtract),
+            exp.value.eq(a_data),
+            reciprocal.value.eq(a_data),
+            scaler.a.eq(f_data),
+            scaler.b.eq(Mux(self.scale_y, f_y, self.scale_word)),
+            functioned.eq(a_data),
+            scaled.eq(Mux(self.scale_on, scaler.o, f_data)),
+            self.o.eq(s_data),
+        ]
+        with m.Switch(self.function):
+            with m.Case(Function.EXP):
+                m.d.comb += functioned.eq(Mux(self.masked, 0, exp.result))
+            with m.Case(Function.RECIPROCAL):
+                m.d.comb += functioned.eq(reciprocal.result)
+        with m.If(self.enable):
+            m.d.sync += [
+                e_data.eq(flush(self.config.lane, self.data)),
+                e_y.eq(flush(self.config.lane, self.y)),
+                m_data.eq(Mux(self.multiply_on, multiplier.o, e_data)),
+                m_y.eq(e_y),
+                a_data.eq(Mux(self.add_on, adder.o, m_data)),
+                a_y.eq(m_y),
+                f_data.eq(functioned),
+                f_y.eq(a_y),
+                # The canonical NaN is positive: ReLU lets it through.
+                s_data.eq(Mux(self.relu & scaled[-1], 0, scaled)),
+            ]
+        return m

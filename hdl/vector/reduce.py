@@ -1,0 +1,160 @@
+"""Row reductions: maximum and sum over the words of a row, across beats."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arith.exp import to_bfloat16
+from ..arith.float_add import FloatAdder, FloatMax
+from ..arith.float_word import infinity
+from ..arith.reciprocal import Reciprocal
+from ..leaf import shared
+from ..spec.config import AcceleratorConfig, log2_exact
+from ..spec.formats import BFLOAT16, BINARY32, LaneType
+from .beat import words_layout
+
+__all__ = ["Reduce", "ReduceNode"]
+
+
+class ReduceNode(wiring.Component):
+    """``o`` = ``a`` + ``b`` in FP32, or the larger where ``is_max``; combinational.
+
+    ``a``, ``b``: FP32 words; for a maximum of BF16 words their low halves are zero.
+    """
+
+    def __init__(self, lane: LaneType):
+        self.lane = lane
+        super().__init__({"a": In(32), "b": In(32), "is_max": In(1), "o": Out(32)})
+
+    @property
+    def leaf_name(self) -> str:
+        return f"reduce_node_{self.lane.name}"
+
+    def elaborate(self, platform):
+        m = Module()
+        adder = FloatAdder(BINARY32)
+        larger = FloatMax(self.lane)
+        m.submodules.adder = shared(adder)
+        m.submodules.larger = shared(larger)
+        below = 32 - self.lane.bits
+        m.d.comb += [
+            adder.a.eq(self.a),
+            adder.b.eq(self.b),
+            larger.a.eq(self.a[below:]),
+            larger.b.eq(self.b[below:]),
+            self.o.eq(Mux(self.is_max, Cat(Const(0, below), larger.o), adder.o)),
+        ]
+        return m
+
+
+class Reduce(wiring.Component):
+    """Reduces each row of a stream of beats to one lane word; a beat a cycle, never stalls.
+
+    Sum: words widened to FP32, adjacent pairs within a beat, then beats in order starting from the
+    first one's sum; one RNE to the lane type at the end. Words not kept count as +0. Maximum: words
+    not kept take no part, a NaN wins. ``reciprocal`` then applies the build's reciprocal.
+    A row's result comes log2(L) + 2 cycles after its last beat.
+
+    Ports
+    -----
+    valid, data, keep, row, last: a beat of clean lane words; rows are contiguous, and the first
+    beat is that which follows a ``last``.
+    is_max, reciprocal: still while ``busy``.
+    result_valid, result_row, result: a row's reduction, for one cycle.
+    busy: beats or results are inside.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        row_bits = log2_exact(config.row_depth)
+        super().__init__({
+            "valid": In(1), "data": In(words_layout(config)), "keep": In(config.lanes),
+            "row": In(row_bits), "last": In(1),
+            "is_max": In(1), "reciprocal": In(1),
+            "result_valid": Out(1), "result_row": Out(row_bits), "result": Out(config.lane.bits),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        tree = self._tree(m)
+        valid, row, last, tag_busy = self._delay(m, log2_exact(self.config.lanes))
+
+        total = Signal(32, reset_less=True)
+        first = Signal(init=1)
+        ended = Signal()
+        ended_row = Signal.like(self.row, reset_less=True)
+        across = ReduceNode(self.config.lane)
+        m.submodules.across = shared(across)
+        m.d.comb += [across.a.eq(total), across.b.eq(tree), across.is_max.eq(self.is_max)]
+        m.d.sync += ended.eq(valid & last)
+        with m.If(valid):
+            m.d.sync += [
+                total.eq(Mux(first, tree, across.o)),
+                first.eq(last),
+                ended_row.eq(row),
+            ]
+
+        m.d.sync += [
+            self.result_valid.eq(ended),
+            self.result_row.eq(ended_row),
+            self.result.eq(self._finish(m, total)),
+        ]
+        m.d.comb += self.busy.eq(tag_busy | ended | self.result_valid)
+        return m
+
+    def _tree(self, m):
+        """The beat's reduction, registered at each of log2(L) levels."""
+        lane = self.config.lane
+        below = 32 - lane.bits
+        # Minus infinity never wins against a word that takes part.
+        absent = Signal(32)
+        m.d.comb += absent.eq(Mux(self.is_max, infinity(BINARY32) | 1 << 31, 0))
+        words = []
+        for number in range(self.config.lanes):
+            word = Signal(32, name=f"word_{number}")
+            m.d.comb += word.eq(
+                Mux(self.keep[number], Cat(Const(0, below), self.data[number]), absent))
+            words.append(word)
+        level = 0
+        while len(words) > 1:
+            level += 1
+            sums = []
+            for number in range(len(words) // 2):
+                node = ReduceNode(lane)
+                m.submodules[f"node_{level}_{number}"] = shared(node)
+                sum_ = Signal(32, name=f"sum_{level}_{number}", reset_less=True)
+                m.d.comb += [
+                    node.a.eq(words[2 * number]),
+                    node.b.eq(words[2 * number + 1]),
+                    node.is_max.eq(self.is_max),
+                ]
+                m.d.sync += sum_.eq(node.o)
+                sums.append(sum_)
+            words = sums
+        return words[0]
+
+    def _delay(self, m, levels):
+        """``valid``, ``row``, ``last`` beside the tree's result, and whether any is on its way."""
+        valid, row, last = self.valid, self.row, self.last
+        busy = Const(0, 1)
+        for level in range(1, levels + 1):
+            next_valid = Signal(name=f"valid_{level}")
+            next_row = Signal.like(self.row, name=f"row_{level}", reset_less=True)
+            next_last = Signal(name=f"last_{level}", reset_less=True)
+            m.d.sync += [next_valid.eq(valid), next_row.eq(row), next_last.eq(last)]
+            valid, row, last = next_valid, next_row, next_last
+            busy = busy | valid
+        return valid, row, last, busy
+
+    def _finish(self, m, total):
+        """Lane word of an FP32 reduction, or its reciprocal."""
+        lane = self.config.lane
+        reciprocal = Reciprocal(self.config)
+        m.submodules.inverse = shared(reciprocal)
+        rounded = Signal(lane.bits)
+        m.d.comb += [
+            rounded.eq(to_bfloat16(m, total, "total") if lane is BFLOAT16 else total),
+            reciprocal.value.eq(rounded),
+        ]
+        return Mux(self.reciprocal, reciprocal.result, rounded)

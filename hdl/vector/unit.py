@@ -1,0 +1,182 @@
+"""The vector unit: L lanes, their row registers and reductions, one vector instruction a pass."""
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..arith.float_word import infinity, largest
+from ..leaf import shared
+from ..memory.sram import Sram1R1W
+from ..spec.commands import Destination, Operand, Post, Reduce
+from ..spec.config import AcceleratorConfig
+from .beat import beat_layout, instruction_field, result_layout, tag_layout
+from .lane import Lane
+from .reduce import Reduce as ReduceUnit
+
+__all__ = ["VectorUnit"]
+
+
+class VectorUnit(wiring.Component):
+    """Runs one vector instruction over a stream of beats (``hdl.vector.beat``), a beat a cycle.
+
+    Rows' beats arrive contiguously; a row's first beat is that which follows a ``last``. A beat
+    leaves LATENCY cycles later, in order, unless the destination is NONE. A reduction goes to
+    the entry of R0 or R1 that the beats' ``row`` names; it may be read once ``idle``. An
+    instruction may reduce into the register that it reads: a row is read before it is written.
+
+    Ports
+    -----
+    instruction: fields of ``INSTRUCTION``. imm0, imm1: BF16 words, widened for FP32 lanes. All
+    still while not ``idle``.
+    i: beats. Accepted whenever the pipeline moves, that is unless ``o`` is held.
+    o: results, for destinations BUFFER and MEMORY.
+    idle: no beat is inside and every reduction is written.
+    beat: a beat is accepted in this cycle. stall: a beat is held for want of room behind ``o``.
+
+    A row whose maximum in R0 is at most the most negative finite word (all its words masked) gets
+    +0 from EXP where stage 2 takes R0, so that its probabilities are zeros.
+    """
+
+    LATENCY = Lane.LATENCY
+
+    def __init__(self, config: AcceleratorConfig, address_bits: int):
+        self.config = config
+        self.address_bits = address_bits
+        super().__init__({
+            "instruction": In(32), "imm0": In(16), "imm1": In(16),
+            "i": In(stream.Signature(beat_layout(config, address_bits))),
+            "o": Out(stream.Signature(result_layout(config, address_bits))),
+            "idle": Out(1), "beat": Out(1), "stall": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        advance = Signal()
+        valid, tags = self._side_band(m, advance)
+        destination = self._field("destination")
+        m.d.comb += [
+            self.o.valid.eq(valid[-1] & (destination != Destination.NONE)),
+            advance.eq(~self.o.valid | self.o.ready),
+            self.i.ready.eq(advance),
+            self.beat.eq(self.i.valid & advance),
+            self.stall.eq(~advance),
+        ]
+
+        m.submodules.reduce = reduce = ReduceUnit(self.config)
+        registers = self._row_registers(m, reduce, advance)
+        lanes = self._lanes(m, advance, registers)
+        tag = tags[-1]
+        operation = self._field("reduce")
+        m.d.comb += [
+            reduce.valid.eq(valid[-1] & advance & (operation != Reduce.NONE)),
+            reduce.is_max.eq(operation == Reduce.MAX),
+            reduce.reciprocal.eq(self._field("post") == Post.RECIPROCAL),
+            reduce.keep.eq(tag.keep),
+            reduce.row.eq(tag.row),
+            reduce.last.eq(tag.last),
+            self.o.payload.keep.eq(tag.keep),
+            self.o.payload.row.eq(tag.row),
+            self.o.payload.last.eq(tag.last),
+            self.o.payload.address.eq(tag.address),
+            self.idle.eq(~(valid.any() | reduce.busy)),
+        ]
+        for number, lane in enumerate(lanes):
+            m.d.comb += [
+                reduce.data[number].eq(lane.o),
+                self.o.payload.data[number].eq(lane.o),
+            ]
+        return m
+
+    def _field(self, name):
+        return instruction_field(self.instruction, name)
+
+    def _side_band(self, m, advance):
+        """Valid bits and tags beside the lanes' registers, the entry's first."""
+        valid = Signal(self.LATENCY)
+        layout = tag_layout(self.config, self.address_bits)
+        tags = [Signal(layout, name=f"tag_{stage}", reset_less=True)
+                for stage in range(self.LATENCY)]
+        payload = self.i.payload
+        entering = Signal(layout)
+        m.d.comb += [entering[name].eq(payload[name]) for name in layout.members]
+        with m.If(advance):
+            m.d.sync += valid.eq(Cat(self.i.valid, valid))
+            for tag, previous in zip(tags, [entering, *tags], strict=False):
+                m.d.sync += tag.eq(previous)
+        return valid, tags
+
+    def _row_registers(self, m, reduce, advance):
+        """R0 and R1 of the beat in the entry registers."""
+        words = []
+        for number in range(2):
+            memory = Sram1R1W(self.config.lane.bits, self.config.row_depth)
+            m.submodules[f"r{number}"] = shared(memory)
+            m.d.comb += [
+                memory.read_address.eq(self.i.payload.row),
+                memory.read_enable.eq(advance),
+                memory.write_address.eq(reduce.result_row),
+                memory.write_data.eq(reduce.result),
+                memory.write_enable.eq(
+                    reduce.result_valid & (self._field("reduce_to") == number)),
+            ]
+            words.append(memory.read_data)
+        return words
+
+    def _broadcast(self, m, registers, operand, name):
+        """The word that all lanes take, for the beat in the entry registers."""
+        fill = Const(0, self.config.lane.bits - 16)
+        word = Signal(self.config.lane.bits, name=name)
+        with m.Switch(operand):
+            with m.Case(Operand.IMM0):
+                m.d.comb += word.eq(Cat(fill, self.imm0))
+            with m.Case(Operand.IMM1):
+                m.d.comb += word.eq(Cat(fill, self.imm1))
+            with m.Case(Operand.R0):
+                m.d.comb += word.eq(registers[0])
+            with m.Case(Operand.R1):
+                m.d.comb += word.eq(registers[1])
+        return word
+
+    def _delay(self, m, advance, value, cycles):
+        for cycle in range(cycles):
+            later = Signal.like(value, name=f"{value.name}_{cycle + 1}", reset_less=True)
+            with m.If(advance):
+                m.d.sync += later.eq(value)
+            value = later
+        return value
+
+    def _lanes(self, m, advance, registers):
+        lane_type = self.config.lane
+        maximum = registers[0]
+        masked = Signal()
+        magnitude = maximum[:-1]
+        m.d.comb += masked.eq(
+            (self._field("add") == Operand.R0) & maximum[-1]
+            & ((magnitude == largest(lane_type)) | (magnitude == infinity(lane_type))))
+        masked = self._delay(m, advance, masked, 2)
+
+        controls = [("subtract", self._field("subtract")), ("function", self._field("function")),
+                    ("relu", self._field("relu")), ("masked", masked), ("enable", advance)]
+        for stage, cycles in (("multiply", 0), ("add", 1), ("scale", 3)):
+            operand = self._field(stage)
+            word = self._broadcast(m, registers, operand, f"{stage}_word")
+            controls += [(f"{stage}_on", operand != Operand.NONE),
+                         (f"{stage}_y", operand == Operand.Y),
+                         (f"{stage}_word", self._delay(m, advance, word, cycles))]
+        named = []
+        for name, value in controls:
+            signal = Signal(len(value), name=f"lane_{name}")
+            m.d.comb += signal.eq(value)
+            named.append((name, signal))
+
+        lanes = []
+        for number in range(self.config.lanes):
+            lane = Lane(self.config)
+            m.submodules[f"lane_{number}"] = shared(lane)
+            m.d.comb += [
+                lane.data.eq(self.i.payload.data[number]),
+                lane.y.eq(self.i.payload.y[number]),
+                *(getattr(lane, name).eq(signal) for name, signal in named),
+            ]
+            lanes.append(lane)
+        return lanes
