@@ -15,7 +15,8 @@ OSU018_FOLDERS = (Path(sys.prefix, "osu018", _PACKAGE), ROOT / ".venv/osu018" / 
                   Path("/") / _PACKAGE)
 LIBRARIES = ("ottava", "osu018")
 
-_NAND2 = re.compile(r"\bcell\s*\(\s*\"?(\w*(?:NAND2|ND2)\w*)\"?\s*\)\s*\{", re.IGNORECASE)
+_NAND2 = re.compile(r"\bcell\s*\(\s*\"?(\w*(?:NAND2|(?<![A-Za-z])ND2)\w*)\"?\s*\)\s*\{",
+                    re.IGNORECASE)
 _AREA = re.compile(r"\barea\s*:\s*\"?([0-9.eE+-]+)")
 
 

@@ -1,0 +1,88 @@
+"""Targets of the leaves, on OSU018 by the quick script; and the table's arithmetic."""
+
+import json
+import os
+
+import pytest
+
+from gen.block import generate_block
+from hdl.spec.config import AcceleratorConfig
+from synth.area import Areas, figure_of_merit, main, tables
+from synth.flow import Flow
+from synth.library import LibraryMissing, library_named
+from synth.tables import render
+
+
+@pytest.fixture(scope="module")
+def osu018():
+    try:
+        return Flow(library_named("osu018"))
+    except LibraryMissing as missing:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.mark.parametrize("block, fmt, softmax, gates, delay", [
+    ("decoder", "posit8", "approx_shifted", 100, None),
+    ("encoder", "posit8", "approx_shifted", 160, None),
+    ("mac", "posit8", "approx_shifted", 1130, 11.0),
+    ("exp", "posit8", "approx_shifted", 150, None),
+    ("reciprocal", "posit8", "approx_shifted", 60, None),
+])
+def test_target(osu018, block, fmt, softmax, gates, delay):
+    config = AcceleratorConfig(fmt=fmt, softmax=softmax)
+    report = osu018.measure(generate_block(block, config), block)
+    print(f"{fmt} {block}: {report.gates:.0f} NAND2, {report.delay:.2f} ns")
+    assert 0 < report.gates <= gates
+    assert delay is None or 0 < report.delay <= delay
+
+
+def test_psum_register_is_counted(osu018):
+    report = osu018.measure(generate_block("mac", AcceleratorConfig(fmt="posit8")), "mac")
+    assert report.register_gates == 16 * 4  # sixteen DFFPOSX1 of 96/24
+
+
+@pytest.fixture(scope="module")
+def leaves():
+    areas = Areas(Flow(library_named()), 4, None)
+    areas.measure([("decoder", fmt, "pwl") for fmt in ("posit8", "bf16")])
+    return areas
+
+
+def test_ratio_is_that_of_the_gates(leaves):
+    made = tables(leaves, ["decoder"], ["posit8", "bf16"])
+    gates = made[0]["rows"][0]["gates"]
+    assert gates["posit8"] != gates["bf16"]
+    assert f"{gates['posit8'] / gates['bf16']:.3f}" in render(made, ["posit8", "bf16"])
+
+
+def test_figure_of_merit_is_the_formula():
+    areas = Areas(Flow(library_named()), 4, None)
+    for block in ("pe", "decoder", "encoder", "lane"):
+        areas.measure([(block, "posit8", "pwl")])
+    gates = {key[0]: report.gates for key, report in areas.reports.items()}
+    expected = 16 * gates["pe"] + 8 * gates["decoder"] + 4 * gates["encoder"] + 4 * gates["lane"]
+    assert figure_of_merit(areas, "posit8", "pwl") == pytest.approx(expected)
+
+
+def test_command_line(tmp_path, capsys):
+    target = tmp_path / "area.json"
+    assert main(["--block", "decoder", "--fmt", "posit8", "fp8", "-o", str(target)]) == 0
+    out = capsys.readouterr().out
+    assert "Yosys 0." in out and "library ottava" in out and "stime" in out
+    written = json.loads(target.read_text())
+    assert {block["fmt"] for block in written["blocks"]} == {"posit8", "fp8"}
+    assert all(sum(unit["gates"] * unit["instances"] for unit in block["units"])
+               == pytest.approx(block["gates"]) for block in written["blocks"])
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--library", "sky130"], "library must be one of ottava, osu018, not 'sky130'"),
+    (["--liberty", "/none/such.lib"], "liberty must be a Liberty file, not '/none/such.lib'"),
+    (["--script", "slow"], "script must be one of quick, best, not 'slow'"),
+    (["--dim", "3"], "dim must be a power of two from 4 to 128, not 3"),
+])
+def test_errors_are_one_line(arguments, message, capsys):
+    assert main([*arguments, "--block", "decoder"]) == 2
+    assert capsys.readouterr().err == f"synth.area: error: {message}\n"
