@@ -109,8 +109,8 @@ class ReadEngine(wiring.Component):
     master (``hdl.memory.axi``) and:
 
     flush: ask for nothing more and drop transfers and data; a chunk that is offered is withdrawn
-        after the first cycle and commands wait. From ``flush`` until it is low and ``quiet`` is high, arriving data are
-        dropped; then the engine is as new.
+        after the first cycle and commands wait. From ``flush`` until it is low and ``quiet`` is
+        high, arriving data are dropped; then the engine is as new.
     quiet: no burst is requested or awaited.
     error: pulse, a beat came with another response than OKAY; its data pass on nevertheless.
     burst, beat: pulses, a burst was requested, a beat taken.
