@@ -113,14 +113,13 @@ def _reciprocal_by_segments(lane: LaneType, exact_power: bool, x: Array) -> Arra
     """1/x for finite x ≠ 0 by straight segments between powers of two.
 
     For |x| = 2^n (1 + f): 2^-n (1 − f/2), exact at powers of two, or the same one unit of the
-    last place lower (which is NOT of all bits but the sign); for n >= 126 (the exponent field
-    253 and above), zero.
+    last place lower (which is NOT of all bits but the sign); below the smallest normal, zero.
     """
     significand, exponent = np.frexp(np.abs(x))
     fraction = 2 * significand - 1
     unit = 0.0 if exact_power else 2.0 ** -(lane.fraction_bits + 1)
     result = np.ldexp(1 - fraction / 2 - unit, 1 - exponent)
-    return np.copysign(np.where(exponent > 126, 0.0, result), x)
+    return np.copysign(flush(lane, result), x)
 
 
 def reciprocal(config: AcceleratorConfig, x: Array) -> Array:
