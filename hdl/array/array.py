@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.codec.decoder import Decoder
-from hdl.codec.unpacked import operand_shape, pack_operand
+from hdl.codec.unpacked import operand_shape, pack_operand, unpacked_fields
 from hdl.leaf import shared
 from hdl.spec.config import AcceleratorConfig
 from hdl.array.pe import Row
@@ -59,10 +59,10 @@ class Array(wiring.Component):
             m.d.comb += decoder.code.eq(codes.word_select(index, fmt.storage_bits))
             if fmt.hybrid:
                 m.d.comb += decoder.e5m2.eq(e5m2)
-            operand = Signal(operand_shape(fmt), name=f"{name}_operand{index}")
-            m.d.comb += operand.eq(pack_operand(fmt, decoder))
+            operand = Signal(operand_shape(fmt).width, name=f"{name}_operand{index}")
+            m.d.comb += operand.eq(pack_operand(unpacked_fields(decoder)))
             operands.append(operand)
-        decoded = Signal(self.config.dim * operand_shape(fmt), name=f"{name}_decoded",
+        decoded = Signal(self.config.dim * operand_shape(fmt).width, name=f"{name}_decoded",
                          reset_less=True)
         m.d.sync += decoded.eq(Cat(operands))
         return decoded
@@ -86,7 +86,7 @@ class Array(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         dim, acc = self.config.dim, self.config.acc_bits
-        operand = operand_shape(self.config.format)
+        operand = operand_shape(self.config.format).width
 
         m.submodules.skew_x = skew_x = Skew(dim, operand)
         m.submodules.skew_w = skew_w = Skew(dim, operand)

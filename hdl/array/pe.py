@@ -30,7 +30,7 @@ class PE(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
-        operand = operand_shape(config.format)
+        operand = operand_shape(config.format).width
         super().__init__({
             "x_i": In(operand), "x_o": Out(operand),
             "swap_i": In(1), "swap_o": Out(1),
@@ -49,9 +49,9 @@ class PE(wiring.Component):
         fmt = self.config.format
         m.submodules.mac = mac = Mac(fmt, self.config.acc)
 
-        shadow = Signal(operand_shape(fmt), reset_less=True)
-        active = Signal(operand_shape(fmt), reset_less=True)
-        x = Signal(operand_shape(fmt), reset_less=True)
+        shadow = Signal(operand_shape(fmt).width, reset_less=True)
+        active = Signal(operand_shape(fmt).width, reset_less=True)
+        x = Signal(operand_shape(fmt).width, reset_less=True)
         m.d.sync += [
             x.eq(self.x_i),
             self.swap_o.eq(self.swap_i),
@@ -86,7 +86,7 @@ class Row(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
-        operand = operand_shape(config.format)
+        operand = operand_shape(config.format).width
         dim, acc = config.dim, config.acc_bits
         super().__init__({
             "x_i": In(operand), "swap_i": In(1), "down_i": In(1), "w_left": In(operand),
@@ -101,7 +101,7 @@ class Row(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        operand = operand_shape(self.config.format)
+        operand = operand_shape(self.config.format).width
         acc = self.config.acc_bits
         x, swap, down, left = self.x_i, self.swap_i, self.down_i, self.w_left
         for column in range(self.config.dim):

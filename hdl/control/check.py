@@ -4,7 +4,6 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.control.drain import field_of
 from hdl.control.plan import COUNT_BITS
 from hdl.spec.commands import (
     COMMAND,
@@ -24,6 +23,7 @@ from hdl.spec.commands import (
     features_of,
 )
 from hdl.spec.config import AcceleratorConfig
+from hdl.vector.beat import instruction_field
 
 __all__ = ["CommandCheck", "HeaderCheck", "first_cause"]
 
@@ -90,7 +90,7 @@ class CommandCheck(wiring.Component):
 
     def _scan(self, m: Module, instruction) -> dict[str, Signal]:
         """What one instruction uses, and whether its fields are known."""
-        operands = [field_of(instruction, name) for name in ("multiply", "add", "scale")]
+        operands = [instruction_field(instruction, name) for name in ("multiply", "add", "scale")]
         found = {name: Signal(name=f"scan_{name}")
                  for name in ("y", "row", "buffer", "memory", "bad", "last")}
         uses_y = [operand == Operand.Y for operand in operands]
@@ -98,25 +98,25 @@ class CommandCheck(wiring.Component):
         used = INSTRUCTION["last"].low + 1
         unknown = ((operands[0] > max(Operand)) | (operands[1] > max(Operand))
                    | (operands[2] > max(Operand))
-                   | (field_of(instruction, "function") > max(Function))
-                   | (field_of(instruction, "reduce") > max(Reduce))
-                   | (field_of(instruction, "post") > max(Post))
-                   | (field_of(instruction, "destination") > max(Destination))
+                   | (instruction_field(instruction, "function") > max(Function))
+                   | (instruction_field(instruction, "reduce") > max(Reduce))
+                   | (instruction_field(instruction, "post") > max(Post))
+                   | (instruction_field(instruction, "destination") > max(Destination))
                    | instruction[used:].any())
         reads_row = Signal()
         m.d.comb += [
             reads_row.eq(0),
             found["y"].eq(uses_y[0] | uses_y[1] | uses_y[2]),
             found["bad"].eq(two | unknown),
-            found["buffer"].eq(field_of(instruction, "destination") == Destination.BUFFER),
-            found["memory"].eq(field_of(instruction, "destination") == Destination.MEMORY),
-            found["last"].eq(field_of(instruction, "last")),
+            found["buffer"].eq(instruction_field(instruction, "destination") == Destination.BUFFER),
+            found["memory"].eq(instruction_field(instruction, "destination") == Destination.MEMORY),
+            found["last"].eq(instruction_field(instruction, "last")),
         ]
         for operand in operands:
             with m.If((operand == Operand.R0) | (operand == Operand.R1)):
                 m.d.comb += reads_row.eq(1)
         m.d.comb += found["row"].eq(
-            reads_row | found["buffer"] | (field_of(instruction, "reduce") != Reduce.NONE))
+            reads_row | found["buffer"] | (instruction_field(instruction, "reduce") != Reduce.NONE))
         return found
 
     def _misaligned(self, uses_y, memory):
@@ -153,7 +153,7 @@ class CommandCheck(wiring.Component):
                 bad_list.eq(bad_list | found["bad"] | (ended & ~found["last"])),
             ]
             with m.If(found["y"]):
-                m.d.sync += uses_y.bit_select(field_of(current, "y"), 1).eq(1)
+                m.d.sync += uses_y.bit_select(instruction_field(current, "y"), 1).eq(1)
             with m.If(ended):
                 m.d.sync += [scanning.eq(0), self.done.eq(1)]
         with m.If(self.done):

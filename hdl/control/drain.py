@@ -5,21 +5,16 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.memory.transfer import TRANSFER
-from hdl.spec.commands import INSTRUCTION, INSTRUCTIONS, Destination, Operand
+from hdl.spec.commands import INSTRUCTIONS, Destination, Operand
 from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.vector.beat import instruction_field
 from hdl.control.nest import Level, Nest
 from hdl.control.plan import COUNT_BITS, plan_layout
 
-__all__ = ["Drain", "beat_layout", "field_of"]
+__all__ = ["Drain", "request_layout"]
 
 
-def field_of(instruction, name: str):
-    """Bits of the named field of a 32-bit vector instruction."""
-    field = INSTRUCTION[name]
-    return instruction[field.low : field.low + field.bits]
-
-
-def beat_layout(config: AcceleratorConfig) -> data.StructLayout:
+def request_layout(config: AcceleratorConfig) -> data.StructLayout:
     """Control of one beat: L accumulators of one row, from part ``group`` of a word."""
     return data.StructLayout({
         "address": range(config.acc_depth), "group": range(config.dim // config.lanes),
@@ -54,7 +49,7 @@ class Drain(wiring.Component):
             "uses_y": Out(1), "to_memory": Out(1),
             "read_enable": Out(1), "read_bank": Out(1),
             "read_address": Out(range(config.acc_depth)),
-            "beat": Out(stream.Signature(beat_layout(config))),
+            "beat": Out(stream.Signature(request_layout(config))),
             "settled": In(1), "idle": Out(1),
         })
 
@@ -150,12 +145,12 @@ class Drain(wiring.Component):
         bank = Signal()
         instruction = Signal(32, reset_less=True)
         uses_y, to_memory, to_buffer = Signal(), Signal(), Signal()
-        destination = field_of(instruction, "destination")
-        second = field_of(instruction, "y")
+        destination = instruction_field(instruction, "destination")
+        second = instruction_field(instruction, "y")
         m.d.comb += [
-            uses_y.eq((field_of(instruction, "multiply") == Operand.Y)
-                      | (field_of(instruction, "add") == Operand.Y)
-                      | (field_of(instruction, "scale") == Operand.Y)),
+            uses_y.eq((instruction_field(instruction, "multiply") == Operand.Y)
+                      | (instruction_field(instruction, "add") == Operand.Y)
+                      | (instruction_field(instruction, "scale") == Operand.Y)),
             to_memory.eq(destination == Destination.MEMORY),
             to_buffer.eq(destination == Destination.BUFFER),
             self.instruction.eq(instruction), self.imm0.eq(plan.imm0), self.imm1.eq(plan.imm1),
@@ -175,7 +170,7 @@ class Drain(wiring.Component):
         done = self._beats(m, nest, plan, run, bank)
         y_asked, c_asked = Signal(), Signal()
         whole = nest.chunk_first | ~plan.streamed
-        is_last = field_of(instruction, "last")
+        is_last = instruction_field(instruction, "last")
         # A pass must settle before one that may depend on it, or whose settings differ.
         flows_on = plan.single & ~to_buffer
         with m.FSM():

@@ -26,7 +26,7 @@ class OperandLoader(wiring.Component):
         by row without gaps. ``filled``: pulse, ``write_bank`` is complete.
     fill_free: the accumulation bank that comes next is free. ``fill_*``: words of D accumulators,
         row by row. ``fill_claim``, ``fill_done``: pulses, the bank is taken, is complete.
-    idle: no plan in progress.
+    filling: the plan in progress is a VECTOR. idle: no plan in progress.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -42,7 +42,7 @@ class OperandLoader(wiring.Component):
             "fill_address": Out(range(config.acc_depth)),
             "fill_data": Out(config.dim * config.acc_bits),
             "fill_claim": Out(1), "fill_done": Out(1),
-            "idle": Out(1),
+            "filling": Out(1), "idle": Out(1),
         })
 
     def elaborate(self, platform):
@@ -96,6 +96,7 @@ class OperandLoader(wiring.Component):
         m.d.comb += [
             fetch.wide.eq(plan.x_wide), fetch.e5m2.eq(plan.a_e5m2),
             fetch.i.payload.eq(self.chunks.payload), fetch.o.ready.eq(1),
+            self.filling.eq(~self.idle & ~plan.gemm),
             self.write_address.eq(address), self.write_data.eq(self.chunks.payload.data),
             self.fill_address.eq(address),
             self.fill_data.eq(Cat(lane_to_accumulator(config, fetch.o.payload.data[index])

@@ -1,5 +1,7 @@
 """Fetches a program, checks it, hands its commands to the units and stops it when it must."""
 
+from contextlib import contextmanager
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -132,7 +134,15 @@ class Sequencer(wiring.Component):
         wait = Signal(2)
         quiet = self.read_quiet & self.write_quiet
         patience = Signal(range(STUCK_CYCLES + 1))
-        failed = Signal()
+        abort = Signal()
+        m.d.comb += abort.eq(running & (stop | fail))
+
+        @contextmanager
+        def state(name):
+            with m.State(name):
+                yield
+                with m.If(abort):
+                    m.next = "FLUSH"
 
         def receive(state):
             with m.If(self.chunks.valid):
@@ -152,9 +162,9 @@ class Sequencer(wiring.Component):
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 with m.If(self.start & ~self.bus_stuck):
-                    m.d.sync += [address.eq(self.program_address), failed.eq(0)]
+                    m.d.sync += address.eq(self.program_address)
                     m.next = "REQUEST_HEADER"
-            with m.State("REQUEST_HEADER"):
+            with state("REQUEST_HEADER"):
                 with m.If(address[:6].any()):
                     m.d.comb += [fail.eq(1), failure.eq(ErrorCause.MISALIGNED)]
                 with m.Else():
@@ -162,30 +172,30 @@ class Sequencer(wiring.Component):
                                  self.transfer.payload.row_bytes.eq(HEADER_BYTES)]
                     with m.If(self.transfer.ready):
                         m.next = "HEADER"
-            with m.State("HEADER"):
+            with state("HEADER"):
                 receive("CHECK_HEADER")
-            with m.State("CHECK_HEADER"):
+            with state("CHECK_HEADER"):
                 m.d.comb += [fail.eq(header.failed), failure.eq(header.cause)]
                 with m.If(~header.failed):
                     m.d.sync += [remaining.eq(header.commands), address.eq(address + HEADER_BYTES)]
                     m.next = "REQUEST"
-            with m.State("REQUEST"):
+            with state("REQUEST"):
                 m.d.comb += [self.transfer.valid.eq(1),
                              self.transfer.payload.row_bytes.eq(COMMAND_BYTES)]
                 with m.If(self.transfer.ready):
                     m.next = "COMMAND"
-            with m.State("COMMAND"):
+            with state("COMMAND"):
                 receive("SCAN")
-            with m.State("SCAN"):
+            with state("SCAN"):
                 m.d.comb += check.start.eq(1)
                 m.next = "CHECK"
-            with m.State("CHECK"):
+            with state("CHECK"):
                 m.d.sync += wait.eq(Planner.LATENCY)
                 with m.If(check.done):
                     m.d.comb += [fail.eq(check.failed), failure.eq(check.cause)]
                     with m.If(~check.failed):
                         m.next = "PLAN"
-            with m.State("PLAN"):
+            with state("PLAN"):
                 m.d.sync += wait.eq(wait - 1)
                 with m.If((opcode == Opcode.FENCE) | (opcode == Opcode.END)):
                     m.next = "SETTLE"
@@ -195,17 +205,17 @@ class Sequencer(wiring.Component):
                         gemm = opcode == Opcode.GEMM
                         m.d.sync += due.eq(Mux(gemm, 0b1111, 0b1001))
                         m.next = "DISPATCH"
-            with m.State("DISPATCH"):
+            with state("DISPATCH"):
                 with m.If(due == 0):
                     following()
-            with m.State("SETTLE"):
+            with state("SETTLE"):
                 with m.If(settled):
                     with m.If(opcode == Opcode.FENCE):
                         following()
                     with m.Else():
                         m.d.comb += [self.command_done.eq(1), self.done_event.eq(1)]
                         m.next = "IDLE"
-            with m.State("RAN_OUT"):
+            with state("RAN_OUT"):
                 m.d.comb += [fail.eq(settled), failure.eq(ErrorCause.BAD_LENGTH)]
             with m.State("FLUSH"):
                 m.d.comb += self.flush.eq(1)
@@ -225,12 +235,11 @@ class Sequencer(wiring.Component):
         m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")),
                      running.eq(self.busy & ~fsm.ongoing("FLUSH") & ~fsm.ongoing("RESET"))]
         # What goes wrong with earlier commands comes before what is wrong with the next one.
-        with m.If(running & (stop | fail)):
+        with m.If(abort):
             m.d.comb += [
                 self.error_set.bit_select(Mux(stop, stop_cause, failure), 1).eq(1),
                 self.error_address.eq(Mux(stop, stop_address, address)),
                 self.done_event.eq(0), self.transfer.valid.eq(0),
             ]
             m.d.sync += [due.eq(0), patience.eq(0)]
-            m.next = "FLUSH"
         return m

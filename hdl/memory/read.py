@@ -113,6 +113,7 @@ class ReadEngine(wiring.Component):
         high, arriving data are dropped; then the engine is as new.
     quiet: no burst is requested or awaited.
     error: pulse, a beat came with another response than OKAY; its data pass on nevertheless.
+    error_client: with ``error``, the index of the client that the beat was for.
     burst, beat: pulses, a burst was requested, a beat taken.
 
     A burst is requested only when its client has landing space for all of it (``depth`` beats
@@ -129,6 +130,7 @@ class ReadEngine(wiring.Component):
         members = axi.read_members(self._bytes) | {
             name: In(1) if name == "flush" else Out(1)
             for name in ("flush", "quiet", "error", "burst", "beat")}
+        members["error_client"] = Out(range(len(clients)))
         if len(self._clients) < 2:
             raise ValueError(f"clients must be two names or more, not {clients!r}")
         for client in self._clients:
@@ -157,6 +159,7 @@ class ReadEngine(wiring.Component):
             order.o.ready.eq(self.rvalid & self.rlast),
             self.quiet.eq(~order.o.valid),
             self.error.eq(self.rvalid & (self.rresp != axi.OKAY) & ~clear),
+            self.error_client.eq(order.o.payload),
             self.burst.eq(self.arvalid & self.arready),
             self.beat.eq(self.rvalid),
         ]

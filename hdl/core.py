@@ -1,0 +1,246 @@
+"""The datapath between the memory engines: banks, array, vector unit and what drives them."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.arith.accumulator import AccumulatorRound
+from hdl.array.array import Array
+from hdl.control.drain import Drain
+from hdl.control.feed import Feeder, WeightShifter
+from hdl.control.load import OperandLoader, WeightLoader
+from hdl.control.plan import plan_layout
+from hdl.control.sequencer import UNITS
+from hdl.leaf import shared
+from hdl.memory.accumulation import AccumulationBuffer, lane_to_accumulator
+from hdl.memory.chunk import Resizer, chunk_layout
+from hdl.memory.sram import Sram1R1W
+from hdl.memory.transfer import TRANSFER
+from hdl.spec.config import AcceleratorConfig
+from hdl.vector.fetch import FetchPort
+from hdl.vector.output import Output
+from hdl.vector.unit import VectorUnit
+
+__all__ = ["CORE_COUNTERS", "Core"]
+
+CORE_COUNTERS = ("tiles", "array_rows", "stall_input", "stall_weight", "stall_accumulator",
+                 "vector_beats", "stall_vector", "stall_operand", "saturations", "nars")
+
+
+class Core(wiring.Component):
+    """Executes the plans that a sequencer hands to its four units.
+
+    Ports
+    -----
+    plan; {unit}_valid, {unit}_ready, {unit}_idle; filling: see ``Sequencer``.
+    {reader}_transfer, {reader}_chunks: clients operands, weights and y of the read engine.
+    c_transfer, c_chunks: to the write engine.
+    count_{name}: increments of the counters in ``CORE_COUNTERS``.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        transfers = stream.Signature(TRANSFER)
+        chunks = stream.Signature(chunk_layout(config.bus_bytes))
+        members = {"plan": In(plan_layout(config)), "filling": Out(1),
+                   "c_transfer": Out(transfers), "c_chunks": Out(chunks)}
+        for unit in UNITS:
+            members |= {f"{unit}_valid": In(1), f"{unit}_ready": Out(1), f"{unit}_idle": Out(1)}
+        for reader in ("operands", "weights", "y"):
+            members |= {f"{reader}_transfer": Out(transfers), f"{reader}_chunks": In(chunks)}
+        members |= {f"count_{name}": Out(8) for name in CORE_COUNTERS}
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.operands = operands = OperandLoader(config)
+        m.submodules.weights = weights = WeightLoader(config)
+        m.submodules.shifter = shifter = WeightShifter(config)
+        m.submodules.feeder = feeder = Feeder(config)
+        m.submodules.drain = drain = Drain(config)
+        m.submodules.array = array = Array(config)
+        m.submodules.accumulation = accumulation = AccumulationBuffer(config)
+        for unit, component in zip(UNITS, (operands, weights, feeder, drain), strict=True):
+            m.d.comb += [
+                component.i.payload.eq(self.plan),
+                component.i.valid.eq(getattr(self, f"{unit}_valid")),
+                getattr(self, f"{unit}_ready").eq(component.i.ready),
+                getattr(self, f"{unit}_idle").eq(component.idle),
+            ]
+        m.d.comb += [
+            self.filling.eq(operands.filling),
+            self.count_tiles.eq(feeder.tile), self.count_array_rows.eq(feeder.row),
+            self.count_stall_input.eq(feeder.stall_input),
+            self.count_stall_weight.eq(feeder.stall_weight),
+            self.count_stall_accumulator.eq(feeder.stall_accumulator),
+        ]
+        self._reader(m, "operands", operands.transfer, operands.chunks, config.word_bytes)
+        self._reader(m, "weights", weights.transfer, weights.chunks, config.word_bytes)
+        self._inputs(m, operands, feeder, array)
+        self._weights(m, weights, shifter, feeder, array)
+        self._accumulators(m, operands, feeder, array, accumulation, drain)
+        self._vector(m, drain, accumulation)
+        return m
+
+    def _reader(self, m: Module, name: str, transfer, chunks, width: int) -> None:
+        """Join a unit to its client of the read engine, changing the width of its chunks."""
+        resizer = Resizer(self.config.bus_bytes, width)
+        m.submodules[f"resizer_{name}"] = resizer
+        wiring.connect(m, transfer, wiring.flipped(getattr(self, f"{name}_transfer")))
+        wiring.connect(m, wiring.flipped(getattr(self, f"{name}_chunks")), resizer.i)
+        wiring.connect(m, resizer.o, chunks)
+
+    def _inputs(self, m: Module, operands, feeder, array) -> None:
+        """Two input banks between their loader and the array's left edge."""
+        config = self.config
+        full = Signal(2)
+        read_bank = Signal()
+        m.d.sync += read_bank.eq(feeder.read_bank)
+        m.d.comb += [operands.bank_free.eq(~full), feeder.bank_full.eq(full),
+                     array.x_e5m2.eq(feeder.e5m2)]
+        words = []
+        for bank in range(2):
+            sram = Sram1R1W(8 * config.word_bytes, config.input_depth)
+            m.submodules[f"input{bank}"] = shared(sram)
+            m.d.comb += [
+                sram.write_enable.eq(operands.write_valid & (operands.write_bank == bank)),
+                sram.write_address.eq(operands.write_address),
+                sram.write_data.eq(operands.write_data),
+                sram.read_enable.eq(feeder.read_enable & (feeder.read_bank == bank)),
+                sram.read_address.eq(feeder.read_address),
+            ]
+            words.append(sram.read_data)
+            with m.If(operands.filled & (operands.write_bank == bank)):
+                m.d.sync += full[bank].eq(1)
+            with m.If(feeder.released & (feeder.released_bank == bank)):
+                m.d.sync += full[bank].eq(0)
+        m.d.comb += array.x.eq(Mux(read_bank, words[1], words[0]))
+
+    def _weights(self, m: Module, weights, shifter, feeder, array) -> None:
+        """The weight buffer, its two halves filled and read in turn, and the array's top edge."""
+        config = self.config
+        sram = Sram1R1W(8 * config.word_bytes, config.weight_depth)
+        m.submodules.weight_buffer = shared(sram)
+        full = Signal(2)
+        swap = Signal()
+        m.d.sync += swap.eq(feeder.swap)
+        m.d.comb += [
+            sram.write_enable.eq(weights.write_valid),
+            sram.write_address.eq(weights.write_address),
+            sram.write_data.eq(weights.write_data),
+            sram.read_enable.eq(shifter.read_enable), sram.read_address.eq(shifter.read_address),
+            weights.half_free.eq(~full), shifter.half_full.eq(full),
+            feeder.ready.eq(shifter.ready), shifter.swap.eq(feeder.swap),
+            array.swap.eq(swap), array.w.eq(Mux(shifter.mask, sram.read_data, 0)),
+            array.w_e5m2.eq(shifter.e5m2),
+            array.load_down.eq(shifter.load_down), array.load_right.eq(shifter.load_right),
+        ]
+        for half in range(2):
+            m.d.comb += [getattr(shifter, f"panel_{name}{half}").eq(
+                getattr(weights, f"panel_{name}{half}"))
+                for name in ("k", "n", "transposed", "e5m2")]
+            with m.If(weights.filled & (weights.filled_half == half)):
+                m.d.sync += full[half].eq(1)
+            with m.If(shifter.released & (shifter.released_half == half)):
+                m.d.sync += full[half].eq(0)
+
+    def _accumulators(self, m: Module, operands, feeder, array, accumulation, drain) -> None:
+        """Banks pass from whoever fills them, array or loader, to the drain and back."""
+        # A token takes the cycle of the input bank's read, then the array's latency.
+        width = len(feeder.token.as_value())
+        line = Signal((1 + array.latency) * width)
+        m.d.sync += line.eq(Cat(feeder.token, line[:-width]))
+        arrived = Signal.like(feeder.token, name="arrived")
+        busy, ready = Signal(2), Signal(2)
+        fill_bank, loaded_bank = Signal(), Signal()
+        claim = feeder.fill_claim | operands.fill_claim
+        m.d.comb += [
+            arrived.as_value().eq(line[-width:]),
+            accumulation.tile.eq(array.o),
+            accumulation.tile_valid.eq(arrived.valid), accumulation.tile_bank.eq(arrived.bank),
+            accumulation.tile_address.eq(arrived.address),
+            accumulation.tile_first.eq(arrived.first), accumulation.tile_last.eq(arrived.last),
+            accumulation.fill_valid.eq(operands.fill_valid),
+            accumulation.fill_bank.eq(loaded_bank),
+            accumulation.fill_address.eq(operands.fill_address),
+            accumulation.fill_data.eq(operands.fill_data),
+            feeder.fill_bank.eq(fill_bank),
+            feeder.fill_free.eq(~busy.bit_select(fill_bank, 1)),
+            operands.fill_free.eq(~busy.bit_select(fill_bank, 1)),
+            drain.bank_ready.eq(ready),
+        ]
+        with m.If(claim):
+            m.d.sync += fill_bank.eq(~fill_bank)
+        with m.If(operands.fill_claim):
+            m.d.sync += loaded_bank.eq(fill_bank)
+        for bank in range(2):
+            with m.If(claim & (fill_bank == bank)):
+                m.d.sync += busy[bank].eq(1)
+            with m.If((accumulation.tile_done & (accumulation.tile_done_bank == bank))
+                      | (operands.fill_done & (loaded_bank == bank))):
+                m.d.sync += ready[bank].eq(1)
+            with m.If(drain.released & (drain.released_bank == bank)):
+                m.d.sync += [busy[bank].eq(0), ready[bank].eq(0)]
+
+    def _vector(self, m: Module, drain, accumulation) -> None:
+        """From an accumulation bank through the lanes, back to it or on to memory."""
+        config = self.config
+        lanes = config.lanes
+        group_bits = len(drain.beat.payload.group)
+        address_bits = len(drain.beat.payload.address) + group_bits
+        m.submodules.unit = unit = VectorUnit(config, address_bits)
+        m.submodules.fetch_y = fetch = FetchPort(config, lanes)
+        m.submodules.output = output = Output(config)
+        storage = config.format.storage_bytes
+        m.submodules.resizer_c = resizer = Resizer(lanes * storage, config.bus_bytes)
+        self._reader(m, "y", drain.y_transfer, fetch.i, lanes * storage)
+        wiring.connect(m, drain.c_transfer, wiring.flipped(self.c_transfer))
+        wiring.connect(m, output.o, resizer.i)
+        wiring.connect(m, resizer.o, wiring.flipped(self.c_chunks))
+
+        beat = drain.beat.payload
+        part = accumulation.drain_data.word_select(beat.group, lanes * config.acc_bits)
+        with_y = Signal()
+        m.d.comb += [
+            accumulation.drain_enable.eq(drain.read_enable),
+            accumulation.drain_bank.eq(drain.read_bank),
+            accumulation.drain_address.eq(drain.read_address),
+            unit.instruction.eq(drain.instruction),
+            unit.imm0.eq(drain.imm0), unit.imm1.eq(drain.imm1),
+            fetch.wide.eq(drain.y_wide), fetch.e5m2.eq(drain.y_e5m2),
+            with_y.eq(~drain.uses_y | fetch.o.valid),
+            unit.i.valid.eq(drain.beat.valid & with_y),
+            drain.beat.ready.eq(unit.i.ready & with_y),
+            fetch.o.ready.eq(unit.i.ready & drain.beat.valid & drain.uses_y),
+            unit.i.payload.keep.eq(beat.keep), unit.i.payload.row.eq(beat.row),
+            unit.i.payload.last.eq(beat.last),
+            unit.i.payload.address.eq(Cat(beat.group, beat.address)),
+            unit.i.payload.y.eq(fetch.o.payload.data),
+        ]
+        part_word = Signal(lanes * config.acc_bits)
+        m.d.comb += part_word.eq(part)
+        for lane in range(lanes):
+            rounder = AccumulatorRound(config.acc, config.lane.name)
+            m.submodules[f"round{lane}"] = shared(rounder)
+            m.d.comb += [rounder.value.eq(part_word.word_select(lane, config.acc_bits)),
+                         unit.i.payload.data[lane].eq(rounder.result)]
+
+        result = unit.o.payload
+        m.d.comb += [
+            output.wide.eq(drain.c_wide), output.e5m2.eq(drain.c_e5m2),
+            output.i.valid.eq(unit.o.valid & drain.to_memory),
+            output.i.payload.data.eq(result.data), output.i.payload.keep.eq(result.keep),
+            output.i.payload.last.eq(result.last),
+            unit.o.ready.eq(~drain.to_memory | output.i.ready),
+            accumulation.store_valid.eq(unit.o.valid & ~drain.to_memory),
+            accumulation.store_bank.eq(drain.read_bank),
+            accumulation.store_group.eq(result.address[:group_bits]),
+            accumulation.store_address.eq(result.address[group_bits:]),
+            accumulation.store_data.eq(Cat(
+                lane_to_accumulator(config, result.data[lane]) for lane in range(lanes))),
+            drain.settled.eq(unit.idle & ~output.busy),
+            self.count_vector_beats.eq(unit.beat), self.count_stall_vector.eq(unit.stall),
+            self.count_stall_operand.eq(drain.beat.valid & ~with_y),
+            self.count_saturations.eq(output.saturated), self.count_nars.eq(output.nars),
+        ]
