@@ -46,7 +46,7 @@ class Bench {
     // Cycles until the interrupt, or -1.
     int64_t wait(int64_t limit) {
         for (int64_t cycle = 0; cycle < limit; cycle++) {
-            if (dut_.interrupt) {
+            if (dut_.__SYM__interrupt) {  // Verilator takes the name for a C++ word
                 if (checker_.outstanding())
                     violations_.add(cycle_, "interrupt with bursts outstanding");
                 return cycle;

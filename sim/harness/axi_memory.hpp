@@ -52,7 +52,12 @@ class AxiMemory {
         data_ = data, written_ = written, base_ = base, size_ = size;
     }
     void profile(const Profile& profile) { profile_ = profile; }
-    void seed(uint64_t seed) { random_ = Random(seed); }
+    // Starts the random numbers anew; nothing that was drawn before has a say any more.
+    void seed(uint64_t seed) {
+        random_ = Random(seed);
+        arready_ = awready_ = wready_ = 0;
+        std::fill_n(left_, kChannels, 0);
+    }
     void fault(const Fault& fault) { faults_.push_back(fault); }
     void clear_faults() { faults_.clear(); }
 

@@ -1,0 +1,185 @@
+"""The harness around a small real design: the accelerator's own memory floor and registers, with
+a sequencer that copies rows instead of running programs."""
+
+import numpy as np
+import pytest
+from amaranth.hdl import ClockDomain, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from gen.leaves import Library
+from hdl.control.csr import CsrBlock
+from hdl.memory import axi
+from hdl.memory.read import ReadEngine
+from hdl.memory.write import WriteEngine
+from hdl.spec.commands import ErrorCause
+from hdl.spec.config import AcceleratorConfig
+from sim.harness.accelerator import DECERR, Accelerator, Fault, HungError
+from sim.harness.stalls import CHANNELS, PROFILES, StallProfile
+
+CONFIG = AcceleratorConfig(dim=4)
+ROWS, ROW_BYTES, STRIDE, DISTANCE = 5, 301, 333, 0x1801
+GMEM = axi.read_members(CONFIG.bus_bytes) | axi.write_members(CONFIG.bus_bytes)
+
+
+class Copier(wiring.Component):
+    """Copies ROWS rows from the program address to DISTANCE bytes further on."""
+
+    def __init__(self):
+        super().__init__(
+            {"aclk": In(1), "aresetn": In(1), "interrupt": Out(1)}
+            | {f"m_axi_gmem_{name}": member for name, member in GMEM.items()}
+            | {f"s_axi_ctrl_{name}": member for name, member in axi.lite_members().items()})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.sync = sync = ClockDomain()
+        m.submodules.csr = csr = CsrBlock(CONFIG)
+        m.submodules.read = read = ReadEngine(CONFIG, ("source", "other"))
+        m.submodules.write = write = WriteEngine(CONFIG)
+        axi.attach(m, self, "s_axi_ctrl_", csr, axi.lite_members())
+        axi.attach(m, self, "m_axi_gmem_", read, axi.read_members(CONFIG.bus_bytes))
+        axi.attach(m, self, "m_axi_gmem_", write, axi.write_members(CONFIG.bus_bytes))
+        wiring.connect(m, read.source, write.i)
+        m.d.comb += [sync.clk.eq(self.aclk), sync.rst.eq(~self.aresetn)]
+        for payload in (read.source_command.payload, write.command.payload):
+            m.d.comb += [payload.row_bytes.eq(ROW_BYTES), payload.rows.eq(ROWS),
+                         payload.stride.eq(STRIDE)]
+        m.d.comb += [
+            read.source_command.payload.address.eq(csr.program_address),
+            write.command.payload.address.eq(csr.program_address + DISTANCE),
+            csr.error_set.eq(read.error << ErrorCause.READ_ERROR
+                             | write.error << ErrorCause.WRITE_ERROR),
+            csr.error_address.eq(csr.program_address),
+            csr.count_read_beats.eq(read.beat), csr.count_write_beats.eq(write.beat),
+            csr.count_read_bursts.eq(read.burst), csr.count_write_bursts.eq(write.burst),
+            csr.count_cycles.eq(csr.busy), csr.soft_reset_done.eq(1),
+            self.interrupt.eq(csr.interrupt),
+        ]
+        with m.FSM():
+            with m.State("IDLE"):
+                with m.If(csr.start):
+                    m.next = "READ"
+            with m.State("READ"):
+                m.d.comb += [csr.busy.eq(1), read.source_command.valid.eq(1)]
+                with m.If(read.source_command.ready):
+                    m.next = "WRITE"
+            with m.State("WRITE"):
+                m.d.comb += [csr.busy.eq(1), write.command.valid.eq(1)]
+                with m.If(write.command.ready):
+                    m.next = "WAIT"
+            with m.State("WAIT"):
+                m.d.comb += csr.busy.eq(1)
+                with m.If(write.idle & read.quiet):
+                    m.d.comb += csr.done_event.eq(1)
+                    m.next = "IDLE"
+        return m
+
+
+@pytest.fixture(scope="module")
+def verilog():
+    library = Library()
+    library.add(Copier(), "ottava")
+    return library.verilog()
+
+
+@pytest.fixture(scope="module")
+def accelerator(verilog):
+    return Accelerator(CONFIG, verilog=verilog)
+
+
+def copied(memory, start):
+    """The image after the copy, and which bytes it wrote."""
+    after, written = memory.copy(), np.zeros(memory.size, bool)
+    for row in range(ROWS):
+        source = start + row * STRIDE
+        target = slice(source + DISTANCE, source + DISTANCE + ROW_BYTES)
+        after[target] = memory[source:source + ROW_BYTES]
+        written[target] = True
+    return after, written
+
+
+def image(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, 0x4000, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_copies_under_every_profile(accelerator, profile):
+    cycles = 0
+    for seed, start in enumerate((0, 7, 0xFD3)):
+        memory = image(seed)
+        expected, written = copied(memory, start)
+        result = accelerator.run(memory, 0x10_0000_0000 + start, 0x10_0000_0000,
+                                 stalls=PROFILES[profile], seed=seed, max_cycles=200_000)
+        assert (result.error, result.status, result.violations) == (None, 0b10, [])
+        assert np.array_equal(memory, expected)
+        assert np.array_equal(result.written, written.astype(np.uint8))
+        for name in ("read_beats", "write_beats", "read_bursts", "write_bursts"):
+            assert result.counters[name] == result.bus[name] > 0
+        cycles += result.cycles
+    print(f"{profile}: {cycles} cycles")
+
+
+def test_ideal_profile_is_as_fast_as_promised(accelerator):
+    result = accelerator.run(image(), 0)
+    beats = result.bus["read_beats"]
+    # 30 cycles to the first beat, then one a cycle, then as long for the last response.
+    assert beats + 60 <= result.cycles <= beats + 90
+    assert 1 < result.bus["most_reads_outstanding"] <= 16
+
+
+def test_same_seed_same_cycles(accelerator):
+    runs = [accelerator.run(image(), 0, stalls=PROFILES["heavy"], seed=seed).cycles
+            for seed in (3, 3, 4)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_faults_are_answered_and_the_next_run_is_clean(accelerator):
+    start, target = 0x100, 0x100 + DISTANCE
+    for fault, cause in ((Fault(start + 40, start + 41), ErrorCause.READ_ERROR),
+                         (Fault(target + 40, target + 41, DECERR), ErrorCause.WRITE_ERROR)):
+        result = accelerator.run(image(), start, faults=[fault])
+        assert (result.error, result.error_address) == (cause, start)
+        assert result.written[target + 40] == (cause == ErrorCause.READ_ERROR)
+        assert accelerator.run(image(), start).error is None
+
+
+def test_outside_the_image_is_a_decode_error(accelerator):
+    result = accelerator.run(image(), 0x4000 - DISTANCE - ROW_BYTES)
+    assert result.errors == (ErrorCause.WRITE_ERROR,)
+    assert result.violations == []
+
+
+def test_a_silent_bus_is_reported_and_a_reset_heals_it(accelerator):
+    silent = StallProfile("silent", stall={"b": 1.0})
+    with pytest.raises(HungError, match="no interrupt within 3000 cycles"):
+        accelerator.run(image(), 0, stalls=silent, max_cycles=3000)
+
+
+def test_broken_rules_are_seen(verilog):
+    # The negative control: the design with WLAST stuck at 0.
+    broken = verilog.replace("assign m_axi_gmem_wlast", "wire unused_wlast;\n"
+                             "  assign m_axi_gmem_wlast = 1'h0;\n  assign unused_wlast")
+    assert broken != verilog
+    result = Accelerator(CONFIG, verilog=broken).run(image(), 0, max_cycles=100_000)
+    assert any("wlast is missing" in line for line in result.violations)
+
+
+def test_memory_must_be_bytes(accelerator):
+    with pytest.raises(TypeError, match="memory must be a contiguous vector of uint8"):
+        accelerator.run(np.zeros(64, np.int16), 0)
+
+
+@pytest.mark.parametrize("values, message", [
+    ({"stall": {"x": 0.5}}, "stall channel must be one of ar, r, aw, w, b, not 'x'"),
+    ({"stall": {"ar": 2.0}}, "stall must be probabilities"),
+    ({"latency": (0, 3)}, "latency must be a range from 1 up"),
+    ({"outstanding": 0}, "outstanding must be at least 1, not 0"),
+])
+def test_profiles_are_validated(values, message):
+    with pytest.raises(ValueError, match=message):
+        StallProfile("bad", **values)
+
+
+def test_profiles_cover_every_channel():
+    assert set(PROFILES["heavy"].stall) == set(CHANNELS)
