@@ -2,7 +2,8 @@
 
 Order (numerics, Accumulators): within a K-tile of ``dim``, k ascending from +0, each step one
 fused multiply-add with one rounding; then buffer := buffer + tile, the first tile stored as it
-is. The result therefore depends on ``dim``.
+is. The result therefore depends on ``dim``. Rows of the array beyond K add a product of +0, which
+turns a partial sum of −0 (FP32 underflow of BF16 operands) into +0.
 """
 
 import numpy as np
@@ -36,6 +37,8 @@ def gemm(config: AcceleratorConfig, a: Array, b: Array) -> Array:
         tile = np.zeros((a.shape[0], b.shape[1]))
         for k in range(start, min(start + config.dim, depth)):
             tile = fused_multiply_add(acc, tile, a[:, k, None], b[None, k, :])
+        if start + config.dim > depth:
+            tile = add(acc, tile, np.zeros_like(tile))
         total = tile if total is None else add(acc, total, tile)
     return total
 

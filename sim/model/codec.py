@@ -11,9 +11,9 @@ from functools import cache
 
 import numpy as np
 
-from hdl.spec.formats import BFLOAT16, Encoding, FloatEncoding, PositEncoding
+from hdl.spec.formats import Encoding, FloatEncoding, PositEncoding
 
-from .rounding import Array, flush
+from .rounding import Array
 
 __all__ = ["decode", "encode", "max_finite", "posit_value", "saturates"]
 
@@ -95,12 +95,11 @@ def _encode_float(encoding: FloatEncoding, values: Array) -> Array:
 
 
 def encode(encoding: Encoding, values: Array) -> Array:
-    """Codes (uint8, or uint16 of 16-bit formats) of lane ``values``.
+    """Codes (uint8, or uint16 of 16-bit formats) of ``values``, each rounded once.
 
-    Round to nearest even, saturate, NaN and Inf to the canonical NaR. The values are words of a
-    lane: magnitudes below the smallest normal 2^-126 count as zero.
+    Round to nearest even, saturate, NaN and Inf to the canonical NaR.
     """
-    values = flush(BFLOAT16, values)
+    values = np.asarray(values, np.float64)
     finite = np.isfinite(values)
     work = np.where(finite, values, 0.0)
     rule = _encode_posit if isinstance(encoding, PositEncoding) else _encode_float

@@ -20,6 +20,7 @@ __all__ = ["Command"]
 
 _KNOWN = (Opcode.END, Opcode.FENCE, Opcode.GEMM, Opcode.VECTOR)
 _MOST = (1 << 24) - 1
+_USED = max(field.low + field.bits for field in INSTRUCTION.values())
 _STAGES = ("multiply", "add", "scale")
 _ENUMS = {"multiply": Operand, "add": Operand, "scale": Operand, "function": Function,
           "reduce": Reduce, "post": Post, "destination": Destination}
@@ -38,7 +39,8 @@ class Command:
         self.instructions: list[dict[str, int]] = []
         for index in range(INSTRUCTIONS):
             word = fields["instructions"] >> 32 * index & 0xFFFF_FFFF
-            self.instructions.append(unpack(INSTRUCTION, word.to_bytes(4, "little")))
+            instruction = unpack(INSTRUCTION, word.to_bytes(4, "little"))
+            self.instructions.append(instruction | {"reserved": word >> _USED})
             if self.instructions[-1]["last"]:
                 break
 
@@ -105,6 +107,7 @@ class Command:
     @staticmethod
     def _instruction_valid(instruction: dict[str, int]) -> bool:
         known = all(instruction[name] < len(values) for name, values in _ENUMS.items())
+        known = known and not instruction["reserved"]
         return known and sum(instruction[stage] == Operand.Y for stage in _STAGES) <= 1
 
     @staticmethod

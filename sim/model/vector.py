@@ -12,7 +12,7 @@ from hdl.spec.commands import Function, Operand, Post, Reduce
 from hdl.spec.config import AcceleratorConfig
 
 from . import lanes
-from .rounding import Array, largest
+from .rounding import Array, flush, largest
 
 __all__ = ["RowState", "execute"]
 
@@ -56,6 +56,7 @@ def execute(config: AcceleratorConfig, instruction: dict[str, int], x: Array,
     ``instruction`` holds the fields of ``hdl.spec.commands.INSTRUCTION``, already checked.
     """
     lane = config.lane
+    x = flush(lane, x)  # on entry, so that words that no stage touches are clean too
 
     def operand(name: str) -> Array:
         return _operand(state, instruction, Operand(instruction[name]), x.shape)

@@ -33,6 +33,8 @@ def slow_gemm(oracle, config, a, b):
             psum = 0.0
             for k in range(start, min(start + config.dim, a.shape[1])):
                 psum = oracle.fused(acc, psum, float(a[i, k]), float(b[k, j]))
+            for _ in range(start + config.dim - a.shape[1]):
+                psum = oracle.fused(acc, psum, 0.0, 0.0)
             total = psum if total is None else oracle.add(acc, total, psum)
         result[i, j] = total
     return result
@@ -77,6 +79,15 @@ def test_narrow_rounds_once_to_the_lane():
     got = narrow(config, values)
     assert got[:3].tolist() == [1.0, 1 + 2.0**-6, math.inf]
     assert np.isnan(got[3]) and np.signbit(got[4])
+
+
+@pytest.mark.parametrize("depth, negative", ((4, True), (3, False)))
+def test_a_negative_zero_psum_survives_full_tiles_only(depth, negative):
+    config = AcceleratorConfig(fmt="bf16", dim=4)
+    a, b = np.zeros((1, depth)), -np.ones((depth, 1))
+    a[0, -1], b[-1] = 2.0**-100, -(2.0**-100)
+    got = gemm(config, a, b)
+    assert got[0, 0] == 0 and np.signbit(got[0, 0]) == negative
 
 
 def test_nar_spoils_its_row_and_column_only():

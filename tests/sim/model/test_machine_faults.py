@@ -42,6 +42,13 @@ HEADER_FAULTS = [
 ]
 
 
+def test_reserved_bits_of_an_instruction(good):
+    good.commands[0]["instructions"] |= 1 << 25
+    assert good.run().error is ErrorCause.BAD_FIELD
+    good.commands[0]["instructions"] ^= 1 << 25 | 1 << 32 + 25  # behind the last: never looked at
+    assert good.run().error is None
+
+
 @pytest.mark.parametrize("change, cause", HEADER_FAULTS)
 def test_bad_headers(good, change, cause):
     bench = good
