@@ -68,6 +68,8 @@ def test_gemm_writes_the_result_and_nothing_else(programs, fmt, transposed):
     offset = changed - fields["c_address"]
     inside = (offset >= 0) & (offset < m * fields["c_stride"])
     assert np.all(inside & (offset % fields["c_stride"] < n * bench.wide))
+    print(f"gemm {fmt}: {want.size} codes, {len(changed)} bytes changed")
+    assert len(changed) > 0
     if fmt == "fp8":
         bench.commands[0]["b_e5m2"] = 0
         bench.run()
@@ -132,6 +134,7 @@ def test_softmax_over_rows(programs, fmt, softmax):
         assert np.all(got[3, 4:] == 0)
     other = run_softmax(programs, fmt, softmax, np.roll(scores, 1, axis=1), SOFTMAX)
     assert not np.array_equal(other, got, equal_nan=True)
+    print(f"softmax {fmt} {softmax}: {got.size} probabilities")
 
 
 @pytest.mark.parametrize("softmax", SOFTMAX_MODES)

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+
+from hdl.spec.commands import INSTRUCTION, Function, Operand, Post, Reduce
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BFLOAT16
+from sim.model import lanes
+from sim.model.rounding import largest, round_to
+from sim.model.vector import RowState, execute
+
+SHAPE = (3, 7)
+
+
+def config_of(fmt):
+    return AcceleratorConfig(fmt=fmt, dim=4, softmax="approx")
+
+
+def random_state(config, rng):
+    def draw(*shape):
+        return round_to(config.lane, rng.normal(size=shape) * 4)
+
+    immediates = tuple(round_to(BFLOAT16, rng.normal(size=2) * 4).tolist())
+    return RowState(immediates, (draw(*SHAPE), draw(*SHAPE)), [draw(SHAPE[0]), draw(SHAPE[0])])
+
+
+def random_instruction(rng):
+    fields = {name: 0 for name in INSTRUCTION}
+    stages = rng.integers(0, 6, 3)
+    if np.count_nonzero(stages == Operand.Y) > 1:
+        stages[1:] = 0
+    fields |= dict(zip(("multiply", "add", "scale"), stages.tolist(), strict=True))
+    fields |= {name: int(rng.integers(2)) for name in ("subtract", "relu", "y", "reduce_to")}
+    return fields
+
+
+def scalar(oracle, config, fields, state, x, i, j):
+    """The four stages on one word."""
+    lane = config.lane
+
+    def operand(name):
+        return {Operand.IMM0: state.immediates[0], Operand.IMM1: state.immediates[1],
+                Operand.Y: state.y[fields["y"]][i, j], Operand.R0: state.registers[0][i],
+                Operand.R1: state.registers[1][i]}[Operand(fields[name])]
+
+    if fields["multiply"]:
+        x = oracle.multiply(lane, x, float(operand("multiply")))
+    if fields["add"]:
+        other = float(operand("add"))
+        x = oracle.add(lane, x, -other if fields["subtract"] else other)
+    if fields["scale"]:
+        x = oracle.multiply(lane, x, float(operand("scale")))
+    return max(x, 0.0) if fields["relu"] else x
+
+
+@pytest.mark.parametrize("fmt", ("posit8", "bf16"))
+def test_stages_act_in_order_on_their_operands(oracle, fmt):
+    config = config_of(fmt)
+    rng = np.random.default_rng(20)
+    words, differences = 0, 0
+    for _ in range(60):
+        fields, state = random_instruction(rng), random_state(config, rng)
+        x = round_to(config.lane, rng.normal(size=SHAPE))
+        want = [[scalar(oracle, config, fields, state, float(x[i, j]), i, j)
+                 for j in range(SHAPE[1])] for i in range(SHAPE[0])]
+        assert np.array_equal(execute(config, fields, x, state), want)
+        words += x.size
+        other = execute(config, fields | {"y": 1 - fields["y"]}, x, state)
+        differences += not np.array_equal(other, want)
+    assert differences > 5
+    print(f"stages {fmt}: {words} words")
+
+
+@pytest.mark.parametrize("reduce", (Reduce.MAX, Reduce.SUM))
+@pytest.mark.parametrize("post", Post)
+def test_reductions_go_to_their_register(reduce, post):
+    config = config_of("posit8")
+    rng = np.random.default_rng(21)
+    state = random_state(config, rng)
+    kept = state.registers[0].copy()
+    x = round_to(config.lane, rng.normal(size=SHAPE) + 3)
+    fields = {name: 0 for name in INSTRUCTION} | {
+        "multiply": Operand.R1, "reduce": reduce, "reduce_to": 1, "post": post}
+    result = execute(config, fields, x, state)
+    want = (lanes.row_max(config.lane, result) if reduce == Reduce.MAX
+            else lanes.row_sum(config.lane, config.lanes, result))
+    plain = want
+    if post == Post.RECIPROCAL:
+        want = lanes.reciprocal(config, want)
+        assert not np.array_equal(want, plain)
+    assert np.array_equal(state.registers[1], want)
+    assert np.array_equal(state.registers[0], kept)
+
+
+@pytest.mark.parametrize("softmax", ("pwl", "approx", "approx_shifted"))
+@pytest.mark.parametrize("subtract", (0, 1))
+def test_exp_gives_zero_in_fully_masked_rows(softmax, subtract):
+    config = AcceleratorConfig(fmt="posit8", dim=4, softmax=softmax)
+    bottom = -largest(config.lane)
+    state = RowState((0.0, 0.0), (None, None),
+                     [np.array([bottom, -np.inf, 1.0]), np.array([bottom] * 3)])
+    x = np.broadcast_to(state.registers[0][:, None], SHAPE) * (1 if subtract else -1)
+    fields = {name: 0 for name in INSTRUCTION} | {
+        "add": Operand.R0, "subtract": subtract, "function": Function.EXP}
+    result = execute(config, fields, x, state)
+    assert np.all(result[:2] == 0) and np.all(result[2] > 0.8)
+    # The rule is R0's: the same words taken from R1 give exp(0), and NaN for Inf − Inf.
+    state.registers.reverse()
+    state.registers[1] = np.array([bottom, bottom, 1.0])
+    through_r1 = execute(config, fields | {"add": Operand.R1}, x, state)
+    assert np.all(through_r1[0] > 0.8)
+
+
+def test_reciprocal_stage():
+    config = config_of("bf16")
+    state = RowState((0.0, 0.0), (None, None))
+    fields = {name: 0 for name in INSTRUCTION} | {"function": Function.RECIPROCAL}
+    x = np.array([[1.0, 2.0, -4.0, np.inf, 0.0]])
+    assert np.array_equal(execute(config, fields, x, state), lanes.reciprocal(config, x))
