@@ -1,5 +1,7 @@
 """First-in first-out queues: a short one in registers, a long one in SRAM."""
 
+from zlib import crc32
+
 from amaranth.hdl import Module, Shape, ShapeLike, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -9,6 +11,12 @@ from hdl.memory.sram import Sram1R1W
 from hdl.spec.config import log2_exact
 
 __all__ = ["ShiftFifo", "SramFifo"]
+
+
+def _shape_name(shape: ShapeLike) -> str:
+    """Width and, as ports of another layout are other ports, a digest of what is not an integer."""
+    width = Shape.cast(shape).width
+    return f"{width}" if shape == width else f"{width}_{crc32(repr(shape).encode()):08x}_"
 
 
 class ShiftFifo(wiring.Component):
@@ -31,7 +39,7 @@ class ShiftFifo(wiring.Component):
 
     @property
     def leaf_name(self) -> str:
-        return f"shift_fifo_{Shape.cast(self._shape).width}x{self._depth}"
+        return f"shift_fifo_{_shape_name(self._shape)}x{self._depth}"
 
     def elaborate(self, platform):
         m = Module()
@@ -79,7 +87,7 @@ class SramFifo(wiring.Component):
 
     @property
     def leaf_name(self) -> str:
-        return f"sram_fifo_{Shape.cast(self._shape).width}x{self._depth}"
+        return f"sram_fifo_{_shape_name(self._shape)}x{self._depth}"
 
     def elaborate(self, platform):
         m = Module()
