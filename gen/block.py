@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 
-from gen.cli import Parser, add_config_flags, config_from, deliver, describe
+from gen.cli import Parser, add_config_flags, comment, config_from, deliver, describe
 from gen.leaves import Library, component_ports
-from hdl.spec.config import AcceleratorConfig
+from hdl.spec.config import AcceleratorConfig, log2_exact
 
 __all__ = ["BLOCKS", "build_block", "component_of", "generate_block", "main"]
 
@@ -37,7 +37,9 @@ BLOCKS: dict[str, tuple[str, str, Callable[[AcceleratorConfig], tuple]]] = {
     "pe": ("hdl.array.pe", "PE", _by_config),
     "lane": ("hdl.vector.lane", "Lane", _by_config),
     "array": ("hdl.array.array", "Array", _by_config),
-    "vector": ("hdl.vector.unit", "VectorUnit", _by_config),
+    # The address that passes through beside a beat names a word of an accumulation bank.
+    "vector": ("hdl.vector.unit", "VectorUnit",
+               lambda config: (config, log2_exact(config.acc_depth))),
 }
 
 
@@ -67,23 +69,28 @@ def generate_block(name: str, config: AcceleratorConfig, prefix: str = "") -> st
 
 def _header(name: str, component: wiring.Component, config: AcceleratorConfig,
             clocked: bool) -> str:
-    lines = [f"{name}: {describe(config)}", ""]
-    lines += (inspect.getdoc(type(component)) or "").splitlines() + [""]
+    lines = [*(inspect.getdoc(type(component)) or "").replace("``", "").splitlines(), ""]
     if clocked:
         lines.append(f"LATENCY {_latency(component, config)}")
     lines += ["Flat ports, vectors lowest element first; signed numbers are two's complement:"]
+    layouts = {"__".join(map(str, path)): member.shape
+               for path, member, _ in component.signature.flatten(component)}
     for port, (signal, flow) in component_ports(component).items():
         kind = "input" if flow == wiring.In else "output"
         sign = " signed" if signal.shape().signed else ""
         lines.append(f"  {kind:6} [{len(signal) - 1}:0] {port}{sign}")
+        if isinstance(layouts[port], data.StructLayout):
+            lines += [f"         [{item.offset + item.width - 1}:{item.offset}] of it: {key}"
+                      for key, item in layouts[port]]
     if clocked:
         lines += ["  input  [0:0] clk", "  input  [0:0] rst synchronous, active high"]
-    return "".join(f"// {line}".rstrip() + "\n" for line in lines)
+    return comment([f"{name}: {describe(config)}", "", *lines])
 
 
 def _latency(component: wiring.Component, config: AcceleratorConfig) -> int:
     """The component's own figure; a block that is one MAC deep has the configured registers."""
-    return getattr(component, "latency", config.pe_latency)
+    own = getattr(component, "latency", None)
+    return getattr(component, "LATENCY", config.pe_latency) if own is None else own
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,7 +3,8 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
@@ -11,7 +12,7 @@ from typing import NoReturn
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 
-__all__ = ["Parser", "add_config_flags", "config_from", "describe", "deliver"]
+__all__ = ["Parser", "add_config_flags", "comment", "config_from", "describe", "deliver"]
 
 _FLAGS: tuple[tuple[str, str], ...] = (
     ("fmt", "number format: " + ", ".join(FORMATS)),
@@ -27,6 +28,11 @@ _FLAGS: tuple[tuple[str, str], ...] = (
     ("row-depth", "rows whose reductions are held at once"),
     ("bus-bytes", "bytes of the AXI4 data bus"),
 )
+# Verilog-2005 is ASCII; some tools stop at anything else, even in a comment.
+_ASCII = str.maketrans({"×": "x", "·": "*", "−": "-", "–": "-", "…": "...", "→": "->", "←": "<-",
+                        "≥": ">=", "≤": "<=", "≠": "!=", "±": "+/-", "²": "^2", "Σ": "sum",
+                        "ε": "epsilon", "θ": "theta", "∞": "infinity", "⌈": "ceil(", "⌉": ")",
+                        "⌊": "floor(", "⌋": ")"})
 _NAMES = ("fmt", "acc", "softmax")
 
 
@@ -67,6 +73,17 @@ def config_from(arguments: argparse.Namespace) -> AcceleratorConfig:
 def describe(config: AcceleratorConfig) -> str:
     """The configuration in one line, every value named."""
     return " ".join(f"{name}={value}" for name, value in config.as_dict().items())
+
+
+def comment(lines: Iterable[str]) -> str:
+    """``lines`` as a Verilog comment in ASCII, none wider than 100 columns."""
+    text = []
+    for line in lines:
+        plain = line.translate(_ASCII).encode("ascii", "replace").decode()
+        indent = " " * (len(plain) - len(plain.lstrip()))
+        text += textwrap.wrap(plain, 97, subsequent_indent=indent + "  ", drop_whitespace=True,
+                              break_long_words=False) or [""]
+    return "".join(f"// {line}".rstrip() + "\n" for line in text)
 
 
 def deliver(parser: argparse.ArgumentParser, path: str | None, produce: Callable[[], str]) -> int:

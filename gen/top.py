@@ -7,7 +7,7 @@ error and exit code 2. ``--regmap md|json`` prints the register map instead.
 import sys
 from collections.abc import Sequence
 
-from gen.cli import Parser, add_config_flags, config_from, deliver, describe
+from gen.cli import Parser, add_config_flags, comment, config_from, deliver, describe
 from gen.leaves import Library
 from gen.regmap import FORMS, register_map
 from hdl.spec.config import AcceleratorConfig
@@ -30,8 +30,8 @@ def build(config: AcceleratorConfig, name: str = "ottava", prefix: str = "") -> 
 
 def generate(config: AcceleratorConfig, name: str = "ottava", prefix: str = "") -> str:
     """Verilog of the accelerator; the same text for the same configuration, on every machine."""
-    return f"// {name}: Ottava accelerator\n// {describe(config)}\n" + \
-        build(config, name, prefix).verilog()
+    header = comment([f"{name}: Ottava accelerator", describe(config)])
+    return header + build(config, name, prefix).verilog()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
