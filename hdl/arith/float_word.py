@@ -6,7 +6,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from ..spec.formats import LaneType
 
-__all__ = ["FloatFields", "flush", "infinity", "is_nan", "largest", "normalise", "pack", "unpack"]
+__all__ = [
+    "FloatFields", "canonical", "flush", "infinity", "is_nan", "largest", "normalise", "pack",
+    "unpack",
+]
 
 
 class FloatFields(NamedTuple):
@@ -36,12 +39,16 @@ def is_nan(lane: LaneType, word: Value) -> Value:
     return word[lane.fraction_bits:lane.bits - 1].all() & fraction.any()
 
 
+def canonical(lane: LaneType, word: Value) -> Value:
+    """``word`` with any NaN made the canonical one."""
+    return Mux(is_nan(lane, word), Const(lane.nan, lane.bits), word)
+
+
 def flush(lane: LaneType, word: Value) -> Value:
-    """``word`` with subnormals made zero (sign kept) and any NaN made the canonical one."""
+    """``word`` with subnormals made zeros of their sign."""
     normal = word[lane.fraction_bits:lane.bits - 1].any()
-    kept = Cat(word[:lane.fraction_bits] & normal.replicate(lane.fraction_bits),
+    return Cat(word[:lane.fraction_bits] & normal.replicate(lane.fraction_bits),
                word[lane.fraction_bits:])
-    return Mux(is_nan(lane, word), Const(lane.nan, lane.bits), kept)
 
 
 def unpack(m: Module, lane: LaneType, word: Value, prefix: str) -> FloatFields:

@@ -17,9 +17,9 @@ class Reciprocal(wiring.Component):
 
     Softmax mode ``pwl``: the table of ``hdl.spec.tables``. ``approx`` and ``approx_shifted``: sign,
     253 - E, complement of the fraction for 1 <= E <= 252 (paper section 3.3, within 12.5 %); with
-    ``exact_power_reciprocal`` the magnitude is (254 << F) - magnitude instead, for the same E.
-    In all modes E = 0 gives the largest finite value, infinity (by trick any E >= 253) zero, each
-    with the sign of x, and NaN the canonical NaN.
+    ``exact_power_reciprocal`` the magnitude is (254 << F) - magnitude instead, exact at powers of
+    two. In all modes E = 0 gives the largest finite value, infinity and whatever has no normal
+    reciprocal zero, each with the sign of x, and NaN the canonical NaN.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -70,9 +70,9 @@ class Reciprocal(wiring.Component):
         magnitude = Signal(lane.bits - 1)
         if self.config.exact_power_reciprocal:
             m.d.comb += magnitude.eq((254 << lane.fraction_bits) - Cat(fraction, exponent))
-        else:
-            # 253 - E is ~(E + 2): the complement of all bits, less two in the exponent.
-            m.d.comb += magnitude.eq(Cat(~fraction, (~exponent - 2)[:lane.exponent_bits]))
+            return magnitude, (exponent >= 254) | (exponent == 253) & fraction.any()
+        # 253 - E is ~(E + 2): the complement of all bits, less two in the exponent.
+        m.d.comb += magnitude.eq(Cat(~fraction, (~exponent - 2)[:lane.exponent_bits]))
         return magnitude, exponent >= 253
 
     def _by_table(self, m, fraction, exponent):

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..arith.exp import Exp
 from ..arith.float_add import FloatAdder
 from ..arith.float_multiply import FloatMultiplier
-from ..arith.float_word import flush
+from ..arith.float_word import canonical
 from ..arith.reciprocal import Reciprocal
 from ..leaf import shared
 from ..spec.commands import Function
@@ -20,9 +20,9 @@ class Lane(wiring.Component):
     """Four stages on one lane word: × operand, ± operand, function, × operand with ReLU.
 
     A register stands before the first stage and behind each: a word of ``data`` leaves as ``o``
-    LATENCY = 5 cycles with ``enable`` later. On entry subnormals become zeros of their sign and
-    any NaN the canonical one, so a lane that does nothing still yields clean words. A stage that
-    is off passes its word on. Each × ± rounds once (``FloatMultiplier``, ``FloatAdder``).
+    LATENCY = 5 cycles with ``enable`` later. Any NaN becomes the canonical one on entry. A stage
+    that is off passes its word on, even a subnormal; one that acts takes a subnormal for a zero
+    of its sign. Each × ± rounds once (``FloatMultiplier``, ``FloatAdder``).
 
     Ports
     -----
@@ -31,7 +31,7 @@ class Lane(wiring.Component):
     multiply_on, add_on, scale_on: stage 1, 2, 4 acts; multiply_y, add_y, scale_y: on ``y``, else on
     the word beside: multiply_word, add_word, scale_word, valid 1, 2 and 4 enabled cycles after
     ``data``. subtract: stage 2 computes word − operand. function: ``Function``. relu: NaN passes,
-    negative words and −0 give +0. These are still while any word is inside.
+    negative words, subnormals and −0 give +0. These are still while any word is inside.
     masked: 3 enabled cycles after ``data``: exp of this word gives +0.
     """
 
@@ -70,6 +70,7 @@ class Lane(wiring.Component):
         e_y, m_y, a_y, f_y = (
             Signal(word, name=f"{stage}_y", reset_less=True) for stage in "emaf")
         functioned = Signal(word)
+        exponent = slice(self.config.lane.fraction_bits, word - 1)
         scaled = Signal(word)
         m.d.comb += [
             multiplier.a.eq(e_data),
@@ -92,8 +93,8 @@ class Lane(wiring.Component):
                 m.d.comb += functioned.eq(reciprocal.result)
         with m.If(self.enable):
             m.d.sync += [
-                e_data.eq(flush(self.config.lane, self.data)),
-                e_y.eq(flush(self.config.lane, self.y)),
+                e_data.eq(canonical(self.config.lane, self.data)),
+                e_y.eq(canonical(self.config.lane, self.y)),
                 m_data.eq(Mux(self.multiply_on, multiplier.o, e_data)),
                 m_y.eq(e_y),
                 a_data.eq(Mux(self.add_on, adder.o, m_data)),
@@ -101,6 +102,6 @@ class Lane(wiring.Component):
                 f_data.eq(functioned),
                 f_y.eq(a_y),
                 # The canonical NaN is positive: ReLU lets it through.
-                s_data.eq(Mux(self.relu & scaled[-1], 0, scaled)),
+                s_data.eq(Mux(self.relu & (scaled[-1] | ~scaled[exponent].any()), 0, scaled)),
             ]
         return m

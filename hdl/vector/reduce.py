@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith.exp import to_bfloat16
 from ..arith.float_add import FloatAdder, FloatMax
-from ..arith.float_word import infinity
+from ..arith.float_word import flush, infinity
 from ..arith.reciprocal import Reciprocal
 from ..leaf import shared
 from ..spec.config import AcceleratorConfig, log2_exact
@@ -57,8 +57,8 @@ class Reduce(wiring.Component):
 
     Ports
     -----
-    valid, data, keep, row, last: a beat of clean lane words; rows are contiguous, and the first
-    beat is that which follows a ``last``.
+    valid, data, keep, row, last: a beat of lane words, NaN canonical; rows are contiguous, and the
+    first beat is that which follows a ``last``.
     is_max, reciprocal: still while ``busy``.
     result_valid, result_row, result: a row's reduction, for one cycle.
     busy: beats or results are inside.
@@ -113,8 +113,8 @@ class Reduce(wiring.Component):
         words = []
         for number in range(self.config.lanes):
             word = Signal(32, name=f"word_{number}")
-            m.d.comb += word.eq(
-                Mux(self.keep[number], Cat(Const(0, below), self.data[number]), absent))
+            present = Cat(Const(0, below), flush(lane, self.data[number]))
+            m.d.comb += word.eq(Mux(self.keep[number], present, absent))
             words.append(word)
         level = 0
         while len(words) > 1:
