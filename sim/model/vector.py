@@ -1,7 +1,8 @@
 """One vector instruction over a block: the four stages of a lane, then the row reduction.
 
 A block is rows × columns lane values (float64). Row registers R0 and R1 hold one lane value a
-row. Immediates are BF16 values.
+row. Immediates are BF16 values. A stage that is off passes its words on unchanged, subnormal ones
+too (only NaN is made canonical); a stage that acts counts them as zero.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from hdl.spec.commands import Function, Operand, Post, Reduce
 from hdl.spec.config import AcceleratorConfig
 
 from . import lanes
-from .rounding import Array, flush, largest
+from .rounding import Array, largest
 
 __all__ = ["RowState", "execute"]
 
@@ -56,7 +57,6 @@ def execute(config: AcceleratorConfig, instruction: dict[str, int], x: Array,
     ``instruction`` holds the fields of ``hdl.spec.commands.INSTRUCTION``, already checked.
     """
     lane = config.lane
-    x = flush(lane, x)  # on entry, so that words that no stage touches are clean too
 
     def operand(name: str) -> Array:
         return _operand(state, instruction, Operand(instruction[name]), x.shape)
