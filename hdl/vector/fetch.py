@@ -1,0 +1,101 @@
+"""Stored tensors on their way into the vector unit: chunks of bytes to lane words."""
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..codec.widen import Widen
+from ..leaf import shared
+from ..memory.chunk import chunk_layout
+from ..spec.config import AcceleratorConfig
+from .beat import words_layout
+
+__all__ = ["FetchPort"]
+
+
+class FetchPort(wiring.Component):
+    """Turns chunks of ``elements`` stored operands into beats of ``elements`` lane words.
+
+    A row of n operands gives ceil(n / elements) beats; words beyond its end are of any value.
+    Wide rows (BF16 in memory though the format has 8 bits) take two chunks a beat, or one where
+    the row ends; a BF16 word becomes a lane word unchanged. Latency: 1 cycle from the chunk that
+    completes a beat; a chunk a cycle.
+
+    Ports
+    -----
+    wide: rows hold BF16; without effect for a 16-bit format. e5m2: hybrid formats: rows hold the
+    second encoding. Both still while rows are inside or offered.
+    i: chunks of elements · storage_bytes bytes. o: ``data`` and ``last``, the row's last beat.
+    """
+
+    def __init__(self, config: AcceleratorConfig, elements: int):
+        self.config = config
+        self.elements = elements
+        super().__init__({
+            "wide": In(1), "e5m2": In(1),
+            "i": In(stream.Signature(chunk_layout(elements * config.format.storage_bytes))),
+            "o": Out(stream.Signature(data.StructLayout({
+                "data": words_layout(config, elements), "last": 1}))),
+        })
+
+    @property
+    def leaf_name(self) -> str:
+        return f"fetch_{self.config.fmt}_{self.elements}"
+
+    def elaborate(self, platform):
+        m = Module()
+        narrow = self._widened(m)
+        full = Signal()
+        last = Signal(reset_less=True)
+        words = Signal(words_layout(self.config, self.elements), reset_less=True)
+        take = Signal()
+        m.d.comb += [
+            self.o.valid.eq(full),
+            self.o.payload.data.eq(words),
+            self.o.payload.last.eq(last),
+            self.i.ready.eq(~full | self.o.ready),
+            take.eq(self.i.valid & self.i.ready),
+        ]
+        whole = Const(1, 1)
+        if self.config.format.storage_bits == 8:
+            whole = self._wide(m, take, words, narrow)
+        else:
+            with m.If(take):
+                m.d.sync += words.eq(narrow)
+        with m.If(self.o.ready):
+            m.d.sync += full.eq(0)
+        with m.If(take):
+            m.d.sync += [full.eq(whole), last.eq(self.i.payload.last)]
+        return m
+
+    def _widened(self, m):
+        """Every operand of the chunk as a lane word."""
+        bits = self.config.format.storage_bits
+        words = Signal(words_layout(self.config, self.elements))
+        for number in range(self.elements):
+            widen = Widen(self.config.format)
+            m.submodules[f"widen_{number}"] = shared(widen)
+            m.d.comb += [
+                widen.code.eq(self.i.payload.data.word_select(number, bits)),
+                words[number].eq(widen.value),
+            ]
+            if self.config.format.hybrid:
+                m.d.comb += widen.e5m2.eq(self.e5m2)
+        return words
+
+    def _wide(self, m, take, words, narrow):
+        """Loads ``words``, in halves where rows are wide; 1 where the chunk completes the beat."""
+        second = Signal()
+        half = self.config.lane.bits * self.elements // 2
+        low, high = Cat(words)[:half], Cat(words)[half:]
+        whole = Signal()
+        m.d.comb += whole.eq(~self.wide | second | self.i.payload.last)
+        with m.If(take):
+            m.d.sync += second.eq(~whole)
+            with m.If(self.wide):
+                m.d.sync += high.eq(self.i.payload.data)
+                with m.If(~second):
+                    m.d.sync += low.eq(self.i.payload.data)
+            with m.Else():
+                m.d.sync += words.eq(narrow)
+        return whole

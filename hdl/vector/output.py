@@ -1,0 +1,144 @@
+"""Results on their way to memory: lane words to chunks of stored operands."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..codec.encoder import Encoder
+from ..leaf import shared
+from ..memory.chunk import chunk_layout
+from ..spec.config import AcceleratorConfig
+from .beat import result_layout
+
+__all__ = ["Output"]
+
+
+class Output(wiring.Component):
+    """Encodes beats of lane words into chunks of L · storage_bytes bytes.
+
+    A beat becomes one chunk. With ``wide`` on an 8-bit format it becomes its BF16 words, in two
+    chunks or, where no word of the upper half is kept, in one. Bytes of words not kept are zero.
+    Latency 1; a chunk a cycle.
+
+    Ports
+    -----
+    wide: store BF16; without effect for a 16-bit format. e5m2: hybrid formats: encode into the
+    second encoding. Both still while beats are inside or offered.
+    i: as ``VectorUnit.o``; row and address are not used. o: chunks.
+    saturated, nars: encoded words clipped to the largest finite value, and encoded as NaR, in this
+    cycle; words that are not kept, or stored wide, do not count.
+    idle: no chunk is inside.
+    """
+
+    def __init__(self, config: AcceleratorConfig, address_bits: int):
+        self.config = config
+        self.address_bits = address_bits
+        super().__init__({
+            "wide": In(1), "e5m2": In(1),
+            "i": In(stream.Signature(result_layout(config, address_bits))),
+            "o": Out(stream.Signature(chunk_layout(config.lanes * config.format.storage_bytes))),
+            "saturated": Out(range(config.lanes + 1)), "nars": Out(range(config.lanes + 1)),
+            "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        fmt = self.config.format
+        lanes = self.config.lanes
+        codes, saturated, nars = self._encoded(m)
+        full = Signal()
+        last = Signal(reset_less=True)
+        words = Signal(range(lanes + 1), reset_less=True)
+        kept = Signal(range(lanes + 1))
+        take = Signal()
+        payload = self.o.payload
+        m.d.comb += [
+            kept.eq(_count(self.i.payload.keep)),
+            take.eq(self.i.valid & self.i.ready),
+            self.o.valid.eq(full),
+            self.idle.eq(~full),
+        ]
+        with m.If(take):
+            m.d.sync += [last.eq(self.i.payload.last), words.eq(kept)]
+
+        if fmt.storage_bits == 16:
+            stored = Signal(len(codes), reset_less=True)
+            m.d.comb += [
+                self.i.ready.eq(~full | self.o.ready),
+                payload.data.eq(stored),
+                payload.size.eq(2 * words),
+                payload.last.eq(last),
+            ]
+            with m.If(take):
+                m.d.sync += stored.eq(codes)
+            counted = take
+        else:
+            self._store(m, full, take, last, words, codes)
+            counted = take & ~self.wide
+        with m.If(self.i.ready):
+            m.d.sync += full.eq(self.i.valid)
+        m.d.sync += [
+            self.saturated.eq(Mux(counted, _count(saturated), 0)),
+            self.nars.eq(Mux(counted, _count(nars), 0)),
+        ]
+        return m
+
+    def _encoded(self, m):
+        """Codes of all words, zero where not kept, and their flags."""
+        fmt = self.config.format
+        lanes = self.config.lanes
+        codes = Signal(lanes * fmt.storage_bits)
+        saturated = Signal(lanes)
+        nars = Signal(lanes)
+        for number in range(lanes):
+            encoder = Encoder(fmt, flags=True)
+            m.submodules[f"encoder_{number}"] = shared(encoder)
+            keep = self.i.payload.keep[number]
+            m.d.comb += [
+                encoder.value.eq(self.i.payload.data[number]),
+                codes.word_select(number, fmt.storage_bits).eq(Mux(keep, encoder.result, 0)),
+                saturated[number].eq(keep & encoder.saturated),
+                nars[number].eq(keep & encoder.nar),
+            ]
+            if fmt.hybrid:
+                m.d.comb += encoder.e5m2.eq(self.e5m2)
+        return codes, saturated, nars
+
+    def _store(self, m, full, take, last, words, codes):
+        """Register of an 8-bit format: codes, or BF16 words that leave in halves."""
+        lanes = self.config.lanes
+        half = lanes // 2
+        width = 8 * lanes
+        low = Signal(width, reset_less=True)
+        high = Signal(width, reset_less=True)
+        two = Signal(reset_less=True)
+        kept_words = Signal(2 * width)
+        for number in range(lanes):
+            keep = self.i.payload.keep[number]
+            m.d.comb += kept_words.word_select(number, 16).eq(
+                Mux(keep, self.i.payload.data[number], 0))
+        payload = self.o.payload
+        m.d.comb += [
+            self.i.ready.eq(~full | (self.o.ready & ~two)),
+            payload.data.eq(low),
+            payload.size.eq(Mux(two, width // 8, Mux(self.wide, 2 * words, words))),
+            payload.last.eq(last & ~two),
+        ]
+        with m.If(take):
+            upper = self.i.payload.keep[half]
+            m.d.sync += [
+                low.eq(Mux(self.wide, kept_words[:width], codes)),
+                two.eq(self.wide & upper),
+                high.eq(kept_words[width:]),
+            ]
+        with m.Elif(full & two & self.o.ready):
+            m.d.sync += [low.eq(high), two.eq(0), words.eq(words - half)]
+
+
+def _count(bits):
+    """Number of ones, as a balanced tree."""
+    terms = list(bits)
+    while len(terms) > 1:
+        pairs = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)]
+        terms = pairs + terms[len(terms) - len(terms) % 2:]
+    return terms[0]
