@@ -12,8 +12,8 @@ from cocotb.triggers import FallingEdge, ReadOnly, Timer
 
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["CLOCK_NS", "configuration", "drive", "expect", "generator", "put", "report", "reset",
-           "sample", "start_clock", "step"]
+__all__ = ["CLOCK_NS", "configuration", "drive", "expect", "generator", "join", "put", "report",
+           "reset", "sample", "settle", "start_clock", "step"]
 
 CLOCK_NS = 10
 
@@ -34,6 +34,11 @@ def report(cases: int, cycles: int) -> None:
     before = json.loads(path.read_text()) if path.exists() else {"cases": 0, "cycles": 0}
     path.write_text(json.dumps({"cases": before["cases"] + int(cases),
                                 "cycles": before["cycles"] + int(cycles)}))
+
+
+def join(words, bits: int) -> int:
+    """One wide integer of ``words`` of ``bits`` bits, the first lowest."""
+    return sum(int(word) << bits * index for index, word in enumerate(words))
 
 
 def put(dut, **values: int) -> None:
@@ -68,7 +73,10 @@ async def step(clock) -> None:
 
 
 async def settle() -> None:
-    """Until outputs follow the inputs just driven: what the next rising edge will see."""
+    """Until outputs follow the inputs just driven: what the next rising edge will see.
+
+    Nothing may be driven again before ``step``.
+    """
     await ReadOnly()
 
 

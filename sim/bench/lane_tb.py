@@ -1,0 +1,72 @@
+"""Lane: random settings of the four stages, words by class, a pipeline that moves and halts."""
+
+import cocotb
+import numpy as np
+
+from hdl.spec.commands import Function
+from sim.harness.operands import lane_words
+from sim.model import lanes
+from sim.model.rounding import flush, from_words, to_words
+
+from .support import configuration, expect, generator, put, report, reset, sample, step
+
+SETTINGS, WORDS, LATENCY = 40, 60, 5
+# Enabled cycles behind ``data`` at which an input is taken.
+LATE = {"data": 0, "y": 0, "multiply_word": 1, "add_word": 2, "masked": 3, "scale_word": 4}
+
+
+def random_setting(rng):
+    # ``function`` alone is a word of Verilog.
+    setting = {name: int(rng.random() < 0.6) for name in (
+        "multiply_on", "multiply_y", "add_on", "add_y", "subtract", "scale_on", "scale_y")}
+    return setting | {"relu": int(rng.random() < 0.3),
+                      "function_": int(rng.choice([Function.NONE, *Function]))}
+
+
+def model(config, setting, words):
+    """The lane's result for every word."""
+    lane = config.lane
+    value = {name: from_words(lane, words[name]) for name in LATE if name != "masked"}
+
+    def operand(stage):
+        return value["y" if setting[f"{stage}_y"] else f"{stage}_word"]
+
+    x = flush(lane, value["data"])
+    if setting["multiply_on"]:
+        x = lanes.multiply(lane, x, operand("multiply"))
+    if setting["add_on"]:
+        x = (lanes.subtract if setting["subtract"] else lanes.add)(lane, x, operand("add"))
+    if setting["function_"] == Function.EXP:
+        x = np.where(words["masked"] == 1, 0.0, lanes.exp(config, x))
+    elif setting["function_"] == Function.RECIPROCAL:
+        x = lanes.reciprocal(config, x)
+    if setting["scale_on"]:
+        x = lanes.multiply(lane, x, operand("scale"))
+    return to_words(lane, lanes.relu(lane, x) if setting["relu"] else x)
+
+
+@cocotb.test()
+async def settings_and_words(dut):
+    config, rng = configuration(), generator()
+    idle = dict.fromkeys((*LATE, *random_setting(rng), "enable"), 0)
+    await reset(dut, idle)
+    cycles = 0
+    for _ in range(SETTINGS):
+        setting = random_setting(rng)
+        words = {name: lane_words(config.lane, WORDS, rng) for name in LATE}
+        words["masked"] = (rng.random(WORDS) < 0.1).astype(int)
+        expected = model(config, setting, words)
+        put(dut, **setting)
+        moved = 0
+        while moved < WORDS + LATENCY - 1:
+            enable = int(rng.random() < 0.7)
+            put(dut, enable=enable, **{name: words[name][min(max(moved - late, 0), WORDS - 1)]
+                                       for name, late in LATE.items()})
+            await step(dut.clk)
+            cycles += 1
+            moved += enable
+            word = moved - LATENCY
+            if word >= 0:  # holds while the pipeline halts, too
+                what = {name: hex(int(words[name][word])) for name in LATE}
+                expect(sample(dut, "o")[0], expected[word], f"{setting} {what}")
+    report(SETTINGS * WORDS, cycles)

@@ -1,0 +1,66 @@
+"""Processing element: random weights shifted in, swapped and used, one operand a clock."""
+
+import cocotb
+import numpy as np
+
+from sim.harness.operands import unpack
+from sim.model.accumulate import accumulator_type, fused_multiply_add
+from sim.model.codec import decode
+from sim.model.rounding import to_words
+
+from .support import configuration, expect, generator, put, report, reset, sample, step
+
+CASES = 2000
+
+
+def packed(fmt, values, rng):
+    """Compact vectors of ``values``: {is_nar, sign, exponent, significand}, the significand's
+    hidden bit 0 for zero."""
+    fields = {name: np.asarray(column, np.int64)
+              for name, column in unpack(fmt, values, rng).items()}
+    hidden = fmt.significand_bits - 1
+    word = fields["significand"] & (1 << hidden) - 1 | (1 - fields["is_zero"]) << hidden
+    word |= (fields["exponent"] & (1 << fmt.exponent_bits) - 1) << hidden + 1
+    word |= fields["sign"] << hidden + 1 + fmt.exponent_bits
+    return word | fields["is_nar"] << hidden + 2 + fmt.exponent_bits
+
+
+def operands(fmt, rng):
+    """Values of random codes; of a small range for BF16, so that sums meet."""
+    if fmt.storage_bits == 16:
+        return rng.integers(-255, 256, CASES) * np.ldexp(1.0, rng.integers(-12, 4, CASES))
+    return decode(fmt.encodings[-1], rng.integers(0, 1 << fmt.storage_bits, CASES))
+
+
+@cocotb.test()
+async def load_swap_multiply(dut):
+    config, rng = configuration(), generator()
+    fmt, acc = config.format, accumulator_type(config)
+    x, above, left = (operands(fmt, rng) for _ in range(3))
+    words = {"x_i": packed(fmt, x, rng), "w_above": packed(fmt, above, rng),
+             "w_left": packed(fmt, left, rng)}
+    psum = fused_multiply_add(acc, np.zeros(CASES), operands(fmt, rng), operands(fmt, rng))
+    words["psum_i"] = to_words(acc, psum)
+    move = rng.integers(0, 4, CASES)  # nothing, nothing, from above, from the left
+    words["down_i"], words["right_i"] = move == 2, move == 3
+    words["swap_i"] = rng.random(CASES) < 0.2
+    # A first load, so that no weight is unknown.
+    move[0], words["down_i"][0], words["right_i"][0], words["swap_i"][:2] = 2, 1, 0, (0, 1)
+    await reset(dut, dict.fromkeys(words, 0))
+    shadow = active = None
+    for case in range(CASES):
+        put(dut, **{name: column[case] for name, column in words.items()})
+        await step(dut.clk)
+        if active is not None:
+            value = fused_multiply_add(acc, psum[case:case + 1], x[case:case + 1], active[0])
+            expect(sample(dut, "psum_o")[0], to_words(acc, value)[0], f"psum of case {case}")
+        if words["swap_i"][case]:
+            active = shadow
+        if move[case] >= 2:
+            source, name = (above, "w_above") if move[case] == 2 else (left, "w_left")
+            shadow = source[case:case + 1], words[name][case]
+        expect(sample(dut, "w_o")[0], shadow[1], f"shadow weight after case {case}")
+        for name in ("x", "swap", "down", "right"):
+            expect(sample(dut, f"{name}_o")[0], int(words[f"{name}_i"][case]),
+                   f"{name}_o of case {case}")
+    report(CASES, CASES)

@@ -1,0 +1,154 @@
+"""Vector unit: passes over blocks of any shape, idle inputs against held outputs."""
+
+import cocotb
+import numpy as np
+
+from hdl.spec.commands import INSTRUCTION, Destination, Function, Operand, Post, Reduce, pack
+from hdl.spec.formats import BFLOAT16
+from sim.harness.operands import lane_words
+from sim.model.rounding import from_words, to_words
+from sim.model.vector import RowState, execute
+
+from .support import (
+    configuration,
+    expect,
+    generator,
+    join,
+    put,
+    report,
+    reset,
+    sample,
+    settle,
+    step,
+)
+
+BLOCKS = 24
+IDLE_AND_HELD = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.3, 0.3))
+SOFTMAX = (
+    {"multiply": Operand.IMM0, "add": Operand.Y, "reduce": Reduce.MAX,
+     "destination": Destination.BUFFER},
+    {"add": Operand.R0, "subtract": 1, "function": Function.EXP, "reduce": Reduce.SUM,
+     "reduce_to": 1, "post": Post.RECIPROCAL, "destination": Destination.BUFFER},
+    {"scale": Operand.R1, "destination": Destination.MEMORY},
+)
+
+
+def random_instruction(rng):
+    """Any instruction with at most one stage on Y."""
+    fields = {name: int(rng.choice([0, 0, 1, 2, 4, 5])) for name in ("multiply", "add", "scale")}
+    fields[str(rng.choice(["multiply", "add", "scale"]))] = int(rng.choice([0, Operand.Y]))
+    for name, kind in (("function", Function), ("reduce", Reduce), ("post", Post),
+                       ("destination", Destination)):
+        fields[name] = int(rng.choice(list(kind)))
+    return fields | {name: int(rng.integers(2)) for name in ("subtract", "relu", "reduce_to")}
+
+
+class Bench:
+    """Feeds beats, takes results, keeps count."""
+
+    def __init__(self, dut, config, rng):
+        self.dut, self.config, self.rng = dut, config, rng
+        self.cases = self.cycles = 0
+        bits = config.lane.bits
+        self.tag = [config.lanes, config.row_depth.bit_length() - 1, 1]
+        self.address_bits = len(dut.o__payload) - config.lanes * bits - sum(self.tag)
+
+    def beats(self, words, y):
+        """Payloads of a block's beats and the tags that must come back."""
+        lanes, bits = self.config.lanes, self.config.lane.bits
+        payloads, tags = [], []
+        rows, columns = words.shape
+        for row in range(rows):
+            for first in range(0, columns, lanes):
+                part = slice(first, min(first + lanes, columns))
+                keep = (1 << part.stop - part.start) - 1
+                address = int(self.rng.integers(1 << self.address_bits))
+                tag, low = 0, 0
+                fields = (keep, row, part.stop == columns, address)
+                for value, width in zip(fields, (*self.tag, self.address_bits), strict=True):
+                    tag, low = tag | int(value) << low, low + width
+                both = [np.pad(source[row, part], (0, lanes), constant_values=7)[:lanes]
+                        for source in (words, y)]
+                payloads.append(join(both[0], bits) | join(both[1], bits) << lanes * bits
+                                | tag << 2 * lanes * bits)
+                tags.append((tag, row, part))
+        return payloads, tags
+
+    async def run(self, instruction, words, y, idle, held):
+        """One pass; the block of results, checked against nothing yet."""
+        dut, rng, bits = self.dut, self.rng, self.config.lane.bits
+        word = int.from_bytes(pack(INSTRUCTION, instruction, 4), "little")
+        put(dut, instruction=word)
+        payloads, tags = self.beats(words, y)
+        wanted = list(tags) if instruction["destination"] else []
+        result = np.zeros_like(words)
+        sent, valid, limit = 0, False, 200 + 40 * len(payloads)
+        while True:
+            if sent < len(payloads):
+                valid = valid or rng.random() >= idle
+            put(dut, i__valid=valid, o__ready=rng.random() >= held,
+                **({"i__payload": payloads[sent]} if valid else {}))
+            await settle()
+            accepted = valid and sample(dut, "i__ready")[0]
+            taken = None
+            if sample(dut, "o__valid")[0] and sample(dut, "o__ready")[0]:
+                taken = sample(dut, "o__payload")[0]
+            done = sent == len(payloads) and not wanted and sample(dut, "idle")[0]
+            await step(dut.clk)
+            self.cycles += 1
+            limit -= 1
+            assert limit, f"no end of {instruction}"
+            if taken is not None:
+                tag, row, part = wanted.pop(0)
+                expect(taken >> self.config.lanes * bits, tag, "tag")
+                for column in range(part.start, part.stop):
+                    result[row, column] = taken >> bits * (column - part.start) & (1 << bits) - 1
+            if accepted:
+                sent, valid = sent + 1, False
+            if done:
+                return result
+
+    async def block(self, instructions, idle, held):
+        """A list of instructions over a random block; every result against the model."""
+        config, rng, lane = self.config, self.rng, self.config.lane
+        rows, columns = int(rng.integers(1, 7)), int(rng.integers(1, 4 * config.lanes))
+        if rng.random() < 0.5:
+            words, y = (lane_words(lane, rows * columns, rng).reshape(rows, columns) for _ in "xy")
+        else:
+            words, y = (to_words(lane, from_words(BFLOAT16, to_words(lane, np.ldexp(
+                rng.integers(-128, 129, (rows, columns)).astype(float), -4)) >> lane.bits - 16))
+                .astype(np.int64) for _ in "xy")
+        immediates = [int(word) for word in lane_words(BFLOAT16, 2, rng)]
+        immediates[0] = 0x3E80  # a quarter
+        put(self.dut, imm0=immediates[0], imm1=immediates[1])
+        state = RowState(tuple(float(from_words(BFLOAT16, word)) for word in immediates),
+                         (from_words(lane, y), None))
+        for number, fields in enumerate(instructions):
+            instruction = dict.fromkeys(INSTRUCTION, 0) | fields
+            expected = to_words(lane, execute(config, instruction, from_words(lane, words), state))
+            got = await self.run(instruction, words, y, idle, held)
+            if not instruction["destination"]:
+                continue
+            wrong = np.argwhere(got != expected)
+            assert not wrong.size, (
+                f"pass {number} {instruction}: at {wrong[0]} of {words.shape} got "
+                f"{got[tuple(wrong[0])]:#x}, expected {expected[tuple(wrong[0])]:#x}, "
+                f"x {words[tuple(wrong[0])]:#x}")
+            self.cases += words.size
+            if instruction["destination"] == Destination.BUFFER:
+                words = got
+
+
+@cocotb.test()
+async def passes(dut):
+    config, rng = configuration(), generator()
+    await reset(dut, dict.fromkeys(("instruction", "imm0", "imm1", "i__valid", "i__payload",
+                                    "o__ready"), 0))
+    bench = Bench(dut, config, rng)
+    # Both row registers hold something from here on.
+    fill = [{"reduce": Reduce.MAX, "reduce_to": register} for register in (0, 1)]
+    for number in range(BLOCKS):
+        idle, held = IDLE_AND_HELD[number % len(IDLE_AND_HELD)]
+        some = [random_instruction(rng) for _ in range(3)]
+        await bench.block(SOFTMAX if number % 2 else fill + some, idle, held)
+    report(bench.cases, bench.cycles)
