@@ -131,6 +131,16 @@ class Flow:
         Path(file.name).replace(place)
         return mapped
 
+    def commands(self, source: Path, unit: str, script: str) -> list[str]:
+        """The flow from the file ``source`` to a mapped netlist of ``unit``."""
+        liberty = quoted(self.library.path.resolve())
+        return [f"read_verilog {quoted(source)}",
+                f"synth -flatten -top {unit}",
+                "delete */t:$scopeinfo",
+                f"dfflibmap -liberty {liberty}",
+                f"abc -liberty {liberty} -script {SCRIPTS[script]}",
+                "opt_clean"]
+
     def _run(self, text: str, unit: str, script: str) -> Mapped:
         with tempfile.TemporaryDirectory(prefix="ottava-map-") as name:
             folder = Path(name)
@@ -138,12 +148,7 @@ class Flow:
             source.write_text(text)
             liberty = quoted(self.library.path.resolve())
             log = run_yosys([
-                f"read_verilog {quoted(source)}",
-                f"synth -flatten -top {unit}",
-                "delete */t:$scopeinfo",
-                f"dfflibmap -liberty {liberty}",
-                f"abc -liberty {liberty} -script {SCRIPTS[script]}",
-                "opt_clean",
+                *self.commands(source, unit, script),
                 f"tee -q -o {quoted(statistics)} stat -json -top {unit} -liberty {liberty}",
             ])
             found = json.loads(statistics.read_text())["modules"]["\\" + unit]
