@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.arith.ripple import increment
 from hdl.spec.formats import FloatEncoding, Format, PositEncoding
 
 __all__ = ["Encoder"]
@@ -25,6 +26,12 @@ class Encoder(wiring.Component):
     def __init__(self, fmt: Format, flags: bool = False):
         if not isinstance(fmt, Format):
             raise TypeError(f"fmt must be a Format, not {fmt!r}")
+        for encoding in fmt.encodings:
+            if isinstance(encoding, PositEncoding) and encoding.flush_log2 is not None:
+                low = -encoding.max_exponent - (1 << encoding.es)
+                if not low <= encoding.flush_log2 < -encoding.max_exponent:
+                    raise ValueError(f"flush_log2 of {encoding.name} must be None or from {low} to "
+                                     f"{-encoding.max_exponent - 1}, not {encoding.flush_log2!r}")
         self.fmt = fmt
         self.flags = bool(flags)
         super().__init__({
@@ -57,47 +64,57 @@ class Encoder(wiring.Component):
         return m
 
     def _posit(self, m: Module, encoding: PositEncoding, exponent, fraction, is_nar, beyond):
-        """Regime, exponent and fraction as one string, shifted right by the regime's length."""
-        bits, es, bias = encoding.bits, encoding.es, self.fmt.lane.bias
-        top = encoding.max_exponent
-        scale = Signal(range(-bias - 1, bias + 2))
-        m.d.comb += scale.eq(exponent - bias)
-        huge, tiny, flushed = Signal(), Signal(), Signal()
+        """Regime, exponent and fraction as one string, shifted right by the regime's length.
+
+        A length of bits − 2 leaves the body at maxpos or zero; all beyond is held at bits − 1, so
+        that only the rounding bit tells zero from minpos and maxpos from NaR (maxpos + 1).
+        """
+        bits, es = encoding.bits, encoding.es
+        scale, small, far = Signal(self.fmt.lane.exponent_bits), Signal(), Signal()
+        regime, length = Signal(3), Signal(3)
+        bias, reach = self.fmt.lane.bias, (bits - 1) << es
         m.d.comb += [
-            huge.eq(scale >= top),
-            tiny.eq(scale < -top),
-            beyond.eq(huge & ((scale > top) | fraction.any())),
+            scale.eq(exponent + 1),  # bias + 1 is a power of two: the top bit is the sign
+            small.eq(~(exponent[-1] | exponent[:-1].all())),
+            far.eq((exponent >= bias + reach) | (exponent < bias - reach)),
+            regime.eq(scale[es:es + 3] ^ small.replicate(3)),
+            length.eq(regime | far.replicate(3)),
         ]
-        if encoding.flush_log2 is None:
-            m.d.comb += flushed.eq(~(exponent.any() | fraction.any()))
-        else:
-            m.d.comb += flushed.eq(scale < encoding.flush_log2)
-        small = Signal()
-        length = Signal(3)
-        m.d.comb += [small.eq(scale[-1]), length.eq(scale[es:es + 3] ^ small.replicate(3))]
+        # Body and guard bit are shifted, the bits below them can only be sticky.
         string = Cat(fraction, scale[:es], small, ~small)
-        sticky = Const(0, 1)
-        for index, step in enumerate((1, 2, 4)):
-            shifted, lost = Signal(len(string)), Signal()
+        string, sticky = string[-bits:], string[:-bits].any()
+        for index in range(3):
+            step = 1 << index
+            after, lost = Signal(bits), Signal()
             filled = Cat(string[step:], (~small).replicate(step))
             m.d.comb += [
-                shifted.eq(Mux(length[index], filled, string)),
+                after.eq(Mux(length[index], filled, string)),
                 lost.eq(sticky | (length[index] & string[:step].any())),
             ]
-            string, sticky = shifted, lost
-        body, guard, rest = string[-7:], string[-8], string[:-8].any() | sticky
-        magnitude, up = Signal(bits - 1), Signal()
+            string, sticky = after, lost
+        body, guard = string[1:], string[0]
+        up, tail, kept = Signal(), Signal(), Signal()
         m.d.comb += [
-            magnitude.eq(Mux(huge, (1 << (bits - 1)) - 1, Mux(tiny, 0, body))),
-            up.eq(Mux(huge, 0, tiny | (guard & (rest | body[0])))),
+            tail.eq(length[1:].all()),
+            kept.eq(self._survives(encoding, exponent, fraction, scale, length)),
+            up.eq(Mux(tail, Mux(small, kept, is_nar), guard & (sticky | body[0]))),
         ]
+        # −(body + up) = ~body + 1 − up: one incrementer serves rounding and sign.
         negative = self.value[-1]
-        signed_code = Signal(bits)
-        # −(magnitude + up) = ~magnitude + 1 − up: one incrementer serves rounding and sign.
-        m.d.comb += signed_code.eq(
-            Cat(magnitude ^ negative.replicate(bits - 1), negative) + (up ^ negative))
-        m.d.comb += self.result.eq(
-            Mux(is_nar, encoding.nar_code, Mux(flushed, 0, signed_code)))
+        signed_body = Cat(body ^ negative.replicate(bits - 1), negative)
+        m.d.comb += self.result.eq(increment(m, "result", signed_body, up ^ negative))
+        # At maxpos's own regime all that follows it is sticky.
+        m.d.comb += beyond.eq(tail & ~small & (length[0] | sticky))
+
+    def _survives(self, encoding: PositEncoding, exponent, fraction, scale, length):
+        """Whether a value below minpos gives minpos; the flush threshold is in the binades that
+        would make the next regime."""
+        if encoding.flush_log2 is None:
+            return exponent.any() | fraction.any()
+        threshold = encoding.flush_log2 + encoding.max_exponent + (1 << encoding.es)
+        if encoding.es == 0:
+            return ~length[0]
+        return ~length[0] & (scale[:encoding.es] >= threshold)
 
     def _truncate(self, m: Module, encoding: FloatEncoding, is_nar, beyond):
         """The lane word's upper half, rounded; both have the same exponent."""
