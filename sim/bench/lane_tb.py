@@ -6,7 +6,7 @@ import numpy as np
 from hdl.spec.commands import Function
 from sim.harness.operands import lane_words
 from sim.model import lanes
-from sim.model.rounding import flush, from_words, to_words
+from sim.model.rounding import from_words, to_words
 
 from .support import configuration, expect, generator, put, report, reset, sample, step
 
@@ -31,7 +31,7 @@ def model(config, setting, words):
     def operand(stage):
         return value["y" if setting[f"{stage}_y"] else f"{stage}_word"]
 
-    x = flush(lane, value["data"])
+    x = value["data"]
     if setting["multiply_on"]:
         x = lanes.multiply(lane, x, operand("multiply"))
     if setting["add_on"]:

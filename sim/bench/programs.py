@@ -1,0 +1,125 @@
+"""Random programs for the whole accelerator: GEMMs of any shape, place, layout and epilogue."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hdl.spec.config import AcceleratorConfig
+from sim.program import ProgramBuilder
+from sim.tensor import Tensor
+
+__all__ = ["EPILOGUES", "Case", "random_case", "stray_writes"]
+
+EPILOGUES = ("none", "scale", "bias", "relu", "softmax")
+BASE = 0x2_0000_0000
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program in its memory image; ``outputs`` are all that it writes."""
+
+    memory: np.ndarray
+    address: int
+    base: int
+    outputs: tuple[Tensor, ...]
+    label: str
+
+
+class _Maker:
+    def __init__(self, config: AcceleratorConfig, rng: np.random.Generator, largest: int) -> None:
+        self.config, self.rng, self.largest = config, rng, largest
+        self.builder = ProgramBuilder(config, BASE)
+        self.outputs: list[Tensor] = []
+        self.labels: list[str] = []
+
+    def size(self) -> int:
+        return int(self.rng.integers(1, self.largest + 1))
+
+    def some(self, probability: float) -> bool:
+        return self.rng.random() < probability
+
+    def stored(self) -> str:
+        """An encoding of the format."""
+        return str(self.rng.choice([e.name for e in self.config.format.encodings]))
+
+    def placement(self, encoding: str, columns: int) -> dict[str, int]:
+        """Any byte address and stride for 8 bits, any even ones for 16."""
+        unit = self.builder.encoding(encoding).bits // 8
+        gap = int(self.rng.integers(0, 6)) if self.some(0.6) else 0
+        return {"skew": unit * int(self.rng.integers(0, 16)), "stride": unit * (columns + gap)}
+
+    def constant(self, rows: int, columns: int, encoding: str) -> Tensor:
+        values = self.rng.standard_normal((rows, columns)) * 2.0 ** self.rng.integers(-2, 3)
+        if self.some(0.06):
+            values.flat[self.rng.integers(values.size)] = np.nan
+        return self.builder.constant(values, encoding, **self.placement(encoding, columns))
+
+    def output(self, rows: int, columns: int) -> Tensor:
+        encoding = "bf16" if self.some(0.25) else self.stored()
+        place = self.placement(encoding, columns)
+        self.outputs.append(self.builder.empty(rows, columns, encoding, **place))
+        return self.outputs[-1]
+
+    def epilogue(self, kind: str, m: int, n: int) -> dict[str, object]:
+        options: dict[str, object] = {}
+        if kind == "scale" or self.some(0.3):
+            options["scale"] = float(self.rng.choice([0.25, 0.3, -1.5, 2.0]))
+        if kind == "bias" or self.some(0.3):
+            rows = m if self.some(0.3) else 1
+            options["bias"] = self.constant(rows, n, self.stored() if self.some(0.7) else "bf16")
+        if kind == "softmax":
+            options["softmax"] = True
+        elif kind == "relu":
+            options["relu"] = True
+        return options
+
+    def gemm(self, kind: str, a: Tensor | None = None) -> Tensor:
+        m, k = (self.size(), self.size()) if a is None else a.shape
+        n = self.size()
+        a = self.constant(m, k, self.stored()) if a is None else a
+        transposed = self.some(0.5)
+        b = self.constant(*((n, k) if transposed else (k, n)), self.stored())
+        options = self.epilogue(kind, m, n)
+        out = self.output(m, n)
+        self.builder.gemm(a, b, out, b_transposed=transposed, **options)
+        shown = "+".join(name for name in options)
+        self.labels.append(f"{m}x{k}x{n}{' B^T' if transposed else ''} {shown}".strip())
+        return out
+
+    def vector(self, kind: str) -> None:
+        m, n = self.size(), self.size()
+        x = self.constant(m, n, self.stored() if self.some(0.6) else "bf16")
+        options = self.epilogue(kind, m, n)
+        self.builder.vector(x, self.output(m, n), **options)
+        self.labels.append(f"vector {m}x{n} {'+'.join(options)}")
+
+
+def random_case(config: AcceleratorConfig, rng: np.random.Generator, *, largest: int = 13,
+                epilogue: str | None = None) -> Case:
+    """One to three commands: a GEMM, perhaps one that takes its result, perhaps a VECTOR."""
+    maker = _Maker(config, rng, largest)
+
+    def kind() -> str:
+        return epilogue or str(rng.choice(EPILOGUES))
+
+    first = maker.gemm(kind())
+    if maker.some(0.3) and first.encoding in config.format.encodings:
+        maker.gemm(kind(), first)
+    if maker.some(0.3):
+        maker.vector(kind())
+    memory, address = maker.builder.build(seed=int(rng.integers(1 << 31)), spare=64)
+    # A row softmax with a bias too long for the chip goes through a tensor of the builder's own.
+    outputs = [t for t in maker.builder.tensors if t.name.endswith("before softmax")]
+    return Case(memory, address, BASE, (*maker.outputs, *outputs), "; ".join(maker.labels))
+
+
+def stray_writes(case: Case, written: np.ndarray) -> list[str]:
+    """What is wrong with the number of times that each byte of the image was written.
+
+    Every byte of a result exactly once, every other byte never.
+    """
+    wanted = np.zeros_like(written)
+    for tensor in case.outputs:
+        tensor.window(wanted, case.base)[:] = 1
+    return [f"{case.base + at:#x} written {written[at]} times, not {wanted[at]}"
+            for at in np.flatnonzero(written != wanted)[:5]]
