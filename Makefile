@@ -4,15 +4,9 @@
 FMT ?= posit8
 PYTHON ?= python3
 
-BIN := $(CURDIR)/.venv/bin
 STAMP := .venv/stamp
-RUN := $(BIN)/python
-
-export PATH := $(BIN):$(PATH)
-export AMARANTH_USE_YOSYS := builtin
-ifneq ($(wildcard .venv/lib/libpython.so),)
-export LIBPYTHON_LOC := $(CURDIR)/.venv/lib/libpython.so
-endif
+# The activation script also names what only some machines need, Python's shared library say.
+RUN := . .venv/bin/activate && python
 
 .PHONY: all setup test sim area lint nightly clean help
 .DEFAULT_GOAL := all
@@ -35,7 +29,7 @@ area: $(STAMP)  ## tables of area: posit8 beside fp8 beside bf16; build/area.jso
 	$(RUN) -m synth.area
 
 lint: $(STAMP)  ## ruff over the sources; Verilator, Icarus and Yosys over generated Verilog
-	$(BIN)/ruff check .
+	$(RUN) -m ruff check .
 	$(RUN) -m synth.lint
 
 nightly: $(STAMP) lint sim  ## everything: the long tests too, areas by the slow script
