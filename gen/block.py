@@ -79,7 +79,7 @@ def _header(name: str, component: wiring.Component, config: AcceleratorConfig,
         kind = "input" if flow == wiring.In else "output"
         sign = " signed" if signal.shape().signed else ""
         lines.append(f"  {kind:6} [{len(signal) - 1}:0] {port}{sign}")
-        if isinstance(layouts[port], data.StructLayout):
+        if isinstance(layouts.get(port), data.StructLayout):
             lines += [f"         [{item.offset + item.width - 1}:{item.offset}] of it: {key}"
                       for key, item in layouts[port]]
     if clocked:

@@ -22,6 +22,21 @@ from hdl.leaf import using
 __all__ = ["Library", "ModuleText", "component_ports", "to_verilog"]
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+# Reserved in Verilog or SystemVerilog: a port of such a name would become an escaped identifier.
+_RESERVED = frozenset("""
+    alias always and assert assign assume automatic before begin bind bins bit break buf byte case
+    cell chandle class clocking config const constraint context continue cover cross deassign
+    default defparam design disable dist do edge else end endcase enum event expect export extends
+    extern final first_match for force foreach forever fork function generate genvar global if iff
+    ignore_bins import include initial inout input inside instance int integer interface intersect
+    join large liblist library local localparam logic longint macromodule matches medium modport
+    module nand negedge new nor not null or output package packed parameter posedge primitive
+    priority program property protected pull0 pull1 pure rand randc real ref reg release repeat
+    return scalared sequence shortint signed small solve specify static string strong struct super
+    supply0 supply1 table tagged task this throughout time timeprecision timeunit tri type typedef
+    union unique unsigned use var vectored virtual void wait wand weak while wildcard wire with
+    within wor xnor xor
+""".split())
 _MODULE = re.compile(r"^module \\(\S+)$", re.MULTILINE)
 _CELL = re.compile(r"^  cell \\(\S+) ", re.MULTILINE)
 _ZERO_MEMORY = re.compile(r"^  cell \$meminit_v2 .*\n(?:    .*\n)*?"
@@ -48,13 +63,15 @@ class ModuleText:
 def component_ports(component: wiring.Component) -> dict[str, tuple[Value, wiring.Flow]]:
     """Flat ports of ``component``: name (path joined with ``__``) to signal and direction.
 
-    Members that are constants (``always_ready``, ``always_valid``) are no ports.
+    Members that are constants (``always_ready``, ``always_valid``) are no ports. A name that is
+    reserved in Verilog gets a ``_`` at its end.
     """
     ports = {}
     for path, member, value in component.signature.flatten(component):
         signal = Value.cast(value)
         if type(signal).__name__ == "Signal":
-            ports["__".join(map(str, path))] = (signal, member.flow)
+            name = "__".join(map(str, path))
+            ports[name + "_" if name in _RESERVED else name] = (signal, member.flow)
     return ports
 
 
@@ -111,7 +128,7 @@ class Library:
 
     def add(self, component: wiring.Component, name: str) -> ModuleText:
         """Convert ``component`` to module ``name``, and the leaves inside it to theirs."""
-        if not _IDENTIFIER.match(name):
+        if not _IDENTIFIER.match(name) or name in _RESERVED:
             raise ValueError(f"module name must be a legal Verilog identifier, not {name!r}")
         ports = {
             port: (signal, PortDirection.Input if flow == wiring.In else PortDirection.Output)

@@ -1,10 +1,12 @@
 """Operands for batched checks: unpacked fields of values, and words by class."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hdl.spec.formats import Format, LaneType
 
-__all__ = ["exact_values", "lane_words", "unpack"]
+__all__ = ["exact_values", "join_fields", "lane_words", "split_fields", "unpack"]
 
 
 def unpack(fmt: Format, values: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -53,3 +55,30 @@ def lane_words(lane: LaneType, cases: int, rng: np.random.Generator) -> np.ndarr
     word = np.select([uniform & 3 == 0, uniform & 3 == 1],
                      [rng.choice(edges, cases), near], uniform)
     return word | rng.integers(0, 2, cases) << lane.bits - 1
+
+
+def join_fields(fields: Sequence[tuple[np.ndarray, int]]) -> np.ndarray:
+    """Wide port values from ``(values, bits)`` fields, the lowest first, each at most 64 bits.
+
+    Values of shape (cases, elements) are as many fields of ``bits`` bits. Result: (cases, words) of
+    32-bit words, the form that ``Batch`` takes for ports above 64 bits.
+    """
+    columns = []
+    for values, bits in fields:
+        array = np.asarray(values).astype(np.uint64)
+        array = array[:, None] if array.ndim == 1 else array
+        for element in array.T:
+            octets = np.ascontiguousarray(element).view(np.uint8).reshape(-1, 8)
+            columns.append(np.unpackbits(octets, axis=1, bitorder="little")[:, :bits])
+    joined = np.concatenate(columns, axis=1)
+    joined = np.pad(joined, ((0, 0), (0, -joined.shape[1] % 32)))
+    return np.packbits(joined, axis=1, bitorder="little").view(np.uint32)
+
+
+def split_fields(words: np.ndarray, offset: int, bits: int, elements: int) -> np.ndarray:
+    """``elements`` fields of ``bits`` bits from ``offset`` on of wide port values: uint64, (cases,
+    elements)."""
+    octets = np.ascontiguousarray(words, np.uint32).view(np.uint8)
+    flat = np.unpackbits(octets, axis=1, bitorder="little")[:, offset:offset + bits * elements]
+    fields = np.pad(flat.reshape(len(words), elements, bits), ((0, 0), (0, 0), (0, 64 - bits)))
+    return np.packbits(fields, axis=2, bitorder="little").view(np.uint64)[:, :, 0]

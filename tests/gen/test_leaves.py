@@ -137,6 +137,8 @@ def test_colliding_and_illegal_names_are_refused():
     with pytest.raises(ValueError, match="legal Verilog identifier, not 'a b'"):
         library.add(other := Increment(), "a b")
     other._MustUse__used = True
+    with pytest.raises(ValueError, match="legal Verilog identifier, not 'module'"):
+        library.add(other, "module")
     with pytest.raises(ValueError, match="prefix must be a legal Verilog identifier, not '1'"):
         Library("1")
     with pytest.raises(ValueError, match="module must be one of increment, not 'x'"):
@@ -162,6 +164,22 @@ def test_memories_of_zeros_have_no_initial_block(init, lines):
     library = Library()
     library.add(Storage(init), "storage")
     assert len(re.findall(r"^    mem\w*\[\d+\] = ", library.verilog(), re.M)) == lines
+
+
+class Reserved(wiring.Component):
+    def __init__(self):
+        super().__init__({"function": In(4), "output": Out(4)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.output.eq(~self.function)
+        return m
+
+
+def test_reserved_port_names_are_changed():
+    library = Library()
+    assert library.add(Reserved(), "inverter").ports == {"function_", "output_"}
+    assert not re.search(r"^  (input|output) .*\\\\", library.verilog(), re.M)
 
 
 def test_lone_keyword_of_systemverilog_is_absent():

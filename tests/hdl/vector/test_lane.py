@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+
+from gen.block import generate_block
+from hdl.spec.commands import Function
+from hdl.spec.config import AcceleratorConfig
+from hdl.vector.lane import Lane
+from sim.harness.batch import Batch
+from sim.harness.check import check, count_mismatches, with_fault
+from sim.harness.operands import lane_words
+from sim.model import lanes
+from sim.model.rounding import from_words, to_words
+
+CYCLES, COMBINATIONS = 30_000, 40
+CONFIGS = [("posit8", "approx_shifted"), ("fp8", "pwl"), ("posit8", "approx"), ("bf16", "pwl"),
+           ("bf16", "approx_shifted")]
+# The enabled cycle after the word's entry in which the stage takes the port.
+ARRIVAL = {"data": 0, "y": 0, "multiply_word": 1, "add_word": 2, "masked": 3, "scale_word": 4}
+SWITCHES = ("multiply_on", "multiply_y", "add_on", "add_y", "subtract", "scale_on", "scale_y",
+            "relu")
+
+
+@pytest.fixture(scope="module", params=CONFIGS, ids="-".join)
+def lane(request):
+    config = AcceleratorConfig(fmt=request.param[0], softmax=request.param[1])
+    return config, Batch(with_fault(generate_block("lane", config), "lane", "o", 0), "lane")
+
+
+def model(config, switch, word):
+    """Stage 4's words for the values in ``word``."""
+    kind = config.lane
+    value = {name: from_words(kind, words) for name, words in word.items() if name != "masked"}
+
+    def operand(stage):
+        return value["y"] if switch[f"{stage}_y"] else value[f"{stage}_word"]
+
+    x = value["data"]
+    if switch["multiply_on"]:
+        x = lanes.multiply(kind, x, operand("multiply"))
+    if switch["add_on"]:
+        x = (lanes.subtract if switch["subtract"] else lanes.add)(kind, x, operand("add"))
+    if switch["function_"] == Function.EXP:
+        x = np.where(word["masked"] == 1, 0.0, lanes.exp(config, x))
+    elif switch["function_"] == Function.RECIPROCAL:
+        x = lanes.reciprocal(config, x)
+    if switch["scale_on"]:
+        x = lanes.multiply(kind, x, operand("scale"))
+    if switch["relu"]:
+        x = lanes.relu(kind, x)
+    return to_words(kind, x).astype(np.uint32)
+
+
+def draw(config, rng):
+    """Words whose products and functions stay in range half of the time."""
+    bits, fraction = config.lane.bits, config.lane.fraction_bits
+    near = rng.integers(config.lane.bias - 6, config.lane.bias + 6, CYCLES) << fraction
+    near |= rng.integers(0, 1 << fraction, CYCLES) | rng.integers(0, 2, CYCLES) << bits - 1
+    return np.where(rng.integers(0, 2, CYCLES), near, lane_words(config.lane, CYCLES, rng))
+
+
+def stimuli(config, rng):
+    """Random switches; ports by cycle with the pipeline held now and then; words by entry; and
+    the cycles in which a word's result stands at the output."""
+    switch = {name: int(rng.integers(0, 2)) for name in SWITCHES}
+    switch["function_"] = int(rng.choice([function.value for function in Function]))
+    enable = rng.random(CYCLES) < 0.8
+    moves = np.flatnonzero(enable)
+    entries = len(moves) - Lane.LATENCY
+    word = {name: draw(config, rng)[:entries] for name in ARRIVAL if name != "masked"}
+    word["masked"] = rng.integers(0, 2, entries)
+    ports = {"enable": enable, **switch}
+    for name, delay in ARRIVAL.items():
+        ports[name] = rng.integers(0, 1 << (1 if name == "masked" else config.lane.bits), CYCLES)
+        ports[name][moves[delay:delay + entries]] = word[name]
+    return switch, ports, word, moves[Lane.LATENCY:]
+
+
+def test_random_instructions(lane):
+    config, batch = lane
+    rng = np.random.default_rng(17)
+    total = 0
+    for _ in range(COMBINATIONS):
+        switch, ports, word, leaves = stimuli(config, rng)
+        expected = model(config, switch, word)
+        got = batch.run(ports | {"fault": 0})["o"][leaves]
+        total += got.size
+        if count_mismatches(got, expected):
+            check(f"lane {config.fmt} {config.softmax} {switch}", got, expected, word)
+    print(f"lane {config.fmt} {config.softmax}: {total} cases, 0 mismatches")
+    assert total > COMBINATIONS * CYCLES // 2
+
+
+def test_a_wrong_bit_is_seen(lane):
+    config, batch = lane
+    switch, ports, word, leaves = stimuli(config, np.random.default_rng(18))
+    expected = model(config, switch, word)
+    got = batch.run(ports | {"fault": 1})["o"][leaves]
+    assert count_mismatches(got, expected) == np.count_nonzero(expected == 0) > 0

@@ -1,0 +1,186 @@
+"""The vector unit without back-pressure, beat by beat against the model of its instructions."""
+
+import numpy as np
+import pytest
+
+from gen.block import component_of, generate_block
+from hdl.spec.commands import INSTRUCTION, Destination, Function, Operand, Post, Reduce
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BFLOAT16
+from sim.harness.batch import Batch
+from sim.harness.check import check, count_mismatches, with_fault
+from sim.harness.operands import join_fields, lane_words, split_fields
+from sim.model.rounding import flush, from_words, largest, to_words
+from sim.model.vector import RowState, execute
+
+CONFIGS = [("posit8", "approx_shifted", 4), ("fp8", "pwl", 8), ("posit8", "approx", 8),
+           ("bf16", "pwl", 4)]
+DRAIN = 24  # cycles in which the pipeline and the reductions empty
+SOFTMAX = [
+    {"multiply": Operand.IMM0, "add": Operand.Y, "reduce": Reduce.MAX, "reduce_to": 0,
+     "destination": Destination.BUFFER},
+    {"add": Operand.R0, "subtract": 1, "function": Function.EXP, "reduce": Reduce.SUM,
+     "reduce_to": 1, "post": Post.RECIPROCAL, "destination": Destination.BUFFER},
+    {"scale": Operand.R1, "destination": Destination.MEMORY},
+]
+
+
+@pytest.fixture(scope="module", params=CONFIGS, ids=lambda build: "-".join(map(str, build)))
+def unit(request):
+    fmt, softmax, lanes = request.param
+    config = AcceleratorConfig(fmt=fmt, softmax=softmax, dim=lanes, lanes=lanes)
+    verilog = with_fault(generate_block("vector", config), "vector", "o__valid", 1)
+    return config, Batch(verilog, "vector", optimise="-O1")  # few cycles: the build counts
+
+
+def layouts(config):
+    component = component_of("vector", config)
+    component._MustUse__used = True
+    return component.i.payload.shape(), component.o.payload.shape()
+
+
+def instruction_word(fields):
+    return sum(int(value) << INSTRUCTION[name].low for name, value in fields.items())
+
+
+def random_instruction(rng):
+    """Any instruction; at most one stage takes Y."""
+    fields = {name: int(rng.choice([item.value for item in kind])) for name, kind in (
+        ("multiply", Operand), ("add", Operand), ("scale", Operand), ("function", Function),
+        ("reduce", Reduce), ("post", Post), ("destination", Destination))}
+    fields |= {name: int(rng.integers(0, 2)) for name in ("subtract", "relu", "reduce_to")}
+    ys = [stage for stage in ("multiply", "add", "scale") if fields[stage] == Operand.Y]
+    for stage in ys[1:]:
+        fields[stage] = Operand.IMM1
+    return fields
+
+
+def words_of(config, shape, rng):
+    """Words near 1, where sums and exponentials mean something, and some of every class."""
+    count = int(np.prod(shape))
+    bits, fraction = config.lane.bits, config.lane.fraction_bits
+    near = rng.integers(config.lane.bias - 5, config.lane.bias + 3, count) << fraction
+    near |= rng.integers(0, 1 << fraction, count) | rng.integers(0, 2, count) << bits - 1
+    return np.where(rng.random(count) < 0.995, near, lane_words(config.lane, count, rng)
+                    ).reshape(shape)
+
+
+class Passes:
+    """Collects the cycles of several passes over blocks, and what has to come out of them."""
+
+    def __init__(self, config, rng):
+        self.config, self.rng = config, rng
+        self.cycles: list[dict[str, np.ndarray]] = []
+        self.expected: list[np.ndarray] = []
+
+    def block(self, rows, columns, instructions, immediates):
+        """Run ``instructions`` over a random block; R0 and R1 are filled before, and read out
+        after by adding them to zero."""
+        config, rng = self.config, self.rng
+        x = from_words(config.lane, words_of(config, (rows, columns), rng))
+        if rows > 2:  # a masked row, and one that only zeros of both signs fill
+            x[1] = -largest(config.lane)
+            x[2] = np.copysign(0.0, x[2])
+        y = from_words(config.lane, words_of(config, (rows, columns), rng))
+        y[1:2] = 0.0
+        values = tuple(float(from_words(BFLOAT16, np.array(word))) for word in immediates)
+        state = RowState(values, (y, y))
+        prologue = [{"reduce": Reduce.MAX, "reduce_to": 0}, {"reduce": Reduce.SUM, "reduce_to": 1}]
+        for fields in prologue + instructions:
+            full = dict.fromkeys(INSTRUCTION, 0) | fields
+            result = execute(config, full, x, state)
+            self._drive(x, y, full, immediates)
+            if full["destination"]:
+                self.expected.append(self._beats(result)[0])
+            if full["destination"] == Destination.BUFFER:
+                x = result
+        for register in (Operand.R0, Operand.R1):
+            zeros = np.zeros((rows, 1))
+            full = dict.fromkeys(INSTRUCTION, 0) | {"add": register, "destination": 2}
+            self._drive(zeros, zeros, full, immediates)
+            self.expected.append(self._beats(execute(config, full, zeros, state))[0])
+
+    def _beats(self, values):
+        """Rows cut into beats: words (beats, L), keep, row and last."""
+        lanes = self.config.lanes
+        rows, columns = values.shape
+        per_row = -(-columns // lanes)
+        words = np.zeros((rows, per_row * lanes), np.int64)
+        words[:, :columns] = to_words(self.config.lane, values)
+        keep = np.zeros((rows, per_row * lanes), np.int64)
+        keep[:, :columns] = 1
+        keep = keep.reshape(-1, lanes)
+        words = np.where(keep, words.reshape(-1, lanes), 0)
+        row = np.repeat(np.arange(rows), per_row)
+        last = np.tile(np.arange(per_row) == per_row - 1, rows)
+        return words, keep, row, last
+
+    def _drive(self, x, y, fields, immediates):
+        rng, config = self.rng, self.config
+        words, keep, row, last = self._beats(x)
+        others, *_ = self._beats(y)
+        noise = rng.integers(0, 1 << config.lane.bits, words.shape)
+        beats = {"data": np.where(keep, words, noise), "y": np.where(keep, others, noise),
+                 "keep": keep @ (1 << np.arange(config.lanes)), "row": row, "last": last,
+                 "address": rng.integers(0, 512, len(words))}
+        gaps = np.cumsum(rng.integers(0, 3, len(words)) // 2) + np.arange(len(words))
+        valid = np.zeros(gaps[-1] + 1 + DRAIN, np.int64)
+        valid[gaps] = 1
+        cycles = {"i__valid": valid}
+        for name, values in beats.items():
+            cycles[name] = np.zeros((len(valid), *values.shape[1:]), np.int64)
+            cycles[name][gaps] = values
+        for name, value in (("instruction", instruction_word(fields)), ("imm0", immediates[0]),
+                            ("imm1", immediates[1])):
+            cycles[name] = np.full(len(valid), value)
+        self.cycles.append(cycles)
+
+    def run(self, batch, fault=0):
+        """Words (beats, L) that came out, dropped lanes 0, and those expected."""
+        config = self.config
+        joined = {name: np.concatenate([cycles[name] for cycles in self.cycles])
+                  for name in self.cycles[0]}
+        layout, result = layouts(config)
+        widths = {name: field.width // (config.lanes if name in ("data", "y") else 1)
+                  for name, field in layout}
+        payload = join_fields([(joined.pop(name), widths[name]) for name in widths])
+        out = batch.run(joined | {"i__payload": payload, "o__ready": 1, "fault": fault})
+        assert out["i__ready"].all() and out["idle"][-1]
+        beats = out["o__payload"][out["o__valid"] == 1]
+        words = split_fields(beats, result["data"].offset, config.lane.bits, config.lanes)
+        keep = split_fields(beats, result["keep"].offset, 1, config.lanes)
+        return np.where(keep, words, 0).astype(np.int64), np.concatenate(self.expected)
+
+
+def random_passes(config, seed, blocks):
+    rng = np.random.default_rng(seed)
+    passes = Passes(config, rng)
+    for _ in range(blocks):
+        rows, columns = int(rng.integers(1, 9)), int(rng.integers(1, 6 * config.lanes))
+        immediates = tuple(int(word) for word in rng.integers(0x3E00, 0x4080, 2))
+        passes.block(rows, columns, [random_instruction(rng)], immediates)
+    return passes
+
+
+def test_random_instructions(unit):
+    config, batch = unit
+    got, expected = random_passes(config, 31, 150).run(batch)
+    assert check(f"vector {config.fmt} {config.softmax} random", got, expected) > 5000
+
+
+def test_softmax_of_rows_of_any_length(unit):
+    config, batch = unit
+    rng = np.random.default_rng(32)
+    passes = Passes(config, rng)
+    for columns in range(1, 8 * config.lanes, 3):
+        passes.block(int(rng.integers(3, 9)), columns, SOFTMAX, (0x3E35, 0))
+    got, expected = passes.run(batch)
+    assert check(f"vector {config.fmt} {config.softmax} softmax", got, expected) > 3000
+    assert flush(config.lane, from_words(config.lane, expected)).any()
+
+
+def test_a_dropped_beat_is_seen(unit):
+    config, batch = unit
+    got, expected = random_passes(config, 33, 3).run(batch, fault=1)
+    with pytest.raises(ValueError, match="as many as expected"):
+        count_mismatches(got, expected)
