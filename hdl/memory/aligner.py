@@ -84,22 +84,20 @@ class RowAligner(wiring.Component):
                 left.eq(self.rows.payload.row_bytes),
             ]
 
-        rotated = rotate_bytes(m, "rotated", self.i.payload, walk.offset, self._bytes, left=False)
-        held = Signal(8 * self._bytes, reset_less=True)
-        with m.If(step & takes):
-            m.d.sync += held.eq(rotated)
-        chunk = Signal(chunk_layout(self._bytes), reset_less=True)
-        m.d.comb += self.o.payload.eq(chunk)
         with m.If(free):
             m.d.sync += self.o.valid.eq(step & gives)
-        with m.If(step & gives):
-            m.d.sync += [
-                chunk.data.eq(self._merge(held, rotated, primed, walk.offset, size)),
-                chunk.size.eq(size),
-                chunk.last.eq(last),
-            ]
         with m.If(self.clear):
             m.d.sync += [busy.eq(0), primed.eq(0), self.o.valid.eq(0)]
+
+        rotated = rotate_bytes(m, "rotated", self.i.payload, walk.offset, self._bytes, left=False)
+        held = Signal(8 * self._bytes, reset_less=True)
+        chunk = Signal(chunk_layout(self._bytes), reset_less=True)
+        m.d.comb += self.o.payload.eq(chunk)
+        with m.If(step & takes):
+            m.d.sync += held.eq(rotated)
+        with m.If(step & gives):
+            merged = self._merge(held, rotated, primed, walk.offset, size)
+            m.d.sync += [chunk.data.eq(merged), chunk.size.eq(size), chunk.last.eq(last)]
         return m
 
     def _merge(self, held, rotated, primed, offset, size):

@@ -112,7 +112,7 @@ class ReadEngine(wiring.Component):
         after the first cycle and commands wait. From ``flush`` until it is low and ``quiet`` is
         high, arriving data are dropped; then the engine is as new.
     quiet: no burst is requested or awaited.
-    error: pulse, a beat came with another response than OKAY; its data pass on nevertheless.
+    error: pulse, a beat that is not dropped came with another response than OKAY; its data pass on.
     error_client: with ``error``, the index of the client that the beat was for.
     burst, beat: pulses, a burst was requested, a beat taken.
 
