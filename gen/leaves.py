@@ -39,6 +39,10 @@ _RESERVED = frozenset("""
 """.split())
 _MODULE = re.compile(r"^module \\(\S+)$", re.MULTILINE)
 _CELL = re.compile(r"^  cell \\(\S+) ", re.MULTILINE)
+_MODULE_TEXT = re.compile(r"^module .*?^endmodule", re.MULTILINE | re.DOTALL)
+_WAKE = re.compile(r"if \(\S+dump_module\S+ *\) begin end")
+_CONSTANT_BLOCK = re.compile(
+    r"^  always @\*\n    (\S[^=\n]* = \d+'s?[bdho][0-9a-fxz_]+;)\n", re.MULTILINE)
 _ZERO_MEMORY = re.compile(r"^  cell \$meminit_v2 .*\n(?:    .*\n)*?"
                           r"    connect \\DATA \d+'0*\n(?:    .*\n)*?  end\n\n?", re.MULTILINE)
 _PORT = re.compile(r"^  wire .*\b(?:in|out)put \d+ .*\\(\S+)$", re.MULTILINE)
@@ -193,4 +197,22 @@ def to_verilog(rtlil_text: str | Iterable[str]) -> str:
     # An old Yosys on PATH would write other text, or fail.
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     text = rtlil_text if isinstance(rtlil_text, str) else "".join(rtlil_text)
-    return verilog._convert_rtlil_text(text, strip_internal_attrs=True)
+    return _MODULE_TEXT.sub(_wake_constants,
+                            verilog._convert_rtlil_text(text, strip_internal_attrs=True))
+
+
+def _wake_constants(module: re.Match) -> str:
+    """Let blocks that drive some bits of a variable with a constant run once.
+
+    ``always @*`` over a constant waits for an event that never comes, and its bits stay unknown;
+    Yosys gives its other blocks a dummy register whose initial value is that event.
+    """
+    text = module[0]
+    found = _WAKE.search(text)
+
+    def wake(block: re.Match) -> str:
+        if found is None:
+            raise ValueError(f"constant block {block[0]!r} must be woken, but nothing is there to")
+        return f"  always @* begin\n    {found[0]}\n    {block[1]}\n  end\n"
+
+    return _CONSTANT_BLOCK.sub(wake, text)
