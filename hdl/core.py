@@ -191,7 +191,7 @@ class Core(wiring.Component):
         address_bits = len(drain.beat.payload.address) + group_bits
         m.submodules.unit = unit = VectorUnit(config, address_bits)
         m.submodules.fetch_y = fetch = FetchPort(config, lanes)
-        m.submodules.output = output = Output(config)
+        m.submodules.output = output = Output(config, address_bits)
         storage = config.format.storage_bytes
         m.submodules.resizer_c = resizer = Resizer(lanes * storage, config.bus_bytes)
         self._reader(m, "y", drain.y_transfer, fetch.i, lanes * storage)
@@ -230,8 +230,7 @@ class Core(wiring.Component):
         m.d.comb += [
             output.wide.eq(drain.c_wide), output.e5m2.eq(drain.c_e5m2),
             output.i.valid.eq(unit.o.valid & drain.to_memory),
-            output.i.payload.data.eq(result.data), output.i.payload.keep.eq(result.keep),
-            output.i.payload.last.eq(result.last),
+            output.i.payload.eq(result),
             unit.o.ready.eq(~drain.to_memory | output.i.ready),
             accumulation.store_valid.eq(unit.o.valid & ~drain.to_memory),
             accumulation.store_bank.eq(drain.read_bank),
@@ -239,7 +238,7 @@ class Core(wiring.Component):
             accumulation.store_address.eq(result.address[group_bits:]),
             accumulation.store_data.eq(Cat(
                 lane_to_accumulator(config, result.data[lane]) for lane in range(lanes))),
-            drain.settled.eq(unit.idle & ~output.busy),
+            drain.settled.eq(unit.idle & output.idle),
             self.count_vector_beats.eq(unit.beat), self.count_stall_vector.eq(unit.stall),
             self.count_stall_operand.eq(drain.beat.valid & ~with_y),
             self.count_saturations.eq(output.saturated), self.count_nars.eq(output.nars),

@@ -74,7 +74,7 @@ class Drain(wiring.Component):
     def _transfer(self, m: Module, nest: Nest, plan, port, address, stride, wide) -> None:
         """A streamed row is one transfer of all its chunks."""
         element_log2 = log2_exact(self.config.format.storage_bytes)
-        columns = Signal(COUNT_BITS, name=f"{port.payload.address.name}_columns")
+        columns = Signal(COUNT_BITS)
         m.d.comb += [
             columns.eq(Mux(plan.streamed, plan.n, nest.chunk_size)),
             port.payload.address.eq(address),
