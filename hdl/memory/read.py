@@ -165,7 +165,7 @@ class ReadEngine(wiring.Component):
         ]
         for index, client in enumerate(clients):
             m.d.comb += [
-                client.beat_valid.eq(self.rvalid & ~clear & (order.o.payload == index)),
+                client.beat_valid.eq(self.rvalid & (order.o.payload == index)),
                 client.beat_data.eq(self.rdata),
             ]
         return m

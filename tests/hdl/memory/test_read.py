@@ -90,6 +90,36 @@ def test_a_client_that_stalls_harms_no_other(bench):
     assert not sinks["a"].taken
 
 
+def test_landing_space_is_never_overrun(bench):
+    memory = memory_of(9)
+    dut = engine(16, depth=32)
+    row = (BASE + 0x100, 176, 12, 5)
+    slave, sources, sinks = wire_up(bench, dut, memory, {"a": [row], "b": [row]},
+                                    sink_stall={"a": 1.0, "b": 1.0})
+
+    def each_cycle(ctx, cycle):
+        if cycle == 120:
+            assert slave.beats == 2 * 23, "bursts of 11 and 12 beats have room, 12 more have not"
+            sinks["a"].stall = sinks["b"].stall = 0.0
+
+    wanted = bench.chunks_of(rows_of(memory, row), 16)
+    bench.simulate(dut, [slave, *sources.values(), *sinks.values()], each_cycle=each_cycle,
+                   until=lambda: len(sinks["a"].taken) == len(sinks["b"].taken) == len(wanted))
+    assert sinks["a"].taken == sinks["b"].taken == wanted
+
+
+def test_clients_take_turns(bench):
+    memory = memory_of(10)
+    dut = engine(16, ("a", "b", "c"))
+    transfers = {name: [(BASE + 0x100 * k, 16, 30, 0)] for k, name in enumerate("abc")}
+    slave, sources, sinks = wire_up(bench, dut, memory, transfers)
+    bench.simulate(dut, [slave, *sources.values(), *sinks.values()],
+                   until=lambda: all(len(sink.taken) == 30 for sink in sinks.values()))
+    turns = [address - BASE >> 8 for address, _ in slave.addresses[3:-3]]
+    assert len(turns) == 84
+    assert all(sorted(turns[k:k + 3]) == [0, 1, 2] for k in range(len(turns) - 2))
+
+
 def test_empty_transfers_move_nothing(bench):
     memory = memory_of(5)
     dut = engine(8)

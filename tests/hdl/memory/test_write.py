@@ -98,6 +98,23 @@ def test_no_burst_before_its_data(bench):
     assert not data.items and not any(watch.seen["awvalid"]) and not watch.seen["idle"][-1]
 
 
+def test_a_full_queue_repeats_no_burst(bench):
+    dut = engine(16)
+    # 57 beats in four bursts, then 9: the last beat of the fifth burst is the first without room.
+    slave, commands, data, wanted = stage(
+        bench, dut, [(BASE, 912, 1, 0), (BASE + 928, 144, 1, 0)])
+    watch = Watch(dut, "idle")
+
+    def each_cycle(ctx, cycle):
+        slave.frozen = cycle < 150
+        if cycle == 149:
+            assert len(data.items) == 1
+
+    bench.simulate(dut, [slave, commands, data, watch], each_cycle=each_cycle,
+                   until=finished(commands, data, watch))
+    assert slave.memory == wanted and len(slave.addresses) == 5
+
+
 @pytest.mark.parametrize("length", [1, 60])
 @pytest.mark.parametrize("begin", range(20, 60, 3))
 def test_flush_completes_requested_bursts_only(bench, begin, length):
