@@ -102,37 +102,68 @@ class Exp(wiring.Component):
 
     def _by_trick(self, m, x):
         """BF16 word of max(0, 255 - ε - p) / 128."""
-        p = self._posit(m, x)
-        constant = 255 - self.config.exp_epsilon
-        difference = Signal(range(-128, max(constant, 0) + 1))
-        count = Signal(8)
-        m.d.comb += difference.eq(constant - p)
-        vanishes = difference[-1]
+        amount = self.config.exp_epsilon - 128
+        count = self._subtract(m, self._complement(m, x, amount), amount)
         if self.config.exp_theta is not None:
-            vanishes = vanishes | (x[15] & (x[:15] > self._theta_word()))
-        m.d.comb += count.eq(Mux(vanishes, 0, difference))
+            kept = Signal()
+            m.d.comb += kept.eq(~x[15] | (x[:15] <= self._theta_word()))
+            count = count & kept.replicate(len(count))
         shifted, zeros = normalise(m, count, "count")
+        # A count with its top bit at t stands for 2^(t - 7): exponent field 120 + t, t <= 7.
+        top = Signal(3)
         word = Signal(16)
-        m.d.comb += word.eq(Mux(shifted[-1], Cat(shifted[:7], (127 - zeros)[:8]), 0))
+        fill = Const(0, 8 - len(count))
+        m.d.comb += [
+            top.eq(len(count) - 1 - zeros),
+            word.eq(Cat(fill, shifted[:-1], Mux(shifted[-1], Cat(top, Const(15, 5)), 0))),
+        ]
         return word
 
-    def _posit(self, m, x):
-        """p: for abs(x) = 2^k (1 + f), k >= 0: k + 1 ones, a zero, f; k < 0: -k zeros, a one, f."""
-        p = Signal(7)
+    def _complement(self, m, x, amount):
+        """127 - p, or 0 where that is at most ``amount`` anyway.
+
+        p of 2^k (1 + f) is k + 1 ones, a zero and f for k >= 0; -k zeros, a one and f for k < 0.
+        """
+        found = Signal(7)
         with m.Switch(x[7:15]):
-            for k in range(-7, 7):
-                run = [1] * (k + 1) + [0] if k >= 0 else [0] * -k + [1]
-                run = run[:7]
+            for k in range(-6, 6):
+                if k > 0 and 1 << (6 - k) <= amount:
+                    break
+                run = "0" * (k + 1) + "1" if k >= 0 else "1" * -k + "0"
                 rest = 7 - len(run)
-                prefix = Const(int("".join(map(str, run)), 2), len(run))
                 with m.Case(127 + k):
-                    m.d.comb += p.eq(Cat(x[7 - rest:7], prefix))
-            for bits in ("1000011-", "10001---", "1001----", "101-----", "11------"):
-                with m.Case(bits):
-                    m.d.comb += p.eq(127)
-        negative = Signal(7)
-        m.d.comb += negative.eq(Mux(x[15], p, 0))
-        return negative
+                    m.d.comb += found.eq(Cat(~x[7 - rest:7], Const(int(run, 2), len(run))))
+            for small in ("00------", "010-----", "0110----", "01110---", "01111000"):
+                with m.Case(small):
+                    m.d.comb += found.eq(127)
+        complement = Signal(7)
+        m.d.comb += complement.eq(found | ~x[15].replicate(7))
+        return complement
+
+    def _subtract(self, m, minuend, amount):
+        """max(0, minuend - amount): 7 bits, or 8 for a negative amount.
+
+        Low zeros of ``amount`` leave the low bits alone: ε = 1.125 just counts three bits down.
+        """
+        if amount <= 0:
+            count = Signal(8 if amount else 7)
+            m.d.comb += count.eq(minuend - amount)
+            return count
+        step = (amount & -amount).bit_length() - 1
+        low, high = minuend[:step], minuend[step:]
+        count = Signal(7)
+        if amount == 1 << step:
+            # A bit stays if one is set below it, and rises if none is but one is above.
+            down = [(high[:bit].any() & high[bit]) | (~high[:bit + 1].any() & high[bit + 1:].any())
+                    for bit in range(len(high))]
+            m.d.comb += count.eq(Cat(low & high.any().replicate(step), *down))
+        else:
+            fits = Signal()
+            m.d.comb += [
+                fits.eq(high >= amount >> step),
+                count.eq(Mux(fits, Cat(low, (high - (amount >> step))[:len(high)]), 0)),
+            ]
+        return count
 
     def _theta_word(self):
         """Magnitude bits of the largest BF16 that is at most -θ: whatever is above it vanishes."""

@@ -46,8 +46,11 @@ class Reciprocal(wiring.Component):
         exponent = self.value[lane.fraction_bits:-1]
         if self.config.softmax == "pwl":
             magnitude, vanishes = self._by_table(m, fraction, exponent)
+        elif self.config.exact_power_reciprocal:
+            magnitude, vanishes = self._by_negation(m, fraction, exponent)
         else:
-            magnitude, vanishes = self._by_trick(m, fraction, exponent)
+            self._by_complement(m, fraction, exponent)
+            return m
 
         is_nan = Signal()
         tiny = Signal()
@@ -65,15 +68,41 @@ class Reciprocal(wiring.Component):
             m.d.comb += self.result.eq(Cat(magnitude, self.value[-1]))
         return m
 
-    def _by_trick(self, m, fraction, exponent):
-        lane = self.config.lane
-        magnitude = Signal(lane.bits - 1)
-        if self.config.exact_power_reciprocal:
-            m.d.comb += magnitude.eq((254 << lane.fraction_bits) - Cat(fraction, exponent))
-            return magnitude, (exponent >= 254) | (exponent == 253) & fraction.any()
-        # 253 - E is ~(E + 2): the complement of all bits, less two in the exponent.
-        m.d.comb += magnitude.eq(Cat(~fraction, (~exponent - 2)[:lane.exponent_bits]))
-        return magnitude, exponent >= 253
+    def _by_complement(self, m, fraction, exponent):
+        """The whole result of 253 - E, ~fraction, with its ends worked into the borrow.
+
+        E = 2h + b: 253 - E = 2(126 - h) + 1 - b, and 126 - h is ~h less one. Without that borrow
+        h = 0 gives the upper exponent bits of the largest finite value, h = 127 those of zero; with
+        it h = 127 gives those of NaN. So one signal, the borrow, tells all of these apart.
+        """
+        lowest, upper = exponent[0], exponent[1:]
+        ends_high = Signal()  # h = 127, E >= 254
+        vanishes = Signal()  # E >= 253
+        normal = Signal()
+        borrow = Signal()
+        is_nan = Signal()
+        m.d.comb += [
+            ends_high.eq(upper[1:].all() & upper[0]),
+            vanishes.eq(upper[1:].all() & (upper[0] | lowest)),
+            normal.eq(exponent.any()),
+            borrow.eq(~(~normal | (ends_high & ~(lowest & fraction.any())))),
+            is_nan.eq(ends_high & borrow),
+        ]
+        borrows = [borrow]
+        for bit, value in enumerate(upper[:-1]):
+            further = Signal(name=f"borrow_{bit + 1}")
+            m.d.comb += further.eq(borrows[-1] & value)
+            borrows.append(further)
+        cleared = (fraction & normal.replicate(len(fraction))) | vanishes.replicate(len(fraction))
+        m.d.comb += self.result.eq(Cat(
+            ~cleared[:-1], ~(cleared[-1] & ~is_nan),
+            borrow & (~lowest | ends_high), ~(upper ^ Cat(borrows)),
+            self.value[-1] & ~is_nan))
+
+    def _by_negation(self, m, fraction, exponent):
+        magnitude = Signal(self.config.lane.bits - 1)
+        m.d.comb += magnitude.eq((254 << len(fraction)) - Cat(fraction, exponent))
+        return magnitude, (exponent >= 254) | (exponent == 253) & fraction.any()
 
     def _by_table(self, m, fraction, exponent):
         lane = self.config.lane
