@@ -228,8 +228,8 @@ class Sequencer(wiring.Component):
                     m.d.sync += self.bus_stuck.eq(1)
                     m.next = "RESET"
             with m.State("RESET"):
-                m.d.comb += [self.flush.eq(self.bus_stuck), self.core_reset.eq(1),
-                             self.failed_event.eq(1)]
+                # The units still offer what they had: the engines must not take it now.
+                m.d.comb += [self.flush.eq(1), self.core_reset.eq(1), self.failed_event.eq(1)]
                 m.next = "IDLE"
 
         m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")),
