@@ -43,6 +43,7 @@ _MODULE_TEXT = re.compile(r"^module .*?^endmodule", re.MULTILINE | re.DOTALL)
 _WAKE = re.compile(r"if \(\S+dump_module\S+ *\) begin end")
 _CONSTANT_BLOCK = re.compile(
     r"^  always @\*\n    (\S[^=\n]* = \d+'s?[bdho][0-9a-fxz_]+;)\n", re.MULTILINE)
+_NO_BITS = re.compile(r"^  wire \[-1:0\] .*;\n", re.MULTILINE)
 _ZERO_MEMORY = re.compile(r"^  cell \$meminit_v2 .*\n(?:    .*\n)*?"
                           r"    connect \\DATA \d+'0*\n(?:    .*\n)*?  end\n\n?", re.MULTILINE)
 _PORT = re.compile(r"^  wire .*\b(?:in|out)put \d+ .*\\(\S+)$", re.MULTILINE)
@@ -197,8 +198,9 @@ def to_verilog(rtlil_text: str | Iterable[str]) -> str:
     # An old Yosys on PATH would write other text, or fail.
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     text = rtlil_text if isinstance(rtlil_text, str) else "".join(rtlil_text)
-    return _MODULE_TEXT.sub(_wake_constants,
-                            verilog._convert_rtlil_text(text, strip_internal_attrs=True))
+    written = verilog._convert_rtlil_text(text, strip_internal_attrs=True)
+    # A signal of no bits is written as [-1:0], which Verilog takes for two; nobody reads it.
+    return _MODULE_TEXT.sub(_wake_constants, _NO_BITS.sub("", written))
 
 
 def _wake_constants(module: re.Match) -> str:
