@@ -141,6 +141,24 @@ def test_only_writable_fields_change(seed):
     run(script, seed)
 
 
+def test_every_write_is_answered():
+    async def script(host, dut, ctx):
+        answers = 0
+        for cycle in range(20):
+            ctx.set(dut.awvalid, cycle < 5)
+            ctx.set(dut.wvalid, cycle < 5)
+            ctx.set(dut.awaddr, AT["WATCHDOG"])
+            ctx.set(dut.wdata, cycle)
+            ctx.set(dut.bready, cycle >= 10)
+            answers += ctx.get(dut.bvalid) and ctx.get(dut.bready)
+            if cycle == 9:
+                assert not ctx.get(dut.awready) and not ctx.get(dut.wready)
+            await host.tick()
+        assert answers == 2
+        assert await host.read(AT["WATCHDOG"]) == 2
+    run(script)
+
+
 def test_start_and_stop_are_guarded():
     async def script(host, dut, ctx):
         for busy, stuck, starts, stops in ((0, 0, 1, 0), (1, 0, 0, 1), (0, 1, 0, 0), (1, 1, 0, 1)):
