@@ -149,6 +149,7 @@ def test_every_write_is_answered():
             ctx.set(dut.wvalid, cycle < 5)
             ctx.set(dut.awaddr, AT["WATCHDOG"])
             ctx.set(dut.wdata, cycle)
+            ctx.set(dut.wstrb, 0xF)
             ctx.set(dut.bready, cycle >= 10)
             answers += ctx.get(dut.bvalid) and ctx.get(dut.bready)
             if cycle == 9:
