@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.arith import ripple
 from hdl.arith.multiplier import Multiplier, product_members
 from hdl.codec.unpacked import unpacked_fields, unpacked_members
 from hdl.spec.formats import BFLOAT16, BINARY32, Format, LaneType
@@ -98,20 +99,22 @@ class FloatAccumulator(wiring.Component):
         When the psum is larger, the product is taken one bit down beforehand, so that the
         complement of the exponents' difference is its distance.
         """
-        difference = Signal(range(-(1 << 9), 1 << 9))
+        width = len(self._product_field) + self._bounded
         dominant = Signal()  # the product has the larger exponent, or the psum is zero
         self._dominant = dominant
-        distance = Signal(9)
+        excess, distance = Signal(width), Signal(width - 1)  # excess: psum − product − 1
         larger, smaller = Signal(fraction_bits + 1), Signal(fraction_bits + 1)
         psum = Cat(self.psum_i[:self.word.fraction_bits], ~self._psum_zero)
         psum = Cat(Const(0, fraction_bits + 1 - precision), psum)
         product = Cat(Const(0, fraction_bits + 1 - product_bits), self.product_significand)
         lower = Cat(Const(0, fraction_bits - product_bits), self.product_significand, Const(0, 1))
-        unlike = difference[-1]
+        psum_ahead = ~excess[-1]
+        complement = Cat(~self._product_field, Const(1, width - len(self._product_field)))
         m.d.comb += [
-            difference.eq(self._product_field - self._field),
-            dominant.eq((~unlike | self._psum_zero) & ~self.product_is_zero),
-            distance.eq(difference[:9] ^ unlike.replicate(9)),
+            excess.eq(ripple.add(m, "excess", complement,
+                                 Cat(self._field, Const(0, width - len(self._field))))),
+            dominant.eq((~psum_ahead | self._psum_zero) & ~self.product_is_zero),
+            distance.eq(excess[:-1] ^ excess[-1].replicate(width - 1)),
             larger.eq(Mux(dominant, product, psum)),
             smaller.eq(Mux(dominant, psum, lower)),
         ]
@@ -138,16 +141,18 @@ class FloatAccumulator(wiring.Component):
     def _add(self, m: Module, larger, smaller, spill):
         """|larger ± smaller| with two integer bits and the spill bit at the bottom, as ones'
         complement where it came out negative: one unit at the bottom is then missing."""
-        width = len(larger) + 1
+        width = len(larger)
         self._subtract = subtract = Signal()
-        total, negated = Signal(width + 1), Signal()
+        total, negated = Signal(width + 2), Signal()
         raw = Signal(width + 1)
+        # Below the bottom of the larger addend stands spill alone: as a subtrahend it borrows.
+        addend = smaller ^ subtract.replicate(width)
         m.d.comb += [
             subtract.eq(self.product_sign ^ self.psum_i[-1]),
-            raw.eq(Cat(Const(0, 1), larger)
-                   + (Cat(spill, smaller) ^ subtract.replicate(width)) + subtract),
+            raw.eq(ripple.add(m, "sum", larger, addend, subtract & ~spill)),
             negated.eq(subtract & ~raw[-1]),
-            total.eq(Cat(raw[:-1] ^ negated.replicate(width), raw[-1] & ~subtract)),
+            total.eq(Cat(spill | negated, raw[:-1] ^ negated.replicate(width),
+                         raw[-1] & ~subtract)),
         ]
         return total, negated
 
@@ -174,11 +179,18 @@ class FloatAccumulator(wiring.Component):
         up = Signal()
         m.d.comb += up.eq(Mux(negated, guard | (rest.all() & kept[0]),
                               guard & (rest.any() | kept[0])))
-        exponent = Signal.like(self._product_field)
-        m.d.comb += exponent.eq(Mux(self._dominant, self._product_field, self._field)
-                                - Cat(*count))
-        rounded = Signal(len(exponent) + precision - 1)
-        m.d.comb += rounded.eq(Cat(Const(0, precision - 1), exponent) + kept + up)
+        field = Signal(len(self._product_field))
+        larger_field = Signal.like(field)
+        m.d.comb += [
+            larger_field.eq(Mux(self._dominant, self._product_field, self._field)),
+            field.eq(~(~larger_field + Cat(*count))),
+        ]
+        # The hidden bit adds 1 to the field, a carry out of the fraction 1 more.
+        rounded = Signal(len(field) + precision - 1)
+        fraction = ripple.increment(m, "fraction", kept[:-1], up)
+        carry = fraction[-1]
+        upper = ripple.increment(m, "field", field[1:], field[0] | carry)
+        m.d.comb += rounded.eq(Cat(fraction[:-1], ~(field[0] ^ carry), upper[:-1]))
         self._pack(m, rounded, kept[-1], negated)
 
     def _pack(self, m: Module, rounded, found, negated) -> None:

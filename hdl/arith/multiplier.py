@@ -1,9 +1,10 @@
 """The exact multiplier of unpacked operands."""
 
-from amaranth.hdl import Cat, Module, Shape, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.arith import ripple
 from hdl.codec.unpacked import unpacked_members
 from hdl.spec.formats import Format
 
@@ -49,15 +50,35 @@ class Multiplier(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        a = Signal(Shape.cast(self.fmt.significand_bits))
-        b = Signal.like(a)
         m.d.comb += [
-            a.eq(Cat(self.a_significand[:-1], 1)),
-            b.eq(Cat(self.b_significand[:-1], 1)),
             self.sign.eq(self.a_sign ^ self.b_sign),
             self.exponent.eq(self.a_exponent + self.b_exponent),
-            self.significand.eq(a * b),
+            self.significand.eq(self._significands(m)),
             self.is_nar.eq(self.a_is_nar | self.b_is_nar),
             self.is_zero.eq((self.a_is_zero | self.b_is_zero) & ~self.is_nar),
         ]
         return m
+
+    def _significands(self, m: Module) -> Value:
+        """Their product. From 5 bits on an array of ripple rows is the smaller circuit: the
+        hidden bit of ``a`` needs no gates in the rows, that of ``b`` makes the last one."""
+        bits = self.fmt.significand_bits
+        if bits < 5:
+            a, b = Signal(bits), Signal(bits)
+            m.d.comb += [
+                a.eq(Cat(self.a_significand[:-1], 1)),
+                b.eq(Cat(self.b_significand[:-1], 1)),
+            ]
+            return a * b
+        fraction, digits = self.a_significand[:-1], self.b_significand[:-1]
+        rows = [Cat(fraction & digit.replicate(bits - 1), digit) for digit in digits]
+        rows.append(Cat(fraction, Const(1, 1)))
+        total, done = rows[0], []
+        for index, row in enumerate(rows[1:], 1):
+            done.append(total[0])
+            if len(total) == bits:  # the first sum has no carry to take in at its top
+                low = ripple.add(m, "row_1", total[1:], row[:-1])
+                total = Cat(low[:-1], ripple.increment(m, "row_1_top", row[-1:], low[-1]))
+            else:
+                total = ripple.add(m, f"row_{index}", total[1:], row)
+        return Cat(*done, total)

@@ -10,7 +10,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 __all__ = ["add", "increment"]
 
 
-def add(m: Module, name: str, a: Value, b: Value, carry: Value) -> Value:
+def add(m: Module, name: str, a: Value, b: Value, carry: Value | None = None) -> Value:
     """``a`` + ``b`` + ``carry``, one bit wider than the operands, which must be equally wide."""
     if len(a) != len(b):
         raise ValueError(f"a and b must be equally wide, not {len(a)} and {len(b)}")
@@ -18,11 +18,13 @@ def add(m: Module, name: str, a: Value, b: Value, carry: Value) -> Value:
     for index in range(len(a)):
         unlike = Signal(name=f"{name}_unlike_{index}")
         after = Signal(name=f"{name}_carry_{index}")
-        m.d.comb += [
-            unlike.eq(a[index] ^ b[index]),
-            after.eq(Mux(unlike, carry, a[index])),
-        ]
-        total.append(unlike ^ carry)
+        m.d.comb += unlike.eq(a[index] ^ b[index])
+        if carry is None:
+            total.append(unlike)
+            m.d.comb += after.eq(a[index] & b[index])
+        else:
+            total.append(unlike ^ carry)
+            m.d.comb += after.eq(Mux(unlike, carry, a[index]))
         carry = after
     return Cat(*total, carry)
 
