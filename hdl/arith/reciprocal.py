@@ -76,27 +76,30 @@ class Reciprocal(wiring.Component):
         it h = 127 gives those of NaN. So one signal, the borrow, tells all of these apart.
         """
         lowest, upper = exponent[0], exponent[1:]
-        ends_high = Signal()  # h = 127, E >= 254
-        vanishes = Signal()  # E >= 253
-        normal = Signal()
-        borrow = Signal()
-        is_nan = Signal()
+        names = ("any_fraction", "tiny", "most", "ends_high", "vanishes", "is_nan", "borrow",
+                 "field_low", "normal")
+        any_fraction, tiny, most, ends_high, vanishes, is_nan, borrow, field_low, normal = (
+            Signal(name=name) for name in names)
         m.d.comb += [
-            ends_high.eq(upper[1:].all() & upper[0]),
-            vanishes.eq(upper[1:].all() & (upper[0] | lowest)),
-            normal.eq(exponent.any()),
-            borrow.eq(~(~normal | (ends_high & ~(lowest & fraction.any())))),
-            is_nan.eq(ends_high & borrow),
+            any_fraction.eq(fraction.any()),
+            tiny.eq(~exponent.any()),
+            normal.eq(~tiny),
+            most.eq(upper[1:].all()),
+            ends_high.eq(most & upper[0]),  # E >= 254
+            vanishes.eq(most & (upper[0] | lowest)),  # E >= 253
+            borrow.eq(~(tiny | (ends_high & ~(lowest & any_fraction)))),
+            field_low.eq(borrow & (~lowest | ends_high)),
         ]
         borrows = [borrow]
-        for bit, value in enumerate(upper[:-1]):
+        for bit, value in enumerate(upper):
             further = Signal(name=f"borrow_{bit + 1}")
             m.d.comb += further.eq(borrows[-1] & value)
             borrows.append(further)
-        cleared = (fraction & normal.replicate(len(fraction))) | vanishes.replicate(len(fraction))
+        m.d.comb += is_nan.eq(ends_high & borrow)
+        cleared = [(bit & normal) | vanishes for bit in fraction]
         m.d.comb += self.result.eq(Cat(
-            ~cleared[:-1], ~(cleared[-1] & ~is_nan),
-            borrow & (~lowest | ends_high), ~(upper ^ Cat(borrows)),
+            *(~bit for bit in cleared[:-1]), ~(cleared[-1] & ~is_nan),
+            field_low, *(~(h ^ less) for h, less in zip(upper, borrows, strict=False)),
             self.value[-1] & ~is_nan))
 
     def _by_negation(self, m, fraction, exponent):
