@@ -166,30 +166,31 @@ def test_after_flush_the_engine_is_as_new(bench, length):
     assert seen[1] == 0
 
 
-def test_errors_and_counts_are_pulses(bench):
+@pytest.mark.parametrize("client", ["a", "b"])
+def test_errors_and_counts_are_pulses(bench, client):
     memory = memory_of(7)
     dut = engine(16)
     transfer = (BASE + 16, 512, 1, 0)
-    slave, sources, sinks = wire_up(bench, dut, memory, {"a": [transfer], "b": []}, stall=0.3)
+    slave, sources, sinks = wire_up(bench, dut, memory, {"a": [], "b": [], client: [transfer]},
+                                    stall=0.3)
     slave.fail_beats = {4, 9}
     pulses = {"error": 0, "burst": 0, "beat": 0}
 
-    def each_cycle(ctx, cycle):
-        for name in pulses:
-            pulses[name] += ctx.get(getattr(dut, name)) if cycle else 0
-
-    class Late:
+    class Watch:
         """Counts after the slave has driven its channels."""
 
         def drive(self, ctx):
-            each_cycle(ctx, 1)
+            for name in pulses:
+                pulses[name] += ctx.get(getattr(dut, name))
+            if ctx.get(dut.error):
+                assert "ab"[ctx.get(dut.error_client)] == client
 
         def observe(self, ctx):
             pass
 
-    bench.simulate(dut, [slave, Late(), *sources.values(), *sinks.values()],
-                   until=lambda: len(sinks["a"].taken) == 32)
-    assert sinks["a"].taken == bench.chunks_of(rows_of(memory, transfer), 16)
+    bench.simulate(dut, [slave, Watch(), *sources.values(), *sinks.values()],
+                   until=lambda: len(sinks[client].taken) == 32)
+    assert sinks[client].taken == bench.chunks_of(rows_of(memory, transfer), 16)
     assert pulses == {"error": 2, "burst": len(slave.addresses), "beat": 32}
 
 
