@@ -41,6 +41,7 @@ _MODULE = re.compile(r"^module \\(\S+)$", re.MULTILINE)
 _CELL = re.compile(r"^  cell \\(\S+) ", re.MULTILINE)
 _MODULE_TEXT = re.compile(r"^module .*?^endmodule", re.MULTILINE | re.DOTALL)
 _WAKE = re.compile(r"if \(\S+dump_module\S+ *\) begin end")
+_WAKE_REGISTER = re.compile(r"^  reg (\S+dump_module\S+ *) = 0;$", re.MULTILINE)
 _CONSTANT_BLOCK = re.compile(
     r"^  always @\*\n    (\S[^=\n]* = \d+'s?[bdho][0-9a-fxz_]+;)\n", re.MULTILINE)
 _NO_BITS = re.compile(r"^  wire \[-1:0\] .*;\n", re.MULTILINE)
@@ -207,9 +208,10 @@ def _wake_constants(module: re.Match) -> str:
     """Let blocks that drive some bits of a variable with a constant run once.
 
     ``always @*`` over a constant waits for an event that never comes, and its bits stay unknown;
-    Yosys gives its other blocks a dummy register whose initial value is that event.
+    Yosys gives its other blocks a dummy register whose initial value is that event. As an
+    initialiser it would be none in SystemVerilog, which sets it before any block starts.
     """
-    text = module[0]
+    text = _WAKE_REGISTER.sub(r"  reg \1;\n  initial \1 = 0;", module[0])
     found = _WAKE.search(text)
 
     def wake(block: re.Match) -> str:
