@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith.ripple import increment
+from hdl.arith import ripple
 from hdl.spec.formats import FloatEncoding, Format, PositEncoding
 
 __all__ = ["Encoder"]
@@ -102,7 +102,7 @@ class Encoder(wiring.Component):
         # −(body + up) = ~body + 1 − up: one incrementer serves rounding and sign.
         negative = self.value[-1]
         signed_body = Cat(body ^ negative.replicate(bits - 1), negative)
-        m.d.comb += self.result.eq(increment(m, "result", signed_body, up ^ negative))
+        m.d.comb += self.result.eq(ripple.increment(m, "result", signed_body, up ^ negative))
         # At maxpos's own regime all that follows it is sticky.
         m.d.comb += beyond.eq(tail & ~small & (length[0] | sticky))
 
@@ -130,8 +130,12 @@ class Encoder(wiring.Component):
         ]
 
     def _float(self, m: Module, exponent, fraction, is_nar, beyond):
-        """{exponent, fraction} rounded as one integer, after a shift where the result is
-        subnormal. The second encoding of a hybrid has one bit more exponent, one less fraction."""
+        """{exponent field, fraction} rounded as one integer.
+
+        The significand is shifted right where the result is subnormal and, by one, where the
+        encoding keeps one fraction bit less (the second one of a hybrid). Biases being 8n − 1, the
+        three low bits of the exponent are also those of the result's.
+        """
         first, last = self.fmt.encodings[0], self.fmt.encodings[-1]
         wide = self.e5m2 if self.fmt.hybrid else Const(0, 1)
 
@@ -139,55 +143,56 @@ class Encoder(wiring.Component):
             one, two = attribute(first), attribute(last)
             return Const(one) if one == two else Mux(wide, two, one)
 
-        bias = self.fmt.lane.bias
-        rebased = Signal(range(-bias - 1, 2 * bias + 2))
-        m.d.comb += rebased.eq(exponent - pick(lambda e: bias - e.bias))
-        # String with the hidden bit on top; a subnormal result moves right by 1 − rebased.
-        subnormal, distance = Signal(), Signal(range(2 * bias + 4))
+        low, high, keep = exponent[:3], Signal(6), first.fraction_bits
+        normal, far, shift, distance = Signal(), Signal(), Signal(3), Signal(3)
+        step = pick(lambda e: keep - e.fraction_bits)
         m.d.comb += [
-            subnormal.eq(rebased <= 0),
-            distance.eq(Mux(subnormal, 1 - rebased, 0)),
+            high.eq(exponent[3:] + pick(lambda e: e.bias + 1 >> 3)),  # 16: exponent field 0 … 7
+            normal.eq(high[4:].any() & (high[:4].any() | high[5] | low.any())),
+            far.eq(Cat(low, high) < 125),  # only sticky remains; shift wraps from here on
+            # 1 − low (mod 8) for those that are not far: low is 0, 7, 6 or 5.
+            distance.eq(Cat(~low[0], low[1], low[0] & ~low[1]) & ~normal.replicate(3)),
+            shift.eq((distance + step) | far.replicate(3)),
         ]
-        string, sticky = Cat(fraction, 1), Const(0, 1)
-        for index, step in enumerate((1, 2, 4)):
-            shifted, lost = Signal(len(string)), Signal()
+        # Fraction and guard bit; the hidden bit goes in front, those behind can only be sticky.
+        string = Cat(fraction, 1)[-keep - 2:]
+        sticky = fraction[:-keep - 1].any()
+        for index in range(3):
+            after, lost = Signal(keep + 2), Signal()
             m.d.comb += [
-                shifted.eq(Mux(distance[index], string >> step, string)),
-                lost.eq(sticky | (distance[index] & string[:step].any())),
+                after.eq(Mux(shift[index], string >> (1 << index), string)),
+                lost.eq(sticky | (shift[index] & string[:1 << index].any())),
             ]
-            string, sticky = shifted, lost
-        far = Signal()  # below half of the smallest subnormal
-        m.d.comb += far.eq(distance[3:].any())
-        self._round_float(m, rebased, subnormal, far, string, sticky, is_nar, beyond, wide, pick)
+            string, sticky = after, lost
+        self._round_float(m, Cat(low, high), normal, string, sticky, is_nar, beyond, wide)
 
-    def _round_float(self, m, rebased, subnormal, far, string, sticky, is_nar, beyond, wide, pick):
+    def _round_float(self, m: Module, exponent, normal, string, sticky, is_nar, beyond, wide):
+        """Round to nearest even, then saturate. ``exponent`` is the field plus 128."""
         first, last = self.fmt.encodings[0], self.fmt.encodings[-1]
-        keep = first.fraction_bits
-        fraction = string[:-1]
-        if self.fmt.hybrid:  # one bit fewer is kept: the kept ones align at the bottom
-            pad = keep - last.fraction_bits
-            aligned = Signal(len(fraction) + pad)
-            m.d.comb += aligned.eq(Mux(wide, fraction, fraction << pad))
-            fraction = aligned
-        body, guard = Signal(keep), fraction[-1 - keep]
-        rest, up = Signal(), Signal()
+        guard = string[0]
+
+        def pick(function, *operands):
+            one, two = function(first, *operands), function(last, *operands)
+            return Mux(wide, two, one) if self.fmt.hybrid else one
+
+        def pack(encoding: FloatEncoding):
+            bits = encoding.fraction_bits
+            return Cat(string[1:bits + 1], exponent[:7 - bits] & normal.replicate(7 - bits))
+
+        def exceeds(encoding: FloatEncoding, above):
+            """Beyond the largest code, or at it with something ``above``."""
+            limit = 128 + (1 << 7 - encoding.fraction_bits)
+            return ((exponent >= limit) | (packed > encoding.max_code)
+                    | ((packed == encoding.max_code) & above))
+
+        packed, up, full = Signal(7), Signal(), Signal()
         m.d.comb += [
-            body.eq(fraction[-keep:]),
-            rest.eq(fraction[:-1 - keep].any() | sticky),
-            up.eq(~far & guard & (rest | body[0])),
+            packed.eq(pick(pack)),
+            up.eq(guard & (sticky | packed[0])),
+            full.eq(pick(exceeds, up)),  # NaN and Inf too
+            beyond.eq(pick(exceeds, guard | sticky)),
         ]
-        field, packed, magnitude = Signal(5), Signal(9), Signal(7)
-        huge = Signal()
-        top = pick(lambda e: e.max_code >> e.fraction_bits)
-        largest = pick(lambda e: e.max_code)
-        m.d.comb += [
-            field.eq(Mux(subnormal, 0, rebased[:5])),
-            packed.eq(Mux(far, 0, body) + (field << pick(lambda e: e.fraction_bits)) + up),
-            huge.eq((rebased > top) | (packed > largest)),
-            magnitude.eq(Mux(huge, largest, packed)),
-            self.result.eq(Cat(Mux(is_nar, pick(lambda e: e.nar_code), magnitude),
-                               self.value[-1] & ~is_nar)),
-        ]
-        largest_body = pick(lambda e: e.max_code & ((1 << e.fraction_bits) - 1))
-        m.d.comb += beyond.eq((rebased > top) | ((rebased == top) & (
-            (body > largest_body) | ((body == largest_body) & (guard | rest)))))
+        rounded = ripple.increment(m, "rounded", packed, up)[:-1]
+        limit = Mux(is_nar, pick(lambda e: Const(e.nar_code, 7)),
+                    pick(lambda e: Const(e.max_code, 7)))
+        m.d.comb += self.result.eq(Cat(Mux(full, limit, rounded), self.value[-1] & ~is_nar))
