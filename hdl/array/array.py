@@ -4,12 +4,12 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.array.skew import Deskew, Skew
+from hdl.array.stack import Stack
 from hdl.codec.decoder import Decoder
 from hdl.codec.unpacked import operand_shape, pack_operand, unpacked_fields
 from hdl.leaf import shared
 from hdl.spec.config import AcceleratorConfig
-from hdl.array.pe import Row
-from hdl.array.skew import Deskew, Skew
 
 __all__ = ["Array"]
 
@@ -101,19 +101,16 @@ class Array(wiring.Component):
             self.o.eq(deskew.o),
         ]
 
-        above, psums, rights = skew_w.o, 0, right
-        for index in range(dim):
-            row = Row(self.config)
-            m.submodules[f"row{index}"] = shared(row)
-            m.d.comb += [
-                row.x_i.eq(skew_x.o.word_select(index, operand)),
-                row.swap_i.eq(swaps[index]),
-                row.down_i.eq(down[index]),
-                row.w_left.eq(skew_w.o.word_select(index, operand)),
-                row.right_i.eq(rights),
-                row.w_above.eq(above),
-                row.psum_i.eq(psums),
-            ]
-            above, psums, rights = row.w_o, row.psum_o, row.right_o
-        m.d.comb += deskew.i.eq(psums)
+        rows = Stack(self.config, dim)
+        m.submodules.rows = shared(rows)
+        m.d.comb += [
+            rows.x_i.eq(skew_x.o),
+            rows.swap_i.eq(swaps),
+            rows.down_i.eq(down),
+            rows.w_left.eq(skew_w.o),
+            rows.right_i.eq(right),
+            rows.w_above.eq(skew_w.o),
+            rows.psum_i.eq(0),
+            deskew.i.eq(rows.psum_o),
+        ]
         return m

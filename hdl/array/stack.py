@@ -1,0 +1,63 @@
+"""Rows of the array, stacked by halves."""
+
+from amaranth.hdl import Cat, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.array.pe import Row
+from hdl.codec.unpacked import operand_shape
+from hdl.leaf import shared
+from hdl.spec.config import AcceleratorConfig, log2_exact
+
+__all__ = ["Stack"]
+
+
+class Stack(wiring.Component):
+    """``rows`` rows of D processing elements, one above the other.
+
+    Two equal halves make a stack, down to one ``Row``: each size is one shared leaf, so that the
+    text and the work of emitting D rows of D columns grow with D log D, not with D².
+
+    Ports, row 0 (the uppermost) lowest
+    -----
+    x_i, swap_i, down_i, w_left: enter the rows at the left, one element a row.
+    right_i → right_o, w_above → w_o, psum_i → psum_o: D elements; pass from above to below.
+
+    ``rows`` is a power of two, at least 2.
+    """
+
+    def __init__(self, config: AcceleratorConfig, rows: int):
+        if log2_exact(rows) < 1:
+            raise ValueError(f"rows must be a power of two and at least 2, not {rows!r}")
+        self.config = config
+        self.rows = rows
+        operand = operand_shape(config.format).width
+        dim, acc = config.dim, config.acc_bits
+        super().__init__({
+            "x_i": In(rows * operand), "swap_i": In(rows), "down_i": In(rows),
+            "w_left": In(rows * operand),
+            "right_i": In(dim), "right_o": Out(dim),
+            "w_above": In(dim * operand), "w_o": Out(dim * operand),
+            "psum_i": In(dim * acc), "psum_o": Out(dim * acc),
+        })
+
+    @property
+    def leaf_name(self) -> str:
+        return f"stack_{self.config.fmt}_{self.config.acc}_{self.config.dim}_{self.rows}"
+
+    def elaborate(self, platform):
+        m = Module()
+        half = self.rows // 2
+        upper, lower = (Row(self.config) if half == 1 else Stack(self.config, half)
+                        for _ in range(2))
+        m.submodules.upper = shared(upper)
+        m.submodules.lower = shared(lower)
+        for name in ("x_i", "swap_i", "down_i", "w_left"):
+            m.d.comb += Cat(getattr(upper, name), getattr(lower, name)).eq(getattr(self, name))
+        for source, target in (("right_i", "right_o"), ("w_above", "w_o"), ("psum_i", "psum_o")):
+            m.d.comb += [
+                getattr(upper, source).eq(getattr(self, source)),
+                getattr(lower, source).eq(getattr(upper, target)),
+                getattr(self, target).eq(getattr(lower, target)),
+            ]
+        return m
