@@ -24,9 +24,11 @@ _TRANSLATE = """
 import sys
 from pyosys import libyosys
 design = libyosys.Design()
-source, module, target = sys.argv[1:]
-for line in (f"read_verilog {source}", f"hierarchy -check -top {module}", "proc -norom", "flatten",
-             "opt -full", f"write_cxxrtl -O6 -g0 {target}"):
+source, module, target, flatten = sys.argv[1:]
+whole = ("flatten", "opt -full", f"write_cxxrtl -O6 -g0 {target}")
+parts = ("opt_clean", f"write_cxxrtl -noflatten -g0 {target}")
+for line in (f"read_verilog {source}", f"hierarchy -check -top {module}", "proc -norom",
+             *(whole if flatten == "True" else parts)):
     libyosys.run_pass(line, design)
 """
 
@@ -72,13 +74,17 @@ class Batch:
     four cycles of ``reset`` where the module has it; the last case's inputs stay for ``latency``
     cycles more. Without such a port the module must be combinational.
 
+    ``flatten`` makes one function of the whole module, the fastest to run; without it each distinct
+    module is compiled once, which suits a module of many equal instances.
+
     Attributes ``inputs`` and ``outputs`` give the widths of the ports by name, the clock and the
     reset excepted. ``ToolError`` where a tool refuses the module.
     """
 
     def __init__(self, verilog: str, module: str, *, clock: str = "clk", reset: str = "rst",
-                 optimise: str = "-O2") -> None:
+                 optimise: str = "-O2", flatten: bool = True) -> None:
         self.module = module
+        self._flatten = flatten
         self._clock, self._reset = clock, reset
         self._library = ctypes.CDLL(str(self._build(verilog, optimise)))
         self._library.run.restype = None
@@ -115,13 +121,15 @@ class Batch:
     @cached_property
     def _ports(self) -> dict[str, dict[str, int]]:
         ports: dict[str, dict[str, int]] = {"input": {}, "output": {}}
-        for kind, bits, mangled in _PORT.findall((self._folder / "dut.cc").read_text()):
+        text = (self._folder / "dut.cc").read_text()
+        text = text[text.index(f"struct {_mangled(self.module)} : public module"):]
+        for kind, bits, mangled in _PORT.findall(text[:text.index("void reset() override;")]):
             ports[kind][mangled[2:].replace("__", "_")] = int(bits)
         return ports
 
     def _build(self, verilog: str, optimise: str) -> Path:
         content = "\0".join((verilog, self.module, self._clock, self._reset, optimise,
-                             _TRANSLATE, _HARNESS, _RESET, _versions()))
+                             str(self._flatten), _TRANSLATE, _HARNESS, _RESET, _versions()))
         key = hashlib.sha256(content.encode()).hexdigest()[:16]
         self._folder = BUILD / "batch" / f"{self.module}-{key}"
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +145,8 @@ class Batch:
 
         source, code = self._folder / "dut.v", self._folder / "dut.cc"
         source.write_text(verilog)
-        run_tool([sys.executable, "-c", _TRANSLATE, source, self.module, code])
+        run_tool([sys.executable, "-c", _TRANSLATE, source, self.module, code,
+                  str(self._flatten)])
         harness = self._folder / "harness.cc"
         harness.write_text('#include "dut.cc"\n#include <memory>\n' + self._harness())
         runtime = Path(pyosys.__file__).parent / "share/include/backends/cxxrtl/runtime"
