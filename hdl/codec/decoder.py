@@ -16,7 +16,8 @@ class Decoder(wiring.Component):
     Ports: ``code`` in, fmt.storage_bits; hybrid formats add ``e5m2`` in (1 reads the code as the
     second encoding); out the flat unpacked operand (``unpacked_members``), exact. Subnormals come
     out normalised. NaR, NaN and Inf set ``is_nar``. With a flag set, exponent and significand
-    carry no meaning; the sign of a float zero is kept, a posit zero is positive.
+    carry no meaning; the sign of a float zero is kept, a posit zero is positive, and the sign of
+    a NaR is the code's.
     """
 
     def __init__(self, fmt: Format):
@@ -46,11 +47,21 @@ class Decoder(wiring.Component):
     def _posit(self, m: Module, encoding: PositEncoding) -> None:
         """Magnitude first; then one ladder counts the regime's run and shifts it out."""
         bits, es = encoding.bits, encoding.es
-        magnitude = Signal(bits - 1)
+        magnitude, nonzero = Signal(bits - 1), Signal()
         m.d.comb += [
-            self.sign.eq(self.code[-1] & ~self.is_nar),
-            magnitude.eq(Mux(self.code[-1], -self.code[:-1], self.code[:-1])),
+            nonzero.eq(self.code[:-1].any()),
+            self.sign.eq(self.code[-1]),
+            self.is_zero.eq(~nonzero & ~self.code[-1]),
+            self.is_nar.eq(~nonzero & self.code[-1]),
         ]
+        # Two's complement: what lies above the lowest set bit is inverted.
+        digits, below = [], Const(0, 1)
+        for index in range(bits - 1):
+            digits.append(self.code[index] ^ (below & self.code[-1]))
+            after = Signal(name=f"set_below_{index + 1}")
+            m.d.comb += after.eq(below | self.code[index])
+            below = after
+        m.d.comb += magnitude.eq(Cat(*digits))
         # The regime's first bit tells its kind; XOR turns the run behind it into leading zeros.
         large = magnitude[-1]
         run = Signal(bits - 2)
@@ -70,8 +81,6 @@ class Decoder(wiring.Component):
         regime = Cat(*(bit ^ ~large for bit in count), ~large)
         fraction_bits = bits - 3 - es
         m.d.comb += [
-            self.is_zero.eq(~self.code.any()),
-            self.is_nar.eq(self.code[-1] & ~self.code[:-1].any()),
             self.exponent.eq(Cat(rest[fraction_bits:], regime)),
             self.significand.eq(Cat(rest[:fraction_bits], 1)),
         ]

@@ -1,9 +1,10 @@
 """Stored code → lane word, exactly: the fetch ports of the vector unit."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.arith import ripple
 from hdl.codec.decoder import Decoder
 from hdl.codec.unpacked import unpacked_fields
 from hdl.spec.formats import Format
@@ -47,14 +48,14 @@ class Widen(wiring.Component):
         m.d.comb += decoder.code.eq(self.code)
         if self.fmt.hybrid:
             m.d.comb += decoder.e5m2.eq(self.e5m2)
-        biased = Signal(lane.exponent_bits)
+        # exponent + bias = (exponent − 1) + (bias + 1), the latter a power of two.
+        exponent = Cat(operand["exponent"], operand["exponent"][-1])
+        less = ~ripple.increment(m, "less", ~exponent, Const(1, 1))[:-1]
+        extension = less[-1].replicate(lane.exponent_bits - len(less) - 1)
         significand = operand["significand"]
         pad = lane.fraction_bits + 1 - len(significand)
-        m.d.comb += [
-            biased.eq(operand["exponent"] + lane.bias),
-            self.value.eq(Mux(
-                operand["is_nar"], lane.nan,
-                Cat(Mux(operand["is_zero"], 0, Cat(Const(0, pad), significand[:-1], biased)),
-                    operand["sign"]))),
-        ]
+        finite = Cat(Const(0, pad), significand[:-1], less, extension, ~less[-1])
+        m.d.comb += self.value.eq(Mux(
+            operand["is_nar"], lane.nan,
+            Cat(Mux(operand["is_zero"], 0, finite), operand["sign"])))
         return m
