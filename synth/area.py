@@ -10,10 +10,8 @@ area and its instances, whose sum is the row.
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
@@ -72,11 +70,9 @@ class Areas:
         return generate_block(block, config), block
 
     def measure(self, keys: Sequence[Key]) -> None:
-        """Map what is not mapped yet, two runs of Yosys at a time."""
+        """Map what is not mapped yet."""
         missing = [key for key in dict.fromkeys(keys) if key not in self.reports]
-        texts = [self.verilog(key) for key in missing]
-        with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-            done = list(pool.map(lambda pair: self.flow.measure(*pair), texts))
+        done = self.flow.measure_all([self.verilog(key) for key in missing])
         self.reports.update(zip(missing, done, strict=True))
 
 

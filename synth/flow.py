@@ -8,8 +8,11 @@ path, between inputs, registers and outputs, without setup and clock-to-output t
 
 import hashlib
 import json
+import os
 import re
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,6 +35,7 @@ DEEP_LIMIT = 300
 
 CACHE = ROOT / "build" / "synth-cache"
 
+_BLACK_BOX = re.compile(r"^\(\* blackbox \*\)\nmodule (\S+?)\s*\(", re.MULTILINE)
 _DELAY = re.compile(r"ABC: .*\bDelay =\s*([0-9.]+) ps")
 
 
@@ -104,17 +108,29 @@ class Flow:
 
     def measure(self, verilog: str, top: str) -> Report:
         """Map every unit under ``top``. ``YosysError`` where Yosys refuses the text."""
-        hierarchy = Hierarchy(verilog, top)
-        units = {name: self._unit(hierarchy, name) for name in sorted(hierarchy.units)
-                 if not hierarchy.modules[name].is_memory}
-        return Report(top, units, {name: hierarchy.counts[name] for name in units},
-                      hierarchy.memory_bits)
+        return self.measure_all([(verilog, top)])[0]
 
-    def _unit(self, hierarchy: Hierarchy, unit: str) -> Mapped:
-        text = hierarchy.unit_text(unit)
-        if self.script == "quick":
-            return self.map_text(text, unit, "quick")
+    def measure_all(self, designs: Sequence[tuple[str, str]]) -> list[Report]:
+        """``measure`` of each (text, top), as many runs of Yosys at a time as there are cores.
+
+        A unit that several designs hold is mapped once, and the largest ones begin first.
+        """
+        trees = [Hierarchy(verilog, top) for verilog, top in designs]
+        units = [[name for name in sorted(tree.units) if not tree.modules[name].is_memory]
+                 for tree in trees]
+        work = {(tree.unit_text(name), name)
+                for tree, names in zip(trees, units, strict=True) for name in names}
+        order = sorted(work, key=lambda pair: (-len(pair[0]), pair[1]))
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            done = dict(zip(order, pool.map(lambda pair: self._unit(*pair), order), strict=True))
+        return [Report(tree.top, {name: done[tree.unit_text(name), name] for name in names},
+                       {name: tree.counts[name] for name in names}, tree.memory_bits)
+                for tree, names in zip(trees, units, strict=True)]
+
+    def _unit(self, text: str, unit: str) -> Mapped:
         quick = self.map_text(text, unit, "quick")
+        if self.script == "quick":
+            return quick
         return self.map_text(text, unit, "best" if quick.gates <= DEEP_LIMIT else "best-large")
 
     def map_text(self, text: str, unit: str, script: str) -> Mapped:
@@ -152,14 +168,16 @@ class Flow:
                 f"tee -q -o {quoted(statistics)} stat -json -top {unit} -liberty {liberty}",
             ])
             found = json.loads(statistics.read_text())["modules"]["\\" + unit]
-        return self._read(unit, found, log)
+        return self._read(unit, found, log, set(_BLACK_BOX.findall(text)))
 
-    def _read(self, unit: str, found: dict, log: str) -> Mapped:
-        stray = [kind for kind in found["num_cells_by_type"] if kind.startswith("$")]
+    def _read(self, unit: str, found: dict, log: str, boxes: set[str]) -> Mapped:
+        kinds = {kind.removeprefix("\\"): count
+                 for kind, count in found["num_cells_by_type"].items()}
+        stray = [kind for kind in kinds if kind.startswith("$")]
         if stray:
             raise YosysError(f"{unit}: left unmapped by {self.library.name}: {', '.join(stray)}")
         area = self.library.nand2[1]
         delays = [float(value) for value in _DELAY.findall(log)]
-        return Mapped(unit, found["num_cells"] - found.get("num_submodules", 0),
+        return Mapped(unit, sum(count for kind, count in kinds.items() if kind not in boxes),
                       found.get("area", 0) / area, found.get("sequential_area", 0) / area,
                       max(delays, default=0) / 1000)

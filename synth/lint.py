@@ -11,7 +11,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gen.top import generate
@@ -88,27 +90,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     folder = ROOT / "build" / "lint"
     folder.mkdir(parents=True, exist_ok=True)
-    passed = failed = skipped = 0
+    work = []
     for fmt in arguments.fmt:
         for dim in arguments.dim:
             path = folder / f"{TOP}-{fmt}-{dim}.v"
             path.write_text(generate(AcceleratorConfig(fmt=fmt, dim=dim), TOP))
-            for tool in TOOLS:
-                name = f"{fmt} {dim}×{dim} {tool}"
-                try:
-                    lint_file(tool, path, TOP)
-                except LintFault as fault:
-                    failed += 1
-                    print(f"{name}: FAILED\n    {fault}")
-                except ToolMissing as missing:
-                    failed += os.environ.get("CI") == "true"
-                    skipped += os.environ.get("CI") != "true"
-                    print(f"{name}: skipped: {missing}")
-                else:
-                    passed += 1
-                    print(f"{name}: no fault")
-    print(f"lint: {passed} passed, {failed} failed, {skipped} skipped")
-    return int(failed > 0 or passed == 0)
+            work += [(f"{fmt} {dim}×{dim} {tool}", tool, path) for tool in TOOLS]
+    counts = Counter()
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for verdict, line in pool.map(_judge, work):
+            counts[verdict] += 1
+            print(line, flush=True)
+    print(f"lint: {counts['passed']} passed, {counts['failed']} failed, "
+          f"{counts['skipped']} skipped")
+    return int(counts["failed"] > 0 or counts["passed"] == 0)
+
+
+def _judge(job: tuple[str, str, Path]) -> tuple[str, str]:
+    """The verdict, passed, failed or skipped, and the line that tells it."""
+    name, tool, path = job
+    try:
+        lint_file(tool, path, TOP)
+    except LintFault as fault:
+        return "failed", f"{name}: FAILED\n    {fault}"
+    except ToolMissing as missing:
+        verdict = "failed" if os.environ.get("CI") == "true" else "skipped"
+        return verdict, f"{name}: skipped: {missing}"
+    return "passed", f"{name}: no fault"
 
 
 if __name__ == "__main__":

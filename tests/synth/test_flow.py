@@ -42,6 +42,7 @@ def test_flattened_and_multiplied_instances_add_up_alike(flow):
     assert (few.gates, many.gates) == (4, 9)
     assert set(few.units) == {"top"}
     assert many.units["top"].gates == 0 and many.counts["nand2"] == 9
+    assert many.units["top"].cells == 0 and (few.cells, many.cells) == (4, 9)
 
 
 def test_registers_are_told_apart(flow):
