@@ -88,9 +88,10 @@ class Array(wiring.Component):
         dim, acc = self.config.dim, self.config.acc_bits
         operand = operand_shape(self.config.format).width
 
-        m.submodules.skew_x = skew_x = Skew(dim, operand)
-        m.submodules.skew_w = skew_w = Skew(dim, operand)
-        m.submodules.deskew = deskew = Deskew(dim, acc)
+        skew_x, skew_w, deskew = Skew(dim, operand), Skew(dim, operand), Deskew(dim, acc)
+        m.submodules.skew_x = shared(skew_x)
+        m.submodules.skew_w = shared(skew_w)
+        m.submodules.deskew = shared(deskew)
         down = self._enables(m, "down", self.load_down)
         right = self._enables(m, "right", self.load_right)
         swaps = Signal(dim)
