@@ -55,10 +55,10 @@ def _memories(hierarchy: Hierarchy) -> list[str]:
 
 def summary(config: AcceleratorConfig, verilog: str, report: Report, path: str) -> str:
     """The screen, without the seconds."""
-    hierarchy = Hierarchy(verilog, TOP)
+    hierarchy = Hierarchy(verilog, report.top)
     ports = ", ".join(f"{name} ({count} ports, {bits} bits)" if count > 1 else name
                       for name, count, bits in ports_of(hierarchy))
-    lines = [f"{path}: {len(verilog):,} bytes of Verilog-2005, top module {TOP}",
+    lines = [f"{path}: {len(verilog):,} bytes of Verilog-2005, top module {report.top}",
              *_config_lines(config), f"ports   {ports}",
              f"modules {len(hierarchy.counts)} distinct, {sum(hierarchy.counts.values()):,} "
              "instances", "",
