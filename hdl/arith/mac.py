@@ -40,8 +40,8 @@ class FloatAccumulator(wiring.Component):
     NaN psum_i gives the canonical NaN, Inf stays Inf. A subnormal psum_i counts as zero with
     its sign. An exact zero sum is +0 unless both addends are −0.
 
-    With 8-bit operands no psum can become subnormal or Inf: products are multiples of 2^-50 or
-    coarser and below 2^49, and so are sums of them until they stop growing (numerics:
+    With 8-bit operands no psum can become subnormal or Inf: products, and so all sums of them, are
+    multiples of 2^-48; products are at most 2^48, and sums stop growing before 2^73 (numerics:
     Accumulators). There the tests for underflow and overflow are left out, and a psum_i of Inf
     counts as NaN.
     """
