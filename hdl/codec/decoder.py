@@ -125,6 +125,3 @@ class Decoder(wiring.Component):
             self.exponent.eq(Mux(subnormal, -leading, exponent) + negated_bias),
             self.significand.eq(Cat(Mux(subnormal, shifted, fraction), 1)),
         ]
-        # Pads the fraction where the unpacked significand is wider than the encoding's.
-        if width + 1 != self.fmt.significand_bits:
-            raise AssertionError("fraction and significand widths disagree")
