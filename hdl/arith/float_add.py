@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..spec.formats import LaneType
+from . import ripple
 from .float_word import infinity, normalise, pack, unpack
 
 __all__ = ["FloatAdder", "FloatMax"]
@@ -98,11 +99,13 @@ class FloatAdder(wiring.Component):
             extra.eq(Mux(far, ~small.is_zero, Cat(lost).any())),
         ]
         subtract = Signal()
+        augend = Signal(width + 1)
+        addend = Cat(*(Mux(subtract, ~bit, bit) for bit in aligned), subtract)
         sum_ = Signal(width + 1)
-        addend = Mux(subtract, Cat(~aligned, Const(1, 1)), aligned)
         m.d.comb += [
             subtract.eq(large.sign ^ small.sign),
-            sum_.eq(Cat(Const(0, 2), large.significand) + addend + (subtract & ~extra)),
+            augend.eq(Cat(Const(0, 2), large.significand)),
+            sum_.eq(ripple.add(m, "sum", augend, addend, subtract & ~extra)),
         ]
         return sum_, extra
 
