@@ -1,6 +1,7 @@
 """The generated accelerator behind its AXI ports, Verilated, for whole programs at full speed."""
 
 import ctypes
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -93,6 +94,16 @@ def _library(path: Path) -> ctypes.CDLL:
     return library
 
 
+def _repeated(verilog: str, config: AcceleratorConfig) -> tuple[str, ...]:
+    """Large modules of a generated design that are instantiated many times, none inside another.
+
+    Below 8 columns their wrappers cost more than the copies.
+    """
+    rows = rf"row_{config.fmt}_\w+?"
+    names = re.findall(rf"^module ({rows}|lane_\w+?|accumulator_add_\w+?)\(", verilog, re.MULTILINE)
+    return tuple(name for name in names if "__" not in name) if config.dim >= 8 else ()
+
+
 class Accelerator:
     """One build of ``config``, powered up and reset once; runs any number of programs.
 
@@ -108,7 +119,8 @@ class Accelerator:
         if verilog is None:
             from gen.top import generate  # a design of the caller's own needs no generator
             verilog = generate(config)
-        path = build_library(verilog, top, _SOURCES, headers=_HEADERS, trace=trace,
+        blocks = _repeated(verilog, config)
+        path = build_library(verilog, top, _SOURCES, headers=_HEADERS, trace=trace, blocks=blocks,
                              defines={"BUS_BYTES": config.bus_bytes}, build=build_dir)
         self.config, self._lib = config, _library(path)
         self._bench = self._lib.bench_new(seed)

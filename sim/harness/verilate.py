@@ -105,8 +105,8 @@ def _runtime_objects(names: list[str], flags: list[str]) -> list[Path]:
     return objects
 
 
-def _global_sources(folder: Path, prefix: str) -> list[str]:
-    text = (folder / f"{prefix}_classes.mk").read_text()
+def _global_sources(classes: Path) -> list[str]:
+    text = classes.read_text()
     names: list[str] = []
     for group in ("VM_GLOBAL_FAST", "VM_GLOBAL_SLOW"):
         body = re.search(rf"^{group} \+= \\\n((?:[ \t]+\S+ \\\n)*)", text, re.M)
@@ -116,14 +116,18 @@ def _global_sources(folder: Path, prefix: str) -> list[str]:
 
 def build_library(verilog: str, top: str, sources: Sequence[Path], *, headers: Sequence[Path] = (),
                   defines: Mapping[str, object] | None = None, arguments: Sequence[str] = (),
-                  trace: bool = False, optimise: str = "-O2", build: Path | None = None) -> Path:
+                  blocks: Sequence[str] = (), trace: bool = False, optimise: str = "-O2",
+                  build: Path | None = None) -> Path:
     """Path of a shared library of module ``top`` (class ``Vdut``) linked with C++ ``sources``.
 
+    ``blocks`` names modules that are compiled once, however often they are instantiated: without
+    it Verilator writes each instance's code anew, 40 MB of C++ for 256 PEs.
     ``headers`` are what ``sources`` include: they only enter the key. ``trace`` adds VCD tracing.
     ``build`` holds the results instead of ``BUILD``/verilated.
     ``ToolError`` with the tool's last lines when a tool fails.
     """
     defines = dict(defines or {})
+    verilog = _mark_blocks(verilog, blocks)
     content = [verilog, top, optimise, str(trace), repr(sorted(defines.items())), *arguments,
                str(verilator_root()), *(Path(p).read_text() for p in (*sources, *headers))]
     key = hashlib.sha256("\0".join(content).encode()).hexdigest()[:16]
@@ -136,6 +140,15 @@ def build_library(verilog: str, top: str, sources: Sequence[Path], *, headers: S
             folder.mkdir(parents=True)
             _build(folder, library, verilog, top, sources, defines, arguments, trace, optimise)
     return library
+
+
+def _mark_blocks(verilog: str, blocks: Sequence[str]) -> str:
+    for block in blocks:
+        verilog, found = re.subn(rf"^(module {re.escape(block)}\([^;]*;)",
+                                 r"\1 /*verilator hier_block*/", verilog, flags=re.MULTILINE)
+        if found != 1:
+            raise ValueError(f"block must be a module of the design, not {block!r}")
+    return verilog
 
 
 def build_native(source: Path, headers: Sequence[Path] = ()) -> Path:
@@ -156,16 +169,21 @@ def _build(folder, library, verilog, top, sources, defines, arguments, trace, op
     root = verilator_root()
     (folder / "dut.v").write_text(verilog)
     run_tool([root / "bin" / "verilator_bin", "--cc", "--top-module", top, "--prefix", "Vdut",
-              "-Mdir", folder / "cpp", "-O3", "--x-assign", "fast", "--x-initial", "unique",
-              "--output-split", _OUTPUT_SPLIT, *_WARNINGS_OFF, *(["--trace-vcd"] if trace else []),
-              *arguments, folder / "dut.v"], env=os.environ | {"VERILATOR_ROOT": str(root)})
+              *(["--hierarchical"] if "hier_block" in verilog else []), "-Mdir", folder / "cpp",
+              "-O3", "--x-assign", "fast", "--x-initial", "unique", "--output-split",
+              _OUTPUT_SPLIT, *_WARNINGS_OFF, *(["--trace-vcd"] if trace else []), *arguments,
+              folder / "dut.v"], env=os.environ | {"VERILATOR_ROOT": str(root)})
     flags = ["-std=c++17", "-fPIC", f"-I{root}/include", f"-I{root}/include/vltstd",
              "-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", f"-DVM_TRACE={int(trace)}",
              f"-DVM_TRACE_VCD={int(trace)}", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0",
              "-faligned-new", "-Wno-attributes"]
-    runtime = _runtime_objects(_global_sources(folder / "cpp", "Vdut"), [*flags, "-O2"])
-    flags += [f"-I{folder / 'cpp'}", *(f"-D{name}={value}" for name, value in defines.items())]
-    generated = [(path, path.with_suffix(".o")) for path in (folder / "cpp").glob("*.cpp")]
+    # A block that is compiled once has a folder of its own inside that of the design.
+    classes = sorted((folder / "cpp").rglob("*_classes.mk"))
+    names = sorted({name for path in classes for name in _global_sources(path)})
+    runtime = _runtime_objects(names, [*flags, "-O2"])
+    flags += [*(f"-I{path.parent}" for path in classes),
+              *(f"-D{name}={value}" for name, value in defines.items())]
+    generated = [(path, path.with_suffix(".o")) for path in (folder / "cpp").rglob("*.cpp")]
     # Run-once code: optimising it costs seconds and gains nothing.
     slow = [job for job in generated if "Slow" in job[0].stem or "Syms" in job[0].stem]
     fast = [job for job in generated if job not in slow]
