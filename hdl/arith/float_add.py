@@ -4,9 +4,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..spec.formats import LaneType
+from hdl.arith.float_word import infinity, normalise, pack, unpack
+from hdl.spec.formats import LaneType
+
 from . import ripple
-from .float_word import infinity, normalise, pack, unpack
 
 __all__ = ["FloatAdder", "FloatMax"]
 
@@ -100,11 +101,12 @@ class FloatAdder(wiring.Component):
         ]
         subtract = Signal()
         augend = Signal(width + 1)
-        addend = Cat(*(Mux(subtract, ~bit, bit) for bit in aligned), subtract)
+        addend = Signal(width + 1)
         sum_ = Signal(width + 1)
         m.d.comb += [
             subtract.eq(large.sign ^ small.sign),
             augend.eq(Cat(Const(0, 2), large.significand)),
+            addend.eq(Cat(*(Mux(subtract, ~bit, bit) for bit in aligned), subtract)),
             sum_.eq(ripple.add(m, "sum", augend, addend, subtract & ~extra)),
         ]
         return sum_, extra
