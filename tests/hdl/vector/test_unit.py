@@ -31,7 +31,7 @@ def unit(request):
     config = AcceleratorConfig(fmt=fmt, softmax=softmax, dim=lanes, lanes=lanes)
     verilog = with_fault(generate_block("vector", config), "vector", "o__valid", 1)
     # Few cycles, so that the build is what takes time.
-    return config, Batch(verilog, "vector", optimise="-O0", flatten=False)
+    return config, Batch(verilog, "vector", optimise="-O1", flatten=False)
 
 
 def layouts(config):
