@@ -4,11 +4,11 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..spec.config import AcceleratorConfig
-from ..spec.formats import BFLOAT16
-from ..spec.tables import EXP
-from .float_word import infinity, is_nan, normalise
-from .segments import evaluate, scale_to_word
+from hdl.arith.float_word import infinity, is_nan, normalise
+from hdl.arith.segments import evaluate, scale_to_word
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BFLOAT16
+from hdl.spec.tables import EXP
 
 __all__ = ["Exp", "to_bfloat16"]
 

@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..spec.formats import LaneType
-from .float_word import infinity, pack, unpack
+from hdl.arith.float_word import infinity, pack, unpack
+from hdl.spec.formats import LaneType
 
 __all__ = ["FloatMultiplier"]
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
-from ..spec.formats import LaneType
+from hdl.spec.formats import LaneType
 
 __all__ = [
     "FloatFields", "canonical", "flush", "infinity", "is_nan", "largest", "normalise", "pack",

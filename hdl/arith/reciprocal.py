@@ -4,10 +4,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..spec.config import AcceleratorConfig
-from ..spec.tables import RECIPROCAL
-from .float_word import largest
-from .segments import evaluate, scale_to_word
+from hdl.arith.float_word import largest
+from hdl.arith.segments import evaluate, scale_to_word
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.tables import RECIPROCAL
 
 __all__ = ["Reciprocal"]
 

@@ -2,8 +2,8 @@
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 
-from ..spec.formats import LaneType
-from ..spec.tables import Segments
+from hdl.spec.formats import LaneType
+from hdl.spec.tables import Segments
 
 __all__ = ["evaluate", "scale_to_word"]
 

@@ -4,12 +4,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.control.nest import Level, Nest
+from hdl.control.plan import COUNT_BITS, plan_layout
 from hdl.memory.transfer import TRANSFER
 from hdl.spec.commands import INSTRUCTIONS, Destination, Operand
 from hdl.spec.config import AcceleratorConfig, log2_exact
 from hdl.vector.beat import instruction_field
-from hdl.control.nest import Level, Nest
-from hdl.control.plan import COUNT_BITS, plan_layout
 
 __all__ = ["Drain", "request_layout"]
 

@@ -4,10 +4,10 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.spec.config import AcceleratorConfig
 from hdl.control.load import panel_address
 from hdl.control.nest import Level, Nest
 from hdl.control.plan import COUNT_BITS, count_tiles, plan_layout
+from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["Feeder", "WeightShifter"]
 

@@ -4,13 +4,13 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.control.nest import Level, Nest
+from hdl.control.plan import COUNT_BITS, plan_layout
 from hdl.memory.accumulation import lane_to_accumulator
 from hdl.memory.chunk import chunk_layout
 from hdl.memory.transfer import TRANSFER
 from hdl.spec.config import AcceleratorConfig, log2_exact
 from hdl.vector.fetch import FetchPort
-from hdl.control.nest import Level, Nest
-from hdl.control.plan import COUNT_BITS, plan_layout
 
 __all__ = ["OperandLoader", "WeightLoader"]
 

@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arith.accumulator import AccumulatorAdder
 from hdl.leaf import shared
-from hdl.spec.config import AcceleratorConfig
 from hdl.memory.sram import Sram1R1W
+from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["AccumulationBuffer", "lane_to_accumulator"]
 

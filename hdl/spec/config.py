@@ -82,10 +82,11 @@ class AcceleratorConfig:
             raise ValueError(
                 f"softmax must be one of {', '.join(SOFTMAX_MODES)}, not {self.softmax!r}")
         if self.exp_epsilon is None:
-            object.__setattr__(self, "exp_epsilon", 144 if self.softmax == "approx_shifted" else 128)
+            epsilon = 144 if self.softmax == "approx_shifted" else 128
+            object.__setattr__(self, "exp_epsilon", epsilon)
         if self.exp_theta is None and self.softmax == "approx":
             object.__setattr__(self, "exp_theta", -640)
-        _require_power_of_two("input_depth", self.input_depth, 16, 1 << 16)
+        _require_power_of_two("input_depth", self.input_depth, 64, 1 << 16)
         _require_power_of_two("weight_depth", self.weight_depth, 2 * self.dim, 1 << 16)
         _require_power_of_two("acc_depth", self.acc_depth, 16, 1 << 16)
         _require_power_of_two("row_depth", self.row_depth, 4, 1 << 12)

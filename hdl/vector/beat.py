@@ -3,8 +3,8 @@
 from amaranth.hdl import Value
 from amaranth.lib import data
 
-from ..spec.commands import INSTRUCTION
-from ..spec.config import AcceleratorConfig, log2_exact
+from hdl.spec.commands import INSTRUCTION
+from hdl.spec.config import AcceleratorConfig, log2_exact
 
 __all__ = ["beat_layout", "instruction_field", "result_layout", "tag_layout", "words_layout"]
 

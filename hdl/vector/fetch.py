@@ -4,11 +4,11 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..codec.widen import Widen
-from ..leaf import shared
-from ..memory.chunk import chunk_layout
-from ..spec.config import AcceleratorConfig
-from .beat import words_layout
+from hdl.codec.widen import Widen
+from hdl.leaf import shared
+from hdl.memory.chunk import chunk_layout
+from hdl.spec.config import AcceleratorConfig
+from hdl.vector.beat import words_layout
 
 __all__ = ["FetchPort"]
 

@@ -4,14 +4,14 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arith.exp import Exp
-from ..arith.float_add import FloatAdder
-from ..arith.float_multiply import FloatMultiplier
-from ..arith.float_word import canonical
-from ..arith.reciprocal import Reciprocal
-from ..leaf import shared
-from ..spec.commands import Function
-from ..spec.config import AcceleratorConfig
+from hdl.arith.exp import Exp
+from hdl.arith.float_add import FloatAdder
+from hdl.arith.float_multiply import FloatMultiplier
+from hdl.arith.float_word import canonical
+from hdl.arith.reciprocal import Reciprocal
+from hdl.leaf import shared
+from hdl.spec.commands import Function
+from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["Lane"]
 

@@ -4,11 +4,11 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..codec.encoder import Encoder
-from ..leaf import shared
-from ..memory.chunk import chunk_layout
-from ..spec.config import AcceleratorConfig
-from .beat import result_layout
+from hdl.codec.encoder import Encoder
+from hdl.leaf import shared
+from hdl.memory.chunk import chunk_layout
+from hdl.spec.config import AcceleratorConfig
+from hdl.vector.beat import result_layout
 
 __all__ = ["Output"]
 

@@ -4,14 +4,14 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arith.exp import to_bfloat16
-from ..arith.float_add import FloatAdder, FloatMax
-from ..arith.float_word import flush, infinity
-from ..arith.reciprocal import Reciprocal
-from ..leaf import shared
-from ..spec.config import AcceleratorConfig, log2_exact
-from ..spec.formats import BFLOAT16, BINARY32, LaneType
-from .beat import words_layout
+from hdl.arith.exp import to_bfloat16
+from hdl.arith.float_add import FloatAdder, FloatMax
+from hdl.arith.float_word import flush, infinity
+from hdl.arith.reciprocal import Reciprocal
+from hdl.leaf import shared
+from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
+from hdl.vector.beat import words_layout
 
 __all__ = ["Reduce", "ReduceNode"]
 

@@ -4,16 +4,17 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arith.float_word import infinity, largest
-from ..leaf import shared
-from ..memory.sram import Sram1R1W
-from ..spec.commands import Destination, Operand, Post, Reduce
-from ..spec.config import AcceleratorConfig
-from .beat import beat_layout, instruction_field, result_layout, tag_layout
-from .lane import Lane
-from .reduce import Reduce as ReduceUnit
+from hdl.leaf import shared
+from hdl.memory.sram import Sram1R1W
+from hdl.spec.commands import Destination, Operand, Post, Reduce
+from hdl.spec.config import AcceleratorConfig
+from hdl.vector.beat import beat_layout, instruction_field, result_layout, tag_layout
+from hdl.vector.lane import Lane
+from hdl.vector.reduce import Reduce as ReduceUnit
 
 __all__ = ["VectorUnit"]
+
+_MASK = 0x7F7F  # upper half of the magnitude of the most negative finite BF16; Inf's is the next
 
 
 class VectorUnit(wiring.Component):
@@ -33,7 +34,7 @@ class VectorUnit(wiring.Component):
     idle: no beat is inside and every reduction is written.
     beat: a beat is accepted in this cycle. stall: a beat is held for want of room behind ``o``.
 
-    A row whose maximum in R0 is at most the most negative finite word (all its words masked) gets
+    A row whose maximum in R0 is at most the most negative finite BF16 (all its words masked) gets
     +0 from EXP where stage 2 takes R0, so that its probabilities are zeros.
     """
 
@@ -146,13 +147,12 @@ class VectorUnit(wiring.Component):
         return value
 
     def _lanes(self, m, advance, registers):
-        lane_type = self.config.lane
         maximum = registers[0]
         masked = Signal()
-        magnitude = maximum[:-1]
+        upper = maximum[-16:-1]
         m.d.comb += masked.eq(
             (self._field("add") == Operand.R0) & maximum[-1]
-            & ((magnitude == largest(lane_type)) | (magnitude == infinity(lane_type))))
+            & ((upper == _MASK) | (upper == _MASK + 1)))
         masked = self._delay(m, advance, masked, 2)
 
         controls = [("subtract", self._field("subtract")), ("function", self._field("function")),

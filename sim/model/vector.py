@@ -11,6 +11,7 @@ import numpy as np
 
 from hdl.spec.commands import Function, Operand, Post, Reduce
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BFLOAT16
 
 from . import lanes
 from .rounding import Array, largest
@@ -42,11 +43,11 @@ def _operand(state: RowState, instruction: dict[str, int], operand: Operand,
 
 def _exp(config: AcceleratorConfig, instruction: dict[str, int], state: RowState,
          x: Array) -> Array:
-    """e^x; a row whose maximum R0 is the mask value or less is fully masked and gives +0."""
+    """e^x; a row whose R0 is at most the most negative finite BF16 is fully masked: +0."""
     result = lanes.exp(config, x)
     if Operand(instruction["add"]) == Operand.R0:
         top = _operand(state, instruction, Operand.R0, x.shape)
-        result = np.where(top <= -largest(config.lane), 0.0, result)
+        result = np.where(top <= -largest(BFLOAT16), 0.0, result)
     return result
 
 
