@@ -80,7 +80,7 @@ class Passes:
         config, rng = self.config, self.rng
         x = from_words(config.lane, words_of(config, (rows, columns), rng))
         if rows > 2:  # a masked row, and one that only zeros of both signs fill
-            x[1] = -largest(config.lane)
+            x[1] = -largest(BFLOAT16)
             x[2] = np.copysign(0.0, x[2])
         y = from_words(config.lane, words_of(config, (rows, columns), rng))
         y[1:2] = 0.0
