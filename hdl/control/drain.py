@@ -170,6 +170,7 @@ class Drain(wiring.Component):
         done = self._beats(m, nest, plan, run, bank)
         y_asked, c_asked = Signal(), Signal()
         whole = nest.chunk_first | ~plan.streamed
+        pass_index = _pass_index(m, nest)
         is_last = instruction_field(instruction, "last")
         # A pass must settle before one that may depend on it, or whose settings differ.
         flows_on = plan.single & ~to_buffer
@@ -183,7 +184,7 @@ class Drain(wiring.Component):
                 m.d.comb += nest.start.eq(1)
                 m.next = "BLOCK"
             with m.State("BLOCK"):
-                m.d.sync += index.eq(Mux(plan.streamed, _pass_index(m, nest), 0))
+                m.d.sync += index.eq(Mux(plan.streamed, pass_index, 0))
                 with m.If(nest.idle):
                     m.next = "IDLE"
                 with m.Elif(nest.valid & self.bank_ready.bit_select(bank, 1)):
