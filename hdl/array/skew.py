@@ -1,27 +1,57 @@
 """Triangular delay lines at the edges of the array.
 
-Each is a chain of one register a stage, so that its text grows linearly in the number of
-elements although its flip-flops grow with the square.
+Both are built by halves, each size a shared leaf: the flip-flops grow with the square of the
+number of elements, the text and the work of emitting it do not.
 """
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Deskew", "Skew"]
+from hdl.leaf import shared
+from hdl.spec.config import log2_exact
+
+__all__ = ["Delay", "Deskew", "Skew"]
+
+
+class Delay(wiring.Component):
+    """``o`` is ``i``, ``width`` bits, ``cycles`` cycles later; ``cycles`` is a power of two."""
+
+    def __init__(self, cycles: int, width: int):
+        log2_exact(cycles)
+        self.cycles = cycles
+        self.width = width
+        super().__init__({"i": In(width), "o": Out(width)})
+
+    @property
+    def leaf_name(self) -> str:
+        return f"delay_{self.cycles}x{self.width}"
+
+    def elaborate(self, platform):
+        m = Module()
+        if self.cycles == 1:
+            stage = Signal(self.width, reset_less=True)
+            m.d.sync += stage.eq(self.i)
+            m.d.comb += self.o.eq(stage)
+            return m
+        early, late = (Delay(self.cycles // 2, self.width) for _ in range(2))
+        m.submodules.early = shared(early)
+        m.submodules.late = shared(late)
+        m.d.comb += [early.i.eq(self.i), late.i.eq(early.o), self.o.eq(late.o)]
+        return m
 
 
 class _Triangle(wiring.Component):
     """Shared shape of both triangles.
 
-    Ports: ``i``, ``o``, vectors of ``elements`` × ``width`` bits, element 0 lowest.
+    Ports: ``i``, ``o``, vectors of ``elements`` × ``width`` bits, element 0 lowest; ``elements``
+    is a power of two.
     """
 
     kind: str
 
     def __init__(self, elements: int, width: int):
-        if elements < 2:
-            raise ValueError(f"elements must be at least 2, not {elements!r}")
+        log2_exact(elements)
         self.elements = elements
         self.width = width
         super().__init__({"i": In(elements * width), "o": Out(elements * width)})
@@ -30,10 +60,15 @@ class _Triangle(wiring.Component):
     def leaf_name(self) -> str:
         return f"{self.kind}_{self.elements}x{self.width}"
 
-    def _stage(self, m: Module, index: int, value) -> Signal:
-        stage = Signal(len(value), name=f"stage{index}", reset_less=True)
-        m.d.sync += stage.eq(value)
-        return stage
+    def _halves(self, m: Module):
+        """Vectors of the low and of the high elements, each with a triangle of its own size."""
+        half = self.elements // 2
+        low, high = (type(self)(half, self.width) for _ in range(2))
+        m.submodules.low = shared(low)
+        m.submodules.high = shared(high)
+        delay = Delay(half, half * self.width)
+        m.submodules.delay = shared(delay)
+        return low, high, delay
 
 
 class Skew(_Triangle):
@@ -43,12 +78,15 @@ class Skew(_Triangle):
 
     def elaborate(self, platform):
         m = Module()
-        outputs = [self.i[: self.width]]
-        stage = self.i
-        for index in range(1, self.elements):
-            stage = self._stage(m, index, stage[self.width:])
-            outputs.append(stage[: self.width])
-        m.d.comb += self.o.eq(Cat(outputs))
+        if self.elements == 1:
+            m.d.comb += self.o.eq(self.i)
+            return m
+        low, high, delay = self._halves(m)
+        m.d.comb += [
+            Cat(low.i, delay.i).eq(self.i),
+            high.i.eq(delay.o),
+            self.o.eq(Cat(low.o, high.o)),
+        ]
         return m
 
 
@@ -59,10 +97,13 @@ class Deskew(_Triangle):
 
     def elaborate(self, platform):
         m = Module()
-        last = (self.elements - 1) * self.width
-        stage = None
-        for index in range(self.elements - 1):
-            element = self.i[index * self.width : (index + 1) * self.width]
-            stage = self._stage(m, index, element if stage is None else Cat(stage, element))
-        m.d.comb += self.o.eq(Cat(stage, self.i[last:]))
+        if self.elements == 1:
+            m.d.comb += self.o.eq(self.i)
+            return m
+        low, high, delay = self._halves(m)
+        m.d.comb += [
+            Cat(low.i, high.i).eq(self.i),
+            delay.i.eq(low.o),
+            self.o.eq(Cat(delay.o, high.o)),
+        ]
         return m
