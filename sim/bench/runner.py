@@ -23,6 +23,7 @@ __all__ = ["Report", "missing", "run"]
 _TIMESCALE = ("1ns", "1ps")
 _RUNTIME = ("verilated.o", "verilated_dpi.o", "verilated_vpi.o", "verilated_threads.o")
 _LOG_LINES = 40
+_LATER_SECONDS = 3600
 # The wheel's makefile names the compilers of the machine that built it, and no PCH option.
 _MAKEFLAGS = (f"CXX=g++ LINK=g++ AR=ar PYTHON3={sys.executable} PERL=perl OPT_FAST=-O1 "
               "CFG_CXXFLAGS_PCH_I=-include")
@@ -124,6 +125,9 @@ def _copy_runtime(source: Path, target: Path) -> None:
         if (source / name).exists() and not (target / name).exists():
             part = target / f"{name}.{os.getpid()}.{id(source)}"
             shutil.copy(source / name, part)
+            # make holds them for older than the makefile that Verilator is about to write.
+            later = time.time() + _LATER_SECONDS
+            os.utime(part, (later, later))
             part.replace(target / name)
 
 

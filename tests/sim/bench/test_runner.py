@@ -1,0 +1,80 @@
+"""The bench runner: a wrong design fails, wrong names are one line, every bench has its module."""
+
+import shutil
+from dataclasses import replace
+from importlib.util import find_spec
+
+import pytest
+
+from gen.block import generate_block
+from hdl.spec.config import AcceleratorConfig
+from sim.bench.__main__ import main
+from sim.bench.catalog import BENCHES, Bench, Job, jobs
+from sim.bench.runner import run
+
+CONFIG = AcceleratorConfig("posit8", dim=4)
+needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None,
+                                  reason="Icarus is not installed")
+
+
+def broken(name, port):
+    """A block whose output ``port`` has its lowest bit inverted by a wrapper."""
+    def generate(toplevel, config):
+        text = generate_block(name, config).replace(f"module {name}(", f"module {name}_sound(")
+        inner = text.split(f"module {name}_sound(")[1]
+        names = [word.strip() for word in inner.split(")")[0].split(",")]
+        lines = inner.split("endmodule")[0].splitlines()
+        declared = [line.strip().rstrip(";") for line in lines
+                    if line.strip().startswith(("input", "output"))]
+        width = next(line for line in declared if line.endswith(f" {port}"))
+        links = ", ".join(f".{n}({'sound' if n == port else n})" for n in names)
+        wire = width.replace("output", "wire").replace(port, "sound")
+        return (f"{text}\nmodule {toplevel}({', '.join(declared)});\n  {wire};\n"
+                f"  {name}_sound inner({links});\n  assign {port} = sound ^ 1'b1;\nendmodule\n")
+    return generate
+
+
+@needs_icarus
+@pytest.mark.parametrize("name, port", [("decoder", "sign"), ("encoder", "result"),
+                                        ("mac", "psum_o")])
+def test_a_wrong_design_fails(name, port, tmp_path, monkeypatch):
+    monkeypatch.setattr("sim.bench.runner.BUILD", tmp_path)
+    report = run(Job(replace(BENCHES[name], generate=broken(name, port)), CONFIG, "icarus"), 1)
+    assert not report.passed
+    assert "tests failed" in report.message
+
+
+@needs_icarus
+def test_a_bench_without_cases_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr("sim.bench.runner.BUILD", tmp_path)
+    monkeypatch.setattr(Bench, "module", "sim.bench.support")
+    report = run(Job(BENCHES["decoder"], CONFIG, "icarus"), 1)
+    assert not report.passed
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--test", "frobnicator"], "--test must be one of decoder, encoder"),
+    (["--sim", "modelsim"], "--sim must be one of icarus, verilator, not 'modelsim'"),
+    (["--fmt", "fp9"], "format must be one of posit8"),
+    (["--jobs", "0"], "--jobs must be at least 1, not 0"),
+])
+def test_wrong_arguments_are_one_line(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    captured = capsys.readouterr()
+    assert stop.value.code == 2
+    assert message in captured.err and captured.err.count("\n") == 1 and not captured.out
+
+
+def test_every_bench_has_its_module():
+    for bench in BENCHES.values():
+        assert find_spec(bench.module), bench.name
+
+
+def test_every_bench_runs_on_both_simulators_in_three_formats():
+    found = {(job.bench.name, job.simulator, job.config.fmt)
+             for job in jobs(list(BENCHES), ["icarus", "verilator"], None)}
+    for name in BENCHES:
+        for simulator in ("icarus", "verilator"):
+            for fmt in ("posit8", "bf16"):
+                assert (name, simulator, fmt) in found
