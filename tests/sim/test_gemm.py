@@ -19,7 +19,7 @@ LIMIT = 2_000_000
 @cache
 def accelerator(fmt, dim=4, **depths):
     # Small buffers, so that small shapes already need several blocks and panels.
-    depths = depths or {"input_depth": 16, "weight_depth": 32, "acc_depth": 16, "row_depth": 8}
+    depths = depths or {"input_depth": 64, "weight_depth": 32, "acc_depth": 16, "row_depth": 8}
     return Accelerator(AcceleratorConfig(fmt, dim=dim, **depths))
 
 
@@ -53,6 +53,19 @@ def test_random_programs(fmt, profile):
         profile, index) for index in range(PROGRAMS))
     assert compared > 20 * PROGRAMS
     print(f"{fmt} {profile}: {PROGRAMS} programs, {compared} bytes compared")
+
+
+@pytest.mark.parametrize("fmt", ["posit8", "bf16"])
+@pytest.mark.parametrize("epilogue", ["none", "softmax"])
+def test_shapes_beyond_the_banks(fmt, epilogue):
+    # Rows of up to 100 columns against banks of 64: a softmax is computed in three streams.
+    machine = accelerator(fmt)
+    rng = np.random.default_rng(100)
+    compared = sum(run_and_compare(
+        machine, random_case(machine.config, rng, largest=100, epilogue=epilogue), profile, index)
+        for index, profile in enumerate(["ideal", "light", "bursty"] * 2))
+    assert compared > 1000
+    print(f"{fmt} {epilogue}: {compared} bytes compared")
 
 
 def test_dim_16():
