@@ -7,10 +7,11 @@ from amaranth.lib.wiring import In, Out
 from hdl.arith.accumulator import AccumulatorRound
 from hdl.array.array import Array
 from hdl.control.drain import Drain
-from hdl.control.feed import Feeder, WeightShifter
-from hdl.control.load import OperandLoader, WeightLoader
+from hdl.control.feed import Feeder
+from hdl.control.operands import OperandLoader
 from hdl.control.plan import plan_layout
 from hdl.control.sequencer import UNITS
+from hdl.control.weights import WeightLoader, WeightShifter
 from hdl.leaf import shared
 from hdl.memory.accumulation import AccumulationBuffer, lane_to_accumulator
 from hdl.memory.chunk import Resizer, chunk_layout

@@ -1,122 +1,14 @@
-"""Feeding the array: weights into the shadow registers, operand rows through the active ones."""
+"""The feeder: operand rows through the array, tile after tile."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.control.load import panel_address
 from hdl.control.nest import Level, Nest
 from hdl.control.plan import COUNT_BITS, count_tiles, plan_layout
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["Feeder", "WeightShifter"]
-
-
-class WeightShifter(wiring.Component):
-    """Reads the tiles of each panel and shifts them into the array's shadow weights.
-
-    Ports
-    -----
-    half_full: one bit a half of the weight buffer; ``panel_*``: as ``WeightLoader`` describes them.
-    released: pulse with ``released_half``, that half has been read.
-    read_enable, read_address: the weight buffer's read port, latency 1.
-    load_down, load_right, mask, e5m2: accompany the word read one cycle earlier; a word with
-        ``mask`` low counts as zero.
-    ready: a tile waits in the shadow registers. ``swap``: it is taken in this cycle.
-    """
-
-    def __init__(self, config: AcceleratorConfig):
-        self.config = config
-        self._k_bits = range(config.panel_depth * config.dim + 1)
-        self._n_bits = range(config.panel_columns * config.dim + 1)
-        members = {
-            "half_full": In(2), "released": Out(1), "released_half": Out(1),
-            "read_enable": Out(1), "read_address": Out(range(config.weight_depth)),
-            "load_down": Out(1), "load_right": Out(1), "mask": Out(1), "e5m2": Out(1),
-            "ready": Out(1), "swap": In(1),
-        }
-        for half in range(2):
-            members |= {
-                f"panel_k{half}": In(self._k_bits), f"panel_n{half}": In(self._n_bits),
-                f"panel_transposed{half}": In(1), f"panel_e5m2{half}": In(1),
-            }
-        super().__init__(members)
-
-    def elaborate(self, platform):
-        m = Module()
-        config = self.config
-        dim = config.dim
-        m.submodules.nest = nest = Nest((
-            Level("k", len(Signal(self._k_bits)), None, dim),
-            Level("n", len(Signal(self._n_bits)), None, dim)))
-        half = Signal()
-
-        def panel(name):
-            return Mux(half, getattr(self, f"panel_{name}1"), getattr(self, f"panel_{name}0"))
-
-        k_tile = Signal(range(config.panel_depth + 1))
-        n_tile = Signal(range(config.panel_columns + 1))
-        m.d.comb += [nest.k_total.eq(panel("k")), nest.n_total.eq(panel("n"))]
-        with m.If(nest.k_enter):
-            m.d.sync += k_tile.eq(0)
-        with m.Elif(nest.k_advance):
-            m.d.sync += k_tile.eq(k_tile + 1)
-        with m.If(nest.n_enter):
-            m.d.sync += n_tile.eq(0)
-        with m.Elif(nest.n_advance):
-            m.d.sync += n_tile.eq(n_tile + 1)
-
-        # The walk is one tile ahead of the shift, and ends before the last tile is read.
-        walking = Signal()
-        shifting = Signal()
-        line = Signal(range(dim))
-        begin = Signal()
-        final = Signal()
-        base = Signal(range(config.weight_depth), reset_less=True)
-        lines = Signal(range(dim + 1), reset_less=True)
-        transposed, e5m2 = Signal(reset_less=True), Signal(reset_less=True)
-        m.d.comb += [
-            nest.start.eq(~walking & ~shifting & self.half_full.bit_select(half, 1)),
-            begin.eq(nest.valid & ~shifting & (~self.ready | self.swap)),
-            nest.next.eq(begin),
-        ]
-        with m.If(nest.start):
-            m.d.sync += walking.eq(1)
-
-        next_base, next_lines = Signal.like(base), Signal.like(lines)
-        m.d.comb += [
-            next_base.eq(panel_address(config, half, k_tile, n_tile, 0)),
-            next_lines.eq(Mux(panel("transposed"), nest.n_size, nest.k_size)),
-        ]
-        current = Signal(range(dim))
-        m.d.comb += current.eq(Mux(begin, dim - 1, line))
-        m.d.comb += [
-            self.read_enable.eq(begin | shifting),
-            self.read_address.eq(Mux(begin, next_base, base) + current),
-        ]
-        m.d.sync += [
-            self.load_down.eq(Mux(begin, ~panel("transposed"), shifting & ~transposed)),
-            self.load_right.eq(Mux(begin, panel("transposed"), shifting & transposed)),
-            self.mask.eq(current < Mux(begin, next_lines, lines)),
-            self.e5m2.eq(Mux(begin, panel("e5m2"), e5m2)),
-        ]
-        with m.If(self.swap):
-            m.d.sync += self.ready.eq(0)
-        with m.If(begin):
-            m.d.sync += [
-                shifting.eq(1), line.eq(dim - 2), base.eq(next_base), lines.eq(next_lines),
-                transposed.eq(panel("transposed")), e5m2.eq(panel("e5m2")),
-                final.eq(nest.k_last & nest.n_last),
-            ]
-        with m.Elif(shifting):
-            m.d.sync += line.eq(line - 1)
-            with m.If(line == 0):
-                m.d.sync += [shifting.eq(0), self.ready.eq(1)]
-                with m.If(final):
-                    m.d.comb += self.released.eq(1)
-                    m.d.sync += [half.eq(~half), walking.eq(0)]
-        m.d.comb += self.released_half.eq(half)
-        return m
+__all__ = ["Feeder"]
 
 
 def row_token(config: AcceleratorConfig) -> data.StructLayout:
@@ -203,11 +95,7 @@ class Feeder(wiring.Component):
         m = Module()
         config = self.config
         plan = Signal(plan_layout(config), reset_less=True)
-        running = Signal()
-        starting = Signal()
-        nest = self._walk(m, plan)
-        x_index, n_index = self._indices(m, nest)
-
+        running, starting = Signal(), Signal()
         tile = data.StructLayout({
             "x": range(config.input_depth), "x_pitch": range(config.input_depth + 1),
             "acc": range(config.acc_depth), "acc_pitch": range(config.acc_depth + 1),
@@ -216,16 +104,32 @@ class Feeder(wiring.Component):
         })
         head, head_valid = Signal(tile, reset_less=True), Signal()
         body, body_valid = Signal(tile, reset_less=True), Signal()
-        bank, x_bank = Signal(), Signal()
+        nest = self._walk(m, plan)
+        m.d.comb += nest.start.eq(starting)
+        self._tiles(m, plan, nest, head, head_valid, running & ~body_valid)
+        self._rows(m, plan, head, head_valid, body, body_valid)
 
-        # Plan → tile: each tile waits for its operands, the first of a chunk for a bank as well.
+        m.d.comb += [
+            self.i.ready.eq(~running), self.idle.eq(~running),
+            self.stall_weight.eq(running & ~body_valid & head_valid & ~self.ready),
+        ]
+        m.d.sync += starting.eq(self.i.valid & self.i.ready)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [plan.eq(self.i.payload), running.eq(1)]
+        with m.Elif(~starting & nest.idle & ~head_valid & ~body_valid):
+            m.d.sync += running.eq(0)
+        return m
+
+    def _tiles(self, m: Module, plan, nest: Nest, head, head_valid, waiting) -> None:
+        """Plan → tile: each waits for its operands, the first of a chunk for a bank as well."""
+        config = self.config
+        x_index, n_index = self._indices(m, nest)
+        bank, x_bank = Signal(), Signal()
         opens = nest.span_first & nest.panel_n_first & nest.panel_k_first & nest.k_first \
             & nest.n_first
         closes_span = nest.panel_n_last & nest.panel_k_last & nest.k_last & nest.n_last
-        closes_chunk = Signal()
-        closes_block = Signal()
+        closes_chunk, closes_block = Signal(), Signal()
         has_input, has_bank, take = Signal(), Signal(), Signal()
-        swap = Signal()
         m.d.comb += [
             closes_chunk.eq(closes_span & nest.span_last),
             closes_block.eq(Mux(plan.resident,
@@ -234,12 +138,13 @@ class Feeder(wiring.Component):
             has_input.eq(self.bank_full.bit_select(x_bank, 1)
                          & ~(self.released & (self.released_bank == x_bank))),
             has_bank.eq(~opens | self.fill_free),
-            take.eq(nest.valid & has_input & has_bank & (~head_valid | swap)),
+            take.eq(nest.valid & has_input & has_bank & (~head_valid | self.swap)),
             nest.next.eq(take),
-            nest.start.eq(starting),
             self.fill_claim.eq(take & opens),
+            self.stall_input.eq(waiting & ~head_valid & nest.valid & ~has_input),
+            self.stall_accumulator.eq(waiting & ~head_valid & nest.valid & has_input & ~has_bank),
         ]
-        with m.If(swap):
+        with m.If(self.swap):
             m.d.sync += head_valid.eq(0)
         with m.If(take):
             m.d.sync += [
@@ -256,12 +161,12 @@ class Feeder(wiring.Component):
             with m.If(closes_block):
                 m.d.sync += x_bank.eq(~x_bank)
 
-        # Tile → rows: the swap coincides with the last row of the tile before.
+    def _rows(self, m: Module, plan, head, head_valid, body, body_valid) -> None:
+        """Tile → rows: the swap coincides with the last row of the tile before."""
         ending = Signal()
         m.d.comb += [
             ending.eq(body.rows == 1),
-            swap.eq(head_valid & self.ready & (~body_valid | ending)),
-            self.swap.eq(swap),
+            self.swap.eq(head_valid & self.ready & (~body_valid | ending)),
             self.read_enable.eq(body_valid),
             self.read_bank.eq(body.x_bank), self.read_address.eq(body.x),
             self.token.valid.eq(body_valid), self.token.bank.eq(body.bank),
@@ -270,25 +175,10 @@ class Feeder(wiring.Component):
             self.released.eq(body_valid & ending & body.release),
             self.released_bank.eq(body.x_bank),
             self.e5m2.eq(plan.a_e5m2),
+            self.row.eq(body_valid), self.tile.eq(self.swap),
         ]
-        with m.If(swap):
+        with m.If(self.swap):
             m.d.sync += [body.eq(head), body_valid.eq(1)]
         with m.Elif(body_valid):
             m.d.sync += [body.x.eq(body.x + body.x_pitch), body.acc.eq(body.acc + body.acc_pitch),
                          body.rows.eq(body.rows - 1), body_valid.eq(~ending)]
-
-        m.d.comb += [self.i.ready.eq(~running), self.idle.eq(~running)]
-        m.d.sync += starting.eq(self.i.valid & self.i.ready)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [plan.eq(self.i.payload), running.eq(1)]
-        with m.Elif(~starting & nest.idle & ~head_valid & ~body_valid):
-            m.d.sync += running.eq(0)
-
-        waiting = running & ~body_valid
-        m.d.comb += [
-            self.row.eq(body_valid), self.tile.eq(swap),
-            self.stall_weight.eq(waiting & head_valid & ~self.ready),
-            self.stall_input.eq(waiting & ~head_valid & nest.valid & ~has_input),
-            self.stall_accumulator.eq(waiting & ~head_valid & nest.valid & has_input & ~has_bank),
-        ]
-        return m

@@ -11,7 +11,7 @@ from hdl.control.plan import Planner, plan_layout
 from hdl.memory.chunk import chunk_layout
 from hdl.memory.transfer import TRANSFER
 from hdl.spec.commands import COMMAND, COMMAND_BYTES, HEADER_BYTES, ErrorCause, Opcode
-from hdl.spec.config import AcceleratorConfig
+from hdl.spec.config import AcceleratorConfig, log2_exact
 
 __all__ = ["READERS", "UNITS", "Sequencer"]
 
@@ -126,15 +126,9 @@ class Sequencer(wiring.Component):
         ]
         self._dispatch(m, address, addresses, opcode, due)
 
-        running = Signal()
-        failure = Signal(ErrorCause)
-        fail = Signal()
+        running, abort = Signal(), Signal()
+        fail, failure = Signal(), Signal(ErrorCause)
         stop, stop_cause, stop_address = self._stop_causes(m, running, addresses, address)
-        settled = Cat(getattr(self, f"{unit}_idle") for unit in UNITS).all() & self.writer_idle
-        wait = Signal(2)
-        quiet = self.read_quiet & self.write_quiet
-        patience = Signal(range(STUCK_CYCLES + 1))
-        abort = Signal()
         m.d.comb += abort.eq(running & (stop | fail))
 
         @contextmanager
@@ -144,94 +138,14 @@ class Sequencer(wiring.Component):
                 with m.If(abort):
                     m.next = "FLUSH"
 
-        def receive(state):
-            with m.If(self.chunks.valid):
-                m.d.comb += self.chunks.ready.eq(1)
-                m.d.sync += record.eq(Cat(record, self.chunks.payload.data)[8 * config.bus_bytes:])
-                with m.If(self.chunks.payload.last):
-                    m.next = state
-
-        def following():
-            m.d.sync += [address.eq(address + COMMAND_BYTES), remaining.eq(remaining - 1)]
-            m.d.comb += self.command_done.eq(1)
-            with m.If(remaining == 1):
-                m.next = "RAN_OUT"
-            with m.Else():
-                m.next = "REQUEST"
+        def refuse(failed, cause):
+            m.d.comb += [fail.eq(failed), failure.eq(cause)]
 
         with m.FSM() as fsm:
-            with m.State("IDLE"):
-                with m.If(self.start & ~self.bus_stuck):
-                    m.d.sync += address.eq(self.program_address)
-                    m.next = "REQUEST_HEADER"
-            with state("REQUEST_HEADER"):
-                with m.If(address[:6].any()):
-                    m.d.comb += [fail.eq(1), failure.eq(ErrorCause.MISALIGNED)]
-                with m.Else():
-                    m.d.comb += [self.transfer.valid.eq(1),
-                                 self.transfer.payload.row_bytes.eq(HEADER_BYTES)]
-                    with m.If(self.transfer.ready):
-                        m.next = "HEADER"
-            with state("HEADER"):
-                receive("CHECK_HEADER")
-            with state("CHECK_HEADER"):
-                m.d.comb += [fail.eq(header.failed), failure.eq(header.cause)]
-                with m.If(~header.failed):
-                    m.d.sync += [remaining.eq(header.commands), address.eq(address + HEADER_BYTES)]
-                    m.next = "REQUEST"
-            with state("REQUEST"):
-                m.d.comb += [self.transfer.valid.eq(1),
-                             self.transfer.payload.row_bytes.eq(COMMAND_BYTES)]
-                with m.If(self.transfer.ready):
-                    m.next = "COMMAND"
-            with state("COMMAND"):
-                receive("SCAN")
-            with state("SCAN"):
-                m.d.comb += check.start.eq(1)
-                m.next = "CHECK"
-            with state("CHECK"):
-                m.d.sync += wait.eq(Planner.LATENCY)
-                with m.If(check.done):
-                    m.d.comb += [fail.eq(check.failed), failure.eq(check.cause)]
-                    with m.If(~check.failed):
-                        m.next = "PLAN"
-            with state("PLAN"):
-                m.d.sync += wait.eq(wait - 1)
-                with m.If((opcode == Opcode.FENCE) | (opcode == Opcode.END)):
-                    m.next = "SETTLE"
-                with m.Elif(wait == 0):
-                    m.d.comb += [fail.eq(planner.oversize), failure.eq(ErrorCause.OVERSIZE)]
-                    with m.If(~planner.oversize):
-                        gemm = opcode == Opcode.GEMM
-                        m.d.sync += due.eq(Mux(gemm, 0b1111, 0b1001))
-                        m.next = "DISPATCH"
-            with state("DISPATCH"):
-                with m.If(due == 0):
-                    following()
-            with state("SETTLE"):
-                with m.If(settled):
-                    with m.If(opcode == Opcode.FENCE):
-                        following()
-                    with m.Else():
-                        m.d.comb += [self.command_done.eq(1), self.done_event.eq(1)]
-                        m.next = "IDLE"
-            with state("RAN_OUT"):
-                m.d.comb += [fail.eq(settled), failure.eq(ErrorCause.BAD_LENGTH)]
-            with m.State("FLUSH"):
-                m.d.comb += self.flush.eq(1)
-                m.d.sync += patience.eq(patience + 1)
-                with m.If(quiet):
-                    m.next = "RESET"
-                with m.Elif(patience == STUCK_CYCLES):
-                    m.d.comb += self.error_set.bit_select(
-                        Const(ErrorCause.BUS_STUCK, 4), 1).eq(1)
-                    m.d.sync += self.bus_stuck.eq(1)
-                    m.next = "RESET"
-            with m.State("RESET"):
-                # The units still offer what they had: the engines must not take it now.
-                m.d.comb += [self.flush.eq(1), self.core_reset.eq(1), self.failed_event.eq(1)]
-                m.next = "IDLE"
-
+            self._header_states(m, state, refuse, header, record, address, remaining)
+            self._command_states(m, state, refuse, check, planner, record, due)
+            self._end_states(m, state, refuse, opcode, address, remaining, due)
+            self._stop_states(m)
         m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")),
                      running.eq(self.busy & ~fsm.ongoing("FLUSH") & ~fsm.ongoing("RESET"))]
         # What goes wrong with earlier commands comes before what is wrong with the next one.
@@ -241,5 +155,101 @@ class Sequencer(wiring.Component):
                 self.error_address.eq(Mux(stop, stop_address, address)),
                 self.done_event.eq(0), self.transfer.valid.eq(0),
             ]
-            m.d.sync += [due.eq(0), patience.eq(0)]
+            m.d.sync += due.eq(0)
         return m
+
+    def _receive(self, m: Module, record, following: str) -> None:
+        """Shift a transfer's beats into the record, the first lowest."""
+        with m.If(self.chunks.valid):
+            m.d.comb += self.chunks.ready.eq(1)
+            m.d.sync += record.eq(
+                Cat(record, self.chunks.payload.data)[8 * self.config.bus_bytes:])
+            with m.If(self.chunks.payload.last):
+                m.next = following
+
+    def _header_states(self, m, state, refuse, header, record, address, remaining) -> None:
+        with m.State("IDLE"):
+            with m.If(self.start & ~self.bus_stuck):
+                m.d.sync += address.eq(self.program_address)
+                m.next = "REQUEST_HEADER"
+        with state("REQUEST_HEADER"):
+            misaligned = address[: log2_exact(HEADER_BYTES)].any()
+            refuse(misaligned, ErrorCause.MISALIGNED)
+            m.d.comb += [self.transfer.valid.eq(~misaligned),
+                         self.transfer.payload.row_bytes.eq(HEADER_BYTES)]
+            with m.If(self.transfer.ready):
+                m.next = "HEADER"
+        with state("HEADER"):
+            self._receive(m, record, "CHECK_HEADER")
+        with state("CHECK_HEADER"):
+            refuse(header.failed, header.cause)
+            with m.If(~header.failed):
+                m.d.sync += [remaining.eq(header.commands), address.eq(address + HEADER_BYTES)]
+                m.next = "REQUEST"
+
+    def _command_states(self, m, state, refuse, check, planner, record, due) -> None:
+        opcode = record[: COMMAND["opcode"].bits]
+        wait = Signal(range(Planner.LATENCY + 1))
+        with state("REQUEST"):
+            m.d.comb += [self.transfer.valid.eq(1),
+                         self.transfer.payload.row_bytes.eq(COMMAND_BYTES)]
+            with m.If(self.transfer.ready):
+                m.next = "COMMAND"
+        with state("COMMAND"):
+            self._receive(m, record, "SCAN")
+        with state("SCAN"):
+            m.d.comb += check.start.eq(1)
+            m.next = "CHECK"
+        with state("CHECK"):
+            m.d.sync += wait.eq(Planner.LATENCY)
+            refuse(check.done & check.failed, check.cause)
+            with m.If(check.done):
+                m.next = "PLAN"
+        with state("PLAN"):
+            m.d.sync += wait.eq(wait - 1)
+            with m.If((opcode == Opcode.FENCE) | (opcode == Opcode.END)):
+                m.next = "SETTLE"
+            with m.Elif(wait == 0):
+                refuse(planner.oversize, ErrorCause.OVERSIZE)
+                m.d.sync += due.eq(Mux(opcode == Opcode.GEMM, 0b1111, 0b1001))
+                m.next = "DISPATCH"
+
+    def _end_states(self, m, state, refuse, opcode, address, remaining, due) -> None:
+        settled = Cat(getattr(self, f"{unit}_idle") for unit in UNITS).all() & self.writer_idle
+
+        def following():
+            m.d.sync += [address.eq(address + COMMAND_BYTES), remaining.eq(remaining - 1)]
+            m.d.comb += self.command_done.eq(1)
+            m.next = "REQUEST"
+            with m.If(remaining == 1):
+                m.next = "RAN_OUT"
+
+        with state("DISPATCH"):
+            with m.If(due == 0):
+                following()
+        with state("SETTLE"):
+            with m.If(settled & (opcode == Opcode.FENCE)):
+                following()
+            with m.Elif(settled):
+                m.d.comb += [self.command_done.eq(1), self.done_event.eq(1)]
+                m.next = "IDLE"
+        with state("RAN_OUT"):
+            refuse(settled, ErrorCause.BAD_LENGTH)
+
+    def _stop_states(self, m: Module) -> None:
+        """Wait until the bus is owed nothing, but not for ever, then reset the units."""
+        patience = Signal(range(STUCK_CYCLES + 1))
+        with m.State("FLUSH"):
+            m.d.comb += self.flush.eq(1)
+            m.d.sync += patience.eq(patience + 1)
+            with m.If(self.read_quiet & self.write_quiet):
+                m.next = "RESET"
+            with m.Elif(patience == STUCK_CYCLES):
+                m.d.comb += self.error_set.bit_select(Const(ErrorCause.BUS_STUCK, 4), 1).eq(1)
+                m.d.sync += self.bus_stuck.eq(1)
+                m.next = "RESET"
+        with m.State("RESET"):
+            # The units still offer what they had: the engines must not take it now.
+            m.d.comb += [self.flush.eq(1), self.core_reset.eq(1), self.failed_event.eq(1)]
+            m.d.sync += patience.eq(0)
+            m.next = "IDLE"

@@ -1,160 +1,22 @@
-"""Loaders: bring operands from memory into the banks ahead of their use."""
+"""Weights on their way from memory to the array: the loader of panels and the shifter of tiles."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.control.nest import Level, Nest
 from hdl.control.plan import COUNT_BITS, plan_layout
-from hdl.memory.accumulation import lane_to_accumulator
 from hdl.memory.chunk import chunk_layout
 from hdl.memory.transfer import TRANSFER
 from hdl.spec.config import AcceleratorConfig, log2_exact
-from hdl.vector.fetch import FetchPort
 
-__all__ = ["OperandLoader", "WeightLoader"]
+__all__ = ["WeightLoader", "WeightShifter"]
 
 
-class OperandLoader(wiring.Component):
-    """Loads blocks of A into the input banks, or blocks of X (VECTOR) into accumulation banks.
-
-    Ports
-    -----
-    i: plans, in program order.
-    transfer, chunks: a client of the read engine, chunks resized to ``word_bytes``.
-    bank_free: one bit an input bank. ``write_*``: words of D operands into an input bank, row
-        by row without gaps. ``filled``: pulse, ``write_bank`` is complete.
-    fill_free: the accumulation bank that comes next is free. ``fill_*``: words of D accumulators,
-        row by row. ``fill_claim``, ``fill_done``: pulses, the bank is taken, is complete.
-    filling: the plan in progress is a VECTOR. idle: no plan in progress.
-    """
-
-    def __init__(self, config: AcceleratorConfig):
-        self.config = config
-        super().__init__({
-            "i": In(stream.Signature(plan_layout(config))),
-            "transfer": Out(stream.Signature(TRANSFER)),
-            "chunks": In(stream.Signature(chunk_layout(config.word_bytes))),
-            "bank_free": In(2), "write_valid": Out(1), "write_bank": Out(1),
-            "write_address": Out(range(config.input_depth)),
-            "write_data": Out(8 * config.word_bytes), "filled": Out(1),
-            "fill_free": In(1), "fill_valid": Out(1),
-            "fill_address": Out(range(config.acc_depth)),
-            "fill_data": Out(config.dim * config.acc_bits),
-            "fill_claim": Out(1), "fill_done": Out(1),
-            "filling": Out(1), "idle": Out(1),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        config = self.config
-        m.submodules.nest = nest = Nest((
-            Level("rows", COUNT_BITS), Level("passes", 4), Level("chunks", COUNT_BITS),
-            Level("columns", COUNT_BITS)))
-        m.submodules.fetch = fetch = FetchPort(config, config.dim)
-        plan = Signal(plan_layout(config), reset_less=True)
-        chunk_count = Signal(COUNT_BITS, reset_less=True)
-        columns = Mux(plan.gemm, plan.k, plan.n)
-
-        # A whose K is one span stays for all chunks of its block; else each chunk loads it again.
-        repeats = plan.gemm & ~plan.resident
-        element_log2 = log2_exact(config.format.storage_bytes)
-        wide = ~plan.gemm & plan.x_wide & (element_log2 == 0)
-        span = Mux(plan.gemm, plan.k_span, plan.chunk)
-
-        def to_bytes(count):
-            return Mux(wide, count << 1, count << element_log2)
-
-        m.d.comb += [
-            nest.rows_total.eq(plan.m), nest.rows_step.eq(1 << plan.block_log2),
-            nest.passes_total.eq(Mux(plan.gemm & plan.resident, 1, plan.passes)),
-            nest.passes_step.eq(1),
-            nest.chunks_total.eq(Mux(repeats, chunk_count, plan.n)),
-            nest.chunks_step.eq(Mux(repeats, 1, plan.n)),
-            nest.columns_total.eq(columns), nest.columns_step.eq(span),
-        ]
-        row_base = Signal(64, reset_less=True)
-        offset = Signal(COUNT_BITS + 2, reset_less=True)
-        with m.If(nest.rows_enter):
-            m.d.sync += row_base.eq(plan.a_address)
-        with m.Elif(nest.rows_advance):
-            m.d.sync += row_base.eq(row_base + (plan.a_stride << plan.block_log2))
-        with m.If(nest.columns_enter):
-            m.d.sync += offset.eq(0)
-        with m.Elif(nest.columns_advance):
-            m.d.sync += offset.eq(offset + to_bytes(span))
-        m.d.comb += [
-            self.transfer.payload.address.eq(row_base + offset),
-            self.transfer.payload.row_bytes.eq(to_bytes(nest.columns_size)),
-            self.transfer.payload.rows.eq(nest.rows_size),
-            self.transfer.payload.stride.eq(plan.a_stride),
-        ]
-
-        rows_left = Signal(COUNT_BITS, reset_less=True)
-        address = Signal(max(len(self.write_address), len(self.fill_address)), reset_less=True)
-        word_valid, row_last, done = Signal(), Signal(), Signal()
-        m.d.comb += [
-            fetch.wide.eq(plan.x_wide), fetch.e5m2.eq(plan.a_e5m2),
-            fetch.i.payload.eq(self.chunks.payload), fetch.o.ready.eq(1),
-            self.filling.eq(~self.idle & ~plan.gemm),
-            self.write_address.eq(address), self.write_data.eq(self.chunks.payload.data),
-            self.fill_address.eq(address),
-            self.fill_data.eq(Cat(lane_to_accumulator(config, fetch.o.payload.data[index])
-                                  for index in range(config.dim))),
-            done.eq(word_valid & row_last & (rows_left == 1)),
-        ]
-        with m.If(word_valid):
-            m.d.sync += address.eq(address + 1)
-            with m.If(row_last):
-                m.d.sync += rows_left.eq(rows_left - 1)
-
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += [self.idle.eq(1), self.i.ready.eq(1)]
-                with m.If(self.i.valid):
-                    m.d.sync += plan.eq(self.i.payload)
-                    m.next = "START"
-            with m.State("START"):
-                m.d.comb += nest.start.eq(1)
-                # Chunks that a load repeats for have power-of-two sizes: NC tiles or a bank.
-                panel = config.panel_columns * config.dim
-                bank = config.acc_depth * config.dim
-                with m.If(plan.chunk == panel):
-                    m.d.sync += chunk_count.eq((plan.n + (panel - 1)) >> log2_exact(panel))
-                with m.Elif(plan.streamed):
-                    m.d.sync += chunk_count.eq((plan.n + (bank - 1)) >> log2_exact(bank))
-                with m.Else():
-                    m.d.sync += chunk_count.eq(1)
-                m.next = "REQUEST"
-            with m.State("REQUEST"):
-                free = Mux(plan.gemm, self.bank_free.bit_select(self.write_bank, 1), self.fill_free)
-                m.d.comb += self.transfer.valid.eq(nest.valid & free)
-                with m.If(nest.idle):
-                    m.next = "IDLE"
-                with m.Elif(self.transfer.valid & self.transfer.ready):
-                    m.d.comb += self.fill_claim.eq(~plan.gemm)
-                    m.d.sync += [rows_left.eq(nest.rows_size), address.eq(0)]
-                    m.next = "RECEIVE"
-            with m.State("RECEIVE"):
-                with m.If(plan.gemm):
-                    m.d.comb += [
-                        self.chunks.ready.eq(1), self.write_valid.eq(self.chunks.valid),
-                        word_valid.eq(self.chunks.valid), row_last.eq(self.chunks.payload.last),
-                        self.filled.eq(done),
-                    ]
-                with m.Else():
-                    m.d.comb += [
-                        fetch.i.valid.eq(self.chunks.valid), self.chunks.ready.eq(fetch.i.ready),
-                        self.fill_valid.eq(fetch.o.valid),
-                        word_valid.eq(fetch.o.valid), row_last.eq(fetch.o.payload.last),
-                        self.fill_done.eq(done),
-                    ]
-                with m.If(done):
-                    m.d.comb += nest.next.eq(1)
-                    with m.If(plan.gemm):
-                        m.d.sync += self.write_bank.eq(~self.write_bank)
-                    m.next = "REQUEST"
-        return m
+def panel_address(config: AcceleratorConfig, half, k_tile, n_tile, line):
+    """Word of the weight buffer that holds ``line`` of a panel's tile."""
+    tile = k_tile * config.panel_columns + n_tile
+    return half * (config.weight_depth // 2) + (tile << log2_exact(config.dim)) + line
 
 
 class WeightLoader(wiring.Component):
@@ -313,7 +175,108 @@ class WeightLoader(wiring.Component):
         return m
 
 
-def panel_address(config: AcceleratorConfig, half, k_tile, n_tile, line):
-    """Word of the weight buffer that holds ``line`` of a panel's tile."""
-    tile = k_tile * config.panel_columns + n_tile
-    return half * (config.weight_depth // 2) + (tile << log2_exact(config.dim)) + line
+class WeightShifter(wiring.Component):
+    """Reads the tiles of each panel and shifts them into the array's shadow weights.
+
+    Ports
+    -----
+    half_full: one bit a half of the weight buffer; ``panel_*``: as ``WeightLoader`` describes them.
+    released: pulse with ``released_half``, that half has been read.
+    read_enable, read_address: the weight buffer's read port, latency 1.
+    load_down, load_right, mask, e5m2: accompany the word read one cycle earlier; a word with
+        ``mask`` low counts as zero.
+    ready: a tile waits in the shadow registers. ``swap``: it is taken in this cycle.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        self._k_bits = range(config.panel_depth * config.dim + 1)
+        self._n_bits = range(config.panel_columns * config.dim + 1)
+        members = {
+            "half_full": In(2), "released": Out(1), "released_half": Out(1),
+            "read_enable": Out(1), "read_address": Out(range(config.weight_depth)),
+            "load_down": Out(1), "load_right": Out(1), "mask": Out(1), "e5m2": Out(1),
+            "ready": Out(1), "swap": In(1),
+        }
+        for half in range(2):
+            members |= {
+                f"panel_k{half}": In(self._k_bits), f"panel_n{half}": In(self._n_bits),
+                f"panel_transposed{half}": In(1), f"panel_e5m2{half}": In(1),
+            }
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        dim = config.dim
+        m.submodules.nest = nest = Nest((
+            Level("k", len(Signal(self._k_bits)), None, dim),
+            Level("n", len(Signal(self._n_bits)), None, dim)))
+        half = Signal()
+
+        def panel(name):
+            return Mux(half, getattr(self, f"panel_{name}1"), getattr(self, f"panel_{name}0"))
+
+        k_tile = Signal(range(config.panel_depth + 1))
+        n_tile = Signal(range(config.panel_columns + 1))
+        m.d.comb += [nest.k_total.eq(panel("k")), nest.n_total.eq(panel("n"))]
+        with m.If(nest.k_enter):
+            m.d.sync += k_tile.eq(0)
+        with m.Elif(nest.k_advance):
+            m.d.sync += k_tile.eq(k_tile + 1)
+        with m.If(nest.n_enter):
+            m.d.sync += n_tile.eq(0)
+        with m.Elif(nest.n_advance):
+            m.d.sync += n_tile.eq(n_tile + 1)
+
+        # The walk is one tile ahead of the shift, and ends before the last tile is read.
+        walking = Signal()
+        shifting = Signal()
+        line = Signal(range(dim))
+        begin = Signal()
+        final = Signal()
+        base = Signal(range(config.weight_depth), reset_less=True)
+        lines = Signal(range(dim + 1), reset_less=True)
+        transposed, e5m2 = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.comb += [
+            nest.start.eq(~walking & ~shifting & self.half_full.bit_select(half, 1)),
+            begin.eq(nest.valid & ~shifting & (~self.ready | self.swap)),
+            nest.next.eq(begin),
+        ]
+        with m.If(nest.start):
+            m.d.sync += walking.eq(1)
+
+        next_base, next_lines = Signal.like(base), Signal.like(lines)
+        m.d.comb += [
+            next_base.eq(panel_address(config, half, k_tile, n_tile, 0)),
+            next_lines.eq(Mux(panel("transposed"), nest.n_size, nest.k_size)),
+        ]
+        current = Signal(range(dim))
+        m.d.comb += current.eq(Mux(begin, dim - 1, line))
+        m.d.comb += [
+            self.read_enable.eq(begin | shifting),
+            self.read_address.eq(Mux(begin, next_base, base) + current),
+        ]
+        m.d.sync += [
+            self.load_down.eq(Mux(begin, ~panel("transposed"), shifting & ~transposed)),
+            self.load_right.eq(Mux(begin, panel("transposed"), shifting & transposed)),
+            self.mask.eq(current < Mux(begin, next_lines, lines)),
+            self.e5m2.eq(Mux(begin, panel("e5m2"), e5m2)),
+        ]
+        with m.If(self.swap):
+            m.d.sync += self.ready.eq(0)
+        with m.If(begin):
+            m.d.sync += [
+                shifting.eq(1), line.eq(dim - 2), base.eq(next_base), lines.eq(next_lines),
+                transposed.eq(panel("transposed")), e5m2.eq(panel("e5m2")),
+                final.eq(nest.k_last & nest.n_last),
+            ]
+        with m.Elif(shifting):
+            m.d.sync += line.eq(line - 1)
+            with m.If(line == 0):
+                m.d.sync += [shifting.eq(0), self.ready.eq(1)]
+                with m.If(final):
+                    m.d.comb += self.released.eq(1)
+                    m.d.sync += [half.eq(~half), walking.eq(0)]
+        m.d.comb += self.released_half.eq(half)
+        return m
