@@ -170,7 +170,10 @@ class AxiMemory {
         while (!addresses_.empty() && beats_.size() >= size_t(addresses_.front().beats)) {
             const Address burst = addresses_.front();
             addresses_.pop_front();
-            Answer answer{burst, due(), profile_.mixed_order && random_.chance(0.5), kOkay, {}};
+            // Writes of one ID land in order: never ahead of one that still waits.
+            const bool ordered = answers_.empty() || answers_.back().early;
+            const bool early = profile_.mixed_order && ordered && random_.chance(0.5);
+            Answer answer{burst, due(), early, kOkay, {}};
             answer.beats.assign(beats_.begin(), beats_.begin() + burst.beats);
             beats_.erase(beats_.begin(), beats_.begin() + burst.beats);
             if (answer.early) apply(answer);

@@ -1,54 +1,25 @@
 """The generated Verilog behind its AXI ports against the model: random programs, then faults."""
 
-from functools import cache
-
 import numpy as np
 import pytest
 
 from hdl.spec.commands import COMMAND, HEADER, HEADER_BYTES, ErrorCause
 from hdl.spec.config import AcceleratorConfig
 from sim.bench.programs import EPILOGUES, random_case, stray_writes
+from sim.bench.regression import LIMIT, compare, small_accelerator
 from sim.harness.accelerator import DECERR, SLVERR, Accelerator, Fault
 from sim.harness.stalls import PROFILES
 from sim.model.machine import Machine
 
 PROGRAMS = 60
-LIMIT = 2_000_000
-
-
-@cache
-def accelerator(fmt, dim=4, **depths):
-    # Small buffers, so that small shapes already need several blocks and panels.
-    depths = depths or {"input_depth": 64, "weight_depth": 32, "acc_depth": 16, "row_depth": 8}
-    return Accelerator(AcceleratorConfig(fmt, dim=dim, **depths))
-
-
-def run_and_compare(machine, case, profile, seed):
-    """Bytes compared; fails on the first difference, stray write or broken bus rule."""
-    expected, memory = case.memory.copy(), case.memory.copy()
-    outcome = Machine(machine.config).run(expected, case.address, case.base)
-    result = machine.run(memory, case.address, case.base, stalls=PROFILES[profile], seed=seed,
-                         max_cycles=LIMIT)
-    assert (result.error, result.violations) == (outcome.error, []), case.label
-    wrong = np.flatnonzero(memory != expected)
-    assert not wrong.size, (f"{case.label}: {wrong.size} bytes differ, the first at "
-                            f"{case.base + wrong[0]:#x}: {memory[wrong[0]]:#x}, "
-                            f"expected {expected[wrong[0]]:#x}")
-    assert stray_writes(case, result.written) == [], case.label
-    for name, value in (("saturations", outcome.saturations), ("nars", outcome.nars),
-                        ("commands", outcome.commands)):
-        assert result.counters[name] == value, f"{case.label}: {name}"
-    for name in ("read_bursts", "read_beats", "write_bursts", "write_beats"):
-        assert result.counters[name] == result.bus[name], f"{case.label}: {name}"
-    return sum(tensor.rows * tensor.row_bytes for tensor in case.outputs)
 
 
 @pytest.mark.parametrize("profile", ["ideal", "heavy"])
 @pytest.mark.parametrize("fmt", ["posit8", "fp8", "bf16"])
 def test_random_programs(fmt, profile):
-    machine = accelerator(fmt)
+    machine = small_accelerator(fmt)
     rng = np.random.default_rng(["ideal", "heavy"].index(profile))
-    compared = sum(run_and_compare(
+    compared = sum(compare(
         machine, random_case(machine.config, rng, epilogue=EPILOGUES[index % len(EPILOGUES)]),
         profile, index) for index in range(PROGRAMS))
     assert compared > 20 * PROGRAMS
@@ -59,9 +30,9 @@ def test_random_programs(fmt, profile):
 @pytest.mark.parametrize("epilogue", ["none", "softmax"])
 def test_shapes_beyond_the_banks(fmt, epilogue):
     # Rows of up to 100 columns against banks of 64: a softmax is computed in three streams.
-    machine = accelerator(fmt)
+    machine = small_accelerator(fmt)
     rng = np.random.default_rng(100)
-    compared = sum(run_and_compare(
+    compared = sum(compare(
         machine, random_case(machine.config, rng, largest=100, epilogue=epilogue), profile, index)
         for index, profile in enumerate(["ideal", "light", "bursty"] * 2))
     assert compared > 1000
@@ -71,7 +42,7 @@ def test_shapes_beyond_the_banks(fmt, epilogue):
 def test_dim_16():
     machine = Accelerator(AcceleratorConfig("posit8", dim=16))
     rng = np.random.default_rng(16)
-    compared = sum(run_and_compare(machine, random_case(machine.config, rng, largest=70), profile,
+    compared = sum(compare(machine, random_case(machine.config, rng, largest=70), profile,
                                    index)
                    for index, profile in enumerate(["ideal", "light", "bursty", "heavy"]))
     assert compared > 1000
@@ -91,7 +62,7 @@ def patched(case, table, field, value, offset=0):
 
 @pytest.fixture
 def case():
-    return random_case(accelerator("posit8").config, np.random.default_rng(5))
+    return random_case(small_accelerator("posit8").config, np.random.default_rng(5))
 
 
 @pytest.mark.parametrize("table, field, value, cause", [
@@ -111,28 +82,28 @@ def case():
     (COMMAND, "a_transposed", 1, ErrorCause.BAD_FIELD),
 ])
 def test_bad_programs_stop_with_their_code(case, table, field, value, cause):
-    machine = accelerator("posit8")
+    machine = small_accelerator("posit8")
     memory = patched(case, table, field, value, HEADER_BYTES if table is COMMAND else 0)
     outcome = Machine(machine.config).run(memory.copy(), case.address, case.base)
     result = machine.run(memory, case.address, case.base, max_cycles=LIMIT)
     assert (result.error, result.errors) == (cause, (cause,)) and outcome.error == cause
     assert result.error_address == outcome.error_address
     assert (result.status, result.violations) == (0b100, [])
-    run_and_compare(machine, case, "light", 0)
+    compare(machine, case, "light", 0)
 
 
 def test_a_misaligned_program_is_refused(case):
-    machine = accelerator("posit8")
+    machine = small_accelerator("posit8")
     result = machine.run(case.memory.copy(), case.address + 4, case.base, max_cycles=LIMIT)
     assert (result.error, result.error_address) == (ErrorCause.MISALIGNED, case.address + 4)
     assert result.bus["read_bursts"] == 0
-    run_and_compare(machine, case, "ideal", 0)
+    compare(machine, case, "ideal", 0)
 
 
 @pytest.mark.parametrize("profile", ["ideal", "heavy"])
 @pytest.mark.parametrize("resp", [SLVERR, DECERR])
 def test_bus_errors_stop_with_their_code(case, resp, profile):
-    machine = accelerator("posit8")
+    machine = small_accelerator("posit8")
     command = case.address + HEADER_BYTES
     a_offset = COMMAND["a_address"].word * 4
     start = command - case.base + a_offset
@@ -148,20 +119,20 @@ def test_bus_errors_stop_with_their_code(case, resp, profile):
         assert (result.error, result.violations) == (cause, [])
         if address is not None and profile == "ideal":
             assert result.error_address == address
-        run_and_compare(machine, case, profile, 1)
+        compare(machine, case, profile, 1)
 
 
 def test_a_watchdog_stops_a_program(case):
-    machine = accelerator("posit8")
+    machine = small_accelerator("posit8")
     result = machine.run(case.memory.copy(), case.address, case.base, watchdog=50,
                          max_cycles=LIMIT)
     assert (result.error, result.violations) == (ErrorCause.WATCHDOG, [])
-    run_and_compare(machine, case, "ideal", 0)
+    compare(machine, case, "ideal", 0)
 
 
 def test_comparison_sees_one_wrong_bit(case):
     # The negative control: the same program on an image whose first operand has one bit flipped.
-    machine = accelerator("posit8")
+    machine = small_accelerator("posit8")
     wrong = case.memory.copy()
     machine.run(wrong, case.address, case.base, max_cycles=LIMIT)
     wrong[case.outputs[0].address - case.base] ^= 1
