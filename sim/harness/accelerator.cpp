@@ -24,8 +24,9 @@ void from_bytes(Port& port, const uint8_t* bytes) { std::memcpy(&port, bytes, BU
 class Bench {
   public:
     explicit Bench(uint64_t seed)
-        : dut_(randomised(context_, seed)), memory_(BUS_BYTES, seed), checker_(BUS_BYTES, violations_),
-          lite_checker_(violations_), random_(seed + 1) {}
+        : dut_(randomised(context_, seed)), memory_(BUS_BYTES, seed), random_(seed + 1) {
+        new_checkers();
+    }
 
     ~Bench() {
         trace(nullptr);
@@ -34,6 +35,8 @@ class Bench {
 
     void reset(int cycles) {
         dut_.aresetn = 0;
+        memory_.reset();
+        new_checkers();
         for (int i = 0; i < cycles; i++) step();
         dut_.aresetn = 1;
         step();
@@ -47,7 +50,7 @@ class Bench {
     int64_t wait(int64_t limit) {
         for (int64_t cycle = 0; cycle < limit; cycle++) {
             if (dut_.__SYM__interrupt) {  // Verilator takes the name for a C++ word
-                if (checker_.outstanding())
+                if (checker_->outstanding())
                     violations_.add(cycle_, "interrupt with bursts outstanding");
                 return cycle;
             }
@@ -133,6 +136,12 @@ class Bench {
         return &context;
     }
 
+    void new_checkers() {
+        checker_ = std::make_unique<AxiChecker>(BUS_BYTES, violations_);
+        lite_checker_ = std::make_unique<LiteChecker>(violations_);
+        reset_cycles_ = 0;
+    }
+
     int delay() { return host_stall_ > 0 ? int(random_.between(0, 7)) : 0; }
 
     void release() { lite_.awvalid = lite_.wvalid = lite_.bready = lite_.arvalid = lite_.rready = 0; }
@@ -145,8 +154,8 @@ class Bench {
         dump(0);
         sample();
         if (dut_.aresetn) {
-            checker_.clock(pins_);
-            lite_checker_.clock(lite_);
+            checker_->clock(pins_);
+            lite_checker_->clock(lite_);
             memory_.clock(pins_);
             count();
         } else if (pins_.ar.valid || pins_.aw.valid || pins_.w.valid) {
@@ -220,8 +229,8 @@ class Bench {
     LitePins lite_;
     Violations violations_;
     AxiMemory memory_;
-    AxiChecker checker_;
-    LiteChecker lite_checker_;
+    std::unique_ptr<AxiChecker> checker_;
+    std::unique_ptr<LiteChecker> lite_checker_;
     Random random_;
     double host_stall_ = 0;
     uint64_t cycle_ = 0, reset_cycles_ = 0, transfers_[kChannels] = {};

@@ -52,7 +52,8 @@ class Result:
     ----------
     error: the lowest cause set in CSR ``ERROR``, ``None`` after a clean END; ``errors`` is all.
     error_address: as in the CSRs, only meaningful with an error.
-    status: raw CSR ``STATUS``. cycles: from the START write's response to the interrupt.
+    status: raw CSR ``STATUS``. cycles: from the START write's response (from the STOP write's,
+        with ``stop_after``) to the interrupt.
     counters: the hardware's performance counters by lower-case name.
     bus: what the harness saw on AXI (``BUS_FIELDS``, cycle left out).
     violations: broken AXI rules, traffic after the interrupt; empty for a correct design.
@@ -155,12 +156,13 @@ class Accelerator:
 
     def run(self, memory: np.ndarray, program_address: int, base: int = 0, *,
             stalls: StallProfile = PROFILES["ideal"], seed: int = 0, watchdog: int = 0,
-            max_cycles: int = 50_000_000, faults: Iterable[Fault] = (),
-            waves: Path | None = None) -> Result:
+            stop_after: int | None = None, max_cycles: int = 50_000_000,
+            faults: Iterable[Fault] = (), waves: Path | None = None) -> Result:
         """Run the program at ``program_address``; ``memory`` (uint8) sits at ``base``.
 
-        ``memory`` is changed in place; the bus answers DECERR outside it. ``waves`` takes a VCD
-        of this run, in a build with ``trace``. ``HungError`` after ``max_cycles`` without an
+        ``memory`` is changed in place; the bus answers DECERR outside it. ``stop_after``: cycles
+        until the host asks for a stop. ``waves`` takes a VCD of this run, in a build with
+        ``trace``. ``HungError`` after ``max_cycles`` without an
         interrupt; the design is reset then.
         """
         if memory.dtype != np.uint8 or memory.ndim != 1 or not memory.flags.c_contiguous:
@@ -176,7 +178,7 @@ class Accelerator:
             raise ValueError(f"waves must be a writable path in a build with trace, not {waves!r}")
         lib.bench_clear_statistics(bench)
         try:
-            cycles = self._start_and_wait(program_address, watchdog, max_cycles)
+            cycles = self._start_and_wait(program_address, watchdog, stop_after, max_cycles)
             return self._collect(cycles, written)
         except HungError:
             self.reset()
@@ -186,12 +188,16 @@ class Accelerator:
             lib.bench_trace(bench, None)
             lib.bench_image(bench, None, None, 0, 0)
 
-    def _start_and_wait(self, program_address: int, watchdog: int, max_cycles: int) -> int:
+    def _start_and_wait(self, program_address: int, watchdog: int, stop_after: int | None,
+                        max_cycles: int) -> int:
         self.write("PROGRAM_LOW", program_address & 0xFFFFFFFF)
         self.write("PROGRAM_HIGH", program_address >> 32)
         self.write("WATCHDOG", watchdog)
         self.write("INTERRUPT_ENABLE", 0b11)
         self.write("CONTROL", 1)
+        if stop_after is not None:
+            self.run_for(stop_after)
+            self.write("CONTROL", 2)
         cycles = self._lib.bench_wait(self._bench, max_cycles)
         if cycles < 0:
             raise HungError(f"no interrupt within {max_cycles} cycles, "

@@ -52,6 +52,12 @@ class AxiMemory {
         data_ = data, written_ = written, base_ = base, size_ = size;
     }
     void profile(const Profile& profile) { profile_ = profile; }
+    // Forgets every burst, as the master does in reset.
+    void reset() {
+        reads_.clear(), addresses_.clear(), beats_.clear(), answers_.clear();
+        r_ = {}, b_ = {};
+        arready_ = awready_ = wready_ = 0;
+    }
     // Starts the random numbers anew; nothing that was drawn before has a say any more.
     void seed(uint64_t seed) {
         random_ = Random(seed);

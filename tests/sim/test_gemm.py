@@ -8,7 +8,7 @@ from hdl.spec.config import AcceleratorConfig
 from sim.bench.programs import EPILOGUES, random_case, stray_writes
 from sim.bench.regression import LIMIT, compare, small_accelerator
 from sim.harness.accelerator import DECERR, SLVERR, Accelerator, Fault
-from sim.harness.stalls import PROFILES
+from sim.harness.stalls import PROFILES, StallProfile
 from sim.model.machine import Machine
 
 PROGRAMS = 60
@@ -127,6 +127,32 @@ def test_a_watchdog_stops_a_program(case):
     result = machine.run(case.memory.copy(), case.address, case.base, watchdog=50,
                          max_cycles=LIMIT)
     assert (result.error, result.violations) == (ErrorCause.WATCHDOG, [])
+    compare(machine, case, "ideal", 0)
+
+
+@pytest.mark.parametrize("profile", ["ideal", "bursty"])
+def test_the_host_stops_a_program_at_any_time(case, profile):
+    machine = small_accelerator("posit8")
+    ended = set()
+    for cycle in (0, 20, 47, 90, 131, 150, 180, 200, 230, 260, 300):
+        result = machine.run(case.memory.copy(), case.address, case.base, stop_after=cycle,
+                             stalls=PROFILES[profile], seed=cycle, max_cycles=LIMIT)
+        assert (result.error in (None, ErrorCause.STOPPED), result.violations) == (True, [])
+        ended.add(result.error)
+        compare(machine, case, profile, cycle)
+    assert ErrorCause.STOPPED in ended
+
+
+def test_a_bus_that_never_answers_is_reported_as_stuck(case):
+    machine = small_accelerator("posit8")
+    silent = StallProfile("silent", stall={"r": 1.0})
+    result = machine.run(case.memory.copy(), case.address, case.base, stalls=silent, watchdog=100,
+                         max_cycles=LIMIT)
+    assert set(result.errors) == {ErrorCause.WATCHDOG, ErrorCause.BUS_STUCK}
+    assert result.status & 0b1000
+    machine.write("CONTROL", 1)
+    assert machine.read("STATUS") & 0b1001 == 0b1000  # refused
+    machine.reset()
     compare(machine, case, "ideal", 0)
 
 
