@@ -87,6 +87,8 @@ class Accelerator(wiring.Component):
                                         for index in range(len(READERS)))
                                     & reader.error.replicate(len(READERS))),
             sequencer.write_error.eq(writer.error),
+            sequencer.bus_progress.eq(reader.beat | writer.beat
+                                      | (self.m_axi_gmem_bvalid & self.m_axi_gmem_bready)),
             sequencer.read_quiet.eq(reader.quiet), sequencer.write_quiet.eq(writer.quiet),
             reader.flush.eq(sequencer.flush), writer.flush.eq(sequencer.flush),
             csr.busy.eq(sequencer.busy), csr.bus_stuck.eq(sequencer.bus_stuck),

@@ -1,6 +1,6 @@
 """What makes a program header or a command invalid, decided before anything moves."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,6 +21,7 @@ from hdl.spec.commands import (
     Post,
     Reduce,
     features_of,
+    reserved_mask,
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.vector.beat import instruction_field
@@ -35,6 +36,10 @@ def first_cause(m: Module, cause: Signal, failed: Signal, *rows) -> None:
         chain = m.If(condition) if chain is None else m.Elif(condition)
         with chain:
             m.d.comb += [cause.eq(code), failed.eq(1)]
+
+
+def _any(conditions):
+    return Cat(conditions).any()
 
 
 class HeaderCheck(wiring.Component):
@@ -93,6 +98,7 @@ class CommandCheck(wiring.Component):
         operands = [instruction_field(instruction, name) for name in ("multiply", "add", "scale")]
         found = {name: Signal(name=f"scan_{name}")
                  for name in ("y", "row", "buffer", "memory", "bad", "last")}
+        found |= {"reads": Signal(2, name="scan_reads"), "reduces": Signal(2, name="scan_reduces")}
         uses_y = [operand == Operand.Y for operand in operands]
         two = (uses_y[0] & uses_y[1]) | (uses_y[0] & uses_y[2]) | (uses_y[1] & uses_y[2])
         used = INSTRUCTION["last"].low + 1
@@ -103,20 +109,19 @@ class CommandCheck(wiring.Component):
                    | (instruction_field(instruction, "post") > max(Post))
                    | (instruction_field(instruction, "destination") > max(Destination))
                    | instruction[used:].any())
-        reads_row = Signal()
         m.d.comb += [
-            reads_row.eq(0),
+            found["reads"].eq(Cat(_any(operand == row for operand in operands)
+                                  for row in (Operand.R0, Operand.R1))),
             found["y"].eq(uses_y[0] | uses_y[1] | uses_y[2]),
             found["bad"].eq(two | unknown),
             found["buffer"].eq(instruction_field(instruction, "destination") == Destination.BUFFER),
             found["memory"].eq(instruction_field(instruction, "destination") == Destination.MEMORY),
             found["last"].eq(instruction_field(instruction, "last")),
         ]
-        for operand in operands:
-            with m.If((operand == Operand.R0) | (operand == Operand.R1)):
-                m.d.comb += reads_row.eq(1)
+        with m.If(instruction_field(instruction, "reduce") != Reduce.NONE):
+            m.d.comb += found["reduces"].eq(1 << instruction_field(instruction, "reduce_to"))
         m.d.comb += found["row"].eq(
-            reads_row | found["buffer"] | (instruction_field(instruction, "reduce") != Reduce.NONE))
+            found["reads"].any() | found["buffer"] | found["reduces"].any())
         return found
 
     def _misaligned(self, uses_y, memory):
@@ -137,20 +142,23 @@ class CommandCheck(wiring.Component):
         m = Module()
         index = Signal(range(INSTRUCTIONS))
         scanning = Signal()
-        memory, bad_list, uses_y = Signal(), Signal(), Signal(2)
+        memory, bad_list, uses_y, reduced = Signal(), Signal(), Signal(2), Signal(2)
         current = self._field("instructions").word_select(index, 32)
         found = self._scan(m, current)
         ended = found["last"] | (index == INSTRUCTIONS - 1)
         with m.If(self.start):
             m.d.sync += [scanning.eq(1), index.eq(0), memory.eq(0), bad_list.eq(0), uses_y.eq(0),
-                         self.rowwise.eq(0), self.stored.eq(0)]
+                         reduced.eq(0), self.rowwise.eq(0), self.stored.eq(0)]
         with m.Elif(scanning):
             m.d.sync += [
                 index.eq(index + 1), self.count.eq(index + 1),
                 memory.eq(memory | found["memory"]),
                 self.rowwise.eq(self.rowwise | found["row"]),
                 self.stored.eq(self.stored | found["buffer"]),
-                bad_list.eq(bad_list | found["bad"] | (ended & ~found["last"])),
+                reduced.eq(reduced | found["reduces"]),
+                # A row register holds nothing of this command until it is reduced into.
+                bad_list.eq(bad_list | found["bad"] | (ended & ~found["last"])
+                            | (found["reads"] & ~reduced).any()),
             ]
             with m.If(found["y"]):
                 m.d.sync += uses_y.bit_select(instruction_field(current, "y"), 1).eq(1)
@@ -170,7 +178,8 @@ class CommandCheck(wiring.Component):
             large.eq(counts[0][COUNT_BITS:].any() | counts[1][COUNT_BITS:].any()
                      | counts[2][COUNT_BITS:].any()),
         ]
-        bad_field = (self._field("a_transposed") | bad_list
+        reserved = reserved_mask(COMMAND, len(self.record))
+        bad_field = (self._field("a_transposed") | bad_list | (self.record & reserved).any()
                      | (vector & ((counts[1] != 1) | self._field("b_transposed"))))
         first_cause(
             m, self.cause, self.failed,

@@ -36,7 +36,8 @@ class Sequencer(wiring.Component):
     plan: for all units, constant while any ``{unit}_valid`` is up; ``{unit}_ready`` takes it.
     {unit}_idle: no command inside. filling: the operand unit fills an accumulation bank.
     writer_idle: every write has been answered.
-    read_error: one bit a client of ``READERS``; write_error: pulses.
+    read_error: one bit a client of ``READERS``; write_error: pulses. bus_progress: something was
+        transferred on the bus.
     flush: drop what is under way; read_quiet, write_quiet: nothing is outstanding on the bus.
     core_reset: resets all units after that.
     busy, bus_stuck: status. done_event, failed_event, command_done: pulses.
@@ -51,7 +52,7 @@ class Sequencer(wiring.Component):
             "transfer": Out(stream.Signature(TRANSFER)),
             "chunks": In(stream.Signature(chunk_layout(config.bus_bytes))),
             "plan": Out(plan_layout(config)), "filling": In(1), "writer_idle": In(1),
-            "read_error": In(len(READERS)), "write_error": In(1),
+            "read_error": In(len(READERS)), "write_error": In(1), "bus_progress": In(1),
             "flush": Out(1), "read_quiet": In(1), "write_quiet": In(1), "core_reset": Out(1),
             "busy": Out(1), "bus_stuck": Out(1), "done_event": Out(1), "failed_event": Out(1),
             "command_done": Out(1), "error_set": Out(len(ErrorCause)), "error_address": Out(64),
@@ -69,7 +70,7 @@ class Sequencer(wiring.Component):
             m.d.sync += cycles.eq(0)
         with m.Else():
             m.d.sync += cycles.eq(cycles + 1)
-        expired = (self.watchdog_limit != 0) & (cycles == self.watchdog_limit)
+        expired = (self.watchdog_limit != 0) & (cycles >= self.watchdog_limit)
         m.d.comb += address.eq(current)
         with m.If(self.read_error.any()):
             m.d.comb += [stop.eq(running), cause.eq(ErrorCause.READ_ERROR)]
@@ -128,6 +129,7 @@ class Sequencer(wiring.Component):
 
         running, abort = Signal(), Signal()
         fail, failure = Signal(), Signal(ErrorCause)
+        cause = Signal(ErrorCause, reset_less=True)
         stop, stop_cause, stop_address = self._stop_causes(m, running, addresses, address)
         m.d.comb += abort.eq(running & (stop | fail))
 
@@ -143,8 +145,8 @@ class Sequencer(wiring.Component):
 
         with m.FSM() as fsm:
             self._header_states(m, state, refuse, header, record, address, remaining)
-            self._command_states(m, state, refuse, check, planner, record, due)
-            self._end_states(m, state, refuse, opcode, address, remaining, due)
+            self._command_states(m, state, check, planner, record, due, cause)
+            self._end_states(m, state, refuse, opcode, address, remaining, due, cause)
             self._stop_states(m)
         m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")),
                      running.eq(self.busy & ~fsm.ongoing("FLUSH") & ~fsm.ongoing("RESET"))]
@@ -153,7 +155,7 @@ class Sequencer(wiring.Component):
             m.d.comb += [
                 self.error_set.bit_select(Mux(stop, stop_cause, failure), 1).eq(1),
                 self.error_address.eq(Mux(stop, stop_address, address)),
-                self.done_event.eq(0), self.transfer.valid.eq(0),
+                self.done_event.eq(0), self.command_done.eq(0), self.transfer.valid.eq(0),
             ]
             m.d.sync += due.eq(0)
         return m
@@ -187,7 +189,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += [remaining.eq(header.commands), address.eq(address + HEADER_BYTES)]
                 m.next = "REQUEST"
 
-    def _command_states(self, m, state, refuse, check, planner, record, due) -> None:
+    def _command_states(self, m, state, check, planner, record, due, cause) -> None:
         opcode = record[: COMMAND["opcode"].bits]
         wait = Signal(range(Planner.LATENCY + 1))
         with state("REQUEST"):
@@ -202,19 +204,23 @@ class Sequencer(wiring.Component):
             m.next = "CHECK"
         with state("CHECK"):
             m.d.sync += wait.eq(Planner.LATENCY)
-            refuse(check.done & check.failed, check.cause)
+            m.d.sync += cause.eq(check.cause)
             with m.If(check.done):
                 m.next = "PLAN"
+                with m.If(check.failed):
+                    m.next = "REFUSE"
         with state("PLAN"):
             m.d.sync += wait.eq(wait - 1)
             with m.If((opcode == Opcode.FENCE) | (opcode == Opcode.END)):
                 m.next = "SETTLE"
             with m.Elif(wait == 0):
-                refuse(planner.oversize, ErrorCause.OVERSIZE)
-                m.d.sync += due.eq(Mux(opcode == Opcode.GEMM, 0b1111, 0b1001))
-                m.next = "DISPATCH"
+                m.d.sync += cause.eq(ErrorCause.OVERSIZE)
+                m.next = "REFUSE"
+                with m.If(~planner.oversize):
+                    m.d.sync += due.eq(Mux(opcode == Opcode.GEMM, 0b1111, 0b1001))
+                    m.next = "DISPATCH"
 
-    def _end_states(self, m, state, refuse, opcode, address, remaining, due) -> None:
+    def _end_states(self, m, state, refuse, opcode, address, remaining, due, cause) -> None:
         settled = Cat(getattr(self, f"{unit}_idle") for unit in UNITS).all() & self.writer_idle
 
         def following():
@@ -222,7 +228,8 @@ class Sequencer(wiring.Component):
             m.d.comb += self.command_done.eq(1)
             m.next = "REQUEST"
             with m.If(remaining == 1):
-                m.next = "RAN_OUT"
+                m.d.sync += cause.eq(ErrorCause.BAD_LENGTH)
+                m.next = "REFUSE"
 
         with state("DISPATCH"):
             with m.If(due == 0):
@@ -233,15 +240,16 @@ class Sequencer(wiring.Component):
             with m.Elif(settled):
                 m.d.comb += [self.command_done.eq(1), self.done_event.eq(1)]
                 m.next = "IDLE"
-        with state("RAN_OUT"):
-            refuse(settled, ErrorCause.BAD_LENGTH)
+        # The commands before one that is refused are valid: they finish first.
+        with state("REFUSE"):
+            refuse(settled, cause)
 
     def _stop_states(self, m: Module) -> None:
         """Wait until the bus is owed nothing, but not for ever, then reset the units."""
         patience = Signal(range(STUCK_CYCLES + 1))
         with m.State("FLUSH"):
             m.d.comb += self.flush.eq(1)
-            m.d.sync += patience.eq(patience + 1)
+            m.d.sync += patience.eq(Mux(self.bus_progress, 0, patience + 1))
             with m.If(self.read_quiet & self.write_quiet):
                 m.next = "RESET"
             with m.Elif(patience == STUCK_CYCLES):

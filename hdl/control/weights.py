@@ -75,8 +75,8 @@ class WeightLoader(wiring.Component):
             nest.span_total.eq(plan.k), nest.span_step.eq(plan.k_span),
         ]
         element_log2 = log2_exact(config.format.storage_bytes)
-        along_k = Signal(40)
-        along_n = Signal(40)
+        along_k = Signal(64)
+        along_n = Signal(64)
         m.d.comb += [
             along_k.eq(Mux(plan.b_transposed, self._k_panel << element_log2,
                            plan.b_stride << log2_exact(self._k_panel))),
@@ -114,7 +114,8 @@ class WeightLoader(wiring.Component):
         ]
         half = Signal()
         running = Signal()
-        m.d.comb += self.i.ready.eq(~running)
+        # Until its last panel is in, a bus error has to find this command here.
+        m.d.comb += self.i.ready.eq(~running & (pending == 0))
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [plan.eq(self.i.payload), running.eq(1)]
         starting = Signal()

@@ -15,7 +15,8 @@ from .config import AcceleratorConfig
 __all__ = [
     "MAGIC", "ISA_MAJOR", "ISA_MINOR", "HEADER_BYTES", "COMMAND_BYTES", "INSTRUCTIONS",
     "Field", "HEADER", "COMMAND", "INSTRUCTION", "Opcode", "Operand", "Function", "Reduce",
-    "Post", "Destination", "Feature", "ErrorCause", "features_of", "pack", "unpack",
+    "Post", "Destination", "Feature", "ErrorCause", "features_of", "reserved_mask",
+    "pack", "unpack",
 ]
 
 MAGIC = 0x4156544F  # "OTVA" in memory order
@@ -81,8 +82,8 @@ COMMAND = _fields(
     ("c_stride", 16, 0, 32, "bytes from a row of C to the next"),
     ("y0_stride", 17, 0, 32, "bytes from a row of Y0 to the next; 0 repeats one row (bias)"),
     ("y1_stride", 18, 0, 32, "bytes from a row of Y1 to the next"),
-    ("imm0", 20, 0, 32, "immediate 0: a BF16 word, in the low 16 bits"),
-    ("imm1", 21, 0, 32, "immediate 1"),
+    ("imm0", 20, 0, 16, "immediate 0: a BF16 word"),
+    ("imm1", 21, 0, 16, "immediate 1: a BF16 word"),
     ("instructions", 24, 0, 256, "eight vector instructions of 32 bits, the first lowest"),
 )
 
@@ -228,6 +229,14 @@ def features_of(config: AcceleratorConfig) -> Feature:
     for encoding in config.format.encodings:
         found |= _ENCODING_FEATURES[encoding.name]
     return found
+
+
+def reserved_mask(table: Mapping[str, Field], bits: int) -> int:
+    """Bits of a record of ``bits`` bits that belong to no field; they must be 0."""
+    mask = (1 << bits) - 1
+    for field in table.values():
+        mask &= ~((1 << field.bits) - 1 << field.offset)
+    return mask
 
 
 def pack(table: Mapping[str, Field], values: Mapping[str, int], size: int) -> bytes:

@@ -38,7 +38,7 @@ def _bits(name: str, offset: int, doc: str, *rows: tuple[str, int, int, str, str
 
 COUNTERS: tuple[tuple[str, str], ...] = (
     ("CYCLES", "clock cycles while a program ran"),
-    ("COMMANDS", "commands completed"),
+    ("COMMANDS", "commands handed to the units, FENCE and END included"),
     ("TILES", "weight tiles that the array worked on"),
     ("ARRAY_ROWS", "operand rows fed to the array; times D² the multiply-accumulates done"),
     ("STALL_INPUT", "cycles in which the array waited for the input buffer"),

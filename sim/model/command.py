@@ -97,18 +97,30 @@ class Command:
             raise Fault(ErrorCause.OVERSIZE)
 
     def _fields_valid(self) -> bool:
-        if self.fields["a_transposed"]:
+        if self.fields["a_transposed"] or self.fields["reserved"]:
             return False
         if self.opcode == Opcode.VECTOR and (self.fields["k"] != 1 or self.fields["b_transposed"]):
             return False
         return (bool(self.instructions[-1]["last"])
-                and all(self._instruction_valid(i) for i in self.instructions))
+                and all(self._instruction_valid(i) for i in self.instructions)
+                and self._registers_reduced())
 
     @staticmethod
     def _instruction_valid(instruction: dict[str, int]) -> bool:
         known = all(instruction[name] < len(values) for name, values in _ENUMS.items())
         known = known and not instruction["reserved"]
         return known and sum(instruction[stage] == Operand.Y for stage in _STAGES) <= 1
+
+    def _registers_reduced(self) -> bool:
+        """Whether each row register is reduced into by an instruction before those that read it."""
+        held: set[int] = set()
+        for instruction in self.instructions:
+            read = {instruction[stage] for stage in _STAGES} & {Operand.R0, Operand.R1}
+            if not read <= held:
+                return False
+            if instruction["reduce"]:
+                held.add((Operand.R0, Operand.R1)[instruction["reduce_to"]])
+        return True
 
     @staticmethod
     def _aligned(tensor: Tensor) -> bool:

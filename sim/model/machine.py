@@ -21,6 +21,7 @@ from hdl.spec.commands import (
     ErrorCause,
     Opcode,
     features_of,
+    reserved_mask,
     unpack,
 )
 from hdl.spec.config import AcceleratorConfig
@@ -34,6 +35,8 @@ from .rounding import Array, from_words
 from .vector import RowState, execute
 
 __all__ = ["Machine", "Outcome"]
+
+_RESERVED = reserved_mask(COMMAND, 8 * COMMAND_BYTES)
 
 
 @dataclass
@@ -99,7 +102,9 @@ class Machine:
 
     def _run_command(self, image: Image, address: int, outcome: Outcome) -> bool:
         """Run the command at ``address``; True for END."""
-        fields = unpack(COMMAND, image.record(address, COMMAND_BYTES))
+        record = image.record(address, COMMAND_BYTES)
+        fields = unpack(COMMAND, record)
+        fields["reserved"] = int.from_bytes(record, "little") & _RESERVED
         command = Command(self.config, fields)
         try:
             command.check()
