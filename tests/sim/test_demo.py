@@ -34,13 +34,26 @@ def test_small_layer_on_the_machine(fmt, softmax, capsys):
     assert 0 < mean < limit
 
 
+@pytest.mark.parametrize("softmax", SOFTMAX_MODES)
 @pytest.mark.parametrize("fmt", ["posit8", "fp8", "bf16"])
-def test_small_layer_on_rtl(fmt, capsys):
-    pytest.importorskip("hdl.top", reason="the top is not there yet")
-    code = demo.main(["--fmt", fmt, "--small", "--dim", "4", "--tokens", "12"])
-    lines = result(capsys)
-    assert code == 0 and lines[-1].startswith("bytes compared: ")
-    assert lines[-1].endswith(", mismatches: 0") and any(x.startswith("cycles: ") for x in lines)
+def test_small_layer_on_rtl(fmt, softmax, capsys):
+    code = demo.main(["--fmt", fmt, "--softmax", softmax, "--small", "--dim", "4",
+                      "--tokens", "12"])
+    check_rtl(code, result(capsys), softmax, 12 * (4 * 16 + 12) * FORMATS[fmt].storage_bits // 8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("softmax", SOFTMAX_MODES)
+@pytest.mark.parametrize("fmt", ["posit8", "fp8", "bf16"])
+def test_minilm_on_rtl(fmt, softmax, capsys):
+    code = demo.main(["--fmt", fmt, "--softmax", softmax])
+    check_rtl(code, result(capsys), softmax, 32 * (4 * 32 + 32) * FORMATS[fmt].storage_bits // 8)
+
+
+def check_rtl(code, lines, softmax, count):
+    assert code == 0 and lines[-1] == f"bytes compared: {count}, mismatches: 0"
+    assert f"softmax {softmax}" in lines[-2] and any("on the RTL" in line for line in lines)
+    assert any(line.startswith("cycles: ") for line in lines)
 
 
 class Device:
