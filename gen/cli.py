@@ -12,7 +12,8 @@ from typing import NoReturn
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 
-__all__ = ["Parser", "add_config_flags", "comment", "config_from", "describe", "deliver"]
+__all__ = ["Parser", "add_config_flags", "comment", "config_from", "deliver", "describe",
+           "make_folder", "number"]
 
 _FLAGS: tuple[tuple[str, str], ...] = (
     ("fmt", "number format: " + ", ".join(FORMATS)),
@@ -20,8 +21,8 @@ _FLAGS: tuple[tuple[str, str], ...] = (
     ("lanes", "lanes of the vector unit, a power of two (the smaller of 16 and --dim)"),
     ("acc", "accumulator: " + ", ".join(ACCUMULATORS) + " (the format's own)"),
     ("softmax", "exp and 1/x: " + ", ".join(SOFTMAX_MODES) + " (the format's own)"),
-    ("exp-epsilon", "epsilon of the bit-trick exponential in units of 2^-7"),
-    ("exp-theta", "theta of the bit-trick exponential in units of 2^-7"),
+    ("exp-epsilon", "epsilon of the bit-trick exponential in units of 2^-7, 0 to 255"),
+    ("exp-theta", "theta of the bit-trick exponential in units of 2^-7, -32640 to 0"),
     ("input-depth", "words of each input bank"),
     ("weight-depth", "words of the weight buffer"),
     ("acc-depth", "words of each accumulation bank"),
@@ -43,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
-def _number(text: str) -> int | str:
+def number(text: str) -> int | str:
     """The integer that ``text`` spells, or the text, which the configuration then refuses."""
     try:
         return int(text)
@@ -54,7 +55,7 @@ def _number(text: str) -> int | str:
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
     """Add a flag for everything in ``AcceleratorConfig`` that a user may choose."""
     for flag, text in _FLAGS:
-        parser.add_argument(f"--{flag}", type=str if flag in _NAMES else _number, help=text)
+        parser.add_argument(f"--{flag}", type=str if flag in _NAMES else number, help=text)
     parser.add_argument("--exact-power-reciprocal", action="store_true", default=None,
                         help="bit-trick reciprocal that is exact at powers of two")
     parser.add_argument("-o", "--output", metavar="FILE", help="write FILE, not standard output")
@@ -84,6 +85,15 @@ def comment(lines: Iterable[str]) -> str:
         text += textwrap.wrap(plain, 97, subsequent_indent=indent + "  ", drop_whitespace=True,
                               break_long_words=False) or [""]
     return "".join(f"// {line}".rstrip() + "\n" for line in text)
+
+
+def make_folder(parser: argparse.ArgumentParser, path: Path) -> None:
+    """Make folder ``path`` and those above it; the parser's error where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"output must be in a folder that can be made, not {str(path)!r}: "
+                     f"{error.strerror or error}")
 
 
 def deliver(parser: argparse.ArgumentParser, path: str | None, produce: Callable[[], str]) -> int:

@@ -25,6 +25,11 @@ def _require_power_of_two(name: str, value: object, low: int, high: int) -> None
         raise ValueError(f"{name} must be a power of two from {low} to {high}, not {value!r}")
 
 
+def _require_integer(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{name} must be an integer from {low} to {high}, not {value!r}")
+
+
 @dataclass(frozen=True)
 class AcceleratorConfig:
     """Everything that a build is made from; every other figure is a property.
@@ -38,6 +43,7 @@ class AcceleratorConfig:
     softmax: ``pwl``, ``approx`` or ``approx_shifted``; ``None`` takes the format's own.
     exp_epsilon, exp_theta: ε and θ of the bit-trick exponential in units of 2^-7; ``None`` takes
         the mode's own (ε 128 with θ −640 for ``approx``, ε 144 and no θ for ``approx_shifted``).
+        ε from 0 to 255, θ from −32640 to 0.
     exact_power_reciprocal: take the two's complement reciprocal, exact at powers of two.
     input_depth: words of D operands in each of the two input banks.
     weight_depth: words of D operands in the weight buffer, both halves together.
@@ -86,6 +92,9 @@ class AcceleratorConfig:
             object.__setattr__(self, "exp_epsilon", epsilon)
         if self.exp_theta is None and self.softmax == "approx":
             object.__setattr__(self, "exp_theta", -640)
+        _require_integer("exp_epsilon", self.exp_epsilon, 0, 255)
+        if self.exp_theta is not None:
+            _require_integer("exp_theta", self.exp_theta, -32640, 0)
         _require_power_of_two("input_depth", self.input_depth, 64, 1 << 16)
         _require_power_of_two("weight_depth", self.weight_depth, 2 * self.dim, 1 << 16)
         _require_power_of_two("acc_depth", self.acc_depth, 16, 1 << 16)

@@ -8,6 +8,7 @@ import pytest
 
 from gen.block import BLOCKS
 from hdl.spec.commands import ErrorCause
+from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import REGISTERS
 
 
@@ -25,6 +26,9 @@ def run(module, *arguments, **options):
     (["--dim", "8", "--lanes", "16"], ["lanes", "from 4 to 8", "not 16"]),
     (["--acc", "fp64"], ["acc", "bf16, fp32", "fp64"]),
     (["--fmt", "bf16", "--acc", "bf16"], ["acc", "fp32"]),
+    (["--exp-epsilon", "abc"], ["exp_epsilon", "an integer from 0 to 255", "not 'abc'"]),
+    (["--exp-epsilon", "256"], ["exp_epsilon", "an integer from 0 to 255", "not 256"]),
+    (["--exp-theta", "-1.5"], ["exp_theta", "an integer from -32640 to 0", "not '-1.5'"]),
     (["--softmax", "exact"], ["softmax", "pwl, approx, approx_shifted", "exact"]),
     (["--nonsense"], ["--nonsense"]),
     (["-o", "/nonexistent/file.v"], ["/nonexistent/file.v", "No such file"]),
@@ -37,6 +41,17 @@ def test_bad_arguments_give_one_line_and_code_2(module, arguments, words):
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1, done.stderr
     assert all(word in done.stderr for word in words), done.stderr
+
+
+@pytest.mark.parametrize("name, low, high", [("exp_epsilon", 0, 255), ("exp_theta", -32640, 0)])
+def test_exp_parameters_are_integers_in_their_range(name, low, high):
+    for value in (low, high):
+        assert getattr(AcceleratorConfig(**{name: value}), name) == value
+    for value in (low - 1, high + 1, "1", 0.5, True):
+        with pytest.raises(ValueError) as refused:
+            AcceleratorConfig(**{name: value})
+        assert str(refused.value) == (
+            f"{name} must be an integer from {low} to {high}, not {value!r}")
 
 
 def test_unknown_block_names_the_allowed_ones():
