@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gen.cli import Parser
+from gen.cli import Parser, number
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.attention import AttentionProgram, Comparison, compare, expected, lower
@@ -125,8 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--acc", help=f"one of {', '.join(ACCUMULATORS)}; default: the format's")
     parser.add_argument("--softmax",
                         help=f"one of {', '.join(SOFTMAX_MODES)}; default: the format's")
-    parser.add_argument("--dim", type=int, default=16, help="rows and columns of the array")
-    parser.add_argument("--lanes", type=int, help="lanes of the vector unit")
+    parser.add_argument("--dim", type=number, default=16, help="rows and columns of the array")
+    parser.add_argument("--lanes", type=number, help="lanes of the vector unit")
     parser.add_argument("--tokens", type=int, default=32, help="length of the sequence")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--head", type=int, default=0, help="the head that is computed")

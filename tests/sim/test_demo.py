@@ -141,7 +141,8 @@ def test_heads_must_be_consecutive():
 
 @pytest.mark.parametrize("arguments, message", [
     (["--fmt", "posit9"], "format must be one of"),
-    (["--dim", "3.5"], "invalid int value: '3.5'"),
+    (["--dim", "3.5"], "dim must be a power of two from 4 to 128, not '3.5'"),
+    (["--lanes", "3.5"], "lanes must be a power of two from 4 to 16, not '3.5'"),
     (["--dim", "0"], "dim must be a power of two from 4 to 128, not 0"),
     (["--small", "--head", "4"], "head must be from 0 to 3, not 4"),
     (["--small", "--tokens", "0"], "tokens must be from 1 to 512, not 0"),
