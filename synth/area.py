@@ -1,6 +1,7 @@
 """``python -m synth.area`` (``make area``): gate-equivalents of posit8 beside fp8 beside bf16.
 
-Every block is generated, mapped by one flow (``synth.flow``) and printed with the flow above it:
+Every block is generated, mapped by one flow (``synth.flow``) and printed, gate-equivalents, cells
+and ns, with the flow above it:
 first the leaves, then what the softmax mode changes, once for each of two comparisons. The paper's
 pairing gives posit bit tricks and fp8 and bf16 tables; the even ones give all the same. bf16 takes
 its fp32 accumulator, the others bf16. The figure of merit is
@@ -8,7 +9,6 @@ D²·PE + 2D·decoder + D·encoder + L·lane. The same goes to ``build/area.json
 area and its instances, whose sum is the row.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from pathlib import Path
 from time import monotonic
 
 from gen.block import generate_block
+from gen.cli import Parser, deliver, make_folder, number
 from gen.top import generate
 from hdl.spec.config import AcceleratorConfig
 from synth.flow import Flow, Report
@@ -97,11 +98,12 @@ def _keys(blocks: Sequence[str], formats: Sequence[str]) -> list[Key]:
 def _row(areas: Areas, block: str, formats: Sequence[str], mode: dict[str, str]) -> dict:
     reports = {fmt: areas.report(block, fmt, mode[fmt]) for fmt in formats}
     return {"block": block, "gates": {fmt: report.gates for fmt, report in reports.items()},
+            "cells": {fmt: report.cells for fmt, report in reports.items()},
             "delay": {fmt: report.delay for fmt, report in reports.items()}}
 
 
 def tables(areas: Areas, blocks: Sequence[str], formats: Sequence[str]) -> list[dict]:
-    """Tables of measured blocks: a title and rows of ``block``, ``gates`` and ``delay``."""
+    """Tables of measured blocks: a title and rows of block, gates, cells, delay."""
     made = []
     leaves = [block for block in blocks if block in LEAVES]
     if leaves:
@@ -112,10 +114,10 @@ def tables(areas: Areas, blocks: Sequence[str], formats: Sequence[str]) -> list[
     for title, mode in PAIRINGS.items():
         rows = [_row(areas, block, formats, mode) for block in rest]
         if {"pe", "decoder", "encoder", "lane"} <= set(blocks):
-            rows.append({"block": "D²·PE+2D·dec+D·enc+L·lane", "delay": {}, "gates": {
+            rows.append({"block": "D²·PE+2D·dec+D·enc+L·lane", "cells": {}, "delay": {}, "gates": {
                 fmt: figure_of_merit(areas, fmt, mode[fmt]) for fmt in formats}})
         if "accelerator" in blocks:
-            rows.append({"block": "memory bits", "delay": {}, "gates": {
+            rows.append({"block": "memory bits", "cells": {}, "delay": {}, "gates": {
                 fmt: areas.report("accelerator", fmt, mode[fmt]).memory_bits
                 for fmt in formats}})
         if rows:
@@ -133,46 +135,56 @@ def _record(key: Key, report: Report) -> dict:
                       for name, unit in report.units.items()]}
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="synth.area", description=__doc__.splitlines()[0])
+def _result(areas: Areas, made: list[dict], config: AcceleratorConfig) -> str:
+    """What goes to the output file."""
+    flow = areas.flow
+    name, area = flow.library.nand2
+    return json.dumps({
+        "yosys": yosys_version(), "library": flow.library.name, "nand2": {"cell": name,
+        "area": area}, "script": flow.describe()[1:], "dim": config.dim, "lanes": config.lanes,
+        "tables": made, "blocks": [_record(*item) for item in areas.reports.items()]}, indent=1)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="synth.area", description=__doc__.splitlines()[0])
     parser.add_argument("--library", default="ottava", help=", ".join(LIBRARIES))
     parser.add_argument("--liberty", metavar="PATH", help="a Liberty file instead")
     parser.add_argument("--script", default="quick", help="quick, best")
     parser.add_argument("--fmt", nargs="+", default=FORMATS, choices=FORMATS)
-    parser.add_argument("--dim", type=int, default=16, help="D (16)")
-    parser.add_argument("--lanes", type=int, help="L (the smaller of 16 and D)")
+    parser.add_argument("--dim", type=number, default=16, help="D (16)")
+    parser.add_argument("--lanes", type=number, help="L (the smaller of 16 and D)")
     parser.add_argument("--block", nargs="+", choices=BLOCKS, help="these blocks only")
     parser.add_argument("--blocks", action="store_true", help="all but array, vector, accelerator")
     parser.add_argument("-o", "--output", default=str(ROOT / "build" / "area.json"))
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     start = monotonic()
-    arguments = _arguments(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
     blocks = arguments.block or [
         block for block in BLOCKS if not (arguments.blocks and block in WHOLES)]
+    made = []
+
+    def measured() -> str:
+        areas.measure(_keys(blocks, arguments.fmt))
+        made.extend(tables(areas, blocks, arguments.fmt))
+        return _result(areas, made, config)
+
     try:
         flow = Flow(library_named(arguments.library, arguments.liberty), arguments.script)
         areas = Areas(flow, arguments.dim, arguments.lanes)
-        areas.measure(_keys(blocks, arguments.fmt))
+        config = areas.config(arguments.fmt[0], "pwl")
+        make_folder(parser, Path(arguments.output).absolute().parent)
+        deliver(parser, arguments.output, measured)
     except (ValueError, LibraryMissing, YosysError) as error:
-        print(f"synth.area: error: {error}", file=sys.stderr)
-        return 2
-    made = tables(areas, blocks, arguments.fmt)
-    config = areas.config(arguments.fmt[0], "pwl")
-    print(f"Gate-equivalents and ns; D = {config.dim}, L = {config.lanes}")
-    print("\n".join(flow.describe()))
-    print(render(made, arguments.fmt))
-    target = Path(arguments.output)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    name, area = flow.library.nand2
-    target.write_text(json.dumps({
-        "yosys": yosys_version(), "library": flow.library.name, "nand2": {"cell": name,
-        "area": area}, "script": flow.describe()[1:], "dim": config.dim, "lanes": config.lanes,
-        "tables": made, "blocks": [_record(*item) for item in areas.reports.items()]}, indent=1))
-    print(f"\n{len(areas.reports)} blocks, {monotonic() - start:.0f} s; all units in {target}")
-    return 0
+        parser.error(str(error))
+    text = [f"Gate-equivalents, cells and ns; D = {config.dim}, L = {config.lanes}",
+            *flow.describe(), render(made, arguments.fmt), "",
+            f"{len(areas.reports)} blocks, {monotonic() - start:.0f} s; "
+            f"all units in {arguments.output}"]
+    return deliver(parser, None, lambda: "\n".join(text) + "\n")
 
 
 if __name__ == "__main__":

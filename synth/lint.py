@@ -6,7 +6,6 @@ formats at two sizes. One line a design and tool; exit code 1 when any fails. Wi
 lines say "skipped", which is a failure where ``CI=true``.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -14,8 +13,10 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+from gen.cli import Parser, deliver, make_folder, number
 from gen.top import generate
 from hdl.spec.config import AcceleratorConfig
 from synth.library import ROOT
@@ -84,18 +85,22 @@ def lint_file(tool: str, path: Path, top: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="synth.lint", description=__doc__.splitlines()[0])
+    parser = Parser(prog="synth.lint", description=__doc__.splitlines()[0])
     parser.add_argument("--fmt", nargs="+", default=FORMATS)
-    parser.add_argument("--dim", nargs="+", type=int, default=DIMS)
+    parser.add_argument("--dim", nargs="+", type=number, default=DIMS)
     arguments = parser.parse_args(argv)
+    try:
+        configs = [AcceleratorConfig(fmt=fmt, dim=dim)
+                   for fmt in arguments.fmt for dim in arguments.dim]
+    except ValueError as error:
+        parser.error(str(error))
     folder = ROOT / "build" / "lint"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(parser, folder)
     work = []
-    for fmt in arguments.fmt:
-        for dim in arguments.dim:
-            path = folder / f"{TOP}-{fmt}-{dim}.v"
-            path.write_text(generate(AcceleratorConfig(fmt=fmt, dim=dim), TOP))
-            work += [(f"{fmt} {dim}×{dim} {tool}", tool, path) for tool in TOOLS]
+    for config in configs:
+        path = folder / f"{TOP}-{config.fmt}-{config.dim}.v"
+        deliver(parser, str(path), partial(generate, config, TOP))
+        work += [(f"{config.fmt} {config.dim}×{config.dim} {tool}", tool, path) for tool in TOOLS]
     counts = Counter()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for verdict, line in pool.map(_judge, work):

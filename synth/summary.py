@@ -7,10 +7,11 @@ this project's own cells, seconds. The Verilog is that of ``gen.top``.
 import re
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from time import monotonic
 
-from gen.cli import Parser, add_config_flags, config_from, deliver
+from gen.cli import Parser, add_config_flags, config_from, deliver, make_folder
 from gen.top import generate
 from hdl.spec.config import AcceleratorConfig
 from synth.flow import Flow, Report
@@ -90,20 +91,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         config = config_from(arguments)
-        verilog = generate(config, TOP)
     except ValueError as error:
         parser.error(str(error))
+    make_folder(parser, Path(arguments.output).absolute().parent)
+    verilog = cache(lambda: generate(config, TOP))
+    deliver(parser, arguments.output, verilog)
     generated = monotonic()
-    Path(arguments.output).resolve().parent.mkdir(parents=True, exist_ok=True)
-    code = deliver(parser, arguments.output, lambda: verilog)
     try:
-        report = Flow(library_named()).measure(verilog, TOP)
+        report = Flow(library_named()).measure(verilog(), TOP)
     except YosysError as error:
         print(f"synth.summary: error: {error}", file=sys.stderr)
         return 1
-    print(summary(config, verilog, report, arguments.output))
-    print(f"seconds {generated - start:.1f} to Verilog, {monotonic() - generated:.1f} to map it")
-    return code
+    screen = summary(config, verilog(), report, arguments.output)
+    seconds = f"seconds {generated - start:.1f} to Verilog, {monotonic() - generated:.1f} to map it"
+    return deliver(parser, None, lambda: f"{screen}\n{seconds}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Text tables of areas: one column of gate-equivalents and delay a format, then the ratios."""
+"""Text tables of areas: gate-equivalents, cells and delay of each format, then the ratios."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ def render(tables: Sequence[dict], formats: Sequence[str]) -> str:
     """The tables of ``synth.area.tables`` as text; a ratio stands where both formats do."""
     ratios = [(above, below) for above, below in _RATIOS
               if above in formats and below in formats]
-    head = f"{'':26}" + "".join(f"{fmt:>12}{'ns':>6}" for fmt in formats)
+    head = f"{'':26}" + "".join(f"{fmt:>11}{'cells':>11}{'ns':>6}" for fmt in formats)
     head += "".join(f"{above + '/' + below:>13}" for above, below in ratios)
     lines = []
     for table in tables:
@@ -25,7 +25,8 @@ def render(tables: Sequence[dict], formats: Sequence[str]) -> str:
             for fmt in formats:
                 delay = row["delay"].get(fmt)
                 shown = "" if delay is None else f"{delay:.1f}"
-                line += f"{_number(row['gates'][fmt]):>12}{shown:>6}"
+                cells = f"{row['cells'][fmt]:,}" if fmt in row["cells"] else ""
+                line += f"{_number(row['gates'][fmt]):>11}{cells:>11}{shown:>6}"
             for above, below in ratios:
                 line += f"{row['gates'][above] / row['gates'][below]:>13.3f}"
             lines.append(line)

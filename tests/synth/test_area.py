@@ -11,6 +11,7 @@ from synth.area import Areas, figure_of_merit, main, tables
 from synth.flow import Flow
 from synth.library import LibraryMissing, library_named
 from synth.tables import render
+from synth.yosys import YosysError
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,14 @@ def test_ratio_is_that_of_the_gates(leaves):
     assert f"{gates['posit8'] / gates['bf16']:.3f}" in render(made, ["posit8", "bf16"])
 
 
+def test_cells_stand_beside_the_gates(leaves):
+    report = leaves.report("decoder", "posit8", "pwl")
+    row = render(tables(leaves, ["decoder"], ["posit8"]), ["posit8"]).splitlines()[-1]
+    assert report.cells > 0
+    assert row.split() == ["decoder", f"{report.gates:,.0f}", f"{report.cells:,}",
+                           f"{report.delay:.1f}"]
+
+
 def test_figure_of_merit_is_the_formula():
     areas = Areas(Flow(library_named()), 4, None)
     for block in ("pe", "decoder", "encoder", "lane"):
@@ -77,12 +86,47 @@ def test_command_line(tmp_path, capsys):
                == pytest.approx(block["gates"]) for block in written["blocks"])
 
 
+def stopped(arguments, capsys):
+    """What a run that ends with code 2 says."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    captured = capsys.readouterr()
+    assert ended.value.code == 2 and captured.out == ""
+    return captured.err
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["--library", "sky130"], "library must be one of ottava, osu018, not 'sky130'"),
     (["--liberty", "/none/such.lib"], "liberty must be a Liberty file, not '/none/such.lib'"),
     (["--script", "slow"], "script must be one of quick, best, not 'slow'"),
     (["--dim", "3"], "dim must be a power of two from 4 to 128, not 3"),
+    (["--dim", "3.5"], "dim must be a power of two from 4 to 128, not '3.5'"),
+    (["--lanes", "32"], "lanes must be a power of two from 4 to 16, not 32"),
+    (["--acc", "fp32"], "unrecognized arguments: --acc fp32"),
+    (["--softmax", "exact"], "unrecognized arguments: --softmax exact"),
+    (["-o", "/"], "output must be a writable file, not '/': it is a directory"),
+    (["-o", "/dev/null/x/area.json"],
+     "output must be in a folder that can be made, not '/dev/null/x': Not a directory"),
 ])
-def test_errors_are_one_line(arguments, message, capsys):
-    assert main([*arguments, "--block", "decoder"]) == 2
-    assert capsys.readouterr().err == f"synth.area: error: {message}\n"
+def test_errors_are_one_line_before_any_work(arguments, message, capsys, monkeypatch):
+    monkeypatch.setattr(Areas, "measure", None)
+    assert stopped([*arguments, "--block", "decoder"], capsys) == f"synth.area: error: {message}\n"
+
+
+@pytest.mark.parametrize("fmt", ["int8", "posit9"])
+def test_format_must_be_one_that_is_compared(fmt, capsys):
+    error = stopped(["--fmt", fmt], capsys)
+    assert error.count("\n") == 1
+    assert all(word in error for word in ("--fmt", fmt, "posit8", "fp8", "bf16"))
+
+
+def test_a_failed_run_leaves_the_old_file_and_no_other(tmp_path, capsys, monkeypatch):
+    def fail(*arguments):
+        raise YosysError("ERROR: no such cell")
+
+    monkeypatch.setattr(Areas, "measure", fail)
+    target = tmp_path / "area.json"
+    target.write_text("old")
+    error = stopped(["--block", "decoder", "-o", str(target)], capsys)
+    assert error == "synth.area: error: ERROR: no such cell\n"
+    assert target.read_text() == "old" and os.listdir(tmp_path) == ["area.json"]

@@ -4,9 +4,10 @@ import os
 
 import pytest
 
+import synth.lint
 from gen.block import generate_block
 from hdl.spec.config import AcceleratorConfig
-from synth.lint import TOOLS, LintFault, ToolMissing, lint_file
+from synth.lint import TOOLS, LintFault, ToolMissing, lint_file, main
 
 FAULTS = {
     "Verilator": "module top(input [3:0] a, output [1:0] y);\n  assign y = a;\nendmodule\n",
@@ -39,3 +40,31 @@ def test_generated_verilog_passes(tool, fmt, tmp_path):
     path.write_text(generate_block("mac", AcceleratorConfig(fmt=fmt)).replace("module mac(",
                                                                              "module top("))
     lint(tool, path)
+
+
+def stopped(arguments, capsys, monkeypatch):
+    """What a run that ends with code 2 before it generates anything says."""
+    monkeypatch.setattr(synth.lint, "generate", None)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    captured = capsys.readouterr()
+    assert ended.value.code == 2 and captured.out == ""
+    return captured.err
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--dim", "4", "3.5"], "dim must be a power of two from 4 to 128, not '3.5'"),
+    (["--fmt", "int8"], "format 'int8' is not supported yet"),
+    (["--fmt", "posit8", "posit9"], "format must be one of"),
+])
+def test_errors_are_one_line(arguments, message, capsys, monkeypatch):
+    error = stopped(arguments, capsys, monkeypatch)
+    assert error.startswith(f"synth.lint: error: {message}") and error.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys, monkeypatch):
+    (tmp_path / "build").write_text("a file")
+    monkeypatch.setattr(synth.lint, "ROOT", tmp_path)
+    error = stopped([], capsys, monkeypatch)
+    assert error.startswith("synth.lint: error: output must be in a folder that can be made, not ")
+    assert str(tmp_path / "build" / "lint") in error and error.count("\n") == 1

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+import synth.summary
 from gen.block import generate_block
 from hdl.spec.config import AcceleratorConfig
 from synth.flow import Flow
@@ -46,8 +47,12 @@ def test_instances_and_gates_are_those_of_the_array():
 @pytest.mark.parametrize("arguments, message", [
     (["--fmt", "posit9"], "synth.summary: error: format must be one of"),
     (["--dim", "0"], "synth.summary: error: dim must be a power of two from 4 to 128, not 0"),
+    (["--dim", "3.5"], "synth.summary: error: dim must be a power of two from 4 to 128, not '3.5'"),
+    (["-o", "/"], "synth.summary: error: output must be a writable file, not '/'"),
+    (["-o", "/dev/null/x/acc.v"], "synth.summary: error: output must be in a folder that can be"),
 ])
-def test_errors_are_one_line(arguments, message, capsys):
+def test_errors_are_one_line_before_any_work(arguments, message, capsys, monkeypatch):
+    monkeypatch.setattr(synth.summary, "generate", None)
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     error = capsys.readouterr().err
