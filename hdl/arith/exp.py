@@ -169,7 +169,7 @@ class Exp(wiring.Component):
         """Magnitude bits of the largest BF16 that is at most -θ: whatever is above it vanishes."""
         units = abs(self.config.exp_theta)
         if units == 0:
-            return 0
+            return 127  # subnormals count as zero
         exponent = units.bit_length() - 1
         fraction = (units << 7 >> exponent) & 127
         return (127 - 7 + exponent) << 7 | fraction

@@ -17,6 +17,7 @@ BUILDS = [
     *({"fmt": "posit8", "softmax": mode} for mode in SOFTMAX_MODES),
     *({"fmt": "bf16", "softmax": mode} for mode in SOFTMAX_MODES),
     {"fmt": "posit8", "softmax": "approx", "exp_epsilon": 100, "exp_theta": -300},
+    {"fmt": "posit8", "softmax": "approx", "exp_epsilon": 0, "exp_theta": 0},
     {"fmt": "posit8", "softmax": "approx_shifted", "exact_power_reciprocal": True},
     {"fmt": "bf16", "softmax": "approx_shifted", "exact_power_reciprocal": True},
 ]
