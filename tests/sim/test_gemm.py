@@ -1,17 +1,32 @@
 """The generated Verilog behind its AXI ports against the model: random programs, then faults."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from hdl.spec.commands import COMMAND, HEADER, HEADER_BYTES, ErrorCause
+from hdl.spec.commands import (
+    COMMAND,
+    COMMAND_BYTES,
+    HEADER,
+    HEADER_BYTES,
+    INSTRUCTION,
+    Destination,
+    ErrorCause,
+    Opcode,
+    Operand,
+    pack,
+    unpack,
+)
 from hdl.spec.config import AcceleratorConfig
-from sim.bench.programs import EPILOGUES, random_case, stray_writes
+from sim.bench.programs import BASE, EPILOGUES, Case, random_case, stray_writes
 from sim.bench.regression import LIMIT, compare, small_accelerator
 from sim.harness.accelerator import DECERR, SLVERR, Accelerator, Fault
 from sim.harness.stalls import PROFILES, StallProfile
 from sim.model.machine import Machine
+from sim.program import ProgramBuilder
 
-PROGRAMS = 60
+PROGRAMS = 100
 
 
 @pytest.mark.parametrize("profile", ["ideal", "heavy"])
@@ -49,15 +64,32 @@ def test_dim_16():
     print(f"dim 16: {compared} bytes compared")
 
 
-def patched(case, table, field, value, offset=0):
-    """The image with one field of the header, or of the command at ``offset``, changed."""
+def patched(case, table, changes, offset=0):
+    """The image with ``changes`` in the header, or in the command ``offset`` bytes behind it."""
     memory = case.memory.copy()
-    entry = table[field]
-    start = case.address - case.base + offset + entry.word * 4
-    bits = memory[start:start + 4].view("<u4")
-    mask = (1 << entry.bits) - 1 << entry.low
-    bits[:] = int(bits[0]) & ~mask & 0xFFFFFFFF | value << entry.low & mask
+    start, size = case.address - case.base + offset, HEADER_BYTES
+    if table is COMMAND:
+        start, size = start + HEADER_BYTES, COMMAND_BYTES
+    record = memory[start:start + size]
+    record[:] = np.frombuffer(pack(table, unpack(table, record.tobytes()) | changes, size), "u1")
     return memory
+
+
+def refused(machine, case, memory, cause, profile="ideal"):
+    """The program in ``memory`` must end with ``cause`` as the model says, the next one well.
+
+    What came before the fault is complete, behind it nothing is written.
+    """
+    expected = memory.copy()
+    outcome = Machine(machine.config).run(expected, case.address, case.base)
+    result = machine.run(memory, case.address, case.base, stalls=PROFILES[profile],
+                         max_cycles=LIMIT)
+    assert (result.error, result.errors) == (cause, (cause,)) and outcome.error == cause
+    assert result.error_address == outcome.error_address
+    assert (result.status, result.violations) == (0b100, [])
+    assert np.array_equal(memory, expected)
+    compare(machine, case, "light", 0)
+    return result
 
 
 @pytest.fixture
@@ -82,14 +114,7 @@ def case():
     (COMMAND, "a_transposed", 1, ErrorCause.BAD_FIELD),
 ])
 def test_bad_programs_stop_with_their_code(case, table, field, value, cause):
-    machine = small_accelerator("posit8")
-    memory = patched(case, table, field, value, HEADER_BYTES if table is COMMAND else 0)
-    outcome = Machine(machine.config).run(memory.copy(), case.address, case.base)
-    result = machine.run(memory, case.address, case.base, max_cycles=LIMIT)
-    assert (result.error, result.errors) == (cause, (cause,)) and outcome.error == cause
-    assert result.error_address == outcome.error_address
-    assert (result.status, result.violations) == (0b100, [])
-    compare(machine, case, "light", 0)
+    refused(small_accelerator("posit8"), case, patched(case, table, {field: value}), cause)
 
 
 def test_a_misaligned_program_is_refused(case):
@@ -156,14 +181,119 @@ def test_a_bus_that_never_answers_is_reported_as_stuck(case):
     compare(machine, case, "ideal", 0)
 
 
-def test_comparison_sees_one_wrong_bit(case):
-    # The negative control: the same program on an image whose first operand has one bit flipped.
+@pytest.mark.parametrize("fault, message", [
+    ("bit", ": 1 bytes differ"), ("stray", "written 1 times, not 0"),
+    ("twice", "written 2 times, not 1"), ("missing", "written 0 times, not 1")])
+def test_comparison_sees_one_wrong_byte(case, fault, message, monkeypatch):
+    # The negative control: the honest machine passes; with one byte of its result flipped, or one
+    # byte written at the wrong place or not once, it must not.
     machine = small_accelerator("posit8")
-    wrong = case.memory.copy()
-    machine.run(wrong, case.address, case.base, max_cycles=LIMIT)
-    wrong[case.outputs[0].address - case.base] ^= 1
-    expected = case.memory.copy()
-    Machine(machine.config).run(expected, case.address, case.base)
-    assert np.count_nonzero(wrong != expected) == 1
-    written = np.zeros_like(wrong)
-    assert stray_writes(case, written)
+    honest = machine.run
+    first = case.outputs[0].address - case.base
+
+    def spoiled(memory, *arguments, **options):
+        result = honest(memory, *arguments, **options)
+        written = result.written.copy()
+        if fault == "bit":
+            memory[first] ^= 1
+        elif fault == "stray":
+            written[case.address - case.base] += 1
+        else:
+            written[first] = 2 if fault == "twice" else 0
+        return replace(result, written=written)
+
+    assert compare(machine, case, "ideal", 0) > 0
+    monkeypatch.setattr(machine, "run", spoiled)
+    with pytest.raises(AssertionError, match=message):
+        compare(machine, case, "ideal", 0)
+
+
+def pair(fmt, fence=True):
+    """Two GEMMs, the second one's offset, and before them the case that ends with the first."""
+    config = small_accelerator(fmt).config
+    builder = ProgramBuilder(config, BASE)
+    rng = np.random.default_rng(8)
+    a, b = builder.constant(rng.standard_normal((13, 11))), builder.constant(np.eye(11, 9))
+    out = builder.empty(13, 9)
+    builder.gemm(a, b, out)
+    if fence:
+        builder.fence()
+    builder.gemm(a, b, builder.empty(13, 9, skew=2))
+    memory, address = builder.build(seed=1, spare=64)
+    case = Case(memory, address, BASE, (out,), "a GEMM before a fault")
+    offset = (1 + fence) * COMMAND_BYTES
+    alone = patched(case, COMMAND, {"opcode": int(Opcode.END)}, offset)
+    return replace(case, memory=alone), case, offset
+
+
+def listed(*instructions, last=True):
+    """A list of vector instructions from their fields, with no check."""
+    words = 0
+    for index, fields in enumerate(instructions):
+        fields = {name: int(value) for name, value in fields.items()}
+        fields["last"] = int(last and index == len(instructions) - 1)
+        words |= int.from_bytes(pack(INSTRUCTION, fields, 4), "little") << 32 * index
+    return {"instructions": words}
+
+
+STORE = {"destination": Destination.MEMORY}
+KEEP = {"destination": Destination.BUFFER}
+VECTOR = {"opcode": int(Opcode.VECTOR)}
+COMMAND_FAULTS = [
+    ({"opcode": int(Opcode.COPY), "m": 0}, ErrorCause.BAD_OPCODE),
+    ({"k": 0, "n": 1 << 24}, ErrorCause.BAD_SHAPE),
+    ({"n": 1 << 24, "a_transposed": 1}, ErrorCause.OVERSIZE),
+    ({"a_transposed": 1}, ErrorCause.BAD_FIELD),
+    (VECTOR | {"k": 2}, ErrorCause.BAD_FIELD),
+    (VECTOR | {"k": 1, "b_transposed": 1}, ErrorCause.BAD_FIELD),
+    ({"instructions": 0}, ErrorCause.BAD_FIELD),
+    (listed(*[STORE] * 8, last=False), ErrorCause.BAD_FIELD),
+    ({"instructions": listed(STORE)["instructions"] | 1 << 25}, ErrorCause.BAD_FIELD),
+    (listed(KEEP, STORE | {"multiply": 6}), ErrorCause.BAD_FIELD),
+    (listed(STORE | {"add": 7}), ErrorCause.BAD_FIELD),
+    *[(listed(STORE | {name: value}), ErrorCause.BAD_FIELD) for name, value in
+      (("scale", 7), ("function", 3), ("reduce", 3), ("post", 2), ("destination", 3))],
+    (listed(STORE | {"multiply": Operand.Y, "add": Operand.Y}), ErrorCause.BAD_FIELD),
+    (listed(STORE | {"add": Operand.Y, "scale": Operand.Y}), ErrorCause.BAD_FIELD),
+    ({"c_wide": 1, "c_address": BASE + 1, "c_stride": 64}, ErrorCause.MISALIGNED),
+    ({"c_wide": 1, "c_address": BASE, "c_stride": 7}, ErrorCause.MISALIGNED),
+    ({"y0_wide": 1, "y0_address": 1} | listed(STORE | {"add": Operand.Y}), ErrorCause.MISALIGNED),
+    (VECTOR | {"k": 1, "x_wide": 1, "a_address": BASE + 1}, ErrorCause.MISALIGNED),
+    ({"n": 65} | listed(KEEP, STORE), ErrorCause.OVERSIZE),
+]
+
+
+@pytest.mark.parametrize("change, cause", COMMAND_FAULTS)
+def test_bad_commands_stop_behind_a_fence(change, cause):
+    alone, case, offset = pair("posit8")
+    memory = patched(case, COMMAND, change, offset)
+    result = refused(small_accelerator("posit8"), alone, memory, cause)
+    assert result.error_address == case.address + HEADER_BYTES + offset
+    assert not stray_writes(case, result.written)
+
+
+@pytest.mark.parametrize("field", ["a_address", "b_stride", "c_address"])
+def test_odd_bf16_tensors_are_misaligned(field):
+    alone, case, offset = pair("bf16")
+    memory = patched(case, COMMAND, {field: 1}, offset)
+    refused(small_accelerator("bf16"), alone, memory, ErrorCause.MISALIGNED)
+
+
+@pytest.mark.parametrize("profile", ["ideal", "light", "bursty", "heavy"])
+@pytest.mark.parametrize("change, cause", [
+    ({"opcode": 255}, ErrorCause.BAD_OPCODE), ({"m": 0}, ErrorCause.BAD_SHAPE)])
+def test_commands_before_a_bad_one_are_complete(change, cause, profile):
+    # No fence between them: the fault is found while the GEMM still runs.
+    alone, case, offset = pair("posit8", fence=False)
+    result = refused(small_accelerator("posit8"), alone,
+                     patched(case, COMMAND, change, offset), cause, profile)
+    assert not stray_writes(case, result.written)
+
+
+@pytest.mark.parametrize("change", [
+    {"x_wide": 1}, {"a_e5m2": 1}, {"y0_wide": 1, "y0_address": 1},
+    {"instructions": listed(STORE)["instructions"] | 1 << 32 + 25}])
+def test_fields_without_meaning_are_not_judged(change):
+    alone, _, _ = pair("posit8")
+    compare(small_accelerator("posit8"), replace(alone, memory=patched(alone, COMMAND, change)),
+            "light", 0)
