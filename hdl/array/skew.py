@@ -60,15 +60,19 @@ class _Triangle(wiring.Component):
     def leaf_name(self) -> str:
         return f"{self.kind}_{self.elements}x{self.width}"
 
-    def _halves(self, m: Module):
-        """Vectors of the low and of the high elements, each with a triangle of its own size."""
+    def elaborate(self, platform):
+        m = Module()
+        if self.elements == 1:
+            m.d.comb += self.o.eq(self.i)
+            return m
         half = self.elements // 2
         low, high = (type(self)(half, self.width) for _ in range(2))
+        delay = Delay(half, half * self.width)
         m.submodules.low = shared(low)
         m.submodules.high = shared(high)
-        delay = Delay(half, half * self.width)
         m.submodules.delay = shared(delay)
-        return low, high, delay
+        self._join(m, low, high, delay)
+        return m
 
 
 class Skew(_Triangle):
@@ -76,18 +80,12 @@ class Skew(_Triangle):
 
     kind = "skew"
 
-    def elaborate(self, platform):
-        m = Module()
-        if self.elements == 1:
-            m.d.comb += self.o.eq(self.i)
-            return m
-        low, high, delay = self._halves(m)
+    def _join(self, m: Module, low, high, delay) -> None:
         m.d.comb += [
             Cat(low.i, delay.i).eq(self.i),
             high.i.eq(delay.o),
             self.o.eq(Cat(low.o, high.o)),
         ]
-        return m
 
 
 class Deskew(_Triangle):
@@ -95,15 +93,9 @@ class Deskew(_Triangle):
 
     kind = "deskew"
 
-    def elaborate(self, platform):
-        m = Module()
-        if self.elements == 1:
-            m.d.comb += self.o.eq(self.i)
-            return m
-        low, high, delay = self._halves(m)
+    def _join(self, m: Module, low, high, delay) -> None:
         m.d.comb += [
             Cat(low.i, high.i).eq(self.i),
             delay.i.eq(low.o),
             self.o.eq(Cat(delay.o, high.o)),
         ]
-        return m
