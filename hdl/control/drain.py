@@ -144,7 +144,7 @@ class Drain(wiring.Component):
         index = Signal(range(INSTRUCTIONS), reset_less=True)
         bank = Signal()
         instruction = Signal(32, reset_less=True)
-        uses_y, to_memory, to_buffer = Signal(), Signal(), Signal()
+        uses_y, to_memory = Signal(), Signal()
         destination = instruction_field(instruction, "destination")
         second = instruction_field(instruction, "y")
         m.d.comb += [
@@ -152,7 +152,6 @@ class Drain(wiring.Component):
                       | (instruction_field(instruction, "add") == Operand.Y)
                       | (instruction_field(instruction, "scale") == Operand.Y)),
             to_memory.eq(destination == Destination.MEMORY),
-            to_buffer.eq(destination == Destination.BUFFER),
             self.instruction.eq(instruction), self.imm0.eq(plan.imm0), self.imm1.eq(plan.imm1),
             self.uses_y.eq(uses_y), self.to_memory.eq(to_memory),
             self.y_wide.eq(Mux(second, plan.y1_wide, plan.y0_wide)),
@@ -165,7 +164,12 @@ class Drain(wiring.Component):
         self._transfer(m, nest, plan, self.y_transfer, Mux(second, y1, y0),
                        Mux(second, plan.y1_stride, plan.y0_stride), self.y_wide)
         self._transfer(m, nest, plan, self.c_transfer, c, plan.c_stride, plan.c_wide)
+        self._sequence(m, nest, plan, index, instruction, bank)
+        m.d.comb += self.released_bank.eq(bank)
+        return m
 
+    def _sequence(self, m: Module, nest: Nest, plan, index, instruction, bank) -> None:
+        """Block after block, instruction after instruction, pass after pass."""
         run = Signal()
         done = self._beats(m, nest, plan, run, bank)
         y_asked, c_asked = Signal(), Signal()
@@ -173,6 +177,7 @@ class Drain(wiring.Component):
         pass_index = _pass_index(m, nest)
         is_last = instruction_field(instruction, "last")
         # A pass must settle before one that may depend on it, or whose settings differ.
+        to_buffer = instruction_field(instruction, "destination") == Destination.BUFFER
         flows_on = plan.single & ~to_buffer
         with m.FSM():
             with m.State("IDLE"):
@@ -194,8 +199,8 @@ class Drain(wiring.Component):
                 m.d.sync += [y_asked.eq(0), c_asked.eq(0)]
                 m.next = "REQUEST"
             with m.State("REQUEST"):
-                wants_y = uses_y & whole & ~y_asked
-                wants_c = to_memory & whole & ~c_asked
+                wants_y = self.uses_y & whole & ~y_asked
+                wants_c = self.to_memory & whole & ~c_asked
                 m.d.comb += [self.y_transfer.valid.eq(wants_y), self.c_transfer.valid.eq(wants_c)]
                 with m.If(self.y_transfer.ready):
                     m.d.sync += y_asked.eq(1)
@@ -220,8 +225,6 @@ class Drain(wiring.Component):
                     with m.Else():
                         m.d.sync += index.eq(index + 1)
                         m.next = "FETCH"
-        m.d.comb += self.released_bank.eq(bank)
-        return m
 
 
 def _pass_index(m: Module, nest: Nest) -> Signal:

@@ -75,34 +75,7 @@ class WeightLoader(wiring.Component):
             nest.span_total.eq(plan.k), nest.span_step.eq(plan.k_span),
         ]
         element_log2 = log2_exact(config.format.storage_bytes)
-        along_k = Signal(64)
-        along_n = Signal(64)
-        m.d.comb += [
-            along_k.eq(Mux(plan.b_transposed, self._k_panel << element_log2,
-                           plan.b_stride << log2_exact(self._k_panel))),
-            along_n.eq(Mux(plan.b_transposed, plan.b_stride << log2_exact(self._n_panel),
-                           self._n_panel << element_log2)),
-        ]
-        # Offsets of the current panel, and of where its chunk and its span began.
-        n_offset, n_chunk, k_offset, k_span = (
-            Signal(64, name=name, reset_less=True)
-            for name in ("n_offset", "n_chunk", "k_offset", "k_span"))
-        with m.If(nest.chunk_enter):
-            m.d.sync += n_chunk.eq(0)
-        with m.Elif(nest.chunk_advance):
-            m.d.sync += n_chunk.eq(n_offset + along_n)
-        with m.If(nest.panel_n_enter):
-            m.d.sync += n_offset.eq(n_chunk)
-        with m.Elif(nest.panel_n_advance):
-            m.d.sync += n_offset.eq(n_offset + along_n)
-        with m.If(nest.span_enter):
-            m.d.sync += k_span.eq(0)
-        with m.Elif(nest.span_advance):
-            m.d.sync += k_span.eq(k_offset + along_k)
-        with m.If(nest.panel_k_enter):
-            m.d.sync += k_offset.eq(k_span)
-        with m.Elif(nest.panel_k_advance):
-            m.d.sync += k_offset.eq(k_offset + along_k)
+        n_offset, k_offset = self._offsets(m, plan, nest)
 
         rows = Mux(plan.b_transposed, nest.panel_n_size, nest.panel_k_size)
         line = Mux(plan.b_transposed, nest.panel_k_size, nest.panel_n_size)
@@ -140,6 +113,39 @@ class WeightLoader(wiring.Component):
                         getattr(self, f"panel_transposed{index}").eq(plan.b_transposed),
                         getattr(self, f"panel_e5m2{index}").eq(plan.b_e5m2),
                     ]
+
+    def _offsets(self, m: Module, plan, nest: Nest) -> tuple[Signal, Signal]:
+        """Bytes from B to the current panel, along its columns and along K."""
+        element_log2 = log2_exact(self.config.format.storage_bytes)
+        along_k = Signal(64)
+        along_n = Signal(64)
+        m.d.comb += [
+            along_k.eq(Mux(plan.b_transposed, self._k_panel << element_log2,
+                           plan.b_stride << log2_exact(self._k_panel))),
+            along_n.eq(Mux(plan.b_transposed, plan.b_stride << log2_exact(self._n_panel),
+                           self._n_panel << element_log2)),
+        ]
+        # Offsets of the current panel, and of where its chunk and its span began.
+        n_offset, n_chunk, k_offset, k_span = (
+            Signal(64, name=name, reset_less=True)
+            for name in ("n_offset", "n_chunk", "k_offset", "k_span"))
+        with m.If(nest.chunk_enter):
+            m.d.sync += n_chunk.eq(0)
+        with m.Elif(nest.chunk_advance):
+            m.d.sync += n_chunk.eq(n_offset + along_n)
+        with m.If(nest.panel_n_enter):
+            m.d.sync += n_offset.eq(n_chunk)
+        with m.Elif(nest.panel_n_advance):
+            m.d.sync += n_offset.eq(n_offset + along_n)
+        with m.If(nest.span_enter):
+            m.d.sync += k_span.eq(0)
+        with m.Elif(nest.span_advance):
+            m.d.sync += k_span.eq(k_offset + along_k)
+        with m.If(nest.panel_k_enter):
+            m.d.sync += k_offset.eq(k_span)
+        with m.Elif(nest.panel_k_advance):
+            m.d.sync += k_offset.eq(k_offset + along_k)
+        return n_offset, k_offset
 
     def elaborate(self, platform):
         m = Module()
