@@ -12,9 +12,14 @@ __all__ = ["Feeder"]
 
 
 def row_token(config: AcceleratorConfig) -> data.StructLayout:
-    """What travels beside an operand row: where its result goes."""
+    """What travels beside an operand row: where its result goes.
+
+    ``first``: of its K-tiles, the result is stored, not added. ``column``: the row completes its
+    column tile; column tiles of a bank complete in ascending order. ``last``: it completes all.
+    """
     return data.StructLayout({
-        "valid": 1, "bank": 1, "address": range(config.acc_depth), "first": 1, "last": 1})
+        "valid": 1, "bank": 1, "address": range(config.acc_depth), "first": 1, "column": 1,
+        "last": 1})
 
 
 class Feeder(wiring.Component):
@@ -99,8 +104,8 @@ class Feeder(wiring.Component):
         tile = data.StructLayout({
             "x": range(config.input_depth), "x_pitch": range(config.input_depth + 1),
             "acc": range(config.acc_depth), "acc_pitch": range(config.acc_depth + 1),
-            "rows": range(config.row_depth + 1), "bank": 1, "first": 1, "last": 1, "release": 1,
-            "x_bank": 1,
+            "rows": range(config.row_depth + 1), "bank": 1, "first": 1, "column": 1, "last": 1,
+            "release": 1, "x_bank": 1,
         })
         head, head_valid = Signal(tile, reset_less=True), Signal()
         body, body_valid = Signal(tile, reset_less=True), Signal()
@@ -154,6 +159,7 @@ class Feeder(wiring.Component):
                 head.rows.eq(nest.rows_size),
                 head.bank.eq(Mux(opens, self.fill_bank, bank)), head.x_bank.eq(x_bank),
                 head.first.eq(nest.span_first & nest.panel_k_first & nest.k_first),
+                head.column.eq(nest.span_last & nest.panel_k_last & nest.k_last),
                 head.last.eq(closes_chunk), head.release.eq(closes_block),
             ]
             with m.If(opens):
@@ -171,7 +177,7 @@ class Feeder(wiring.Component):
             self.read_bank.eq(body.x_bank), self.read_address.eq(body.x),
             self.token.valid.eq(body_valid), self.token.bank.eq(body.bank),
             self.token.address.eq(body.acc), self.token.first.eq(body.first),
-            self.token.last.eq(body.last & ending),
+            self.token.column.eq(body.column & ending), self.token.last.eq(body.last & ending),
             self.released.eq(body_valid & ending & body.release),
             self.released_bank.eq(body.x_bank),
             self.e5m2.eq(plan.a_e5m2),
