@@ -161,7 +161,7 @@ class Core(wiring.Component):
             accumulation.tile.eq(array.o),
             accumulation.tile_valid.eq(arrived.valid), accumulation.tile_bank.eq(arrived.bank),
             accumulation.tile_address.eq(arrived.address),
-            accumulation.tile_first.eq(arrived.first), accumulation.tile_last.eq(arrived.last),
+            accumulation.tile_first.eq(arrived.first), accumulation.tile_mark.eq(arrived.mark),
             accumulation.fill_valid.eq(operands.fill_valid),
             accumulation.fill_bank.eq(loaded_bank),
             accumulation.fill_address.eq(operands.fill_address),
@@ -178,7 +178,8 @@ class Core(wiring.Component):
         for bank in range(2):
             with m.If(claim & (fill_bank == bank)):
                 m.d.sync += busy[bank].eq(1)
-            with m.If((accumulation.tile_done & (accumulation.tile_done_bank == bank))
+            with m.If((accumulation.done_valid & accumulation.done_mark.closing
+                       & accumulation.done_mark.ends & (accumulation.done_bank == bank))
                       | (operands.fill_done & (loaded_bank == bank))):
                 m.d.sync += ready[bank].eq(1)
             with m.If(drain.released & (drain.released_bank == bank)):

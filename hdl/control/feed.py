@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.control.nest import Level, Nest
 from hdl.control.plan import COUNT_BITS, count_tiles, plan_layout
+from hdl.memory.accumulation import tile_mark
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["Feeder"]
@@ -14,12 +15,12 @@ __all__ = ["Feeder"]
 def row_token(config: AcceleratorConfig) -> data.StructLayout:
     """What travels beside an operand row: where its result goes.
 
-    ``first``: of its K-tiles, the result is stored, not added. ``column``: the row completes its
-    column tile; column tiles of a bank complete in ascending order. ``last``: it completes all.
+    ``first``: of its K-tiles, the result is stored, not added. ``mark``: see ``tile_mark``; column
+    tiles of a bank become final in ascending order, each row by row.
     """
     return data.StructLayout({
-        "valid": 1, "bank": 1, "address": range(config.acc_depth), "first": 1, "column": 1,
-        "last": 1})
+        "valid": 1, "bank": 1, "address": range(config.acc_depth), "first": 1,
+        "mark": tile_mark()})
 
 
 class Feeder(wiring.Component):
@@ -177,7 +178,8 @@ class Feeder(wiring.Component):
             self.read_bank.eq(body.x_bank), self.read_address.eq(body.x),
             self.token.valid.eq(body_valid), self.token.bank.eq(body.bank),
             self.token.address.eq(body.acc), self.token.first.eq(body.first),
-            self.token.column.eq(body.column & ending), self.token.last.eq(body.last & ending),
+            self.token.mark.final.eq(body.column), self.token.mark.closing.eq(body.last),
+            self.token.mark.ends.eq(ending),
             self.released.eq(body_valid & ending & body.release),
             self.released_bank.eq(body.x_bank),
             self.e5m2.eq(plan.a_e5m2),

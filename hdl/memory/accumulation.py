@@ -1,7 +1,7 @@
 """The accumulation buffer: two banks of accumulator words with one adder a column."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arith.accumulator import AccumulatorAdder
@@ -9,7 +9,16 @@ from hdl.leaf import shared
 from hdl.memory.sram import Sram1R1W
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["AccumulationBuffer", "lane_to_accumulator"]
+__all__ = ["AccumulationBuffer", "lane_to_accumulator", "tile_mark"]
+
+
+def tile_mark() -> data.StructLayout:
+    """What a word from the array completes.
+
+    ``final``: the word itself, it is of the last K-tile. ``closing``: it is of the tile that
+    completes its chunk. ``ends``: it is its tile's last row.
+    """
+    return data.StructLayout({"final": 1, "closing": 1, "ends": 1})
 
 
 def lane_to_accumulator(config: AcceleratorConfig, word):
@@ -25,10 +34,11 @@ class AccumulationBuffer(wiring.Component):
 
     Ports
     -----
-    tile, tile_valid, tile_bank, tile_address, tile_first, tile_last: a word from the array is
+    tile, tile_valid, tile_bank, tile_address, tile_first, tile_mark: a word from the array is
         stored (first K-tile) or added to its word, written three cycles later. The same
-        address may come again after three cycles. ``tile_last`` marks a block's last word.
-    tile_done, tile_done_bank: pulse, that word is in memory.
+        address may come again after three cycles.
+    done_valid, done_bank, done_mark: that word is in memory from the next cycle on. done_total:
+        the word itself.
     fill_valid, fill_bank, fill_address, fill_data: a whole word from memory.
     drain_enable, drain_bank, drain_address → drain_data one cycle later, held until the next read.
     store_valid, store_bank, store_address, store_group, store_data: L accumulators written
@@ -42,7 +52,9 @@ class AccumulationBuffer(wiring.Component):
         groups = config.dim // config.lanes
         super().__init__({
             "tile": In(word), "tile_valid": In(1), "tile_bank": In(1), "tile_address": In(address),
-            "tile_first": In(1), "tile_last": In(1), "tile_done": Out(1), "tile_done_bank": Out(1),
+            "tile_first": In(1), "tile_mark": In(tile_mark()),
+            "done_valid": Out(1), "done_bank": Out(1), "done_mark": Out(tile_mark()),
+            "done_total": Out(word),
             "fill_valid": In(1), "fill_bank": In(1), "fill_address": In(address),
             "fill_data": In(word),
             "drain_enable": In(1), "drain_bank": In(1), "drain_address": In(address),
@@ -57,15 +69,16 @@ class AccumulationBuffer(wiring.Component):
         groups = dim // lanes
 
         # Stages of the read-modify-write: r(ead), a(dd), w(rite).
-        a_valid, a_bank, a_first, a_last = (Signal(name=f"a_{n}")
-                                            for n in ("valid", "bank", "first", "last"))
+        a_valid, a_bank, a_first = (Signal(name=f"a_{n}") for n in ("valid", "bank", "first"))
+        a_mark = Signal(tile_mark(), name="a_mark", reset_less=True)
         a_address = Signal.like(self.tile_address, name="a_address", reset_less=True)
         a_tile = Signal.like(self.tile, name="a_tile", reset_less=True)
         m.d.sync += [
             a_valid.eq(self.tile_valid), a_bank.eq(self.tile_bank), a_first.eq(self.tile_first),
-            a_last.eq(self.tile_last), a_address.eq(self.tile_address), a_tile.eq(self.tile),
+            a_mark.eq(self.tile_mark), a_address.eq(self.tile_address), a_tile.eq(self.tile),
         ]
-        w_valid, w_bank, w_last = (Signal(name=f"w_{n}") for n in ("valid", "bank", "last"))
+        w_valid, w_bank = (Signal(name=f"w_{n}") for n in ("valid", "bank"))
+        w_mark = Signal(tile_mark(), name="w_mark", reset_less=True)
         w_address = Signal.like(self.tile_address, name="w_address", reset_less=True)
         w_total = Signal.like(self.tile, name="w_total", reset_less=True)
         a_stored = Signal.like(self.tile)
@@ -79,10 +92,11 @@ class AccumulationBuffer(wiring.Component):
             ]
             totals.append(adder.total)
         m.d.sync += [
-            w_valid.eq(a_valid), w_bank.eq(a_bank), w_last.eq(a_last), w_address.eq(a_address),
+            w_valid.eq(a_valid), w_bank.eq(a_bank), w_mark.eq(a_mark), w_address.eq(a_address),
             w_total.eq(Mux(a_first, a_tile, Cat(totals))),
         ]
-        m.d.comb += [self.tile_done.eq(w_valid & w_last), self.tile_done_bank.eq(w_bank)]
+        m.d.comb += [self.done_valid.eq(w_valid), self.done_bank.eq(w_bank),
+                     self.done_mark.eq(w_mark), self.done_total.eq(w_total)]
 
         drained = Signal()
         with m.If(self.drain_enable):
