@@ -33,7 +33,7 @@ BLOCKS: dict[str, tuple[str, str, Callable[[AcceleratorConfig], tuple]]] = {
     "multiplier": ("hdl.arith.multiplier", "Multiplier", _by_format),
     "exp": ("hdl.arith.exp", "Exp", _by_config),
     "reciprocal": ("hdl.arith.reciprocal", "Reciprocal", _by_config),
-    "mac": ("hdl.arith.mac", "Mac", lambda config: (config.format, config.acc)),
+    "mac": ("hdl.arith.mac", "Mac", lambda config: (config.format, config.acc, config.pe_latency)),
     "pe": ("hdl.array.pe", "PE", _by_config),
     "lane": ("hdl.vector.lane", "Lane", _by_config),
     "array": ("hdl.array.array", "Array", _by_config),
@@ -71,7 +71,8 @@ def _header(name: str, component: wiring.Component, config: AcceleratorConfig,
             clocked: bool) -> str:
     lines = [*(inspect.getdoc(type(component)) or "").replace("``", "").splitlines(), ""]
     if clocked:
-        lines.append(f"LATENCY {_latency(component, config)}")
+        latency = getattr(component, "latency", None) or component.LATENCY
+        lines.append(f"LATENCY {latency}")
     lines += ["Flat ports, vectors lowest element first; signed numbers are two's complement:"]
     layouts = {"__".join(map(str, path)): member.shape
                for path, member, _ in component.signature.flatten(component)}
@@ -85,12 +86,6 @@ def _header(name: str, component: wiring.Component, config: AcceleratorConfig,
     if clocked:
         lines += ["  input  [0:0] clk", "  input  [0:0] rst synchronous, active high"]
     return comment([f"{name}: {describe(config)}", "", *lines])
-
-
-def _latency(component: wiring.Component, config: AcceleratorConfig) -> int:
-    """The component's own figure; a block that is one MAC deep has the configured registers."""
-    own = getattr(component, "latency", None)
-    return getattr(component, "LATENCY", config.pe_latency) if own is None else own
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from typing import Protocol
 from amaranth.hdl import Elaboratable
 from amaranth.lib import wiring
 
-__all__ = ["LeafLibrary", "shared", "using"]
+__all__ = ["LeafLibrary", "shared", "using", "with_latency"]
 
 
 class LeafLibrary(Protocol):
@@ -33,6 +33,11 @@ def shared(component: wiring.Component) -> Elaboratable:
     """``component``, or the current library's reference to it."""
     library = _library.get()
     return component if library is None else library.reference(component)
+
+
+def with_latency(name: str, latency: int) -> str:
+    """``leaf_name`` of hardware that is called ``name`` at a latency of one register a stage."""
+    return name if latency == 1 else f"{name}_latency{latency}"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.arith import ripple
 from hdl.arith.multiplier import Multiplier, product_members
 from hdl.codec.unpacked import unpacked_fields, unpacked_members
+from hdl.leaf import with_latency
 from hdl.spec.formats import BFLOAT16, BINARY32, Format, LaneType
 
 __all__ = ["FloatAccumulator", "Mac", "accumulator_type"]
@@ -225,19 +226,22 @@ class FloatAccumulator(wiring.Component):
 
 
 class Mac(wiring.Component):
-    """Fused multiply-accumulate: psum_o := RNE(a · b + psum_i), one clock later.
+    """Fused multiply-accumulate: psum_o := RNE(a · b + psum_i).
 
     Ports: ``a_*``, ``b_*`` in, flat unpacked operands of ``fmt`` (``unpacked_members``);
     ``psum_i`` in, ``psum_o`` out, words of ``acc`` (``FloatAccumulator`` says what they hold and
-    how they round). Latency: 1 clock; throughput: 1 a clock; the psum register has no reset.
+    how they round). ``a`` and ``b`` take ``latency`` clocks to ``psum_o``, 1 or 2: the second
+    register holds the product. ``psum_i`` takes 1, so that at latency 2 it meets the operands of
+    the clock before. Throughput: 1 a clock; no register has a reset.
     """
 
     def __init__(self, fmt: Format, acc: str, latency: int = 1):
         self.word = _check(fmt, acc)
-        if latency != 1:
-            raise ValueError(f"latency must be 1, not {latency!r}")
+        if latency not in (1, 2):
+            raise ValueError(f"latency must be 1 or 2, not {latency!r}")
         self.fmt = fmt
         self.acc = acc
+        self.latency = latency
         super().__init__({
             **unpacked_members(fmt, In, "a_"),
             **unpacked_members(fmt, In, "b_"),
@@ -247,7 +251,7 @@ class Mac(wiring.Component):
 
     @property
     def leaf_name(self) -> str:
-        return f"mac_{self.fmt.name}_{self.acc}"
+        return with_latency(f"mac_{self.fmt.name}_{self.acc}", self.latency)
 
     def elaborate(self, platform):
         m = Module()
@@ -257,10 +261,13 @@ class Mac(wiring.Component):
             source, target = unpacked_fields(self, prefix), unpacked_fields(multiplier, prefix)
             m.d.comb += [target[name].eq(source[name]) for name in source]
         psum = Signal(self.word.bits, reset_less=True)
-        m.d.comb += [
-            getattr(accumulator, f"product_{name}").eq(getattr(multiplier, name))
-            for name in product_members(self.fmt, Out)
-        ]
+        for name in product_members(self.fmt, Out):
+            product = getattr(multiplier, name)
+            if self.latency == 2:
+                held = Signal.like(product, name=f"product_{name}", reset_less=True)
+                m.d.sync += held.eq(product)
+                product = held
+            m.d.comb += getattr(accumulator, f"product_{name}").eq(product)
         m.d.comb += [accumulator.psum_i.eq(self.psum_i), self.psum_o.eq(psum)]
         m.d.sync += psum.eq(accumulator.psum_o)
         return m

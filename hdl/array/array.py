@@ -8,7 +8,7 @@ from hdl.array.skew import Deskew, Skew
 from hdl.array.stack import Stack
 from hdl.codec.decoder import Decoder
 from hdl.codec.unpacked import operand_shape, pack_operand, unpacked_fields
-from hdl.leaf import shared
+from hdl.leaf import shared, with_latency
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["Array"]
@@ -28,7 +28,7 @@ class Array(wiring.Component):
     load_down: ``w`` is a row of the tile (B stored K×N); held for D cycles without a gap.
     load_right: ``w`` is a column of the tile (B stored N×K); held for D cycles without a gap.
         ``swap`` may follow D cycles after the first line at the earliest.
-    o: D accumulator words, ``LATENCY`` cycles after their ``x``.
+    o: D accumulator words, ``latency`` cycles after their ``x``.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -42,12 +42,14 @@ class Array(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from ``x`` to ``o``: decode, D rows down, D − 1 columns across."""
-        return 2 * self.config.dim
+        """Cycles from ``x`` to ``o``: decode, D rows down, D − 1 columns across; a product's
+        register delays the psums of all rows alike, hence counts once."""
+        return 2 * self.config.dim + self.config.pe_latency - 1
 
     @property
     def leaf_name(self) -> str:
-        return f"array_{self.config.fmt}_{self.config.acc}_{self.config.dim}"
+        config = self.config
+        return with_latency(f"array_{config.fmt}_{config.acc}_{config.dim}", config.pe_latency)
 
     def _decode(self, m: Module, name: str, codes, e5m2) -> Signal:
         """Decode D codes and register the packed operands."""

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arith.mac import Mac
 from hdl.codec.unpacked import operand_shape, unpack_operand
-from hdl.leaf import shared
+from hdl.leaf import shared, with_latency
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["PE"]
@@ -25,7 +25,8 @@ class PE(wiring.Component):
     down_i → down_o: shift the shadow weight in from ``w_above``; moves right.
     right_i → right_o: shift the shadow weight in from ``w_left``; moves down.
     w_above, w_left: neighbours' shadow weights; w_o: this one's.
-    psum_i → psum_o: accumulator words, ``latency`` cycles later.
+    psum_i → psum_o: accumulator words, one cycle later; the operand's product joins the psum that
+    enters ``latency`` − 1 cycles after the operand.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -41,13 +42,18 @@ class PE(wiring.Component):
         })
 
     @property
+    def latency(self) -> int:
+        """Cycles from ``x_i`` to ``psum_o``."""
+        return self.config.pe_latency
+
+    @property
     def leaf_name(self) -> str:
-        return f"pe_{self.config.fmt}_{self.config.acc}"
+        return with_latency(f"pe_{self.config.fmt}_{self.config.acc}", self.latency)
 
     def elaborate(self, platform):
         m = Module()
         fmt = self.config.format
-        m.submodules.mac = mac = Mac(fmt, self.config.acc)
+        m.submodules.mac = mac = Mac(fmt, self.config.acc, self.latency)
 
         shadow = Signal(operand_shape(fmt).width, reset_less=True)
         active = Signal(operand_shape(fmt).width, reset_less=True)
@@ -97,7 +103,8 @@ class Row(wiring.Component):
 
     @property
     def leaf_name(self) -> str:
-        return f"row_{self.config.fmt}_{self.config.acc}_{self.config.dim}"
+        config = self.config
+        return with_latency(f"row_{config.fmt}_{config.acc}_{config.dim}", config.pe_latency)
 
     def elaborate(self, platform):
         m = Module()

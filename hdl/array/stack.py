@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.array.pe import Row
 from hdl.codec.unpacked import operand_shape
-from hdl.leaf import shared
+from hdl.leaf import shared, with_latency
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
 __all__ = ["Stack"]
@@ -43,7 +43,9 @@ class Stack(wiring.Component):
 
     @property
     def leaf_name(self) -> str:
-        return f"stack_{self.config.fmt}_{self.config.acc}_{self.config.dim}_{self.rows}"
+        config = self.config
+        return with_latency(f"stack_{config.fmt}_{config.acc}_{config.dim}_{self.rows}",
+                            config.pe_latency)
 
     def elaborate(self, platform):
         m = Module()

@@ -50,7 +50,8 @@ class AcceleratorConfig:
     acc_depth: words of D accumulators in each of the two accumulation banks.
     row_depth: rows of a block whose reductions (maximum, sum) are held at once.
     bus_bytes: width of the AXI4 data bus in bytes.
-    pe_latency, lane_latency: pipeline registers in a MAC and in a lane's stage, each ≥ 1.
+    pe_latency: registers of a MAC, 1 or 2: the psum's, and one behind the multiplier.
+    lane_latency: pipeline registers in a lane's stage, 1 or 2.
     """
 
     fmt: str = "posit8"
@@ -100,9 +101,9 @@ class AcceleratorConfig:
         _require_power_of_two("acc_depth", self.acc_depth, 16, 1 << 16)
         _require_power_of_two("row_depth", self.row_depth, 4, 1 << 12)
         _require_power_of_two("bus_bytes", self.bus_bytes, 4, 64)
-        for name in ("pe_latency", "lane_latency"):
-            if getattr(self, name) != 1:
-                raise ValueError(f"{name} must be 1, not {getattr(self, name)!r}")
+        _require_integer("pe_latency", self.pe_latency, 1, 2)
+        if self.lane_latency != 1:
+            raise ValueError(f"lane_latency must be 1, not {self.lane_latency!r}")
 
     @property
     def format(self) -> Format:

@@ -22,11 +22,13 @@ def _top(name: str, config: AcceleratorConfig) -> str:
 class Bench:
     """``module``: cocotb module in sim.bench; ``toplevel``: module of the design, which
     ``generate(toplevel, config)`` gives as Verilog. ``formats``: those run by default.
-    ``variants``: configuration values beside the format, one run each."""
+    ``variants``: configuration values beside the format, one run each. ``extra``: further whole
+    configurations, beside the formats' own."""
 
     name: str
     formats: tuple[str, ...] = _MAIN
     variants: tuple[dict[str, object], ...] = ({"dim": 4},)
+    extra: tuple[dict[str, object], ...] = ()
     generate: Callable[[str, AcceleratorConfig], str] = field(default=generate_block)
     toplevel: str = ""
 
@@ -50,6 +52,9 @@ class Job:
     @property
     def label(self) -> str:
         extra = f" {self.config.softmax}" if self.bench.name in _BY_SOFTMAX else ""
+        latencies = self.config.pe_latency, self.config.lane_latency
+        if latencies != (1, 1):
+            extra += " latency {}, {}".format(*latencies)
         return f"{self.bench.name} {self.config.fmt}{extra}"
 
 
@@ -60,9 +65,9 @@ BENCHES: dict[str, Bench] = {bench.name: bench for bench in (
     Bench("decoder", formats=(*_EIGHT_BIT, "bf16")),
     Bench("encoder", formats=(*_EIGHT_BIT, "bf16")),
     Bench("multiplier"),
-    Bench("mac"),
-    Bench("pe"),
-    Bench("array"),
+    Bench("mac", extra=({"fmt": "bf16", "dim": 4, "pe_latency": 2},)),
+    Bench("pe", extra=({"fmt": "posit8", "dim": 4, "pe_latency": 2},)),
+    Bench("array", extra=({"fmt": "posit8", "dim": 4, "pe_latency": 2},)),
     Bench("exp", formats=("posit8", "bf16"), variants=_MODES),
     Bench("reciprocal", formats=("posit8", "bf16"), variants=_MODES),
     Bench("lane"),
@@ -74,6 +79,13 @@ BENCHES: dict[str, Bench] = {bench.name: bench for bench in (
 
 def jobs(names: list[str], simulators: list[str], fmt: str | None) -> list[Job]:
     """What to run, the longest builds last; ``fmt`` replaces the benches' own formats."""
-    return [Job(bench, AcceleratorConfig(name, **variant), simulator)
+    return [Job(bench, AcceleratorConfig(**values), simulator)
             for simulator in simulators for bench in map(BENCHES.__getitem__, names)
-            for name in ((fmt,) if fmt else bench.formats) for variant in bench.variants]
+            for values in _configurations(bench, fmt)]
+
+
+def _configurations(bench: Bench, fmt: str | None) -> list[dict[str, object]]:
+    own = [{"fmt": name, **variant} for name in bench.formats for variant in bench.variants]
+    if fmt is None:
+        return [*own, *bench.extra]
+    return [{**variant, "fmt": fmt} for variant in (*bench.variants, *bench.extra)]

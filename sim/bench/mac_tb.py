@@ -42,8 +42,13 @@ async def one_a_clock(dut):
     with np.errstate(invalid="ignore"):
         expected = to_words(acc, fused_multiply_add(acc, from_words(acc, fields["psum_i"]), a, b))
     await reset(dut, dict.fromkeys(fields, 0))
-    for case in range(CASES):
-        put(dut, **{name: column[case] for name, column in fields.items()})
+    later = config.pe_latency - 1  # clocks by which a product joins its psum later
+    for cycle in range(CASES + later):
+        case = cycle - later
+        put(dut, **{name: column[max(case, 0) if name == "psum_i" else min(cycle, CASES - 1)]
+                    for name, column in fields.items()})
         await step(dut.clk)
-        expect(sample(dut, "psum_o")[0], expected[case], f"{a[case]} * {b[case]} + {psum[case]}")
-    report(CASES, CASES)
+        if case >= 0:
+            expect(sample(dut, "psum_o")[0], expected[case],
+                   f"{a[case]} * {b[case]} + {psum[case]}")
+    report(CASES, CASES + later)

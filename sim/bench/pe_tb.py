@@ -48,11 +48,14 @@ async def load_swap_multiply(dut):
     move[0], words["down_i"][0], words["right_i"][0], words["swap_i"][:2] = 2, 1, 0, (0, 1)
     await reset(dut, dict.fromkeys(words, 0))
     shadow = active = None
+    factors = [None] * (config.pe_latency - 1)  # those whose product has not joined its psum yet
     for case in range(CASES):
         put(dut, **{name: column[case] for name, column in words.items()})
         await step(dut.clk)
-        if active is not None:
-            value = fused_multiply_add(acc, psum[case:case + 1], x[case:case + 1], active[0])
+        factors.append(active and (x[case:case + 1], active[0]))
+        multiplied = factors.pop(0)
+        if multiplied is not None:
+            value = fused_multiply_add(acc, psum[case:case + 1], *multiplied)
             expect(sample(dut, "psum_o")[0], to_words(acc, value)[0], f"psum of case {case}")
         if words["swap_i"][case]:
             active = shadow

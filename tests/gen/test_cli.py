@@ -29,6 +29,8 @@ def run(module, *arguments, **options):
     (["--exp-epsilon", "abc"], ["exp_epsilon", "an integer from 0 to 255", "not 'abc'"]),
     (["--exp-epsilon", "256"], ["exp_epsilon", "an integer from 0 to 255", "not 256"]),
     (["--exp-theta", "-1.5"], ["exp_theta", "an integer from -32640 to 0", "not '-1.5'"]),
+    (["--pe-latency", "0"], ["pe_latency", "an integer from 1 to 2", "not 0"]),
+    (["--pe-latency", "3"], ["pe_latency", "an integer from 1 to 2", "not 3"]),
     (["--softmax", "exact"], ["softmax", "pwl, approx, approx_shifted", "exact"]),
     (["--nonsense"], ["--nonsense"]),
     (["-o", "/nonexistent/file.v"], ["/nonexistent/file.v", "No such file"]),

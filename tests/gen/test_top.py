@@ -55,6 +55,21 @@ def test_every_module_is_defined_once_and_all_are_used(texts):
     assert counts["decoder_posit8"] >= 32
 
 
+def test_leaves_of_one_name_are_one_hardware():
+    # Two builds in one design may share leaves, so names must tell the latencies apart.
+    leaves, different = {}, {}
+    for pe in (1, 2):
+        library = build(AcceleratorConfig(dim=4, pe_latency=pe))
+        for name, module in library.modules.items():
+            if name != "ottava":
+                assert leaves.setdefault(name, module.rtlil) == module.rtlil, name
+                different.setdefault(name, set()).add(pe)
+    only = {pe: {name for name, where in different.items() if where == {pe}} for pe in (1, 2)}
+    assert {name + "_latency2" for name in only[1]} == only[2]
+    kinds = {"mac", "pe", "row", "stack"} & {name.split("_")[0] for name in only[1]}
+    assert kinds == {"pe", "row", "stack"}
+
+
 def test_ports_of_the_top(texts):
     ports = ports_of(texts[16], "ottava")
     assert {"aclk", "aresetn", "interrupt"} <= ports

@@ -13,10 +13,10 @@ from sim.model.codec import decode, max_finite
 from sim.model.rounding import from_words, round_to, to_words
 
 FULL, PART = 10_000_000, 1_200_000
-BUILDS = [("posit8", "bf16", FULL), ("fp8", "bf16", FULL), ("posit8es0", "bf16", PART),
-          ("posit8es2", "bf16", PART), ("e4m3", "bf16", PART), ("e5m2", "bf16", PART),
-          ("bf16", "fp32", PART), ("posit8", "fp32", PART), ("fp8", "fp32", PART),
-          ("posit8es2", "fp32", PART)]
+BUILDS = [("posit8", "bf16", 1, FULL), ("fp8", "bf16", 1, FULL), ("posit8es0", "bf16", 1, PART),
+          ("posit8es2", "bf16", 1, PART), ("e4m3", "bf16", 1, PART), ("e5m2", "bf16", 1, PART),
+          ("bf16", "fp32", 1, PART), ("posit8", "fp32", 1, PART), ("fp8", "fp32", 1, PART),
+          ("posit8es2", "fp32", 1, PART), ("posit8", "bf16", 2, PART), ("bf16", "fp32", 2, PART)]
 CLASSES = ("random", "zero", "nar", "limits", "equal exponents", "cancellation", "ties",
            "far apart")
 DIM = 128  # the deepest column that a configuration allows
@@ -95,10 +95,10 @@ class Operands:
         return a, b, psum
 
 
-@pytest.fixture(scope="module", params=BUILDS, ids=lambda build: "-".join(build[:2]))
+@pytest.fixture(scope="module", params=BUILDS, ids=lambda build: "-".join(map(str, build[:3])))
 def mac(request):
-    fmt, acc, cases = request.param
-    config = AcceleratorConfig(fmt=fmt, acc=acc, dim=16)
+    fmt, acc, latency, cases = request.param
+    config = AcceleratorConfig(fmt=fmt, acc=acc, dim=16, pe_latency=latency)
     one = 0x3F80 if acc == "bf16" else 0x3F800000
     verilog = with_fault(generate_block("mac", config), "mac", "psum_o", one)
     return config, Batch(verilog, "mac"), cases
@@ -108,6 +108,15 @@ def inputs_for(config, a, b, psum, rng):
     fields = {"a_" + name: field for name, field in unpack(config.format, a, rng).items()}
     fields |= {"b_" + name: field for name, field in unpack(config.format, b, rng).items()}
     return fields | {"psum_i": to_words(accumulator_type(config), psum)}
+
+
+def results(config, batch, given):
+    """psum_o of every case; psum_i enters when its product is about to join it."""
+    later = config.pe_latency - 1
+    given = {name: np.pad(np.broadcast_to(column, len(given["psum_i"])),
+                          (later, 0) if name == "psum_i" else (0, later), mode="edge")
+             for name, column in given.items()}
+    return batch.run(given, latency=1)["psum_o"][later:]
 
 
 def test_classes(mac):
@@ -121,7 +130,7 @@ def test_classes(mac):
             a, b, psum = operands.draw(kind, each)
             expected = to_words(acc, fused_multiply_add(acc, psum, a, b)).astype(np.uint32)
             given = inputs_for(config, a, b, psum, rng) | {"fault": 0}
-            got = batch.run(given, latency=config.pe_latency)["psum_o"]
+            got = results(config, batch, given)
             done += got.size
             if count_mismatches(got, expected):
                 check(f"mac {config.fmt} {config.acc} {kind}", got, expected, given)
@@ -137,6 +146,5 @@ def test_a_wrong_bit_is_seen(mac):
     one = float(from_words(accumulator_type(config), np.array([0x3F80 << config.acc_bits - 16]))[0])
     a, b, psum = np.array([0.0, one, -0.0]), np.array([one, one, one]), np.array([one, 0.0, one])
     given = inputs_for(config, a, b, psum, rng)
-    sound, faulty = (batch.run(given | {"fault": fault}, latency=config.pe_latency)["psum_o"]
-                     for fault in (0, 1))
+    sound, faulty = (results(config, batch, given | {"fault": fault}) for fault in (0, 1))
     assert count_mismatches(sound, faulty) == 3

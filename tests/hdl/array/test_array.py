@@ -17,7 +17,8 @@ from sim.model.accumulate import accumulator_type, gemm
 from sim.model.codec import decode
 from sim.model.rounding import to_words
 
-BUILDS = [("posit8", "bf16", 4), ("fp8", "bf16", 4), ("bf16", "fp32", 4), ("posit8", "bf16", 8)]
+BUILDS = [("posit8", "bf16", 4, 1), ("fp8", "bf16", 4, 1), ("bf16", "fp32", 4, 1),
+          ("posit8", "bf16", 8, 1), ("posit8", "bf16", 4, 2)]
 
 
 def words_of(values, bits):
@@ -37,8 +38,8 @@ def elements_of(port, bits, count):
 
 @pytest.fixture(scope="module", params=BUILDS, ids=lambda build: "-".join(map(str, build)))
 def array(request):
-    fmt, acc, dim = request.param
-    config = AcceleratorConfig(fmt=fmt, acc=acc, dim=dim)
+    fmt, acc, dim, latency = request.param
+    config = AcceleratorConfig(fmt=fmt, acc=acc, dim=dim, pe_latency=latency)
     return config, Batch(generate_block("array", config), "array", optimise="-O0", flatten=False)
 
 
@@ -77,7 +78,7 @@ def schedule(config, tiles, rng):
             cycle(**ports)
         cycle(swap=1)
         waiting = (decode(fmt.encodings[which], weights),)
-    for _ in range(4 * dim):
+    for _ in range(4 * dim):  # until the last row is out
         cycle()
     ports = {name: np.array(values) for name, values in cycles.items()}
     for name in ("x", "w"):
@@ -86,7 +87,7 @@ def schedule(config, tiles, rng):
 
 
 def results(config, batch, ports, due):
-    latency = 2 * config.dim
+    latency = 2 * config.dim + config.pe_latency - 1
     given = {name: values for name, values in ports.items() if name in batch.inputs}
     out = elements_of(batch.run(given)["o"], config.acc_bits, config.dim)
     return out[due + latency].astype(np.uint32)
@@ -97,7 +98,8 @@ def test_tiles_follow_without_a_gap(array):
     ports, due, expected = schedule(config, 60, np.random.default_rng(41))
     expected = to_words(accumulator_type(config), expected).astype(np.uint32)
     got = results(config, batch, ports, due)
-    assert check(f"array {config.fmt} {config.acc} {config.dim}", got, expected) > 1000
+    name = f"array {config.fmt} {config.acc} {config.dim} {config.pe_latency}"
+    assert check(name, got, expected) > 1000
     assert count_mismatches(got[1:], expected[:-1]) > 0
 
 
