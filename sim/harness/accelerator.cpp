@@ -7,6 +7,9 @@
 #include "axi_checker.hpp"
 #include "axi_memory.hpp"
 #include "verilated.h"
+#if VM_COVERAGE
+#include "verilated_cov.h"
+#endif
 #if VM_TRACE
 #include "verilated_vcd_c.h"
 #endif
@@ -103,6 +106,16 @@ class Bench {
         return trace_->isOpen();
 #else
         return !path;
+#endif
+    }
+
+    bool coverage(const char* path) {
+#if VM_COVERAGE
+        context_.coveragep()->write(path);
+        return true;
+#else
+        (void)path;
+        return false;
 #endif
     }
 
@@ -252,6 +265,7 @@ int bench_read(Bench* bench, uint32_t address, uint32_t* value) {
     return bench->read(address, value);
 }
 int bench_trace(Bench* bench, const char* path) { return bench->trace(path); }
+int bench_coverage(Bench* bench, const char* path) { return bench->coverage(path); }
 void bench_image(Bench* bench, uint8_t* data, uint8_t* written, uint64_t base, uint64_t size) {
     bench->memory().image(data, written, base, size);
 }

@@ -81,6 +81,7 @@ def _library(path: Path) -> ctypes.CDLL:
         "write": (number, pointer, ctypes.c_uint32, ctypes.c_uint32),
         "read": (number, pointer, ctypes.c_uint32, ctypes.POINTER(ctypes.c_uint32)),
         "trace": (number, pointer, ctypes.c_char_p),
+        "coverage": (number, pointer, ctypes.c_char_p),
         "image": (None, pointer, pointer, pointer, word, word),
         "profile": (None, pointer, ctypes.POINTER(ProfileStruct)), "seed": (None, pointer, word),
         "fault": (None, pointer, word, word, number, number, number),
@@ -109,20 +110,22 @@ class Accelerator:
     """One build of ``config``, powered up and reset once; runs any number of programs.
 
     The build is cached by content under ``build_dir`` (default build/verilated). ``verilog`` is
-    another design with the top's ports, ``trace`` compiles waveforms in (see ``run``), ``seed``
-    fills the registers that have no initial value. ``ToolError`` when a tool fails,
-    ``HungError`` when the control port does not answer or is not that of ``config``.
+    another design with the top's ports, ``trace`` compiles waveforms in (see ``run``),
+    ``coverage`` counters of lines and branches (see ``write_coverage``), ``seed`` fills the
+    registers that have no initial value. ``ToolError`` when a tool fails, ``HungError`` when the
+    control port does not answer or is not that of ``config``.
     """
 
     def __init__(self, config: AcceleratorConfig, build_dir: Path | None = None, *,
                  verilog: str | None = None, top: str = "ottava", trace: bool = False,
-                 seed: int = 0) -> None:
+                 coverage: bool = False, seed: int = 0) -> None:
         if verilog is None:
             from gen.top import generate  # a design of the caller's own needs no generator
             verilog = generate(config)
         blocks = _repeated(verilog, config)
         path = build_library(verilog, top, _SOURCES, headers=_HEADERS, trace=trace, blocks=blocks,
-                             defines={"BUS_BYTES": config.bus_bytes}, build=build_dir)
+                             coverage=coverage, defines={"BUS_BYTES": config.bus_bytes},
+                             build=build_dir)
         self.config, self._lib = config, _library(path)
         self._bench = self._lib.bench_new(seed)
         self.reset()
@@ -149,6 +152,11 @@ class Accelerator:
     def write(self, register: str, value: int) -> None:
         """Write a CSR, through AXI4-Lite."""
         self._answered(register, self._lib.bench_write(self._bench, _OFFSETS[register], value))
+
+    def write_coverage(self, path: Path) -> None:
+        """Write how often each line and branch ran since power-up, as Verilator's text."""
+        if not self._lib.bench_coverage(self._bench, str(path).encode()):
+            raise ValueError(f"path must be given to a build with coverage, not {path!r}")
 
     def run_for(self, cycles: int) -> None:
         """Let the clock run."""

@@ -183,3 +183,14 @@ def test_profiles_are_validated(values, message):
 
 def test_profiles_cover_every_channel():
     assert set(PROFILES["heavy"].stall) == set(CHANNELS)
+
+
+def test_coverage_is_a_matter_of_the_build(verilog, accelerator, tmp_path):
+    with pytest.raises(ValueError, match="path must be given to a build with coverage"):
+        accelerator.write_coverage(tmp_path / "none.dat")
+    counted = Accelerator(CONFIG, verilog=verilog, coverage=True)
+    counted.run(image(), 0)
+    counted.write_coverage(tmp_path / "some.dat")
+    lines = (tmp_path / "some.dat").read_text().splitlines()[1:]
+    counts = [int(line.rsplit(" ", 1)[1]) for line in lines]
+    assert len(counts) > 100 and 0 in counts and max(counts) > 1000
