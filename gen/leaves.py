@@ -2,26 +2,27 @@
 
 The hardware names its repeated components with ``hdl.leaf.shared``; while a ``Library`` is in
 use, such a component becomes an ``Instance`` of a module that is converted once per
-``leaf_name``. The modules are kept as RTLIL text; ``to_verilog`` turns all of them into Verilog
+``leaf_name``. The modules are kept as RTLIL text; ``gen.verilog`` turns all of them into Verilog
 in one call, so that Yosys starts once, whatever the number of modules.
 """
 
 import gc
-import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from amaranth.back import rtlil, verilog
+from amaranth.back import rtlil
 from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal, Value
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
+from gen.sram import SRAM, SRAM_FORMS, sram_module
+from gen.verilog import to_verilog
 from hdl.leaf import using
 
-__all__ = ["Library", "ModuleText", "component_ports", "to_verilog"]
+__all__ = ["Library", "ModuleText", "component_ports"]
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # Reserved in Verilog or SystemVerilog: a port of such a name would become an escaped identifier.
@@ -41,14 +42,6 @@ _RESERVED = frozenset("""
 """.split())
 _MODULE = re.compile(r"^module \\(\S+)$", re.MULTILINE)
 _CELL = re.compile(r"^  cell \\(\S+) ", re.MULTILINE)
-_MODULE_TEXT = re.compile(r"^module .*?^endmodule", re.MULTILINE | re.DOTALL)
-_WAKE = re.compile(r"if \(\S+dump_module\S+ *\) begin end")
-_WAKE_REGISTER = re.compile(r"^  reg (\S+dump_module\S+ *) = 0;$", re.MULTILINE)
-_CONSTANT_BLOCK = re.compile(
-    r"^  always @\*\n    (\S[^=\n]* = \d+'s?[bdho][0-9a-fxz_]+;)\n", re.MULTILINE)
-_NO_BITS = re.compile(r"^  wire \[-1:0\] .*;\n", re.MULTILINE)
-_PORT_WIRE = re.compile(
-    r"^(  (?:input|output) ((?:\[\d+:0\] )?\S+ ?;)\n)  wire \2\n", re.MULTILINE)
 _ZERO_MEMORY = re.compile(r"^  cell \$meminit_v2 .*\n(?:    .*\n)*?"
                           r"    connect \\DATA \d+'0*\n(?:    .*\n)*?  end\n\n?", re.MULTILINE)
 _PORT = re.compile(r"^  wire .*\b(?:in|out)put \d+ .*\\(\S+)$", re.MULTILINE)
@@ -93,15 +86,21 @@ class Library:
     and ``EnableInserter`` around the parent do not reach into a shared leaf, as they do not reach
     into any ``Instance``: a leaf takes such controls as ports.
 
+    ``sram``, one of ``gen.sram.SRAM_FORMS``, says how the text defines the memories.
+
     Raises ``ValueError`` where a name is not a legal identifier, or is used for two components
     with different ports, or where two modules would get the same name.
     """
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str = "", sram: str = "infer") -> None:
         if prefix and not _IDENTIFIER.match(prefix):
             raise ValueError(f"prefix must be a legal Verilog identifier, not {prefix!r}")
+        if sram not in SRAM_FORMS:
+            raise ValueError(f"sram must be one of {', '.join(SRAM_FORMS)}, not {sram!r}")
         self.prefix = prefix
+        self.sram = sram
         self._modules: dict[str, ModuleText] = {}
+        self._macros: dict[str, str] = {}
 
     @property
     def modules(self) -> dict[str, ModuleText]:
@@ -110,12 +109,20 @@ class Library:
 
     @property
     def rtlil(self) -> str:
-        """Text of all modules."""
+        """Text of all modules but the macros."""
         return "".join(module.rtlil for module in self._modules.values())
 
     def verilog(self) -> str:
-        """Verilog-2005 text of all modules."""
-        return to_verilog(self.rtlil)
+        """Verilog-2005 text of all modules, the macros last."""
+        return to_verilog(self.rtlil) + "".join(self._macros.values())
+
+    def macro(self, name: str) -> str:
+        """The prefixed name of macro ``name``, whose text becomes part of the library's."""
+        if name != SRAM:
+            raise ValueError(f"macro must be {SRAM}, not {name!r}")
+        full = self.prefix + name
+        self._macros[full] = sram_module(full, self.sram)
+        return full
 
     def reference(self, component: wiring.Component) -> Elaboratable:
         """An ``Instance`` of ``component``'s module, which is converted when met first."""
@@ -147,7 +154,8 @@ class Library:
         with using(self), _no_collection():
             text = rtlil.convert(component, name=name, ports=ports, emit_src=False)
         module = _module_text(name, text, component.signature)
-        taken = {other for known in self._modules.values() for other in known.cells}
+        taken = {*self._macros, *(other for known in self._modules.values()
+                                  for other in known.cells)}
         for other in module.cells:
             if other in taken:
                 raise ValueError(f"two modules are called {other!r}")
@@ -210,33 +218,3 @@ def _module_text(name: str, text: str, signature: wiring.Signature) -> ModuleTex
         if found == name:
             ports = frozenset(_PORT.findall(body))
     return ModuleText(name, text, cells, ports, signature)
-
-
-def to_verilog(rtlil_text: str | Iterable[str]) -> str:
-    """Verilog-2005 of RTLIL text, the same on every machine: no source paths, no dates."""
-    # An old Yosys on PATH would write other text, or fail.
-    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
-    text = rtlil_text if isinstance(rtlil_text, str) else "".join(rtlil_text)
-    written = verilog._convert_rtlil_text(text, strip_internal_attrs=True)
-    # A signal of no bits is written as [-1:0], which Verilog takes for two; nobody reads it.
-    # A port is a wire without being told so.
-    written = _PORT_WIRE.sub(r"\1", _NO_BITS.sub("", written))
-    return _MODULE_TEXT.sub(_wake_constants, written)
-
-
-def _wake_constants(module: re.Match) -> str:
-    """Let blocks that drive some bits of a variable with a constant run once.
-
-    ``always @*`` over a constant waits for an event that never comes, and its bits stay unknown;
-    Yosys gives its other blocks a dummy register whose initial value is that event. As an
-    initialiser it would be none in SystemVerilog, which sets it before any block starts.
-    """
-    text = _WAKE_REGISTER.sub(r"  reg \1;\n  initial \1 = 0;", module[0])
-    found = _WAKE.search(text)
-
-    def wake(block: re.Match) -> str:
-        if found is None:
-            raise ValueError(f"constant block {block[0]!r} must be woken, but nothing is there to")
-        return f"  always @* begin\n    {found[0]}\n    {block[1]}\n  end\n"
-
-    return _CONSTANT_BLOCK.sub(wake, text)

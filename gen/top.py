@@ -10,28 +10,31 @@ from collections.abc import Sequence
 from gen.cli import Parser, add_config_flags, comment, config_from, deliver, describe
 from gen.leaves import Library
 from gen.regmap import FORMS, register_map
+from gen.sram import SRAM_FORMS
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["build", "generate", "main"]
 
 
-def build(config: AcceleratorConfig, name: str = "ottava", prefix: str = "") -> Library:
+def build(config: AcceleratorConfig, name: str = "ottava", prefix: str = "",
+          sram: str = "infer") -> Library:
     """A library that holds the accelerator of ``config`` as module ``name``, and its leaves.
 
     ``prefix`` starts the name of every module but ``name`` itself: two builds with different
-    names and prefixes fit one design.
+    names and prefixes fit one design. ``sram``: memories are inferred or a black box.
     """
     from hdl.top import Accelerator
 
-    library = Library(prefix)
+    library = Library(prefix, sram)
     library.add(Accelerator(config), name)
     return library
 
 
-def generate(config: AcceleratorConfig, name: str = "ottava", prefix: str = "") -> str:
+def generate(config: AcceleratorConfig, name: str = "ottava", prefix: str = "",
+             sram: str = "infer") -> str:
     """Verilog of the accelerator; the same text for the same configuration, on every machine."""
     header = comment([f"{name}: Ottava accelerator", describe(config)])
-    return header + build(config, name, prefix).verilog()
+    return header + build(config, name, prefix, sram).verilog()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_config_flags(parser)
     parser.add_argument("--name", default="ottava", help="name of the top module (ottava)")
     parser.add_argument("--prefix", default="", help="start of every other module's name")
+    parser.add_argument("--sram", choices=SRAM_FORMS, default="infer",
+                        help="memories: storage that tools infer, or a black box (infer)")
     parser.add_argument("--regmap", choices=FORMS, help="print the register map instead")
     arguments = parser.parse_args(argv)
     try:
@@ -48,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.regmap:
         return deliver(parser, arguments.output, lambda: register_map(arguments.regmap))
     return deliver(parser, arguments.output,
-                   lambda: generate(config, arguments.name, arguments.prefix))
+                   lambda: generate(config, arguments.name, arguments.prefix, arguments.sram))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Amaranth emits one module per instance. A parent that says ``m.submodules.pe = shared(pe)`` gets
 ``pe`` itself by default, so that simulators see real submodules; inside a generator's library
 (``gen.leaves``) it gets an ``Instance`` of a module that is converted once per ``leaf_name``.
+``macro`` asks for a module that the library supplies as Verilog, which a user may replace.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Protocol
 from amaranth.hdl import Elaboratable
 from amaranth.lib import wiring
 
-__all__ = ["LeafLibrary", "shared", "using", "with_latency"]
+__all__ = ["LeafLibrary", "macro", "shared", "using", "with_latency"]
 
 
 class LeafLibrary(Protocol):
@@ -24,6 +25,9 @@ class LeafLibrary(Protocol):
 
         ``component.leaf_name`` names its module; equal names must mean equal hardware.
         """
+
+    def macro(self, name: str) -> str:
+        """The name of the module that the library's text defines for macro ``name``."""
 
 
 _library: ContextVar[LeafLibrary | None] = ContextVar("leaf_library", default=None)
@@ -38,6 +42,15 @@ def shared(component: wiring.Component) -> Elaboratable:
 def with_latency(name: str, latency: int) -> str:
     """``leaf_name`` of hardware that is called ``name`` at a latency of one register a stage."""
     return name if latency == 1 else f"{name}_latency{latency}"
+
+
+def macro(name: str) -> str | None:
+    """The current library's module for macro ``name``; ``None`` where a component builds its own.
+
+    A simulator of Amaranth needs hardware that it can see; a library has the macro's text.
+    """
+    library = _library.get()
+    return None if library is None else library.macro(name)
 
 
 @contextmanager

@@ -21,6 +21,9 @@ _MODULE = re.compile(r"^module (\S+?)\s*\(.*?^endmodule$", re.MULTILINE | re.DOT
 _INSTANCE = re.compile(r"^  (\\?\S+) +\\?\S+ +\($", re.MULTILINE)
 _PORT = re.compile(r"^  (?:input|output|inout)\b.*;$", re.MULTILINE)
 _HEADER = re.compile(r"^module .*?;$", re.MULTILINE | re.DOTALL)
+_SIZED = re.compile(
+    rf"^  \w*{MEMORY_PREFIX}\w+ #\(\n((?:    \.\w+\(.*\),?\n)+)  \) ", re.MULTILINE)
+_SIZE = re.compile(r"\.(WIDTH|DEPTH)\((?:32'd)?(\d+)\)")
 _STORAGE = re.compile(r"^  reg (?:\[(\d+):0\] )?\\?\S+ +\[(\d+):0\];$", re.MULTILINE)
 
 
@@ -44,9 +47,13 @@ class VerilogModule:
 
     @cached_property
     def storage_bits(self) -> int:
-        """Bits of the memories declared in this very module."""
-        return sum((int(width or 0) + 1) * (int(depth) + 1)
-                   for width, depth in _STORAGE.findall(self.text))
+        """Bits of the memories declared in this very module, and of sized macros in it."""
+        declared = sum((int(width or 0) + 1) * (int(depth) + 1)
+                       for width, depth in _STORAGE.findall(self.text))
+        for parameters in _SIZED.findall(self.text):
+            size = {name: int(value) for name, value in _SIZE.findall(parameters)}
+            declared += size["WIDTH"] * size["DEPTH"]
+        return declared
 
 
 class Hierarchy:

@@ -1,8 +1,10 @@
 """The only place where a memory is written down, so that a foundry macro can replace it."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import ClockSignal, Instance, Module
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
+
+from hdl.leaf import macro
 
 __all__ = ["Sram1R1W"]
 
@@ -40,6 +42,20 @@ class Sram1R1W(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        name = macro("ottava_sram_1r1w")
+        if name is None:
+            self._storage(m)
+            return m
+        m.submodules.ram = Instance(
+            name, p_WIDTH=self.width, p_DEPTH=self.depth,
+            p_GRANULARITY=self.granularity or self.width, i_clk=ClockSignal(),
+            i_write_address=self.write_address, i_write_data=self.write_data,
+            i_write_enable=self.write_enable, i_read_address=self.read_address,
+            i_read_enable=self.read_enable, o_read_data=self.read_data)
+        return m
+
+    def _storage(self, m: Module) -> None:
+        """The same memory for a simulator of Amaranth, which cannot look into Verilog."""
         m.submodules.storage = storage = memory.Memory(
             shape=self.width, depth=self.depth, init=[])
         write = storage.write_port(granularity=self.granularity)
@@ -52,4 +68,3 @@ class Sram1R1W(wiring.Component):
             read.en.eq(self.read_enable),
             self.read_data.eq(read.data),
         ]
-        return m

@@ -1,0 +1,58 @@
+"""The memory module that every generated text ends with: inferred storage or a black box.
+
+``hdl.memory.sram`` instantiates it once in a module for each size; a foundry macro or a vendor's
+primitive takes its place (docs/memories.md).
+"""
+
+__all__ = ["SRAM", "SRAM_FORMS", "sram_module"]
+
+SRAM = "ottava_sram_1r1w"
+SRAM_FORMS = ("infer", "blackbox")
+
+_CONTRACT = """\
+// DEPTH words of WIDTH bits. A word is written in the granules of GRANULARITY bits whose bit of
+// write_enable is set, the lowest granule first. read_data follows read_address by one cycle where
+// read_enable is set and otherwise holds. The accelerator uses neither a word that is read in the
+// cycle that writes it, nor one that was never written: both may be anything.
+"""
+_PORTS = """\
+  parameter WIDTH = 8;
+  parameter DEPTH = 16;
+  parameter GRANULARITY = WIDTH;
+  input clk;
+  input [$clog2(DEPTH)-1:0] write_address;
+  input [WIDTH-1:0] write_data;
+  input [WIDTH/GRANULARITY-1:0] write_enable;
+  input [$clog2(DEPTH)-1:0] read_address;
+  input read_enable;
+  output [WIDTH-1:0] read_data;
+"""
+_STORAGE = """\
+  reg [WIDTH-1:0] storage [DEPTH-1:0];
+  reg [WIDTH-1:0] word;
+  integer granule;
+  always @(posedge clk)
+    for (granule = 0; granule < WIDTH / GRANULARITY; granule = granule + 1)
+      if (write_enable[granule])
+        storage[write_address][granule * GRANULARITY +: GRANULARITY]
+          <= write_data[granule * GRANULARITY +: GRANULARITY];
+  always @(posedge clk)
+    if (read_enable)
+      word <= storage[read_address];
+  assign read_data = word;
+"""
+
+
+def sram_module(name: str, form: str) -> str:
+    """Verilog-2005 of the memory as module ``name``; ``form`` is one of ``SRAM_FORMS``.
+
+    A text that was read before and defines the module's name in capitals supplies it instead.
+    ``ValueError`` names the allowed forms.
+    """
+    if form not in SRAM_FORMS:
+        raise ValueError(f"sram must be one of {', '.join(SRAM_FORMS)}, not {form!r}")
+    black_box = "(* blackbox *)\n" if form == "blackbox" else ""
+    storage = _STORAGE if form == "infer" else ""
+    return (f"\n`ifndef {name.upper()}\n`define {name.upper()}\n{_CONTRACT}{black_box}"
+            f"module {name}(clk, write_address, write_data, write_enable, read_address,"
+            f" read_enable, read_data);\n{_PORTS}{storage}endmodule\n`endif\n")

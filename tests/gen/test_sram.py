@@ -1,0 +1,147 @@
+"""The memory module: inferred storage, a black box, and a user's macro in its place."""
+
+import re
+
+import numpy as np
+import pytest
+from amaranth.back import verilog
+
+from gen.leaves import Library
+from gen.sram import sram_module
+from gen.top import build, generate
+from hdl.memory.fifo import SramFifo
+from hdl.memory.sram import Sram1R1W
+from hdl.spec.config import AcceleratorConfig
+from sim.harness.batch import Batch
+from synth.flow import Flow
+from synth.hierarchy import Hierarchy
+from synth.library import library_named
+from synth.yosys import run_yosys
+
+# A vendor's wrapper: the sizes it has, each from macros of one byte, and a fault to be seen.
+MACRO = """
+`define OTTAVA_SRAM_1R1W
+module ottava_sram_1r1w(clk, write_address, write_data, write_enable, read_address, read_enable,
+                        read_data);
+  parameter WIDTH = 0;
+  parameter DEPTH = 0;
+  parameter GRANULARITY = 0;
+  input clk, read_enable;
+  input [3:0] write_address, read_address;
+  input [WIDTH-1:0] write_data;
+  input [WIDTH/GRANULARITY-1:0] write_enable;
+  output [WIDTH-1:0] read_data;
+  genvar byte;
+  generate
+    if (DEPTH == 16)
+      for (byte = 0; byte < WIDTH / 8; byte = byte + 1) begin : bytes
+        byte_macro macro(clk, write_address, write_data[8*byte+:8],
+                         write_enable[8 * byte / GRANULARITY], read_address, read_enable,
+                         read_data[8*byte+:8]);
+      end
+  endgenerate
+endmodule
+module byte_macro(input CK, input [3:0] WA, input [7:0] D, input WE, input [3:0] RA, input RE,
+                  output reg [7:0] Q);
+  reg [7:0] words [0:15];
+  always @(posedge CK) begin
+    if (WE) words[WA] <= D;
+    if (RE) Q <= words[RA];
+  end
+endmodule
+"""
+
+
+def text_of(granularity, sram):
+    library = Library(sram=sram)
+    library.add(Sram1R1W(24, 16, granularity), "memory")
+    return library.verilog()
+
+
+def stimuli(granularity, cases=20_000):
+    rng = np.random.default_rng(granularity or 1)
+    return {"write_address": rng.integers(0, 16, cases), "read_address": rng.integers(0, 16, cases),
+            "write_data": rng.integers(0, 1 << 24, cases), "read_enable": rng.integers(0, 2, cases),
+            "write_enable": rng.integers(0, 1 << (24 // granularity if granularity else 1), cases)}
+
+
+@pytest.mark.parametrize("granularity", [None, 8])
+def test_every_form_behaves_as_the_simulators_memory(granularity):
+    given = stimuli(granularity)
+    ours = Sram1R1W(24, 16, granularity)
+    texts = {"amaranth": verilog.convert(ours, name="memory", emit_src=False),
+             "infer": text_of(granularity, "infer"),
+             "macro": MACRO + text_of(granularity, "blackbox")}
+    words = {}
+    for name, text in texts.items():
+        batch = Batch(text, "memory")
+        inputs = {**given, **({"rst": 0} if "rst" in batch.inputs else {})}
+        words[name] = batch.run(inputs)["read_data"]
+    assert len(np.unique(words["amaranth"])) > 1000
+    assert (words["infer"] == words["amaranth"]).all()
+    assert (words["macro"] == words["amaranth"]).all()
+    faulty = Batch(texts["macro"].replace("if (WE)", "if (WE & ~D[0])"), "memory")
+    inputs = {**given, **({"rst": 0} if "rst" in faulty.inputs else {})}
+    assert (faulty.run(inputs)["read_data"] != words["amaranth"]).any()
+
+
+def test_accelerator_holds_the_same_memories_in_both_forms():
+    config = AcceleratorConfig(fmt="posit8", dim=4)
+    texts = {sram: generate(config, sram=sram) for sram in ("infer", "blackbox")}
+    ends = {sram: text[text.index("`ifndef"):] for sram, text in texts.items()}
+    assert texts["infer"].removesuffix(ends["infer"]) == \
+        texts["blackbox"].removesuffix(ends["blackbox"])
+    assert "reg " in ends["infer"] and "reg " not in ends["blackbox"]
+    assert ends["blackbox"].count("(* blackbox *)") == 1
+    instances = build(config).counts("ottava")["ottava_sram_1r1w"]
+    hierarchy = Hierarchy(texts["blackbox"], "ottava")
+    sizes = {name: times for name, times in hierarchy.counts.items()
+             if hierarchy.modules[name].is_memory}
+    assert sum(sizes.values()) == instances > 6
+    assert hierarchy.memory_bits == Hierarchy(texts["infer"], "ottava").memory_bits == sum(
+        times * int(width) * int(depth) for name, times in sizes.items()
+        for width, depth in re.findall(r"_(\d+)x(\d+)", name))
+
+
+def test_yosys_takes_the_black_box_and_infers_memory_without(tmp_path):
+    for sram, kept, cells in (("blackbox", "ottava_sram_1r1w", 0), ("infer", "$mem_v2", 1)):
+        source = tmp_path / f"{sram}.v"
+        source.write_text(text_of(8, sram))
+        log = run_yosys([f"read_verilog {source}", "hierarchy -check -top memory", "proc",
+                         "flatten", "opt", "memory -nomap", "stat"])
+        assert kept in log[log.rindex("Printing statistics"):]
+        assert log.count("$mem_v2", log.rindex("Printing statistics")) == cells
+
+
+def test_prefix_names_the_module_and_its_guard():
+    text = generate(AcceleratorConfig(dim=4), "left", "left_", "blackbox")
+    assert "`ifndef LEFT_OTTAVA_SRAM_1R1W\n" in text
+    assert "module left_ottava_sram_1r1w(" in text
+    assert not re.search(r"^module ottava_sram", text, re.M)
+
+
+def test_two_prefixed_builds_fit_one_design(tmp_path):
+    left = generate(AcceleratorConfig(fmt="posit8", dim=4), "left", "left_")
+    right = generate(AcceleratorConfig(fmt="e4m3", dim=4), "right", "right_", "blackbox")
+    ports = re.search(r"^module left\((.*?)\);", left, re.M | re.S)[1].replace(",", " ").split()
+    pins = ", ".join(f".{port}(a)" for port in ports if port.startswith("a"))
+    source = tmp_path / "soc.v"
+    source.write_text(f"module soc(input a);\n  left one({pins});\n  right two({pins});\n"
+                      f"endmodule\n{left}{right}")
+    log = run_yosys([f"read_verilog {source}", "hierarchy -check -top soc", "proc",
+                     "check", "ls"])
+    assert " left_" in log and " right_" in log and log.count("_ottava_sram_1r1w\n") >= 2
+
+
+def test_memory_bits_count_beside_the_gates():
+    library = Library()
+    library.add(SramFifo(24, 16), "fifo")
+    report = Flow(library_named()).measure(library.verilog(), "fifo")
+    assert report.memory_bits == 24 * 16
+    assert 0 < report.register_gates < 24 * 16
+
+
+def test_unknown_form():
+    for make in (lambda: Library(sram="latch"), lambda: sram_module("x", "latch")):
+        with pytest.raises(ValueError, match="^sram must be one of infer, blackbox, not 'latch'$"):
+            make()
