@@ -1,7 +1,7 @@
 import re
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -26,13 +26,15 @@ def texts():
 
 def test_the_command_is_quick_and_its_text_small(tmp_path, texts):
     # 5 s is what an idle machine must reach; twice that, because tests may share their cores.
+    # For the same reason it is the processor's time, which is the wall's on an idle machine.
     path = tmp_path / "ottava.v"
     command = [sys.executable, "-m", "gen.top", "--fmt", "posit8", "--dim", "64", "-o", str(path)]
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, check=True)
-        seconds.append(time.perf_counter() - start)
+        end = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(end.ru_utime - start.ru_utime + end.ru_stime - start.ru_stime)
     size = path.stat().st_size
     print(f"gen.top --fmt posit8 --dim 64: {size} bytes, {min(seconds):.1f} s, best of 3")
     assert min(seconds) <= 10 and size <= 1 << 20
