@@ -8,7 +8,7 @@ STAMP := .venv/stamp
 # The activation script also names what only some machines need, Python's shared library say.
 RUN := . .venv/bin/activate && python
 
-.PHONY: all setup test sim area lint nightly clean help
+.PHONY: all setup test sim area lint docs nightly clean help
 .DEFAULT_GOAL := all
 
 all: $(STAMP)  ## set up, write build/acc.v for FMT (posit8) and print a summary of it
@@ -31,6 +31,9 @@ area: $(STAMP)  ## tables of area: posit8 beside fp8 beside bf16; build/area.jso
 lint: $(STAMP)  ## ruff over the sources; Verilator, Icarus and Yosys over generated Verilog
 	$(RUN) -m ruff check .
 	$(RUN) -m synth.lint
+
+docs: $(STAMP)  ## write the pages that follow from hdl/spec: registers, commands, counters
+	@$(RUN) -m gen.docs
 
 nightly: $(STAMP) lint sim  ## everything: the long tests too, areas by the slow script
 	$(RUN) -m pytest

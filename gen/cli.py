@@ -13,7 +13,7 @@ from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 
 __all__ = ["Parser", "add_config_flags", "comment", "config_from", "deliver", "describe",
-           "make_folder", "number"]
+           "in_ascii", "make_folder", "number"]
 
 _FLAGS: tuple[tuple[str, str], ...] = (
     ("fmt", "number format: " + ", ".join(FORMATS)),
@@ -77,13 +77,18 @@ def describe(config: AcceleratorConfig) -> str:
     return " ".join(f"{name}={value}" for name, value in config.as_dict().items())
 
 
+def in_ascii(text: str) -> str:
+    """``text`` with the signs of mathematics spelled out; what is left becomes a ``?``."""
+    return text.translate(_ASCII).encode("ascii", "replace").decode()
+
+
 def comment(lines: Iterable[str]) -> str:
     """``lines`` as a Verilog comment in ASCII, none wider than 100 columns."""
     text = []
     for line in lines:
-        plain = line.translate(_ASCII).encode("ascii", "replace").decode()
-        indent = " " * (len(plain) - len(plain.lstrip()))
-        text += textwrap.wrap(plain, 97, subsequent_indent=indent + "  ", drop_whitespace=True,
+        line = in_ascii(line)
+        indent = " " * (len(line) - len(line.lstrip()))
+        text += textwrap.wrap(line, 97, subsequent_indent=indent + "  ", drop_whitespace=True,
                               break_long_words=False) or [""]
     return "".join(f"// {line}".rstrip() + "\n" for line in text)
 

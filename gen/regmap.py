@@ -1,28 +1,37 @@
-"""The register map as Markdown or JSON, printed from ``hdl.spec.registers`` alone."""
+"""The register map as Markdown, JSON or a C header, printed from ``hdl.spec`` alone."""
 
 import json
 
+from gen.header import c_header
 from hdl.spec.commands import ERROR_DOCS, Feature
+from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import REGISTERS, Register
 
-__all__ = ["FORMS", "register_map"]
+__all__ = ["FORMS", "bit_range", "register_map"]
 
-FORMS = ("md", "json")
+FORMS = ("md", "json", "h")
 
 
-def register_map(form: str) -> str:
-    """The map in ``form``, one of ``FORMS``; ``ValueError`` names what is allowed."""
+def register_map(form: str, config: AcceleratorConfig | None = None, name: str = "ottava") -> str:
+    """The map in ``form``, one of ``FORMS``; ``ValueError`` names what is allowed.
+
+    The C header also holds the program format and what ``config`` (default: a default build) has;
+    its names start with ``name``.
+    """
     if form not in FORMS:
         raise ValueError(f"register map must be one of {', '.join(FORMS)}, not {form!r}")
+    if form == "h":
+        return c_header(config or AcceleratorConfig(), name)
     return _markdown() if form == "md" else _json()
 
 
-def _bits(low: int, bits: int) -> str:
+def bit_range(low: int, bits: int) -> str:
+    """``high:low`` of a field, or its only bit."""
     return str(low) if bits == 1 else f"{low + bits - 1}:{low}"
 
 
 def _rows(register: Register) -> list[str]:
-    return [f"| {_bits(field.low, field.bits)} | {field.name} | {field.access} | {field.doc} |"
+    return [f"| {bit_range(field.low, field.bits)} | {field.name} | {field.access} | {field.doc} |"
             for field in register.fields]
 
 

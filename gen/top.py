@@ -1,7 +1,7 @@
 """``python -m gen.top``: the whole accelerator as one file of Verilog-2005.
 
 Verilog alone goes to standard output or, with ``-o``, to a file. An error is one line on standard
-error and exit code 2. ``--regmap md|json`` prints the register map instead.
+error and exit code 2. ``--regmap md|json|h`` prints the register map instead.
 """
 
 import sys
@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     if arguments.regmap:
-        return deliver(parser, arguments.output, lambda: register_map(arguments.regmap))
+        return deliver(parser, arguments.output,
+                       lambda: register_map(arguments.regmap, config, arguments.name))
     return deliver(parser, arguments.output,
                    lambda: generate(config, arguments.name, arguments.prefix, arguments.sram))
 

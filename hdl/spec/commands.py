@@ -13,9 +13,9 @@ from enum import IntEnum, IntFlag
 from .config import AcceleratorConfig
 
 __all__ = [
-    "MAGIC", "ISA_MAJOR", "ISA_MINOR", "HEADER_BYTES", "COMMAND_BYTES", "INSTRUCTIONS",
-    "Field", "HEADER", "COMMAND", "INSTRUCTION", "Opcode", "Operand", "Function", "Reduce",
-    "Post", "Destination", "Feature", "ErrorCause", "features_of", "reserved_mask",
+    "MAGIC", "ISA_MAJOR", "ISA_MINOR", "HEADER_BYTES", "COMMAND_BYTES", "INSTRUCTIONS", "Field",
+    "HEADER", "COMMAND", "INSTRUCTION", "Opcode", "OPCODE_DOCS", "Operand", "Function",
+    "Reduce", "Post", "Destination", "Feature", "ErrorCause", "features_of", "reserved_mask",
     "pack", "unpack",
 ]
 
@@ -118,6 +118,15 @@ class Opcode(IntEnum):
     AMAX_SCALE = 18
     MASTER_UPDATE = 19
     INT8_GEMM = 32
+
+
+OPCODE_DOCS: dict[Opcode, str] = {
+    Opcode.END: "as FENCE, then ends the program",
+    Opcode.FENCE: "waits until every command before it has finished, its writes answered",
+    Opcode.GEMM: "C = list(A·B): every instruction runs over the product",
+    Opcode.VECTOR: "C = list(X): every instruction runs over a tensor in memory",
+    **{opcode: "reserved, refused as BAD_OPCODE" for opcode in Opcode if opcode > Opcode.VECTOR},
+}
 
 
 class Operand(IntEnum):
