@@ -8,7 +8,7 @@ STAMP := .venv/stamp
 # The activation script also names what only some machines need, Python's shared library say.
 RUN := . .venv/bin/activate && python
 
-.PHONY: all setup test sim area lint docs nightly clean help
+.PHONY: all setup test sim matrix area lint docs nightly clean help
 .DEFAULT_GOAL := all
 
 all: $(STAMP)  ## set up, write build/acc.v for FMT (posit8) and print a summary of it
@@ -24,6 +24,9 @@ test: $(STAMP) lint sim  ## set up, lint, run every bench and every test
 
 sim: $(STAMP)  ## run the benches; TEST=name runs one, WAVES=1 leaves a waveform
 	$(RUN) -m sim.bench $(if $(TEST),--test $(TEST)) $(if $(WAVES),--waves)
+
+matrix: $(STAMP)  ## every format x accumulator x softmax on RTL; writes docs/support.md
+	$(RUN) -m sim.matrix
 
 area: $(STAMP)  ## tables of area: posit8 beside fp8 beside bf16; build/area.json
 	$(RUN) -m synth.area

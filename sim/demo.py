@@ -34,11 +34,13 @@ class DemoError(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """Where it ran, how it compares, the memory behind it and, on RTL, its counters."""
+    """Where it ran, how it compares, the memory behind it and, on RTL, seconds of the build,
+    cycles and counters."""
 
     where: str
     memory: np.ndarray
     comparison: Comparison
+    built: float | None = None
     cycles: int | None = None
     counters: dict[str, int] | None = None
 
@@ -72,7 +74,7 @@ def run_rtl(config: AcceleratorConfig, program: AttentionProgram, seed: int) -> 
     started = time.monotonic()
     try:
         accelerator = Accelerator(config)
-        print(f"built in {time.monotonic() - started:.1f} s")
+        built = time.monotonic() - started
         result = accelerator.run(memory, program.address, program.base, seed=seed)
     except (HungError, ToolError) as error:
         raise DemoError(str(error)) from error
@@ -83,7 +85,7 @@ def run_rtl(config: AcceleratorConfig, program: AttentionProgram, seed: int) -> 
         raise DemoError(f"AXI rules broken {len(result.violations)} times, "
                         f"first: {result.violations[0]}")
     comparison = compare(program, memory, reference, result.written)
-    return Run("RTL on Verilator", memory, comparison, result.cycles, result.counters)
+    return Run("RTL on Verilator", memory, comparison, built, result.cycles, result.counters)
 
 
 def _errors(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int],
@@ -168,7 +170,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DemoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"ran in {time.monotonic() - started:.1f} s")
+    spent = time.monotonic() - started
+    if run.built is not None:
+        print(f"built in {run.built:.1f} s")
+    print(f"ran in {spent - (run.built or 0):.1f} s")
     report(config, layer, heads, program, run)
     return 1 if run.comparison.mismatches else 0
 

@@ -22,6 +22,7 @@ __all__ = ["BUILD", "ToolError", "verilator_root", "verilator_shim", "build_libr
 
 BUILD = Path(os.environ.get("OTTAVA_BUILD", "build")).resolve()
 _OUTPUT_SPLIT = "20000"
+_UNITED_BYTES = 4_000_000
 _COVERAGE = "--coverage-line"  # branches and choices of `?:` too
 _WARNINGS_OFF = ("-Wno-fatal", "-Wno-lint", "-Wno-style")
 
@@ -87,8 +88,6 @@ def _compile(jobs: list[tuple[Path, Path]], flags: list[str]) -> None:
         run_tool(["g++", *flags, "-c", source, "-o", part])
         part.replace(target)
 
-    # The largest file first, so that it is not what the end waits for.
-    jobs = sorted(jobs, key=lambda job: -job[0].stat().st_size)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         list(pool.map(one, jobs))
 
@@ -169,6 +168,24 @@ def build_native(source: Path, headers: Sequence[Path] = ()) -> Path:
     return library
 
 
+def _united(stem: Path, sources: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """``sources`` in a few files of like size that include them, each with its object's path.
+
+    Reading Verilator's headers takes as long as compiling 300 KB that follow them.
+    """
+    size = {path: path.stat().st_size for path in sources}
+    count = max(os.cpu_count() or 1, -(-sum(size.values()) // _UNITED_BYTES))
+    groups: list[list[Path]] = [[] for _ in range(count)]
+    for path in sorted(sources, key=size.__getitem__, reverse=True):
+        min(groups, key=lambda group: sum(map(size.__getitem__, group))).append(path)
+    jobs = []
+    for index, group in enumerate(filter(None, groups)):
+        source = stem.with_name(f"{stem.name}{index}.cc")
+        source.write_text("".join(f'#include "{path}"\n' for path in group))
+        jobs.append((source, source.with_suffix(".o")))
+    return jobs
+
+
 def _build(folder, library, verilog, top, sources, defines, arguments, trace, optimise) -> None:
     root = verilator_root()
     (folder / "dut.v").write_text(verilog)
@@ -188,10 +205,11 @@ def _build(folder, library, verilog, top, sources, defines, arguments, trace, op
     runtime = _runtime_objects(names, [*flags, "-O2"])
     flags += [*(f"-I{path.parent}" for path in classes),
               *(f"-D{name}={value}" for name, value in defines.items())]
-    generated = [(path, path.with_suffix(".o")) for path in (folder / "cpp").rglob("*.cpp")]
+    generated = sorted((folder / "cpp").rglob("*.cpp"))
     # Run-once code: optimising it costs seconds and gains nothing.
-    slow = [job for job in generated if "Slow" in job[0].stem or "Syms" in job[0].stem]
-    fast = [job for job in generated if job not in slow]
+    cold = [path for path in generated if "Slow" in path.stem or "Syms" in path.stem]
+    slow = _united(folder / "slow", cold)
+    fast = _united(folder / "fast", [path for path in generated if path not in cold])
     fast += [(Path(path), folder / f"{Path(path).stem}.o") for path in sources]
     _compile(slow, [*flags, "-O0"])
     _compile(fast, [*flags, optimise])
