@@ -1,7 +1,8 @@
 """``python -m gen.top``: the whole accelerator as one file of Verilog-2005.
 
 Verilog alone goes to standard output or, with ``-o``, to a file. An error is one line on standard
-error and exit code 2. ``--regmap md|json|h`` prints the register map instead.
+error and exit code 2. ``--regmap md|json|h`` prints the register map and
+``--sdc`` the timing constraints instead.
 """
 
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from gen.cli import Parser, add_config_flags, comment, config_from, deliver, describe
 from gen.leaves import Library
 from gen.regmap import FORMS, register_map
+from gen.sdc import PERIOD_NS, constraints
 from gen.sram import SRAM_FORMS
 from hdl.spec.config import AcceleratorConfig
 
@@ -44,7 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--prefix", default="", help="start of every other module's name")
     parser.add_argument("--sram", choices=SRAM_FORMS, default="infer",
                         help="memories: storage that tools infer, or a black box (infer)")
-    parser.add_argument("--regmap", choices=FORMS, help="print the register map instead")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--regmap", choices=FORMS, help="print the register map instead")
+    instead.add_argument("--sdc", action="store_true", help="print timing constraints instead")
+    parser.add_argument("--period-ns", type=float, default=PERIOD_NS, metavar="NS",
+                        help=f"clock period of the constraints ({PERIOD_NS:g})")
     arguments = parser.parse_args(argv)
     try:
         config = config_from(arguments)
@@ -53,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.regmap:
         return deliver(parser, arguments.output,
                        lambda: register_map(arguments.regmap, config, arguments.name))
+    if arguments.sdc:
+        return deliver(parser, arguments.output,
+                       lambda: constraints(config, arguments.name, arguments.period_ns))
     return deliver(parser, arguments.output,
                    lambda: generate(config, arguments.name, arguments.prefix, arguments.sram))
 
