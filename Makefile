@@ -8,7 +8,7 @@ STAMP := .venv/stamp
 # The activation script also names what only some machines need, Python's shared library say.
 RUN := . .venv/bin/activate && python
 
-.PHONY: all setup test sim matrix area lint docs nightly clean help
+.PHONY: all setup test sim matrix area lint docs doctor nightly clean help
 .DEFAULT_GOAL := all
 
 all: $(STAMP)  ## set up, write build/acc.v for FMT (posit8) and print a summary of it
@@ -37,6 +37,9 @@ lint: $(STAMP)  ## ruff over the sources; Verilator, Icarus and Yosys over gener
 
 docs: $(STAMP)  ## write the pages that follow from hdl/spec: registers, commands, counters
 	@$(RUN) -m gen.docs
+
+doctor:  ## tell which tools are here, their versions, and what works without the missing ones
+	@$(PYTHON) tools/doctor.py
 
 nightly: $(STAMP) lint sim  ## everything: the long tests too, areas by the slow script
 	$(RUN) -m pytest

@@ -1,7 +1,6 @@
 """The C header compiles without a word as C and as C++, and packs what ``hdl.spec`` packs."""
 
 import random
-import shutil
 import subprocess
 
 import pytest
@@ -22,12 +21,9 @@ from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import REGISTERS
 
 CONFIG = AcceleratorConfig(fmt="fp8", dim=8)
-C = ["cc", "-std=c99", "-pedantic"]
-CPP = ["c++", "-x", "c++", "-std=c++11", "-pedantic"]
+C = ["g++", "-x", "c", "-std=c99", "-pedantic"]
+CPP = ["g++", "-x", "c++", "-std=c++11", "-pedantic"]
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow"]
-
-needs_compilers = pytest.mark.skipif(
-    not (shutil.which("cc") and shutil.which("c++")), reason="no C or C++ compiler")
 
 
 def output_of(folder, body, compiler, name="ottava"):
@@ -64,7 +60,6 @@ def words_of(record):
     return [int.from_bytes(record[at:at + 4], "little") for at in range(0, len(record), 4)]
 
 
-@needs_compilers
 @pytest.mark.parametrize("compiler", [C, CPP], ids=["c99", "c++"])
 def test_records_are_packed_as_the_specification_packs_them(tmp_path, compiler):
     rng = random.Random(1)
@@ -76,7 +71,6 @@ def test_records_are_packed_as_the_specification_packs_them(tmp_path, compiler):
     assert sum(map(bool, expected)) > 30
 
 
-@needs_compilers
 def test_setters_replace_their_own_field(tmp_path):
     lines = ["  struct ottava_command c; unsigned i;",
              "  for (i = 0; i < 32; i++) c.word[i] = UINT32_C(0xFFFFFFFF);"]
@@ -90,7 +84,6 @@ def test_setters_replace_their_own_field(tmp_path):
         0xFFFFFFFF & ~word for word in words_of(full)]
 
 
-@needs_compilers
 def test_constants_are_those_of_the_specification(tmp_path):
     rng = random.Random(2)
     instruction = values_of(INSTRUCTION, rng)
@@ -111,7 +104,6 @@ def test_constants_are_those_of_the_specification(tmp_path):
     assert len(expected) > 80
 
 
-@needs_compilers
 def test_two_builds_fit_one_firmware(tmp_path):
     (tmp_path / "left.h").write_text(c_header(AcceleratorConfig(dim=4), "left"))
     body = '  printf("%d %d", LEFT_BUILD_DIM, RIGHT_BUILD_DIM);'
