@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arith.accumulator import AccumulatorRound
 from hdl.array.array import Array
+from hdl.control.banks import AccumulationBanks
 from hdl.control.drain import Drain
 from hdl.control.feed import Feeder
 from hdl.control.operands import OperandLoader
@@ -153,9 +154,9 @@ class Core(wiring.Component):
         line = Signal((1 + array.latency) * width)
         m.d.sync += line.eq(Cat(feeder.token, line[:-width]))
         arrived = Signal.like(feeder.token, name="arrived")
-        busy, ready = Signal(2), Signal(2)
-        fill_bank, loaded_bank = Signal(), Signal()
-        claim = feeder.fill_claim | operands.fill_claim
+        m.submodules.banks = banks = AccumulationBanks(self.config)
+        loaded_bank = Signal()
+        done = accumulation.done_mark
         m.d.comb += [
             arrived.as_value().eq(line[-width:]),
             accumulation.tile.eq(array.o),
@@ -166,24 +167,23 @@ class Core(wiring.Component):
             accumulation.fill_bank.eq(loaded_bank),
             accumulation.fill_address.eq(operands.fill_address),
             accumulation.fill_data.eq(operands.fill_data),
-            feeder.fill_bank.eq(fill_bank),
-            feeder.fill_free.eq(~busy.bit_select(fill_bank, 1)),
-            operands.fill_free.eq(~busy.bit_select(fill_bank, 1)),
-            drain.bank_ready.eq(ready),
+            banks.claim.eq(feeder.fill_claim | operands.fill_claim),
+            feeder.fill_bank.eq(banks.fill_bank),
+            feeder.fill_free.eq(banks.fill_free), operands.fill_free.eq(banks.fill_free),
+            banks.released.eq(drain.released), banks.released_bank.eq(drain.released_bank),
+            drain.bank_ready.eq(banks.ready), drain.progress.eq(banks.progress),
         ]
-        with m.If(claim):
-            m.d.sync += fill_bank.eq(~fill_bank)
         with m.If(operands.fill_claim):
-            m.d.sync += loaded_bank.eq(fill_bank)
-        for bank in range(2):
-            with m.If(claim & (fill_bank == bank)):
-                m.d.sync += busy[bank].eq(1)
-            with m.If((accumulation.done_valid & accumulation.done_mark.closing
-                       & accumulation.done_mark.ends & (accumulation.done_bank == bank))
-                      | (operands.fill_done & (loaded_bank == bank))):
-                m.d.sync += ready[bank].eq(1)
-            with m.If(drain.released & (drain.released_bank == bank)):
-                m.d.sync += [busy[bank].eq(0), ready[bank].eq(0)]
+            m.d.sync += loaded_bank.eq(banks.fill_bank)
+        with m.If(operands.fill_valid):
+            m.d.comb += [banks.word.eq(1), banks.word_bank.eq(loaded_bank),
+                         banks.complete.eq(operands.fill_done)]
+        with m.Else():
+            m.d.comb += [
+                banks.word.eq(accumulation.done_valid & done.final),
+                banks.word_bank.eq(accumulation.done_bank), banks.line_ends.eq(done.ends),
+                banks.complete.eq(done.closing & done.ends),
+            ]
 
     def _vector(self, m: Module, drain, accumulation) -> None:
         """From an accumulation bank through the lanes, back to it or on to memory."""
@@ -240,7 +240,7 @@ class Core(wiring.Component):
             accumulation.store_address.eq(result.address[group_bits:]),
             accumulation.store_data.eq(Cat(
                 lane_to_accumulator(config, result.data[lane]) for lane in range(lanes))),
-            drain.settled.eq(unit.idle & output.idle),
+            drain.unit_idle.eq(unit.idle), drain.settled.eq(unit.idle & output.idle),
             self.count_vector_beats.eq(unit.beat), self.count_stall_vector.eq(unit.stall),
             self.count_stall_operand.eq(drain.beat.valid & ~with_y),
             self.count_saturations.eq(output.saturated), self.count_nars.eq(output.nars),

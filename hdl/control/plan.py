@@ -29,7 +29,8 @@ def plan_layout(config: AcceleratorConfig) -> data.StructLayout:
     ``block_log2``: log2 of the rows in a block. ``chunk``: columns of a chunk. ``k_span``: K
     elements held at once in an input bank. ``resident``: K is one span, so that a block of A
     is loaded once. ``streamed``: the row does not fit on chip, so that every instruction of the
-    list makes its own pass over the input; then ``passes`` is their number, else 1.
+    list makes its own pass over the input; then ``passes`` is their number, else 1. ``single``:
+    the list has one instruction. ``rowwise``: see ``Planner``. ``chunk_log2``: log2 of ``chunk``.
     """
     members = {name: 1 for name in _FLAGS}
     members |= {name: COUNT_BITS for name in _COUNTS}
@@ -37,7 +38,7 @@ def plan_layout(config: AcceleratorConfig) -> data.StructLayout:
     members |= {"imm0": 16, "imm1": 16}
     members |= {"gemm": 1, "block_log2": range(log2_exact(config.row_depth) + 1),
                 "chunk": COUNT_BITS, "k_span": COUNT_BITS, "resident": 1, "streamed": 1,
-                "passes": range(INSTRUCTIONS + 1), "single": 1}
+                "passes": range(INSTRUCTIONS + 1), "single": 1, "rowwise": 1, "chunk_log2": 5}
     return data.StructLayout(members)
 
 
@@ -119,7 +120,9 @@ class Planner(wiring.Component):
             plan.single.eq(self.count == 1),
             plan.k_span.eq(Const(config.dim) << Mux(resident, k_log2, span_log2)[:5]),
             chunk_log2.eq(Mux(whole_rows, n_log2, Mux(plan.streamed, acc_log2, panel_log2))),
-            plan.chunk.eq(Const(1) << (chunk_log2 + dim_log2)[:5]),
+            plan.rowwise.eq(self.rowwise),
+            plan.chunk_log2.eq(chunk_log2 + dim_log2),
+            plan.chunk.eq(Const(1) << plan.chunk_log2),
             rows_by_input.eq(Mux(plan.gemm, Mux(resident, input_log2 - k_log2, 4), input_log2)),
             rows_by_acc.eq(acc_log2 - chunk_log2),
             rows.eq(Mux(rows_by_input < rows_by_acc, rows_by_input, rows_by_acc)),
