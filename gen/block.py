@@ -71,8 +71,7 @@ def _header(name: str, component: wiring.Component, config: AcceleratorConfig,
             clocked: bool) -> str:
     lines = [*(inspect.getdoc(type(component)) or "").replace("``", "").splitlines(), ""]
     if clocked:
-        latency = getattr(component, "latency", None) or component.LATENCY
-        lines.append(f"LATENCY {latency}")
+        lines.append(f"LATENCY {component.latency}")
     lines += ["Flat ports, vectors lowest element first; signed numbers are two's complement:"]
     layouts = {"__".join(map(str, path)): member.shape
                for path, member, _ in component.signature.flatten(component)}
