@@ -1,0 +1,107 @@
+"""``python -m gen.scaling``: bytes and seconds of ``gen.top`` for growing arrays, as a table.
+
+Seconds are processor time of the whole command, start of Python included: what it takes on an idle
+machine. Exit code 1 where bytes or seconds grow faster than ``dim``.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from gen.cli import Parser, number
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import FORMATS
+
+__all__ = ["DIMS", "Cost", "cost_of", "faster_than_linear", "main", "table"]
+
+DIMS = (16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one build takes: bytes of Verilog, seconds of processor time."""
+
+    config: AcceleratorConfig
+    bytes: int
+    seconds: float
+
+    @property
+    def design(self) -> str:
+        """What is the same for every ``dim``."""
+        return f"{self.config.fmt} {self.config.acc}"
+
+
+def _processor_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def cost_of(config: AcceleratorConfig) -> Cost:
+    """The cost of running ``gen.top`` once; ``CalledProcessError`` where it fails."""
+    with tempfile.TemporaryDirectory(prefix="ottava-scaling-") as folder:
+        target = Path(folder, "ottava.v")
+        start = _processor_seconds()
+        subprocess.run([sys.executable, "-m", "gen.top", "--fmt", config.fmt, "--acc", config.acc,
+                        "--dim", str(config.dim), "-o", str(target)], check=True)
+        return Cost(config, target.stat().st_size, _processor_seconds() - start)
+
+
+def faster_than_linear(costs: Iterable[Cost]) -> list[str]:
+    """A line for each step to a larger ``dim`` in which bytes or seconds grow faster than it."""
+    designs: dict[str, list[Cost]] = {}
+    for cost in costs:
+        designs.setdefault(cost.design, []).append(cost)
+    lines = []
+    for design, members in designs.items():
+        for small, large in pairwise(sorted(members, key=lambda cost: cost.config.dim)):
+            growth = large.config.dim / small.config.dim
+            for name in ("bytes", "seconds"):
+                ratio = getattr(large, name) / getattr(small, name)
+                if ratio > growth:
+                    lines.append(f"{design}: {name} grow {ratio:.2f} times from dim "
+                                 f"{small.config.dim} to {large.config.dim}, {growth:g} allowed")
+    return lines
+
+
+def table(costs: Sequence[Cost]) -> str:
+    """Markdown: a row a design, a pair of columns a ``dim``."""
+    dims = sorted({cost.config.dim for cost in costs})
+    found = {(cost.design, cost.config.dim): cost for cost in costs}
+    lines = ["| format, accumulator | " + " | ".join(f"D = {dim} | s" for dim in dims) + " |",
+             "|---" * (1 + 2 * len(dims)) + "|"]
+    for design in dict.fromkeys(cost.design for cost in costs):
+        cells = [f"{found[design, dim].bytes:,} | {found[design, dim].seconds:.1f}"
+                 for dim in dims]
+        lines.append(f"| {design} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="gen.scaling", description=__doc__.splitlines()[0])
+    parser.add_argument("--fmt", nargs="+", default=list(FORMATS))
+    parser.add_argument("--dim", nargs="+", type=number, default=DIMS)
+    parser.add_argument("--acc", help="accumulator of all (each format's own)")
+    arguments = parser.parse_args(argv)
+    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
+    try:
+        configs = [AcceleratorConfig(fmt=fmt, dim=dim, acc=arguments.acc)
+                   for fmt in arguments.fmt for dim in arguments.dim]
+    except ValueError as error:
+        parser.error(str(error))
+    costs = [cost_of(config) for config in configs]
+    print(table(costs), end="")
+    faster = faster_than_linear(costs)
+    for line in faster:
+        print(line)
+    print(f"{len(costs)} builds, {len(faster)} steps grow faster than dim")
+    return int(bool(faster))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
