@@ -1,7 +1,7 @@
 """The memory module that every generated text ends with: inferred storage or a black box.
 
 ``hdl.memory.sram`` instantiates it once in a module for each size; a foundry macro or a vendor's
-primitive takes its place (docs/memories.md).
+primitive takes its place (docs/integration.md).
 """
 
 __all__ = ["SRAM", "SRAM_FORMS", "sram_module"]
