@@ -1,4 +1,6 @@
-"""A program in memory as text, one line a command."""
+"""A program in memory: its commands one by one, and as text, one line a command."""
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -7,6 +9,7 @@ from hdl.spec.commands import (
     COMMAND_BYTES,
     HEADER,
     HEADER_BYTES,
+    INSTRUCTION,
     INSTRUCTIONS,
     Destination,
     Feature,
@@ -19,7 +22,34 @@ from hdl.spec.commands import (
 )
 from sim.lowering import Instruction
 
-__all__ = ["disassemble"]
+__all__ = ["commands", "disassemble", "instructions"]
+
+
+def commands(memory: np.ndarray, program_address: int, base: int = 0
+             ) -> Iterator[tuple[int, dict[str, int]]]:
+    """Address and fields of each command up to END, the header's count or the image's end.
+
+    ``memory`` is the image from address ``base`` on.
+    """
+    image = memory[program_address - base:].tobytes()
+    count = unpack(HEADER, image[:HEADER_BYTES])["commands"]
+    for start in range(HEADER_BYTES, HEADER_BYTES + count * COMMAND_BYTES, COMMAND_BYTES):
+        record = image[start:start + COMMAND_BYTES]
+        if len(record) < COMMAND_BYTES:
+            return
+        fields = unpack(COMMAND, record)
+        yield program_address + start, fields
+        if fields["opcode"] == Opcode.END:
+            return
+
+
+def instructions(words: int) -> Iterator[int]:
+    """The 32-bit words of a list, up to the one that is marked last."""
+    for index in range(INSTRUCTIONS):
+        word = words >> 32 * index & 0xFFFFFFFF
+        yield word
+        if word >> INSTRUCTION["last"].offset & 1:
+            return
 
 
 def disassemble(memory: np.ndarray, program_address: int, base: int = 0) -> list[str]:
@@ -28,23 +58,15 @@ def disassemble(memory: np.ndarray, program_address: int, base: int = 0) -> list
     ``memory`` is the image from address ``base`` on. Fields that no rule explains are shown as
     numbers: a broken program can be read too.
     """
-    image = memory.tobytes()[program_address - base:]
-    header = unpack(HEADER, image[:HEADER_BYTES])
+    start = program_address - base
+    header = unpack(HEADER, memory[start:start + HEADER_BYTES].tobytes())
     features = Feature(header["features"])
     names = " ".join(f.name for f in features if f.name) or "none"
     lines = [f"{program_address:#010x} header magic {header['magic']:#010x} "
              f"isa {header['isa_major']}.{header['isa_minor']} commands {header['commands']} "
              f"features {names}"]
-    for index in range(header["commands"]):
-        start = HEADER_BYTES + index * COMMAND_BYTES
-        record = image[start:start + COMMAND_BYTES]
-        if len(record) < COMMAND_BYTES:
-            break
-        fields = unpack(COMMAND, record)
-        lines.append(f"{program_address + start:#010x} {_command(fields)}")
-        if fields["opcode"] == Opcode.END:
-            break
-    return lines
+    return lines + [f"{address:#010x} {_command(fields)}"
+                    for address, fields in commands(memory, program_address, base)]
 
 
 def _command(fields: dict[str, int]) -> str:
@@ -77,14 +99,11 @@ def _tensor(label: str, fields: dict[str, int], prefix: str, wide: str | None = 
 
 def _instructions(words: int) -> str:
     texts = []
-    for index in range(INSTRUCTIONS):
-        word = words >> 32 * index & 0xFFFFFFFF
+    for word in instructions(words):
         try:
             texts.append(_instruction(Instruction.from_word(word)))
         except ValueError:
             texts.append(f"{word:#010x}")
-        if word >> 24 & 1:
-            break
     return "; ".join(texts)
 
 

@@ -95,18 +95,20 @@ class _Maker:
 
 
 def random_case(config: AcceleratorConfig, rng: np.random.Generator, *, largest: int = 13,
-                epilogue: str | None = None) -> Case:
-    """One to three commands: a GEMM, perhaps one that takes its result, perhaps a VECTOR."""
+                epilogue: str | None = None, rounds: int = 1) -> Case:
+    """``rounds`` of one to three commands: a GEMM, perhaps one that takes its result, perhaps a
+    VECTOR."""
     maker = _Maker(config, rng, largest)
 
     def kind() -> str:
         return epilogue or str(rng.choice(EPILOGUES))
 
-    first = maker.gemm(kind())
-    if maker.some(0.3) and first.encoding in config.format.encodings:
-        maker.gemm(kind(), first)
-    if maker.some(0.3):
-        maker.vector(kind())
+    for _ in range(rounds):
+        first = maker.gemm(kind())
+        if maker.some(0.3) and first.encoding in config.format.encodings:
+            maker.gemm(kind(), first)
+        if maker.some(0.3):
+            maker.vector(kind())
     memory, address = maker.builder.build(seed=int(rng.integers(1 << 31)), spare=64)
     # A row softmax with a bias too long for the chip goes through a tensor of the builder's own.
     outputs = [t for t in maker.builder.tensors if t.name.endswith("before softmax")]

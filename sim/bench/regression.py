@@ -11,16 +11,16 @@ from sim.model.machine import Machine
 
 from .programs import Case, stray_writes
 
-__all__ = ["LIMIT", "compare", "small_accelerator"]
+__all__ = ["LIMIT", "TINY", "compare", "small_accelerator"]
 
 LIMIT = 2_000_000
+TINY = {"input_depth": 64, "weight_depth": 32, "acc_depth": 16, "row_depth": 8}
 
 
 @cache
 def small_accelerator(fmt: str, **changes: object) -> Accelerator:
     """D = 4 and small buffers, so that small shapes already need several blocks and panels."""
-    values = {"dim": 4, "input_depth": 64, "weight_depth": 32, "acc_depth": 16, "row_depth": 8}
-    return Accelerator(AcceleratorConfig(fmt, **(values | changes)))
+    return Accelerator(AcceleratorConfig(fmt, **({"dim": 4} | TINY | changes)))
 
 
 def compare(machine: Accelerator, case: Case, profile: str, seed: int, *,

@@ -1,0 +1,58 @@
+"""Random lists of vector instructions behind a GEMM or on a stored X."""
+
+import numpy as np
+
+from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
+from hdl.spec.config import AcceleratorConfig
+from sim.lowering import Instruction
+from sim.program import ProgramBuilder
+from sim.tensor import Tensor
+
+from .programs import BASE, Case
+
+__all__ = ["random_list", "random_list_case"]
+
+
+def random_instruction(rng: np.random.Generator, last: bool) -> Instruction:
+    """Any instruction with at most one stage on Y; the last one of a list stores."""
+    free = (Operand.NONE, Operand.NONE, Operand.IMM0, Operand.IMM1, Operand.R0, Operand.R1)
+    stages = dict.fromkeys(("multiply", "add", "scale"), Operand.NONE)
+    stages = {name: Operand(rng.choice(free)) for name in stages}
+    if rng.random() < 0.5:
+        stages[str(rng.choice(list(stages)))] = Operand.Y
+    destinations = (Destination.NONE, Destination.BUFFER, Destination.MEMORY)
+    return Instruction(
+        **stages, subtract=bool(rng.integers(2)), relu=bool(rng.random() < 0.3),
+        function=Function(rng.choice((0, 0, 0, 1, 2))), y=int(rng.integers(2)),
+        reduce=Reduce(rng.integers(3)), reduce_to=int(rng.integers(2)),
+        post=Post(rng.integers(2)),
+        destination=Destination.MEMORY if last else Destination(rng.choice(destinations)))
+
+
+def random_list(rng: np.random.Generator) -> list[Instruction]:
+    """Three to eight instructions; both row registers are written before anything reads them."""
+    start = [Instruction(reduce=Reduce.MAX, reduce_to=register) for register in (0, 1)]
+    count = int(rng.integers(1, 7))
+    return start + [random_instruction(rng, index == count - 1) for index in range(count)]
+
+
+def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Case:
+    """One GEMM or VECTOR of up to 19 rows and columns with a random list."""
+    builder = ProgramBuilder(config, BASE)
+
+    def tensor(rows: int, columns: int, wide: bool = True) -> Tensor:
+        stored = str(rng.choice([e.name for e in config.format.encodings]))
+        encoding = "bf16" if wide and rng.random() < 0.4 else stored
+        values = rng.standard_normal((rows, columns)) * 2.0 ** rng.integers(-3, 4)
+        return builder.constant(values, encoding, skew=2 * int(rng.integers(8)))
+
+    m, k, n = (int(size) for size in rng.integers(1, 20, 3))
+    out = builder.empty(m, n, str(rng.choice(["bf16", config.format.encodings[-1].name])))
+    options = {"scale": 0.75, "imm1": -1.5, "bias": tensor(1 if rng.random() < 0.5 else m, n),
+               "y1": tensor(m, n), "instructions": random_list(rng)}
+    if rng.random() < 0.5:
+        builder.gemm(tensor(m, k, False), tensor(k, n, False), out, **options)
+    else:
+        builder.vector(tensor(m, n), out, **options)
+    memory, address = builder.build(seed=int(rng.integers(1 << 31)))
+    return Case(memory, address, BASE, (out,), f"{m}x{k}x{n} {options['instructions']}")
