@@ -33,7 +33,8 @@ BLOCKS: dict[str, tuple[str, str, Callable[[AcceleratorConfig], tuple]]] = {
     "multiplier": ("hdl.arith.multiplier", "Multiplier", _by_format),
     "exp": ("hdl.arith.exp", "Exp", _by_config),
     "reciprocal": ("hdl.arith.reciprocal", "Reciprocal", _by_config),
-    "mac": ("hdl.arith.mac", "Mac", lambda config: (config.format, config.acc, config.pe_latency)),
+    "mac": ("hdl.arith.mac", "Mac",
+            lambda config: (config.format, config.acc, config.pe_latency, config.k_max)),
     "pe": ("hdl.array.pe", "PE", _by_config),
     "lane": ("hdl.vector.lane", "Lane", _by_config),
     "array": ("hdl.array.array", "Array", _by_config),
@@ -71,7 +72,8 @@ def _header(name: str, component: wiring.Component, config: AcceleratorConfig,
             clocked: bool) -> str:
     lines = [*(inspect.getdoc(type(component)) or "").replace("``", "").splitlines(), ""]
     if clocked:
-        lines.append(f"LATENCY {component.latency}")
+        latency = getattr(component, "latency", None)
+        lines.append(f"LATENCY {component.LATENCY if latency is None else latency}")
     lines += ["Flat ports, vectors lowest element first; signed numbers are two's complement:"]
     layouts = {"__".join(map(str, path)): member.shape
                for path, member, _ in component.signature.flatten(component)}

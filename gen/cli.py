@@ -20,6 +20,7 @@ _FLAGS: tuple[tuple[str, str], ...] = (
     ("dim", "rows and columns of the array, a power of two (16)"),
     ("lanes", "lanes of the vector unit, a power of two (the smaller of 16 and --dim)"),
     ("acc", "accumulator: " + ", ".join(ACCUMULATORS) + " (the format's own)"),
+    ("k-max", "largest K of a GEMM with the exact accumulator (4096)"),
     ("softmax", "exp and 1/x: " + ", ".join(SOFTMAX_MODES) + " (the format's own)"),
     ("exp-epsilon", "epsilon of the bit-trick exponential in units of 2^-7, 0 to 255"),
     ("exp-theta", "theta of the bit-trick exponential in units of 2^-7, -32640 to 0"),
@@ -29,7 +30,6 @@ _FLAGS: tuple[tuple[str, str], ...] = (
     ("row-depth", "rows whose reductions are held at once"),
     ("bus-bytes", "bytes of the AXI4 data bus"),
     ("pe-latency", "registers of a multiply-accumulate unit, 1 or 2"),
-    ("lane-latency", "registers of each of a lane's four stages, 1 or 2"),
 )
 # Verilog-2005 is ASCII; some tools stop at anything else, even in a comment.
 _ASCII = str.maketrans({"×": "x", "·": "*", "−": "-", "–": "-", "…": "...", "→": "->", "←": "<-",

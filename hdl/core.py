@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith.accumulator import AccumulatorRound
+from hdl.arith.accumulator import accumulator_round
 from hdl.array.array import Array
 from hdl.control.banks import AccumulationBanks
 from hdl.control.drain import Drain
@@ -223,10 +223,12 @@ class Core(wiring.Component):
         part_word = Signal(lanes * config.acc_bits)
         m.d.comb += part_word.eq(part)
         for lane in range(lanes):
-            rounder = AccumulatorRound(config.acc, config.lane.name)
+            rounder = accumulator_round(config)
             m.submodules[f"round{lane}"] = shared(rounder)
             m.d.comb += [rounder.value.eq(part_word.word_select(lane, config.acc_bits)),
                          unit.i.payload.data[lane].eq(rounder.result)]
+            if config.acc == "exact":
+                m.d.comb += rounder.is_lane_word.eq(drain.lane_words)
 
         result = unit.o.payload
         m.d.comb += [

@@ -4,24 +4,30 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.arith.exact import ExactAccumulator
+from hdl.arith.exact_round import ExactRound
+from hdl.arith.float_accumulator import accumulator_type
 from hdl.arith.float_add import FloatAdder
-from hdl.arith.mac import accumulator_type
+from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["AccumulatorAdder", "AccumulatorRound"]
+__all__ = ["AccumulatorAdder", "AccumulatorRound", "ExactAdder", "accumulator_adder",
+           "accumulator_round"]
 
 
 class AccumulatorAdder(wiring.Component):
-    """Combinational: ``total`` = ``stored`` + ``tile``, one RNE in the accumulator's format.
+    """Combinational: ``total`` = ``stored`` + ``tile``, one RNE in the accumulator's format, or the
+    tile alone where it is the ``first``.
 
-    All three are words of ``acc``. Rounding, zeros, NaN and Inf are the lanes' (``FloatAdder``):
-    a K-tile is added to the accumulation buffer's word as any two floats are (numerics:
-    Accumulators).
+    ``stored``, ``tile`` and ``total`` are words of ``acc``. Rounding, zeros, NaN and Inf are the
+    lanes' (``FloatAdder``): a K-tile is added to the accumulation buffer's word as any two floats
+    are (numerics: Accumulators).
     """
 
     def __init__(self, acc: str):
         self.word = accumulator_type(acc)
         super().__init__({
-            "stored": In(self.word.bits), "tile": In(self.word.bits), "total": Out(self.word.bits),
+            "stored": In(self.word.bits), "tile": In(self.word.bits), "first": In(1),
+            "total": Out(self.word.bits),
         })
 
     @property
@@ -35,7 +41,37 @@ class AccumulatorAdder(wiring.Component):
             adder.a.eq(self.stored),
             adder.b.eq(self.tile),
             adder.subtract.eq(0),
-            self.total.eq(adder.o),
+            self.total.eq(Mux(self.first, self.tile, adder.o)),
+        ]
+        return m
+
+
+class ExactAdder(wiring.Component):
+    """Combinational: ``total`` = ``stored`` + ``tile``, or the tile alone if it is the ``first``.
+
+    ``stored`` and ``total`` are accumulator words (``ExactAccumulator``), ``tile`` is the sum of
+    config.dim products (``exact_sum``).
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        super().__init__({"stored": In(config.acc_bits), "tile": In(config.tile_bits),
+                          "first": In(1), "total": Out(config.acc_bits)})
+
+    @property
+    def leaf_name(self) -> str:
+        config = self.config
+        return f"accumulator_add_{config.fmt}_exact_{config.acc_bits}_from_{config.dim}"
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        adder = ExactAccumulator(config.format, config.k_max, config.dim)
+        m.submodules.adder = adder
+        m.d.comb += [
+            adder.psum_i.eq(Mux(self.first, 0, self.stored)),
+            adder.addend.as_value().eq(self.tile),
+            self.total.eq(adder.psum_o),
         ]
         return m
 
@@ -77,3 +113,15 @@ class AccumulatorRound(wiring.Component):
                                Cat(Mux(field.any(), rounded, 0), self.value[-1]))),
         ]
         return m
+
+
+def accumulator_adder(config: AcceleratorConfig) -> AccumulatorAdder | ExactAdder:
+    """What adds a tile to a word of the accumulation buffer; ports of ``AccumulatorAdder``."""
+    return ExactAdder(config) if config.acc == "exact" else AccumulatorAdder(config.acc)
+
+
+def accumulator_round(config: AcceleratorConfig) -> AccumulatorRound | ExactRound:
+    """What turns a word of the accumulation buffer into a lane word, ``value`` to ``result``."""
+    if config.acc == "exact":
+        return ExactRound(config.format, config.k_max)
+    return AccumulatorRound(config.acc, config.lane.name)

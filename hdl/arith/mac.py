@@ -1,252 +1,57 @@
 """The multiply-accumulate unit of a processing element: operands | multiplier | accumulator."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith import ripple
+from hdl.arith.exact import ExactAccumulator, FixedProduct, exact_sum, exact_word_bits
+from hdl.arith.float_accumulator import FloatAccumulator, psum_type
 from hdl.arith.multiplier import Multiplier, product_members
-from hdl.codec.unpacked import unpacked_fields, unpacked_members
+from hdl.codec.unpacked import connect_unpacked, unpacked_fields, unpacked_members
 from hdl.leaf import with_latency
-from hdl.spec.formats import BFLOAT16, BINARY32, Format, LaneType
+from hdl.spec.formats import Format
 
-__all__ = ["FloatAccumulator", "Mac", "accumulator_type"]
-
-_ACCUMULATORS = {"bf16": BFLOAT16, "fp32": BINARY32}
+__all__ = ["ExactMultiplier", "Mac"]
 
 
-def accumulator_type(acc: str) -> LaneType:
-    """The word type of accumulator ``acc``, ``bf16`` or ``fp32``."""
-    if acc not in _ACCUMULATORS:
-        raise ValueError(f"acc must be one of {', '.join(_ACCUMULATORS)}, not {acc!r}")
-    return _ACCUMULATORS[acc]
-
-
-def _check(fmt: Format, acc: str) -> LaneType:
-    if not isinstance(fmt, Format):
-        raise TypeError(f"fmt must be a Format, not {fmt!r}")
-    word = accumulator_type(acc)
-    if fmt.lane is BINARY32 and word is not BINARY32:
-        raise ValueError(f"acc must be fp32 for format {fmt.name}, not {acc!r}: "
-                         "its product alone exceeds a BF16 significand")
-    return word
-
-
-class FloatAccumulator(wiring.Component):
-    """Combinational fused add of an exact product to a floating-point partial sum.
-
-    Ports: ``product_*`` in (``product_members``); ``psum_i`` in and ``psum_o`` out, plain words of
-    ``acc``. psum_o = RNE(product + psum_i), rounded once with unbounded exponent; then below
-    2^-126 it becomes zero with its sign, beyond the largest finite value Inf. A NaR product or a
-    NaN psum_i gives the canonical NaN, Inf stays Inf. A subnormal psum_i counts as zero with
-    its sign. An exact zero sum is +0 unless both addends are −0.
-
-    With 8-bit operands no psum can become subnormal or Inf: products, and so all sums of them, are
-    multiples of 2^-48; products are at most 2^48, and sums stop growing before 2^73 (numerics:
-    Accumulators). There the tests for underflow and overflow are left out, and a psum_i of Inf
-    counts as NaN.
-    """
-
-    def __init__(self, fmt: Format, acc: str):
-        self.word = _check(fmt, acc)
-        self.fmt = fmt
-        self.acc = acc
-        super().__init__({
-            **{f"product_{name}": member for name, member in product_members(fmt, In).items()},
-            "psum_i": In(self.word.bits),
-            "psum_o": Out(self.word.bits),
-        })
-
-    @property
-    def leaf_name(self) -> str:
-        return f"accumulator_{self.fmt.name}_{self.acc}"
-
-    @property
-    def _bounded(self) -> bool:
-        """True where no result can underflow or overflow."""
-        return self.fmt.storage_bits == 8
-
-    def elaborate(self, platform):
-        m = Module()
-        precision = self.word.fraction_bits + 1
-        product_bits = 2 * self.fmt.significand_bits
-        # Fraction bits below the larger addend's integer bit that must be held exactly: the
-        # addend one binade down (product_bits), or two bits of cancellation and a guard bit.
-        fraction_bits = max(precision + 2, product_bits)
-        self._unpack(m)
-        larger, smaller, spill = self._align(m, precision, product_bits, fraction_bits)
-        total, negated = self._add(m, larger, smaller, spill)
-        self._normalise_and_round(m, total, negated, precision)
-        return m
-
-    def _unpack(self, m: Module) -> None:
-        """Name what the stages share."""
-        word = self.word
-        self._field = field = Signal(word.exponent_bits)
-        self._psum_zero = Signal()
-        # Exponent of the product's upper integer bit, biased as the psum's: bias + 1 is a power
-        # of two, so only upper bits change.
-        self._product_field = Signal(range(-(3 << 7), 3 << 7)) if not self._bounded else Signal(8)
-        m.d.comb += [
-            field.eq(self.psum_i[word.fraction_bits:-1]),
-            self._psum_zero.eq(~field.any()),
-            self._product_field.eq(self.product_exponent + word.bias + 1),
-        ]
-
-    def _align(self, m: Module, precision: int, product_bits: int, fraction_bits: int):
-        """The addend of larger exponent, and the other one shifted right to it.
-
-        Both have ``fraction_bits`` below their integer bit; ``spill`` stands for all bits lost.
-        When the psum is larger, the product is taken one bit down beforehand, so that the
-        complement of the exponents' difference is its distance.
-        """
-        width = len(self._product_field) + self._bounded
-        dominant = Signal()  # the product has the larger exponent, or the psum is zero
-        self._dominant = dominant
-        excess, distance = Signal(width), Signal(width - 1)  # excess: psum − product − 1
-        larger, smaller = Signal(fraction_bits + 1), Signal(fraction_bits + 1)
-        psum = Cat(self.psum_i[:self.word.fraction_bits], ~self._psum_zero)
-        psum = Cat(Const(0, fraction_bits + 1 - precision), psum)
-        product = Cat(Const(0, fraction_bits + 1 - product_bits), self.product_significand)
-        lower = Cat(Const(0, fraction_bits - product_bits), self.product_significand, Const(0, 1))
-        psum_ahead = ~excess[-1]
-        complement = Cat(~self._product_field, Const(1, width - len(self._product_field)))
-        m.d.comb += [
-            excess.eq(ripple.add(m, "excess", complement,
-                                 Cat(self._field, Const(0, width - len(self._field))))),
-            dominant.eq((~psum_ahead | self._psum_zero) & ~self.product_is_zero),
-            distance.eq(excess[:-1] ^ excess[-1].replicate(width - 1)),
-            larger.eq(Mux(dominant, product, psum)),
-            smaller.eq(Mux(dominant, psum, lower)),
-        ]
-        steps = max(1, (fraction_bits + 1).bit_length())
-        shifted, spill = smaller, Const(0, 1)
-        for index in reversed(range(steps)):
-            step = 1 << index
-            after, lost = Signal(fraction_bits + 1), Signal()
-            m.d.comb += [
-                after.eq(Mux(distance[index], shifted >> step, shifted)),
-                lost.eq(spill | (distance[index] & shifted[:step].any())),
-            ]
-            shifted, spill = after, lost
-        absent, far = Signal(), Signal()
-        held, kept = Signal(fraction_bits + 1), Signal()
-        m.d.comb += [
-            absent.eq(self._psum_zero | self.product_is_zero),  # the smaller one is then zero
-            far.eq(distance[steps:].any()),
-            held.eq(Mux(far | absent, 0, shifted)),
-            kept.eq((far | spill) & ~absent),
-        ]
-        return larger, held, kept
-
-    def _add(self, m: Module, larger, smaller, spill):
-        """|larger ± smaller| with two integer bits and the spill bit at the bottom, as ones'
-        complement where it came out negative: one unit at the bottom is then missing."""
-        width = len(larger)
-        self._subtract = subtract = Signal()
-        total, negated = Signal(width + 2), Signal()
-        raw = Signal(width + 1)
-        # Below the bottom of the larger addend stands spill alone: as a subtrahend it borrows.
-        addend = smaller ^ subtract.replicate(width)
-        m.d.comb += [
-            subtract.eq(self.product_sign ^ self.psum_i[-1]),
-            raw.eq(ripple.add(m, "sum", larger, addend, subtract & ~spill)),
-            negated.eq(subtract & ~raw[-1]),
-            total.eq(Cat(spill | negated, raw[:-1] ^ negated.replicate(width),
-                         raw[-1] & ~subtract)),
-        ]
-        return total, negated
-
-    def _normalise_and_round(self, m: Module, total, negated, precision: int) -> None:
-        """One ladder counts the leading zeros and shifts them out; then round, then pack.
-
-        Ones are shifted in behind a ones' complement: the missing unit is then an endless row of
-        ones, which the rounding takes for what it is.
-        """
-        width = len(total)
-        count, shifted = [], total
-        for index in reversed(range((width - 1).bit_length())):
-            step = 1 << index
-            clear = Signal(name=f"clear_{step}")
-            after = Signal(width)
-            filled = Cat(negated.replicate(step), shifted)[:width]
-            m.d.comb += [
-                clear.eq(~shifted[-step:].any()),
-                after.eq(Mux(clear, filled, shifted)),
-            ]
-            shifted = after
-            count.insert(0, clear)
-        kept, guard, rest = shifted[-precision:], shifted[-1 - precision], shifted[:-1 - precision]
-        up = Signal()
-        m.d.comb += up.eq(Mux(negated, guard | (rest.all() & kept[0]),
-                              guard & (rest.any() | kept[0])))
-        field = Signal(len(self._product_field))
-        larger_field = Signal.like(field)
-        m.d.comb += [
-            larger_field.eq(Mux(self._dominant, self._product_field, self._field)),
-            field.eq(~(~larger_field + Cat(*count))),
-        ]
-        # The hidden bit adds 1 to the field, a carry out of the fraction 1 more.
-        rounded = Signal(len(field) + precision - 1)
-        fraction = ripple.increment(m, "fraction", kept[:-1], up)
-        carry = fraction[-1]
-        upper = ripple.increment(m, "field", field[1:], field[0] | carry)
-        m.d.comb += rounded.eq(Cat(fraction[:-1], ~(field[0] ^ carry), upper[:-1]))
-        self._pack(m, rounded, kept[-1], negated)
-
-    def _pack(self, m: Module, rounded, found, negated) -> None:
-        word = self.word
-        top = (1 << word.exponent_bits) - 1
-        sign, zero, nan = Signal(), Signal(), Signal()
-        special = self._field.all()
-        m.d.comb += [
-            zero.eq(~found | (self._psum_zero & self.product_is_zero)),
-            sign.eq((Mux(self._dominant, self.product_sign, self.psum_i[-1]) ^ negated)
-                    & ~(self._subtract & zero)),
-        ]
-        if self._bounded:
-            m.d.comb += [
-                nan.eq(self.product_is_nar | special),
-                self.psum_o.eq(Mux(nan, word.nan, Cat(
-                    Mux(zero, 0, rounded[:word.bits - 1]), sign))),
-            ]
-            return
-        infinite, huge, tiny = Signal(), Signal(), Signal()
-        field = rounded[word.fraction_bits:].as_signed()
-        m.d.comb += [
-            nan.eq(self.product_is_nar | (special & self.psum_i[:word.fraction_bits].any())),
-            infinite.eq(special),
-            tiny.eq(zero | (field <= 0)),
-            huge.eq(~zero & (field >= top)),
-        ]
-        limit = Const(top << word.fraction_bits, word.bits - 1)
-        magnitude = Mux(tiny, 0, Mux(huge, limit, rounded[:word.bits - 1]))
-        m.d.comb += self.psum_o.eq(Mux(nan, word.nan, Mux(
-            infinite, Cat(limit, self.psum_i[-1]), Cat(magnitude, sign))))
+def _multiply(m: Module, component, fmt: Format, registered: bool) -> dict[str, Value]:
+    """Product of the operands ``a_*`` and ``b_*`` of ``component``, from a register if asked."""
+    m.submodules.multiplier = multiplier = Multiplier(fmt)
+    for prefix in ("a_", "b_"):
+        connect_unpacked(m, unpacked_fields(multiplier, prefix), unpacked_fields(component, prefix))
+    product = {name: getattr(multiplier, name) for name in product_members(fmt, Out)}
+    if registered:
+        for name, value in product.items():
+            product[name] = Signal.like(value, name=f"product_{name}", reset_less=True)
+            m.d.sync += product[name].eq(value)
+    return product
 
 
 class Mac(wiring.Component):
-    """Fused multiply-accumulate: psum_o := RNE(a · b + psum_i).
+    """Fused multiply-accumulate: psum_o := a · b + psum_i, rounded once or, ``exact``, never.
 
     Ports: ``a_*``, ``b_*`` in, flat unpacked operands of ``fmt`` (``unpacked_members``);
-    ``psum_i`` in, ``psum_o`` out, words of ``acc`` (``FloatAccumulator`` says what they hold and
-    how they round). ``a`` and ``b`` take ``latency`` clocks to ``psum_o``, 1 or 2: the second
+    ``psum_i`` in, ``psum_o`` out, words of ``acc`` (``FloatAccumulator`` and ``ExactAccumulator``
+    say what they hold). ``a`` and ``b`` take ``latency`` clocks to ``psum_o``, 1 or 2: the second
     register holds the product. ``psum_i`` takes 1, so that at latency 2 it meets the operands of
-    the clock before. Throughput: 1 a clock; no register has a reset.
+    the clock before. Throughput: 1 a clock; no register has a reset. ``k_max``: the number of
+    products that an ``exact`` psum has room for.
     """
 
-    def __init__(self, fmt: Format, acc: str, latency: int = 1):
-        self.word = _check(fmt, acc)
+    def __init__(self, fmt: Format, acc: str, latency: int = 1, k_max: int = 4096):
+        if not isinstance(fmt, Format):
+            raise TypeError(f"fmt must be a Format, not {fmt!r}")
         if latency not in (1, 2):
             raise ValueError(f"latency must be 1 or 2, not {latency!r}")
         self.fmt = fmt
         self.acc = acc
         self.latency = latency
+        self.k_max = k_max
+        word = exact_word_bits(fmt, k_max) if acc == "exact" else psum_type(fmt, acc).bits
         super().__init__({
             **unpacked_members(fmt, In, "a_"),
             **unpacked_members(fmt, In, "b_"),
-            "psum_i": In(self.word.bits),
-            "psum_o": Out(self.word.bits),
+            "psum_i": In(word), "psum_o": Out(word),
         })
 
     @property
@@ -255,19 +60,51 @@ class Mac(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.multiplier = multiplier = Multiplier(self.fmt)
-        m.submodules.accumulator = accumulator = FloatAccumulator(self.fmt, self.acc)
-        for prefix in ("a_", "b_"):
-            source, target = unpacked_fields(self, prefix), unpacked_fields(multiplier, prefix)
-            m.d.comb += [target[name].eq(source[name]) for name in source]
-        psum = Signal(self.word.bits, reset_less=True)
-        for name in product_members(self.fmt, Out):
-            product = getattr(multiplier, name)
-            if self.latency == 2:
-                held = Signal.like(product, name=f"product_{name}", reset_less=True)
-                m.d.sync += held.eq(product)
-                product = held
-            m.d.comb += getattr(accumulator, f"product_{name}").eq(product)
+        product = _multiply(m, self, self.fmt, self.latency == 2)
+        if self.acc == "exact":
+            accumulator = ExactAccumulator(self.fmt, self.k_max)
+            m.submodules.fixed = target = FixedProduct(self.fmt)
+            m.d.comb += accumulator.addend.eq(target.o)
+        else:
+            target = accumulator = FloatAccumulator(self.fmt, self.acc)
+        m.submodules.accumulator = accumulator
+        m.d.comb += [getattr(target, f"product_{name}").eq(value)
+                     for name, value in product.items()]
+        psum = Signal(len(self.psum_o), reset_less=True)
         m.d.comb += [accumulator.psum_i.eq(self.psum_i), self.psum_o.eq(psum)]
         m.d.sync += psum.eq(accumulator.psum_o)
+        return m
+
+
+class ExactMultiplier(wiring.Component):
+    """Exact product in fixed point, for a column that adds all its products at once.
+
+    Ports: ``a_*``, ``b_*`` in, flat unpacked operands of ``fmt``; ``o`` out, ``exact_sum`` of one
+    product, ``latency`` clocks later, 0 or 1.
+    """
+
+    def __init__(self, fmt: Format, latency: int = 0):
+        if not isinstance(fmt, Format):
+            raise TypeError(f"fmt must be a Format, not {fmt!r}")
+        if latency not in (0, 1):
+            raise ValueError(f"latency must be 0 or 1, not {latency!r}")
+        self.fmt = fmt
+        self.latency = latency
+        super().__init__({
+            **unpacked_members(fmt, In, "a_"),
+            **unpacked_members(fmt, In, "b_"),
+            "o": Out(exact_sum(fmt, 1)),
+        })
+
+    @property
+    def leaf_name(self) -> str:
+        return f"exact_multiplier_{self.fmt.name}_{self.latency}"
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.fixed = fixed = FixedProduct(self.fmt)
+        product = _multiply(m, self, self.fmt, self.latency == 1)
+        m.d.comb += [getattr(fixed, f"product_{name}").eq(value)
+                     for name, value in product.items()]
+        m.d.comb += self.o.eq(fixed.o)
         return m

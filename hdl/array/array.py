@@ -28,7 +28,12 @@ class Array(wiring.Component):
     load_down: ``w`` is a row of the tile (B stored K×N); held for D cycles without a gap.
     load_right: ``w`` is a column of the tile (B stored N×K); held for D cycles without a gap.
         ``swap`` may follow D cycles after the first line at the earliest.
-    o: D accumulator words, ``latency`` cycles after their ``x``.
+    o: D accumulator words, ``latency`` cycles after their ``x``; with the ``exact`` accumulator
+        D sums of D products (``exact_sum``).
+
+    Psums of floats ripple down a column, a row a cycle, so operands enter the rows one cycle after
+    the other. An exact column adds its products at once: then all rows work in the same cycle
+    (decision 006).
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -37,14 +42,15 @@ class Array(wiring.Component):
         super().__init__({
             "x": In(word), "x_e5m2": In(1), "swap": In(1),
             "w": In(word), "w_e5m2": In(1), "load_down": In(1), "load_right": In(1),
-            "o": Out(config.dim * config.acc_bits),
+            "o": Out(config.dim * config.tile_bits),
         })
 
     @property
     def latency(self) -> int:
-        """Cycles from ``x`` to ``o``: decode, D rows down, D − 1 columns across; a product's
-        register delays the psums of all rows alike, hence counts once."""
-        return 2 * self.config.dim + self.config.pe_latency - 1
+        """Cycles from ``x`` to ``o``: decode, D rows down (1 for a sum at once), D − 1 columns
+        across; a product's register delays the psums of all rows alike, hence counts once."""
+        rows = 1 if self.config.acc == "exact" else self.config.dim
+        return self.config.dim + rows + self.config.pe_latency - 1
 
     @property
     def leaf_name(self) -> str:
@@ -87,33 +93,42 @@ class Array(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        dim, acc = self.config.dim, self.config.acc_bits
+        dim = self.config.dim
         operand = operand_shape(self.config.format).width
-
-        skew_x, skew_w, deskew = Skew(dim, operand), Skew(dim, operand), Deskew(dim, acc)
-        m.submodules.skew_x = shared(skew_x)
+        skew_w, deskew = Skew(dim, operand), Deskew(dim, self.config.tile_bits)
         m.submodules.skew_w = shared(skew_w)
         m.submodules.deskew = shared(deskew)
-        down = self._enables(m, "down", self.load_down)
-        right = self._enables(m, "right", self.load_right)
-        swaps = Signal(dim)
-        m.d.sync += swaps.eq(Cat(self.swap, swaps[:-1]))
-        m.d.comb += [
-            skew_x.i.eq(self._decode(m, "x", self.x, self.x_e5m2)),
-            skew_w.i.eq(self._decode(m, "w", self.w, self.w_e5m2)),
-            self.o.eq(deskew.o),
-        ]
-
         rows = Stack(self.config, dim)
         m.submodules.rows = shared(rows)
+        weights = self._decode(m, "w", self.w, self.w_e5m2)
         m.d.comb += [
-            rows.x_i.eq(skew_x.o),
-            rows.swap_i.eq(swaps),
-            rows.down_i.eq(down),
-            rows.w_left.eq(skew_w.o),
-            rows.right_i.eq(right),
+            skew_w.i.eq(weights),
+            rows.down_i.eq(self._enables(m, "down", self.load_down)),
             rows.w_above.eq(skew_w.o),
-            rows.psum_i.eq(0),
-            deskew.i.eq(rows.psum_o),
+            rows.right_i.eq(self._enables(m, "right", self.load_right)),
+            self.o.eq(deskew.o),
         ]
+        operands = self._decode(m, "x", self.x, self.x_e5m2)
+        swap = Signal()
+        m.d.sync += swap.eq(self.swap)
+        if self.config.acc == "exact":
+            self._join_rows_at_once(m, rows, operands, swap, weights, deskew)
+        else:
+            self._join_rows_in_turn(m, rows, operands, swap, skew_w.o, deskew)
         return m
+
+    def _join_rows_at_once(self, m: Module, rows, operands, swap, weights, deskew) -> None:
+        sums = Signal(len(rows.psum_o), reset_less=True)
+        m.d.sync += sums.eq(rows.psum_o)
+        m.d.comb += [rows.x_i.eq(operands), rows.swap_i.eq(swap.replicate(self.config.dim)),
+                     rows.w_left.eq(weights), deskew.i.eq(sums)]
+
+    def _join_rows_in_turn(self, m: Module, rows, operands, swap, weights, deskew) -> None:
+        """Row n one cycle after row n − 1; a column of weights comes skewed the same way."""
+        skew_x = Skew(self.config.dim, operand_shape(self.config.format).width)
+        m.submodules.skew_x = shared(skew_x)
+        later = Signal(self.config.dim - 1)
+        swaps = Cat(swap, later)
+        m.d.sync += later.eq(swaps)
+        m.d.comb += [skew_x.i.eq(operands), rows.x_i.eq(skew_x.o), rows.swap_i.eq(swaps),
+                     rows.w_left.eq(weights), rows.psum_i.eq(0), deskew.i.eq(rows.psum_o)]

@@ -4,12 +4,20 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith.mac import Mac
+from hdl.arith.mac import ExactMultiplier, Mac
 from hdl.codec.unpacked import operand_shape, unpack_operand
 from hdl.leaf import shared, with_latency
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["PE"]
+__all__ = ["PE", "Row", "psum_members"]
+
+
+def psum_members(config: AcceleratorConfig, rows: int, columns: int) -> dict[str, object]:
+    """Members of ``columns`` partial sums through or, ``exact``, of ``rows`` rows."""
+    members = {"psum_o": Out(columns * config.column_bits(rows))}
+    if config.acc != "exact":
+        members["psum_i"] = In(columns * config.acc_bits)
+    return members
 
 
 class PE(wiring.Component):
@@ -26,7 +34,10 @@ class PE(wiring.Component):
     right_i → right_o: shift the shadow weight in from ``w_left``; moves down.
     w_above, w_left: neighbours' shadow weights; w_o: this one's.
     psum_i → psum_o: accumulator words, one cycle later; the operand's product joins the psum that
-    enters ``latency`` − 1 cycles after the operand.
+        enters ``latency`` − 1 cycles after the operand.
+    An ``exact`` build has no ``psum_i``: ``psum_o`` is the product alone, unregistered
+    (``exact_sum``), since the column adds all its products at once (``Stack``). ``right_i`` then
+    reaches all rows in one cycle, ``right_o`` being the same.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -38,22 +49,24 @@ class PE(wiring.Component):
             "down_i": In(1), "down_o": Out(1),
             "right_i": In(1), "right_o": Out(1),
             "w_above": In(operand), "w_left": In(operand), "w_o": Out(operand),
-            "psum_i": In(config.acc_bits), "psum_o": Out(config.acc_bits),
+            **psum_members(config, 1, 1),
         })
 
     @property
     def latency(self) -> int:
         """Cycles from ``x_i`` to ``psum_o``."""
-        return self.config.pe_latency
+        return self.config.pe_latency - (self.config.acc == "exact")
 
     @property
     def leaf_name(self) -> str:
-        return with_latency(f"pe_{self.config.fmt}_{self.config.acc}", self.latency)
+        return with_latency(f"pe_{self.config.fmt}_{self.config.acc}", self.config.pe_latency)
 
     def elaborate(self, platform):
         m = Module()
         fmt = self.config.format
-        m.submodules.mac = mac = Mac(fmt, self.config.acc, self.latency)
+        exact = self.config.acc == "exact"
+        m.submodules.mac = mac = (ExactMultiplier(fmt, self.latency) if exact
+                                  else Mac(fmt, self.config.acc, self.latency))
 
         shadow = Signal(operand_shape(fmt).width, reset_less=True)
         active = Signal(operand_shape(fmt).width, reset_less=True)
@@ -62,8 +75,11 @@ class PE(wiring.Component):
             x.eq(self.x_i),
             self.swap_o.eq(self.swap_i),
             self.down_o.eq(self.down_i),
-            self.right_o.eq(self.right_i),
         ]
+        if exact:
+            m.d.comb += self.right_o.eq(self.right_i)
+        else:
+            m.d.sync += self.right_o.eq(self.right_i)
         with m.If(self.down_i | self.right_i):
             m.d.sync += shadow.eq(Mux(self.down_i, self.w_above, self.w_left))
         with m.If(self.swap_i):
@@ -72,12 +88,11 @@ class PE(wiring.Component):
         for prefix, operand in (("a_", self.x_i), ("b_", active)):
             for name, value in unpack_operand(fmt, operand).items():
                 m.d.comb += getattr(mac, prefix + name).eq(value)
-        m.d.comb += [
-            mac.psum_i.eq(self.psum_i),
-            self.psum_o.eq(mac.psum_o),
-            self.x_o.eq(x),
-            self.w_o.eq(shadow),
-        ]
+        m.d.comb += [self.x_o.eq(x), self.w_o.eq(shadow)]
+        if exact:
+            m.d.comb += self.psum_o.eq(mac.o)
+        else:
+            m.d.comb += [mac.psum_i.eq(self.psum_i), self.psum_o.eq(mac.psum_o)]
         return m
 
 
@@ -87,18 +102,19 @@ class Row(wiring.Component):
     Ports
     -----
     x_i, swap_i, down_i, w_left: enter the leftmost PE.
-    right_i → right_o, w_above → w_o, psum_i → psum_o: D elements, column 0 lowest.
+    right_i → right_o, w_above → w_o, psum_i → psum_o: D elements, column 0 lowest; ``psum_i`` is
+        absent from an ``exact`` build.
     """
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
         operand = operand_shape(config.format).width
-        dim, acc = config.dim, config.acc_bits
+        dim = config.dim
         super().__init__({
             "x_i": In(operand), "swap_i": In(1), "down_i": In(1), "w_left": In(operand),
             "right_i": In(dim), "right_o": Out(dim),
             "w_above": In(dim * operand), "w_o": Out(dim * operand),
-            "psum_i": In(dim * acc), "psum_o": Out(dim * acc),
+            **psum_members(config, 1, dim),
         })
 
     @property
@@ -109,7 +125,7 @@ class Row(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         operand = operand_shape(self.config.format).width
-        acc = self.config.acc_bits
+        psum = self.config.column_bits(1)
         x, swap, down, left = self.x_i, self.swap_i, self.down_i, self.w_left
         for column in range(self.config.dim):
             pe = PE(self.config)
@@ -120,8 +136,9 @@ class Row(wiring.Component):
                 self.right_o[column].eq(pe.right_o),
                 pe.w_above.eq(self.w_above.word_select(column, operand)),
                 self.w_o.word_select(column, operand).eq(pe.w_o),
-                pe.psum_i.eq(self.psum_i.word_select(column, acc)),
-                self.psum_o.word_select(column, acc).eq(pe.psum_o),
+                self.psum_o.word_select(column, psum).eq(pe.psum_o),
             ]
+            if self.config.acc != "exact":
+                m.d.comb += pe.psum_i.eq(self.psum_i.word_select(column, psum))
             x, swap, down, left = pe.x_o, pe.swap_o, pe.down_o, pe.w_o
         return m

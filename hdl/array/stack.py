@@ -1,10 +1,11 @@
 """Rows of the array, stacked by halves."""
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.array.pe import Row
+from hdl.arith.exact import ColumnAdder
+from hdl.array.pe import Row, psum_members
 from hdl.codec.unpacked import operand_shape
 from hdl.leaf import shared, with_latency
 from hdl.spec.config import AcceleratorConfig, log2_exact
@@ -21,7 +22,9 @@ class Stack(wiring.Component):
     Ports, row 0 (the uppermost) lowest
     -----
     x_i, swap_i, down_i, w_left: enter the rows at the left, one element a row.
-    right_i → right_o, w_above → w_o, psum_i → psum_o: D elements; pass from above to below.
+    right_i → right_o, w_above → w_o, psum_i → psum_o: D elements; pass from above to below. With
+        the ``exact`` accumulator there is no ``psum_i``: ``psum_o`` is the sum of a column's
+        products (``exact_sum``), the halves' being added without a register.
 
     ``rows`` is a power of two, at least 2.
     """
@@ -32,13 +35,13 @@ class Stack(wiring.Component):
         self.config = config
         self.rows = rows
         operand = operand_shape(config.format).width
-        dim, acc = config.dim, config.acc_bits
+        dim = config.dim
         super().__init__({
             "x_i": In(rows * operand), "swap_i": In(rows), "down_i": In(rows),
             "w_left": In(rows * operand),
             "right_i": In(dim), "right_o": Out(dim),
             "w_above": In(dim * operand), "w_o": Out(dim * operand),
-            "psum_i": In(dim * acc), "psum_o": Out(dim * acc),
+            **psum_members(config, rows, dim),
         })
 
     @property
@@ -56,10 +59,27 @@ class Stack(wiring.Component):
         m.submodules.lower = shared(lower)
         for name in ("x_i", "swap_i", "down_i", "w_left"):
             m.d.comb += Cat(getattr(upper, name), getattr(lower, name)).eq(getattr(self, name))
-        for source, target in (("right_i", "right_o"), ("w_above", "w_o"), ("psum_i", "psum_o")):
+        chains = [("right_i", "right_o"), ("w_above", "w_o")]
+        if self.config.acc == "exact":
+            self._add(m, upper.psum_o, lower.psum_o)
+        else:
+            chains.append(("psum_i", "psum_o"))
+        for source, target in chains:
             m.d.comb += [
                 getattr(upper, source).eq(getattr(self, source)),
                 getattr(lower, source).eq(getattr(upper, target)),
                 getattr(self, target).eq(getattr(lower, target)),
             ]
         return m
+
+    def _add(self, m: Module, upper: Value, lower: Value) -> None:
+        """The halves' sums, column by column."""
+        half, whole = (self.config.column_bits(rows) for rows in (self.rows // 2, self.rows))
+        for column in range(self.config.dim):
+            adder = ColumnAdder(self.config.format, self.rows // 2)
+            m.submodules[f"adder{column}"] = shared(adder)
+            m.d.comb += [
+                adder.upper.as_value().eq(upper.word_select(column, half)),
+                adder.lower.as_value().eq(lower.word_select(column, half)),
+                self.psum_o.word_select(column, whole).eq(adder.o),
+            ]

@@ -172,12 +172,14 @@ class CommandCheck(wiring.Component):
         known = computes | (opcode == Opcode.END) | (opcode == Opcode.FENCE)
         vector = opcode == Opcode.VECTOR
         counts = [self._field(name) for name in ("m", "k", "n")]
-        zero, large = Signal(), Signal()
+        zero, large, deep = Signal(), Signal(), Signal()
         m.d.comb += [
             zero.eq((counts[0] == 0) | (counts[1] == 0) | (counts[2] == 0)),
             large.eq(counts[0][COUNT_BITS:].any() | counts[1][COUNT_BITS:].any()
                      | counts[2][COUNT_BITS:].any()),
         ]
+        if self.config.acc == "exact":
+            m.d.comb += deep.eq((opcode == Opcode.GEMM) & (counts[1] > self.config.k_max))
         reserved = reserved_mask(COMMAND, len(self.record))
         bad_field = (self._field("a_transposed") | bad_list | (self.record & reserved).any()
                      | (vector & ((counts[1] != 1) | self._field("b_transposed"))))
@@ -186,6 +188,7 @@ class CommandCheck(wiring.Component):
             (ErrorCause.BAD_OPCODE, ~known),
             (ErrorCause.BAD_SHAPE, computes & zero),
             (ErrorCause.OVERSIZE, computes & large),
+            (ErrorCause.K_RANGE, deep),
             (ErrorCause.BAD_FIELD, computes & bad_field),
             (ErrorCause.MISALIGNED, computes & self._misaligned(uses_y, memory)))
         return m

@@ -43,6 +43,7 @@ class Drain(wiring.Component):
     y_transfer, c_transfer: requests to the read and the write engine. ``y_*``, ``c_*``: how the
         elements of Y and C are stored; constant from the request to the last element.
     instruction, imm0, imm1, uses_y, to_memory: of the running pass; constant while it lasts.
+    lane_words: the running pass reads lane words, from memory or an earlier pass, not accumulators.
     read_enable, read_bank, read_address: the drain port of the accumulation buffer.
     beat: valid with the data that the last read left on the port; ``beat.ready`` takes it.
     unit_idle: the vector unit holds nothing. settled: nor does anything behind it, C has it all.
@@ -59,7 +60,7 @@ class Drain(wiring.Component):
             "c_transfer": Out(stream.Signature(TRANSFER)),
             "y_wide": Out(1), "y_e5m2": Out(1), "c_wide": Out(1), "c_e5m2": Out(1),
             "instruction": Out(32), "imm0": Out(16), "imm1": Out(16),
-            "uses_y": Out(1), "to_memory": Out(1),
+            "uses_y": Out(1), "to_memory": Out(1), "lane_words": Out(1),
             "read_enable": Out(1), "read_bank": Out(1),
             "read_address": Out(range(config.acc_depth)),
             "beat": Out(stream.Signature(request_layout(config))),
@@ -187,7 +188,8 @@ class Drain(wiring.Component):
                 m.d.comb += nest.start.eq(1)
                 m.next = "BLOCK"
             with m.State("BLOCK"):
-                m.d.sync += index.eq(Mux(plan.streamed, pass_index, 0))
+                m.d.sync += [index.eq(Mux(plan.streamed, pass_index, 0)),
+                             self.lane_words.eq(~plan.gemm)]
                 with m.If(nest.idle):
                     m.next = "IDLE"
                 with m.Elif(nest.valid):
@@ -210,6 +212,7 @@ class Drain(wiring.Component):
             with m.State("STORE"):
                 # The bank's words are those of this pass only when the lanes hold none of them.
                 with m.If(self.unit_idle):
+                    m.d.sync += self.lane_words.eq(1)
                     advance()
 
 

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith.accumulator import AccumulatorAdder
+from hdl.arith.accumulator import accumulator_adder
 from hdl.leaf import shared
 from hdl.memory.sram import Sram1R1W
 from hdl.spec.config import AcceleratorConfig
@@ -22,14 +22,18 @@ def tile_mark() -> data.StructLayout:
 
 
 def lane_to_accumulator(config: AcceleratorConfig, word):
-    """A lane word in the accumulator's format, exactly: BF16 is the upper half of FP32."""
+    """A lane word as accumulator: in its format, exactly (BF16 is the upper half of FP32); fixed
+    point cannot hold every one, there it is kept as it is in the low bits (``ExactRound``)."""
+    if config.acc == "exact":
+        return Cat(word, Const(0, config.acc_bits - config.lane.bits))
     return Cat(Const(0, config.acc_bits - config.lane.bits), word)
 
 
 class AccumulationBuffer(wiring.Component):
     """Two banks of ``acc_depth`` words of D accumulators; one is filled while one is drained.
 
-    A word is in the accumulator's own format, unrounded. Callers keep fill and drain on different
+    A word is in the accumulator's own format, unrounded; what comes from memory or from the lanes
+    are lane words (``lane_to_accumulator``). Callers keep fill and drain on different
     banks; each bank has one read and one write port.
 
     Ports
@@ -51,8 +55,8 @@ class AccumulationBuffer(wiring.Component):
         address = range(config.acc_depth)
         groups = config.dim // config.lanes
         super().__init__({
-            "tile": In(word), "tile_valid": In(1), "tile_bank": In(1), "tile_address": In(address),
-            "tile_first": In(1), "tile_mark": In(tile_mark()),
+            "tile": In(config.dim * config.tile_bits), "tile_valid": In(1), "tile_bank": In(1),
+            "tile_address": In(address), "tile_first": In(1), "tile_mark": In(tile_mark()),
             "done_valid": Out(1), "done_bank": Out(1), "done_mark": Out(tile_mark()),
             "done_total": Out(word),
             "fill_valid": In(1), "fill_bank": In(1), "fill_address": In(address),
@@ -66,6 +70,7 @@ class AccumulationBuffer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         dim, acc, lanes = self.config.dim, self.config.acc_bits, self.config.lanes
+        tile = self.config.tile_bits
         groups = dim // lanes
 
         # Stages of the read-modify-write: r(ead), a(dd), w(rite).
@@ -80,20 +85,21 @@ class AccumulationBuffer(wiring.Component):
         w_valid, w_bank = (Signal(name=f"w_{n}") for n in ("valid", "bank"))
         w_mark = Signal(tile_mark(), name="w_mark", reset_less=True)
         w_address = Signal.like(self.tile_address, name="w_address", reset_less=True)
-        w_total = Signal.like(self.tile, name="w_total", reset_less=True)
-        a_stored = Signal.like(self.tile)
+        w_total = Signal(dim * acc, reset_less=True)
+        a_stored = Signal(dim * acc)
         totals = []
         for column in range(dim):
-            adder = AccumulatorAdder(self.config.acc)
+            adder = accumulator_adder(self.config)
             m.submodules[f"adder{column}"] = shared(adder)
             m.d.comb += [
                 adder.stored.eq(a_stored.word_select(column, acc)),
-                adder.tile.eq(a_tile.word_select(column, acc)),
+                adder.tile.eq(a_tile.word_select(column, tile)),
+                adder.first.eq(a_first),
             ]
             totals.append(adder.total)
         m.d.sync += [
             w_valid.eq(a_valid), w_bank.eq(a_bank), w_mark.eq(a_mark), w_address.eq(a_address),
-            w_total.eq(Mux(a_first, a_tile, Cat(totals))),
+            w_total.eq(Cat(totals)),
         ]
         m.d.comb += [self.done_valid.eq(w_valid), self.done_bank.eq(w_bank),
                      self.done_mark.eq(w_mark), self.done_total.eq(w_total)]

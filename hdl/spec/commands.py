@@ -202,6 +202,7 @@ class ErrorCause(IntEnum):
     WATCHDOG = 11
     STOPPED = 12
     BUS_STUCK = 13
+    K_RANGE = 14
 
 
 ERROR_DOCS: dict[ErrorCause, str] = {
@@ -219,13 +220,15 @@ ERROR_DOCS: dict[ErrorCause, str] = {
     ErrorCause.WATCHDOG: "the program ran longer than the watchdog's limit",
     ErrorCause.STOPPED: "the host stopped the program",
     ErrorCause.BUS_STUCK: "the bus never answered; start is refused until reset",
+    ErrorCause.K_RANGE: "K is larger than the build's exact accumulator has room for (k_max)",
 }
 
 _ENCODING_FEATURES = {
     "posit8": Feature.POSIT8, "posit8es0": Feature.POSIT8ES0, "posit8es2": Feature.POSIT8ES2,
     "e4m3": Feature.E4M3, "e5m2": Feature.E5M2, "bf16": Feature.BF16,
 }
-_ACCUMULATOR_FEATURES = {"bf16": Feature.ACC_BF16, "fp32": Feature.ACC_FP32}
+_ACCUMULATOR_FEATURES = {"bf16": Feature.ACC_BF16, "fp32": Feature.ACC_FP32,
+                         "exact": Feature.ACC_EXACT}
 _SOFTMAX_FEATURES = {
     "pwl": Feature.SOFTMAX_PWL, "approx": Feature.SOFTMAX_APPROX,
     "approx_shifted": Feature.SOFTMAX_APPROX_SHIFTED,

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 
 from .formats import Format, LaneType, format_named
 
-__all__ = ["ACCUMULATORS", "SOFTMAX_MODES", "AcceleratorConfig", "log2_exact"]
+__all__ = ["ACCUMULATORS", "SOFTMAX_MODES", "AcceleratorConfig", "ceil_log2", "log2_exact"]
 
-ACCUMULATORS = ("bf16", "fp32")
+ACCUMULATORS = ("bf16", "fp32", "exact")
 SOFTMAX_MODES = ("pwl", "approx", "approx_shifted")
 
 
@@ -17,6 +17,11 @@ def log2_exact(value: int) -> int:
     if value <= 0 or value & (value - 1):
         raise ValueError(f"value must be a power of two, not {value!r}")
     return value.bit_length() - 1
+
+
+def ceil_log2(value: int) -> int:
+    """⌈log2⌉ of a positive integer."""
+    return (value - 1).bit_length()
 
 
 def _require_power_of_two(name: str, value: object, low: int, high: int) -> None:
@@ -39,7 +44,9 @@ class AcceleratorConfig:
     fmt: name of the format (``hdl.spec.formats``).
     dim: D, rows and columns of the array; a power of two.
     lanes: L, lanes of the vector unit; a power of two, at most ``dim``. ``None``: min(16, dim).
-    acc: accumulator, ``bf16`` or ``fp32``; ``None`` takes the format's own.
+    acc: accumulator, ``bf16``, ``fp32`` or ``exact``; ``None`` takes the format's own.
+    k_max: the largest K of a GEMM with the ``exact`` accumulator, whose width follows from it;
+        the others take any K.
     softmax: ``pwl``, ``approx`` or ``approx_shifted``; ``None`` takes the format's own.
     exp_epsilon, exp_theta: ε and θ of the bit-trick exponential in units of 2^-7; ``None`` takes
         the mode's own (ε 128 with θ −640 for ``approx``, ε 144 and no θ for ``approx_shifted``).
@@ -58,6 +65,7 @@ class AcceleratorConfig:
     dim: int = 16
     lanes: int | None = None
     acc: str | None = None
+    k_max: int = 4096
     softmax: str | None = None
     exp_epsilon: int | None = None
     exp_theta: int | None = None
@@ -81,8 +89,10 @@ class AcceleratorConfig:
         if self.acc not in ACCUMULATORS:
             raise ValueError(f"acc must be one of {', '.join(ACCUMULATORS)}, not {self.acc!r}")
         if fmt.name == "bf16" and self.acc != "fp32":
-            raise ValueError(f"acc must be fp32 for format bf16, not {self.acc!r}: "
-                             "a BF16 product alone has 16 significand bits")
+            reason = ("an exact sum of BF16 products needs more than 500 bits"
+                      if self.acc == "exact" else "a BF16 product alone has 16 significand bits")
+            raise ValueError(f"acc must be fp32 for format bf16, not {self.acc!r}: {reason}")
+        _require_integer("k_max", self.k_max, 1, (1 << 24) - 1)
         if self.softmax is None:
             object.__setattr__(self, "softmax", fmt.default_softmax)
         if self.softmax not in SOFTMAX_MODES:
@@ -102,7 +112,8 @@ class AcceleratorConfig:
         _require_power_of_two("row_depth", self.row_depth, 4, 1 << 12)
         _require_power_of_two("bus_bytes", self.bus_bytes, 4, 64)
         _require_integer("pe_latency", self.pe_latency, 1, 2)
-        _require_integer("lane_latency", self.lane_latency, 1, 2)
+        if self.lane_latency != 1:
+            raise ValueError(f"lane_latency must be 1, not {self.lane_latency!r}")
 
     @property
     def format(self) -> Format:
@@ -114,7 +125,23 @@ class AcceleratorConfig:
 
     @property
     def acc_bits(self) -> int:
+        """Bits of an accumulator in the accumulation buffer. An exact one is wide enough for
+        ``k_max`` products and has a NaR bit."""
+        if self.acc == "exact":
+            return self.format.product_bits + ceil_log2(self.k_max) + 1
         return {"bf16": 16, "fp32": 32}[self.acc]
+
+    @property
+    def tile_bits(self) -> int:
+        """Bits of what a column of the array gives for a tile: an accumulator, or the exact sum of
+        ``dim`` products with a carry and a NaR bit."""
+        return self.column_bits(self.dim)
+
+    def column_bits(self, rows: int) -> int:
+        """``tile_bits`` of the first ``rows`` rows of a column."""
+        if self.acc == "exact":
+            return self.format.product_bits + ceil_log2(rows) + 2
+        return self.acc_bits
 
     @property
     def word_bytes(self) -> int:

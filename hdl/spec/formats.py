@@ -33,6 +33,21 @@ class PositEncoding:
         return (self.bits - 2) << self.es
 
     @property
+    def min_exponent(self) -> int:
+        """log2 of minpos."""
+        return -self.max_exponent
+
+    @property
+    def max_finite(self) -> Fraction:
+        return Fraction(2) ** self.max_exponent
+
+    def fraction_bits_at(self, exponent: int) -> int:
+        """Fraction bits of the codes in [2^exponent, 2^(exponent + 1)): what the regime leaves."""
+        regime = exponent >> self.es
+        run = regime + 1 if regime >= 0 else -regime
+        return max(0, self.bits - 1 - (run + 1) - self.es)
+
+    @property
     def nar_code(self) -> int:
         return 1 << (self.bits - 1)
 
@@ -58,6 +73,20 @@ class FloatEncoding:
     @property
     def bias(self) -> int:
         return (1 << (self.exponent_bits - 1)) - 1
+
+    @property
+    def min_exponent(self) -> int:
+        """log2 of the smallest subnormal."""
+        return 1 - self.bias - self.fraction_bits
+
+    @property
+    def max_exponent(self) -> int:
+        """⌊log2⌋ of the largest finite value."""
+        return (self.max_code >> self.fraction_bits) - self.bias
+
+    def fraction_bits_at(self, exponent: int) -> int:
+        """Fraction bits of the codes in [2^exponent, 2^(exponent + 1)), normalised."""
+        return self.fraction_bits - max(0, 1 - self.bias - exponent)
 
     @property
     def max_code(self) -> int:
@@ -133,6 +162,17 @@ class Format:
     @property
     def storage_bytes(self) -> int:
         return self.storage_bits // 8
+
+    @property
+    def product_unit_log2(self) -> int:
+        """log2 of the unit that every product of two finite values is a multiple of: min²."""
+        return 2 * min(encoding.min_exponent for encoding in self.encodings)
+
+    @property
+    def product_bits(self) -> int:
+        """Bits of a product in two's complement fixed point, counted in that unit (W1)."""
+        largest = max(encoding.max_finite for encoding in self.encodings)
+        return 1 + int(largest ** 2 / Fraction(2) ** self.product_unit_log2).bit_length()
 
     @property
     def hybrid(self) -> bool:

@@ -4,6 +4,8 @@ Order (numerics, Accumulators): within a K-tile of ``dim``, k ascending from +0,
 fused multiply-add with one rounding; then buffer := buffer + tile, the first tile stored as it
 is. The result therefore depends on ``dim``. Rows of the array beyond K add a product of +0, which
 turns a partial sum of −0 (FP32 underflow of BF16 operands) into +0.
+
+``exact`` sums are never rounded and depend on neither (``sim.model.exact``).
 """
 
 import numpy as np
@@ -11,13 +13,14 @@ import numpy as np
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
 
+from .exact import exact_gemm, round_exact
 from .rounding import Array, add, round_to
 
 __all__ = ["accumulator_type", "fused_multiply_add", "gemm", "narrow"]
 
 
 def accumulator_type(config: AcceleratorConfig) -> LaneType:
-    """The float type of partial sums."""
+    """The float type of partial sums, of an accumulator other than ``exact``."""
     return {"bf16": BFLOAT16, "fp32": BINARY32}[config.acc]
 
 
@@ -27,10 +30,13 @@ def fused_multiply_add(acc: LaneType, psum: Array, a: Array, b: Array) -> Array:
 
 
 def gemm(config: AcceleratorConfig, a: Array, b: Array) -> Array:
-    """Accumulators (M×N float64) of decoded ``a`` (M×K) times ``b`` (K×N)."""
-    acc = accumulator_type(config)
+    """Accumulators (M×N) of decoded ``a`` (M×K) times ``b`` (K×N): float64, or the integers of
+    ``exact_gemm``."""
     a = np.asarray(a, np.float64)
     b = np.asarray(b, np.float64)
+    if config.acc == "exact":
+        return exact_gemm(config, a, b)
+    acc = accumulator_type(config)
     depth = a.shape[1]
     total = None
     for start in range(0, depth, config.dim):
@@ -45,4 +51,6 @@ def gemm(config: AcceleratorConfig, a: Array, b: Array) -> Array:
 
 def narrow(config: AcceleratorConfig, accumulators: Array) -> Array:
     """Lane values of ``accumulators``: one RNE to the lane's type."""
+    if config.acc == "exact":
+        return round_exact(config, config.lane, accumulators)
     return round_to(config.lane, accumulators)

@@ -78,7 +78,7 @@ class Command:
         return Tensor(fields[f"{name}_address"], fields[f"{name}_stride"], rows, columns, encoding)
 
     def check(self) -> None:
-        """Raise the first ``Fault``: opcode, shape, size, fields, alignment, rows on chip."""
+        """Raise the first ``Fault``: opcode, shape, size, K, fields, alignment, rows on chip."""
         if self.opcode not in _KNOWN:
             raise Fault(ErrorCause.BAD_OPCODE)
         if self.opcode in (Opcode.END, Opcode.FENCE):
@@ -88,6 +88,9 @@ class Command:
             raise Fault(ErrorCause.BAD_SHAPE)
         if max(shape) > _MOST:
             raise Fault(ErrorCause.OVERSIZE)
+        if (self.opcode == Opcode.GEMM and self.config.acc == "exact"
+                and self.fields["k"] > self.config.k_max):
+            raise Fault(ErrorCause.K_RANGE)
         if not self._fields_valid():
             raise Fault(ErrorCause.BAD_FIELD)
         for name in ("a", "b", "c", "y0", "y1"):

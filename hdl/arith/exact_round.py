@@ -1,0 +1,83 @@
+"""Exact accumulator → lane word: the one rounding that an exact sum sees."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.arith import ripple
+from hdl.arith.exact import exact_word_bits
+from hdl.spec.formats import Format
+
+__all__ = ["ExactRound"]
+
+
+class ExactRound(wiring.Component):
+    """Combinational: accumulator word → word of fmt.lane, one RNE; or the lane word that it holds.
+
+    Ports: ``value`` in, ``exact_word_bits`` (``ExactAccumulator``); ``is_lane_word`` in, 1 where
+    the low bits of ``value`` are a lane word, which passes unchanged; ``result`` out. A zero is +0,
+    NaR the canonical NaN; no sum of 8-bit products is subnormal or infinite in BF16.
+    """
+
+    def __init__(self, fmt: Format, k_max: int):
+        self.fmt = fmt
+        self.k_max = k_max
+        super().__init__({"value": In(exact_word_bits(fmt, k_max)), "is_lane_word": In(1),
+                          "result": Out(fmt.lane.bits)})
+
+    @property
+    def leaf_name(self) -> str:
+        return f"accumulator_round_{self.fmt.name}_exact_{len(self.value)}"
+
+    def elaborate(self, platform):
+        m = Module()
+        lane = self.fmt.lane
+        sign, nar = self.value[-2], self.value[-1]
+        places = len(self.value) - 2  # below the sign
+        top, spill, count = self._normalise(m, places, sign)
+
+        # Where the sum is negative, the ones' complement is one unit of the last place short of
+        # its magnitude: endless ones below the spilled bits, unless one of those is set.
+        kept, guard = Signal(lane.fraction_bits + 1), Signal()
+        up = Signal()
+        m.d.comb += [
+            Cat(guard, kept).eq(top ^ sign.replicate(len(top))),
+            up.eq(Mux(sign, guard | (~spill & kept[0]), guard & (spill | kept[0]))),
+        ]
+        field = Signal(lane.exponent_bits)
+        m.d.comb += field.eq(lane.bias + self.fmt.product_unit_log2 + places - 1 - count)
+        magnitude = ripple.increment(m, "magnitude", Cat(kept[:-1], field), up)[:-1]
+        with m.If(self.is_lane_word):
+            m.d.comb += self.result.eq(self.value[:lane.bits])
+        with m.Elif(nar):
+            m.d.comb += self.result.eq(lane.nan)
+        with m.Else():
+            m.d.comb += self.result.eq(Cat(magnitude & kept[-1].replicate(len(magnitude)), sign))
+        return m
+
+    def _normalise(self, m: Module, places: int, sign) -> tuple[Signal, Signal, Signal]:
+        """(significand and guard bit, anything below, count): the word shifted left by the number
+        of bits below the sign that equal it.
+
+        One joint count and shift; each level keeps what the later ones can still bring up.
+        """
+        needed = self.fmt.lane.fraction_bits + 2
+        levels = places.bit_length()
+        value, spill = self.value[:places], Const(0, 1)
+        count = Signal(levels)
+        for level in reversed(range(levels)):
+            step = 1 << level
+            head = value[-step:]
+            width = step - 1 + needed
+            shifted = Signal(width, name=f"by_{step}")
+            after = Signal(name=f"spill_{step}")
+            padded = Cat(Const(0, max(0, width + step - len(value))), value)
+            stay, moved = padded[-width:], padded[-width - step:-step]
+            m.d.comb += [
+                count[level].eq(Mux(sign, head.all(), ~head.any())),
+                shifted.eq(Mux(count[level], moved, stay)),
+                after.eq(spill | padded[:-width - step].any()
+                         | (~count[level] & padded[-width - step:-width].any())),
+            ]
+            value, spill = shifted, after
+        return value, spill, count
