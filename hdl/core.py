@@ -171,19 +171,15 @@ class Core(wiring.Component):
             feeder.fill_bank.eq(banks.fill_bank),
             feeder.fill_free.eq(banks.fill_free), operands.fill_free.eq(banks.fill_free),
             banks.released.eq(drain.released), banks.released_bank.eq(drain.released_bank),
+            banks.array.valid.eq(accumulation.done_valid & done.final),
+            banks.array.bank.eq(accumulation.done_bank), banks.array.line_ends.eq(done.ends),
+            banks.array.complete.eq(done.closing & done.ends),
+            banks.loader.valid.eq(operands.fill_valid), banks.loader.bank.eq(loaded_bank),
+            banks.loader.complete.eq(operands.fill_done),
             drain.bank_ready.eq(banks.ready), drain.progress.eq(banks.progress),
         ]
         with m.If(operands.fill_claim):
             m.d.sync += loaded_bank.eq(banks.fill_bank)
-        with m.If(operands.fill_valid):
-            m.d.comb += [banks.word.eq(1), banks.word_bank.eq(loaded_bank),
-                         banks.complete.eq(operands.fill_done)]
-        with m.Else():
-            m.d.comb += [
-                banks.word.eq(accumulation.done_valid & done.final),
-                banks.word_bank.eq(accumulation.done_bank), banks.line_ends.eq(done.ends),
-                banks.complete.eq(done.closing & done.ends),
-            ]
 
     def _vector(self, m: Module, drain, accumulation) -> None:
         """From an accumulation bank through the lanes, back to it or on to memory."""

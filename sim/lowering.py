@@ -75,28 +75,25 @@ def elementwise(scaled: bool, biased: bool, *, function: Function = Function.NON
                         function=function, relu=relu, destination=Destination.MEMORY)]
 
 
-def softmax(scaled: bool, biased: bool, on_chip: bool) -> list[Instruction]:
-    """Softmax over each row of x × imm0 + Y0.
+def softmax(scaled: bool, biased: bool) -> list[Instruction]:
+    """Softmax over each row of z = x × imm0 + Y0.
 
-    Three passes: maximum into R0; e = exp(x − R0) and the reciprocal of its sum into R1; e × R1,
-    stored. ``on_chip`` keeps x and e in the accumulation bank; otherwise each pass takes x afresh
-    and computes the same words again, which leaves no room for ``biased``.
+    Three passes: maximum of z into R0; e = exp(z − R0) and the reciprocal of its sum into R1;
+    e × R1, stored. With ``biased`` the bank keeps z and then e. Otherwise each pass takes x afresh
+    and computes the same words again, which one pass of the lanes has room for: nothing is
+    written back, so that the first pass may follow the filling of the bank, and rows may have any
+    length.
     """
-    if not on_chip and biased:
-        raise ValueError("a streamed softmax must not have a bias: stage 2 subtracts the maximum")
-    kept = Destination.BUFFER if on_chip else Destination.NONE
-    first = Instruction(multiply=_scale(scaled), add=Operand.Y if biased else Operand.NONE,
-                        reduce=Reduce.MAX, reduce_to=0, destination=kept)
-    again = Operand.NONE if on_chip else _scale(scaled)
-    exponential = Instruction(multiply=again, add=Operand.R0, subtract=True,
-                              function=Function.EXP, reduce=Reduce.SUM, reduce_to=1,
-                              post=Post.RECIPROCAL, destination=kept)
-    if on_chip:
-        final = Instruction(scale=Operand.R1, destination=Destination.MEMORY)
-    else:
-        final = Instruction(multiply=again, add=Operand.R0, subtract=True, function=Function.EXP,
-                            scale=Operand.R1, destination=Destination.MEMORY)
-    return [first, exponential, final]
+    z = {"multiply": _scale(scaled)}
+    exponential = {"add": Operand.R0, "subtract": True, "function": Function.EXP}
+    total = {"reduce": Reduce.SUM, "reduce_to": 1, "post": Post.RECIPROCAL}
+    probability = {"scale": Operand.R1, "destination": Destination.MEMORY}
+    if biased:
+        kept = {"destination": Destination.BUFFER}
+        return [Instruction(**z, add=Operand.Y, reduce=Reduce.MAX, **kept),
+                Instruction(**exponential, **total, **kept), Instruction(**probability)]
+    return [Instruction(**z, reduce=Reduce.MAX), Instruction(**z, **exponential, **total),
+            Instruction(**z, **exponential, **probability)]
 
 
 def _scale(scaled: bool) -> Operand:

@@ -207,7 +207,7 @@ class ProgramBuilder:
             return
         if instructions is None:
             given = scale is not None, bias is not None
-            instructions = (lowering.softmax(*given, fits) if soft
+            instructions = (lowering.softmax(*given) if soft
                             else lowering.elementwise(*given, function=function, relu=relu))
         fields = fields | {
             "m": shape[0], "n": shape[1], "a_address": a.address, "a_stride": a.stride,

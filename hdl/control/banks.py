@@ -6,7 +6,13 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["AccumulationBanks", "progress_layout"]
+__all__ = ["AccumulationBanks", "progress_layout", "word_layout"]
+
+
+def word_layout() -> data.StructLayout:
+    """``valid``: the next word of ``bank``, in the order of its filling, may be read from the next
+    cycle on. ``line_ends``, ``complete``: it ends its line, the bank."""
+    return data.StructLayout({"valid": 1, "bank": 1, "line_ends": 1, "complete": 1})
 
 
 def progress_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -25,8 +31,7 @@ class AccumulationBanks(wiring.Component):
     Ports
     -----
     claim: pulse, the filler takes ``fill_bank``; only while ``fill_free``.
-    word, word_bank: pulse, the next word of that bank, in the order of its filling, may be read
-        from the next cycle on. line_ends, complete: with ``word``, it ends its line, the bank.
+    array, loader: what arrives from either of the two that fill banks, each its own.
     released, released_bank: pulse, a complete bank has been drained.
     ready: the bank is complete, one bit a bank. progress: how far each is filled.
     """
@@ -35,7 +40,7 @@ class AccumulationBanks(wiring.Component):
         self.config = config
         super().__init__({
             "claim": In(1), "fill_free": Out(1), "fill_bank": Out(1),
-            "word": In(1), "word_bank": In(1), "line_ends": In(1), "complete": In(1),
+            "array": In(word_layout()), "loader": In(word_layout()),
             "released": In(1), "released_bank": In(1),
             "ready": Out(2), "progress": Out(data.ArrayLayout(progress_layout(config), 2)),
         })
@@ -50,11 +55,12 @@ class AccumulationBanks(wiring.Component):
             progress = self.progress[bank]
             with m.If(self.claim & (self.fill_bank == bank)):
                 m.d.sync += busy[bank].eq(1)
-            with m.If(self.word & (self.word_bank == bank)):
-                m.d.sync += [progress.words.eq(progress.words + 1),
-                             self.ready[bank].eq(self.complete)]
-                with m.If(self.line_ends):
-                    m.d.sync += [progress.words.eq(0), progress.lines.eq(progress.lines + 1)]
+            for word in (self.array, self.loader):
+                with m.If(word.valid & (word.bank == bank)):
+                    m.d.sync += [progress.words.eq(progress.words + 1),
+                                 self.ready[bank].eq(word.complete)]
+                    with m.If(word.line_ends):
+                        m.d.sync += [progress.words.eq(0), progress.lines.eq(progress.lines + 1)]
             with m.If(self.released & (self.released_bank == bank)):
                 m.d.sync += [busy[bank].eq(0), self.ready[bank].eq(0), progress.eq(0)]
         return m

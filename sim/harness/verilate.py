@@ -171,8 +171,16 @@ def build_native(source: Path, headers: Sequence[Path] = ()) -> Path:
 def _united(stem: Path, sources: Sequence[Path]) -> list[tuple[Path, Path]]:
     """``sources`` in a few files of like size that include them, each with its object's path.
 
-    Reading Verilator's headers takes as long as compiling 300 KB that follow them.
+    Reading Verilator's headers takes as long as compiling 300 KB that follow them. Sources of
+    different folders stay apart: their headers do not go together.
     """
+    folders = sorted({path.parent for path in sources})
+    return [job for number, folder in enumerate(folders) for job in _united_folder(
+        stem.with_name(f"{stem.name}{number}_"), [path for path in sources
+                                                  if path.parent == folder])]
+
+
+def _united_folder(stem: Path, sources: Sequence[Path]) -> list[tuple[Path, Path]]:
     size = {path: path.stat().st_size for path in sources}
     count = max(os.cpu_count() or 1, -(-sum(size.values()) // _UNITED_BYTES))
     groups: list[list[Path]] = [[] for _ in range(count)]
