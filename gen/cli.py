@@ -30,6 +30,7 @@ _FLAGS: tuple[tuple[str, str], ...] = (
     ("row-depth", "rows whose reductions are held at once"),
     ("bus-bytes", "bytes of the AXI4 data bus"),
     ("pe-latency", "registers of a multiply-accumulate unit, 1 or 2"),
+    ("lane-latency", "registers of each of a lane's four stages, 1 or 2"),
 )
 # Verilog-2005 is ASCII; some tools stop at anything else, even in a comment.
 _ASCII = str.maketrans({"×": "x", "·": "*", "−": "-", "–": "-", "…": "...", "→": "->", "←": "<-",

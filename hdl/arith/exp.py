@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.arith.cut import cut_members, cut_name, holder
 from hdl.arith.float_word import infinity, is_nan, normalise
 from hdl.arith.segments import evaluate, scale_to_word
 from hdl.spec.config import AcceleratorConfig
@@ -27,20 +28,24 @@ def to_bfloat16(m: Module, word, name: str) -> Signal:
 class Exp(wiring.Component):
     """``result`` = e^``value``, lane words, combinational. FP32 lanes round x to BF16 first.
 
+    With ``cut``, one cycle with ``enable`` later: a register stands before the table, or before
+    the bit tricks, which are short.
+
     Softmax mode ``pwl``: the table of ``hdl.spec.tables``, for every x. ``approx`` and
     ``approx_shifted`` (paper section 3.3, through the sigmoid of a Posit(16,0)): with
     p = P(16,0)(-x) >> 8 the result is max(0, 255 - ``exp_epsilon`` - p) / 128, and 0 for
     x < ``exp_theta`` / 128 where that is given; x > 0 counts as 0. NaN gives the canonical NaN.
     """
 
-    def __init__(self, config: AcceleratorConfig):
+    def __init__(self, config: AcceleratorConfig, cut: bool = False):
         self.config = config
+        self.cut = cut
         bits = config.lane.bits
-        super().__init__({"value": In(bits), "result": Out(bits)})
+        super().__init__({"value": In(bits), "result": Out(bits), **cut_members(cut)})
 
     @property
     def leaf_name(self) -> str:
-        return self.name_for(self.config)
+        return cut_name(self.name_for(self.config), self.cut)
 
     @staticmethod
     def name_for(config: AcceleratorConfig) -> str:
@@ -53,21 +58,26 @@ class Exp(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lane = self.config.lane
+        hold = holder(m, self)
+        by_table = self.config.softmax == "pwl"
+        value = self.value if by_table else hold(self.value, "value")
         x = Signal(16)
         if lane is BFLOAT16:
-            m.d.comb += x.eq(self.value)
+            m.d.comb += x.eq(value)
         else:
-            m.d.comb += x.eq(to_bfloat16(m, self.value, "value"))
-        if self.config.softmax == "pwl":
-            magnitude = self._by_table(m, x)
+            m.d.comb += x.eq(to_bfloat16(m, value, "value"))
+        nan = is_nan(BFLOAT16, x)
+        if by_table:
+            magnitude = self._by_table(m, x, hold)
+            nan = hold(nan, "nan")
         else:
             word = self._by_trick(m, x)
             magnitude = Cat(Const(0, lane.bits - 16), word)
-        m.d.comb += self.result.eq(Mux(is_nan(BFLOAT16, x), lane.nan, magnitude))
+        m.d.comb += self.result.eq(Mux(nan, lane.nan, magnitude))
         return m
 
-    def _by_table(self, m, x):
-        """The five steps of ``ExpTable``, in its names."""
+    def _by_table(self, m, x, hold):
+        """The five steps of ``ExpTable``, in its names; ``hold`` takes the third's result on."""
         lane = self.config.lane
         table = EXP[lane]
         segments = table.segments
@@ -85,13 +95,14 @@ class Exp(wiring.Component):
             shifted.eq(product[least:] >> distance[:5]),
             t.eq(Mux(distance[5:].any(), 0, shifted) ^ sign.replicate(len(t))),
         ]
+        huge = exponent >= 134
+        t, huge, sign = hold(t, "t"), hold(huge, "huge"), hold(sign, "sign")
         significand = evaluate(m, segments, t[:argument_bits])
         field = Signal(range(-300, 400))
         m.d.comb += field.eq(t[argument_bits:].as_signed() + lane.bias)
         word, underflow, overflow = scale_to_word(
             m, lane, segments.result_bits, field, significand)
         magnitude = Signal(lane.bits)
-        huge = exponent >= 134
         with m.If(Mux(huge, ~sign, overflow)):
             m.d.comb += magnitude.eq(infinity(lane))
         with m.Elif(Mux(huge, sign, underflow)):

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.arith.cut import cut_members, cut_name, holder
 from hdl.arith.float_word import infinity, normalise, pack, unpack
 from hdl.spec.formats import LaneType
 
@@ -13,22 +14,25 @@ __all__ = ["FloatAdder", "FloatMax"]
 
 
 class FloatAdder(wiring.Component):
-    """``o`` = ``a`` + ``b``, or ``a`` - ``b`` where ``subtract``; combinational.
+    """``o`` = ``a`` + ``b``, or ``a`` - ``b`` where ``subtract``; combinational, or ``cut`` between
+    addition and normalisation: then one cycle with ``enable`` later.
 
     One rounding to nearest even; subnormals in and out are zeros of their sign; overflow gives
     infinity. An exact zero is +0 unless both addends are -0. Infinity minus infinity and any NaN
     give the canonical NaN. Source: numerics of the vector unit; single path, one normaliser.
     """
 
-    def __init__(self, lane: LaneType):
+    def __init__(self, lane: LaneType, cut: bool = False):
         self.lane = lane
+        self.cut = cut
         super().__init__({
             "a": In(lane.bits), "b": In(lane.bits), "subtract": In(1), "o": Out(lane.bits),
+            **cut_members(cut),
         })
 
     @property
     def leaf_name(self) -> str:
-        return f"float_add_{self.lane.name}"
+        return cut_name(f"float_add_{self.lane.name}", self.cut)
 
     def elaborate(self, platform):
         m = Module()
@@ -48,6 +52,13 @@ class FloatAdder(wiring.Component):
         large = unpack(m, lane, large_word, "large")
         small = unpack(m, lane, small_word, "small")
         sum_, extra = self._align_and_add(m, large, small)
+        opposite = large.sign ^ small.sign
+        is_nan = large.is_nan | small.is_nan | large.is_special & small.is_special & opposite
+        hold = holder(m, self)
+        sum_, extra = hold(sum_, "sum"), hold(extra, "extra")
+        is_nan, both_negative = hold(is_nan, "is_nan"), hold(large.sign & small.sign, "zero_sign")
+        large = large._replace(**{name: hold(getattr(large, name), f"large_{name}")
+                                  for name in ("sign", "exponent", "is_special")})
         shifted, zeros = normalise(m, sum_, "sum")
 
         # The sum has one bit above the larger significand's; an exact zero has exponent 0 or less
@@ -61,13 +72,12 @@ class FloatAdder(wiring.Component):
 
         is_zero = Signal()
         m.d.comb += is_zero.eq(~shifted[-1])
-        opposite = large.sign ^ small.sign
-        with m.If(large.is_nan | small.is_nan | large.is_special & small.is_special & opposite):
+        with m.If(is_nan):
             m.d.comb += self.o.eq(lane.nan)
         with m.Elif(large.is_special):
             m.d.comb += self.o.eq(Cat(Const(infinity(lane), magnitude_bits), large.sign))
         with m.Elif(is_zero):
-            m.d.comb += self.o.eq(Cat(Const(0, magnitude_bits), large.sign & small.sign))
+            m.d.comb += self.o.eq(Cat(Const(0, magnitude_bits), both_negative))
         with m.Else():
             m.d.comb += self.o.eq(Cat(magnitude, large.sign))
         return m

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.arith.cut import cut_members, cut_name, holder
 from hdl.arith.float_word import infinity, pack, unpack
 from hdl.spec.formats import LaneType
 
@@ -11,48 +12,54 @@ __all__ = ["FloatMultiplier"]
 
 
 class FloatMultiplier(wiring.Component):
-    """``o`` = ``a`` × ``b``; combinational.
+    """``o`` = ``a`` × ``b``; combinational, or ``cut`` between product and rounding: then one cycle
+    with ``enable`` later.
 
     One rounding to nearest even with unbounded exponent, then underflow to a zero of the
     product's sign and overflow to infinity; subnormal inputs are zeros of their sign. Zero times
     infinity and any NaN give the canonical NaN. Source: numerics of the vector unit.
     """
 
-    def __init__(self, lane: LaneType):
+    def __init__(self, lane: LaneType, cut: bool = False):
         self.lane = lane
-        super().__init__({"a": In(lane.bits), "b": In(lane.bits), "o": Out(lane.bits)})
+        self.cut = cut
+        super().__init__({"a": In(lane.bits), "b": In(lane.bits), "o": Out(lane.bits),
+                          **cut_members(cut)})
 
     @property
     def leaf_name(self) -> str:
-        return f"float_multiply_{self.lane.name}"
+        return cut_name(f"float_multiply_{self.lane.name}", self.cut)
 
     def elaborate(self, platform):
         m = Module()
         lane = self.lane
+        hold = holder(m, self)
         a = unpack(m, lane, self.a, "a")
         b = unpack(m, lane, self.b, "b")
         product = Signal(2 * lane.fraction_bits + 2)
         normalised = Signal(len(product) - 1)
-        high = product[-1]
         exponent = Signal(range(-lane.bias, 2 << lane.exponent_bits))
         sign = Signal()
-        m.d.comb += [
-            product.eq(self._significands(m)),
-            # In [1, 4): the last bit is never lost, it only joins those below the guard.
-            normalised.eq(Mux(high, Cat(product[0] | product[1], product[2:]), product[:-1])),
-            exponent.eq(a.exponent + b.exponent - lane.bias + high),
-            sign.eq(a.sign ^ b.sign),
-        ]
-        kept = lane.fraction_bits + 2
-        magnitude = pack(m, lane, exponent, normalised[-kept:], normalised[:-kept].any(), "result")
-
         is_zero = Signal()
         is_special = Signal()
         m.d.comb += [
+            product.eq(self._significands(m)),
+            sign.eq(a.sign ^ b.sign),
             is_zero.eq(a.is_zero | b.is_zero),
             is_special.eq(a.is_special | b.is_special),
         ]
-        with m.If(a.is_nan | b.is_nan | is_zero & is_special):
+        is_nan = hold(a.is_nan | b.is_nan | is_zero & is_special, "is_nan")
+        product, sign = hold(product, "product"), hold(sign, "sign")
+        is_zero, is_special = hold(is_zero, "is_zero"), hold(is_special, "is_special")
+        high = product[-1]
+        m.d.comb += [
+            # In [1, 4): the last bit is never lost, it only joins those below the guard.
+            normalised.eq(Mux(high, Cat(product[0] | product[1], product[2:]), product[:-1])),
+            exponent.eq(hold(a.exponent + b.exponent - lane.bias, "exponent") + high),
+        ]
+        kept = lane.fraction_bits + 2
+        magnitude = pack(m, lane, exponent, normalised[-kept:], normalised[:-kept].any(), "result")
+        with m.If(is_nan):
             m.d.comb += self.o.eq(lane.nan)
         with m.Elif(is_special):
             m.d.comb += self.o.eq(Cat(Const(infinity(lane), lane.bits - 1), sign))

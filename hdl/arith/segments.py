@@ -1,5 +1,7 @@
 """Evaluation of a piecewise-linear table and assembly of its result into a lane word."""
 
+from collections.abc import Callable
+
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 
 from hdl.spec.formats import LaneType
@@ -19,14 +21,19 @@ def _table(m: Module, index: Value, values: tuple[int, ...], name: str) -> Signa
     return out
 
 
-def evaluate(m: Module, segments: Segments, u: Value) -> Signal:
-    """Significand of ``u``, ``result_bits`` + 2 bits: exactly ``segments(u)``."""
+def evaluate(m: Module, segments: Segments, u: Value,
+             hold: Callable[[Value, str], Value] = lambda value, name: value) -> Signal:
+    """Significand of ``u``, ``result_bits`` + 2 bits: exactly ``segments(u)``.
+
+    ``hold`` stands between reading the table and computing with what it gave.
+    """
     falling = segments.slope[0] < 0
     index = u[segments.offset_bits:]
-    base = _table(m, index, segments.base, "base")
-    slope = _table(m, index, segments.slope, "slope")
+    base = hold(_table(m, index, segments.base, "base"), "base")
+    slope = hold(_table(m, index, segments.slope, "slope"), "slope")
+    offset = hold(u[:segments.offset_bits], "offset")
     value = Signal(segments.result_bits + segments.shift + 2, name="segment_value")
-    product = slope * u[:segments.offset_bits]
+    product = slope * offset
     m.d.comb += value.eq(base - product if falling else base + product)
     return value[segments.shift:]
 

@@ -112,8 +112,7 @@ class AcceleratorConfig:
         _require_power_of_two("row_depth", self.row_depth, 4, 1 << 12)
         _require_power_of_two("bus_bytes", self.bus_bytes, 4, 64)
         _require_integer("pe_latency", self.pe_latency, 1, 2)
-        if self.lane_latency != 1:
-            raise ValueError(f"lane_latency must be 1, not {self.lane_latency!r}")
+        _require_integer("lane_latency", self.lane_latency, 1, 2)
 
     @property
     def format(self) -> Format:

@@ -4,12 +4,13 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.arith.cut import holder
 from hdl.arith.exp import Exp
 from hdl.arith.float_add import FloatAdder
 from hdl.arith.float_multiply import FloatMultiplier
 from hdl.arith.float_word import canonical
 from hdl.arith.reciprocal import Reciprocal
-from hdl.leaf import shared
+from hdl.leaf import shared, with_latency
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
 
@@ -19,8 +20,9 @@ __all__ = ["Lane"]
 class Lane(wiring.Component):
     """Four stages on one lane word: × operand, ± operand, function, × operand with ReLU.
 
-    A register stands before the first stage and behind each: a word of ``data`` leaves as ``o``
-    LATENCY = 5 cycles with ``enable`` later. Any NaN becomes the canonical one on entry. A stage
+    A register stands before the first stage, and each stage has S = ``config.lane_latency`` of
+    them, one behind it and at S = 2 one within: a word of ``data`` leaves as ``o`` ``latency`` =
+    1 + 4·S cycles with ``enable`` later. Any NaN becomes the canonical one on entry. A stage
     that is off passes its word on, even a subnormal; one that acts takes a subnormal for a zero
     of its sign. Each × ± rounds once (``FloatMultiplier``, ``FloatAdder``).
 
@@ -29,16 +31,15 @@ class Lane(wiring.Component):
     enable: the pipeline moves.
     data, y: lane words that enter together; ``y`` follows its ``data`` to whichever stage takes it.
     multiply_on, add_on, scale_on: stage 1, 2, 4 acts; multiply_y, add_y, scale_y: on ``y``, else on
-    the word beside: multiply_word, add_word, scale_word, valid 1, 2 and 4 enabled cycles after
-    ``data``. subtract: stage 2 computes word − operand. function: ``Function``. relu: NaN passes,
-    negative words, subnormals and −0 give +0. These are still while any word is inside.
-    masked: 3 enabled cycles after ``data``: exp of this word gives +0.
+    the word beside: multiply_word, add_word, scale_word, valid 1, 1 + S and 1 + 3·S enabled cycles
+    after ``data``. subtract: stage 2 computes word − operand. function: ``Function``. relu: NaN
+    passes, negative words, subnormals and −0 give +0. These are still while any word is inside.
+    masked: 3·S enabled cycles after ``data``: exp of this word gives +0.
     """
-
-    LATENCY = 5
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
+        self.cut = config.lane_latency == 2
         word = config.lane.bits
         super().__init__({
             "enable": In(1), "data": In(word), "y": In(word),
@@ -51,24 +52,35 @@ class Lane(wiring.Component):
 
     @property
     def leaf_name(self) -> str:
-        return f"lane_{Exp.name_for(self.config)}_{Reciprocal.name_for(self.config)}"
+        name = f"lane_{Exp.name_for(self.config)}_{Reciprocal.name_for(self.config)}"
+        return with_latency(name, self.config.lane_latency)
+
+    @property
+    def latency(self) -> int:
+        """Cycles with ``enable`` from ``data`` to ``o``."""
+        return 1 + 4 * self.config.lane_latency
 
     def elaborate(self, platform):
         m = Module()
         word = self.config.lane.bits
-        multiplier = FloatMultiplier(self.config.lane)
-        adder = FloatAdder(self.config.lane)
-        exp = Exp(self.config)
-        reciprocal = Reciprocal(self.config)
-        scaler = FloatMultiplier(self.config.lane)
+        hold = holder(m, self)
+        multiplier = FloatMultiplier(self.config.lane, self.cut)
+        adder = FloatAdder(self.config.lane, self.cut)
+        exp = Exp(self.config, self.cut)
+        reciprocal = Reciprocal(self.config, self.cut)
+        scaler = FloatMultiplier(self.config.lane, self.cut)
         for name, unit in (("multiplier", multiplier), ("adder", adder), ("exp", exp),
                            ("reciprocal", reciprocal), ("scaler", scaler)):
             m.submodules[name] = shared(unit)
+            if self.cut:
+                m.d.comb += unit.enable.eq(self.enable)
 
         e_data, m_data, a_data, f_data, s_data = (
             Signal(word, name=f"{stage}_data", reset_less=True) for stage in "emafs")
         e_y, m_y, a_y, f_y = (
             Signal(word, name=f"{stage}_y", reset_less=True) for stage in "emaf")
+        e_past, m_past, a_past, f_past = (  # beside the second half of the unit that acts
+            hold(value, value.name) for value in (e_data, m_data, a_data, f_data))
         functioned = Signal(word)
         exponent = slice(self.config.lane.fraction_bits, word - 1)
         scaled = Signal(word)
@@ -82,10 +94,14 @@ class Lane(wiring.Component):
             reciprocal.value.eq(a_data),
             scaler.a.eq(f_data),
             scaler.b.eq(Mux(self.scale_y, f_y, self.scale_word)),
-            functioned.eq(a_data),
-            scaled.eq(Mux(self.scale_on, scaler.o, f_data)),
+            functioned.eq(a_past),
+            scaled.eq(Mux(self.scale_on, scaler.o, f_past)),
             self.o.eq(s_data),
         ]
+        for value, later in ((e_y, m_y), (m_y, a_y), (a_y, f_y)):
+            passed = hold(value, value.name)
+            with m.If(self.enable):
+                m.d.sync += later.eq(passed)
         with m.Switch(self.function):
             with m.Case(Function.EXP):
                 m.d.comb += functioned.eq(Mux(self.masked, 0, exp.result))
@@ -95,12 +111,9 @@ class Lane(wiring.Component):
             m.d.sync += [
                 e_data.eq(canonical(self.config.lane, self.data)),
                 e_y.eq(canonical(self.config.lane, self.y)),
-                m_data.eq(Mux(self.multiply_on, multiplier.o, e_data)),
-                m_y.eq(e_y),
-                a_data.eq(Mux(self.add_on, adder.o, m_data)),
-                a_y.eq(m_y),
+                m_data.eq(Mux(self.multiply_on, multiplier.o, e_past)),
+                a_data.eq(Mux(self.add_on, adder.o, m_past)),
                 f_data.eq(functioned),
-                f_y.eq(a_y),
                 # The canonical NaN is positive: ReLU lets it through.
                 s_data.eq(Mux(self.relu & (scaled[-1] | ~scaled[exponent].any()), 0, scaled)),
             ]

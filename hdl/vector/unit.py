@@ -21,7 +21,7 @@ class VectorUnit(wiring.Component):
     """Runs one vector instruction over a stream of beats (``hdl.vector.beat``), a beat a cycle.
 
     Rows' beats arrive contiguously; a row's first beat is that which follows a ``last``. A beat
-    leaves LATENCY cycles later, in order, unless the destination is NONE. A reduction goes to
+    leaves ``latency`` cycles later, in order, unless the destination is NONE. A reduction goes to
     the entry of R0 or R1 that the beats' ``row`` names; it may be read once ``idle``. An
     instruction may reduce into the register that it reads: a row is read before it is written.
 
@@ -38,8 +38,6 @@ class VectorUnit(wiring.Component):
     +0 from EXP where stage 2 takes R0, so that its probabilities are zeros.
     """
 
-    LATENCY = Lane.LATENCY
-
     def __init__(self, config: AcceleratorConfig, address_bits: int):
         self.config = config
         self.address_bits = address_bits
@@ -49,6 +47,11 @@ class VectorUnit(wiring.Component):
             "o": Out(stream.Signature(result_layout(config, address_bits))),
             "idle": Out(1), "beat": Out(1), "stall": Out(1),
         })
+
+    @property
+    def latency(self) -> int:
+        """Cycles in which the pipeline moves from ``i`` to ``o``: those of a lane."""
+        return 1 + 4 * self.config.lane_latency
 
     def elaborate(self, platform):
         m = Module()
@@ -93,10 +96,10 @@ class VectorUnit(wiring.Component):
 
     def _side_band(self, m, advance):
         """Valid bits and tags beside the lanes' registers, the entry's first."""
-        valid = Signal(self.LATENCY)
+        valid = Signal(self.latency)
         layout = tag_layout(self.config, self.address_bits)
         tags = [Signal(layout, name=f"tag_{stage}", reset_less=True)
-                for stage in range(self.LATENCY)]
+                for stage in range(self.latency)]
         payload = self.i.payload
         entering = Signal(layout)
         m.d.comb += [entering[name].eq(payload[name]) for name in layout.members]
@@ -153,16 +156,17 @@ class VectorUnit(wiring.Component):
         m.d.comb += masked.eq(
             (self._field("add") == Operand.R0) & maximum[-1]
             & ((upper == _MASK) | (upper == _MASK + 1)))
-        masked = self._delay(m, advance, masked, 2)
+        stage = self.config.lane_latency
+        masked = self._delay(m, advance, masked, 3 * stage - 1)
 
         controls = [("subtract", self._field("subtract")), ("function", self._field("function")),
                     ("relu", self._field("relu")), ("masked", masked), ("enable", advance)]
-        for stage, cycles in (("multiply", 0), ("add", 1), ("scale", 3)):
-            operand = self._field(stage)
-            word = self._broadcast(m, registers, operand, f"{stage}_word")
-            controls += [(f"{stage}_on", operand != Operand.NONE),
-                         (f"{stage}_y", operand == Operand.Y),
-                         (f"{stage}_word", self._delay(m, advance, word, cycles))]
+        for name, cycles in (("multiply", 0), ("add", stage), ("scale", 3 * stage)):
+            operand = self._field(name)
+            word = self._broadcast(m, registers, operand, f"{name}_word")
+            controls += [(f"{name}_on", operand != Operand.NONE),
+                         (f"{name}_y", operand == Operand.Y),
+                         (f"{name}_word", self._delay(m, advance, word, cycles))]
         named = []
         for name, value in controls:
             signal = Signal(len(value), name=f"lane_{name}")

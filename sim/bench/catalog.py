@@ -70,8 +70,8 @@ BENCHES: dict[str, Bench] = {bench.name: bench for bench in (
     Bench("array", extra=({"fmt": "posit8", "dim": 4, "pe_latency": 2},)),
     Bench("exp", formats=("posit8", "bf16"), variants=_MODES),
     Bench("reciprocal", formats=("posit8", "bf16"), variants=_MODES),
-    Bench("lane"),
-    Bench("vector"),
+    Bench("lane", extra=({"fmt": "fp8", "dim": 4, "lane_latency": 2},)),
+    Bench("vector", extra=({"fmt": "posit8", "dim": 4, "lane_latency": 2},)),
     Bench("top", generate=_top, toplevel="ottava",
           variants=({"dim": 4, "input_depth": 64, "weight_depth": 64, "acc_depth": 64},)),
 )}

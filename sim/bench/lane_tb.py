@@ -10,9 +10,14 @@ from sim.model.rounding import from_words, to_words
 
 from .support import configuration, expect, generator, put, report, reset, sample, step
 
-SETTINGS, WORDS, LATENCY = 40, 60, 5
-# Enabled cycles behind ``data`` at which an input is taken.
-LATE = {"data": 0, "y": 0, "multiply_word": 1, "add_word": 2, "masked": 3, "scale_word": 4}
+SETTINGS, WORDS = 40, 60
+
+
+def arrivals(config):
+    """Enabled cycles behind ``data`` at which each input is taken."""
+    stage = config.lane_latency
+    return {"data": 0, "y": 0, "multiply_word": 1, "add_word": 1 + stage, "masked": 3 * stage,
+            "scale_word": 1 + 3 * stage}
 
 
 def random_setting(rng):
@@ -26,7 +31,7 @@ def random_setting(rng):
 def model(config, setting, words):
     """The lane's result for every word."""
     lane = config.lane
-    value = {name: from_words(lane, words[name]) for name in LATE if name != "masked"}
+    value = {name: from_words(lane, words[name]) for name in words if name != "masked"}
 
     def operand(stage):
         return value["y" if setting[f"{stage}_y"] else f"{stage}_word"]
@@ -48,25 +53,26 @@ def model(config, setting, words):
 @cocotb.test()
 async def settings_and_words(dut):
     config, rng = configuration(), generator()
-    idle = dict.fromkeys((*LATE, *random_setting(rng), "enable"), 0)
+    late, latency = arrivals(config), 1 + 4 * config.lane_latency
+    idle = dict.fromkeys((*late, *random_setting(rng), "enable"), 0)
     await reset(dut, idle)
     cycles = 0
     for _ in range(SETTINGS):
         setting = random_setting(rng)
-        words = {name: lane_words(config.lane, WORDS, rng) for name in LATE}
+        words = {name: lane_words(config.lane, WORDS, rng) for name in late}
         words["masked"] = (rng.random(WORDS) < 0.1).astype(int)
         expected = model(config, setting, words)
         put(dut, **setting)
         moved = 0
-        while moved < WORDS + LATENCY - 1:
+        while moved < WORDS + latency - 1:
             enable = int(rng.random() < 0.7)
-            put(dut, enable=enable, **{name: words[name][min(max(moved - late, 0), WORDS - 1)]
-                                       for name, late in LATE.items()})
+            put(dut, enable=enable, **{name: words[name][min(max(moved - delay, 0), WORDS - 1)]
+                                       for name, delay in late.items()})
             await step(dut.clk)
             cycles += 1
             moved += enable
-            word = moved - LATENCY
+            word = moved - latency
             if word >= 0:  # holds while the pipeline halts, too
-                what = {name: hex(int(words[name][word])) for name in LATE}
+                what = {name: hex(int(words[name][word])) for name in late}
                 expect(sample(dut, "o")[0], expected[word], f"{setting} {what}")
     report(SETTINGS * WORDS, cycles)

@@ -31,6 +31,7 @@ def run(module, *arguments, **options):
     (["--exp-theta", "-1.5"], ["exp_theta", "an integer from -32640 to 0", "not '-1.5'"]),
     (["--pe-latency", "0"], ["pe_latency", "an integer from 1 to 2", "not 0"]),
     (["--pe-latency", "3"], ["pe_latency", "an integer from 1 to 2", "not 3"]),
+    (["--lane-latency", "3"], ["lane_latency", "an integer from 1 to 2", "not 3"]),
     (["--softmax", "exact"], ["softmax", "pwl, approx, approx_shifted", "exact"]),
     (["--nonsense"], ["--nonsense"]),
     (["-o", "/nonexistent/file.v"], ["/nonexistent/file.v", "No such file"]),

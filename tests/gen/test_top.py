@@ -57,17 +57,17 @@ def test_every_module_is_defined_once_and_all_are_used(texts):
 
 def test_leaves_of_one_name_are_one_hardware():
     # Two builds in one design may share leaves, so names must tell the latencies apart.
-    leaves, different = {}, {}
-    for pe in (1, 2):
-        library = build(AcceleratorConfig(dim=4, pe_latency=pe))
-        for name, module in library.modules.items():
+    leaves, where = {}, {}
+    for pe, lane in ((1, 1), (2, 1), (1, 2)):
+        config = AcceleratorConfig("fp8", dim=4, pe_latency=pe, lane_latency=lane)
+        for name, module in build(config).modules.items():
             if name != "ottava":
                 assert leaves.setdefault(name, module.rtlil) == module.rtlil, name
-                different.setdefault(name, set()).add(pe)
-    only = {pe: {name for name, where in different.items() if where == {pe}} for pe in (1, 2)}
-    assert {name + "_latency2" for name in only[1]} == only[2]
-    kinds = {"mac", "pe", "row", "stack"} & {name.split("_")[0] for name in only[1]}
-    assert kinds == {"pe", "row", "stack"}
+                where.setdefault(name, set()).add((pe, lane))
+    alone = {place: {name for name, places in where.items() if places == {place}}
+             for place in ((2, 1), (1, 2))}
+    assert {name.split("_")[0] for name in alone[2, 1]} == {"pe", "row", "stack"}
+    assert {name.split("_")[0] for name in alone[1, 2]} == {"lane", "float", "exp", "reciprocal"}
 
 
 def test_ports_of_the_top(texts):

@@ -38,6 +38,16 @@ def test_shapes_beyond_the_banks(fmt, epilogue):
     print(f"{fmt} {epilogue}: {compared} bytes compared")
 
 
+def test_longer_pipelines():
+    machine = small_accelerator("fp8", pe_latency=2, lane_latency=2)
+    rng = np.random.default_rng(2)
+    compared = sum(compare(
+        machine, random_case(machine.config, rng, epilogue=EPILOGUES[index % len(EPILOGUES)]),
+        ["ideal", "heavy", "bursty"][index % 3], index) for index in range(PROGRAMS))
+    assert compared > 20 * PROGRAMS
+    print(f"latencies 2, 2: {PROGRAMS} programs, {compared} bytes compared")
+
+
 def test_dim_16():
     machine = Accelerator(AcceleratorConfig("posit8", dim=16))
     rng = np.random.default_rng(16)

@@ -4,7 +4,6 @@ import pytest
 from gen.block import generate_block
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
-from hdl.vector.lane import Lane
 from sim.harness.batch import Batch
 from sim.harness.check import check, count_mismatches, with_fault
 from sim.harness.operands import lane_words
@@ -12,17 +11,24 @@ from sim.model import lanes
 from sim.model.rounding import from_words, to_words
 
 CYCLES, COMBINATIONS = 30_000, 40
-CONFIGS = [("posit8", "approx_shifted"), ("fp8", "pwl"), ("posit8", "approx"), ("bf16", "pwl"),
-           ("bf16", "approx_shifted")]
-# The enabled cycle after the word's entry in which the stage takes the port.
-ARRIVAL = {"data": 0, "y": 0, "multiply_word": 1, "add_word": 2, "masked": 3, "scale_word": 4}
+CONFIGS = [("posit8", "approx_shifted", 1), ("fp8", "pwl", 1), ("posit8", "approx", 1),
+           ("bf16", "pwl", 1), ("bf16", "approx_shifted", 1), ("posit8", "approx_shifted", 2),
+           ("fp8", "pwl", 2), ("bf16", "pwl", 2)]
 SWITCHES = ("multiply_on", "multiply_y", "add_on", "add_y", "subtract", "scale_on", "scale_y",
             "relu")
 
 
-@pytest.fixture(scope="module", params=CONFIGS, ids="-".join)
+def arrival(config):
+    """The enabled cycle after a word's entry in which the lane takes each port."""
+    stage = config.lane_latency
+    return {"data": 0, "y": 0, "multiply_word": 1, "add_word": 1 + stage, "masked": 3 * stage,
+            "scale_word": 1 + 3 * stage}
+
+
+@pytest.fixture(scope="module", params=CONFIGS, ids=lambda build: "-".join(map(str, build)))
 def lane(request):
-    config = AcceleratorConfig(fmt=request.param[0], softmax=request.param[1])
+    fmt, softmax, latency = request.param
+    config = AcceleratorConfig(fmt=fmt, softmax=softmax, lane_latency=latency)
     return config, Batch(with_fault(generate_block("lane", config), "lane", "o", 0), "lane")
 
 
@@ -65,14 +71,15 @@ def stimuli(config, rng):
     switch["function_"] = int(rng.choice([function.value for function in Function]))
     enable = rng.random(CYCLES) < 0.8
     moves = np.flatnonzero(enable)
-    entries = len(moves) - Lane.LATENCY
-    word = {name: draw(config, rng)[:entries] for name in ARRIVAL if name != "masked"}
+    latency, arrivals = 1 + 4 * config.lane_latency, arrival(config)
+    entries = len(moves) - latency
+    word = {name: draw(config, rng)[:entries] for name in arrivals if name != "masked"}
     word["masked"] = rng.integers(0, 2, entries)
     ports = {"enable": enable, **switch}
-    for name, delay in ARRIVAL.items():
+    for name, delay in arrivals.items():
         ports[name] = rng.integers(0, 1 << (1 if name == "masked" else config.lane.bits), CYCLES)
         ports[name][moves[delay:delay + entries]] = word[name]
-    return switch, ports, word, moves[Lane.LATENCY:]
+    return switch, ports, word, moves[latency:]
 
 
 def test_random_instructions(lane):
@@ -86,7 +93,7 @@ def test_random_instructions(lane):
         total += got.size
         if count_mismatches(got, expected):
             check(f"lane {config.fmt} {config.softmax} {switch}", got, expected, word)
-    print(f"lane {config.fmt} {config.softmax}: {total} cases, 0 mismatches")
+    print(f"lane {config.fmt} {config.softmax} {config.lane_latency}: {total} cases, 0 mismatches")
     assert total > COMBINATIONS * CYCLES // 2
 
 

@@ -13,8 +13,8 @@ from sim.harness.operands import join_fields, lane_words, split_fields
 from sim.model.rounding import flush, from_words, largest, to_words
 from sim.model.vector import RowState, execute
 
-CONFIGS = [("posit8", "approx_shifted", 4), ("fp8", "pwl", 8), ("posit8", "approx", 8),
-           ("bf16", "pwl", 4)]
+CONFIGS = [("posit8", "approx_shifted", 4, 1), ("fp8", "pwl", 8, 1), ("posit8", "approx", 8, 1),
+           ("bf16", "pwl", 4, 1), ("fp8", "pwl", 4, 2), ("bf16", "approx_shifted", 4, 2)]
 DRAIN = 24  # cycles in which the pipeline and the reductions empty
 SOFTMAX = [
     {"multiply": Operand.IMM0, "add": Operand.Y, "reduce": Reduce.MAX, "reduce_to": 0,
@@ -27,8 +27,9 @@ SOFTMAX = [
 
 @pytest.fixture(scope="module", params=CONFIGS, ids=lambda build: "-".join(map(str, build)))
 def unit(request):
-    fmt, softmax, lanes = request.param
-    config = AcceleratorConfig(fmt=fmt, softmax=softmax, dim=lanes, lanes=lanes)
+    fmt, softmax, lanes, latency = request.param
+    config = AcceleratorConfig(fmt=fmt, softmax=softmax, dim=lanes, lanes=lanes,
+                               lane_latency=latency)
     verilog = with_fault(generate_block("vector", config), "vector", "o__valid", 1)
     # Few cycles, so that the build is what takes time.
     return config, Batch(verilog, "vector", optimise="-O1", flatten=False)
