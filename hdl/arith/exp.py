@@ -28,8 +28,8 @@ def to_bfloat16(m: Module, word, name: str) -> Signal:
 class Exp(wiring.Component):
     """``result`` = e^``value``, lane words, combinational. FP32 lanes round x to BF16 first.
 
-    With ``cut``, one cycle with ``enable`` later: a register stands before the table, or before
-    the bit tricks, which are short.
+    With ``cut``, which mode ``pwl`` alone knows, one cycle with ``enable`` later: a register stands
+    between the reduction of the argument and the table.
 
     Softmax mode ``pwl``: the table of ``hdl.spec.tables``, for every x. ``approx`` and
     ``approx_shifted`` (paper section 3.3, through the sigmoid of a Posit(16,0)): with
@@ -38,6 +38,8 @@ class Exp(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig, cut: bool = False):
+        if cut and config.softmax != "pwl":
+            raise ValueError(f"cut must be False for softmax {config.softmax}, not {cut!r}")
         self.config = config
         self.cut = cut
         bits = config.lane.bits
@@ -59,20 +61,17 @@ class Exp(wiring.Component):
         m = Module()
         lane = self.config.lane
         hold = holder(m, self)
-        by_table = self.config.softmax == "pwl"
-        value = self.value if by_table else hold(self.value, "value")
         x = Signal(16)
         if lane is BFLOAT16:
-            m.d.comb += x.eq(value)
+            m.d.comb += x.eq(self.value)
         else:
-            m.d.comb += x.eq(to_bfloat16(m, value, "value"))
-        nan = is_nan(BFLOAT16, x)
-        if by_table:
+            m.d.comb += x.eq(to_bfloat16(m, self.value, "value"))
+        if self.config.softmax == "pwl":
             magnitude = self._by_table(m, x, hold)
-            nan = hold(nan, "nan")
         else:
             word = self._by_trick(m, x)
             magnitude = Cat(Const(0, lane.bits - 16), word)
+        nan = hold(is_nan(BFLOAT16, x), "nan")
         m.d.comb += self.result.eq(Mux(nan, lane.nan, magnitude))
         return m
 

@@ -37,29 +37,28 @@ class FloatMultiplier(wiring.Component):
         a = unpack(m, lane, self.a, "a")
         b = unpack(m, lane, self.b, "b")
         product = Signal(2 * lane.fraction_bits + 2)
+        m.d.comb += product.eq(self._significands(m))
+        product = hold(product, "product")
         normalised = Signal(len(product) - 1)
+        high = product[-1]
         exponent = Signal(range(-lane.bias, 2 << lane.exponent_bits))
         sign = Signal()
-        is_zero = Signal()
-        is_special = Signal()
-        m.d.comb += [
-            product.eq(self._significands(m)),
-            sign.eq(a.sign ^ b.sign),
-            is_zero.eq(a.is_zero | b.is_zero),
-            is_special.eq(a.is_special | b.is_special),
-        ]
-        is_nan = hold(a.is_nan | b.is_nan | is_zero & is_special, "is_nan")
-        product, sign = hold(product, "product"), hold(sign, "sign")
-        is_zero, is_special = hold(is_zero, "is_zero"), hold(is_special, "is_special")
-        high = product[-1]
         m.d.comb += [
             # In [1, 4): the last bit is never lost, it only joins those below the guard.
             normalised.eq(Mux(high, Cat(product[0] | product[1], product[2:]), product[:-1])),
             exponent.eq(hold(a.exponent + b.exponent - lane.bias, "exponent") + high),
+            sign.eq(hold(a.sign ^ b.sign, "sign")),
         ]
         kept = lane.fraction_bits + 2
         magnitude = pack(m, lane, exponent, normalised[-kept:], normalised[:-kept].any(), "result")
-        with m.If(is_nan):
+
+        is_zero = Signal()
+        is_special = Signal()
+        m.d.comb += [
+            is_zero.eq(hold(a.is_zero | b.is_zero, "is_zero")),
+            is_special.eq(hold(a.is_special | b.is_special, "is_special")),
+        ]
+        with m.If(hold(a.is_nan | b.is_nan, "is_nan") | is_zero & is_special):
             m.d.comb += self.o.eq(lane.nan)
         with m.Elif(is_special):
             m.d.comb += self.o.eq(Cat(Const(infinity(lane), lane.bits - 1), sign))

@@ -4,7 +4,6 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith.cut import cut_members, cut_name, holder
 from hdl.arith.float_word import largest
 from hdl.arith.segments import evaluate, scale_to_word
 from hdl.spec.config import AcceleratorConfig
@@ -16,9 +15,6 @@ __all__ = ["Reciprocal"]
 class Reciprocal(wiring.Component):
     """``result`` = 1 / ``value``, lane words, combinational.
 
-    With ``cut``, one cycle with ``enable`` later: a register stands behind the table, or before the
-    bit tricks, which are short.
-
     Softmax mode ``pwl``: the table of ``hdl.spec.tables``. ``approx`` and ``approx_shifted``: sign,
     253 - E, complement of the fraction for 1 <= E <= 252 (paper section 3.3, within 12.5 %); with
     ``exact_power_reciprocal`` the magnitude is (254 << F) - magnitude instead, exact at powers of
@@ -26,15 +22,14 @@ class Reciprocal(wiring.Component):
     reciprocal zero, each with the sign of x, and NaN the canonical NaN.
     """
 
-    def __init__(self, config: AcceleratorConfig, cut: bool = False):
+    def __init__(self, config: AcceleratorConfig):
         self.config = config
-        self.cut = cut
         bits = config.lane.bits
-        super().__init__({"value": In(bits), "result": Out(bits), **cut_members(cut)})
+        super().__init__({"value": In(bits), "result": Out(bits)})
 
     @property
     def leaf_name(self) -> str:
-        return cut_name(self.name_for(self.config), self.cut)
+        return self.name_for(self.config)
 
     @staticmethod
     def name_for(config: AcceleratorConfig) -> str:
@@ -47,13 +42,14 @@ class Reciprocal(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lane = self.config.lane
-        hold = holder(m, self)
-        by_table = self.config.softmax == "pwl"
-        value = self.value if by_table else hold(self.value, "value")
-        sign, fraction = value[-1], value[:lane.fraction_bits]
-        exponent = value[lane.fraction_bits:-1]
-        if not by_table and not self.config.exact_power_reciprocal:
-            self._by_complement(m, fraction, exponent, sign)
+        fraction = self.value[:lane.fraction_bits]
+        exponent = self.value[lane.fraction_bits:-1]
+        if self.config.softmax == "pwl":
+            magnitude, vanishes = self._by_table(m, fraction, exponent)
+        elif self.config.exact_power_reciprocal:
+            magnitude, vanishes = self._by_negation(m, fraction, exponent)
+        else:
+            self._by_complement(m, fraction, exponent)
             return m
 
         is_nan = Signal()
@@ -62,22 +58,17 @@ class Reciprocal(wiring.Component):
             is_nan.eq(exponent.all() & fraction.any()),
             tiny.eq(~exponent.any()),
         ]
-        if by_table:
-            magnitude, vanishes = self._by_table(m, fraction, exponent, hold)
-            sign, is_nan, tiny = hold(sign, "sign"), hold(is_nan, "is_nan"), hold(tiny, "tiny")
-        else:
-            magnitude, vanishes = self._by_negation(m, fraction, exponent)
         with m.If(is_nan):
             m.d.comb += self.result.eq(lane.nan)
         with m.Elif(tiny):
-            m.d.comb += self.result.eq(Cat(Const(largest(lane), lane.bits - 1), sign))
+            m.d.comb += self.result.eq(Cat(Const(largest(lane), lane.bits - 1), self.value[-1]))
         with m.Elif(vanishes):
-            m.d.comb += self.result.eq(Cat(Const(0, lane.bits - 1), sign))
+            m.d.comb += self.result.eq(Cat(Const(0, lane.bits - 1), self.value[-1]))
         with m.Else():
-            m.d.comb += self.result.eq(Cat(magnitude, sign))
+            m.d.comb += self.result.eq(Cat(magnitude, self.value[-1]))
         return m
 
-    def _by_complement(self, m, fraction, exponent, sign):
+    def _by_complement(self, m, fraction, exponent):
         """The whole result of 253 - E, ~fraction, with its ends worked into the borrow.
 
         E = 2h + b: 253 - E = 2(126 - h) + 1 - b, and 126 - h is ~h less one. Without that borrow
@@ -109,22 +100,20 @@ class Reciprocal(wiring.Component):
         m.d.comb += self.result.eq(Cat(
             *(~bit for bit in cleared[:-1]), ~(cleared[-1] & ~is_nan),
             field_low, *(~(h ^ less) for h, less in zip(upper, borrows, strict=False)),
-            sign & ~is_nan))
+            self.value[-1] & ~is_nan))
 
     def _by_negation(self, m, fraction, exponent):
         magnitude = Signal(self.config.lane.bits - 1)
         m.d.comb += magnitude.eq((254 << len(fraction)) - Cat(fraction, exponent))
         return magnitude, (exponent >= 254) | (exponent == 253) & fraction.any()
 
-    def _by_table(self, m, fraction, exponent, hold):
+    def _by_table(self, m, fraction, exponent):
         lane = self.config.lane
         segments = RECIPROCAL[lane].segments
-        significand = evaluate(m, segments, fraction[-segments.argument_bits:], hold)
+        significand = evaluate(m, segments, fraction[-segments.argument_bits:])
         field = Signal(range(-2, 254))
         m.d.comb += field.eq(253 - exponent)
-        vanishes = hold(exponent.all(), "vanishes")
-        field = hold(field, "field")
         word, is_small, _ = scale_to_word(m, lane, segments.result_bits, field, significand)
         magnitude = Signal(lane.bits - 1)
         m.d.comb += magnitude.eq(Mux(is_small, 0, word))
-        return magnitude, vanishes
+        return magnitude, exponent.all()

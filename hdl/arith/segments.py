@@ -1,7 +1,5 @@
 """Evaluation of a piecewise-linear table and assembly of its result into a lane word."""
 
-from collections.abc import Callable
-
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 
 from hdl.spec.formats import LaneType
@@ -21,19 +19,14 @@ def _table(m: Module, index: Value, values: tuple[int, ...], name: str) -> Signa
     return out
 
 
-def evaluate(m: Module, segments: Segments, u: Value,
-             hold: Callable[[Value, str], Value] = lambda value, name: value) -> Signal:
-    """Significand of ``u``, ``result_bits`` + 2 bits: exactly ``segments(u)``.
-
-    ``hold`` stands between reading the table and computing with what it gave.
-    """
+def evaluate(m: Module, segments: Segments, u: Value) -> Signal:
+    """Significand of ``u``, ``result_bits`` + 2 bits: exactly ``segments(u)``."""
     falling = segments.slope[0] < 0
     index = u[segments.offset_bits:]
-    base = hold(_table(m, index, segments.base, "base"), "base")
-    slope = hold(_table(m, index, segments.slope, "slope"), "slope")
-    offset = hold(u[:segments.offset_bits], "offset")
+    base = _table(m, index, segments.base, "base")
+    slope = _table(m, index, segments.slope, "slope")
     value = Signal(segments.result_bits + segments.shift + 2, name="segment_value")
-    product = slope * offset
+    product = slope * u[:segments.offset_bits]
     m.d.comb += value.eq(base - product if falling else base + product)
     return value[segments.shift:]
 

@@ -66,21 +66,22 @@ class Lane(wiring.Component):
         hold = holder(m, self)
         multiplier = FloatMultiplier(self.config.lane, self.cut)
         adder = FloatAdder(self.config.lane, self.cut)
-        exp = Exp(self.config, self.cut)
-        reciprocal = Reciprocal(self.config, self.cut)
+        exp = Exp(self.config, self.cut and self.config.softmax == "pwl")
+        reciprocal = Reciprocal(self.config)
         scaler = FloatMultiplier(self.config.lane, self.cut)
         for name, unit in (("multiplier", multiplier), ("adder", adder), ("exp", exp),
                            ("reciprocal", reciprocal), ("scaler", scaler)):
             m.submodules[name] = shared(unit)
-            if self.cut:
+            if getattr(unit, "cut", False):
                 m.d.comb += unit.enable.eq(self.enable)
 
         e_data, m_data, a_data, f_data, s_data = (
             Signal(word, name=f"{stage}_data", reset_less=True) for stage in "emafs")
         e_y, m_y, a_y, f_y = (
             Signal(word, name=f"{stage}_y", reset_less=True) for stage in "emaf")
-        e_past, m_past, a_past, f_past = (  # beside the second half of the unit that acts
-            hold(value, value.name) for value in (e_data, m_data, a_data, f_data))
+        # In the stage's second half. The shorter functions begin there: what passes is held anyway.
+        e_past, m_past, a_past, f_past, e_y_past, m_y_past, a_y_past = (
+            hold(value, value.name) for value in (e_data, m_data, a_data, f_data, e_y, m_y, a_y))
         functioned = Signal(word)
         exponent = slice(self.config.lane.fraction_bits, word - 1)
         scaled = Signal(word)
@@ -90,18 +91,14 @@ class Lane(wiring.Component):
             adder.a.eq(m_data),
             adder.b.eq(Mux(self.add_y, m_y, self.add_word)),
             adder.subtract.eq(self.subtract),
-            exp.value.eq(a_data),
-            reciprocal.value.eq(a_data),
+            exp.value.eq(a_data if exp.cut else a_past),
+            reciprocal.value.eq(a_past),
             scaler.a.eq(f_data),
             scaler.b.eq(Mux(self.scale_y, f_y, self.scale_word)),
             functioned.eq(a_past),
             scaled.eq(Mux(self.scale_on, scaler.o, f_past)),
             self.o.eq(s_data),
         ]
-        for value, later in ((e_y, m_y), (m_y, a_y), (a_y, f_y)):
-            passed = hold(value, value.name)
-            with m.If(self.enable):
-                m.d.sync += later.eq(passed)
         with m.Switch(self.function):
             with m.Case(Function.EXP):
                 m.d.comb += functioned.eq(Mux(self.masked, 0, exp.result))
@@ -112,8 +109,11 @@ class Lane(wiring.Component):
                 e_data.eq(canonical(self.config.lane, self.data)),
                 e_y.eq(canonical(self.config.lane, self.y)),
                 m_data.eq(Mux(self.multiply_on, multiplier.o, e_past)),
+                m_y.eq(e_y_past),
                 a_data.eq(Mux(self.add_on, adder.o, m_past)),
+                a_y.eq(m_y_past),
                 f_data.eq(functioned),
+                f_y.eq(a_y_past),
                 # The canonical NaN is positive: ReLU lets it through.
                 s_data.eq(Mux(self.relu & (scaled[-1] | ~scaled[exponent].any()), 0, scaled)),
             ]
