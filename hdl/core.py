@@ -96,11 +96,14 @@ class Core(wiring.Component):
     def _inputs(self, m: Module, operands, feeder, array) -> None:
         """Two input banks between their loader and the array's left edge."""
         config = self.config
-        full = Signal(2)
         read_bank = Signal()
         m.d.sync += read_bank.eq(feeder.read_bank)
-        m.d.comb += [operands.bank_free.eq(~full), feeder.bank_full.eq(full),
-                     array.x_e5m2.eq(feeder.e5m2)]
+        m.d.comb += [
+            feeder.loaded0.eq(operands.loaded0), feeder.loaded1.eq(operands.loaded1),
+            operands.released.eq(feeder.released),
+            operands.released_bank.eq(feeder.released_bank),
+            array.x_e5m2.eq(feeder.e5m2),
+        ]
         words = []
         for bank in range(2):
             sram = Sram1R1W(8 * config.word_bytes, config.input_depth)
@@ -113,10 +116,6 @@ class Core(wiring.Component):
                 sram.read_address.eq(feeder.read_address),
             ]
             words.append(sram.read_data)
-            with m.If(operands.filled & (operands.write_bank == bank)):
-                m.d.sync += full[bank].eq(1)
-            with m.If(feeder.released & (feeder.released_bank == bank)):
-                m.d.sync += full[bank].eq(0)
         m.d.comb += array.x.eq(Mux(read_bank, words[1], words[0]))
 
     def _weights(self, m: Module, weights, shifter, feeder, array) -> None:
@@ -155,7 +154,6 @@ class Core(wiring.Component):
         m.d.sync += line.eq(Cat(feeder.token, line[:-width]))
         arrived = Signal.like(feeder.token, name="arrived")
         m.submodules.banks = banks = AccumulationBanks(self.config)
-        loaded_bank = Signal()
         done = accumulation.done_mark
         m.d.comb += [
             arrived.as_value().eq(line[-width:]),
@@ -164,22 +162,20 @@ class Core(wiring.Component):
             accumulation.tile_address.eq(arrived.address),
             accumulation.tile_first.eq(arrived.first), accumulation.tile_mark.eq(arrived.mark),
             accumulation.fill_valid.eq(operands.fill_valid),
-            accumulation.fill_bank.eq(loaded_bank),
+            accumulation.fill_bank.eq(operands.fill_to),
             accumulation.fill_address.eq(operands.fill_address),
             accumulation.fill_data.eq(operands.fill_data),
             banks.claim.eq(feeder.fill_claim | operands.fill_claim),
-            feeder.fill_bank.eq(banks.fill_bank),
+            feeder.fill_bank.eq(banks.fill_bank), operands.fill_bank.eq(banks.fill_bank),
             feeder.fill_free.eq(banks.fill_free), operands.fill_free.eq(banks.fill_free),
             banks.released.eq(drain.released), banks.released_bank.eq(drain.released_bank),
             banks.array.valid.eq(accumulation.done_valid & done.final),
             banks.array.bank.eq(accumulation.done_bank), banks.array.line_ends.eq(done.ends),
             banks.array.complete.eq(done.closing & done.ends),
-            banks.loader.valid.eq(operands.fill_valid), banks.loader.bank.eq(loaded_bank),
+            banks.loader.valid.eq(operands.fill_valid), banks.loader.bank.eq(operands.fill_to),
             banks.loader.complete.eq(operands.fill_done),
             drain.bank_ready.eq(banks.ready), drain.progress.eq(banks.progress),
         ]
-        with m.If(operands.fill_claim):
-            m.d.sync += loaded_bank.eq(banks.fill_bank)
 
     def _vector(self, m: Module, drain, accumulation) -> None:
         """From an accumulation bank through the lanes, back to it or on to memory."""

@@ -76,9 +76,8 @@ def _command(fields: dict[str, int]) -> str:
         return Opcode(opcode).name.lower() if known else f"opcode {opcode}"
     m, k, n = fields["m"], fields["k"], fields["n"]
     if opcode == Opcode.GEMM:
-        transposed = "ᵀ" if fields["b_transposed"] else ""
-        text = (f"gemm   {m}×{k}×{n} {_tensor('A', fields, 'a')} · "
-                f"{_tensor('B' + transposed, fields, 'b')}")
+        a, b = (name.upper() + "ᵀ" * fields[f"{name}_transposed"] for name in "ab")
+        text = f"gemm   {m}×{k}×{n} {_tensor(a, fields, 'a')} · {_tensor(b, fields, 'b')}"
     else:
         text = f"vector {m}×{n} {_tensor('X', fields, 'a', 'x_wide')}"
     text += f" → {_tensor('C', fields, 'c')}"

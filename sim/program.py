@@ -106,11 +106,12 @@ class ProgramBuilder:
 
     # Commands
 
-    def gemm(self, a: Tensor, b: Tensor, out: Tensor, *, b_transposed: bool = False,
-             scale: float | None = None, bias: Tensor | None = None, relu: bool = False,
-             softmax: bool = False, imm1: float | None = None, y1: Tensor | None = None,
+    def gemm(self, a: Tensor, b: Tensor, out: Tensor, *, a_transposed: bool = False,
+             b_transposed: bool = False, scale: float | None = None,
+             bias: Tensor | None = None, relu: bool = False, softmax: bool = False,
+             imm1: float | None = None, y1: Tensor | None = None,
              instructions: Sequence[Instruction] | None = None) -> None:
-        """out = epilogue(A · B), or A · Bᵀ where ``b_transposed`` says that B is stored N×K.
+        """out = epilogue(A · B). ``a_transposed``: ``a`` holds Aᵀ, K×M; ``b_transposed``: Bᵀ, N×K.
 
         Epilogue: × ``scale`` (rounded to BF16), + ``bias`` (1×N repeats for every row, M×N is
         added item by item), then ReLU or the softmax of each row. ``instructions`` replaces it;
@@ -119,16 +120,18 @@ class ProgramBuilder:
         A softmax of rows that do not stay on chip is streamed. With a bias it takes two commands
         through a BF16 tensor, which is exact unless the lanes are FP32.
         """
-        n, k = b.shape if b_transposed else b.shape[::-1]
-        if a.columns != k:
-            raise ValueError(f"{b.name} must have K = {a.columns} as {a.name} has, not {k}")
+        m, k = a.shape[::-1] if a_transposed else a.shape
+        n, found = b.shape if b_transposed else b.shape[::-1]
+        if found != k:
+            raise ValueError(f"{b.name} must have K = {k} as {a.name} has, not {found}")
         for tensor in (a, b):
             if tensor.encoding not in self.config.format.encodings:
                 raise ValueError(f"{tensor.name} must hold {self.config.fmt} as an operand of a "
                                  f"GEMM, not {tensor.encoding.name}")
-        fields = {"opcode": Opcode.GEMM, "b_transposed": int(b_transposed), "k": k,
-                  "b_address": b.address, "b_stride": b.stride, "b_e5m2": self._e5m2(b)}
-        self._command(fields, (a.rows, n), a, [b], out, scale=scale, bias=bias, relu=relu,
+        fields = {"opcode": Opcode.GEMM, "k": k, "a_transposed": int(a_transposed),
+                  "b_transposed": int(b_transposed), "b_address": b.address, "b_stride": b.stride,
+                  "b_e5m2": self._e5m2(b)}
+        self._command(fields, (m, n), a, [b], out, scale=scale, bias=bias, relu=relu,
                       soft=softmax, imm1=imm1, y1=y1, instructions=instructions)
 
     def vector(self, x: Tensor, out: Tensor, *, scale: float | None = None,

@@ -181,8 +181,9 @@ class CommandCheck(wiring.Component):
         if self.config.acc == "exact":
             m.d.comb += deep.eq((opcode == Opcode.GEMM) & (counts[1] > self.config.k_max))
         reserved = reserved_mask(COMMAND, len(self.record))
-        bad_field = (self._field("a_transposed") | bad_list | (self.record & reserved).any()
-                     | (vector & ((counts[1] != 1) | self._field("b_transposed"))))
+        transposed = self._field("a_transposed") | self._field("b_transposed")
+        bad_field = (bad_list | (self.record & reserved).any()
+                     | (vector & ((counts[1] != 1) | transposed)))
         first_cause(
             m, self.cause, self.failed,
             (ErrorCause.BAD_OPCODE, ~known),

@@ -1,13 +1,13 @@
 """The feeder: operand rows through the array, tile after tile."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.control.nest import Level, Nest
 from hdl.control.plan import COUNT_BITS, count_tiles, plan_layout
-from hdl.memory.accumulation import tile_mark
-from hdl.spec.config import AcceleratorConfig
+from hdl.memory.accumulation import REPEAT_CYCLES, tile_mark
+from hdl.spec.config import AcceleratorConfig, log2_exact
 
 __all__ = ["Feeder"]
 
@@ -29,7 +29,8 @@ class Feeder(wiring.Component):
     Ports
     -----
     i: plans of GEMMs, in program order.
-    bank_full: one bit an input bank; ``released`` with ``released_bank``: that bank has been read.
+    loaded0, loaded1: words that an input bank holds (``OperandLoader``): a row is fed as soon as it
+        is there. ``released`` with ``released_bank``: that bank has been read.
     fill_free, fill_bank: the accumulation bank that comes next; ``fill_claim``: pulse, taken.
     ready, swap: the shadow weights (``WeightShifter``).
     read_enable, read_bank, read_address: the input banks' read port, latency 1.
@@ -43,7 +44,9 @@ class Feeder(wiring.Component):
         self.config = config
         super().__init__({
             "i": In(stream.Signature(plan_layout(config))),
-            "bank_full": In(2), "released": Out(1), "released_bank": Out(1),
+            "loaded0": In(range(config.input_depth + 1)),
+            "loaded1": In(range(config.input_depth + 1)), "released": Out(1),
+            "released_bank": Out(1),
             "fill_free": In(1), "fill_bank": In(1), "fill_claim": Out(1),
             "ready": In(1), "swap": Out(1),
             "read_enable": Out(1), "read_bank": Out(1),
@@ -77,16 +80,21 @@ class Feeder(wiring.Component):
         ]
         return nest
 
-    def _indices(self, m: Module, nest: Nest) -> tuple[Signal, Signal]:
-        """K-tile within the span, column tile within the chunk."""
+    def _indices(self, m: Module, plan, nest: Nest) -> tuple[Signal, Signal]:
+        """Input word of the tile's first row, column tile within the chunk."""
         config = self.config
-        x_index = Signal(range(config.input_depth + 1), reset_less=True)
+        x_base = Signal(range(config.input_depth), reset_less=True)
+        x_index = Signal.like(x_base, name="x_index")
         n_base = Signal(range(config.acc_depth + config.panel_columns), reset_less=True)
         n_index = Signal.like(n_base, name="n_index")
         with m.If(nest.panel_k_enter):
-            m.d.sync += x_index.eq(0)
-        with m.Elif(nest.panel_k_advance | nest.k_advance):
-            m.d.sync += x_index.eq(x_index + 1)
+            m.d.sync += x_base.eq(0)
+        with m.Elif(nest.panel_k_advance):
+            m.d.sync += x_base.eq(x_base + (nest.rows_size << log2_exact(config.panel_depth)))
+        with m.If(nest.k_enter):
+            m.d.sync += x_index.eq(x_base)
+        with m.Elif(nest.k_advance):
+            m.d.sync += x_index.eq(x_index + Mux(plan.a_transposed, nest.rows_size, 1))
         with m.If(nest.panel_n_enter):
             m.d.sync += n_base.eq(0)
         with m.Elif(nest.panel_n_advance):
@@ -103,10 +111,10 @@ class Feeder(wiring.Component):
         plan = Signal(plan_layout(config), reset_less=True)
         running, starting = Signal(), Signal()
         tile = data.StructLayout({
-            "x": range(config.input_depth), "x_pitch": range(config.input_depth + 1),
+            "x": range(config.input_depth), "x_pitch": range(config.panel_depth + 1),
             "acc": range(config.acc_depth), "acc_pitch": range(config.acc_depth + 1),
             "rows": range(config.row_depth + 1), "bank": 1, "first": 1, "column": 1, "last": 1,
-            "release": 1, "x_bank": 1,
+            "short": 1, "release": 1, "x_bank": 1,
         })
         head, head_valid = Signal(tile, reset_less=True), Signal()
         body, body_valid = Signal(tile, reset_less=True), Signal()
@@ -127,37 +135,35 @@ class Feeder(wiring.Component):
         return m
 
     def _tiles(self, m: Module, plan, nest: Nest, head, head_valid, waiting) -> None:
-        """Plan → tile: each waits for its operands, the first of a chunk for a bank as well."""
+        """Plan → tile: the first of a chunk waits for an accumulation bank."""
         config = self.config
-        x_index, n_index = self._indices(m, nest)
+        x_index, n_index = self._indices(m, plan, nest)
         bank, x_bank = Signal(), Signal()
         opens = nest.span_first & nest.panel_n_first & nest.panel_k_first & nest.k_first \
             & nest.n_first
         closes_span = nest.panel_n_last & nest.panel_k_last & nest.k_last & nest.n_last
         closes_chunk, closes_block = Signal(), Signal()
-        has_input, has_bank, take = Signal(), Signal(), Signal()
+        has_bank, take = Signal(), Signal()
         m.d.comb += [
             closes_chunk.eq(closes_span & nest.span_last),
             closes_block.eq(Mux(plan.resident,
                                 closes_chunk & nest.chunk_last & nest.passes_last, closes_span)),
-            # A bank given back in this very cycle still reads as full.
-            has_input.eq(self.bank_full.bit_select(x_bank, 1)
-                         & ~(self.released & (self.released_bank == x_bank))),
             has_bank.eq(~opens | self.fill_free),
-            take.eq(nest.valid & has_input & has_bank & (~head_valid | self.swap)),
+            take.eq(nest.valid & has_bank & (~head_valid | self.swap)),
             nest.next.eq(take),
             self.fill_claim.eq(take & opens),
-            self.stall_input.eq(waiting & ~head_valid & nest.valid & ~has_input),
-            self.stall_accumulator.eq(waiting & ~head_valid & nest.valid & has_input & ~has_bank),
+            self.stall_accumulator.eq(waiting & ~head_valid & nest.valid & ~has_bank),
         ]
         with m.If(self.swap):
             m.d.sync += head_valid.eq(0)
         with m.If(take):
             m.d.sync += [
                 head_valid.eq(1),
-                head.x.eq(x_index), head.x_pitch.eq(count_tiles(config, nest.span_size)),
+                head.x.eq(x_index),
+                head.x_pitch.eq(Mux(plan.a_transposed, 1,
+                                    count_tiles(config, nest.panel_k_size))),
                 head.acc.eq(n_index), head.acc_pitch.eq(count_tiles(config, nest.chunk_size)),
-                head.rows.eq(nest.rows_size),
+                head.rows.eq(nest.rows_size), head.short.eq(nest.rows_size < REPEAT_CYCLES),
                 head.bank.eq(Mux(opens, self.fill_bank, bank)), head.x_bank.eq(x_bank),
                 head.first.eq(nest.span_first & nest.panel_k_first & nest.k_first),
                 head.column.eq(nest.span_last & nest.panel_k_last & nest.k_last),
@@ -170,23 +176,31 @@ class Feeder(wiring.Component):
 
     def _rows(self, m: Module, plan, head, head_valid, body, body_valid) -> None:
         """Tile → rows: the swap coincides with the last row of the tile before."""
-        ending = Signal()
+        ending, feeding = Signal(), Signal()
+        # A tile of few rows that was late must not be followed at once: their sums would meet.
+        ended = Signal(REPEAT_CYCLES - 1)
+        early = Signal()
+        m.d.sync += ended.eq(Cat(ending, ended[:-1]))
         m.d.comb += [
-            ending.eq(body.rows == 1),
+            early.eq(body.short & ended.any()),
+            ending.eq(feeding & (body.rows == 1)),
+            feeding.eq(body_valid & ~early
+                       & (body.x < Mux(body.x_bank, self.loaded1, self.loaded0))),
             self.swap.eq(head_valid & self.ready & (~body_valid | ending)),
-            self.read_enable.eq(body_valid),
+            self.read_enable.eq(feeding),
             self.read_bank.eq(body.x_bank), self.read_address.eq(body.x),
-            self.token.valid.eq(body_valid), self.token.bank.eq(body.bank),
+            self.token.valid.eq(feeding), self.token.bank.eq(body.bank),
             self.token.address.eq(body.acc), self.token.first.eq(body.first),
             self.token.mark.final.eq(body.column), self.token.mark.closing.eq(body.last),
-            self.token.mark.ends.eq(ending),
-            self.released.eq(body_valid & ending & body.release),
+            self.token.mark.ends.eq(body.rows == 1),
+            self.released.eq(ending & body.release),
             self.released_bank.eq(body.x_bank),
             self.e5m2.eq(plan.a_e5m2),
-            self.row.eq(body_valid), self.tile.eq(self.swap),
+            self.row.eq(feeding), self.tile.eq(self.swap),
+            self.stall_input.eq(body_valid & ~feeding & ~early),
         ]
-        with m.If(self.swap):
-            m.d.sync += [body.eq(head), body_valid.eq(1)]
-        with m.Elif(body_valid):
+        with m.If(feeding):
             m.d.sync += [body.x.eq(body.x + body.x_pitch), body.acc.eq(body.acc + body.acc_pitch),
                          body.rows.eq(body.rows - 1), body_valid.eq(~ending)]
+        with m.If(self.swap):
+            m.d.sync += [body.eq(head), body_valid.eq(1)]

@@ -74,16 +74,18 @@ class _Maker:
         return options
 
     def gemm(self, kind: str, a: Tensor | None = None) -> Tensor:
-        m, k = (self.size(), self.size()) if a is None else a.shape
+        flip_a, flip_b = self.some(0.4), self.some(0.5)
+        if a is None:
+            a = self.constant(self.size(), self.size(), self.stored())
+        m, k = a.shape[::-1] if flip_a else a.shape
         n = self.size()
-        a = self.constant(m, k, self.stored()) if a is None else a
-        transposed = self.some(0.5)
-        b = self.constant(*((n, k) if transposed else (k, n)), self.stored())
+        b = self.constant(*((n, k) if flip_b else (k, n)), self.stored())
         options = self.epilogue(kind, m, n)
         out = self.output(m, n)
-        self.builder.gemm(a, b, out, b_transposed=transposed, **options)
+        self.builder.gemm(a, b, out, a_transposed=flip_a, b_transposed=flip_b, **options)
         shown = "+".join(name for name in options)
-        self.labels.append(f"{m}x{k}x{n}{' B^T' if transposed else ''} {shown}".strip())
+        turned = " A^T" * flip_a + " B^T" * flip_b
+        self.labels.append(f"{m}x{k}x{n}{turned} {shown}".strip())
         return out
 
     def vector(self, kind: str) -> None:

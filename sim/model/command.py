@@ -65,6 +65,8 @@ class Command:
         rows, columns = fields["m"], fields["n"]
         if self.opcode == Opcode.GEMM and name == "a":
             columns = fields["k"]
+            if fields["a_transposed"]:
+                rows, columns = columns, rows
         elif name == "b":
             rows = fields["k"]
             if fields["b_transposed"]:
@@ -100,9 +102,10 @@ class Command:
             raise Fault(ErrorCause.OVERSIZE)
 
     def _fields_valid(self) -> bool:
-        if self.fields["a_transposed"] or self.fields["reserved"]:
+        if self.fields["reserved"]:
             return False
-        if self.opcode == Opcode.VECTOR and (self.fields["k"] != 1 or self.fields["b_transposed"]):
+        if self.opcode == Opcode.VECTOR and (self.fields["k"] != 1 or self.fields["a_transposed"]
+                                             or self.fields["b_transposed"]):
             return False
         return (bool(self.instructions[-1]["last"])
                 and all(self._instruction_valid(i) for i in self.instructions)

@@ -133,6 +133,8 @@ class Machine:
         a = image.load(command.tensor("a"))
         if command.opcode == Opcode.VECTOR:
             return a
+        if command.fields["a_transposed"]:
+            a = a.T
         b = image.load(command.tensor("b"))
         if command.fields["b_transposed"]:
             b = b.T

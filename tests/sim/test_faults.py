@@ -74,7 +74,6 @@ def case():
     (COMMAND, "k", 0, ErrorCause.BAD_SHAPE),
     (COMMAND, "n", 0, ErrorCause.BAD_SHAPE),
     (COMMAND, "n", 1 << 24, ErrorCause.OVERSIZE),
-    (COMMAND, "a_transposed", 1, ErrorCause.BAD_FIELD),
 ])
 def test_bad_programs_stop_with_their_code(case, table, field, value, cause):
     refused(small_accelerator("posit8"), case, patched(case, table, {field: value}), cause)
@@ -178,8 +177,8 @@ VECTOR = {"opcode": int(Opcode.VECTOR)}
 COMMAND_FAULTS = [
     ({"opcode": int(Opcode.COPY), "m": 0}, ErrorCause.BAD_OPCODE),
     ({"k": 0, "n": 1 << 24}, ErrorCause.BAD_SHAPE),
-    ({"n": 1 << 24, "a_transposed": 1}, ErrorCause.OVERSIZE),
-    ({"a_transposed": 1}, ErrorCause.BAD_FIELD),
+    ({"n": 1 << 24, "instructions": 0}, ErrorCause.OVERSIZE),
+    (VECTOR | {"k": 1, "a_transposed": 1}, ErrorCause.BAD_FIELD),
     (VECTOR | {"k": 2}, ErrorCause.BAD_FIELD),
     (VECTOR | {"k": 1, "b_transposed": 1}, ErrorCause.BAD_FIELD),
     ({"instructions": 0}, ErrorCause.BAD_FIELD),

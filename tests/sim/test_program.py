@@ -105,20 +105,22 @@ def test_block_is_a_view():
 
 
 @pytest.mark.parametrize("fmt", ["posit8", "fp8", "bf16"])
-@pytest.mark.parametrize("transposed", [False, True])
-def test_gemm_with_epilogue_is_near_the_real_product(fmt, transposed):
+@pytest.mark.parametrize("flip_a", [False, True])
+@pytest.mark.parametrize("flip_b", [False, True])
+def test_gemm_with_epilogue_is_near_the_real_product(fmt, flip_a, flip_b):
     builder = ProgramBuilder(config(fmt=fmt, acc="fp32"), base=0x4000)
     a, b, bias = values(5, 7), values(7, 9, 1), values(1, 9, 2)
-    x = builder.constant(a, align=1, skew=2)
-    w = builder.constant(b.T if transposed else b, stride=32)
+    x = builder.constant(a.T if flip_a else a, align=1, skew=2)
+    w = builder.constant(b.T if flip_b else b, stride=32)
     y = builder.constant(bias, "bf16")
     out = builder.empty(5, 9, "bf16", stride=30)
-    builder.gemm(x, w, out, b_transposed=transposed, scale=0.5, bias=y, relu=True)
+    builder.gemm(x, w, out, a_transposed=flip_a, b_transposed=flip_b, scale=0.5, bias=y,
+                 relu=True)
     memory, address = builder.build(seed=2)
     outcome = Machine(builder.config).run(memory, address, 0x4000)
     assert outcome.error is None
-    stored = read(memory, w, 0x4000)
-    product = read(memory, x, 0x4000) @ (stored.T if transposed else stored)
+    x, w = read(memory, x, 0x4000), read(memory, w, 0x4000)
+    product = (x.T if flip_a else x) @ (w.T if flip_b else w)
     wanted = np.maximum(product * 0.5 + read(memory, y, 0x4000), 0)
     assert np.allclose(read(memory, out, 0x4000), wanted, atol=0.02, rtol=0.01)
 

@@ -77,6 +77,25 @@ def test_gemm_writes_the_result_and_nothing_else(programs, fmt, transposed):
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
+def test_a_stored_by_columns_gives_the_same_bytes(programs, fmt):
+    m, k, n = 5, 9, 6
+    results = []
+    for flip in (False, True):
+        bench = programs.Bench(fmt)
+        operands(bench, m, k, n)
+        at = A if bench.wide == 1 else A & ~1
+        values = np.random.default_rng(1).normal(size=(m, k))
+        stride = (m if flip else k) * bench.wide + 6
+        bench.place(at, values.T if flip else values, stride)
+        fields = bench.gemm(m, k, n, a_transposed=int(flip), a_stride=stride, b_e5m2=1)
+        bench.command(Opcode.END)
+        assert bench.run().error is None
+        results.append(bench.codes(fields, "c", m, n))
+    assert np.array_equal(*results)
+    assert np.unique(results[0]).size > m
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
 def test_epilogue_scales_adds_a_bias_and_clips(programs, fmt):
     bench = programs.Bench(fmt)
     m, k, n = 4, 7, 5
