@@ -12,7 +12,8 @@ from hdl.control.feed import Feeder
 from hdl.control.operands import OperandLoader
 from hdl.control.plan import plan_layout
 from hdl.control.sequencer import UNITS
-from hdl.control.weights import WeightLoader, WeightShifter
+from hdl.control.shifter import WeightShifter
+from hdl.control.weights import WeightLoader
 from hdl.leaf import shared
 from hdl.memory.accumulation import AccumulationBuffer, lane_to_accumulator
 from hdl.memory.chunk import Resizer, chunk_layout
@@ -37,6 +38,7 @@ class Core(wiring.Component):
     plan; {unit}_valid, {unit}_ready, {unit}_idle; filling: see ``Sequencer``.
     {reader}_transfer, {reader}_chunks: clients operands, weights and y of the read engine.
     c_transfer, c_chunks: to the write engine.
+    operands_urgent, weights_urgent: the array waits, or soon does, for what that client reads.
     count_{name}: increments of the counters in ``CORE_COUNTERS``.
     """
 
@@ -50,6 +52,7 @@ class Core(wiring.Component):
             members |= {f"{unit}_valid": In(1), f"{unit}_ready": Out(1), f"{unit}_idle": Out(1)}
         for reader in ("operands", "weights", "y"):
             members |= {f"{reader}_transfer": Out(transfers), f"{reader}_chunks": In(chunks)}
+        members |= {"operands_urgent": Out(1), "weights_urgent": Out(1)}
         members |= {f"count_{name}": Out(8) for name in CORE_COUNTERS}
         super().__init__(members)
 
@@ -71,7 +74,9 @@ class Core(wiring.Component):
                 getattr(self, f"{unit}_idle").eq(component.idle),
             ]
         m.d.comb += [
-            self.filling.eq(operands.filling),
+            self.filling.eq(operands.filling), self.operands_urgent.eq(feeder.hungry),
+            # Weights come after the rows of the tile that is at work.
+            self.weights_urgent.eq(shifter.starved & ~feeder.hungry),
             self.count_tiles.eq(feeder.tile), self.count_array_rows.eq(feeder.row),
             self.count_stall_input.eq(feeder.stall_input),
             self.count_stall_weight.eq(feeder.stall_weight),
@@ -123,7 +128,6 @@ class Core(wiring.Component):
         config = self.config
         sram = Sram1R1W(8 * config.word_bytes, config.weight_depth)
         m.submodules.weight_buffer = shared(sram)
-        full = Signal(2)
         swap = Signal()
         m.d.sync += swap.eq(feeder.swap)
         m.d.comb += [
@@ -131,7 +135,9 @@ class Core(wiring.Component):
             sram.write_address.eq(weights.write_address),
             sram.write_data.eq(weights.write_data),
             sram.read_enable.eq(shifter.read_enable), sram.read_address.eq(shifter.read_address),
-            weights.half_free.eq(~full), shifter.half_full.eq(full),
+            weights.released.eq(shifter.released),
+            weights.released_half.eq(shifter.released_half), shifter.held.eq(weights.held),
+            shifter.rows0.eq(weights.rows0), shifter.rows1.eq(weights.rows1),
             feeder.ready.eq(shifter.ready), shifter.swap.eq(feeder.swap),
             array.swap.eq(swap), array.w.eq(Mux(shifter.mask, sram.read_data, 0)),
             array.w_e5m2.eq(shifter.e5m2),
@@ -141,10 +147,6 @@ class Core(wiring.Component):
             m.d.comb += [getattr(shifter, f"panel_{name}{half}").eq(
                 getattr(weights, f"panel_{name}{half}"))
                 for name in ("k", "n", "transposed", "e5m2")]
-            with m.If(weights.filled & (weights.filled_half == half)):
-                m.d.sync += full[half].eq(1)
-            with m.If(shifter.released & (shifter.released_half == half)):
-                m.d.sync += full[half].eq(0)
 
     def _accumulators(self, m: Module, operands, feeder, array, accumulation, drain) -> None:
         """Banks pass from whoever fills them, array or loader, to the drain and back."""

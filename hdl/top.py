@@ -65,7 +65,11 @@ class Accelerator(wiring.Component):
             wiring.connect(m, getattr(reader, name), getattr(core, f"{name}_chunks"))
         wiring.connect(m, core.c_transfer, writer.command)
         wiring.connect(m, core.c_chunks, writer.i)
-        m.d.comb += [core.plan.eq(sequencer.plan), sequencer.filling.eq(core.filling)]
+        m.d.comb += [
+            core.plan.eq(sequencer.plan), sequencer.filling.eq(core.filling),
+            reader.operands_urgent.eq(core.operands_urgent),
+            reader.weights_urgent.eq(core.weights_urgent),
+        ]
         for unit in UNITS:
             m.d.comb += [
                 getattr(core, f"{unit}_valid").eq(getattr(sequencer, f"{unit}_valid")),
@@ -98,8 +102,10 @@ class Accelerator(wiring.Component):
         ]
 
     def _counters(self, m: Module, csr, sequencer, reader, writer, core) -> None:
+        settled = Cat(getattr(core, f"{unit}_idle") for unit in UNITS).all() & writer.idle
         m.d.comb += [
-            csr.count_cycles.eq(sequencer.busy), csr.count_commands.eq(sequencer.command_done),
+            csr.count_cycles.eq(sequencer.busy), csr.count_active.eq(~settled),
+            csr.count_commands.eq(sequencer.command_done),
             csr.count_read_bursts.eq(reader.burst), csr.count_read_beats.eq(reader.beat),
             csr.count_write_bursts.eq(writer.burst), csr.count_write_beats.eq(writer.beat),
         ]

@@ -1,6 +1,6 @@
 """AXI4 reads for several clients at once."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,7 +13,10 @@ from hdl.memory.fifo import ShiftFifo, SramFifo
 from hdl.memory.transfer import BURST_BEATS, OUTSTANDING, TRANSFER
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
-__all__ = ["ReadClient", "ReadEngine"]
+__all__ = ["URGENT_BURSTS", "ReadClient", "ReadEngine"]
+
+URGENT_BURSTS = 15
+"""Most bursts in a row of urgent clients while others wait."""
 
 
 class ReadClient(wiring.Component):
@@ -111,6 +114,8 @@ class ReadEngine(wiring.Component):
     flush: ask for nothing more and drop transfers and data; a chunk that is offered is withdrawn
         after the first cycle and commands wait. From ``flush`` until it is low and ``quiet`` is
         high, arriving data are dropped; then the engine is as new.
+    {c}_urgent: this client goes before those that are not, but for one burst in
+        ``URGENT_BURSTS`` + 1.
     quiet: no burst is requested or awaited.
     error: pulse, a beat that is not dropped came with another response than OKAY; its data pass on.
     error_client: with ``error``, the index of the client that the beat was for.
@@ -119,7 +124,7 @@ class ReadEngine(wiring.Component):
     A burst is requested only when its client has landing space for all of it (``depth`` beats
     each), so that a client may stall for ever without harm to the others, and ``rready`` is
     always high. At most 16 bursts are under way; one can be requested every cycle; clients that
-    can go take turns.
+    can go take turns, those that are urgent first.
     """
 
     def __init__(self, config: AcceleratorConfig, clients: tuple[str, ...],
@@ -137,6 +142,7 @@ class ReadEngine(wiring.Component):
             if client in members or not client.isidentifier():
                 raise ValueError(f"client must be a new identifier, not {client!r}")
             members[f"{client}_command"] = In(stream.Signature(TRANSFER))
+            members[f"{client}_urgent"] = In(1)
             members[client] = Out(stream.Signature(chunk_layout(self._bytes)))
         super().__init__(members)
 
@@ -176,10 +182,15 @@ class ReadEngine(wiring.Component):
         length = Signal(8, reset_less=True)
         turn = Signal(range(len(clients)))  # the client granted last
         grant = Signal(range(len(clients)))
-        wanted = Signal(len(clients))
+        wanted, pressing, pool = (Signal(len(clients), name=name)
+                                  for name in ("wanted", "pressing", "pool"))
+        passed = Signal(range(URGENT_BURSTS + 1))  # bursts for which others had to wait
         go = Signal()
         m.d.comb += [
             wanted.eq(Cat(client.burst.valid for client in clients)),
+            pressing.eq(wanted & Cat(getattr(self, f"{name}_urgent") for name in self._clients)),
+            pool.eq(Mux(pressing.any() & (passed != URGENT_BURSTS), pressing,
+                        Mux(pressing == wanted, wanted, wanted & ~pressing))),
             go.eq((~self.arvalid | self.arready) & order.i.ready),
             order.i.valid.eq(go & wanted.any()),
             order.i.payload.eq(grant),
@@ -193,12 +204,13 @@ class ReadEngine(wiring.Component):
                     # The nearest client behind the last one wins, being assigned last.
                     for distance in range(len(clients), 0, -1):
                         index = (last + distance) % len(clients)
-                        with m.If(wanted[index]):
+                        with m.If(pool[index]):
                             m.d.comb += grant.eq(index)
         with m.If(self.arready):
             m.d.sync += self.arvalid.eq(0)
         with m.If(order.i.valid):
-            m.d.sync += [self.arvalid.eq(1), turn.eq(grant)]
+            m.d.sync += [self.arvalid.eq(1), turn.eq(grant),
+                         passed.eq(Mux((pool & pressing).any() & (pool != wanted), passed + 1, 0))]
         with m.Switch(grant):
             for index, client in enumerate(clients):
                 with m.Case(index):

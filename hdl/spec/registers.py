@@ -53,6 +53,7 @@ COUNTERS: tuple[tuple[str, str], ...] = (
     ("WRITE_BEATS", "AXI write beats sent"),
     ("SATURATIONS", "finite results beyond the largest finite value of C's format"),
     ("NARS", "results written as NaR or NaN"),
+    ("ACTIVE", "cycles in which a unit held a command or a write was unanswered"),
 )
 COUNTER_BASE = 0x100
 

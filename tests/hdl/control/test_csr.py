@@ -107,7 +107,7 @@ def test_reset_values_and_holes(seed):
             AT["CONFIG_HASH_LOW"]: CONFIG.hash & 0xFFFF_FFFF,
             AT["CONFIG_HASH_HIGH"]: CONFIG.hash >> 32,
             AT["FEATURES"]: int(features_of(CONFIG)),
-            AT["SHAPE"]: 8 | 8 << 8 | 16 << 16 | 16 << 24,
+            AT["SHAPE"]: 8 | 8 << 8 | 16 << 16 | len(COUNTERS) << 24,
         }
         offsets = [*range(0, 0x200, 4), 0x800, 0xFFC]
         host.chance.shuffle(offsets)
