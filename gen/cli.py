@@ -29,6 +29,7 @@ _FLAGS: tuple[tuple[str, str], ...] = (
     ("acc-depth", "words of each accumulation bank"),
     ("row-depth", "rows whose reductions are held at once"),
     ("bus-bytes", "bytes of the AXI4 data bus"),
+    ("stuck-cycles", "cycles without an answer after which the bus counts as stuck (65536)"),
     ("pe-latency", "registers of a multiply-accumulate unit, 1 or 2"),
     ("lane-latency", "registers of each of a lane's four stages, 1 or 2"),
 )

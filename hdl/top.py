@@ -1,6 +1,6 @@
 """The accelerator: memory engines, control registers, sequencer and datapath behind AXI ports."""
 
-from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -87,10 +87,10 @@ class Accelerator(wiring.Component):
             sequencer.program_address.eq(csr.program_address),
             sequencer.watchdog_limit.eq(csr.watchdog_limit),
             sequencer.writer_idle.eq(writer.idle),
-            sequencer.read_error.eq(Cat(reader.error_client == index
-                                        for index in range(len(READERS)))
-                                    & reader.error.replicate(len(READERS))),
+            sequencer.read_error.eq(reader.error), sequencer.reader.eq(reader.error_client),
+            sequencer.read_response.eq(self.m_axi_gmem_rresp),
             sequencer.write_error.eq(writer.error),
+            sequencer.write_response.eq(self.m_axi_gmem_bresp),
             sequencer.bus_progress.eq(reader.beat | writer.beat
                                       | (self.m_axi_gmem_bvalid & self.m_axi_gmem_bready)),
             sequencer.read_quiet.eq(reader.quiet), sequencer.write_quiet.eq(writer.quiet),
@@ -98,6 +98,8 @@ class Accelerator(wiring.Component):
             csr.busy.eq(sequencer.busy), csr.bus_stuck.eq(sequencer.bus_stuck),
             csr.done_event.eq(sequencer.done_event), csr.failed_event.eq(sequencer.failed_event),
             csr.error_set.eq(sequencer.error_set), csr.error_address.eq(sequencer.error_address),
+            csr.error_client.eq(sequencer.error_client),
+            csr.error_response.eq(sequencer.error_response),
             csr.soft_reset_done.eq(~sequencer.busy),
         ]
 

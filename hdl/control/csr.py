@@ -37,7 +37,7 @@ class CsrBlock(wiring.Component):
     busy, bus_stuck: state of the sequencer.
     done_event, failed_event: pulses, the program ended well, or with an error.
     error_set: pulses, one bit a cause (``ErrorCause``); with the first cause since ERROR was clear
-        ``error_address`` is taken.
+        ``error_address``, ``error_client`` and ``error_response`` are taken.
     soft_reset_done: high when a soft reset has nothing (more) to wait for; may simply be ``~busy``,
         given that the events of the stopped program come while ``busy`` or earlier. Errors,
         status, interrupts and counters are cleared then.
@@ -54,6 +54,7 @@ class CsrBlock(wiring.Component):
             "program_address": Out(64), "watchdog_limit": Out(32), "interrupt": Out(1),
             "busy": In(1), "bus_stuck": In(1), "done_event": In(1), "failed_event": In(1),
             "error_set": In(_CAUSES), "error_address": In(64), "soft_reset_done": In(1),
+            "error_client": In(3), "error_response": In(2),
         })
 
     def elaborate(self, platform):
@@ -62,8 +63,9 @@ class CsrBlock(wiring.Component):
         axi.attach(m, self, "", lite, axi.lite_members())
         wipe = Signal()  # end of a soft reset
         values = self._identity()
-        sets = {"ERROR.VALUE": self.error_set, "INTERRUPT.DONE": self.done_event,
-                "INTERRUPT.FAILED": self.failed_event}
+        resetting = Signal()  # a soft reset waits: its end clears the events, nobody is told
+        sets = {"ERROR.VALUE": self.error_set, "INTERRUPT.DONE": self.done_event & ~resetting,
+                "INTERRUPT.FAILED": self.failed_event & ~resetting}
         triggers = {}
         for register, field in _fields("rw", "w1s", "w1c"):
             key = f"{register.name}.{field.name}"
@@ -86,7 +88,7 @@ class CsrBlock(wiring.Component):
                 m.d.sync += stored.eq((stored & ~done) | sets[key])
                 with m.If(wipe):
                     m.d.sync += stored.eq(0)
-        self._control(m, values, triggers, wipe)
+        self._control(m, values, triggers, resetting, wipe)
         self._record(m, values, triggers, wipe)
         self._read(m, lite, values)
         return m
@@ -108,9 +110,8 @@ class CsrBlock(wiring.Component):
         }
         return {key: Const(value, 32) for key, value in constants.items()}
 
-    def _control(self, m, values, triggers, wipe):
+    def _control(self, m, values, triggers, resetting, wipe):
         """Pulses to the sequencer, settings, the interrupt."""
-        resetting = Signal()
         idle = ~self.busy & ~self.bus_stuck & ~resetting
         m.d.comb += [
             self.soft_reset.eq(triggers["CONTROL.SOFT_RESET"]),
@@ -133,13 +134,15 @@ class CsrBlock(wiring.Component):
         done = Signal()
         failed = Signal()
         address = Signal(64)
+        client, response = Signal(3), Signal(2)
         m.d.sync += [done.eq(done | self.done_event), failed.eq(failed | self.failed_event)]
         with m.If(wipe | self.start):
             m.d.sync += [done.eq(0), failed.eq(0)]
         with m.If(self.error_set.any() & ~values["ERROR.VALUE"].any()):
-            m.d.sync += address.eq(self.error_address)
+            m.d.sync += [address.eq(self.error_address), client.eq(self.error_client),
+                         response.eq(self.error_response)]
         with m.If(wipe):
-            m.d.sync += address.eq(0)
+            m.d.sync += [address.eq(0), client.eq(0), response.eq(0)]
         clear = Signal()
         m.d.comb += clear.eq(wipe | self.start | triggers["COUNTER_CONTROL.CLEAR"])
         values |= {
@@ -149,6 +152,8 @@ class CsrBlock(wiring.Component):
             "STATUS.BUS_STUCK": self.bus_stuck,
             "ERROR_ADDRESS_LOW.VALUE": address[:32],
             "ERROR_ADDRESS_HIGH.VALUE": address[32:],
+            "ERROR_DETAIL.CLIENT": client,
+            "ERROR_DETAIL.RESPONSE": response,
         }
         for name, _ in COUNTERS:
             counter = Counter()

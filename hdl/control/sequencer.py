@@ -12,14 +12,15 @@ from hdl.memory.chunk import chunk_layout
 from hdl.memory.transfer import TRANSFER
 from hdl.spec.commands import COMMAND, COMMAND_BYTES, HEADER_BYTES, ErrorCause, Opcode
 from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.spec.registers import CLIENTS
 
 __all__ = ["READERS", "UNITS", "Sequencer"]
 
 UNITS = ("operands", "weights", "feeder", "drain")
-READERS = ("program", "operands", "weights", "y")
-"""Clients of the read engine, in the order of ``read_error``'s bits."""
+READERS = tuple(name for name, _ in CLIENTS[:-1])
+"""Clients of the read engine, as ``reader`` counts them; what writes is number ``WRITER``."""
 
-STUCK_CYCLES = 1 << 16
+WRITER = len(READERS)
 
 
 class Sequencer(wiring.Component):
@@ -36,12 +37,17 @@ class Sequencer(wiring.Component):
     plan: for all units, constant while any ``{unit}_valid`` is up; ``{unit}_ready`` takes it.
     {unit}_idle: no command inside. filling: the operand unit fills an accumulation bank.
     writer_idle: every write has been answered.
-    read_error: one bit a client of ``READERS``; write_error: pulses. bus_progress: something was
-        transferred on the bus.
+    read_error, write_error: pulses, an answer that is not OKAY: ``read_response``,
+        ``write_response``; reader: the client of ``READERS`` that a read is for or awaited by.
+    bus_progress: something was transferred on the bus.
     flush: drop what is under way; read_quiet, write_quiet: nothing is outstanding on the bus.
     core_reset: resets all units after that.
     busy, bus_stuck: status. done_event, failed_event, command_done: pulses.
-    error_set: pulse, one bit an ``ErrorCause``; error_address belongs to it.
+    error_set: pulse, one bit an ``ErrorCause``; error_address, error_client (of ``CLIENTS``)
+        and error_response belong to it.
+
+    The bus is stuck when it owes an answer and transfers nothing for ``config.stuck_cycles``,
+    while a program runs or is being stopped.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -52,16 +58,18 @@ class Sequencer(wiring.Component):
             "transfer": Out(stream.Signature(TRANSFER)),
             "chunks": In(stream.Signature(chunk_layout(config.bus_bytes))),
             "plan": Out(plan_layout(config)), "filling": In(1), "writer_idle": In(1),
-            "read_error": In(len(READERS)), "write_error": In(1), "bus_progress": In(1),
+            "read_error": In(1), "read_response": In(2), "reader": In(range(len(READERS))),
+            "write_error": In(1), "write_response": In(2), "bus_progress": In(1),
             "flush": Out(1), "read_quiet": In(1), "write_quiet": In(1), "core_reset": Out(1),
             "busy": Out(1), "bus_stuck": Out(1), "done_event": Out(1), "failed_event": Out(1),
             "command_done": Out(1), "error_set": Out(len(ErrorCause)), "error_address": Out(64),
+            "error_client": Out(3), "error_response": Out(2),
         }
         for unit in UNITS:
             members |= {f"{unit}_valid": Out(1), f"{unit}_ready": In(1), f"{unit}_idle": In(1)}
         super().__init__(members)
 
-    def _stop_causes(self, m: Module, running, addresses, current):
+    def _stop_causes(self, m: Module, running, stuck, addresses, current):
         """Events that end a program from outside its own text: cause and address."""
         cause, stop = Signal(ErrorCause), Signal()
         address = Signal(64)
@@ -71,20 +79,27 @@ class Sequencer(wiring.Component):
         with m.Else():
             m.d.sync += cycles.eq(cycles + 1)
         expired = (self.watchdog_limit != 0) & (cycles >= self.watchdog_limit)
-        m.d.comb += address.eq(current)
-        with m.If(self.read_error.any()):
-            m.d.comb += [stop.eq(running), cause.eq(ErrorCause.READ_ERROR)]
-            for index, reader in enumerate(READERS[1:], 1):
-                unit = "drain" if reader == "y" else reader
-                with m.If(self.read_error[index]):
-                    m.d.comb += address.eq(addresses[unit])
+        client, response = Signal.like(self.error_client), Signal.like(self.error_response)
+        m.d.comb += [address.eq(current), client.eq(Mux(self.read_quiet, WRITER, self.reader))]
+        with m.If(self.read_error):
+            m.d.comb += [cause.eq(ErrorCause.READ_ERROR), response.eq(self.read_response)]
         with m.Elif(self.write_error):
-            m.d.comb += [stop.eq(running), cause.eq(ErrorCause.WRITE_ERROR),
-                         address.eq(addresses["drain"])]
+            m.d.comb += [cause.eq(ErrorCause.WRITE_ERROR), response.eq(self.write_response),
+                         client.eq(WRITER)]
+        with m.Elif(stuck):
+            m.d.comb += cause.eq(ErrorCause.BUS_STUCK)
         with m.Elif(self.stop | self.soft_reset):
-            m.d.comb += [stop.eq(running), cause.eq(ErrorCause.STOPPED)]
-        with m.Elif(expired):
-            m.d.comb += [stop.eq(running), cause.eq(ErrorCause.WATCHDOG)]
+            m.d.comb += cause.eq(ErrorCause.STOPPED)
+        with m.Else():
+            m.d.comb += cause.eq(ErrorCause.WATCHDOG)
+        bus = self.read_error | self.write_error | stuck
+        m.d.comb += stop.eq(running & (bus | self.stop | self.soft_reset | expired))
+        with m.If(bus):
+            m.d.comb += [self.error_client.eq(client), self.error_response.eq(response)]
+            with m.Switch(client):
+                for index, unit in enumerate(("operands", "weights", "drain", "drain"), 1):
+                    with m.Case(index):
+                        m.d.comb += address.eq(addresses[unit])
         return stop, cause, address
 
     def _dispatch(self, m: Module, record_address, addresses, opcode, due) -> None:
@@ -130,7 +145,8 @@ class Sequencer(wiring.Component):
         running, abort = Signal(), Signal()
         fail, failure = Signal(), Signal(ErrorCause)
         cause = Signal(ErrorCause, reset_less=True)
-        stop, stop_cause, stop_address = self._stop_causes(m, running, addresses, address)
+        stuck = self._watch_bus(m, running)
+        stop, stop_cause, stop_address = self._stop_causes(m, running, stuck, addresses, address)
         m.d.comb += abort.eq(running & (stop | fail))
 
         @contextmanager
@@ -147,14 +163,14 @@ class Sequencer(wiring.Component):
             self._header_states(m, state, refuse, header, record, address, remaining)
             self._command_states(m, state, check, planner, record, due, cause)
             self._end_states(m, state, refuse, opcode, address, remaining, due, cause)
-            self._stop_states(m)
+            self._stop_states(m, stuck)
         m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")),
                      running.eq(self.busy & ~fsm.ongoing("FLUSH") & ~fsm.ongoing("RESET"))]
+        m.d.comb += self.error_address.eq(Mux(stop, stop_address, address))
         # What goes wrong with earlier commands comes before what is wrong with the next one.
         with m.If(abort):
             m.d.comb += [
                 self.error_set.bit_select(Mux(stop, stop_cause, failure), 1).eq(1),
-                self.error_address.eq(Mux(stop, stop_address, address)),
                 self.done_event.eq(0), self.command_done.eq(0), self.transfer.valid.eq(0),
             ]
             m.d.sync += due.eq(0)
@@ -244,20 +260,30 @@ class Sequencer(wiring.Component):
         with state("REFUSE"):
             refuse(settled, cause)
 
-    def _stop_states(self, m: Module) -> None:
+    def _watch_bus(self, m: Module, running):
+        """High when the bus has owed something for too long without a transfer."""
+        patience = Signal(range(self.config.stuck_cycles + 1))
+        stuck = Signal()
+        m.d.comb += stuck.eq(patience == self.config.stuck_cycles)
+        with m.If((self.read_quiet & self.write_quiet) | self.bus_progress):
+            m.d.sync += patience.eq(0)
+        with m.Elif(~stuck):
+            m.d.sync += patience.eq(patience + 1)
+        with m.If(running & stuck):
+            m.d.sync += self.bus_stuck.eq(1)
+        return stuck
+
+    def _stop_states(self, m: Module, stuck) -> None:
         """Wait until the bus is owed nothing, but not for ever, then reset the units."""
-        patience = Signal(range(STUCK_CYCLES + 1))
         with m.State("FLUSH"):
             m.d.comb += self.flush.eq(1)
-            m.d.sync += patience.eq(Mux(self.bus_progress, 0, patience + 1))
-            with m.If(self.read_quiet & self.write_quiet):
+            with m.If((self.read_quiet & self.write_quiet) | self.bus_stuck):
                 m.next = "RESET"
-            with m.Elif(patience == STUCK_CYCLES):
+            with m.Elif(stuck):
                 m.d.comb += self.error_set.bit_select(Const(ErrorCause.BUS_STUCK, 4), 1).eq(1)
                 m.d.sync += self.bus_stuck.eq(1)
                 m.next = "RESET"
         with m.State("RESET"):
             # The units still offer what they had: the engines must not take it now.
             m.d.comb += [self.flush.eq(1), self.core_reset.eq(1), self.failed_event.eq(1)]
-            m.d.sync += patience.eq(0)
             m.next = "IDLE"

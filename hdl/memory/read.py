@@ -118,7 +118,7 @@ class ReadEngine(wiring.Component):
         ``URGENT_BURSTS`` + 1.
     quiet: no burst is requested or awaited.
     error: pulse, a beat that is not dropped came with another response than OKAY; its data pass on.
-    error_client: with ``error``, the index of the client that the beat was for.
+    error_client: the index of the client that a beat is for or is awaited by; until ``quiet``.
     burst, beat: pulses, a burst was requested, a beat taken.
 
     A burst is requested only when its client has landing space for all of it (``depth`` beats

@@ -57,6 +57,7 @@ class AcceleratorConfig:
     acc_depth: words of D accumulators in each of the two accumulation banks.
     row_depth: rows of a block whose reductions (maximum, sum) are held at once.
     bus_bytes: width of the AXI4 data bus in bytes.
+    stuck_cycles: cycles without a transfer after which a bus that owes one counts as stuck.
     pe_latency: registers of a MAC, 1 or 2: the psum's, and one behind the multiplier.
     lane_latency: pipeline registers in a lane's stage, 1 or 2.
     """
@@ -75,6 +76,7 @@ class AcceleratorConfig:
     acc_depth: int = 512
     row_depth: int = 128
     bus_bytes: int = 16
+    stuck_cycles: int = 1 << 16
     pe_latency: int = 1
     lane_latency: int = 1
 
@@ -111,6 +113,7 @@ class AcceleratorConfig:
         _require_power_of_two("acc_depth", self.acc_depth, 16, 1 << 16)
         _require_power_of_two("row_depth", self.row_depth, 4, 1 << 12)
         _require_power_of_two("bus_bytes", self.bus_bytes, 4, 64)
+        _require_power_of_two("stuck_cycles", self.stuck_cycles, 1 << 8, 1 << 24)
         _require_integer("pe_latency", self.pe_latency, 1, 2)
         _require_integer("lane_latency", self.lane_latency, 1, 2)
 

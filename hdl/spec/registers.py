@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-__all__ = ["RegisterField", "Register", "REGISTERS", "COUNTERS", "COUNTER_BASE", "IDENTITY"]
+__all__ = ["RegisterField", "Register", "REGISTERS", "COUNTERS", "COUNTER_BASE", "IDENTITY",
+           "CLIENTS"]
 
 IDENTITY = 0x61763876  # "v8va" in memory order
 
@@ -57,6 +58,14 @@ COUNTERS: tuple[tuple[str, str], ...] = (
 )
 COUNTER_BASE = 0x100
 
+CLIENTS: tuple[tuple[str, str], ...] = (
+    ("program", "header or command"),
+    ("operands", "A or X"),
+    ("weights", "B"),
+    ("y", "Y0 or Y1"),
+    ("results", "C, the only one that writes"),
+)
+
 REGISTERS: tuple[Register, ...] = (
     _whole("IDENTITY", 0x000, "ro", "0x61763876, the letters v8va in memory order"),
     _bits("ISA_VERSION", 0x004, "version of the program format",
@@ -94,6 +103,11 @@ REGISTERS: tuple[Register, ...] = (
     _bits("COUNTER_CONTROL", 0x048, "performance counters",
           ("FREEZE", 0, 1, "rw", "hold all counters, so that a set read is of one moment"),
           ("CLEAR", 1, 1, "w1s", "set all counters to 0")),
+    _bits("ERROR_DETAIL", 0x04C, "more on the error that ERROR_ADDRESS belongs to",
+          ("CLIENT", 0, 3, "ro",
+           "READ_ERROR, WRITE_ERROR, BUS_STUCK: whose transfer it was; "
+           + ", ".join(f"{index} {doc}" for index, (_, doc) in enumerate(CLIENTS))),
+          ("RESPONSE", 8, 2, "ro", "the bus's answer: 2 SLVERR, 3 DECERR, 0 none of them")),
     *(register for index, (name, doc) in enumerate(COUNTERS) for register in (
         _whole(f"{name}_LOW", COUNTER_BASE + 8 * index, "ro", f"{doc}; bits 31 to 0"),
         _whole(f"{name}_HIGH", COUNTER_BASE + 8 * index + 4, "ro", f"{doc}; bits 63 to 32"))),

@@ -11,10 +11,12 @@ from sim.model.machine import Machine
 
 from .programs import Case, stray_writes
 
-__all__ = ["LIMIT", "TINY", "compare", "small_accelerator"]
+__all__ = ["LIMIT", "STUCK_CYCLES", "TINY", "compare", "small_accelerator"]
 
 LIMIT = 2_000_000
-TINY = {"input_depth": 64, "weight_depth": 32, "acc_depth": 16, "row_depth": 8}
+STUCK_CYCLES = 1024
+TINY = {"input_depth": 64, "weight_depth": 32, "acc_depth": 16, "row_depth": 8,
+        "stuck_cycles": STUCK_CYCLES}
 
 
 @cache

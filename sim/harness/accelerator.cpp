@@ -6,6 +6,7 @@
 #include "Vdut.h"
 #include "axi_checker.hpp"
 #include "axi_memory.hpp"
+#include "lite_host.hpp"
 #include "verilated.h"
 #if VM_COVERAGE
 #include "verilated_cov.h"
@@ -39,6 +40,8 @@ class Bench {
     void reset(int cycles) {
         dut_.aresetn = 0;
         memory_.reset();
+        traffic_.cancel();
+        release();
         new_checkers();
         for (int i = 0; i < cycles; i++) step();
         dut_.aresetn = 1;
@@ -53,13 +56,25 @@ class Bench {
     int64_t wait(int64_t limit) {
         for (int64_t cycle = 0; cycle < limit; cycle++) {
             if (dut_.__SYM__interrupt) {  // Verilator takes the name for a C++ word
-                if (checker_->outstanding())
+                if (checker_->outstanding() && !memory_.freezing())
                     violations_.add(cycle_, "interrupt with bursts outstanding");
                 return cycle;
             }
             step();
         }
         return -1;
+    }
+
+    // Random accesses from now on; without words, until those under way are over.
+    int traffic(const TrafficWord* words, uint64_t seed) {
+        if (words) return traffic_.start(words, seed), 0;
+        traffic_.stop();
+        for (int i = 0; traffic_.active(); i++) {
+            if (i == kLiteTimeout) return traffic_.cancel(), release(), -1;
+            step();
+        }
+        release();
+        return int(traffic_.accesses());
     }
 
     // The response code, or -1 where none came. Host delays follow the write channels' stalls.
@@ -126,6 +141,7 @@ class Bench {
 
     void seed(uint64_t seed) { memory_.seed(seed), random_ = Random(seed + 1); }
 
+    bool interrupt() const { return dut_.__SYM__interrupt; }
     AxiMemory& memory() { return memory_; }
     Violations& violations() { return violations_; }
 
@@ -161,6 +177,7 @@ class Bench {
 
     void step() {
         memory_.drive(pins_);
+        if (traffic_.active()) traffic_.drive(lite_);
         drive_dut();
         dut_.aclk = 0;
         dut_.eval();
@@ -169,6 +186,7 @@ class Bench {
         if (dut_.aresetn) {
             checker_->clock(pins_);
             lite_checker_->clock(lite_);
+            if (traffic_.active()) traffic_.clock(lite_, cycle_);
             memory_.clock(pins_);
             count();
         } else if (pins_.ar.valid || pins_.aw.valid || pins_.w.valid) {
@@ -242,6 +260,7 @@ class Bench {
     LitePins lite_;
     Violations violations_;
     AxiMemory memory_;
+    LiteTraffic traffic_{violations_};
     std::unique_ptr<AxiChecker> checker_;
     std::unique_ptr<LiteChecker> lite_checker_;
     Random random_;
@@ -274,6 +293,14 @@ void bench_seed(Bench* bench, uint64_t seed) { bench->seed(seed); }
 void bench_fault(Bench* bench, uint64_t first, uint64_t end, int resp, int reads, int writes) {
     bench->memory().fault({first, end, uint8_t(resp), reads != 0, writes != 0});
 }
+void bench_freeze(Bench* bench, int channel, int64_t after) {
+    bench->memory().freeze(channel, after);
+}
+void bench_thaw(Bench* bench) { bench->memory().thaw(); }
+int bench_traffic(Bench* bench, const TrafficWord* words, uint64_t seed) {
+    return bench->traffic(words, seed);
+}
+int bench_interrupt(Bench* bench) { return bench->interrupt(); }
 void bench_clear_faults(Bench* bench) { bench->memory().clear_faults(); }
 void bench_statistics(Bench* bench, uint64_t* out) { bench->statistics(out); }
 void bench_clear_statistics(Bench* bench) { bench->clear_statistics(); }

@@ -2,9 +2,9 @@
 
 import ctypes
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +13,16 @@ from hdl.spec.commands import ErrorCause
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import COUNTERS, IDENTITY, REGISTERS
 
-from .stalls import CHANNELS, PROFILES, ProfileStruct, StallProfile
+from .binding import HEADERS, SOURCES, load
+from .stalls import CHANNELS, PROFILES, StallProfile
+from .traffic import harmless_traffic
 from .verilate import build_library
 
-__all__ = ["Accelerator", "Fault", "HungError", "Result", "SLVERR", "DECERR"]
+__all__ = ["Accelerator", "Fault", "Freeze", "HungError", "Result", "SLVERR", "DECERR"]
 
 SLVERR, DECERR = 2, 3
 BUS_FIELDS = ("read_bursts", "read_beats", "write_bursts", "write_beats", "write_responses",
               "most_reads_outstanding", "most_writes_outstanding", "cycle")
-_HERE = Path(__file__).parent
-_SOURCES = (_HERE / "accelerator.cpp",)
-_HEADERS = tuple(_HERE / f"axi_{name}.hpp" for name in ("pins", "checker", "memory"))
 _OFFSETS = {register.name: register.offset for register in REGISTERS}
 _SETTLE_CYCLES = 100
 _RESET_CYCLES = 8
@@ -45,13 +44,21 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class Freeze:
+    """``channel`` (ar, r, aw, w, b) transfers nothing more ``after`` so many transfers."""
+
+    channel: str
+    after: int
+
+
+@dataclass(frozen=True)
 class Result:
     """What one program did.
 
     Attributes
     ----------
     error: the lowest cause set in CSR ``ERROR``, ``None`` after a clean END; ``errors`` is all.
-    error_address: as in the CSRs, only meaningful with an error.
+    error_address, error_client, error_response: as in the CSRs, only meaningful with an error.
     status: raw CSR ``STATUS``. cycles: from the START write's response (from the STOP write's,
         with ``stop_after``) to the interrupt.
     counters: the hardware's performance counters by lower-case name.
@@ -63,37 +70,14 @@ class Result:
     error: ErrorCause | None
     errors: tuple[ErrorCause, ...]
     error_address: int
+    error_client: int
+    error_response: int
     status: int
     cycles: int
     counters: dict[str, int]
     bus: dict[str, int]
     violations: list[str]
     written: np.ndarray
-
-
-@cache
-def _library(path: Path) -> ctypes.CDLL:
-    library = ctypes.CDLL(str(path))
-    pointer, word, number = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int
-    signatures = {
-        "new": (pointer, word), "free": (None, pointer), "reset": (None, pointer, number),
-        "run_for": (None, pointer, word), "wait": (ctypes.c_int64, pointer, ctypes.c_int64),
-        "write": (number, pointer, ctypes.c_uint32, ctypes.c_uint32),
-        "read": (number, pointer, ctypes.c_uint32, ctypes.POINTER(ctypes.c_uint32)),
-        "trace": (number, pointer, ctypes.c_char_p),
-        "coverage": (number, pointer, ctypes.c_char_p),
-        "image": (None, pointer, pointer, pointer, word, word),
-        "profile": (None, pointer, ctypes.POINTER(ProfileStruct)), "seed": (None, pointer, word),
-        "fault": (None, pointer, word, word, number, number, number),
-        "clear_faults": (None, pointer),
-        "statistics": (None, pointer, ctypes.POINTER(word)), "clear_statistics": (None, pointer),
-        "violations": (word, pointer, ctypes.POINTER(ctypes.c_char_p)),
-        "clear_violations": (None, pointer),
-    }
-    for name, (result, *arguments) in signatures.items():
-        function = getattr(library, f"bench_{name}")
-        function.restype, function.argtypes = result, arguments
-    return library
 
 
 def _repeated(verilog: str, config: AcceleratorConfig) -> tuple[str, ...]:
@@ -123,10 +107,10 @@ class Accelerator:
             from gen.top import generate  # a design of the caller's own needs no generator
             verilog = generate(config)
         blocks = _repeated(verilog, config)
-        path = build_library(verilog, top, _SOURCES, headers=_HEADERS, trace=trace, blocks=blocks,
+        path = build_library(verilog, top, SOURCES, headers=HEADERS, trace=trace, blocks=blocks,
                              coverage=coverage, defines={"BUS_BYTES": config.bus_bytes},
                              build=build_dir)
-        self.config, self._lib = config, _library(path)
+        self.config, self._lib = config, load(path)
         self._bench = self._lib.bench_new(seed)
         self.reset()
         found = self.read("CONFIG_HASH_LOW") | self.read("CONFIG_HASH_HIGH") << 32
@@ -162,6 +146,10 @@ class Accelerator:
         """Let the clock run."""
         self._lib.bench_run_for(self._bench, cycles)
 
+    @property
+    def interrupt(self) -> bool:
+        return bool(self._lib.bench_interrupt(self._bench))
+
     def run(self, memory: np.ndarray, program_address: int, base: int = 0, *,
             stalls: StallProfile = PROFILES["ideal"], seed: int = 0, watchdog: int = 0,
             stop_after: int | None = None, max_cycles: int = 50_000_000,
@@ -173,6 +161,29 @@ class Accelerator:
         ``trace``. ``HungError`` after ``max_cycles`` without an
         interrupt; the design is reset then.
         """
+        with self.attached(memory, base, stalls=stalls, seed=seed, faults=faults) as written:
+            lib, bench = self._lib, self._bench
+            if waves is not None and not lib.bench_trace(bench, str(waves).encode()):
+                raise ValueError("waves must be a writable path in a build with trace, "
+                                 f"not {waves!r}")
+            try:
+                self.start(program_address, watchdog)
+                if stop_after is not None:
+                    self.run_for(stop_after)
+                    self.write("CONTROL", 2)
+                return self.collect(self.wait(max_cycles), written)
+            finally:
+                lib.bench_trace(bench, None)
+
+    @contextmanager
+    def attached(self, memory: np.ndarray, base: int = 0, *,
+                 stalls: StallProfile = PROFILES["ideal"], seed: int = 0,
+                 faults: Iterable[Fault] = (), freeze: Freeze | None = None
+                 ) -> Iterator[np.ndarray]:
+        """``memory`` behind the bus, as in ``run``, within a ``with``: gives ``Result.written``.
+
+        For what ``run`` cannot do, with ``start``, ``run_for``, ``wait`` and ``collect``.
+        """
         if memory.dtype != np.uint8 or memory.ndim != 1 or not memory.flags.c_contiguous:
             raise TypeError(f"memory must be a contiguous vector of uint8, not {memory!r}")
         lib, bench = self._lib, self._bench
@@ -182,37 +193,56 @@ class Accelerator:
         lib.bench_seed(bench, seed)
         for fault in faults:
             lib.bench_fault(bench, fault.first, fault.end, fault.resp, fault.reads, fault.writes)
-        if waves is not None and not lib.bench_trace(bench, str(waves).encode()):
-            raise ValueError(f"waves must be a writable path in a build with trace, not {waves!r}")
+        if freeze is not None:
+            lib.bench_freeze(bench, CHANNELS.index(freeze.channel), freeze.after)
         lib.bench_clear_statistics(bench)
         try:
-            cycles = self._start_and_wait(program_address, watchdog, stop_after, max_cycles)
-            return self._collect(cycles, written)
+            yield written
         except HungError:
             self.reset()
             raise
         finally:
+            lib.bench_thaw(bench)
             lib.bench_clear_faults(bench)
-            lib.bench_trace(bench, None)
             lib.bench_image(bench, None, None, 0, 0)
 
-    def _start_and_wait(self, program_address: int, watchdog: int, stop_after: int | None,
-                        max_cycles: int) -> int:
+    def start(self, program_address: int, watchdog: int = 0) -> None:
+        """Set the program's address, the watchdog and the interrupts; START."""
         self.write("PROGRAM_LOW", program_address & 0xFFFFFFFF)
         self.write("PROGRAM_HIGH", program_address >> 32)
         self.write("WATCHDOG", watchdog)
         self.write("INTERRUPT_ENABLE", 0b11)
         self.write("CONTROL", 1)
-        if stop_after is not None:
-            self.run_for(stop_after)
-            self.write("CONTROL", 2)
+
+    def wait(self, max_cycles: int) -> int:
+        """Cycles until the interrupt; ``HungError`` after ``max_cycles`` without."""
         cycles = self._lib.bench_wait(self._bench, max_cycles)
         if cycles < 0:
             raise HungError(f"no interrupt within {max_cycles} cycles, "
-                            f"STATUS {self.read('STATUS'):#x}, violations {self._violations()}")
+                            f"STATUS {self.read('STATUS'):#x}, violations {self.violations()}")
         return cycles
 
-    def _collect(self, cycles: int, written: np.ndarray) -> Result:
+    def thaw(self) -> None:
+        """A frozen channel goes on."""
+        self._lib.bench_thaw(self._bench)
+
+    def begin_traffic(self, program_address: int, seed: int) -> None:
+        """Random accesses to the control port from now on: ``harmless_traffic``."""
+        words = harmless_traffic(self.config, program_address)
+        self._lib.bench_traffic(self._bench, words, seed)
+
+    def end_traffic(self) -> int:
+        """How many accesses there were; waits for the last."""
+        accesses = self._lib.bench_traffic(self._bench, None, 0)
+        if accesses < 0:
+            raise HungError("the control port does not answer")
+        return accesses
+
+    def collect(self, cycles: int, written: np.ndarray, *, counters: bool = True) -> Result:
+        """What the program did, from the registers, behind its interrupt; clears the events.
+
+        Without ``counters`` they are not read, which saves most of the time.
+        """
         statistics = (ctypes.c_uint64 * len(BUS_FIELDS))()
         self._lib.bench_statistics(self._bench, statistics)
         before = list(statistics)
@@ -220,19 +250,22 @@ class Accelerator:
         self._lib.bench_statistics(self._bench, statistics)
         late = [BUS_FIELDS[i] for i in range(len(CHANNELS)) if statistics[i] != before[i]]
         self.write("COUNTER_CONTROL", 1)
-        counters = {name.lower(): self.read(f"{name}_LOW") | self.read(f"{name}_HIGH") << 32
-                    for name, _ in COUNTERS}
+        counted = {name.lower(): self.read(f"{name}_LOW") | self.read(f"{name}_HIGH") << 32
+                   for name, _ in COUNTERS if counters}
         self.write("COUNTER_CONTROL", 0)
         status, bits = self.read("STATUS"), self.read("ERROR")
         address = self.read("ERROR_ADDRESS_LOW") | self.read("ERROR_ADDRESS_HIGH") << 32
+        detail = self.read("ERROR_DETAIL")
         self.write("ERROR", bits)
         self.write("INTERRUPT", self.read("INTERRUPT"))
         errors = tuple(cause for cause in ErrorCause if bits >> cause & 1)
-        violations = self._violations() + [f"{name} went on after the interrupt" for name in late]
-        return Result(errors[0] if errors else None, errors, address, status, cycles, counters,
-                      dict(zip(BUS_FIELDS[:-1], before, strict=False)), violations, written)
+        violations = self.violations() + [f"{name} went on after the interrupt" for name in late]
+        return Result(errors[0] if errors else None, errors, address, detail & 7, detail >> 8,
+                      status, cycles, counted, dict(zip(BUS_FIELDS[:-1], before, strict=False)),
+                      violations, written)
 
-    def _violations(self) -> list[str]:
+    def violations(self) -> list[str]:
+        """Rules of the buses broken since this was asked last."""
         text = ctypes.c_char_p()
         total = self._lib.bench_violations(self._bench, ctypes.byref(text))
         found = (text.value or b"").decode().splitlines()

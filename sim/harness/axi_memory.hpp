@@ -1,4 +1,5 @@
 // A memory behind AXI4: a byte image with latency, random stalls and faults, answering in order.
+// Data that come with an error are wrong; a frozen channel transfers nothing more.
 #pragma once
 
 #include <algorithm>
@@ -54,6 +55,7 @@ class AxiMemory {
     void profile(const Profile& profile) { profile_ = profile; }
     // Forgets every burst, as the master does in reset.
     void reset() {
+        thaw();
         reads_.clear(), addresses_.clear(), beats_.clear(), answers_.clear();
         r_ = {}, b_ = {};
         arready_ = awready_ = wready_ = 0;
@@ -66,6 +68,10 @@ class AxiMemory {
     }
     void fault(const Fault& fault) { faults_.push_back(fault); }
     void clear_faults() { faults_.clear(); }
+    // After so many more transfers ``channel`` stands still, until ``thaw`` or a reset.
+    void freeze(int channel, int64_t after) { room_[channel] = after, freezing_ = true; }
+    void thaw() { std::fill_n(room_, kChannels, INT64_MAX), freezing_ = false; }
+    bool freezing() const { return freezing_; }
 
     // The slave's outputs of the next cycle.
     void drive(AxiPins& p) const {
@@ -78,13 +84,16 @@ class AxiMemory {
     // A rising edge at which the pins were ``p``.
     void clock(const AxiPins& p) {
         cycle_++;
+        room_[kAR] -= p.ar.valid && p.ar.ready, room_[kR] -= p.r.valid && p.r.ready;
+        room_[kAW] -= p.aw.valid && p.aw.ready, room_[kW] -= p.w.valid && p.w.ready;
+        room_[kB] -= p.b.valid && p.b.ready;
         if (p.ar.valid && p.ar.ready) accept_read(p.ar);
         if (p.aw.valid && p.aw.ready) addresses_.push_back({p.aw.address, p.aw.id, p.aw.len + 1});
         if (p.w.valid && p.w.ready) beats_.push_back(p.w);
         if (p.r.valid && p.r.ready) r_.valid = 0;
         if (p.b.valid && p.b.ready) b_.valid = 0;
         complete_writes();
-        for (int c = 0; c < kChannels; c++) stalled_[c] = stall(c);
+        for (int c = 0; c < kChannels; c++) stalled_[c] = stall(c) || room_[c] <= 0;
         if (!r_.valid) next_beat();
         if (!b_.valid) next_answer();
         arready_ = !stalled_[kAR] && reads_.size() + (r_.valid && r_.last) < profile_.outstanding;
@@ -147,6 +156,8 @@ class AxiMemory {
         if (!any) resp = kDecodeError;
         for (const Fault& f : faults_)
             if (f.reads && from < f.end && from + bytes_ > f.first) resp = f.resp;
+        if (resp != kOkay)
+            for (int i = 0; i < bytes_; i++) burst.data[beat * bytes_ + i] ^= 0xFF;
         burst.resp[beat] = resp;
     }
 
@@ -230,4 +241,6 @@ class AxiMemory {
     uint8_t arready_ = 0, awready_ = 0, wready_ = 0;
     bool stalled_[kChannels] = {};
     uint64_t left_[kChannels] = {};
+    int64_t room_[kChannels] = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
+    bool freezing_ = false;
 };

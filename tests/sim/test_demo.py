@@ -75,7 +75,7 @@ class Device:
             written[0] = 1
         error = ErrorCause.READ_ERROR if self.fault == "error" else outcome.error
         violations = ["RLAST missing"] if self.fault == "violation" else []
-        return Result(error, (), 0x40, 0, 1000, {}, {}, violations, written)
+        return Result(error, (), 0x40, 0, 0, 0, 1000, {}, {}, violations, written)
 
 
 @pytest.mark.parametrize("fault, code, message", [

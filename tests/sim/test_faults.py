@@ -20,7 +20,7 @@ from hdl.spec.commands import (
     unpack,
 )
 from sim.bench.programs import BASE, Case, random_case, stray_writes
-from sim.bench.regression import LIMIT, compare, small_accelerator
+from sim.bench.regression import LIMIT, STUCK_CYCLES, compare, small_accelerator
 from sim.harness.accelerator import DECERR, SLVERR, Fault
 from sim.harness.stalls import PROFILES, StallProfile
 from sim.model.machine import Machine
@@ -130,12 +130,16 @@ def test_the_host_stops_a_program_at_any_time(case, profile):
     assert ErrorCause.STOPPED in ended
 
 
-def test_a_bus_that_never_answers_is_reported_as_stuck(case):
+@pytest.mark.parametrize("watchdog, errors", [
+    (0, {ErrorCause.BUS_STUCK}), (100, {ErrorCause.WATCHDOG, ErrorCause.BUS_STUCK})])
+def test_a_bus_that_never_answers_is_reported_as_stuck(case, watchdog, errors):
     machine = small_accelerator("posit8")
     silent = StallProfile("silent", stall={"r": 1.0})
-    result = machine.run(case.memory.copy(), case.address, case.base, stalls=silent, watchdog=100,
-                         max_cycles=LIMIT)
-    assert set(result.errors) == {ErrorCause.WATCHDOG, ErrorCause.BUS_STUCK}
+    result = machine.run(case.memory.copy(), case.address, case.base, stalls=silent,
+                         watchdog=watchdog, max_cycles=LIMIT)
+    assert set(result.errors) == errors
+    assert (result.error_address, result.error_client) == (case.address, 0)
+    assert STUCK_CYCLES < result.cycles < STUCK_CYCLES + 200
     assert result.status & 0b1000
     machine.write("CONTROL", 1)
     assert machine.read("STATUS") & 0b1001 == 0b1000  # refused

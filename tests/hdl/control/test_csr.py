@@ -206,10 +206,12 @@ def test_first_error_keeps_its_address():
             return (await host.read(AT["ERROR_ADDRESS_LOW"])
                     | await host.read(AT["ERROR_ADDRESS_HIGH"]) << 32)
         opcode, bus = 1 << ErrorCause.BAD_OPCODE, 1 << ErrorCause.BUS_STUCK
-        await host.pulse(error_set=opcode, error_address=0x1234_5678_9ABC_DEF0)
-        await host.pulse(error_set=bus, error_address=7)
+        await host.pulse(error_set=opcode, error_address=0x1234_5678_9ABC_DEF0, error_client=4,
+                         error_response=2)
+        await host.pulse(error_set=bus, error_address=7, error_client=1, error_response=3)
         assert await host.read(AT["ERROR"]) == opcode | bus
         assert await address() == 0x1234_5678_9ABC_DEF0
+        assert await host.read(AT["ERROR_DETAIL"]) == 4 | 2 << 8
         await host.write(AT["ERROR"], opcode)
         assert await host.read(AT["ERROR"]) == bus
         await host.pulse(error_set=opcode, error_address=9)
@@ -224,6 +226,7 @@ def test_first_error_keeps_its_address():
 def test_soft_reset_waits_and_clears():
     async def script(host, dut, ctx):
         await host.write(AT["WATCHDOG"], 99)
+        await host.write(AT["INTERRUPT_ENABLE"], 3)
         ctx.set(dut.busy, 1)
         await host.pulse(count_tiles=5)
         await host.write(AT["CONTROL"], 4)
@@ -232,7 +235,7 @@ def test_soft_reset_waits_and_clears():
         ctx.set(dut.busy, 0)
         await host.write(AT["CONTROL"], 1)
         assert host.pulses["start"] == 0
-        assert await host.read(AT["STATUS"]) == 4
+        assert await host.read(AT["STATUS"]) == 4 and not ctx.get(dut.interrupt)
         assert await host.read(AT["ERROR"]) == 1 << ErrorCause.STOPPED
         await host.pulse(soft_reset_done=1)
         for name in ("STATUS", "ERROR", "ERROR_ADDRESS_LOW", "INTERRUPT", "TILES_LOW"):
