@@ -12,7 +12,7 @@ __all__ = ["HEADERS", "SOURCES", "load"]
 _HERE = Path(__file__).parent
 SOURCES = (_HERE / "accelerator.cpp",)
 HEADERS = tuple(_HERE / f"{name}.hpp"
-                for name in ("axi_pins", "axi_checker", "axi_memory", "lite_host"))
+                for name in ("axi_pins", "axi_checker", "axi_memory", "lite_host", "bench"))
 
 
 @cache
