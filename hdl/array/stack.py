@@ -1,6 +1,6 @@
 """Rows of the array, stacked by halves."""
 
-from amaranth.hdl import Cat, Module, Value
+from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,7 +10,9 @@ from hdl.codec.unpacked import operand_shape
 from hdl.leaf import shared, with_latency
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
-__all__ = ["Stack"]
+__all__ = ["ColumnAdders", "Stack"]
+
+_GROUP = 8  # adders in the smallest leaf: enough that area counts each of them as a unit
 
 
 class Stack(wiring.Component):
@@ -61,7 +63,10 @@ class Stack(wiring.Component):
             m.d.comb += Cat(getattr(upper, name), getattr(lower, name)).eq(getattr(self, name))
         chains = [("right_i", "right_o"), ("w_above", "w_o")]
         if self.config.acc == "exact":
-            self._add(m, upper.psum_o, lower.psum_o)
+            adders = ColumnAdders(self.config, half, self.config.dim)
+            m.submodules.adders = shared(adders)
+            m.d.comb += [adders.upper.eq(upper.psum_o), adders.lower.eq(lower.psum_o),
+                         self.psum_o.eq(adders.o)]
         else:
             chains.append(("psum_i", "psum_o"))
         for source, target in chains:
@@ -72,14 +77,42 @@ class Stack(wiring.Component):
             ]
         return m
 
-    def _add(self, m: Module, upper: Value, lower: Value) -> None:
-        """The halves' sums, column by column."""
-        half, whole = (self.config.column_bits(rows) for rows in (self.rows // 2, self.rows))
-        for column in range(self.config.dim):
-            adder = ColumnAdder(self.config.format, self.rows // 2)
-            m.submodules[f"adder{column}"] = shared(adder)
+
+class ColumnAdders(wiring.Component):
+    """Combinational sums of two exact sums of ``products`` products each, for ``columns`` columns.
+
+    Two equal halves, each a shared leaf, down to groups of adders: text grows with log ``columns``.
+
+    Ports: ``upper``, ``lower`` in, ``o`` out; a ``ColumnAdder``'s words, column 0 lowest.
+    """
+
+    def __init__(self, config: AcceleratorConfig, products: int, columns: int):
+        self.config = config
+        self.products = products
+        self.columns = columns
+        half, whole = (config.column_bits(rows) for rows in (products, 2 * products))
+        super().__init__({"upper": In(columns * half), "lower": In(columns * half),
+                          "o": Out(columns * whole)})
+
+    @property
+    def leaf_name(self) -> str:
+        return f"column_adds_{self.config.fmt}_{2 * self.products}_{self.columns}"
+
+    def elaborate(self, platform):
+        m = Module()
+        parts = 2 if self.columns > _GROUP else self.columns
+        upper, lower, o = (len(port) // parts for port in (self.upper, self.lower, self.o))
+        for index in range(parts):
+            if self.columns > _GROUP:
+                part = ColumnAdders(self.config, self.products, self.columns // 2)
+                inputs = part.upper, part.lower
+            else:
+                part = ColumnAdder(self.config.format, self.products)
+                inputs = part.upper.as_value(), part.lower.as_value()
+            m.submodules[f"part{index}"] = shared(part)
             m.d.comb += [
-                adder.upper.as_value().eq(upper.word_select(column, half)),
-                adder.lower.as_value().eq(lower.word_select(column, half)),
-                self.psum_o.word_select(column, whole).eq(adder.o),
+                inputs[0].eq(self.upper.word_select(index, upper)),
+                inputs[1].eq(self.lower.word_select(index, lower)),
+                self.o.word_select(index, o).eq(part.o),
             ]
+        return m
