@@ -22,6 +22,7 @@ from hdl.memory.transfer import TRANSFER
 from hdl.spec.config import AcceleratorConfig
 from hdl.vector.fetch import FetchPort
 from hdl.vector.output import Output
+from hdl.vector.turn import Turn
 from hdl.vector.unit import VectorUnit
 
 __all__ = ["CORE_COUNTERS", "Core"]
@@ -184,9 +185,10 @@ class Core(wiring.Component):
         config = self.config
         lanes = config.lanes
         group_bits = len(drain.beat.payload.group)
-        address_bits = len(drain.beat.payload.address) + group_bits
+        address_bits = len(drain.beat.payload.address) + group_bits + 1
         m.submodules.unit = unit = VectorUnit(config, address_bits)
         m.submodules.fetch_y = fetch = FetchPort(config, lanes)
+        m.submodules.turn = turn = Turn(config, address_bits)
         m.submodules.output = output = Output(config, address_bits)
         storage = config.format.storage_bytes
         m.submodules.resizer_c = resizer = Resizer(lanes * storage, config.bus_bytes)
@@ -211,7 +213,7 @@ class Core(wiring.Component):
             fetch.o.ready.eq(unit.i.ready & drain.beat.valid & drain.uses_y),
             unit.i.payload.keep.eq(beat.keep), unit.i.payload.row.eq(beat.row),
             unit.i.payload.last.eq(beat.last),
-            unit.i.payload.address.eq(Cat(beat.group, beat.address)),
+            unit.i.payload.address.eq(Cat(beat.group, beat.address, beat.row_last)),
             unit.i.payload.y.eq(fetch.o.payload.data),
         ]
         part_word = Signal(lanes * config.acc_bits)
@@ -225,18 +227,25 @@ class Core(wiring.Component):
                 m.d.comb += rounder.is_lane_word.eq(drain.lane_words)
 
         result = unit.o.payload
+        group, address = result.address[:group_bits], result.address[group_bits:-1]
+        stored = Signal()  # what takes a result that goes to memory
         m.d.comb += [
             output.wide.eq(drain.c_wide), output.e5m2.eq(drain.c_e5m2),
-            output.i.valid.eq(unit.o.valid & drain.to_memory),
-            output.i.payload.eq(result),
-            unit.o.ready.eq(~drain.to_memory | output.i.ready),
+            turn.i.payload.eq(result), turn.group.eq(group),
+            turn.row_last.eq(result.address[-1]),
+            turn.i.valid.eq(unit.o.valid & drain.to_memory & drain.turned),
+            output.i.valid.eq(Mux(drain.turned, turn.o.valid, unit.o.valid & drain.to_memory)),
+            output.i.payload.eq(Mux(drain.turned, turn.o.payload, result)),
+            turn.o.ready.eq(output.i.ready & drain.turned),
+            stored.eq(Mux(drain.turned, turn.i.ready, output.i.ready)),
+            unit.o.ready.eq(~drain.to_memory | stored),
             accumulation.store_valid.eq(unit.o.valid & ~drain.to_memory),
             accumulation.store_bank.eq(drain.read_bank),
-            accumulation.store_group.eq(result.address[:group_bits]),
-            accumulation.store_address.eq(result.address[group_bits:]),
+            accumulation.store_group.eq(group), accumulation.store_address.eq(address),
             accumulation.store_data.eq(Cat(
                 lane_to_accumulator(config, result.data[lane]) for lane in range(lanes))),
-            drain.unit_idle.eq(unit.idle), drain.settled.eq(unit.idle & output.idle),
+            drain.unit_idle.eq(unit.idle),
+            drain.settled.eq(unit.idle & turn.idle & output.idle),
             self.count_vector_beats.eq(unit.beat), self.count_stall_vector.eq(unit.stall),
             self.count_stall_operand.eq(drain.beat.valid & ~with_y),
             self.count_saturations.eq(output.saturated), self.count_nars.eq(output.nars),

@@ -80,7 +80,8 @@ def _command(fields: dict[str, int]) -> str:
         text = f"gemm   {m}×{k}×{n} {_tensor(a, fields, 'a')} · {_tensor(b, fields, 'b')}"
     else:
         text = f"vector {m}×{n} {_tensor('X', fields, 'a', 'x_wide')}"
-    text += f" → {_tensor('C', fields, 'c')}"
+    turned = "ᵀ" if fields["c_transposed"] else ""
+    text += f" → {_tensor('C' + turned, fields, 'c')}"
     passes = _instructions(fields["instructions"])
     for index in (0, 1):
         if f"Y{index}" in passes:

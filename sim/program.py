@@ -107,12 +107,13 @@ class ProgramBuilder:
     # Commands
 
     def gemm(self, a: Tensor, b: Tensor, out: Tensor, *, a_transposed: bool = False,
-             b_transposed: bool = False, scale: float | None = None,
+             b_transposed: bool = False, out_transposed: bool = False, scale: float | None = None,
              bias: Tensor | None = None, relu: bool = False, softmax: bool = False,
              imm1: float | None = None, y1: Tensor | None = None,
              instructions: Sequence[Instruction] | None = None) -> None:
         """out = epilogue(A · B). ``a_transposed``: ``a`` holds Aᵀ, K×M; ``b_transposed``: Bᵀ, N×K.
 
+        ``out_transposed``: ``out`` is N×M and takes the transposed result.
         Epilogue: × ``scale`` (rounded to BF16), + ``bias`` (1×N repeats for every row, M×N is
         added item by item), then ReLU or the softmax of each row. ``instructions`` replaces it;
         there IMM0 is ``scale``, IMM1 ``imm1``, Y0 ``bias`` and Y1 ``y1``.
@@ -131,18 +132,19 @@ class ProgramBuilder:
         fields = {"opcode": Opcode.GEMM, "k": k, "a_transposed": int(a_transposed),
                   "b_transposed": int(b_transposed), "b_address": b.address, "b_stride": b.stride,
                   "b_e5m2": self._e5m2(b)}
-        self._command(fields, (m, n), a, [b], out, scale=scale, bias=bias, relu=relu,
-                      soft=softmax, imm1=imm1, y1=y1, instructions=instructions)
+        self._command(fields, (m, n), a, [b], out, out_transposed, scale=scale, bias=bias,
+                      relu=relu, soft=softmax, imm1=imm1, y1=y1, instructions=instructions)
 
-    def vector(self, x: Tensor, out: Tensor, *, scale: float | None = None,
+    def vector(self, x: Tensor, out: Tensor, *, out_transposed: bool = False,
+               scale: float | None = None,
                bias: Tensor | None = None, function: Function = Function.NONE,
                relu: bool = False, softmax: bool = False, imm1: float | None = None,
                y1: Tensor | None = None,
                instructions: Sequence[Instruction] | None = None) -> None:
         """out = function(x × scale + bias), with ReLU, or the softmax of its rows; as ``gemm``."""
         fields = {"opcode": Opcode.VECTOR, "k": 1, "x_wide": self._wide(x)}
-        self._command(fields, x.shape, x, [], out, scale=scale, bias=bias, relu=relu,
-                      soft=softmax, imm1=imm1, y1=y1, instructions=instructions,
+        self._command(fields, x.shape, x, [], out, out_transposed, scale=scale, bias=bias,
+                      relu=relu, soft=softmax, imm1=imm1, y1=y1, instructions=instructions,
                       function=function)
 
     def fence(self) -> None:
@@ -191,22 +193,23 @@ class ProgramBuilder:
     # Lowering
 
     def _command(self, fields: dict[str, int], shape: tuple[int, int], a: Tensor,
-                 operands: list[Tensor], out: Tensor, *, scale: float | None,
+                 operands: list[Tensor], out: Tensor, turned: bool, *, scale: float | None,
                  bias: Tensor | None, relu: bool, soft: bool, imm1: float | None,
                  y1: Tensor | None, instructions: Sequence[Instruction] | None,
                  function: Function = Function.NONE) -> None:
         """Check shapes, choose the instruction list, emit the command behind its fence."""
-        if out.shape != shape:
-            raise ValueError(f"{out.name} must be {shape[0]}×{shape[1]}, "
+        stored = shape[::-1] if turned else shape
+        if out.shape != stored:
+            raise ValueError(f"{out.name} must be {stored[0]}×{stored[1]}, "
                              f"not {out.rows}×{out.columns}")
         if soft and (relu or function):
             raise ValueError("softmax must not be combined with relu or a function")
         fits = lowering.row_fits(self.config, shape[1])
         if soft and not fits and bias is not None and instructions is None:
             middle = self.empty(*shape, "bf16", name=f"{out.name} before softmax")
-            self._command(fields, shape, a, operands, middle, scale=scale, bias=bias, relu=False,
-                          soft=False, imm1=imm1, y1=y1, instructions=None)
-            self.vector(middle, out, softmax=True)
+            self._command(fields, shape, a, operands, middle, False, scale=scale, bias=bias,
+                          relu=False, soft=False, imm1=imm1, y1=y1, instructions=None)
+            self.vector(middle, out, out_transposed=turned, softmax=True)
             return
         if instructions is None:
             given = scale is not None, bias is not None
@@ -215,7 +218,7 @@ class ProgramBuilder:
         fields = fields | {
             "m": shape[0], "n": shape[1], "a_address": a.address, "a_stride": a.stride,
             "a_e5m2": self._e5m2(a), "c_address": out.address, "c_stride": out.stride,
-            "c_e5m2": self._e5m2(out), "c_wide": self._wide(out),
+            "c_e5m2": self._e5m2(out), "c_wide": self._wide(out), "c_transposed": int(turned),
             "instructions": instruction_words(instructions)}
         for index, y in enumerate((bias, y1)):
             if y is not None:

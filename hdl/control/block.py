@@ -23,10 +23,13 @@ def span_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 def request_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Control of one beat: L accumulators of one row, from part ``group`` of a word."""
+    """Control of one beat: L accumulators of one row, from part ``group`` of a word.
+
+    ``row_last``: it ends its row of the strip. ``last``: see ``BlockReader.beat``.
+    """
     return data.StructLayout({
         "address": range(config.acc_depth), "group": range(config.dim // config.lanes),
-        "keep": config.lanes, "row": range(config.row_depth), "last": 1})
+        "keep": config.lanes, "row": range(config.row_depth), "row_last": 1, "last": 1})
 
 
 class BlockReader(wiring.Component):
@@ -40,7 +43,7 @@ class BlockReader(wiring.Component):
     array_fills: the bank is filled by the array, column tile after column tile, else in the order
         of its addresses. follow: words are read as soon as they are there, else from a complete
         bank only. ready, progress: of this bank (``AccumulationBanks``).
-    row_goes_on: the row continues in another bank, so that ``last`` marks no beat.
+    row_goes_on: the row continues in another bank: ``last`` marks no beat, unless it is tiled.
     enable: beats are offered.
     read_enable, read_address: the bank's read port.
     beat: valid with the data that the last read left on the port; ``last``: the beat ends its row
@@ -79,8 +82,8 @@ class BlockReader(wiring.Component):
             self.read_enable.eq(fetch), self.read_address.eq(position.address),
         ]
         tile_end = position.row[:log2_exact(config.dim)].all()
-        last = row_end & ~self.row_goes_on & (~self.span.tiled | tile_end | strip_end)
-        self._offer(m, position, left, fetch, free, last, final)
+        last = row_end & Mux(self.span.tiled, tile_end | strip_end, ~self.row_goes_on)
+        self._offer(m, position, left, fetch, free, row_end, last, final)
         with m.If(self.start):
             m.d.sync += self.busy.eq(1)
         with m.Elif(self.done):
@@ -135,11 +138,11 @@ class BlockReader(wiring.Component):
             ]
         return row_end, strip_end, final
 
-    def _offer(self, m: Module, position, left, fetch, free, last, final) -> None:
+    def _offer(self, m: Module, position, left, fetch, free, row_end, last, final) -> None:
         """Offer the word that was read last, group by group."""
         config = self.config
         lanes, beat = config.lanes, self.beat.payload
-        loaded, word_last, word_final = Signal(), Signal(), Signal()
+        loaded, word_row_end, word_last, word_final = Signal(), Signal(), Signal(), Signal()
         count = Signal(range(config.dim + 1), reset_less=True)
         ends, taken = Signal(), Signal()
         m.d.comb += [
@@ -148,7 +151,7 @@ class BlockReader(wiring.Component):
             free.eq(~loaded | (taken & ends)),
             self.beat.valid.eq(loaded & self.enable),
             beat.keep.eq(Cat(count > lane for lane in range(lanes))),
-            beat.last.eq(ends & word_last),
+            beat.row_last.eq(ends & word_row_end), beat.last.eq(ends & word_last),
             self.done.eq(taken & ends & word_final),
         ]
         with m.If(taken):
@@ -157,7 +160,8 @@ class BlockReader(wiring.Component):
                 m.d.sync += loaded.eq(0)
         with m.If(fetch):
             m.d.sync += [
-                loaded.eq(1), word_last.eq(last), word_final.eq(final), beat.group.eq(0),
+                loaded.eq(1), word_row_end.eq(row_end), word_last.eq(last),
+                word_final.eq(final), beat.group.eq(0),
                 beat.address.eq(position.address), beat.row.eq(position.row),
                 count.eq(Mux(left < config.dim, left, config.dim)),
             ]

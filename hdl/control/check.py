@@ -97,7 +97,7 @@ class CommandCheck(wiring.Component):
         """What one instruction uses, and whether its fields are known."""
         operands = [instruction_field(instruction, name) for name in ("multiply", "add", "scale")]
         found = {name: Signal(name=f"scan_{name}")
-                 for name in ("y", "row", "buffer", "memory", "bad", "last")}
+                 for name in ("y", "row", "buffer", "memory", "across", "bad", "last")}
         found |= {"reads": Signal(2, name="scan_reads"), "reduces": Signal(2, name="scan_reduces")}
         uses_y = [operand == Operand.Y for operand in operands]
         two = (uses_y[0] & uses_y[1]) | (uses_y[0] & uses_y[2]) | (uses_y[1] & uses_y[2])
@@ -116,6 +116,9 @@ class CommandCheck(wiring.Component):
             found["bad"].eq(two | unknown),
             found["buffer"].eq(instruction_field(instruction, "destination") == Destination.BUFFER),
             found["memory"].eq(instruction_field(instruction, "destination") == Destination.MEMORY),
+            # A transposed C takes the block column by column, a reduction row by row.
+            found["across"].eq(self._field("c_transposed") & found["memory"]
+                               & found["reduces"].any()),
             found["last"].eq(instruction_field(instruction, "last")),
         ]
         with m.If(instruction_field(instruction, "reduce") != Reduce.NONE):
@@ -157,7 +160,7 @@ class CommandCheck(wiring.Component):
                 self.stored.eq(self.stored | found["buffer"]),
                 reduced.eq(reduced | found["reduces"]),
                 # A row register holds nothing of this command until it is reduced into.
-                bad_list.eq(bad_list | found["bad"] | (ended & ~found["last"])
+                bad_list.eq(bad_list | found["bad"] | found["across"] | (ended & ~found["last"])
                             | (found["reads"] & ~reduced).any()),
             ]
             with m.If(found["y"]):

@@ -1,6 +1,6 @@
 """Draining an accumulation bank: every vector instruction of a command is a pass over the block."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -43,6 +43,8 @@ class Drain(wiring.Component):
     y_transfer, c_transfer: requests to the read and the write engine. ``y_*``, ``c_*``: how the
         elements of Y and C are stored; constant from the request to the last element.
     instruction, imm0, imm1, uses_y, to_memory: of the running pass; constant while it lasts.
+    turned: C is transposed, so that a pass to memory offers D × D tiles, column tile by column
+        tile; constant until ``settled``.
     lane_words: the running pass reads lane words, from memory or an earlier pass, not accumulators.
     read_enable, read_bank, read_address: the drain port of the accumulation buffer.
     beat: valid with the data that the last read left on the port; ``beat.ready`` takes it.
@@ -60,7 +62,8 @@ class Drain(wiring.Component):
             "c_transfer": Out(stream.Signature(TRANSFER)),
             "y_wide": Out(1), "y_e5m2": Out(1), "c_wide": Out(1), "c_e5m2": Out(1),
             "instruction": Out(32), "imm0": Out(16), "imm1": Out(16),
-            "uses_y": Out(1), "to_memory": Out(1), "lane_words": Out(1),
+            "uses_y": Out(1), "to_memory": Out(1), "turned": Out(1),
+            "lane_words": Out(1),
             "read_enable": Out(1), "read_bank": Out(1),
             "read_address": Out(range(config.acc_depth)),
             "beat": Out(stream.Signature(request_layout(config))),
@@ -92,6 +95,7 @@ class Drain(wiring.Component):
             self.to_memory.eq(_goes_to(self.instruction, Destination.MEMORY)),
             self.imm0.eq(plan.imm0), self.imm1.eq(plan.imm1),
             self.c_wide.eq(plan.c_wide), self.c_e5m2.eq(plan.c_e5m2),
+            self.turned.eq(plan.c_transposed),
             self.released_bank.eq(bank), self.read_bank.eq(bank),
         ]
         return m
@@ -99,14 +103,17 @@ class Drain(wiring.Component):
     def _read(self, m: Module, nest: Nest, plan, reader, coming, bank) -> None:
         """What the reader walks over."""
         # With more K-tiles than one the array needs the bank's read port to its last word.
-        follows, by_strips = Signal(), Signal()
+        follows, by_strips, turned = Signal(), Signal(), Signal()
+        tile = self.config.dim
         m.d.comb += [
-            follows.eq(~plan.gemm | (plan.k <= self.config.dim)),
+            turned.eq(plan.c_transposed & _goes_to(coming, Destination.MEMORY)),
+            follows.eq(~plan.gemm | (plan.k <= tile)),
             # The array completes column tiles; whatever works on rows needs them whole.
             by_strips.eq(plan.gemm & follows & ~plan.rowwise),
             reader.span.rows.eq(nest.rows_size), reader.span.columns.eq(nest.chunk_size),
-            reader.span.strip.eq(Mux(by_strips, strip_tiles(self.config) * self.config.dim,
-                                     plan.chunk)),
+            reader.span.tiled.eq(turned),
+            reader.span.strip.eq(Mux(turned, tile, Mux(
+                by_strips, strip_tiles(self.config) * tile, plan.chunk))),
             reader.array_fills.eq(plan.gemm),
             # Words written back must not meet those that still arrive.
             reader.follow.eq(follows & ~_goes_to(coming, Destination.BUFFER)),
@@ -118,42 +125,51 @@ class Drain(wiring.Component):
         wiring.connect(m, reader.beat, wiring.flipped(self.beat))
 
     def _ask(self, m: Module, nest: Nest, plan, transfers, span, coming) -> None:
-        """Where the block of Y and C lies; a streamed row is one transfer of all its chunks."""
+        """Where the block of Y and C lies; a streamed row is one transfer of all its chunks, if
+        it is not cut into tiles."""
         uses_y, second = _uses(coming)
-        whole = nest.chunk_first | ~plan.streamed
-        y0 = self._address(m, nest, plan, "y0", plan.y0_stride, plan.y0_address, plan.y0_wide)
-        y1 = self._address(m, nest, plan, "y1", plan.y1_stride, plan.y1_address, plan.y1_wide)
-        c = self._address(m, nest, plan, "c", plan.c_stride, plan.c_address, plan.c_wide)
+        row_wise = plan.streamed & ~span.tiled
+        asks = nest.chunk_first | ~row_wise
+        y0 = self._address(m, nest, plan, "y0")
+        y1 = self._address(m, nest, plan, "y1")
+        c = self._address(m, nest, plan, "c", plan.c_transposed)
         m.d.comb += [
             self.y_wide.eq(Mux(second, plan.y1_wide, plan.y0_wide)),
             self.y_e5m2.eq(Mux(second, plan.y1_e5m2, plan.y0_e5m2)),
             transfers.span.eq(span),
-            transfers.row_columns.eq(Mux(plan.streamed, plan.n, 0)),
-            transfers.y.wanted.eq(uses_y & whole),
+            transfers.row_columns.eq(Mux(row_wise, plan.n, 0)),
+            transfers.y.wanted.eq(uses_y & asks),
             transfers.y.address.eq(Mux(second, y1, y0)),
             transfers.y.stride.eq(Mux(second, plan.y1_stride, plan.y0_stride)),
             transfers.y.wide.eq(self.y_wide),
-            transfers.c.wanted.eq(_goes_to(coming, Destination.MEMORY) & whole),
+            transfers.c.wanted.eq(_goes_to(coming, Destination.MEMORY) & asks),
             transfers.c.address.eq(c), transfers.c.stride.eq(plan.c_stride),
-            transfers.c.wide.eq(plan.c_wide),
+            transfers.c.wide.eq(plan.c_wide), transfers.c.turned.eq(span.tiled),
         ]
         wiring.connect(m, transfers.y_transfer, wiring.flipped(self.y_transfer))
         wiring.connect(m, transfers.c_transfer, wiring.flipped(self.c_transfer))
 
-    def _address(self, m: Module, nest: Nest, plan, name: str, stride, base, wide) -> Signal:
+    def _address(self, m: Module, nest: Nest, plan, name: str, turned=None) -> Signal:
         """Byte address of the current chunk of a matrix."""
         element_log2 = log2_exact(self.config.format.storage_bytes)
-        wide = wide & (element_log2 == 0)
+        turned = Const(0) if turned is None else turned
+        stride, wide = plan[f"{name}_stride"], plan[f"{name}_wide"] & (element_log2 == 0)
+
+        def step(count_log2, lines):
+            elements = 1 << count_log2
+            return Mux(lines, stride << count_log2,
+                       Mux(wide, elements << 1, elements << element_log2))
+
         row, column = (Signal(64, name=f"{name}_{part}", reset_less=True)
                        for part in ("row", "column"))
         with m.If(nest.rows_enter):
-            m.d.sync += row.eq(base)
+            m.d.sync += row.eq(plan[f"{name}_address"])
         with m.Elif(nest.rows_advance):
-            m.d.sync += row.eq(row + (stride << plan.block_log2))
+            m.d.sync += row.eq(row + step(plan.block_log2, ~turned))
         with m.If(nest.chunk_enter):
             m.d.sync += column.eq(0)
         with m.Elif(nest.chunk_advance):
-            m.d.sync += column.eq(column + Mux(wide, plan.chunk << 1, plan.chunk << element_log2))
+            m.d.sync += column.eq(column + step(plan.chunk_log2, turned))
         address = Signal(64, name=f"{name}_address")
         m.d.comb += address.eq(row + column)
         return address

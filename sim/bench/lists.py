@@ -1,5 +1,7 @@
 """Random lists of vector instructions behind a GEMM or on a stored X."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
@@ -47,9 +49,15 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
         return builder.constant(values, encoding, skew=2 * int(rng.integers(8)))
 
     m, k, n = (int(size) for size in rng.integers(1, 20, 3))
-    out = builder.empty(m, n, str(rng.choice(["bf16", config.format.encodings[-1].name])))
+    turned = bool(rng.random() < 0.4)
+    steps = random_list(rng)
+    if turned:  # what goes to a transposed C is not reduced
+        steps = [replace(step, reduce=Reduce.NONE) if step.destination == Destination.MEMORY
+                 else step for step in steps]
+    encoding = str(rng.choice(["bf16", config.format.encodings[-1].name]))
+    out = builder.empty(*((n, m) if turned else (m, n)), encoding)
     options = {"scale": 0.75, "imm1": -1.5, "bias": tensor(1 if rng.random() < 0.5 else m, n),
-               "y1": tensor(m, n), "instructions": random_list(rng)}
+               "y1": tensor(m, n), "instructions": steps, "out_transposed": turned}
     if rng.random() < 0.5:
         builder.gemm(tensor(m, k, False), tensor(k, n, False), out, **options)
     else:

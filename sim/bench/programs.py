@@ -60,6 +60,12 @@ class _Maker:
         self.outputs.append(self.builder.empty(rows, columns, encoding, **place))
         return self.outputs[-1]
 
+    def result(self, m: int, n: int) -> tuple[Tensor, dict[str, bool]]:
+        """Where M×N results go, as they are or transposed, and how to say so."""
+        if self.some(0.4):
+            return self.output(n, m), {"out_transposed": True}
+        return self.output(m, n), {}
+
     def epilogue(self, kind: str, m: int, n: int) -> dict[str, object]:
         options: dict[str, object] = {}
         if kind == "scale" or self.some(0.3):
@@ -81,19 +87,21 @@ class _Maker:
         n = self.size()
         b = self.constant(*((n, k) if flip_b else (k, n)), self.stored())
         options = self.epilogue(kind, m, n)
-        out = self.output(m, n)
-        self.builder.gemm(a, b, out, a_transposed=flip_a, b_transposed=flip_b, **options)
+        out, turned = self.result(m, n)
+        self.builder.gemm(a, b, out, a_transposed=flip_a, b_transposed=flip_b, **turned,
+                          **options)
         shown = "+".join(name for name in options)
-        turned = " A^T" * flip_a + " B^T" * flip_b
-        self.labels.append(f"{m}x{k}x{n}{turned} {shown}".strip())
+        sides = " A^T" * flip_a + " B^T" * flip_b + " C^T" * bool(turned)
+        self.labels.append(f"{m}x{k}x{n}{sides} {shown}".strip())
         return out
 
     def vector(self, kind: str) -> None:
         m, n = self.size(), self.size()
         x = self.constant(m, n, self.stored() if self.some(0.6) else "bf16")
         options = self.epilogue(kind, m, n)
-        self.builder.vector(x, self.output(m, n), **options)
-        self.labels.append(f"vector {m}x{n} {'+'.join(options)}")
+        out, turned = self.result(m, n)
+        self.builder.vector(x, out, **turned, **options)
+        self.labels.append(f"vector {m}x{n}{' C^T' if turned else ''} {'+'.join(options)}")
 
 
 def random_case(config: AcceleratorConfig, rng: np.random.Generator, *, largest: int = 13,

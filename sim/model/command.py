@@ -71,6 +71,8 @@ class Command:
             rows = fields["k"]
             if fields["b_transposed"]:
                 rows, columns = columns, rows
+        elif name == "c" and fields["c_transposed"]:
+            rows, columns = columns, rows
         # A is wide only as the X of a VECTOR command, B never.
         wide = {"a": "x_wide" if self.opcode == Opcode.VECTOR else None, "b": None,
                 "c": "c_wide", "y0": "y0_wide", "y1": "y1_wide"}[name]
@@ -106,6 +108,9 @@ class Command:
             return False
         if self.opcode == Opcode.VECTOR and (self.fields["k"] != 1 or self.fields["a_transposed"]
                                              or self.fields["b_transposed"]):
+            return False
+        if self.fields["c_transposed"] and any(
+                i["reduce"] and i["destination"] == Destination.MEMORY for i in self.instructions):
             return False
         return (bool(self.instructions[-1]["last"])
                 and all(self._instruction_valid(i) for i in self.instructions)

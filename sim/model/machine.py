@@ -142,6 +142,7 @@ class Machine:
 
     def _write(self, image: Image, command: Command, values: Array, outcome: Outcome) -> None:
         tensor = command.tensor("c")
+        values = values.T if command.fields["c_transposed"] else values
         image.store(tensor, values)
         if tensor.encoding is not None:
             outcome.saturations += int(np.count_nonzero(saturates(tensor.encoding, values)))
