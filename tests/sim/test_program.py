@@ -125,6 +125,29 @@ def test_gemm_with_epilogue_is_near_the_real_product(fmt, flip_a, flip_b):
     assert np.allclose(read(memory, out, 0x4000), wanted, atol=0.02, rtol=0.01)
 
 
+@pytest.mark.parametrize("fmt", ["posit8", "fp8", "bf16"])
+@pytest.mark.parametrize("encoding", [None, "bf16"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_transposed_result_holds_the_same_codes(fmt, encoding, soft):
+    builder = ProgramBuilder(config(fmt=fmt))
+    x = builder.constant(values(5, 7))
+    kinds = [builder.empty(5, 9, encoding), builder.empty(9, 5, encoding, stride=24),
+             builder.empty(7, 5, encoding), builder.empty(5, 7, encoding)]
+    w, y = builder.constant(values(7, 9, 1)), builder.constant(values(5, 9, 2))
+    extra = {"softmax": True} if soft else {"relu": True, "bias": y}
+    for out in kinds[:2]:
+        builder.gemm(x, w, out, out_transposed=out is kinds[1], **extra)
+    for out in kinds[2:]:
+        builder.vector(x, out, out_transposed=out is kinds[2], softmax=soft)
+    memory, address = builder.build(seed=3)
+    assert Machine(builder.config).run(memory, address).error is None
+    codes = [read_codes(memory, out) for out in kinds]
+    assert np.array_equal(codes[0], codes[1].T) and np.array_equal(codes[2].T, codes[3])
+    assert np.unique(codes[0]).size > 3
+    with pytest.raises(ValueError, match="must be 9×5, not 5×9"):
+        builder.gemm(x, w, kinds[0], out_transposed=True)
+
+
 @pytest.mark.parametrize("fmt", ["posit8", "e4m3", "bf16"])
 @pytest.mark.parametrize("biased", [False, True])
 def test_softmax_streamed_gives_the_bits_of_softmax_on_chip(fmt, biased):

@@ -12,6 +12,7 @@ from hdl.spec.commands import (
     Feature,
     Opcode,
     Operand,
+    Reduce,
 )
 
 BASE = 0x1000
@@ -75,6 +76,8 @@ COMMAND_FAULTS = [
     ({"instructions": ({"multiply": Operand.Y, "add": Operand.Y},)}, ErrorCause.BAD_FIELD),
     ({"opcode": int(Opcode.VECTOR), "k": 2}, ErrorCause.BAD_FIELD),
     ({"opcode": int(Opcode.VECTOR), "k": 1, "b_transposed": 1}, ErrorCause.BAD_FIELD),
+    ({"c_transposed": 1, "instructions": ({"reduce": Reduce.SUM, **STORE},)},
+     ErrorCause.BAD_FIELD),
     ({"c_wide": 1}, ErrorCause.MISALIGNED),
     ({"c_wide": 1, "c_address": C & ~1, "c_stride": 7}, ErrorCause.MISALIGNED),
     ({"y0_wide": 1, "y0_address": 1, "instructions": ({"add": Operand.Y, **STORE},)},
