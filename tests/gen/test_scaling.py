@@ -9,8 +9,9 @@ from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 
 
-def check(formats, dims):
-    costs = [cost_of(AcceleratorConfig(fmt=fmt, dim=dim)) for fmt in formats for dim in dims]
+def check(formats, dims, acc=None):
+    costs = [cost_of(AcceleratorConfig(fmt=fmt, dim=dim, acc=acc))
+             for fmt in formats for dim in dims]
     print(table(costs))
     assert len(costs) == len(formats) * len(dims) and min(cost.bytes for cost in costs) > 100_000
     assert faster_than_linear(costs) == []
@@ -23,6 +24,11 @@ def test_two_formats():
 @pytest.mark.slow
 def test_every_format():
     check(tuple(FORMATS), DIMS)
+
+
+@pytest.mark.slow
+def test_every_format_with_exact_sums():
+    check(tuple(fmt for fmt in FORMATS if fmt != "bf16"), DIMS, "exact")
 
 
 def test_faster_growth_is_seen():
