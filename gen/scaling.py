@@ -21,6 +21,7 @@ from hdl.spec.formats import FORMATS
 __all__ = ["DIMS", "Cost", "cost_of", "faster_than_linear", "main", "table"]
 
 DIMS = (16, 32, 64, 128)
+NOISE = 1.1  # two runs of one command differ by as much where others use the cores
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ def faster_than_linear(costs: Iterable[Cost]) -> list[str]:
     for design, members in designs.items():
         for small, large in pairwise(sorted(members, key=lambda cost: cost.config.dim)):
             growth = large.config.dim / small.config.dim
-            for name in ("bytes", "seconds"):
+            for name, noise in (("bytes", 1), ("seconds", NOISE)):
                 ratio = getattr(large, name) / getattr(small, name)
-                if ratio > growth:
+                if ratio > growth * noise:
                     lines.append(f"{design}: {name} grow {ratio:.2f} times from dim "
                                  f"{small.config.dim} to {large.config.dim}, {growth:g} allowed")
     return lines
