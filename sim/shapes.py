@@ -27,7 +27,7 @@ from hdl.spec.formats import FORMATS
 from sim.bench.programs import Case, random_case
 from sim.bench.regression import TINY, compare
 from sim.disassembly import commands, instructions
-from sim.harness.accelerator import Accelerator
+from sim.harness.accelerator import Accelerator, HungError
 from sim.harness.stalls import PROFILES
 from sim.lowering import Instruction
 from sim.matrix import cells, sample
@@ -157,7 +157,7 @@ def _share(config: AcceleratorConfig, count: int, seed: int, flip: bool) -> Tall
     machine = Accelerator(config)
     try:
         return run(Flipped(machine, count // 4) if flip else machine, count, seed)
-    except AssertionError as error:
+    except (AssertionError, HungError) as error:
         return str(error)
 
 

@@ -15,9 +15,14 @@ from .programs import BASE, Case
 __all__ = ["random_list", "random_list_case"]
 
 
-def random_instruction(rng: np.random.Generator, last: bool) -> Instruction:
+_SHORT = 0.2  # part of the lists that read no row register, so that they need not be written
+
+
+def random_instruction(rng: np.random.Generator, last: bool, registers: bool = True
+                       ) -> Instruction:
     """Any instruction with at most one stage on Y; the last one of a list stores."""
-    free = (Operand.NONE, Operand.NONE, Operand.IMM0, Operand.IMM1, Operand.R0, Operand.R1)
+    free = (Operand.NONE, Operand.NONE, Operand.IMM0, Operand.IMM1)
+    free += (Operand.R0, Operand.R1) if registers else ()
     stages = dict.fromkeys(("multiply", "add", "scale"), Operand.NONE)
     stages = {name: Operand(rng.choice(free)) for name in stages}
     if rng.random() < 0.5:
@@ -32,7 +37,10 @@ def random_instruction(rng: np.random.Generator, last: bool) -> Instruction:
 
 
 def random_list(rng: np.random.Generator) -> list[Instruction]:
-    """Three to eight instructions; both row registers are written before anything reads them."""
+    """One to eight instructions; both row registers are written before anything reads them."""
+    if rng.random() < _SHORT:
+        count = int(rng.integers(1, 4))
+        return [random_instruction(rng, index == count - 1, False) for index in range(count)]
     start = [Instruction(reduce=Reduce.MAX, reduce_to=register) for register in (0, 1)]
     count = int(rng.integers(1, 7))
     return start + [random_instruction(rng, index == count - 1) for index in range(count)]
