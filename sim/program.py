@@ -129,6 +129,9 @@ class ProgramBuilder:
             if tensor.encoding not in self.config.format.encodings:
                 raise ValueError(f"{tensor.name} must hold {self.config.fmt} as an operand of a "
                                  f"GEMM, not {tensor.encoding.name}")
+        if self.config.acc == "exact" and k > self.config.k_max:
+            raise ValueError(f"K must be at most k_max = {self.config.k_max} with the exact "
+                             f"accumulator, not {k}")
         fields = {"opcode": Opcode.GEMM, "k": k, "a_transposed": int(a_transposed),
                   "b_transposed": int(b_transposed), "b_address": b.address, "b_stride": b.stride,
                   "b_e5m2": self._e5m2(b)}

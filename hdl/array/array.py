@@ -47,10 +47,8 @@ class Array(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from ``x`` to ``o``: decode, D rows down (1 for a sum at once), D − 1 columns
-        across; a product's register delays the psums of all rows alike, hence counts once."""
-        rows = 1 if self.config.acc == "exact" else self.config.dim
-        return self.config.dim + rows + self.config.pe_latency - 1
+        """Cycles from ``x`` to ``o``."""
+        return self.config.array_latency
 
     @property
     def leaf_name(self) -> str:

@@ -146,6 +146,13 @@ class AcceleratorConfig:
         return self.acc_bits
 
     @property
+    def array_latency(self) -> int:
+        """Cycles from a row of operands to its sums: decode, D rows down (1 for an ``exact`` sum,
+        added at once), D − 1 columns across; a product's register delays all rows alike."""
+        rows = 1 if self.acc == "exact" else self.dim
+        return self.dim + rows + self.pe_latency - 1
+
+    @property
     def word_bytes(self) -> int:
         """Bytes of one buffer word: D stored operands."""
         return self.dim * self.format.storage_bytes

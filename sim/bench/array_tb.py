@@ -54,7 +54,7 @@ async def tiles_back_to_back(dut):
     tiles = [codes_of(fmt.encodings[kind], (dim, dim), rng) for kind in kinds[1]]
     values = [decode(fmt.encodings[kind], tile) for kind, tile in zip(kinds[1], tiles, strict=True)]
     right = rng.integers(0, 2, TILES)
-    latency = 2 * dim + config.pe_latency - 1
+    latency = config.array_latency
     await reset(dut, dict.fromkeys(("x", "x_e5m2", "swap", "w", "w_e5m2", "load_down",
                                     "load_right"), 0))
     expected, checked = {}, 0

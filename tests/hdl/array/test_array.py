@@ -18,7 +18,9 @@ from sim.model.codec import decode
 from sim.model.rounding import to_words
 
 BUILDS = [("posit8", "bf16", 4, 1), ("fp8", "bf16", 4, 1), ("bf16", "fp32", 4, 1),
-          ("posit8", "bf16", 8, 1), ("posit8", "bf16", 4, 2)]
+          ("posit8", "bf16", 8, 1), ("posit8", "bf16", 4, 2), ("posit8", "exact", 4, 1),
+          ("fp8", "exact", 4, 2), ("posit8es2", "exact", 8, 1)]
+NAR = 1 << 200  # stands for it among exact sums
 
 
 def words_of(values, bits):
@@ -87,16 +89,36 @@ def schedule(config, tiles, rng):
 
 
 def results(config, batch, ports, due):
-    latency = 2 * config.dim + config.pe_latency - 1
+    """Accumulator words or, ``exact``, sums as integers."""
     given = {name: values for name, values in ports.items() if name in batch.inputs}
-    out = elements_of(batch.run(given)["o"], config.acc_bits, config.dim)
-    return out[due + latency].astype(np.uint32)
+    out = batch.run(given)["o"][due + config.array_latency]
+    if config.acc == "exact":
+        return np.array([exact_sums(config, row) for row in out], object)
+    return elements_of(out, config.acc_bits, config.dim).astype(np.uint32)
+
+
+def exact_sums(config, row):
+    """Of each column sum + carry, by the layout {nar, carry, sum}."""
+    port, bits = int.from_bytes(row.tobytes(), "little"), config.tile_bits
+    found = []
+    for column in range(config.dim):
+        word = port >> column * bits & (1 << bits) - 1
+        total = word & (1 << bits - 2) - 1
+        total -= total >> bits - 3 << bits - 2
+        found.append(NAR if word >> bits - 1 else total + (word >> bits - 2 & 1))
+    return found
+
+
+def expected_results(config, sums):
+    if config.acc == "exact":
+        return np.where(np.equal(sums, None), NAR, sums)
+    return to_words(accumulator_type(config), sums).astype(np.uint32)
 
 
 def test_tiles_follow_without_a_gap(array):
     config, batch = array
     ports, due, expected = schedule(config, 60, np.random.default_rng(41))
-    expected = to_words(accumulator_type(config), expected).astype(np.uint32)
+    expected = expected_results(config, expected)
     got = results(config, batch, ports, due)
     name = f"array {config.fmt} {config.acc} {config.dim} {config.pe_latency}"
     assert check(name, got, expected) > 1000
