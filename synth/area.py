@@ -2,7 +2,8 @@
 
 Every block is generated, mapped by one flow (``synth.flow``) and printed, gate-equivalents, cells
 and ns, with the flow above it:
-first the leaves, then what the softmax mode changes, once for each of two comparisons. The paper's
+first the leaves, then the accumulators of the first 8-bit format beside each other, then what the
+softmax mode changes, once for each of two comparisons. The paper's
 pairing gives posit bit tricks and fp8 and bf16 tables; the even ones give all the same. bf16 takes
 its fp32 accumulator, the others bf16. The figure of merit is
 D²·PE + 2D·decoder + D·encoder + L·lane. The same goes to ``build/area.json`` with every unit's own
@@ -20,6 +21,8 @@ from gen.block import generate_block
 from gen.cli import Parser, deliver, make_folder, number
 from gen.top import generate
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import format_named
+from synth.accumulators import accumulator_table
 from synth.flow import Flow, Report
 from synth.library import LIBRARIES, ROOT, LibraryMissing, library_named
 from synth.tables import render
@@ -31,12 +34,13 @@ FORMATS = ("posit8", "fp8", "bf16")
 LEAVES = ("decoder", "encoder", "multiplier", "mac", "pe")
 FUNCTIONS = ("exp", "reciprocal")
 WHOLES = ("array", "vector", "accelerator")
+ACCUMULATORS = "accumulators"  # not a block: the table of synth.accumulators
 PAIRINGS: dict[str, dict[str, str]] = {
     "the paper's pairing": {"posit8": "approx_shifted", "fp8": "pwl", "bf16": "pwl"},
     "tables for all": dict.fromkeys(FORMATS, "pwl"),
     "bit tricks for all": dict.fromkeys(FORMATS, "approx_shifted"),
 }
-BLOCKS = (*LEAVES, *FUNCTIONS, "lane", *WHOLES)
+BLOCKS = (*LEAVES, ACCUMULATORS, *FUNCTIONS, "lane", *WHOLES)
 
 Key = tuple[str, str, str]
 
@@ -137,14 +141,13 @@ def _record(key: Key, report: Report) -> dict:
                       for name, unit in report.units.items()]}
 
 
-def _result(areas: Areas, made: list[dict], config: AcceleratorConfig) -> str:
+def _result(flow: Flow, made: list[dict], config: AcceleratorConfig, records: list[dict]) -> str:
     """What goes to the output file."""
-    flow = areas.flow
     name, area = flow.library.nand2
     return json.dumps({
         "yosys": yosys_version(), "library": flow.library.name, "nand2": {"cell": name,
         "area": area}, "script": flow.describe()[1:], "dim": config.dim, "lanes": config.lanes,
-        "tables": made, "blocks": [_record(*item) for item in areas.reports.items()]}, indent=1)
+        "tables": made, "blocks": records}, indent=1)
 
 
 def _parser() -> Parser:
@@ -156,7 +159,8 @@ def _parser() -> Parser:
     parser.add_argument("--dim", type=number, default=16, help="D (16)")
     parser.add_argument("--lanes", type=number, help="L (the smaller of 16 and D)")
     parser.add_argument("--block", nargs="+", choices=BLOCKS, help="these blocks only")
-    parser.add_argument("--blocks", action="store_true", help="all but array, vector, accelerator")
+    parser.add_argument("--blocks", action="store_true",
+                        help="all but accumulators, array, vector, accelerator")
     parser.add_argument("-o", "--output", default=str(ROOT / "build" / "area.json"))
     return parser
 
@@ -165,14 +169,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = monotonic()
     parser = _parser()
     arguments = parser.parse_args(argv)
-    blocks = arguments.block or [
-        block for block in BLOCKS if not (arguments.blocks and block in WHOLES)]
+    chosen = arguments.block or [
+        block for block in BLOCKS
+        if not (arguments.blocks and block in (ACCUMULATORS, *WHOLES))]
+    blocks = [block for block in chosen if block != ACCUMULATORS]
+    eight_bit = [fmt for fmt in arguments.fmt if format_named(fmt).storage_bits == 8]
     made = []
 
     def measured() -> str:
         areas.measure(_keys(blocks, arguments.fmt))
         made.extend(tables(areas, blocks, arguments.fmt))
-        return _result(areas, made, config)
+        records = [_record(*item) for item in areas.reports.items()]
+        if ACCUMULATORS in chosen and eight_bit:
+            table, reports = accumulator_table(flow, eight_bit[0], config.dim, config.lanes)
+            made.insert(int("leaves" in [one["title"] for one in made]), table)
+            records += [_record((block, eight_bit[0], "pwl"), report) | {"acc": acc}
+                        for (block, acc), report in reports.items()]
+        return _result(flow, made, config, records)
 
     try:
         flow = Flow(library_named(arguments.library, arguments.liberty), arguments.script)
@@ -186,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             *flow.describe(), render(made, arguments.fmt), "",
             "ns: longest path within a block, no fan-out buffered; therefore not given for whole "
             "units.",
-            f"{len(areas.reports)} blocks, {monotonic() - start:.0f} s; "
+            f"{len(areas.reports)} blocks by format, {monotonic() - start:.0f} s; "
             f"all units in {arguments.output}"]
     return deliver(parser, None, lambda: "\n".join(text) + "\n")
 

@@ -2,8 +2,9 @@
 
 Verilator ``--lint-only -Wall`` with the waivers of ``synth/lint.vlt``, Icarus ``-t null -g2005``
 (which accepts Verilog-2005 only), and Yosys ``check -assert``, over the accelerator in three
-formats at two sizes. One line a design and tool; exit code 1 when any fails. Without Icarus its
-lines say "skipped", which is a failure where ``CI=true``.
+formats at two sizes, and with the exact accumulator where no ``--acc`` names another. One line a
+design and tool; exit code 1 when any fails. Without Icarus its lines say "skipped", which is a
+failure where ``CI=true``.
 """
 
 import os
@@ -26,6 +27,7 @@ __all__ = ["TOOLS", "LintFault", "ToolMissing", "lint_file", "main"]
 
 FORMATS = ("posit8", "fp8", "bf16")
 DIMS = (4, 16)
+EXACT = ("posit8", "fp8")  # linted with the exact accumulator as well, at the smallest size
 TOP = "ottava"
 WAIVERS = Path(__file__).with_name("lint.vlt")
 
@@ -88,19 +90,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="synth.lint", description=__doc__.splitlines()[0])
     parser.add_argument("--fmt", nargs="+", default=FORMATS)
     parser.add_argument("--dim", nargs="+", type=number, default=DIMS)
+    parser.add_argument("--acc", help="accumulator of all (each format's own)")
     arguments = parser.parse_args(argv)
     try:
-        configs = [AcceleratorConfig(fmt=fmt, dim=dim)
+        configs = [AcceleratorConfig(fmt=fmt, acc=arguments.acc, dim=dim)
                    for fmt in arguments.fmt for dim in arguments.dim]
+        if arguments.acc is None:
+            configs += [AcceleratorConfig(fmt=fmt, acc="exact", dim=min(arguments.dim))
+                        for fmt in arguments.fmt if fmt in EXACT]
     except ValueError as error:
         parser.error(str(error))
     folder = ROOT / "build" / "lint"
     make_folder(parser, folder)
     work = []
     for config in configs:
-        path = folder / f"{TOP}-{config.fmt}-{config.dim}.v"
+        path = folder / f"{TOP}-{config.fmt}-{config.acc}-{config.dim}.v"
         deliver(parser, str(path), partial(generate, config, TOP))
-        work += [(f"{config.fmt} {config.dim}×{config.dim} {tool}", tool, path) for tool in TOOLS]
+        design = f"{config.fmt} {config.acc} {config.dim}×{config.dim}"
+        work += [(f"{design} {tool}", tool, path) for tool in TOOLS]
     counts = Counter()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for verdict, line in pool.map(_judge, work):

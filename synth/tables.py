@@ -1,10 +1,11 @@
-"""Text tables of areas: gate-equivalents, cells and delay of each format, then the ratios."""
+"""Text tables of areas: gate-equivalents, cells and delay of each column, then the ratios."""
 
 from collections.abc import Sequence
 
 __all__ = ["render"]
 
-_RATIOS = (("posit8", "bf16"), ("fp8", "bf16"), ("posit8", "fp8"))
+_RATIOS = (("posit8", "bf16"), ("fp8", "bf16"), ("posit8", "fp8"),
+           ("exact", "bf16"), ("exact", "fp32"))
 
 
 def _number(value: float) -> str:
@@ -12,22 +13,26 @@ def _number(value: float) -> str:
 
 
 def render(tables: Sequence[dict], formats: Sequence[str]) -> str:
-    """The tables of ``synth.area.tables`` as text; a ratio stands where both formats do."""
+    """The tables of ``synth.area`` as text, one column a format unless the table has its own
+    ``columns``; a ratio stands where both of its columns do."""
+    return "\n".join(line for table in tables
+                     for line in _lines(table, table.get("columns", formats)))
+
+
+def _lines(table: dict, columns: Sequence[str]) -> list[str]:
     ratios = [(above, below) for above, below in _RATIOS
-              if above in formats and below in formats]
-    head = f"{'':26}" + "".join(f"{fmt:>11}{'cells':>11}{'ns':>6}" for fmt in formats)
+              if above in columns and below in columns]
+    head = f"{'':26}" + "".join(f"{column:>11}{'cells':>11}{'ns':>6}" for column in columns)
     head += "".join(f"{above + '/' + below:>13}" for above, below in ratios)
-    lines = []
-    for table in tables:
-        lines += ["", table["title"], head]
-        for row in table["rows"]:
-            line = f"{row['block']:26}"
-            for fmt in formats:
-                delay = row["delay"].get(fmt)
-                shown = "" if delay is None else f"{delay:.1f}"
-                cells = f"{row['cells'][fmt]:,}" if fmt in row["cells"] else ""
-                line += f"{_number(row['gates'][fmt]):>11}{cells:>11}{shown:>6}"
-            for above, below in ratios:
-                line += f"{row['gates'][above] / row['gates'][below]:>13.3f}"
-            lines.append(line)
-    return "\n".join(lines)
+    lines = ["", table["title"], head]
+    for row in table["rows"]:
+        line = f"{row['block']:26}"
+        for column in columns:
+            delay = row["delay"].get(column)
+            shown = "" if delay is None else f"{delay:.1f}"
+            cells = f"{row['cells'][column]:,}" if column in row["cells"] else ""
+            line += f"{_number(row['gates'][column]):>11}{cells:>11}{shown:>6}"
+        for above, below in ratios:
+            line += f"{row['gates'][above] / row['gates'][below]:>13.3f}"
+        lines.append(line)
+    return lines

@@ -17,7 +17,7 @@ from sim.program import ProgramBuilder, read
 
 M, K, N = 7, 151, 9  # several tiles, spans and weight panels at each dim
 slow = pytest.mark.slow
-BUILDS = [("posit8", 4), ("posit8", 8), pytest.param("posit8", 16, marks=slow),
+BUILDS = [("posit8", 4), *(pytest.param("posit8", dim, marks=slow) for dim in (8, 16)),
           *(pytest.param(fmt, dim, marks=slow) for fmt in ("fp8", "posit8es2") for dim in (4, 8))]
 
 

@@ -6,9 +6,11 @@ import os
 import pytest
 
 from gen.block import generate_block
-from hdl.spec.config import AcceleratorConfig
+from hdl.spec.config import ACCUMULATORS, AcceleratorConfig
+from synth.accumulators import accumulator_table
 from synth.area import Areas, figure_of_merit, main, tables
-from synth.flow import Flow
+from synth.flow import Flow, Mapped, Report
+from synth.hierarchy import Hierarchy
 from synth.library import LibraryMissing, library_named
 from synth.tables import render
 from synth.yosys import YosysError
@@ -130,3 +132,37 @@ def test_a_failed_run_leaves_the_old_file_and_no_other(tmp_path, capsys, monkeyp
     error = stopped(["--block", "decoder", "-o", str(target)], capsys)
     assert error == "synth.area: error: ERROR: no such cell\n"
     assert target.read_text() == "old" and os.listdir(tmp_path) == ["area.json"]
+
+
+@pytest.mark.parametrize("acc, gates, delay", [("exact", 1270, 12.0), ("fp32", 2080, None)])
+def test_target_of_accumulators(osu018, acc, gates, delay):
+    report = osu018.measure(generate_block("mac", AcceleratorConfig(acc=acc)), "mac")
+    print(f"posit8 mac {acc}: {report.gates:.0f} NAND2, {report.delay:.2f} ns")
+    assert 0 < report.gates <= gates
+    assert delay is None or 0 < report.delay <= delay
+    assert report.register_gates == 4 * AcceleratorConfig(acc=acc).acc_bits
+
+
+class Stub:
+    """A flow that maps nothing: every byte of a text counts as a gate."""
+
+    @staticmethod
+    def measure_all(designs):
+        return [Report(top, {top: Mapped(top, len(text), len(text), 0, len(text) / 1000)}, {top: 1},
+                       Hierarchy(text, top).memory_bits) for text, top in designs]
+
+
+def test_table_of_accumulators():
+    table, reports = accumulator_table(Stub, "posit8es0", 4, None)
+    rows = {row["block"]: row for row in table["rows"]}
+    for acc in ACCUMULATORS:
+        parts = [reports[block, acc] for block in ("array", "accumulation buffer")]
+        assert rows["array and buffer"]["gates"][acc] == pytest.approx(
+            sum(part.gates for part in parts))
+        bits = AcceleratorConfig("posit8es0", acc=acc).acc_bits
+        assert rows["memory bits"]["gates"][acc] == 2 * 512 * 4 * bits
+    assert rows["column"]["gates"]["bf16"] == 4 * rows["mac"]["gates"]["bf16"]
+    assert rows["column"]["delay"]["exact"] == reports["column", "exact"].delay
+    assert "exact" not in rows["pe"]["delay"]
+    text = render([table], ["posit8"])
+    assert "exact/bf16" in text and f"{rows['mac']['gates']['exact']:,.0f}" in text

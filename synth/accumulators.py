@@ -1,0 +1,117 @@
+"""The table of accumulators in ``synth.area``: one format with each of them, from MAC to array.
+
+A column is D products and their sum: D MACs or, ``exact``, what the array has in their place
+(decision 006). The last rows are the array with its accumulation buffer, logic and memory bits: an
+exact accumulator is paid for in both.
+"""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from gen.block import generate_block
+from gen.leaves import Library
+from hdl.arith.exact import ColumnAdder, exact_sum
+from hdl.arith.mac import ExactMultiplier
+from hdl.codec.unpacked import connect_unpacked, operand_shape, unpack_operand, unpacked_fields
+from hdl.memory.accumulation import AccumulationBuffer
+from hdl.spec.config import ACCUMULATORS, AcceleratorConfig
+from hdl.spec.formats import Format
+from synth.flow import Flow, Report
+
+__all__ = ["ROWS", "ExactColumn", "accumulator_table"]
+
+ROWS = ("mac", "column", "pe", "array", "accumulation buffer")
+
+
+class ExactColumn(wiring.Component):
+    """The arithmetic of one column of an ``exact`` array, in one piece for the flow.
+
+    Ports: ``a``, ``b`` in, packed operands of ``rows`` products; ``o`` out, their ``exact_sum``,
+    registered.
+    """
+
+    def __init__(self, fmt: Format, rows: int):
+        self.fmt = fmt
+        self.rows = rows
+        width = rows * operand_shape(fmt).width
+        super().__init__({"a": In(width), "b": In(width), "o": Out(exact_sum(fmt, rows))})
+
+    def elaborate(self, platform):
+        m = Module()
+        sums, products = [], 1
+        for row in range(self.rows):
+            m.submodules[f"multiplier{row}"] = multiplier = ExactMultiplier(self.fmt)
+            for prefix, operands in (("a_", self.a), ("b_", self.b)):
+                operand = Signal(operand_shape(self.fmt), name=f"{prefix}{row}")
+                m.d.comb += operand.eq(operands.word_select(row, len(operand)))
+                connect_unpacked(m, unpacked_fields(multiplier, prefix),
+                                 unpack_operand(self.fmt, operand))
+            sums.append(multiplier.o)
+        while len(sums) > 1:
+            added = []
+            for index in range(0, len(sums), 2):
+                adder = ColumnAdder(self.fmt, products)
+                m.submodules[f"adder{products}_{index}"] = adder
+                m.d.comb += [adder.upper.eq(sums[index]), adder.lower.eq(sums[index + 1])]
+                added.append(adder.o)
+            sums, products = added, 2 * products
+        m.d.sync += self.o.eq(sums[0])
+        return m
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One figure of the table; ``delay`` where the flow can state one."""
+
+    gates: float
+    cells: int | None = None
+    delay: float | None = None
+
+
+def _design(block: str, config: AcceleratorConfig) -> tuple[str, str]:
+    """Text and top module of a row."""
+    if block not in ("column", "accumulation buffer"):
+        return generate_block(block, config), block
+    name, library = block.replace(" ", "_"), Library("")
+    library.add(ExactColumn(config.format, config.dim) if block == "column"
+                else AccumulationBuffer(config), name)
+    return library.verilog(), name
+
+
+def accumulator_table(flow: Flow, fmt: str, dim: int, lanes: int | None
+                      ) -> tuple[dict, dict[tuple[str, str], Report]]:
+    """The table, as those of ``synth.area.tables``, and the report of each (block, accumulator)."""
+    configs = {acc: AcceleratorConfig(fmt=fmt, acc=acc, dim=dim, lanes=lanes)
+               for acc in ACCUMULATORS}
+    keys = [(block, acc) for block in ROWS for acc in ACCUMULATORS
+            if block != "column" or acc == "exact"]
+    done = flow.measure_all([_design(block, configs[acc]) for block, acc in keys])
+    reports = dict(zip(keys, done, strict=True))
+    rows = [_row(block, {acc: _cell(reports, block, acc, dim) for acc in ACCUMULATORS})
+            for block in ROWS]
+    whole = {acc: [reports[block, acc] for block in ROWS[-2:]] for acc in ACCUMULATORS}
+    for name, field in (("array and buffer", "gates"), ("memory bits", "memory_bits")):
+        rows.append(_row(name, {acc: _Cell(sum(getattr(report, field) for report in parts))
+                                for acc, parts in whole.items()}))
+    return {"title": f"accumulators: {fmt}, k_max {configs['exact'].k_max:,}",
+            "columns": ACCUMULATORS, "rows": rows}, reports
+
+
+def _cell(reports: dict[tuple[str, str], Report], block: str, acc: str, dim: int) -> _Cell:
+    if block == "column" and acc != "exact":
+        mac = reports["mac", acc]
+        return _Cell(dim * mac.gates, dim * mac.cells, mac.delay)
+    report = reports[block, acc]
+    # An exact PE's path goes on through its column; a word of the buffer is one net to many
+    # registers, and the flow buffers no fan-out.
+    timed = block in ("mac", "column") or (acc != "exact" and block in ("pe", "array"))
+    return _Cell(report.gates, report.cells, report.delay if timed else None)
+
+
+def _row(name: str, cells: dict[str, _Cell]) -> dict:
+    return {"block": name, "gates": {acc: cell.gates for acc, cell in cells.items()},
+            "cells": {acc: cell.cells for acc, cell in cells.items() if cell.cells is not None},
+            "delay": {acc: cell.delay for acc, cell in cells.items() if cell.delay is not None}}
