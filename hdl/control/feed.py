@@ -62,6 +62,7 @@ class Feeder(wiring.Component):
         config = self.config
         dim = config.dim
         k_panel, n_panel = config.panel_depth * dim, config.panel_columns * dim
+        k_group = config.operand_depth * dim  # a panel of A
 
         def bits(limit):
             return limit.bit_length()
@@ -71,7 +72,8 @@ class Feeder(wiring.Component):
             Level("span", COUNT_BITS),
             Level("panel_n", bits(config.acc_depth * dim), "chunk", n_panel),
             Level("panel_k", bits(config.input_depth * dim), "span", k_panel),
-            Level("k", bits(k_panel), "panel_k", dim),
+            Level("group", bits(k_panel), "panel_k", k_group),
+            Level("k", bits(k_group), "group", dim),
             Level("n", bits(n_panel), "panel_n", dim)))
         m.d.comb += [
             nest.rows_total.eq(plan.m), nest.rows_step.eq(1 << plan.block_log2),
@@ -90,8 +92,8 @@ class Feeder(wiring.Component):
         n_index = Signal.like(n_base, name="n_index")
         with m.If(nest.panel_k_enter):
             m.d.sync += x_base.eq(0)
-        with m.Elif(nest.panel_k_advance):
-            m.d.sync += x_base.eq(x_base + (nest.rows_size << log2_exact(config.panel_depth)))
+        with m.Elif(nest.panel_k_advance | nest.group_advance):
+            m.d.sync += x_base.eq(x_base + (nest.rows_size << log2_exact(config.operand_depth)))
         with m.If(nest.k_enter):
             m.d.sync += x_index.eq(x_base)
         with m.Elif(nest.k_advance):
@@ -112,7 +114,7 @@ class Feeder(wiring.Component):
         plan = Signal(plan_layout(config), reset_less=True)
         running, starting = Signal(), Signal()
         tile = data.StructLayout({
-            "x": range(config.input_depth), "x_pitch": range(config.panel_depth + 1),
+            "x": range(config.input_depth), "x_pitch": range(config.operand_depth + 1),
             "acc": range(config.acc_depth), "acc_pitch": range(config.acc_depth + 1),
             "rows": range(config.row_depth + 1), "bank": 1, "first": 1, "column": 1, "last": 1,
             "short": 1, "release": 1, "x_bank": 1,
@@ -140,12 +142,15 @@ class Feeder(wiring.Component):
         config = self.config
         x_index, n_index = self._indices(m, plan, nest)
         bank, x_bank = Signal(), Signal()
-        opens = nest.span_first & nest.panel_n_first & nest.panel_k_first & nest.k_first \
-            & nest.n_first
-        closes_span = nest.panel_n_last & nest.panel_k_last & nest.k_last & nest.n_last
+        first_k, last_k = Signal(), Signal()
+        opens = first_k & nest.panel_n_first & nest.n_first
+        closes_span = nest.panel_n_last & nest.panel_k_last & nest.group_last & nest.k_last \
+            & nest.n_last
         closes_chunk, closes_block = Signal(), Signal()
         has_bank, take = Signal(), Signal()
         m.d.comb += [
+            first_k.eq(nest.span_first & nest.panel_k_first & nest.group_first & nest.k_first),
+            last_k.eq(nest.span_last & nest.panel_k_last & nest.group_last & nest.k_last),
             closes_chunk.eq(closes_span & nest.span_last),
             closes_block.eq(Mux(plan.resident,
                                 closes_chunk & nest.chunk_last & nest.passes_last, closes_span)),
@@ -162,12 +167,11 @@ class Feeder(wiring.Component):
                 head_valid.eq(1),
                 head.x.eq(x_index),
                 head.x_pitch.eq(Mux(plan.a_transposed, 1,
-                                    count_tiles(config, nest.panel_k_size))),
+                                    count_tiles(config, nest.group_size))),
                 head.acc.eq(n_index), head.acc_pitch.eq(count_tiles(config, nest.chunk_size)),
                 head.rows.eq(nest.rows_size), head.short.eq(nest.rows_size < REPEAT_CYCLES),
                 head.bank.eq(Mux(opens, self.fill_bank, bank)), head.x_bank.eq(x_bank),
-                head.first.eq(nest.span_first & nest.panel_k_first & nest.k_first),
-                head.column.eq(nest.span_last & nest.panel_k_last & nest.k_last),
+                head.first.eq(first_k), head.column.eq(last_k),
                 head.last.eq(closes_chunk), head.release.eq(closes_block),
             ]
             with m.If(opens):

@@ -23,7 +23,7 @@ class OperandLoader(wiring.Component):
     """Loads blocks of A into the input banks, or blocks of X (VECTOR) into accumulation banks.
 
     A block of A comes in pieces, so that the array can start on the first: all rows of a panel of
-    K (``panel_depth`` tiles), then those of the next. A stored K×M comes in D×D tiles, along M
+    K (``operand_depth`` tiles), then those of the next. A stored K×M comes in D×D tiles, along M
     first, through a transposer. Words of a bank follow one another as they arrive: a panel after
     the other, in it row after row, in a row (but for A stored K×M, whose panels are one tile deep)
     K-tile after K-tile. Nothing is asked for outside of A or X.
@@ -98,7 +98,7 @@ class OperandLoader(wiring.Component):
         """The loops over blocks, and the transfer that each asks for."""
         config = self.config
         dim_log2 = log2_exact(config.dim)
-        panel_log2 = dim_log2 + log2_exact(config.panel_depth)
+        panel_log2 = dim_log2 + log2_exact(config.operand_depth)
         element_log2 = log2_exact(config.format.storage_bytes)
         wide = ~plan.gemm & plan.x_wide & (element_log2 == 0)
         flip = plan.gemm & plan.a_transposed

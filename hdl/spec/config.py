@@ -168,6 +168,12 @@ class AcceleratorConfig:
         return min(4, self._panel_tiles // self.panel_columns)
 
     @property
+    def operand_depth(self) -> int:
+        """K-tiles of a panel of A: rows of two bus beats, the least that 16 bursts under way need
+        to keep a bus of 30 cycles latency busy."""
+        return min(self.panel_depth, max(1, 2 * self.bus_bytes // self.word_bytes))
+
+    @property
     def _panel_tiles(self) -> int:
         return self.weight_depth // 2 // self.dim
 
