@@ -40,6 +40,7 @@ class Core(wiring.Component):
     {reader}_transfer, {reader}_chunks: clients operands, weights and y of the read engine.
     c_transfer, c_chunks: to the write engine.
     operands_urgent, weights_urgent: the array waits, or soon does, for what that client reads.
+    weights_granted: pulse, a burst of weights is requested.
     count_{name}: increments of the counters in ``CORE_COUNTERS``.
     """
 
@@ -53,7 +54,8 @@ class Core(wiring.Component):
             members |= {f"{unit}_valid": In(1), f"{unit}_ready": Out(1), f"{unit}_idle": Out(1)}
         for reader in ("operands", "weights", "y"):
             members |= {f"{reader}_transfer": Out(transfers), f"{reader}_chunks": In(chunks)}
-        members |= {"operands_urgent": Out(1), "weights_urgent": Out(1)}
+        members |= {"operands_urgent": Out(1), "weights_urgent": Out(1),
+                    "weights_granted": In(1)}
         members |= {f"count_{name}": Out(8) for name in CORE_COUNTERS}
         super().__init__(members)
 
@@ -75,14 +77,13 @@ class Core(wiring.Component):
                 getattr(self, f"{unit}_idle").eq(component.idle),
             ]
         m.d.comb += [
-            self.filling.eq(operands.filling), self.operands_urgent.eq(feeder.hungry),
-            # Weights come after the rows of the tile that is at work.
-            self.weights_urgent.eq(shifter.starved & ~feeder.hungry),
+            self.filling.eq(operands.filling),
             self.count_tiles.eq(feeder.tile), self.count_array_rows.eq(feeder.row),
             self.count_stall_input.eq(feeder.stall_input),
             self.count_stall_weight.eq(feeder.stall_weight),
             self.count_stall_accumulator.eq(feeder.stall_accumulator),
         ]
+        self._urgency(m, feeder, shifter)
         self._reader(m, "operands", operands.transfer, operands.chunks, config.word_bytes)
         self._reader(m, "weights", weights.transfer, weights.chunks, config.word_bytes)
         self._inputs(m, operands, feeder, array)
@@ -90,6 +91,19 @@ class Core(wiring.Component):
         self._accumulators(m, operands, feeder, array, accumulation, drain)
         self._vector(m, drain, accumulation)
         return m
+
+    def _urgency(self, m: Module, feeder, shifter) -> None:
+        """A tile cannot start without weights; once its lines are asked for, its rows matter."""
+        asked = Signal(range(self.config.dim + 1))
+        with m.If(~shifter.starved):
+            m.d.sync += asked.eq(0)
+        with m.Elif(self.weights_granted & (asked != self.config.dim)):
+            m.d.sync += asked.eq(asked + 1)
+        m.d.comb += [
+            self.weights_urgent.eq(shifter.starved & (asked != self.config.dim)
+                                   & ~feeder.stall_input),
+            self.operands_urgent.eq(feeder.hungry & ~self.weights_urgent),
+        ]
 
     def _reader(self, m: Module, name: str, transfer, chunks, width: int) -> None:
         """Join a unit to its client of the read engine, changing the width of its chunks."""

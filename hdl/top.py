@@ -69,6 +69,7 @@ class Accelerator(wiring.Component):
             core.plan.eq(sequencer.plan), sequencer.filling.eq(core.filling),
             reader.operands_urgent.eq(core.operands_urgent),
             reader.weights_urgent.eq(core.weights_urgent),
+            core.weights_granted.eq(reader.weights_granted),
         ]
         for unit in UNITS:
             m.d.comb += [

@@ -37,7 +37,7 @@ class Feeder(wiring.Component):
     e5m2: encoding of A, constant while rows flow.
     token: accompanies the row whose read is issued in this cycle.
     row, tile, stall_input, stall_weight, stall_accumulator: pulses for the counters.
-    hungry: the tile at work waits or has waited for its rows.
+    hungry: the tile at work waits or has waited for its rows, or the one to come lacks some.
     idle: no plan in progress.
     """
 
@@ -205,8 +205,10 @@ class Feeder(wiring.Component):
             self.stall_input.eq(body_valid & ~feeding & ~early),
         ]
         waited = Signal()
-        m.d.comb += self.hungry.eq(waited | self.stall_input)
-        m.d.sync += waited.eq(self.hungry & ~self.swap)
+        coming = head_valid & ~body_valid & (
+            Mux(head.x_bank, self.loaded1, self.loaded0) < head.rows)
+        m.d.comb += self.hungry.eq(waited | self.stall_input | coming)
+        m.d.sync += waited.eq((waited | self.stall_input) & ~self.swap)
         with m.If(feeding):
             m.d.sync += [body.x.eq(body.x + body.x_pitch), body.acc.eq(body.acc + body.acc_pitch),
                          body.rows.eq(body.rows - 1), body_valid.eq(~ending)]

@@ -115,7 +115,7 @@ class ReadEngine(wiring.Component):
         after the first cycle and commands wait. From ``flush`` until it is low and ``quiet`` is
         high, arriving data are dropped; then the engine is as new.
     {c}_urgent: this client goes before those that are not, but for one burst in
-        ``URGENT_BURSTS`` + 1.
+        ``URGENT_BURSTS`` + 1. {c}_granted: pulse, a burst of this client is requested.
     quiet: no burst is requested or awaited.
     error: pulse, a beat that is not dropped came with another response than OKAY; its data pass on.
     error_client: the index of the client that a beat is for or is awaited by; until ``quiet``.
@@ -142,7 +142,7 @@ class ReadEngine(wiring.Component):
             if client in members or not client.isidentifier():
                 raise ValueError(f"client must be a new identifier, not {client!r}")
             members[f"{client}_command"] = In(stream.Signature(TRANSFER))
-            members[f"{client}_urgent"] = In(1)
+            members |= {f"{client}_urgent": In(1), f"{client}_granted": Out(1)}
             members[client] = Out(stream.Signature(chunk_layout(self._bytes)))
         super().__init__(members)
 
@@ -214,7 +214,10 @@ class ReadEngine(wiring.Component):
         with m.Switch(grant):
             for index, client in enumerate(clients):
                 with m.Case(index):
-                    m.d.comb += client.burst.ready.eq(go)
+                    m.d.comb += [
+                        client.burst.ready.eq(go),
+                        getattr(self, f"{self._clients[index]}_granted").eq(order.i.valid),
+                    ]
                     with m.If(order.i.valid):
                         m.d.sync += [
                             address.eq(client.burst.payload.beat << log2_exact(self._bytes)),
