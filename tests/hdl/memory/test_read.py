@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from hdl.memory.read import ReadEngine
+from hdl.memory.read import URGENT_BURSTS, ReadEngine
 from hdl.spec.config import AcceleratorConfig
 
 BASE = 0x1_0000_0F00  # the first page boundary lies 256 bytes on
@@ -88,6 +88,28 @@ def test_a_client_that_stalls_harms_no_other(bench):
                    until=lambda: len(sinks["b"].taken) == 4 * 57)
     assert sinks["b"].taken == 4 * bench.chunks_of([bytes(memory[3:903])], 16)
     assert not sinks["a"].taken
+
+
+def test_an_urgent_client_goes_first_but_lets_others_live(bench):
+    # Bursts of one beat, granted one a cycle: after 15 of the urgent client comes one of the other.
+    memory = memory_of(5)
+    dut = engine(16)
+    row = (BASE + 0x100, 16, 24, 16)
+    slave, sources, sinks = wire_up(bench, dut, memory, {"a": [row] * 2, "b": [row] * 2})
+    grants = []
+
+    def each_cycle(ctx, cycle):
+        if cycle == 0:
+            ctx.set(dut.b_urgent, 1)
+        grants.extend(name for name in "ab" if ctx.get(getattr(dut, f"{name}_granted")))
+
+    bench.simulate(dut, [slave, *sources.values(), *sinks.values()], each_cycle=each_cycle,
+                   until=lambda: len(sinks["a"].taken) == len(sinks["b"].taken) == 48)
+    assert len(grants) == 96
+    together = "".join(grants[:grants.index("a", 48)])
+    runs = [len(run) for run in together.split("a") if run]
+    assert together.count("b") > 40 and max(runs) == URGENT_BURSTS
+    assert sinks["a"].taken == sinks["b"].taken
 
 
 def test_landing_space_is_never_overrun(bench):
