@@ -101,8 +101,8 @@ class Core(wiring.Component):
             m.d.sync += asked.eq(asked + 1)
         m.d.comb += [
             self.weights_urgent.eq(shifter.starved & (asked != self.config.dim)
-                                   & ~feeder.stall_input),
-            self.operands_urgent.eq(feeder.hungry & ~self.weights_urgent),
+                                   & ~feeder.hungry),
+            self.operands_urgent.eq(feeder.hungry | (feeder.lacking & ~self.weights_urgent)),
         ]
 
     def _reader(self, m: Module, name: str, transfer, chunks, width: int) -> None:

@@ -37,7 +37,8 @@ class Feeder(wiring.Component):
     e5m2: encoding of A, constant while rows flow.
     token: accompanies the row whose read is issued in this cycle.
     row, tile, stall_input, stall_weight, stall_accumulator: pulses for the counters.
-    hungry: the tile at work waits or has waited for its rows, or the one to come lacks some.
+    hungry: the tile at work waits or has waited for its rows. lacking: no tile is at work, and the
+        one to come lacks rows.
     idle: no plan in progress.
     """
 
@@ -54,7 +55,8 @@ class Feeder(wiring.Component):
             "read_address": Out(range(config.input_depth)),
             "e5m2": Out(1), "token": Out(row_token(config)),
             "row": Out(1), "tile": Out(1), "stall_input": Out(1), "stall_weight": Out(1),
-            "stall_accumulator": Out(1), "hungry": Out(1), "idle": Out(1),
+            "stall_accumulator": Out(1), "hungry": Out(1), "lacking": Out(1),
+            "idle": Out(1),
         })
 
     def _walk(self, m: Module, plan) -> Nest:
@@ -205,10 +207,12 @@ class Feeder(wiring.Component):
             self.stall_input.eq(body_valid & ~feeding & ~early),
         ]
         waited = Signal()
-        coming = head_valid & ~body_valid & (
-            Mux(head.x_bank, self.loaded1, self.loaded0) < head.rows)
-        m.d.comb += self.hungry.eq(waited | self.stall_input | coming)
-        m.d.sync += waited.eq((waited | self.stall_input) & ~self.swap)
+        m.d.comb += [
+            self.hungry.eq(waited | self.stall_input),
+            self.lacking.eq(head_valid & ~body_valid
+                            & (Mux(head.x_bank, self.loaded1, self.loaded0) < head.rows)),
+        ]
+        m.d.sync += waited.eq(self.hungry & ~self.swap)
         with m.If(feeding):
             m.d.sync += [body.x.eq(body.x + body.x_pitch), body.acc.eq(body.acc + body.acc_pitch),
                          body.rows.eq(body.rows - 1), body_valid.eq(~ending)]
