@@ -214,7 +214,7 @@ def test_bad_commands_stop_behind_a_fence(change, cause):
     assert not stray_writes(case, result.written)
 
 
-@pytest.mark.parametrize("bit", [19, 31, 19 * 32, 20 * 32 + 16, 22 * 32, 24 * 32 - 1])
+@pytest.mark.parametrize("bit", [21, 31, 19 * 32, 20 * 32 + 16, 22 * 32, 24 * 32 - 1])
 def test_reserved_bits_of_a_command(bit):
     alone, case, offset = pair("posit8")
     memory = case.memory.copy()
