@@ -8,7 +8,7 @@ STAMP := .venv/stamp
 # The activation script also names what only some machines need, Python's shared library say.
 RUN := . .venv/bin/activate && python
 
-.PHONY: all setup test sim matrix shapes coverage area lint docs doctor nightly clean help
+.PHONY: all setup test sim matrix shapes coverage faults area lint docs doctor nightly clean help
 .DEFAULT_GOAL := all
 
 all: $(STAMP)  ## set up, write build/acc.v for FMT (posit8) and print a summary of it
@@ -35,6 +35,9 @@ shapes: $(STAMP)  ## 2,000 random GEMMs on RTL at dim 4, 200 each at 8 and 16
 
 coverage: $(STAMP)  ## what the campaigns exercise: points of the program format, lines of Verilog
 	$(RUN) -m sim.coverage
+
+faults: $(STAMP)  ## 10,000 random faults in programs, bus and host on RTL
+	$(RUN) -m sim.faults
 
 area: $(STAMP)  ## tables of area: posit8 beside fp8 beside bf16; build/area.json
 	$(RUN) -m synth.area

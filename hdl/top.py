@@ -88,7 +88,7 @@ class Accelerator(wiring.Component):
             sequencer.program_address.eq(csr.program_address),
             sequencer.watchdog_limit.eq(csr.watchdog_limit),
             sequencer.writer_idle.eq(writer.idle),
-            sequencer.read_error.eq(reader.error), sequencer.reader.eq(reader.error_client),
+            sequencer.read_error.eq(reader.error), sequencer.read_client.eq(reader.error_client),
             sequencer.read_response.eq(self.m_axi_gmem_rresp),
             sequencer.write_error.eq(writer.error),
             sequencer.write_response.eq(self.m_axi_gmem_bresp),

@@ -18,7 +18,7 @@ __all__ = ["READERS", "UNITS", "Sequencer"]
 
 UNITS = ("operands", "weights", "feeder", "drain")
 READERS = tuple(name for name, _ in CLIENTS[:-1])
-"""Clients of the read engine, as ``reader`` counts them; what writes is number ``WRITER``."""
+"""Clients of the read engine, as ``read_client`` counts them; what writes is number ``WRITER``."""
 
 WRITER = len(READERS)
 
@@ -38,7 +38,7 @@ class Sequencer(wiring.Component):
     {unit}_idle: no command inside. filling: the operand unit fills an accumulation bank.
     writer_idle: every write has been answered.
     read_error, write_error: pulses, an answer that is not OKAY: ``read_response``,
-        ``write_response``; reader: the client of ``READERS`` that a read is for or awaited by.
+        ``write_response``; read_client: the one of ``READERS`` that a read is for or awaited by.
     bus_progress: something was transferred on the bus.
     flush: drop what is under way; read_quiet, write_quiet: nothing is outstanding on the bus.
     core_reset: resets all units after that.
@@ -58,7 +58,7 @@ class Sequencer(wiring.Component):
             "transfer": Out(stream.Signature(TRANSFER)),
             "chunks": In(stream.Signature(chunk_layout(config.bus_bytes))),
             "plan": Out(plan_layout(config)), "filling": In(1), "writer_idle": In(1),
-            "read_error": In(1), "read_response": In(2), "reader": In(range(len(READERS))),
+            "read_error": In(1), "read_response": In(2), "read_client": In(range(len(READERS))),
             "write_error": In(1), "write_response": In(2), "bus_progress": In(1),
             "flush": Out(1), "read_quiet": In(1), "write_quiet": In(1), "core_reset": Out(1),
             "busy": Out(1), "bus_stuck": Out(1), "done_event": Out(1), "failed_event": Out(1),
@@ -80,7 +80,7 @@ class Sequencer(wiring.Component):
             m.d.sync += cycles.eq(cycles + 1)
         expired = (self.watchdog_limit != 0) & (cycles >= self.watchdog_limit)
         client, response = Signal.like(self.error_client), Signal.like(self.error_response)
-        m.d.comb += [address.eq(current), client.eq(Mux(self.read_quiet, WRITER, self.reader))]
+        m.d.comb += [address.eq(current), client.eq(Mux(self.read_quiet, WRITER, self.read_client))]
         with m.If(self.read_error):
             m.d.comb += [cause.eq(ErrorCause.READ_ERROR), response.eq(self.read_response)]
         with m.Elif(self.write_error):

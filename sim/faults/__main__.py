@@ -12,7 +12,7 @@ from .campaign import Campaign, Tally
 from .injection import KINDS
 from .sabotage import LIES, Liar
 
-FORMATS = ("posit8", "fp8", "bf16")
+BUILDS = ("posit8", "posit8/exact", "fp8", "bf16")
 _SHOWN = 20
 
 
@@ -31,8 +31,8 @@ def _arguments() -> argparse.Namespace:
     parser = Parser(prog="python -m sim.faults", description=__doc__)
     parser.add_argument("--count", type=positive, default=10_000, help="faults in all (10000)")
     parser.add_argument("--seed", type=int, default=0, help="the campaign's random numbers (0)")
-    parser.add_argument("--fmt", nargs="+", default=FORMATS, metavar="FORMAT",
-                        help="one build a format (posit8 fp8 bf16)")
+    parser.add_argument("--fmt", nargs="+", default=BUILDS, metavar="FORMAT[/ACC]",
+                        help=f"formats of the builds, with accumulators ({' '.join(BUILDS)})")
     parser.add_argument("--dim", type=int, default=4, help="rows and columns of the array (4)")
     parser.add_argument("--lanes", type=int, help="lanes of the vector unit")
     parser.add_argument("--only", type=int, metavar="N", help="fault N of each build alone")
@@ -41,15 +41,20 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     for fmt in arguments.fmt:
         try:
-            AcceleratorConfig(fmt, dim=arguments.dim, lanes=arguments.lanes)
+            AcceleratorConfig(**_changes(fmt, arguments))
         except ValueError as error:
             parser.error(str(error))
     return arguments
 
 
+def _changes(build: str, arguments: argparse.Namespace) -> dict[str, object]:
+    fmt, _, acc = build.partition("/")
+    return {"fmt": fmt, "acc": acc or None, "dim": arguments.dim, "lanes": arguments.lanes}
+
+
 def run(fmt: str, arguments: argparse.Namespace, count: int) -> Tally:
     """One build's share of the campaign."""
-    machine = small_accelerator(fmt, dim=arguments.dim, lanes=arguments.lanes)
+    machine = small_accelerator(**_changes(fmt, arguments))
     if arguments.sabotage:
         machine = Liar(machine, arguments.sabotage)
     campaign = Campaign(machine, arguments.seed, count)
@@ -86,7 +91,7 @@ def main() -> int:
               f"{len(tally.problems)} problems, {time.monotonic() - begin:.0f} s", flush=True)
     print(*table(tallies), sep="\n")
     if arguments.only is None:
-        missing = sorted(set.intersection(*(set(tally.missing()) for tally in tallies.values())))
+        missing = sorted(set().union(*(tally.missing() for tally in tallies.values())))
     for line in (*problems[:_SHOWN], *(f"no fault of kind {name!r} showed" for name in missing)):
         print(f"FAIL {line}")
     hangs = sum(counts["hang"] for tally in tallies.values()

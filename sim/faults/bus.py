@@ -102,6 +102,20 @@ def _tensor_nowhere(make: Maker) -> Injection:
                      clients=frozenset({_CLIENTS[name]}), response=DECERR)
 
 
+@kind("bus error and STOP", 2)
+def _error_and_stop(make: Maker) -> Injection:
+    response = make.pick(_RESPONSES.values())
+    if make.flag():
+        injection = _spoiled_write(make, response)
+    else:
+        injection = _spoiled_operand(make, ("a", "b", "y0", "y1"), "any", response)
+    injection.action = Action(make.below(make.target.cycles), STOP)
+    injection.errors |= {(ErrorCause.STOPPED,)}
+    injection.addresses = make.target.addresses
+    injection.clients = injection.response = None
+    return injection
+
+
 # A bus that falls silent
 
 def _silent(make: Maker, channel: str, way: str) -> Injection:
@@ -122,7 +136,7 @@ def _silent(make: Maker, channel: str, way: str) -> Injection:
                              else frozenset({_WRITER}))
         injection.response = 0
     injection.errors = frozenset(causes)
-    injection.addresses = frozenset(target.address(i) for i in range(-1, target.end + 1))
+    injection.addresses = target.addresses
     return injection
 
 

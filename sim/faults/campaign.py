@@ -26,8 +26,12 @@ _IDLE_STATUS = 0
 
 @dataclass
 class Tally:
-    """What came of the faults: how many of each kind and outcome, and what was wrong."""
+    """What came of the faults: how many of each kind and outcome, and what was wrong.
 
+    ``kinds``: those that the build can have.
+    """
+
+    kinds: tuple[str, ...]
     outcomes: dict[str, Counter[str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     cycles: int = 0
@@ -41,7 +45,7 @@ class Tally:
     def missing(self) -> list[str]:
         """Kinds of which there was none, or none that showed."""
         harmless = {"START while busy", "CSR accesses at random"}
-        return [name for name in KINDS if not any(
+        return [name for name in self.kinds if not any(
             outcome != "clean" or name in harmless for outcome in self.outcomes.get(name, ()))]
 
 
@@ -54,10 +58,12 @@ class Campaign:
     def __init__(self, machine: Accelerator, seed: int, count: int) -> None:
         self.machine = machine
         self.seed = seed
-        self.tally = Tally()
+        acc = machine.config.acc
+        weights = {name: kind.weight for name, kind in KINDS.items() if acc in kind.accs}
+        self.tally = Tally(tuple(weights))
         self._cases = _LEAST_CASES + count // _FAULTS_A_CASE
         self._targets: dict[int, Target] = {}
-        names = [name for name, (_, weight) in KINDS.items() for _ in range(weight)]
+        names = [name for name, weight in weights.items() for _ in range(weight)]
         self._schedule = np.random.default_rng(seed).permutation(names).tolist()
 
     def run(self, index: int) -> None:
@@ -84,14 +90,15 @@ class Campaign:
             config = self.machine.config
             own = np.random.default_rng((self.seed, number, 1))
             largest = int(own.choice([5, 9, 2 * config.dim + 1]))
-            target = Target(config, random_case(config, own, largest=largest))
+            rounds = int(own.choice([1, 1, 2, 3]))
+            target = Target(config, random_case(config, own, largest=largest, rounds=rounds))
             self._targets[number] = target
             problems = self._clean(target, own)
             self.tally.problems += [f"program {number}: {problem}" for problem in problems]
         return self._targets[number]
 
     def _make(self, name: str, rng: np.random.Generator) -> Injection:
-        make, _ = KINDS[name]
+        make = KINDS[name].make
         for _ in range(_TRIES):
             try:
                 return make(Maker(self._target(rng), rng))

@@ -5,10 +5,6 @@ from hdl.spec.commands import ErrorCause
 from .injection import SOFT_RESET, START, STOP, Action, Injection, Maker, kind
 
 
-def _any_address(make: Maker) -> frozenset[int]:
-    return frozenset(make.target.address(i) for i in range(-1, make.target.end + 1))
-
-
 def _moment(make: Maker) -> int:
     """A cycle of the program, seldom one shortly behind it."""
     return make.below(make.target.cycles + 20)
@@ -17,19 +13,19 @@ def _moment(make: Maker) -> int:
 @kind("STOP at a random cycle", 4)
 def _stop(make: Maker) -> Injection:
     return Injection(make.target, action=Action(_moment(make), STOP),
-                     errors=frozenset({(), (ErrorCause.STOPPED,)}), addresses=_any_address(make))
+                     errors=frozenset({(), (ErrorCause.STOPPED,)}), addresses=make.target.addresses)
 
 
 @kind("watchdog at a random limit", 4)
 def _watchdog(make: Maker) -> Injection:
     return Injection(make.target, watchdog=1 + _moment(make),
-                     errors=frozenset({(), (ErrorCause.WATCHDOG,)}), addresses=_any_address(make))
+                     errors=frozenset({(), (ErrorCause.WATCHDOG,)}),
+                     addresses=make.target.addresses)
 
 
 @kind("soft reset at a random cycle", 4)
 def _soft_reset(make: Maker) -> Injection:
-    return Injection(make.target, action=Action(_moment(make), SOFT_RESET),
-                     traffic=False)
+    return Injection(make.target, action=Action(_moment(make), SOFT_RESET))
 
 
 @kind("reset at a random cycle", 4)

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hdl.spec.commands import COMMAND, COMMAND_BYTES, HEADER, HEADER_BYTES, ErrorCause, pack, unpack
+from hdl.spec.config import ACCUMULATORS
 from hdl.spec.registers import REGISTERS
 from sim.harness.accelerator import Fault, Freeze
 
 from .target import Target
 
-__all__ = ["Action", "Injection", "KINDS", "Maker", "NotApplicable", "START", "STOP",
+__all__ = ["Action", "Injection", "KINDS", "Kind", "Maker", "NotApplicable", "START", "STOP",
            "SOFT_RESET", "kind"]
 
 START, STOP, SOFT_RESET = (
@@ -99,14 +100,24 @@ class Maker:
                          complete=max(index, 0), **others)
 
 
-KINDS: dict[str, tuple[Callable[[Maker], Injection], int]] = {}
+@dataclass(frozen=True)
+class Kind:
+    """``make`` makes such faults; ``weight``: how often, beside others; ``accs``: accumulators of
+    the builds that can have it."""
+
+    make: Callable[[Maker], Injection]
+    weight: int
+    accs: tuple[str, ...]
 
 
-def kind(name: str, weight: int = 1):
-    """Enter a maker of faults into ``KINDS``; ``weight``: how often it is drawn."""
+KINDS: dict[str, Kind] = {}
+
+
+def kind(name: str, weight: int = 1, accs: tuple[str, ...] = ACCUMULATORS):
+    """Enter a maker of faults into ``KINDS``."""
     def enter(make: Callable[[Maker], Injection]) -> Callable[[Maker], Injection]:
         if name in KINDS:
             raise ValueError(f"kind must be new, not {name!r}")
-        KINDS[name] = make, weight
+        KINDS[name] = Kind(make, weight, accs)
         return make
     return enter

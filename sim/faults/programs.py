@@ -132,6 +132,13 @@ def _oversize(make: Maker) -> Injection:
         make.pick("mkn"): make.pick((1 << 24, (1 << 32) - 1, _MOST + 1 + make.below(1 << 31)))})
 
 
+@kind("command: K beyond k_max", accs=("exact",))
+def _k_range(make: Maker) -> Injection:
+    most = make.config.k_max
+    return _refused_command(make, ErrorCause.K_RANGE, lambda _: {
+        "k": make.pick((most + 1, _MOST, most + 1 + make.below(_MOST - most)))})
+
+
 @kind("command: row beyond a bank")
 def _long_row(make: Maker) -> Injection:
     room = make.config.acc_depth * make.config.dim

@@ -58,6 +58,11 @@ class Target:
     def address(self, index: int) -> int:
         return self.case.base + self.offset(index)
 
+    @property
+    def addresses(self) -> frozenset[int]:
+        """Of the header and every command."""
+        return frozenset(self.address(i) for i in range(-1, self.end + 1))
+
     def index(self, address: int) -> int | None:
         """Index of the record at ``address``; ``None`` where there is none."""
         found = [i for i in range(-1, self.end + 1) if self.address(i) == address]
