@@ -11,7 +11,7 @@ from sim.harness.stalls import PROFILES
 
 from . import bus, host, programs  # noqa: F401  they enter their kinds
 from .injection import KINDS, SOFT_RESET, START, Injection, Maker, NotApplicable
-from .judge import judge, judge_clean
+from .judge import BUSY, STUCK, judge, judge_clean
 from .target import Target
 
 __all__ = ["Campaign", "Tally"]
@@ -21,7 +21,6 @@ _FAULTS_A_CASE = 20
 _LEAST_CASES = 24
 _TRIES = 200
 _POLL = 20
-_IDLE_STATUS = 0
 
 
 @dataclass
@@ -139,10 +138,12 @@ class Campaign:
             if injection.traffic:
                 machine.begin_traffic(address, int(rng.integers(1 << 31)))
             result, ended = self._finish(injection, written)
-            stuck = self._after_stuck(injection) if result.status & 8 else []
+            late = ["the interrupt stays up"] if machine.interrupt else []
+            if result.status & STUCK:
+                late += self._after_stuck(injection)
         self.tally.cycles += result.cycles
         outcome = ended or "+".join(cause.name for cause in result.errors) or "clean"
-        return outcome, stuck + judge(injection, before, memory, result, ended)
+        return outcome, late + judge(injection, before, memory, result, ended)
 
     def _finish(self, injection: Injection, written: np.ndarray) -> tuple[Result, str]:
         """Let the host act and the program end; what it did, how a reset ended it."""
@@ -157,11 +158,11 @@ class Campaign:
                 ended = "reset behind the end" if over else "reset"
             elif action.control == SOFT_RESET:
                 machine.write("CONTROL", SOFT_RESET)
-                self._poll(_IDLE_STATUS, ~0)
+                self._poll(0, ~0)
                 ended = "soft reset behind the end" if over else "soft reset"
             elif action.control == START and not over:
                 machine.write("CONTROL", START)
-                self._poll(0, 1)  # where the START came just behind the end, it runs once more
+                self._poll(0, BUSY)  # where the START came just behind the end, it runs once more
             elif not over:
                 machine.write("CONTROL", action.control)
             if not ended:
@@ -185,7 +186,7 @@ class Campaign:
                 machine.thaw()
                 machine.run_for(400)
             machine.write("CONTROL", START)
-            if machine.read("STATUS") & 0b1001 != 0b1000:
+            if machine.read("STATUS") & (BUSY | STUCK) != STUCK:
                 problems.append("START was not refused by a stuck bus")
         problems += machine.violations()
         machine.reset()

@@ -10,9 +10,9 @@ from sim.harness.accelerator import Result
 from .injection import START, Injection
 from .target import Target
 
-__all__ = ["judge", "judge_clean"]
+__all__ = ["BUSY", "STUCK", "judge", "judge_clean"]
 
-_DONE, _FAILED, _STUCK = 0b10, 0b100, 0b1000
+BUSY, DONE, FAILED, STUCK = 1, 2, 4, 8  # of STATUS
 
 
 def _differences(found: np.ndarray, wanted: np.ndarray, base: int, what: str) -> Iterator[str]:
@@ -26,7 +26,7 @@ def _differences(found: np.ndarray, wanted: np.ndarray, base: int, what: str) ->
 def judge_clean(target: Target, memory: np.ndarray, result: Result) -> list[str]:
     """A sound program: every byte right and written once, nothing else touched."""
     problems = list(result.violations)
-    if (result.errors, result.status) != ((), _DONE):
+    if (result.errors, result.status) != ((), DONE):
         problems.append(f"ended with {result.errors}, STATUS {result.status:#x}")
     problems += _differences(memory, target.expected, target.case.base, "wrong bytes")
     problems += _differences(result.written, target.writes(target.end), target.case.base,
@@ -47,8 +47,8 @@ def judge(injection: Injection, before: np.ndarray, memory: np.ndarray, result: 
     if result.errors not in injection.errors:
         wanted = " or ".join(str([cause.name for cause in errors]) for errors in injection.errors)
         problems.append(f"ended with {[cause.name for cause in result.errors]}, not {wanted}")
-    stuck = _STUCK if ErrorCause.BUS_STUCK in result.errors else 0
-    status = stuck | _FAILED if result.errors else _DONE
+    stuck = STUCK if ErrorCause.BUS_STUCK in result.errors else 0
+    status = stuck | FAILED if result.errors else DONE
     if result.status != status:
         problems.append(f"STATUS is {result.status:#x}, not {status:#x}")
     if result.errors:
