@@ -60,14 +60,16 @@ class Tally:
 
 
 def builds(dim: int, fmts: Sequence[str] | None = None) -> list[AcceleratorConfig]:
-    """Tiny and normal buffers; at ``dim`` 4 all formats, beyond it two builds, which are large."""
+    """Tiny and normal buffers; at ``dim`` 4 all formats, beyond it two builds, which are large:
+    one of them with fewer lanes than columns and every pipeline register."""
     tiny = TINY | {"weight_depth": max(TINY["weight_depth"], 2 * dim), "dim": dim}
     normal = [cell.config(dim) for cell in sample(cells(dim))]
     if fmts is not None:
         return [config for fmt in fmts
                 for config in (AcceleratorConfig(fmt, **tiny), AcceleratorConfig(fmt, dim=dim))]
     if dim > 4:
-        return [AcceleratorConfig("posit8", dim=dim), AcceleratorConfig("bf16", **tiny)]
+        return [AcceleratorConfig("posit8", dim=dim),
+                AcceleratorConfig("bf16", lanes=4, pe_latency=2, lane_latency=2, **tiny)]
     return [*normal, *(AcceleratorConfig(fmt, **tiny) for fmt in ("posit8", "fp8", "bf16"))]
 
 

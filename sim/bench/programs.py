@@ -54,6 +54,13 @@ class _Maker:
             values.flat[self.rng.integers(values.size)] = np.nan
         return self.builder.constant(values, encoding, **self.placement(encoding, columns))
 
+    def mask(self, rows: int, columns: int) -> Tensor:
+        """0 where a score counts and the most negative finite BF16 elsewhere, in some rows all."""
+        hidden = self.rng.random((rows, columns)) < 0.3
+        hidden[self.rng.random(rows) < 0.3] = True
+        codes = np.where(hidden, 0xFF7F, 0)
+        return self.builder.codes(codes, "bf16", **self.placement("bf16", columns))
+
     def output(self, rows: int, columns: int) -> Tensor:
         encoding = "bf16" if self.some(0.25) else self.stored()
         place = self.placement(encoding, columns)
@@ -70,7 +77,9 @@ class _Maker:
         options: dict[str, object] = {}
         if kind == "scale" or self.some(0.3):
             options["scale"] = float(self.rng.choice([0.25, 0.3, -1.5, 2.0]))
-        if kind == "bias" or self.some(0.3):
+        if kind == "softmax" and self.some(0.3):
+            options["bias"] = self.mask(m, n)
+        elif kind == "bias" or self.some(0.3):
             rows = m if self.some(0.3) else 1
             options["bias"] = self.constant(rows, n, self.stored() if self.some(0.7) else "bf16")
         if kind == "softmax":

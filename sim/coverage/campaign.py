@@ -25,7 +25,7 @@ from .spec import Point, SpecCoverage
 
 __all__ = ["Amounts", "Covered", "cover"]
 
-_LARGEST = 60
+_LARGEST = 80
 _TOKENS = 12
 
 
