@@ -22,10 +22,9 @@ from gen.cli import Parser, make_folder
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.bench.regression import TINY
-from sim.harness.accelerator import HungError
 from sim.matrix import cells, sample
 
-from .campaign import Amounts, Covered, cover
+from .campaign import Amounts, Covered, attempt
 from .code import percent
 from .reasons import reason
 from .spec import SpecCoverage
@@ -38,13 +37,6 @@ def designs(fmts: Sequence[str] | None = None) -> list[AcceleratorConfig]:
     """One build a format, together of every accumulator and softmax mode, with tiny buffers."""
     return [replace(cell.config(4), **TINY) for cell in sample(cells())
             if fmts is None or cell.fmt in fmts]
-
-
-def _one(config: AcceleratorConfig, amounts: Amounts, seed: int) -> Covered | str:
-    try:
-        return cover(config, amounts, seed)
-    except (AssertionError, HungError) as error:
-        return str(error)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started, spec, found, failed = time.monotonic(), SpecCoverage(), [], 0
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         configs = designs(options.fmt)
-        pending = [pool.submit(_one, config, amounts, options.seed) for config in configs]
+        pending = [pool.submit(attempt, config, amounts, options.seed) for config in configs]
         for config, future in zip(configs, pending, strict=True):
             covered = future.result()
             spec.expect(config)

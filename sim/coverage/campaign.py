@@ -16,14 +16,15 @@ from sim.attention import lower
 from sim.bench.lists import random_list_case
 from sim.bench.programs import Case, random_case
 from sim.bench.regression import compare
-from sim.harness.accelerator import Accelerator
+from sim.faults.campaign import Campaign
+from sim.harness.accelerator import Accelerator, HungError
 from sim.harness.stalls import PROFILES
 from sim.models import small
 
 from . import code
 from .spec import Point, SpecCoverage
 
-__all__ = ["Amounts", "Covered", "cover"]
+__all__ = ["Amounts", "Covered", "attempt", "cover"]
 
 _LARGEST = 80
 _TOKENS = 12
@@ -90,10 +91,16 @@ def cover(config: AcceleratorConfig, amounts: Amounts, seed: int) -> Covered:
     return found
 
 
+def attempt(config: AcceleratorConfig, amounts: Amounts, seed: int) -> Covered | str:
+    """``cover``, or the line that says what went wrong."""
+    try:
+        return cover(config, amounts, seed)
+    except (AssertionError, HungError) as error:
+        return str(error)
+
+
 def _faults(machine: Accelerator, count: int, seed: int, spec: SpecCoverage, found: Covered
             ) -> None:
-    from sim.faults.campaign import Campaign
-
     campaign = Campaign(machine, seed, count)
     for index in range(count):
         campaign.run(index)

@@ -67,7 +67,7 @@ def test_too_little_is_exit_code_1(ran, part, code, monkeypatch, tmp_path, capsy
     config = command.designs(["e4m3"])[0]
     every = points(config)
     found = covered(config, ran, set(every[:round(part * len(every))]))
-    monkeypatch.setattr(command, "_one", lambda *_: found)
+    monkeypatch.setattr(command, "attempt", lambda *_: found)
     monkeypatch.setattr(command, "ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(jobs))
     assert command.main(["--fmt", "e4m3", "-o", str(tmp_path / "coverage.json")]) == code
     out = capsys.readouterr().out
@@ -77,7 +77,7 @@ def test_too_little_is_exit_code_1(ran, part, code, monkeypatch, tmp_path, capsy
 
 
 def test_a_difference_is_exit_code_1(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(command, "_one", lambda *_: "4x4x4: 1 bytes differ")
+    monkeypatch.setattr(command, "attempt", lambda *_: "4x4x4: 1 bytes differ")
     monkeypatch.setattr(command, "ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(jobs))
     assert command.main(["--fmt", "e4m3", "-o", str(tmp_path / "coverage.json")]) == 1
     assert "FAILED  e4m3: 4x4x4: 1 bytes differ" in capsys.readouterr().out
