@@ -1,7 +1,7 @@
 """The datapath between the memory engines: banks, array, vector unit and what drives them."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arith.accumulator import accumulator_round
@@ -21,6 +21,7 @@ from hdl.memory.sram import Sram1R1W
 from hdl.memory.transfer import TRANSFER
 from hdl.spec.config import AcceleratorConfig
 from hdl.vector.fetch import FetchPort
+from hdl.vector.maximum import RowMaximum, maximum_layout
 from hdl.vector.output import Output
 from hdl.vector.turn import Turn
 from hdl.vector.unit import VectorUnit
@@ -88,8 +89,8 @@ class Core(wiring.Component):
         self._reader(m, "weights", weights.transfer, weights.chunks, config.word_bytes)
         self._inputs(m, operands, feeder, array)
         self._weights(m, weights, shifter, feeder, array)
-        self._accumulators(m, operands, feeder, array, accumulation, drain)
-        self._vector(m, drain, accumulation)
+        maximum = self._accumulators(m, operands, feeder, array, accumulation, drain)
+        self._vector(m, drain, accumulation, maximum)
         return m
 
     def _urgency(self, m: Module, feeder, shifter) -> None:
@@ -163,7 +164,8 @@ class Core(wiring.Component):
                 getattr(weights, f"panel_{name}{half}"))
                 for name in ("k", "n", "transposed", "e5m2")]
 
-    def _accumulators(self, m: Module, operands, feeder, array, accumulation, drain) -> None:
+    def _accumulators(self, m: Module, operands, feeder, array, accumulation,
+                      drain) -> RowMaximum:
         """Banks pass from whoever fills them, array or loader, to the drain and back."""
         # A token takes the cycle of the input bank's read, then the array's latency.
         width = len(feeder.token.as_value())
@@ -171,7 +173,10 @@ class Core(wiring.Component):
         m.d.sync += line.eq(Cat(feeder.token, line[:-width]))
         arrived = Signal.like(feeder.token, name="arrived")
         m.submodules.banks = banks = AccumulationBanks(self.config)
-        done = accumulation.done_mark
+        m.submodules.maximum = maximum = RowMaximum(self.config)
+        done = maximum.word_mark
+        setting = Signal(data.ArrayLayout(maximum_layout(self.config), 2), reset_less=True)
+        m.d.comb += maximum.setting.eq(setting)
         m.d.comb += [
             arrived.as_value().eq(line[-width:]),
             accumulation.tile.eq(array.o),
@@ -186,15 +191,22 @@ class Core(wiring.Component):
             feeder.fill_bank.eq(banks.fill_bank), operands.fill_bank.eq(banks.fill_bank),
             feeder.fill_free.eq(banks.fill_free), operands.fill_free.eq(banks.fill_free),
             banks.released.eq(drain.released), banks.released_bank.eq(drain.released_bank),
-            banks.array.valid.eq(accumulation.done_valid & done.final),
-            banks.array.bank.eq(accumulation.done_bank), banks.array.line_ends.eq(done.ends),
+            maximum.valid.eq(accumulation.done_valid & accumulation.done_mark.final),
+            maximum.bank.eq(accumulation.done_bank), maximum.mark.eq(accumulation.done_mark),
+            maximum.total.eq(accumulation.done_total),
+            # A word may be read when the maximum that it completes can be.
+            banks.array.valid.eq(maximum.word_valid),
+            banks.array.bank.eq(maximum.word_bank), banks.array.line_ends.eq(done.ends),
             banks.array.complete.eq(done.closing & done.ends),
             banks.loader.valid.eq(operands.fill_valid), banks.loader.bank.eq(operands.fill_to),
             banks.loader.complete.eq(operands.fill_done),
             drain.bank_ready.eq(banks.ready), drain.progress.eq(banks.progress),
         ]
+        with m.If(feeder.fill_claim):
+            m.d.sync += setting[banks.fill_bank].eq(feeder.maximum)
+        return maximum
 
-    def _vector(self, m: Module, drain, accumulation) -> None:
+    def _vector(self, m: Module, drain, accumulation, maximum) -> None:
         """From an accumulation bank through the lanes, back to it or on to memory."""
         config = self.config
         lanes = config.lanes
@@ -220,6 +232,9 @@ class Core(wiring.Component):
             accumulation.drain_address.eq(drain.read_address),
             unit.instruction.eq(drain.instruction),
             unit.imm0.eq(drain.imm0), unit.imm1.eq(drain.imm1),
+            unit.row_maxima.eq(drain.row_maxima), unit.maximum.eq(maximum.maximum),
+            maximum.read_enable.eq(unit.i.ready), maximum.read_bank.eq(drain.read_bank),
+            maximum.read_row.eq(beat.row),
             fetch.wide.eq(drain.y_wide), fetch.e5m2.eq(drain.y_e5m2),
             with_y.eq(~drain.uses_y | fetch.o.valid),
             unit.i.valid.eq(drain.beat.valid & with_y),

@@ -83,6 +83,8 @@ def _command(fields: dict[str, int]) -> str:
     turned = "ᵀ" if fields["c_transposed"] else ""
     text += f" → {_tensor('C' + turned, fields, 'c')}"
     passes = _instructions(fields["instructions"])
+    if fields["row_max"]:
+        passes = f"IMM0 × row max→R0; {passes}"
     for index in (0, 1):
         if f"Y{index}" in passes:
             text += f", {_tensor(f'Y{index}', fields, f'y{index}')}"

@@ -15,8 +15,10 @@ from hdl.spec.commands import (
     unpack,
 )
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BFLOAT16
 
-__all__ = ["Instruction", "elementwise", "instruction_words", "row_fits", "softmax"]
+__all__ = ["Instruction", "elementwise", "instruction_words", "keeps_order", "row_fits",
+           "softmax"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ def row_fits(config: AcceleratorConfig, columns: int) -> bool:
     return 1 << (tiles - 1).bit_length() <= config.acc_depth
 
 
+def keeps_order(word: int) -> bool:
+    """Whether × the BF16 ``word``, rounded, keeps the order of all numbers: normal, above zero."""
+    return 1 << BFLOAT16.fraction_bits <= word < BFLOAT16.nan & ~(1 << BFLOAT16.fraction_bits - 1)
+
+
 def elementwise(scaled: bool, biased: bool, *, function: Function = Function.NONE,
                 relu: bool = False) -> list[Instruction]:
     """f(x × imm0 + Y0), ReLU of it if asked, stored."""
@@ -75,7 +82,7 @@ def elementwise(scaled: bool, biased: bool, *, function: Function = Function.NON
                         function=function, relu=relu, destination=Destination.MEMORY)]
 
 
-def softmax(scaled: bool, biased: bool) -> list[Instruction]:
+def softmax(scaled: bool, biased: bool, maximum: bool = False) -> list[Instruction]:
     """Softmax over each row of z = x × imm0 + Y0.
 
     Three passes: maximum of z into R0; e = exp(z − R0) and the reciprocal of its sum into R1;
@@ -83,6 +90,10 @@ def softmax(scaled: bool, biased: bool) -> list[Instruction]:
     and computes the same words again, which one pass of the lanes has room for: nothing is
     written back, so that the first pass may follow the filling of the bank, and rows may have any
     length.
+
+    ``maximum``: R0 already holds the maximum of z (row_max), which leaves the last two passes.
+    Rounding to nearest is monotone, so that imm0 > 0 times the row's maximum has the very bits of
+    the maximum of the products.
     """
     z = {"multiply": _scale(scaled)}
     exponential = {"add": Operand.R0, "subtract": True, "function": Function.EXP}
@@ -92,7 +103,8 @@ def softmax(scaled: bool, biased: bool) -> list[Instruction]:
         kept = {"destination": Destination.BUFFER}
         return [Instruction(**z, add=Operand.Y, reduce=Reduce.MAX, **kept),
                 Instruction(**exponential, **total, **kept), Instruction(**probability)]
-    return [Instruction(**z, reduce=Reduce.MAX), Instruction(**z, **exponential, **total),
+    first = [] if maximum else [Instruction(**z, reduce=Reduce.MAX)]
+    return [*first, Instruction(**z, **exponential, **total),
             Instruction(**z, **exponential, **probability)]
 
 

@@ -109,17 +109,19 @@ class ProgramBuilder:
     def gemm(self, a: Tensor, b: Tensor, out: Tensor, *, a_transposed: bool = False,
              b_transposed: bool = False, out_transposed: bool = False, scale: float | None = None,
              bias: Tensor | None = None, relu: bool = False, softmax: bool = False,
-             imm1: float | None = None, y1: Tensor | None = None,
+             imm1: float | None = None, y1: Tensor | None = None, row_max: bool = False,
              instructions: Sequence[Instruction] | None = None) -> None:
         """out = epilogue(A · B). ``a_transposed``: ``a`` holds Aᵀ, K×M; ``b_transposed``: Bᵀ, N×K.
 
         ``out_transposed``: ``out`` is N×M and takes the transposed result.
         Epilogue: × ``scale`` (rounded to BF16), + ``bias`` (1×N repeats for every row, M×N is
         added item by item), then ReLU or the softmax of each row. ``instructions`` replaces it;
-        there IMM0 is ``scale``, IMM1 ``imm1``, Y0 ``bias`` and Y1 ``y1``.
+        there IMM0 is ``scale``, IMM1 ``imm1``, Y0 ``bias`` and Y1 ``y1``. ``row_max``: R0 starts as
+        IMM0 times the maximum of each row of A · B.
 
-        A softmax of rows that do not stay on chip is streamed. With a bias it takes two commands
-        through a BF16 tensor, which is exact unless the lanes are FP32.
+        A softmax takes its row maxima while the array drains, if there is no bias and the scale
+        is positive. One of rows that do not stay on chip is streamed. With a bias it takes two
+        commands through a BF16 tensor, which is exact unless the lanes are FP32.
         """
         m, k = a.shape[::-1] if a_transposed else a.shape
         n, found = b.shape if b_transposed else b.shape[::-1]
@@ -134,7 +136,7 @@ class ProgramBuilder:
                              f"accumulator, not {k}")
         fields = {"opcode": Opcode.GEMM, "k": k, "a_transposed": int(a_transposed),
                   "b_transposed": int(b_transposed), "b_address": b.address, "b_stride": b.stride,
-                  "b_e5m2": self._e5m2(b)}
+                  "b_e5m2": self._e5m2(b), "row_max": int(row_max)}
         self._command(fields, (m, n), a, [b], out, out_transposed, scale=scale, bias=bias,
                       relu=relu, soft=softmax, imm1=imm1, y1=y1, instructions=instructions)
 
@@ -216,7 +218,10 @@ class ProgramBuilder:
             return
         if instructions is None:
             given = scale is not None, bias is not None
-            instructions = (lowering.softmax(*given) if soft
+            if soft and fits and bias is None and fields["opcode"] == Opcode.GEMM:
+                scale = 1.0 if scale is None else scale
+                fields = fields | {"row_max": int(lowering.keeps_order(_bfloat16(scale)))}
+            instructions = (lowering.softmax(*given, bool(fields.get("row_max"))) if soft
                             else lowering.elementwise(*given, function=function, relu=relu))
         fields = fields | {
             "m": shape[0], "n": shape[1], "a_address": a.address, "a_stride": a.stride,
@@ -228,7 +233,7 @@ class ProgramBuilder:
                 fields |= self._operand_y(index, y, shape)
         for index, value in enumerate((scale, imm1)):
             if value is not None:
-                fields[f"imm{index}"] = int(codec.encode(BF16_ENCODING, np.float64(value)))
+                fields[f"imm{index}"] = _bfloat16(value)
         reads = [a, *operands, *(y for y in (bias, y1) if y is not None)]
         stores = any(i.destination == Destination.MEMORY for i in instructions)
         self._order(reads, [out] if stores else [])
@@ -274,6 +279,10 @@ class ProgramBuilder:
 
     def _wide(self, tensor: Tensor) -> int:
         return int(tensor.encoding not in self.config.format.encodings)
+
+
+def _bfloat16(value: float) -> int:
+    return int(codec.encode(BF16_ENCODING, np.float64(value)))
 
 
 def read_codes(memory: np.ndarray, tensor: Tensor, base: int = 0) -> np.ndarray:

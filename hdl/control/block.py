@@ -42,7 +42,8 @@ class BlockReader(wiring.Component):
     start: pulse while not ``busy``; ``span`` and what follows are constant from then on.
     array_fills: the bank is filled by the array, column tile after column tile, else in the order
         of its addresses. follow: words are read as soon as they are there, else from a complete
-        bank only. ready, progress: of this bank (``AccumulationBanks``).
+        bank only. whole_rows: no word is read before its row is complete.
+    ready, progress: of this bank (``AccumulationBanks``).
     row_goes_on: the row continues in another bank: ``last`` marks no beat, unless it is tiled.
     enable: beats are offered.
     read_enable, read_address: the bank's read port.
@@ -55,7 +56,7 @@ class BlockReader(wiring.Component):
         self.config = config
         super().__init__({
             "start": In(1), "span": In(span_layout(config)),
-            "array_fills": In(1), "follow": In(1), "ready": In(1),
+            "array_fills": In(1), "whole_rows": In(1), "follow": In(1), "ready": In(1),
             "progress": In(progress_layout(config)),
             "row_goes_on": In(1), "enable": In(1),
             "read_enable": Out(1), "read_address": Out(range(config.acc_depth)),
@@ -73,7 +74,8 @@ class BlockReader(wiring.Component):
         reading, fetch, free = Signal(), Signal(), Signal()
         row_end, strip_end, final = self._walk(m, position, left, reading, fetch)
 
-        line = Mux(self.array_fills, position.tile, 0)
+        tiles = count_tiles(config, self.span.columns)
+        line = Mux(self.array_fills, Mux(self.whole_rows, tiles - 1, position.tile), 0)
         word = Mux(self.array_fills, position.row, position.address)
         filled = (line < self.progress.lines) | (
             (line == self.progress.lines) & (word < self.progress.words))

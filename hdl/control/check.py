@@ -78,7 +78,8 @@ class CommandCheck(wiring.Component):
     record: the command's 1,024 bits, stable from ``start`` on.
     start: pulse. done: pulse, at most nine cycles later; the other outputs then hold.
     failed, cause: the command is not valid. count: instructions in the list.
-    rowwise: it reduces, uses row registers or writes the block back. stored: it writes it back.
+    rowwise: it reduces, uses row registers or writes the block back. stored: it writes it back or
+        takes the row maxima of A·B: a row must stay on chip.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -150,8 +151,9 @@ class CommandCheck(wiring.Component):
         found = self._scan(m, current)
         ended = found["last"] | (index == INSTRUCTIONS - 1)
         with m.If(self.start):
+            taken = self._field("row_max")
             m.d.sync += [scanning.eq(1), index.eq(0), memory.eq(0), bad_list.eq(0), uses_y.eq(0),
-                         reduced.eq(0), self.rowwise.eq(0), self.stored.eq(0)]
+                         reduced.eq(taken), self.rowwise.eq(taken), self.stored.eq(taken)]
         with m.Elif(scanning):
             m.d.sync += [
                 index.eq(index + 1), self.count.eq(index + 1),
@@ -186,7 +188,7 @@ class CommandCheck(wiring.Component):
         reserved = reserved_mask(COMMAND, len(self.record))
         transposed = self._field("a_transposed") | self._field("b_transposed")
         bad_field = (bad_list | (self.record & reserved).any()
-                     | (vector & ((counts[1] != 1) | transposed)))
+                     | (vector & ((counts[1] != 1) | transposed | self._field("row_max"))))
         first_cause(
             m, self.cause, self.failed,
             (ErrorCause.BAD_OPCODE, ~known),

@@ -10,7 +10,7 @@ from hdl.control.nest import Level, Nest
 from hdl.control.plan import COUNT_BITS, plan_layout
 from hdl.control.strips import StripTransfers
 from hdl.memory.transfer import TRANSFER
-from hdl.spec.commands import INSTRUCTIONS, Destination, Operand
+from hdl.spec.commands import INSTRUCTIONS, Destination, Operand, Reduce
 from hdl.spec.config import AcceleratorConfig, log2_exact
 from hdl.vector.beat import instruction_field
 
@@ -45,6 +45,7 @@ class Drain(wiring.Component):
     instruction, imm0, imm1, uses_y, to_memory: of the running pass; constant while it lasts.
     turned: C is transposed, so that a pass to memory offers D × D tiles, column tile by column
         tile; constant until ``settled``.
+    row_maxima: of the running pass, R0 is what the array's drain found (``RowMaximum``).
     lane_words: the running pass reads lane words, from memory or an earlier pass, not accumulators.
     read_enable, read_bank, read_address: the drain port of the accumulation buffer.
     beat: valid with the data that the last read left on the port; ``beat.ready`` takes it.
@@ -63,7 +64,7 @@ class Drain(wiring.Component):
             "y_wide": Out(1), "y_e5m2": Out(1), "c_wide": Out(1), "c_e5m2": Out(1),
             "instruction": Out(32), "imm0": Out(16), "imm1": Out(16),
             "uses_y": Out(1), "to_memory": Out(1), "turned": Out(1),
-            "lane_words": Out(1),
+            "lane_words": Out(1), "row_maxima": Out(1),
             "read_enable": Out(1), "read_bank": Out(1),
             "read_address": Out(range(config.acc_depth)),
             "beat": Out(stream.Signature(request_layout(config))),
@@ -114,7 +115,7 @@ class Drain(wiring.Component):
             reader.span.tiled.eq(turned),
             reader.span.strip.eq(Mux(turned, tile, Mux(
                 by_strips, strip_tiles(self.config) * tile, plan.chunk))),
-            reader.array_fills.eq(plan.gemm),
+            reader.array_fills.eq(plan.gemm), reader.whole_rows.eq(plan.row_max),
             # Words written back must not meet those that still arrive.
             reader.follow.eq(follows & ~_goes_to(coming, Destination.BUFFER)),
             reader.ready.eq(self.bank_ready.bit_select(bank, 1)),
@@ -179,6 +180,9 @@ class Drain(wiring.Component):
         """Block after block, instruction after instruction, pass after pass."""
         # The lanes take the coming instruction when they hold nothing of another.
         switched, fresh = Signal(), Signal()
+        row_maxima = Signal()  # of the coming instruction
+        replaces_r0 = ((instruction_field(coming, "reduce") != Reduce.NONE)
+                       & ~instruction_field(coming, "reduce_to"))
         changes = fresh | ~(plan.single | (plan.streamed & ~nest.chunk_first))
         pass_index = _pass_index(m, nest)
         leaves_bank = plan.streamed | instruction_field(coming, "last")
@@ -190,7 +194,7 @@ class Drain(wiring.Component):
                 m.d.sync += bank.eq(~bank)
                 m.next = "BLOCK"
             with m.Else():
-                m.d.sync += index.eq(index + 1)
+                m.d.sync += [index.eq(index + 1), row_maxima.eq(row_maxima & ~replaces_r0)]
                 m.next = "FETCH"
 
         with m.FSM():
@@ -205,7 +209,7 @@ class Drain(wiring.Component):
                 m.next = "BLOCK"
             with m.State("BLOCK"):
                 m.d.sync += [index.eq(Mux(plan.streamed, pass_index, 0)),
-                             self.lane_words.eq(~plan.gemm)]
+                             self.lane_words.eq(~plan.gemm), row_maxima.eq(plan.row_max)]
                 with m.If(nest.idle):
                     m.next = "IDLE"
                 with m.Elif(nest.valid):
@@ -219,7 +223,8 @@ class Drain(wiring.Component):
                 m.next = "RUN"
             with m.State("RUN"):
                 with m.If(~switched & self.unit_idle):
-                    m.d.sync += [switched.eq(1), self.instruction.eq(coming)]
+                    m.d.sync += [switched.eq(1), self.instruction.eq(coming),
+                                 self.row_maxima.eq(row_maxima)]
                 with m.If((reader.done | ~reader.busy) & ~transfers.busy):
                     with m.If(_goes_to(coming, Destination.BUFFER)):
                         m.next = "STORE"

@@ -8,6 +8,7 @@ from hdl.control.nest import Level, Nest
 from hdl.control.plan import COUNT_BITS, count_tiles, plan_layout
 from hdl.memory.accumulation import REPEAT_CYCLES, tile_mark
 from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.vector.maximum import maximum_layout
 
 __all__ = ["Feeder"]
 
@@ -32,6 +33,7 @@ class Feeder(wiring.Component):
     loaded0, loaded1: words that an input bank holds (``OperandLoader``): a row is fed as soon as it
         is there. ``released`` with ``released_bank``: that bank has been read.
     fill_free, fill_bank: the accumulation bank that comes next; ``fill_claim``: pulse, taken.
+    maximum: of the plan in progress, what its row maxima need (``RowMaximum``).
     ready, swap: the shadow weights (``WeightShifter``).
     read_enable, read_bank, read_address: the input banks' read port, latency 1.
     e5m2: encoding of A, constant while rows flow.
@@ -50,6 +52,7 @@ class Feeder(wiring.Component):
             "loaded1": In(range(config.input_depth + 1)), "released": Out(1),
             "released_bank": Out(1),
             "fill_free": In(1), "fill_bank": In(1), "fill_claim": Out(1),
+            "maximum": Out(maximum_layout(config)),
             "ready": In(1), "swap": Out(1),
             "read_enable": Out(1), "read_bank": Out(1),
             "read_address": Out(range(config.input_depth)),
@@ -203,6 +206,7 @@ class Feeder(wiring.Component):
             self.released.eq(ending & body.release),
             self.released_bank.eq(body.x_bank),
             self.e5m2.eq(plan.a_e5m2),
+            self.maximum.edge.eq(plan.n), self.maximum.scale.eq(plan.imm0),
             self.row.eq(feeding), self.tile.eq(self.swap),
             self.stall_input.eq(body_valid & ~feeding & ~early),
         ]

@@ -70,6 +70,7 @@ COMMAND = _fields(
     ("y1_wide", 0, 17, 1, "Y1 holds BF16"),
     ("c_wide", 0, 18, 1, "C is written as BF16"),
     ("c_transposed", 0, 19, 1, "C is stored N×M"),
+    ("row_max", 0, 20, 1, "GEMM: R0 starts as IMM0 times the maximum of each row of A·B"),
     ("m", 1, 0, 32, "rows of C"),
     ("k", 2, 0, 32, "GEMM: length of the dot products; VECTOR: 1"),
     ("n", 3, 0, 32, "columns of C"),

@@ -1,6 +1,6 @@
 """The vector unit: L lanes, their row registers and reductions, one vector instruction a pass."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -31,6 +31,7 @@ class VectorUnit(wiring.Component):
     still while not ``idle``.
     i: beats. Accepted whenever the pipeline moves, that is unless ``o`` is held.
     o: results, for destinations BUFFER and MEMORY.
+    row_maxima: R0 is ``maximum`` instead, that of the beat taken last; still while not ``idle``.
     idle: no beat is inside and every reduction is written.
     beat: a beat is accepted in this cycle. stall: a beat is held for want of room behind ``o``.
 
@@ -43,6 +44,7 @@ class VectorUnit(wiring.Component):
         self.address_bits = address_bits
         super().__init__({
             "instruction": In(32), "imm0": In(16), "imm1": In(16),
+            "row_maxima": In(1), "maximum": In(config.lane.bits),
             "i": In(stream.Signature(beat_layout(config, address_bits))),
             "o": Out(stream.Signature(result_layout(config, address_bits))),
             "idle": Out(1), "beat": Out(1), "stall": Out(1),
@@ -124,7 +126,7 @@ class VectorUnit(wiring.Component):
                     reduce.result_valid & (self._field("reduce_to") == number)),
             ]
             words.append(memory.read_data)
-        return words
+        return [Mux(self.row_maxima, self.maximum, words[0]), words[1]]
 
     def _broadcast(self, m, registers, operand, name):
         """The word that all lanes take, for the beat in the entry registers."""
@@ -150,7 +152,9 @@ class VectorUnit(wiring.Component):
         return value
 
     def _lanes(self, m, advance, registers):
-        maximum = registers[0]
+        maximum = Signal(self.config.lane.bits)
+        m.d.comb += maximum.eq(registers[0])
+        registers = [maximum, registers[1]]
         masked = Signal()
         upper = maximum[-16:-1]
         m.d.comb += masked.eq(

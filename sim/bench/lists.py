@@ -67,6 +67,8 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
     options = {"scale": 0.75, "imm1": -1.5, "bias": tensor(1 if rng.random() < 0.5 else m, n),
                "y1": tensor(m, n), "instructions": steps, "out_transposed": turned}
     if rng.random() < 0.5:
+        if rng.random() < 0.5:
+            options |= {"row_max": True, "instructions": steps[int(rng.integers(2)):]}
         builder.gemm(tensor(m, k, False), tensor(k, n, False), out, **options)
     else:
         builder.vector(tensor(m, n), out, **options)

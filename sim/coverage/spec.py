@@ -33,7 +33,7 @@ Point = tuple[str, ...]
 _STAGES = ("multiply", "add", "scale")
 _COMPUTING = (Opcode.GEMM, Opcode.VECTOR)
 _RESERVED_FROM = Opcode.COPY
-_GEMM_ONLY = {"a_transposed", "b_transposed", "b_e5m2"}
+_GEMM_ONLY = {"a_transposed", "b_transposed", "b_e5m2", "row_max"}
 _VECTOR_ONLY = {"x_wide"}
 
 

@@ -106,8 +106,8 @@ class Command:
     def _fields_valid(self) -> bool:
         if self.fields["reserved"]:
             return False
-        if self.opcode == Opcode.VECTOR and (self.fields["k"] != 1 or self.fields["a_transposed"]
-                                             or self.fields["b_transposed"]):
+        if self.opcode == Opcode.VECTOR and (self.fields["k"] != 1 or any(
+                self.fields[name] for name in ("a_transposed", "b_transposed", "row_max"))):
             return False
         if self.fields["c_transposed"] and any(
                 i["reduce"] and i["destination"] == Destination.MEMORY for i in self.instructions):
@@ -124,7 +124,7 @@ class Command:
 
     def _registers_reduced(self) -> bool:
         """Whether each row register is reduced into by an instruction before those that read it."""
-        held: set[int] = set()
+        held = {Operand.R0} if self.fields["row_max"] else set()
         for instruction in self.instructions:
             read = {instruction[stage] for stage in _STAGES} & {Operand.R0, Operand.R1}
             if not read <= held:
@@ -139,12 +139,14 @@ class Command:
         return tensor.element_bytes == 1 or not (tensor.address | tensor.stride) & 1
 
     def _fits(self) -> bool:
-        """Lists that keep a block on chip (BUFFER) need its rows in an accumulation bank.
+        """Lists that keep a block on chip (BUFFER) need its rows in an accumulation bank, and so
+        do row maxima of A·B.
 
         A row takes ⌈n / dim⌉ words, rounded up to a power of two. Lists without BUFFER stream
         longer rows: each instruction computes or reads its input again.
         """
-        if all(i["destination"] != Destination.BUFFER for i in self.instructions):
+        kept = any(i["destination"] == Destination.BUFFER for i in self.instructions)
+        if not kept and not self.fields["row_max"]:
             return True
         words = -(-self.fields["n"] // self.config.dim)
         return 1 << (words - 1).bit_length() <= self.config.acc_depth

@@ -27,6 +27,7 @@ from hdl.spec.commands import (
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16
 
+from . import lanes
 from .accumulate import gemm, narrow
 from .codec import saturates
 from .command import Command
@@ -122,6 +123,9 @@ class Machine:
                              for name in ("imm0", "imm1")),
             y=tuple(image.load(command.tensor(name)) if command.uses(name) else None
                     for name in ("y0", "y1")))
+        if command.fields["row_max"]:
+            state.registers[0] = lanes.multiply(
+                self.config.lane, lanes.row_max(self.config.lane, x), state.immediates[0])
         for instruction in command.instructions:
             result = execute(self.config, instruction, x, state)
             if instruction["destination"] == Destination.BUFFER:
