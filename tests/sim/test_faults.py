@@ -185,6 +185,8 @@ COMMAND_FAULTS = [
     (VECTOR | {"k": 1, "a_transposed": 1}, ErrorCause.BAD_FIELD),
     (VECTOR | {"k": 2}, ErrorCause.BAD_FIELD),
     (VECTOR | {"k": 1, "b_transposed": 1}, ErrorCause.BAD_FIELD),
+    (VECTOR | {"k": 1, "row_max": 1}, ErrorCause.BAD_FIELD),
+    ({"n": 65, "row_max": 1}, ErrorCause.OVERSIZE),
     ({"c_transposed": 1} | listed(STORE | {"reduce": Reduce.SUM}), ErrorCause.BAD_FIELD),
     ({"instructions": 0}, ErrorCause.BAD_FIELD),
     (listed(*[STORE] * 8, last=False), ErrorCause.BAD_FIELD),

@@ -21,7 +21,7 @@ from hdl.spec.commands import (
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING, POSIT8
 from sim.disassembly import disassemble
-from sim.lowering import Instruction, row_fits
+from sim.lowering import Instruction, row_fits, softmax
 from sim.model import codec
 from sim.model.machine import Machine
 from sim.program import ProgramBuilder, read, read_codes
@@ -299,3 +299,37 @@ def test_misuse_is_one_clear_line(misuse, message):
     with pytest.raises(ValueError) as raised:
         misuse(ProgramBuilder(config()))
     assert str(raised.value).startswith(message) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("fmt, acc", [("posit8", "bf16"), ("posit8", "exact"), ("fp8", "fp32"),
+                                      ("e5m2", "bf16"), ("bf16", "fp32")])
+@pytest.mark.parametrize("scale", [None, 0.3, 1e30])
+def test_softmax_behind_row_maxima_gives_the_bits_of_three_passes(fmt, acc, scale):
+    # Rounding to nearest is monotone: scale · max(x) has the bits of max(scale · x).
+    builder = ProgramBuilder(config(fmt=fmt, acc=acc))
+    x = values(9, 40) * np.array([[1e-4], [0.1], [1], [1], [1], [30], [1], [0], [1]])
+    x[3, 5] = np.nan
+    x, y = builder.constant(x), builder.constant(values(40, 21, 1))
+    outs = [builder.empty(9, 21, "bf16") for _ in range(2)]
+    builder.gemm(x, y, outs[0], scale=scale, softmax=True)
+    builder.gemm(x, y, outs[1], scale=1 if scale is None else scale,
+                 instructions=softmax(scale is not None, False))
+    memory, address = builder.build()
+    first, second = commands(memory, address)[:2]
+    assert (first["row_max"], second["row_max"]) == (1, 0)
+    assert Machine(builder.config).run(memory, address).error is None
+    codes = [read_codes(memory, out) for out in outs]
+    assert np.array_equal(*codes) and np.unique(codes[0]).size > 3
+
+
+@pytest.mark.parametrize("options", [{"scale": -0.5}, {"scale": 0}, {"scale": 1e-39},
+                                     {"scale": np.inf}, {"bias": True}, {"columns": 70}])
+def test_softmax_takes_row_maxima_only_where_they_are_right(options):
+    builder = ProgramBuilder(config(acc_depth=16))
+    columns = options.get("columns", 9)
+    options = {name: value for name, value in options.items() if name != "columns"}
+    if "bias" in options:
+        options["bias"] = builder.constant(values(1, columns))
+    builder.gemm(builder.constant(values(3, 5)), builder.constant(values(5, columns)),
+                 builder.empty(3, columns), softmax=True, **options)
+    assert commands(*builder.build())[0]["row_max"] == 0

@@ -76,6 +76,7 @@ COMMAND_FAULTS = [
     ({"instructions": ({"multiply": Operand.Y, "add": Operand.Y},)}, ErrorCause.BAD_FIELD),
     ({"opcode": int(Opcode.VECTOR), "k": 2}, ErrorCause.BAD_FIELD),
     ({"opcode": int(Opcode.VECTOR), "k": 1, "b_transposed": 1}, ErrorCause.BAD_FIELD),
+    ({"opcode": int(Opcode.VECTOR), "k": 1, "row_max": 1}, ErrorCause.BAD_FIELD),
     ({"c_transposed": 1, "instructions": ({"reduce": Reduce.SUM, **STORE},)},
      ErrorCause.BAD_FIELD),
     ({"c_wide": 1}, ErrorCause.MISALIGNED),
