@@ -142,8 +142,8 @@ class Bench:
 @cocotb.test()
 async def passes(dut):
     config, rng = configuration(), generator()
-    await reset(dut, dict.fromkeys(("instruction", "imm0", "imm1", "i__valid", "i__payload",
-                                    "o__ready"), 0))
+    await reset(dut, dict.fromkeys(("instruction", "imm0", "imm1", "row_maxima", "maximum",
+                                    "i__valid", "i__payload", "o__ready"), 0))
     bench = Bench(dut, config, rng)
     # Both row registers hold something from here on.
     fill = [{"reduce": Reduce.MAX, "reduce_to": register} for register in (0, 1)]

@@ -75,9 +75,9 @@ class Passes:
         self.cycles: list[dict[str, np.ndarray]] = []
         self.expected: list[np.ndarray] = []
 
-    def block(self, rows, columns, instructions, immediates):
+    def block(self, rows, columns, instructions, immediates, maximum=None):
         """Run ``instructions`` over a random block; R0 and R1 are filled before, and read out
-        after by adding them to zero."""
+        after by adding them to zero. ``maximum``: the word that stands in for R0 of every row."""
         config, rng = self.config, self.rng
         x = from_words(config.lane, words_of(config, (rows, columns), rng))
         if rows > 2:  # a masked row, and one that only zeros of both signs fill
@@ -90,8 +90,14 @@ class Passes:
         prologue = [{"reduce": Reduce.MAX, "reduce_to": 0}, {"reduce": Reduce.SUM, "reduce_to": 1}]
         for fields in prologue + instructions:
             full = dict.fromkeys(INSTRUCTION, 0) | fields
+            replaced = maximum if fields in instructions else None
+            held, writes = state.registers[0], full["reduce"] and not full["reduce_to"]
+            if replaced is not None:
+                state.registers[0] = np.full(rows, from_words(config.lane, np.uint32(maximum)))
             result = execute(config, full, x, state)
-            self._drive(x, y, full, immediates)
+            if replaced is not None and not writes:
+                state.registers[0] = held
+            self._drive(x, y, full, immediates, replaced)
             if full["destination"]:
                 self.expected.append(self._beats(result)[0])
             if full["destination"] == Destination.BUFFER:
@@ -117,7 +123,7 @@ class Passes:
         last = np.tile(np.arange(per_row) == per_row - 1, rows)
         return words, keep, row, last
 
-    def _drive(self, x, y, fields, immediates):
+    def _drive(self, x, y, fields, immediates, maximum=None):
         rng, config = self.rng, self.config
         words, keep, row, last = self._beats(x)
         others, *_ = self._beats(y)
@@ -133,7 +139,8 @@ class Passes:
             cycles[name] = np.zeros((len(valid), *values.shape[1:]), np.int64)
             cycles[name][gaps] = values
         for name, value in (("instruction", instruction_word(fields)), ("imm0", immediates[0]),
-                            ("imm1", immediates[1])):
+                            ("imm1", immediates[1]), ("row_maxima", maximum is not None),
+                            ("maximum", maximum or 0)):
             cycles[name] = np.full(len(valid), value)
         self.cycles.append(cycles)
 
@@ -160,7 +167,9 @@ def random_passes(config, seed, blocks):
     for _ in range(blocks):
         rows, columns = int(rng.integers(1, 9)), int(rng.integers(1, 6 * config.lanes))
         immediates = tuple(int(word) for word in rng.integers(0x3E00, 0x4080, 2))
-        passes.block(rows, columns, [random_instruction(rng)], immediates)
+        words = lane_words(config.lane, 2, rng)
+        maximum = int(words[0]) if rng.random() < 0.4 else None
+        passes.block(rows, columns, [random_instruction(rng)], immediates, maximum)
     return passes
 
 
