@@ -62,8 +62,12 @@ def run_machine(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequenc
     return Run("machine model", memory, compare(program, memory, expected(config, layer, heads)))
 
 
-def run_rtl(config: AcceleratorConfig, program: AttentionProgram, seed: int) -> Run:
-    """On the generated Verilog through AXI, against the machine model."""
+def run_rtl(config: AcceleratorConfig, program: AttentionProgram, seed: int,
+            optimise: str = "-O1") -> Run:
+    """On the generated Verilog through AXI, against the machine model.
+
+    ``optimise``: as for ``Accelerator``.
+    """
     from sim.harness.accelerator import Accelerator, HungError
     from sim.harness.verilate import ToolError
 
@@ -73,7 +77,7 @@ def run_rtl(config: AcceleratorConfig, program: AttentionProgram, seed: int) -> 
     memory = program.memory.copy()
     started = time.monotonic()
     try:
-        accelerator = Accelerator(config)
+        accelerator = Accelerator(config, optimise=optimise)
         built = time.monotonic() - started
         result = accelerator.run(memory, program.address, program.base, seed=seed)
     except (HungError, ToolError) as error:

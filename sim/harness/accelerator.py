@@ -95,21 +95,22 @@ class Accelerator:
 
     The build is cached by content under ``build_dir`` (default build/verilated). ``verilog`` is
     another design with the top's ports, ``trace`` compiles waveforms in (see ``run``),
-    ``coverage`` counters of lines and branches (see ``write_coverage``), ``seed`` fills the
-    registers that have no initial value. ``ToolError`` when a tool fails, ``HungError`` when the
+    ``coverage`` counters of lines and branches (see ``write_coverage``). ``optimise``: the
+    compiler's option; -O0 builds faster and runs a third as fast. ``seed`` fills the registers
+    that have no initial value. ``ToolError`` when a tool fails, ``HungError`` when the
     control port does not answer or is not that of ``config``.
     """
 
     def __init__(self, config: AcceleratorConfig, build_dir: Path | None = None, *,
                  verilog: str | None = None, top: str = "ottava", trace: bool = False,
-                 coverage: bool = False, seed: int = 0) -> None:
+                 coverage: bool = False, optimise: str = "-O1", seed: int = 0) -> None:
         if verilog is None:
             from gen.top import generate  # a design of the caller's own needs no generator
             verilog = generate(config)
         blocks = _repeated(verilog, config)
         path = build_library(verilog, top, SOURCES, headers=HEADERS, trace=trace, blocks=blocks,
                              coverage=coverage, defines={"BUS_BYTES": config.bus_bytes},
-                             build=build_dir)
+                             optimise=optimise, build=build_dir)
         self.config, self._lib = config, load(path)
         self._bench = self._lib.bench_new(seed)
         self.reset()

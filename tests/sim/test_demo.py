@@ -62,7 +62,7 @@ class Device:
 
     fault = None
 
-    def __init__(self, config):
+    def __init__(self, config, **_):
         self.config = config
 
     def run(self, memory, address, base, *, seed):

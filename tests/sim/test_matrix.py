@@ -47,7 +47,7 @@ def test_the_sample_on_rtl(tmp_path, capsys):
     (1, 0, "1 differ"), (0, 1, "1 differ"), (None, 0, "AXI rules broken")])
 def test_a_wrong_byte_fails_its_cell(differing, stray, message, monkeypatch, tmp_path, capsys):
     # The negative control, in this process: what differs on the RTL is told and counted.
-    def spoiled(config, program, seed):
+    def spoiled(config, program, seed, optimise):
         if differing is None:
             raise DemoError("AXI rules broken 1 times, first: wlast is missing")
         names = dict.fromkeys(program.results, 0)
