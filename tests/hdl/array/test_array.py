@@ -19,7 +19,7 @@ from sim.model.rounding import to_words
 
 BUILDS = [("posit8", "bf16", 4, 1), ("fp8", "bf16", 4, 1), ("bf16", "fp32", 4, 1),
           ("posit8", "bf16", 8, 1), ("posit8", "bf16", 4, 2), ("posit8", "exact", 4, 1),
-          ("fp8", "exact", 4, 2), ("posit8es2", "exact", 8, 1)]
+          ("fp8", "exact", 4, 2), ("posit8es2", "exact", 4, 1)]
 NAR = 1 << 200  # stands for it among exact sums
 
 
