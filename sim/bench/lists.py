@@ -14,7 +14,6 @@ from .programs import BASE, Case
 
 __all__ = ["random_list", "random_list_case"]
 
-
 _SHORT = 0.2  # part of the lists that read no row register, so that they need not be written
 
 
@@ -68,7 +67,8 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
                "y1": tensor(m, n), "instructions": steps, "out_transposed": turned}
     if rng.random() < 0.5:
         if rng.random() < 0.5:
-            options |= {"row_max": True, "instructions": steps[int(rng.integers(2)):]}
+            skipped = min(int(rng.integers(2)), len(steps) - 1)
+            options |= {"row_max": True, "instructions": steps[skipped:]}
         builder.gemm(tensor(m, k, False), tensor(k, n, False), out, **options)
     else:
         builder.vector(tensor(m, n), out, **options)
