@@ -207,23 +207,16 @@ class Core(wiring.Component):
         return maximum
 
     def _vector(self, m: Module, drain, accumulation, maximum) -> None:
-        """From an accumulation bank through the lanes, back to it or on to memory."""
+        """From an accumulation bank, with Y beside, into the lanes."""
         config = self.config
         lanes = config.lanes
-        group_bits = len(drain.beat.payload.group)
-        address_bits = len(drain.beat.payload.address) + group_bits + 1
-        m.submodules.unit = unit = VectorUnit(config, address_bits)
-        m.submodules.fetch_y = fetch = FetchPort(config, lanes)
-        m.submodules.turn = turn = Turn(config, address_bits)
-        m.submodules.output = output = Output(config, address_bits)
-        storage = config.format.storage_bytes
-        m.submodules.resizer_c = resizer = Resizer(lanes * storage, config.bus_bytes)
-        self._reader(m, "y", drain.y_transfer, fetch.i, lanes * storage)
-        wiring.connect(m, drain.c_transfer, wiring.flipped(self.c_transfer))
-        wiring.connect(m, output.o, resizer.i)
-        wiring.connect(m, resizer.o, wiring.flipped(self.c_chunks))
-
         beat = drain.beat.payload
+        # A result's address: part of a word, word, whether the row ends.
+        unit = VectorUnit(config, len(beat.group) + len(beat.address) + 1)
+        m.submodules.unit = unit
+        m.submodules.fetch_y = fetch = FetchPort(config, lanes)
+        self._reader(m, "y", drain.y_transfer, fetch.i, lanes * config.format.storage_bytes)
+        self._results(m, drain, accumulation, unit)
         part = accumulation.drain_data.word_select(beat.group, lanes * config.acc_bits)
         with_y = Signal()
         m.d.comb += [
@@ -244,6 +237,8 @@ class Core(wiring.Component):
             unit.i.payload.last.eq(beat.last),
             unit.i.payload.address.eq(Cat(beat.group, beat.address, beat.row_last)),
             unit.i.payload.y.eq(fetch.o.payload.data),
+            self.count_vector_beats.eq(unit.beat), self.count_stall_vector.eq(unit.stall),
+            self.count_stall_operand.eq(drain.beat.valid & ~with_y),
         ]
         part_word = Signal(lanes * config.acc_bits)
         m.d.comb += part_word.eq(part)
@@ -254,6 +249,19 @@ class Core(wiring.Component):
                          unit.i.payload.data[lane].eq(rounder.result)]
             if config.acc == "exact":
                 m.d.comb += rounder.is_lane_word.eq(drain.lane_words)
+
+    def _results(self, m: Module, drain, accumulation, unit) -> None:
+        """From the lanes back to the bank, or as they are or turned to memory."""
+        config = self.config
+        lanes = config.lanes
+        group_bits = len(drain.beat.payload.group)
+        m.submodules.turn = turn = Turn(config, unit.address_bits)
+        m.submodules.output = output = Output(config, unit.address_bits)
+        resizer = Resizer(lanes * config.format.storage_bytes, config.bus_bytes)
+        m.submodules.resizer_c = resizer
+        wiring.connect(m, drain.c_transfer, wiring.flipped(self.c_transfer))
+        wiring.connect(m, output.o, resizer.i)
+        wiring.connect(m, resizer.o, wiring.flipped(self.c_chunks))
 
         result = unit.o.payload
         group, address = result.address[:group_bits], result.address[group_bits:-1]
@@ -275,7 +283,5 @@ class Core(wiring.Component):
                 lane_to_accumulator(config, result.data[lane]) for lane in range(lanes))),
             drain.unit_idle.eq(unit.idle),
             drain.settled.eq(unit.idle & turn.idle & output.idle),
-            self.count_vector_beats.eq(unit.beat), self.count_stall_vector.eq(unit.stall),
-            self.count_stall_operand.eq(drain.beat.valid & ~with_y),
             self.count_saturations.eq(output.saturated), self.count_nars.eq(output.nars),
         ]

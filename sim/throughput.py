@@ -4,6 +4,7 @@ GEMMs of M = N = K on the generated Verilog, one cold and eight back to back, 16
 memory of one beat a cycle and channel, 30 cycles latency and 16 bursts outstanding. Utilisation is
 the MACs of the shapes over D² times the hardware's ACTIVE cycles, which run from the issue of the
 first command to the last write response; the stalls come from the hardware's counters as well.
+Behind them the rates of softmaxes (``sim.softmax_rate``).
 Exit code 1 when a figure misses its target, 2 for a wrong argument.
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 from gen.cli import Parser, number
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
+from sim import softmax_rate
 from sim.harness.accelerator import Accelerator
 from sim.program import ProgramBuilder
 
@@ -90,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dim", type=number, default=16, help="rows and columns of the array")
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 512],
                         help="M = N = K of the GEMMs")
+    parser.add_argument("--no-softmax", action="store_true", help="GEMMs only")
     for name in "ab":
         parser.add_argument(f"--{name}-transposed", action="store_true",
                             help=f"{name.upper()} is stored transposed")
@@ -115,10 +118,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     judged = config.dim == 16 and config.format.storage_bytes == 1
     missed = [row for row in rows
               if judged and row.utilisation < TARGETS.get((row.size, row.commands), 0)]
+    slow = []
+    if not options.no_softmax:
+        rates = [softmax_rate.measure(accelerator, *case)
+                 for case in ((True, 128, 1), *softmax_rate.CASES)]
+        print("\n".join(softmax_rate.table(rates)))
+        slow = [rate for rate in rates[1:] if judged and rate.share < softmax_rate.LEAST]
+    for rate in slow:
+        print(f"missed: softmax of {rate.rows} rows, {rate.commands} commands, {rate.share:.2%}",
+              file=sys.stderr)
     for row in missed:
         print(f"missed: {row.size}³, {row.commands} commands, {row.utilisation:.2%}",
               file=sys.stderr)
-    return int(bool(missed))
+    return int(bool(missed or slow))
 
 
 if __name__ == "__main__":
