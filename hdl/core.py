@@ -173,7 +173,7 @@ class Core(wiring.Component):
         m.d.sync += line.eq(Cat(feeder.token, line[:-width]))
         arrived = Signal.like(feeder.token, name="arrived")
         m.submodules.banks = banks = AccumulationBanks(self.config)
-        m.submodules.maximum = maximum = RowMaximum(self.config)
+        m.submodules.row_maximum = maximum = RowMaximum(self.config)
         done = maximum.word_mark
         setting = Signal(data.ArrayLayout(maximum_layout(self.config), 2), reset_less=True)
         m.d.comb += maximum.setting.eq(setting)
@@ -195,11 +195,12 @@ class Core(wiring.Component):
             maximum.bank.eq(accumulation.done_bank), maximum.mark.eq(accumulation.done_mark),
             maximum.total.eq(accumulation.done_total),
             # A word may be read when the maximum that it completes can be.
-            banks.array.valid.eq(maximum.word_valid),
-            banks.array.bank.eq(maximum.word_bank), banks.array.line_ends.eq(done.ends),
-            banks.array.complete.eq(done.closing & done.ends),
-            banks.loader.valid.eq(operands.fill_valid), banks.loader.bank.eq(operands.fill_to),
-            banks.loader.complete.eq(operands.fill_done),
+            banks.from_array.valid.eq(maximum.word_valid),
+            banks.from_array.bank.eq(maximum.word_bank), banks.from_array.line_ends.eq(done.ends),
+            banks.from_array.complete.eq(done.closing & done.ends),
+            banks.from_loader.valid.eq(operands.fill_valid),
+            banks.from_loader.bank.eq(operands.fill_to),
+            banks.from_loader.complete.eq(operands.fill_done),
             drain.bank_ready.eq(banks.ready), drain.progress.eq(banks.progress),
         ]
         with m.If(feeder.fill_claim):

@@ -31,7 +31,7 @@ class AccumulationBanks(wiring.Component):
     Ports
     -----
     claim: pulse, the filler takes ``fill_bank``; only while ``fill_free``.
-    array, loader: what arrives from either of the two that fill banks, each its own.
+    from_array, from_loader: what arrives from either of the two that fill banks, each its own.
     released, released_bank: pulse, a complete bank has been drained.
     ready: the bank is complete, one bit a bank. progress: how far each is filled.
     """
@@ -40,7 +40,7 @@ class AccumulationBanks(wiring.Component):
         self.config = config
         super().__init__({
             "claim": In(1), "fill_free": Out(1), "fill_bank": Out(1),
-            "array": In(word_layout()), "loader": In(word_layout()),
+            "from_array": In(word_layout()), "from_loader": In(word_layout()),
             "released": In(1), "released_bank": In(1),
             "ready": Out(2), "progress": Out(data.ArrayLayout(progress_layout(config), 2)),
         })
@@ -55,7 +55,7 @@ class AccumulationBanks(wiring.Component):
             progress = self.progress[bank]
             with m.If(self.claim & (self.fill_bank == bank)):
                 m.d.sync += busy[bank].eq(1)
-            for word in (self.array, self.loader):
+            for word in (self.from_array, self.from_loader):
                 with m.If(word.valid & (word.bank == bank)):
                     m.d.sync += [progress.words.eq(progress.words + 1),
                                  self.ready[bank].eq(word.complete)]
