@@ -111,6 +111,9 @@ class Planner(wiring.Component):
         rows_by_acc = Signal(range(acc_log2 + 1))
         rows = Signal(range(input_log2 + acc_log2 + 1))
         row_log2 = log2_exact(config.row_depth)
+        # 4·D rows hide the next tile's weights; more would only draw out the last bank's drain.
+        tile_rows_log2 = min(row_log2, dim_log2 + 2)
+        limit = Mux(plan.gemm & ~self.rowwise, tile_rows_log2, row_log2)
         m.d.comb += [
             plan.gemm.eq(self._field("opcode") == Opcode.GEMM),
             plan.streamed.eq(self.rowwise & ~self.stored & ~fits),
@@ -126,7 +129,7 @@ class Planner(wiring.Component):
             rows_by_input.eq(Mux(plan.gemm, Mux(resident, input_log2 - k_log2, 4), input_log2)),
             rows_by_acc.eq(acc_log2 - chunk_log2),
             rows.eq(Mux(rows_by_input < rows_by_acc, rows_by_input, rows_by_acc)),
-            plan.block_log2.eq(Mux(plan.streamed, 0, Mux(rows < row_log2, rows, row_log2))),
+            plan.block_log2.eq(Mux(plan.streamed, 0, Mux(rows < limit, rows, limit))),
         ]
         return m
 

@@ -28,27 +28,47 @@ def words_layout(dim: int, width: int) -> data.StructLayout:
     return data.StructLayout({"data": dim * width, "last": 1, "tag": 1})
 
 
-class _Row(wiring.Component):
-    """``dim`` elements; with ``shift`` they become ``below`` (``up``) or move one to the left."""
+class _Rows(wiring.Component):
+    """``count`` rows of ``dim`` elements, one above the other.
 
-    def __init__(self, dim: int, width: int) -> None:
+    With ``shift`` they move up (``up``, the lowest takes ``below``), or one to the left (row r
+    takes element r of ``side``). ``o``: the uppermost row; ``column``: the first element of each.
+    Two equal halves make the whole, down to one row: each size is one shared leaf, so that no
+    module handles all ``dim`` × ``dim`` elements.
+    """
+
+    def __init__(self, dim: int, width: int, count: int) -> None:
         self._dim = dim
         self._width = width
+        self._count = count
         super().__init__({
-            "shift": In(1), "up": In(1), "below": In(dim * width), "side": In(width),
-            "o": Out(dim * width),
+            "shift": In(1), "up": In(1), "below": In(dim * width), "side": In(count * width),
+            "o": Out(dim * width), "column": Out(count * width),
         })
 
     @property
     def leaf_name(self) -> str:
-        return f"transposer_row_{self._dim}x{self._width}"
+        return f"transposer_rows_{self._dim}x{self._width}_{self._count}"
 
     def elaborate(self, platform):
         m = Module()
-        row = Signal(self._dim * self._width, reset_less=True)
-        m.d.comb += self.o.eq(row)
-        with m.If(self.shift):
-            m.d.sync += row.eq(Mux(self.up, self.below, Cat(row[self._width:], self.side)))
+        if self._count == 1:
+            row = Signal(self._dim * self._width, reset_less=True)
+            m.d.comb += [self.o.eq(row), self.column.eq(row)]
+            with m.If(self.shift):
+                m.d.sync += row.eq(Mux(self.up, self.below, Cat(row[self._width:], self.side)))
+            return m
+        half = self._count // 2
+        upper, lower = (_Rows(self._dim, self._width, half) for _ in range(2))
+        m.submodules.upper = shared(upper)
+        m.submodules.lower = shared(lower)
+        m.d.comb += [
+            lower.below.eq(self.below), upper.below.eq(lower.o), self.o.eq(upper.o),
+            Cat(upper.side, lower.side).eq(self.side),
+            self.column.eq(Cat(upper.column, lower.column)),
+        ]
+        for rows in (upper, lower):
+            m.d.comb += [rows.shift.eq(self.shift), rows.up.eq(self.up)]
         return m
 
 
@@ -117,18 +137,13 @@ class Transposer(wiring.Component):
                 out_tag.eq(Mux(padding, tag, line.tag)),
             ]
 
+        rows = _Rows(dim, self._width, dim)
+        m.submodules.rows = shared(rows)
         entering = Signal(dim * self._width)
-        m.d.comb += entering.eq(Mux(padding, 0, line.data))
-        below, column = entering, []
-        for index in reversed(range(dim)):
-            row = _Row(dim, self._width)
-            m.submodules[f"row{index}"] = shared(row)
-            m.d.comb += [
-                row.shift.eq(enters | (self.o.valid & self.o.ready)), row.up.eq(up),
-                row.below.eq(below),
-                row.side.eq(entering.word_select(index, self._width)),
-            ]
-            below = row.o
-            column.insert(0, row.o[:self._width])
-        m.d.comb += out.data.eq(Mux(up, below, Cat(column)))
+        m.d.comb += [
+            entering.eq(Mux(padding, 0, line.data)),
+            rows.shift.eq(enters | (self.o.valid & self.o.ready)), rows.up.eq(up),
+            rows.below.eq(entering), rows.side.eq(entering),
+            out.data.eq(Mux(up, rows.o, rows.column)),
+        ]
         return m

@@ -19,6 +19,29 @@ def maximum_layout(config: AcceleratorConfig) -> data.StructLayout:
     return data.StructLayout({"edge": range(config.dim), "scale": 16})
 
 
+class _Key(wiring.Component):
+    """``key`` of an accumulator ``word``: ordered as an unsigned integer, the lowest if absent."""
+
+    def __init__(self, config: AcceleratorConfig):
+        self.exact = config.acc == "exact"
+        bits = config.acc_bits
+        super().__init__({"word": In(bits), "absent": In(1), "key": Out(bits)})
+
+    @property
+    def leaf_name(self) -> str:
+        return f"maximum_key_{len(self.word)}" + ("_exact" if self.exact else "")
+
+    def elaborate(self, platform):
+        m = Module()
+        word = self.word
+        if self.exact:
+            key = Cat(word[:-2], ~word[-2], word[-1])
+        else:
+            key = Cat(word[:-1] ^ word[-1].replicate(len(word) - 1), ~word[-1])
+        m.d.comb += self.key.eq(Mux(self.absent, 0, key))
+        return m
+
+
 class _Larger(wiring.Component):
     """``o`` = the larger of two unsigned words; combinational."""
 
@@ -33,6 +56,39 @@ class _Larger(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.d.comb += self.o.eq(Mux(self.a < self.b, self.b, self.a))
+        return m
+
+
+class _Largest(wiring.Component):
+    """``o`` = the largest of ``count`` unsigned words ``i``, log2(count) cycles later.
+
+    Two equal halves and a register: each size is one shared leaf. ``count`` is a power of two.
+    """
+
+    def __init__(self, bits: int, count: int):
+        log2_exact(count)
+        self.bits = bits
+        self.count = count
+        super().__init__({"i": In(count * bits), "o": Out(bits)})
+
+    @property
+    def leaf_name(self) -> str:
+        return f"largest_{self.bits}x{self.count}"
+
+    def elaborate(self, platform):
+        m = Module()
+        words = [self.i[:self.bits], self.i[self.bits:]]
+        if self.count > 2:
+            for number in range(2):
+                half = _Largest(self.bits, self.count // 2)
+                m.submodules[f"half{number}"] = shared(half)
+                m.d.comb += half.i.eq(self.i.word_select(number, len(half.i)))
+                words[number] = half.o
+        larger = _Larger(self.bits)
+        m.submodules.larger = shared(larger)
+        largest = Signal(self.bits, reset_less=True)
+        m.d.comb += [larger.a.eq(words[0]), larger.b.eq(words[1]), self.o.eq(largest)]
+        m.d.sync += largest.eq(larger.o)
         return m
 
 
@@ -84,9 +140,12 @@ class RowMaximum(wiring.Component):
         m.submodules.running = shared(running)
         before, met = tags[-2], tags[-1]
         key = Signal(config.acc_bits)
+        across = _Larger(config.acc_bits)
+        m.submodules.across = shared(across)
         m.d.comb += [
             running.read_enable.eq(before.valid), running.read_address.eq(before.row),
-            key.eq(self._larger(m, "across", largest, Mux(met.first, 0, running.read_data))),
+            across.a.eq(largest), across.b.eq(Mux(met.first, 0, running.read_data)),
+            key.eq(across.o),
             running.write_enable.eq(met.valid & ~met.mark.closing),
             running.write_address.eq(met.row), running.write_data.eq(key),
         ]
@@ -106,23 +165,11 @@ class RowMaximum(wiring.Component):
             with m.If(self.mark.ends):
                 m.d.sync += [row.eq(0), first.eq(self.mark.closing)]
 
-    def _key(self, word):
-        """Ordered as an unsigned integer; the lowest is that of no number."""
-        if self.config.acc == "exact":
-            return Cat(word[:-2], ~word[-2], word[-1])
-        return Cat(word[:-1] ^ word[-1].replicate(len(word) - 1), ~word[-1])
-
     def _word(self, key):
         """The accumulator word of a key."""
         if self.config.acc == "exact":
             return Cat(key[:-2], ~key[-2], key[-1])
         return Cat(key[:-1] ^ (~key[-1]).replicate(len(key) - 1), ~key[-1])
-
-    def _larger(self, m: Module, name: str, a, b) -> Signal:
-        node = _Larger(self.config.acc_bits)
-        m.submodules[name] = shared(node)
-        m.d.comb += [node.a.eq(a), node.b.eq(b)]
-        return node.o
 
     def _tree(self, m: Module) -> Signal:
         """The word's largest key, registered at each of log2(D) levels."""
@@ -132,20 +179,15 @@ class RowMaximum(wiring.Component):
         m.d.comb += cut.eq(self.mark.closing & (edge != 0))
         keys = []
         for column in range(config.dim):
-            word = self.total.word_select(column, config.acc_bits)
-            key = Signal(config.acc_bits, name=f"key_{column}")
-            m.d.comb += key.eq(Mux(cut & (edge <= column), 0, self._key(word)))
-            keys.append(key)
-        while len(keys) > 1:
-            pairs = []
-            for number in range(len(keys) // 2):
-                name = f"node_{len(keys) // 2}_{number}"
-                largest = Signal(config.acc_bits, name=f"{name}_key", reset_less=True)
-                m.d.sync += largest.eq(
-                    self._larger(m, name, keys[2 * number], keys[2 * number + 1]))
-                pairs.append(largest)
-            keys = pairs
-        return keys[0]
+            key = _Key(config)
+            m.submodules[f"key{column}"] = shared(key)
+            m.d.comb += [key.word.eq(self.total.word_select(column, config.acc_bits)),
+                         key.absent.eq(cut & (edge <= column))]
+            keys.append(key.key)
+        tree = _Largest(config.acc_bits, config.dim)
+        m.submodules.tree = shared(tree)
+        m.d.comb += tree.i.eq(Cat(keys))
+        return tree.o
 
     def _finish(self, m: Module, met, key) -> None:
         """Round and scale the maxima of rows that are complete; one register before each."""
