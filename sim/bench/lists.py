@@ -36,13 +36,20 @@ def random_instruction(rng: np.random.Generator, last: bool, registers: bool = T
 
 
 def random_list(rng: np.random.Generator) -> list[Instruction]:
-    """One to eight instructions; both row registers are written before anything reads them."""
+    """One to eight instructions; both row registers are written before anything reads them.
+
+    The last one stores, or one before it does.
+    """
     if rng.random() < _SHORT:
         count = int(rng.integers(1, 4))
         return [random_instruction(rng, index == count - 1, False) for index in range(count)]
     start = [Instruction(reduce=Reduce.MAX, reduce_to=register) for register in (0, 1)]
     count = int(rng.integers(1, 7))
-    return start + [random_instruction(rng, index == count - 1) for index in range(count)]
+    steps = start + [random_instruction(rng, index == count - 1) for index in range(count)]
+    if any(step.destination == Destination.MEMORY for step in steps[:-1]) and rng.random() < 0.3:
+        kept = Destination(rng.choice((Destination.NONE, Destination.BUFFER)))
+        steps[-1] = replace(steps[-1], destination=kept)
+    return steps
 
 
 def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Case:

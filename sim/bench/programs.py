@@ -8,7 +8,7 @@ from hdl.spec.config import AcceleratorConfig
 from sim.program import ProgramBuilder
 from sim.tensor import Tensor
 
-__all__ = ["EPILOGUES", "Case", "random_case", "stray_writes"]
+__all__ = ["EPILOGUES", "Case", "long_rows_case", "random_case", "stray_writes"]
 
 EPILOGUES = ("none", "scale", "bias", "relu", "softmax")
 BASE = 0x2_0000_0000
@@ -104,13 +104,21 @@ class _Maker:
         self.labels.append(f"{m}x{k}x{n}{sides} {shown}".strip())
         return out
 
-    def vector(self, kind: str) -> None:
-        m, n = self.size(), self.size()
+    def vector(self, kind: str, n: int | None = None) -> None:
+        m = self.size()
+        n = self.size() if n is None else n
         x = self.constant(m, n, self.stored() if self.some(0.6) else "bf16")
         options = self.epilogue(kind, m, n)
         out, turned = self.result(m, n)
         self.builder.vector(x, out, **turned, **options)
         self.labels.append(f"vector {m}x{n}{' C^T' if turned else ''} {'+'.join(options)}")
+
+    def case(self) -> Case:
+        """Everything so far as one program."""
+        memory, address = self.builder.build(seed=int(self.rng.integers(1 << 31)), spare=64)
+        # A row softmax with a bias too long for the chip goes through a tensor of the builder's.
+        between = [t for t in self.builder.tensors if t.name.endswith("before softmax")]
+        return Case(memory, address, BASE, (*self.outputs, *between), "; ".join(self.labels))
 
 
 def random_case(config: AcceleratorConfig, rng: np.random.Generator, *, largest: int = 13,
@@ -128,10 +136,14 @@ def random_case(config: AcceleratorConfig, rng: np.random.Generator, *, largest:
             maker.gemm(kind(), first)
         if maker.some(0.3):
             maker.vector(kind())
-    memory, address = maker.builder.build(seed=int(rng.integers(1 << 31)), spare=64)
-    # A row softmax with a bias too long for the chip goes through a tensor of the builder's own.
-    outputs = [t for t in maker.builder.tensors if t.name.endswith("before softmax")]
-    return Case(memory, address, BASE, (*maker.outputs, *outputs), "; ".join(maker.labels))
+    return maker.case()
+
+
+def long_rows_case(config: AcceleratorConfig, rng: np.random.Generator) -> Case:
+    """One to three rows of 300 to 700 columns, so that a row takes several bursts."""
+    maker = _Maker(config, rng, 3)
+    maker.vector(str(rng.choice(EPILOGUES)), int(rng.integers(300, 701)))
+    return maker.case()
 
 
 def stray_writes(case: Case, written: np.ndarray) -> list[str]:

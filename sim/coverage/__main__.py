@@ -34,8 +34,9 @@ _KINDS = {"lines and branches": None, "lines": "line", "branches": "branch"}
 
 
 def designs(fmts: Sequence[str] | None = None) -> list[AcceleratorConfig]:
-    """One build a format, together of every accumulator and softmax mode, with tiny buffers."""
-    return [replace(cell.config(4), **TINY) for cell in sample(cells())
+    """One build a format, together of every accumulator and softmax mode, with tiny buffers but
+    weight panels of full size."""
+    return [replace(cell.config(4), **TINY | {"weight_depth": 128}) for cell in sample(cells())
             if fmts is None or cell.fmt in fmts]
 
 

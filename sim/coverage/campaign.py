@@ -14,7 +14,7 @@ from hdl.spec.registers import REGISTERS
 from sim import shapes
 from sim.attention import lower
 from sim.bench.lists import random_list_case
-from sim.bench.programs import Case, random_case
+from sim.bench.programs import Case, long_rows_case, random_case
 from sim.bench.regression import compare
 from sim.faults.campaign import Campaign
 from sim.harness.accelerator import Accelerator, HungError
@@ -74,6 +74,10 @@ def cover(config: AcceleratorConfig, amounts: Amounts, seed: int) -> Covered:
     for index in range(amounts.large):
         case = random_case(config, rng, largest=_LARGEST)
         found.bytes += compare(machine, case, profiles[index % 4], index)
+        right(case)
+    for index in range(4):
+        case = long_rows_case(config, rng)
+        found.bytes += compare(machine, case, profiles[index], index)
         right(case)
     program = lower(config, small.load(_TOKENS), [0], seed=seed)
     outputs = tuple(program.results.values())

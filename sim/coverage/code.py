@@ -14,6 +14,7 @@ __all__ = ["Place", "describe", "hardware", "merged", "missing", "percent", "rea
 _LINE = re.compile(r"C '(.*)' (\d+)$")
 _TEMPORARY = re.compile(r"(?<![\w$\\])_\d+\b")
 _ASSIGN = re.compile(r"^  assign (_\d+) = (.*);$")
+_REGISTER = re.compile(r"^    (.*?) ?<= (_\d+);$")
 _TARGET = re.compile(r"^\s*(\\\S+ |[\w$]+)(?:\[[\d:]+\])?\s*<?= ")
 _WAKE = "if (_wake) begin end"
 _WIDEST = 90
@@ -79,7 +80,7 @@ def describe(place: Place, verilog: list[str], definitions: dict[str, str]) -> s
     for line in verilog[place.line - 1:place.line + 2]:
         found = _TARGET.match(line.removeprefix("  assign "))
         if found:
-            signal = _plain(found[1])
+            signal = _plain(definitions.get(f"next {found[1].strip()}", found[1]))
             break
     text = _TEMPORARY.sub(lambda name: "(" + definitions.get(name[0], name[0]) + ")", text)
     text = re.sub(r"\s+", " ", text.removeprefix("assign ").removesuffix("begin").strip())
@@ -93,7 +94,8 @@ def _plain(name: str) -> str:
 
 
 def temporaries(verilog: list[str]) -> dict[str, dict[str, str]]:
-    """Definitions of the writer's unnamed wires, by module and name."""
+    """Definitions of the writer's unnamed wires, by module and name; as ``next _N`` the register
+    that takes what wire ``_N`` holds."""
     found: dict[str, dict[str, str]] = {}
     module = ""
     for line in verilog:
@@ -102,6 +104,9 @@ def temporaries(verilog: list[str]) -> dict[str, dict[str, str]]:
         definition = _ASSIGN.match(line)
         if definition:
             found.setdefault(module, {})[definition[1]] = definition[2]
+        register = _REGISTER.match(line)
+        if register:
+            found.setdefault(module, {})[f"next {register[2]}"] = register[1]
     return found
 
 
