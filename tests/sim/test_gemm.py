@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hdl.spec.config import AcceleratorConfig
-from sim.bench.programs import EPILOGUES, random_case
+from sim.bench.programs import EPILOGUES, long_rows_case, random_case
 from sim.bench.regression import compare, small_accelerator
 from sim.harness.accelerator import Accelerator
 
@@ -46,6 +46,16 @@ def test_longer_pipelines():
         ["ideal", "heavy", "bursty"][index % 3], index) for index in range(PROGRAMS))
     assert compared > 20 * PROGRAMS
     print(f"latencies 2, 2: {PROGRAMS} programs, {compared} bytes compared")
+
+
+@pytest.mark.parametrize("fmt", ["posit8", "bf16"])
+def test_rows_of_several_bursts(fmt):
+    machine = small_accelerator(fmt)
+    rng = np.random.default_rng(700)
+    compared = sum(compare(machine, long_rows_case(machine.config, rng), profile, index)
+                   for index, profile in enumerate(["ideal", "light", "heavy", "bursty"]))
+    assert compared > 4 * 300
+    print(f"{fmt}: {compared} bytes compared")
 
 
 def test_dim_16():

@@ -10,7 +10,7 @@ from hdl.spec.formats import FORMATS
 from sim import matrix
 from sim.attention import Comparison
 from sim.demo import DemoError, Run
-from sim.matrix import Cell, Outcome, cells, main, refusals, sample, support_page
+from sim.matrix import DOCS, Cell, Outcome, cells, main, refusals, sample, support_page
 
 
 def test_cells_are_all_that_the_configuration_accepts():
@@ -67,6 +67,16 @@ def test_a_wrong_byte_fails_its_cell(differing, stray, message, monkeypatch, tmp
 def test_a_cell_without_bytes_has_not_passed():
     assert not Outcome(cells()[0], "small layer").passed
     assert Outcome(cells()[0], "small layer", compared=1).passed
+
+
+def test_the_page_in_the_docs_covers_what_is_supported():
+    text = DOCS.read_text()
+    every = cells()
+    assert f"Passed: {len(every)} of {len(every)} cells" in text and "failed" not in text
+    for fmt, acc in {(cell.fmt, cell.acc) for cell in every}:
+        assert f"| `{fmt}` | `{acc}` | " in text
+    for reason in refusals():
+        assert reason in text
 
 
 def test_the_page_tells_what_passed_and_what_is_refused():
