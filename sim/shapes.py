@@ -158,7 +158,7 @@ def _share(config: AcceleratorConfig, count: int, seed: int, flip: bool) -> Tall
     """One build's part in a process of its own: what it counted, or what differed."""
     machine = Accelerator(config)
     try:
-        return run(Flipped(machine, count // 4) if flip else machine, count, seed)
+        return run(Flipped(machine, count // 10) if flip else machine, count, seed)
     except (AssertionError, HungError) as error:
         return str(error)
 
