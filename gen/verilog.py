@@ -64,9 +64,9 @@ def _wake_constants(module: str) -> str:
 
 
 def _share_wires(module: str) -> str:
-    """Declare all wires of a width together, where the first declaration stood."""
+    """Declare all wires of a width together, the widest first, where the first one stood."""
     widths: dict[str, list[str]] = {}
-    for width, name in _WIRE.findall(module):
+    for width, name in sorted(_WIRE.findall(module), key=lambda wire: -_bits(wire[0])):
         widths.setdefault(width, []).append(name)
     if not widths:
         return module
@@ -76,3 +76,8 @@ def _share_wires(module: str) -> str:
                                        initial_indent="  ", subsequent_indent="    ",
                                        break_long_words=False, break_on_hyphens=False)]
     return _WIRE.sub("", module[:start]) + "\n".join(lines) + "\n" + _WIRE.sub("", module[start:])
+
+
+def _bits(width: str) -> int:
+    """Bits of a wire that is declared with ``width``, [7:0] say or nothing."""
+    return int(width[1:].partition(":")[0]) + 1 if width else 1
