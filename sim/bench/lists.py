@@ -71,7 +71,8 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
     encoding = str(rng.choice(["bf16", config.format.encodings[-1].name]))
     out = builder.empty(*((n, m) if turned else (m, n)), encoding)
     options = {"scale": 0.75, "imm1": -1.5, "bias": tensor(1 if rng.random() < 0.5 else m, n),
-               "y1": tensor(m, n), "instructions": steps, "out_transposed": turned}
+               "y1": tensor(1 if rng.random() < 0.5 else m, n), "instructions": steps,
+               "out_transposed": turned}
     if rng.random() < 0.5:
         if rng.random() < 0.5:
             skipped = min(int(rng.integers(2)), len(steps) - 1)

@@ -36,8 +36,8 @@ class Amounts:
 
     gemms: int = 300
     lists: int = 200
-    large: int = 30
-    faults: int = 1500
+    large: int = 20
+    faults: int = 500
 
 
 @dataclass
