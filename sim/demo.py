@@ -23,6 +23,7 @@ from sim.model import codec
 from sim.model.machine import Machine
 from sim.models import minilm, small
 from sim.models.layer import AttentionLayer
+from sim.models.packages import ModelUnavailable
 from sim.program import read_codes
 
 __all__ = ["DemoError", "Run", "main", "run_machine", "run_rtl"]
@@ -163,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         program = lower(config, layer, heads, seed=options.seed)
     except ValueError as error:
         parser.error(str(error))
-    except minilm.ModelUnavailable as error:
+    except ModelUnavailable as error:
         parser.error(f"{error}; --small needs no network")
     if options.list:
         print("\n".join(disassemble(program.memory, program.address, program.base)))

