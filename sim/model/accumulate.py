@@ -6,6 +6,15 @@ is. The result therefore depends on ``dim``. Rows of the array beyond K add a pr
 turns a partial sum of −0 (FP32 underflow of BF16 operands) into +0.
 
 ``exact`` sums are never rounded and depend on neither (``sim.model.exact``).
+
+Sums are taken in float64 and rounded to the accumulator's p bits, which gives the bits of one
+rounding of the exact sum: float64's own rounding could only harm where it ends on a tie of p bits.
+- Both addends have at most p bits: innocuous, as 53 ≥ 2p + 2 (Figueroa 1995). So it is for FP32
+  (products have 16 bits), for BF16 with floats and posit8es2 (8), and for tiles and buffer.
+- BF16 with posit8 and posit8es0, whose products have 10 and 12 bits. Such a product can be a tie
+  itself, and the smaller psum has to decide. But all products and psums are multiples of 2^-24,
+  and products at most 2^24, so that the sum is exact. Under a psum that is larger a product of
+  12 bits cannot reach from the tie's bit to the 53rd.
 """
 
 import numpy as np
@@ -14,7 +23,7 @@ from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
 
 from .exact import exact_gemm, round_exact
-from .rounding import Array, add, round_to
+from .rounding import Array, add, round_to, smallest
 
 __all__ = ["accumulator_type", "fused_multiply_add", "gemm", "narrow"]
 
@@ -36,17 +45,12 @@ def gemm(config: AcceleratorConfig, a: Array, b: Array) -> Array:
     b = np.asarray(b, np.float64)
     if config.acc == "exact":
         return exact_gemm(config, a, b)
+    from .compiled import accumulate  # imports numba
+
     acc = accumulator_type(config)
-    depth = a.shape[1]
-    total = None
-    for start in range(0, depth, config.dim):
-        tile = np.zeros((a.shape[0], b.shape[1]))
-        for k in range(start, min(start + config.dim, depth)):
-            tile = fused_multiply_add(acc, tile, a[:, k, None], b[None, k, :])
-        if start + config.dim > depth:
-            tile = add(acc, tile, np.zeros_like(tile))
-        total = tile if total is None else add(acc, total, tile)
-    return total
+    a, b = (np.ascontiguousarray(np.where(np.isnan(x), np.nan, x)) for x in (a, b))
+    return accumulate(a, b, config.dim, 52 - acc.fraction_bits, smallest(acc),
+                      2.0 ** (acc.bias + 1))
 
 
 def narrow(config: AcceleratorConfig, accumulators: Array) -> Array:

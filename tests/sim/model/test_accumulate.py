@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BFLOAT16
 from sim.model.accumulate import accumulator_type, fused_multiply_add, gemm, narrow
 from sim.model.codec import decode
-from sim.model.rounding import round_to
+from sim.model.rounding import add, round_to
 
 BUILDS = (("posit8", "bf16"), ("posit8", "fp32"), ("posit8es0", "bf16"), ("posit8es2", "bf16"),
           ("e4m3", "bf16"), ("e5m2", "bf16"), ("fp8", "bf16"), ("fp8", "fp32"), ("bf16", "fp32"))
@@ -21,6 +22,39 @@ def operands(config, shape, seed, encoding=0):
         codes = np.where(rng.random(shape) < 0.05, codes & 0x807F, codes)
     values = decode(config.format.encodings[encoding], codes)
     return np.where(np.isnan(values) & (rng.random(shape) < 0.9), 1.0, values)
+
+
+def array_gemm(config, a, b):
+    """The definition, one k at a time over all rows and columns, each sum rounded to odd first."""
+    acc, total = accumulator_type(config), None
+    for start in range(0, a.shape[1], config.dim):
+        tile = np.zeros((len(a), b.shape[1]))
+        for k in range(start, min(start + config.dim, a.shape[1])):
+            tile = fused_multiply_add(acc, tile, a[:, k, None], b[None, k, :])
+        if start + config.dim > a.shape[1]:
+            tile = add(acc, tile, np.zeros_like(tile))
+        total = tile if total is None else add(acc, total, tile)
+    return total
+
+
+def same(got, want):
+    number = ~np.isnan(want)
+    return (np.array_equal(got, want, equal_nan=True)
+            and np.array_equal(np.signbit(got)[number], np.signbit(want)[number]))
+
+
+def wild_operands(config, shape, seed, encoding):
+    """Any codes; every fifth number of either sign of zero, of the smallest or the largest
+    magnitudes, a few NaR."""
+    rng = np.random.default_rng(seed)
+    kind = config.format.encodings[encoding]
+    every = decode(kind, np.arange(1 << kind.bits))
+    every = every[np.isfinite(every)]
+    ranked = np.sort(np.unique(np.abs(every)))
+    pool = np.concatenate([ranked[:4], ranked[-4:], [0.0, 1.0]])
+    extreme = rng.choice(pool, shape) * rng.choice([-1.0, 1.0], shape)
+    values = np.where(rng.random(shape) < 0.2, extreme, rng.choice(every, shape))
+    return np.where(rng.random(shape) < 1e-4, np.nan, values)
 
 
 def slow_gemm(oracle, config, a, b):
@@ -58,6 +92,34 @@ def test_gemm_matches_exact_rationals(oracle, fmt, acc):
         other = AcceleratorConfig(fmt=fmt, acc="fp32" if acc == "bf16" else "bf16", dim=4)
     assert not np.array_equal(gemm(other, a, b), want, equal_nan=True)
     print(f"gemm {fmt} {acc}: {cases} dot products")
+
+
+@builds
+def test_compiled_gemm_matches_array_arithmetic(fmt, acc):
+    config = AcceleratorConfig(fmt=fmt, acc=acc, dim=8)
+    products = special = 0
+    for seed, (draw, k) in enumerate([(operands, 61), (wild_operands, 64), (wild_operands, 90)]):
+        a = draw(config, (128, k), seed, 0)
+        b = draw(config, (k, 128), seed + 100, len(config.format.encodings) - 1)
+        got, want = gemm(config, a, b), array_gemm(config, a, b)
+        assert same(got, want)
+        products += a.size * b.shape[1]
+        special += np.count_nonzero(~np.isfinite(want) | (want == 0))
+        assert not same(got, array_gemm(AcceleratorConfig(fmt=fmt, acc=acc, dim=4), a, b))
+    assert special > 0
+    print(f"gemm {fmt} {acc}: {products} products, {special} sums zero, Inf or NaN")
+
+
+@pytest.mark.parametrize("fmt", ("posit8", "posit8es0", "posit8es2", "e4m3", "e5m2", "fp8"))
+def test_float64_sums_cannot_end_on_a_tie_by_rounding(fmt):
+    values = [decode(e, np.arange(256)) for e in AcceleratorConfig(fmt).format.encodings]
+    finite = np.concatenate([v[np.isfinite(v) & (v > 0)] for v in values])
+    products = np.unique(np.multiply.outer(finite, finite))
+    long = products[products != round_to(BFLOAT16, products)]
+    # A product that BF16 holds is safe; the others add exactly to any psum that is not larger.
+    assert len(long) == 0 or products.max() / products.min() < 2.0**52
+    assert (len(long) > 0) == (fmt in ("posit8", "posit8es0"))
+    print(f"products of {fmt}: {len(products)}, {len(long)} longer than BF16")
 
 
 def test_fused_multiply_add_rounds_once(oracle):

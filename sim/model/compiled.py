@@ -1,0 +1,64 @@
+"""Loops compiled by numba, for what array operations would take most of a run's time.
+
+Compiled code is kept beside this file, or in the user's cache where that folder is read-only,
+for the machine it was made on. Importing numba takes 0.3 s: callers import this module when they
+need it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numba import njit
+
+from .rounding import Array
+
+__all__ = ["accumulate"]
+
+
+def _compiled(function: Callable) -> Callable:
+    try:
+        return njit(cache=True, error_model="numpy")(function)
+    except RuntimeError:  # no folder to keep the code in: every process compiles anew
+        return njit(error_model="numpy")(function)
+
+
+@njit(inline="always", error_model="numpy")
+def _round(value: float, dropped: int, smallest: float, beyond: float) -> float:
+    """``rounding.round_to`` of one value; NaNs are canonical, whose bits no carry can leave."""
+    words = np.float64(value).view(np.int64)
+    half = (1 << dropped - 1) - 1 + (words >> dropped & 1)
+    rounded = np.int64(words + half & ~((1 << dropped) - 1)).view(np.float64)
+    magnitude = abs(rounded)
+    rounded = np.copysign(0.0, value) if magnitude < smallest else rounded
+    return np.copysign(np.inf, value) if magnitude >= beyond else rounded
+
+
+@_compiled
+def accumulate(a: Array, b: Array, dim: int, dropped: int, smallest: float, beyond: float
+               ) -> Array:
+    """Psums (M×N) of ``a`` (M×K) times ``b`` (K×N), in K-tiles of ``dim``; float64, C order.
+
+    A psum keeps 52 − ``dropped`` fraction bits; its magnitude is 0 below ``smallest`` and Inf from
+    ``beyond`` on. NaNs of the operands must be canonical. Every addition is one of float64, which
+    ``sim.model.accumulate`` shows to suffice, and one rounding.
+    """
+    rows, depth = a.shape
+    columns = b.shape[1]
+    total = np.empty((rows, columns))
+    tile = np.empty(columns)
+    for i in range(rows):
+        for start in range(0, depth, dim):
+            tile[:] = 0.0
+            for k in range(start, min(start + dim, depth)):
+                factor = a[i, k]
+                for j in range(columns):
+                    tile[j] = _round(tile[j] + factor * b[k, j], dropped, smallest, beyond)
+            if start + dim > depth:
+                for j in range(columns):
+                    tile[j] += 0.0
+            if start == 0:
+                total[i] = tile
+            else:
+                for j in range(columns):
+                    total[i, j] = _round(total[i, j] + tile[j], dropped, smallest, beyond)
+    return total
