@@ -85,7 +85,7 @@ def expected(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[i
 
     def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         values = codec.decode(encoding, a), codec.decode(encoding, b)
-        return accumulate.narrow(config, accumulate.gemm(config, *values))
+        return accumulate.product(config, *values)
 
     def bf16(values: np.ndarray) -> np.ndarray:
         return codec.decode(BF16_ENCODING, codec.encode(BF16_ENCODING, np.float64(values)))

@@ -22,10 +22,10 @@ import numpy as np
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
 
-from .exact import exact_gemm, round_exact
+from .exact import exact_gemm, exact_sums, round_exact, round_sums
 from .rounding import Array, add, round_to, smallest
 
-__all__ = ["accumulator_type", "fused_multiply_add", "gemm", "narrow"]
+__all__ = ["accumulator_type", "fused_multiply_add", "gemm", "narrow", "product"]
 
 
 def accumulator_type(config: AcceleratorConfig) -> LaneType:
@@ -58,3 +58,11 @@ def narrow(config: AcceleratorConfig, accumulators: Array) -> Array:
     if config.acc == "exact":
         return round_exact(config, config.lane, accumulators)
     return round_to(config.lane, accumulators)
+
+
+def product(config: AcceleratorConfig, a: Array, b: Array) -> Array:
+    """``narrow`` of ``gemm``, without a Python integer for each exact sum."""
+    if config.acc == "exact":
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        return round_sums(config, config.lane, exact_sums(config, a, b))
+    return narrow(config, gemm(config, a, b))

@@ -1,22 +1,36 @@
 """The exact accumulator: integer dot products, rounded once when they leave.
 
 Every product is a multiple of u², u the smallest magnitude of the format. Operands are split into
-digits of 12 bits in units of u; digits of each weight are multiplied as float64 matrices, in which
-sums of up to 2^29 such products are exact; Python's integers join the weights. There is no order
-of addition to depend on.
+digits in units of u, as few as let float64 matrices of digits be multiplied without rounding; two
+words of an integer hold the sums of all weights. There is no order of addition to depend on.
 """
+
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from hdl.spec.config import AcceleratorConfig
+from hdl.spec.config import AcceleratorConfig, ceil_log2
 from hdl.spec.formats import LaneType
 
 from .codec import decode
-from .rounding import Array, round_to
+from .rounding import Array, add_to_odd, round_to
 
-__all__ = ["exact_gemm", "exact_words", "round_exact", "unit_log2"]
+__all__ = ["Sums", "exact_gemm", "exact_sums", "exact_words", "round_exact", "round_sums",
+           "unit_log2"]
 
-_DIGIT = 12
+_LOW = 60
+_MASK = (1 << _LOW) - 1
+_EXACT = 53  # bits of the integers that float64 holds
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Integers ``high`` · 2^60 + ``low``, 0 <= ``low`` < 2^60 (int64); NaR where ``nar`` is."""
+
+    high: Array
+    low: Array
+    nar: Array
 
 
 def unit_log2(config: AcceleratorConfig) -> int:
@@ -28,33 +42,58 @@ def unit_log2(config: AcceleratorConfig) -> int:
     return 2 * int(np.log2(min(smallest)))
 
 
-def _digits(values: Array, unit: int) -> list[Array]:
-    """Signed digits of ``values`` in units of 2^unit, the lowest first; NaN counts as 0."""
-    rest = np.ldexp(np.nan_to_num(values, nan=0.0), -unit)
-    assert np.array_equal(rest, np.rint(rest)), "values must be multiples of the unit"
+def _integers(values: Array, unit: int) -> tuple[Array, int, int]:
+    """(x, n, bits) with ``values`` = x · 2^(``unit`` + n), x whole float64 numbers of ``bits``
+    bits at most, n as large as it can be; NaN counts as 0."""
+    scaled = np.ldexp(np.nan_to_num(values, nan=0.0), -unit)
+    whole = scaled.astype(np.int64)
+    assert np.array_equal(scaled, whole), "values must be multiples of the unit"
+    used = int(np.bitwise_or.reduce(np.abs(whole), axis=None))
+    zeros = (used & -used).bit_length() - 1 if used else 0
+    return np.ldexp(scaled, -zeros), zeros, used.bit_length() - zeros
+
+
+def _digits(values: Array, bits: int, count: int) -> list[Array]:
+    """``count`` signed digits of ``bits`` bits of whole ``values``, the lowest first."""
     digits = []
-    while np.any(rest):
-        high = np.trunc(np.ldexp(rest, -_DIGIT))
-        digits.append(rest - np.ldexp(high, _DIGIT))
-        rest = high
-    return digits
+    for _ in range(count - 1):
+        high = np.trunc(np.ldexp(values, -bits))
+        digits.append(values - np.ldexp(high, bits))
+        values = high
+    return [*digits, values]
+
+
+def exact_sums(config: AcceleratorConfig, a: Array, b: Array) -> Sums:
+    """Decoded ``a`` (M×K) times ``b`` (K×N) in units of 2^unit_log2; NaR spoils every sum it
+    enters."""
+    unit = unit_log2(config) // 2
+    (a_whole, a_zeros, a_bits), (b_whole, b_zeros, b_bits) = _integers(a, unit), _integers(b, unit)
+    room = _EXACT - ceil_log2(a.shape[1])
+    sizes = product(*([(-(-bits // n), n) for n in range(1, 9)] for bits in (a_bits, b_bits)))
+    (a_digit, a_count), (b_digit, b_count) = min(
+        (s for s in sizes if s[0][0] + s[1][0] <= room), key=lambda s: s[0][1] * s[1][1])
+    high = np.zeros((a.shape[0], b.shape[1]), np.int64)
+    low = np.zeros_like(high)
+    columns = _digits(b_whole, b_digit, b_count)
+    for i, left in enumerate(_digits(a_whole, a_digit, a_count)):
+        for j, right in enumerate(columns):
+            part = (left @ right).astype(np.int64)
+            shift = i * a_digit + j * b_digit + a_zeros + b_zeros
+            if shift >= _LOW:
+                high += part << shift - _LOW
+                continue
+            low += (part & (1 << _LOW - shift) - 1) << shift
+            high += (part >> _LOW - shift) + (low >> _LOW)
+            low &= _MASK
+    nar = np.isnan(a).any(axis=1)[:, None] | np.isnan(b).any(axis=0)[None, :]
+    return Sums(high, low, np.broadcast_to(nar, high.shape))
 
 
 def exact_gemm(config: AcceleratorConfig, a: Array, b: Array) -> Array:
-    """Decoded ``a`` (M×K) times ``b`` (K×N) as an object array (M×N) of Python integers that count
-    2^unit_log2; ``None`` for NaR, which spoils every sum it enters."""
-    unit = unit_log2(config) // 2
-    total = np.zeros((a.shape[0], b.shape[1]), object)
-    weights: dict[int, Array] = {}
-    columns = _digits(b, unit)
-    for i, left in enumerate(_digits(a, unit)):
-        for j, right in enumerate(columns):
-            part = (left @ right).astype(np.int64)
-            weights[i + j] = weights[i + j] + part if i + j in weights else part
-    for weight, part in weights.items():
-        total += part.astype(object) << _DIGIT * weight
-    nar = np.isnan(a).any(axis=1)[:, None] | np.isnan(b).any(axis=0)[None, :]
-    total[np.broadcast_to(nar, total.shape)] = None
+    """``exact_sums`` as an object array (M×N) of Python integers; ``None`` for NaR."""
+    sums = exact_sums(config, a, b)
+    total = (sums.high.astype(object) << _LOW) + sums.low
+    total[sums.nar] = None
     return total
 
 
@@ -66,20 +105,26 @@ def exact_words(sums: Array, bits: int) -> Array:
     return np.frompyfunc(word, 1, 1)(sums)
 
 
-def _leading(value: int | None) -> tuple[float, int]:
-    """(x, n), value ≈ x · 2^n: 48 bits, the last one set where any below them is."""
-    if value is None:
-        return np.nan, 0
-    magnitude = abs(value)
-    shift = max(0, magnitude.bit_length() - 48)
-    top = magnitude >> shift
-    if top << shift != magnitude:
-        top |= 1
-    return float(-top if value < 0 else top), shift
+def _to_odd(words: Array) -> Array:
+    """``words`` (int64, not negative) as float64; above 2^53 what is lost sets the last bit."""
+    lost = (words & 1023) != 0
+    return np.where(words < 1 << _EXACT, words, (words >> 10 | lost) << 10).astype(np.float64)
+
+
+def round_sums(config: AcceleratorConfig, lane: LaneType, sums: Sums) -> Array:
+    """Values of ``lane`` nearest to ``sums``, ties to even."""
+    negative = sums.high < 0
+    low = np.where(negative, -sums.low & _MASK, sums.low)
+    high = np.where(negative, -sums.high - (sums.low != 0), sums.high)
+    magnitude = add_to_odd(np.ldexp(_to_odd(high), _LOW), _to_odd(low))
+    values = np.ldexp(np.where(negative, -magnitude, magnitude), unit_log2(config))
+    return round_to(lane, np.where(sums.nar, np.nan, values))
 
 
 def round_exact(config: AcceleratorConfig, lane: LaneType, sums: Array) -> Array:
-    """Values of ``lane`` nearest to the integers ``sums``, ties to even."""
-    tops, shifts = np.frompyfunc(_leading, 1, 2)(sums)
-    values = np.ldexp(tops.astype(np.float64), shifts.astype(np.int64) + unit_log2(config))
-    return round_to(lane, values)
+    """``round_sums`` of Python integers, ``None`` for NaR."""
+    nar = np.equal(sums, None)
+    whole = np.where(nar, 0, sums)
+    high, low = (np.asarray(part, object).astype(np.int64) for part in (whole >> _LOW,
+                                                                        whole & _MASK))
+    return round_sums(config, lane, Sums(high, low, nar))

@@ -28,7 +28,7 @@ from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16
 
 from . import lanes
-from .accumulate import gemm, narrow
+from .accumulate import product
 from .codec import saturates
 from .command import Command
 from .memory import Fault, Image
@@ -142,7 +142,7 @@ class Machine:
         b = image.load(command.tensor("b"))
         if command.fields["b_transposed"]:
             b = b.T
-        return narrow(self.config, gemm(self.config, a, b))
+        return product(self.config, a, b)
 
     def _write(self, image: Image, command: Command, values: Array, outcome: Outcome) -> None:
         tensor = command.tensor("c")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hdl.spec.config import AcceleratorConfig
-from sim.model.accumulate import gemm, narrow
+from sim.model.accumulate import gemm, narrow, product
 from sim.model.codec import decode
 from sim.model.exact import exact_words, round_exact, unit_log2
 
@@ -29,7 +29,7 @@ def test_gemm_matches_exact_rationals(oracle, fmt):
     for seed, (m, k, n) in enumerate([(1, 1, 1), (5, 4, 3), (3, 13, 40), (9, 100, 7)]):
         a, b = operands(config, m, k, n, seed)
         a[np.isnan(a) & (np.random.default_rng(seed).random(a.shape) < 0.9)] = 1.0
-        sums, values = gemm(config, a, b), narrow(config, gemm(config, a, b))
+        sums, values = gemm(config, a, b), product(config, a, b)
         for i, j in np.ndindex(m, n):
             if np.isnan(a[i]).any() or np.isnan(b[:, j]).any():
                 assert sums[i, j] is None and np.isnan(values[i, j])
@@ -41,6 +41,29 @@ def test_gemm_matches_exact_rationals(oracle, fmt):
             cases += 1
     assert cases > 50
     print(f"gemm {fmt} exact: {cases} dot products")
+
+
+@pytest.mark.parametrize("fmt", EIGHT_BIT)
+def test_products_of_any_range_equal_their_integers(fmt):
+    config, cases = AcceleratorConfig(fmt, acc="exact"), 0
+    for seed, k in enumerate((1, 17, 700, 4096)):
+        a, b = operands(config, 20, k, 30, seed)
+        rng = np.random.default_rng(seed)
+        a[np.isnan(a) & (rng.random(a.shape) < 0.999)] = 0.0
+        b[np.isnan(b) & (rng.random(b.shape) < 0.999)] = 0.0
+        for low, high in ((0, np.inf), (0, 1), (1, np.inf), (2, 4), (np.inf, np.inf)):
+            left = np.where((np.abs(a) >= low) & (np.abs(a) < high) | np.isnan(a), a, 0.0)
+            sums, got = gemm(config, left, b), product(config, left, b)
+            assert np.array_equal(got, narrow(config, sums), equal_nan=True)
+            whole = [Fraction(0) if s is None else s * Fraction(2) ** unit_log2(config)
+                     for s in sums[0]]
+            real = [sum((Fraction(x) * Fraction(y) for x, y in zip(left[0], column, strict=True)),
+                        Fraction(0)) if k < 100 and not np.isnan([left[0], column]).any() else w
+                    for column, w in zip(b.T.tolist(), whole, strict=True)]
+            assert whole == real
+            assert not np.any(np.signbit(got[got == 0]))
+            cases += got.size
+    print(f"products {fmt}: {cases} sums")
 
 
 @pytest.mark.parametrize("fmt", EIGHT_BIT)
