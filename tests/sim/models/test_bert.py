@@ -122,7 +122,7 @@ WORDS = "embeddings.word_embeddings.weight"
     ({"hidden_act": "gelu_new"}, {}, r"hidden_act must be one of gelu, .* \(the nearest is gelu\), "
                                      "not 'gelu_new'"),
     ({"hidden_act": None}, {}, "hidden_act must be one of gelu"),
-    ({"model_type": "distilbert"}, {}, "model_type must be bert, not 'distilbert'"),
+    ({"model_type": "distilbert"}, {}, "model_type must be one of bert, llama, not 'distilbert'"),
     ({"architectures": ["BertForQuestionAnswering"]}, {}, "the nearest is BertModel"),
     ({"position_embedding_type": "relative_key"}, {}, "position_embedding_type must be absolute"),
     ({"is_decoder": True}, {}, "is_decoder must be false"),
