@@ -4,6 +4,9 @@ Posits: the value of a bit string (sign, run of regime bits, exponent, fraction)
 rationals; rounding on the bit string of n bits has its boundaries at the n + 1 bit posits that
 end in 1, so that encoding is a search in their sorted table. Floats: rounding on the grid of
 multiples of the quantum. Infinities of a format decode as NaN, as NaR does (numerics, Formats).
+
+Formats of 8 bits change their code at values of at most 8 significant bits only: their codes are
+looked up by sign, exponent, seven fraction bits and whether there are more.
 """
 
 from fractions import Fraction
@@ -16,6 +19,9 @@ from hdl.spec.formats import Encoding, FloatEncoding, PositEncoding
 from .rounding import Array
 
 __all__ = ["decode", "encode", "max_finite", "posit_value", "saturates"]
+
+# Octaves that 8-bit formats may tell apart: 2^_LOWEST to 2^_BEYOND.
+_LOWEST, _BEYOND = -64, 64
 
 
 def posit_value(bits: int, es: int, code: int) -> Fraction | None:
@@ -44,6 +50,12 @@ def _posit_table(encoding: PositEncoding) -> Array:
 
 
 @cache
+def _float_table(encoding: FloatEncoding) -> Array:
+    """Value of every code."""
+    return _decode_float(encoding, np.arange(1 << encoding.bits))
+
+
+@cache
 def _posit_boundaries(encoding: PositEncoding) -> Array:
     """Element c − 1: where magnitudes of code c end and those of c + 1 begin."""
     return np.array([float(posit_value(encoding.bits + 1, encoding.es, 2 * code + 1))
@@ -66,7 +78,7 @@ def decode(encoding: Encoding, codes: Array) -> Array:
     codes = np.asarray(codes)
     if isinstance(encoding, PositEncoding):
         return _posit_table(encoding)[codes]
-    return _decode_float(encoding, codes)
+    return _float_table(encoding)[codes]
 
 
 def _encode_posit(encoding: PositEncoding, values: Array) -> Array:
@@ -94,15 +106,42 @@ def _encode_float(encoding: FloatEncoding, values: Array) -> Array:
     return np.where(np.signbit(values), code | 1 << encoding.bits - 1, code)
 
 
+def _encode_finite(encoding: Encoding, values: Array) -> Array:
+    rule = _encode_posit if isinstance(encoding, PositEncoding) else _encode_float
+    return rule(encoding, values)
+
+
+@cache
+def _magnitude_codes(encoding: Encoding) -> Array:
+    """Codes of 0, of what is below 2^_LOWEST, then of both entries of each of the magnitudes of 8
+    significant bits: the magnitude itself, and what follows it up to the next."""
+    words = np.arange(1023 + _LOWEST << 7, 1023 + _BEYOND << 7) << 45
+    both = np.stack([words, words + 1], axis=1).view(np.float64).reshape(-1)
+    return _encode_finite(encoding, np.concatenate([[0.0, 2.0 ** (_LOWEST - 1)], both]))
+
+
+def _encode_by_table(encoding: Encoding, values: Array) -> Array:
+    """Codes of finite ``values``; magnitudes from 2^_BEYOND on are as those below."""
+    table = _magnitude_codes(encoding)
+    magnitude = np.abs(values).view(np.int64)
+    entry = (magnitude >> 45 << 1) - (2 * (1023 + _LOWEST << 7) - 2)
+    entry |= (magnitude & (1 << 45) - 1) != 0
+    codes = table[np.clip(entry, magnitude != 0, len(table) - 1)]
+    negative = np.signbit(values)
+    if isinstance(encoding, PositEncoding):
+        return np.where(negative, -codes, codes) & (1 << encoding.bits) - 1
+    return codes | negative.astype(np.int64) << encoding.bits - 1
+
+
 def encode(encoding: Encoding, values: Array) -> Array:
     """Codes (uint8, or uint16 of 16-bit formats) of ``values``, each rounded once.
 
     Round to nearest even, saturate, NaN and Inf to the canonical NaR.
     """
-    values = np.asarray(values, np.float64)
+    values = np.asarray(values, np.float64, order="C")
     finite = np.isfinite(values)
     work = np.where(finite, values, 0.0)
-    rule = _encode_posit if isinstance(encoding, PositEncoding) else _encode_float
+    rule = _encode_by_table if encoding.bits == 8 else _encode_finite
     codes = np.where(finite, rule(encoding, work), encoding.nar_code)
     return codes.astype(np.uint8 if encoding.bits == 8 else np.uint16)
 

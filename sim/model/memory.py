@@ -50,15 +50,16 @@ class Image:
         self.memory = memory
         self.base = base
 
-    def _index(self, tensor: Tensor, cause: ErrorCause) -> Array:
-        """Position in ``memory`` of every byte of ``tensor``; rows × bytes of a row."""
+    def _window(self, tensor: Tensor, cause: ErrorCause) -> Array:
+        """View of the bytes of ``tensor``; rows × bytes of a row."""
         row_bytes = tensor.columns * tensor.element_bytes
         first = tensor.address - self.base
         last = first + (tensor.rows - 1) * tensor.stride + row_bytes
         if first < 0 or last > len(self.memory):
             raise Fault(cause)
-        rows = first + np.arange(tensor.rows) * tensor.stride
-        return rows[:, None] + np.arange(row_bytes)
+        step, = self.memory.strides
+        return np.lib.stride_tricks.as_strided(
+            self.memory[first:], (tensor.rows, row_bytes), (tensor.stride * step, step))
 
     def record(self, address: int, size: int) -> bytes:
         """``size`` bytes of the program at ``address``; READ_ERROR there outside the image."""
@@ -69,7 +70,7 @@ class Image:
 
     def load(self, tensor: Tensor) -> Array:
         """Lane values of ``tensor``, rows × columns."""
-        stored = np.ascontiguousarray(self.memory[self._index(tensor, ErrorCause.READ_ERROR)])
+        stored = np.ascontiguousarray(self._window(tensor, ErrorCause.READ_ERROR))
         if tensor.element_bytes == 2:
             stored = stored.view("<u2")
         if tensor.encoding is None:
@@ -78,11 +79,13 @@ class Image:
 
     def store(self, tensor: Tensor, values: Array) -> None:
         """Encode lane ``values`` into ``tensor``."""
-        index = self._index(tensor, ErrorCause.WRITE_ERROR)
+        window = self._window(tensor, ErrorCause.WRITE_ERROR)
         if tensor.encoding is None:
             codes = to_words(BFLOAT16, values)
         else:
             codes = encode(tensor.encoding, values)
         if tensor.element_bytes == 2:
             codes = np.ascontiguousarray(codes).astype("<u2")
-        self.memory[index] = np.ascontiguousarray(codes).view(np.uint8)
+        # One by one: rows may overlap, and the last one written stays.
+        for row, written in zip(window, np.ascontiguousarray(codes).view(np.uint8), strict=True):
+            row[:] = written

@@ -197,3 +197,20 @@ def test_saturation_is_what_lies_beyond_the_largest_value(encoding):
     values = np.array([top, -top, np.nextafter(top, np.inf), -2 * top, np.inf, np.nan, 0])
     assert saturates(encoding, values).tolist() == [False, False, True, True, False, False, False]
     assert np.all(np.abs(decode(encoding, encode(encoding, values[:4]))) == top)
+
+
+@pytest.mark.parametrize("model", (*POSITS, *FLOATS, dataclasses.replace(POSIT8, flush_log2=None)),
+                         ids=str)
+def test_any_float64_takes_the_code_of_its_exact_value(oracle, model):
+    rng = np.random.default_rng(8)
+    exponents = np.concatenate([rng.integers(-1074, 1024, 300), rng.integers(-70, 70, 700)])
+    values = np.ldexp(rng.uniform(1, 2, 1000), exponents) * rng.choice([-1, 1], 1000)
+    values = np.concatenate([values, 2.0 ** np.array([-65, -64, 63, 64, 65]), [0.0, -0.0, 5e-324]])
+    if model not in FLOATS:
+        want = [oracle.posit_encode(model, Fraction(v)) for v in values.tolist()]
+    else:
+        nearest = oracle.FloatOracle(model)
+        want = [nearest.encode(v) for v in values.tolist()]
+    assert encode(model, values).tolist() == want
+    assert encode(model, values * (1 - 2.0**-5)).tolist() != want
+    report(f"float64 into {model}", len(values))
