@@ -28,8 +28,8 @@ sim: $(STAMP)  ## run the benches; TEST=name runs one, WAVES=1 leaves a waveform
 matrix: $(STAMP)  ## every format x accumulator x softmax on RTL; writes docs/support.md
 	$(RUN) -m sim.matrix
 
-shapes: $(STAMP)  ## 2,000 random GEMMs on RTL at dim 4, 200 each at 8 and 16
-	$(RUN) -m sim.shapes --dim 4 --count 2000
+shapes: $(STAMP)  ## random GEMMs on RTL: 2,000 different shapes at dim 4, 200 GEMMs each at 8 and 16
+	$(RUN) -m sim.shapes --dim 4 --count 5600
 	$(RUN) -m sim.shapes --dim 8 --count 200
 	$(RUN) -m sim.shapes --dim 16 --count 200
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from hdl.spec.config import AcceleratorConfig
-from sim.bench.programs import EPILOGUES, long_rows_case, random_case
-from sim.bench.regression import compare, small_accelerator
+from sim.bench.programs import EPILOGUES, Case, long_rows_case, random_case
+from sim.bench.regression import LIMIT, compare, small_accelerator
 from sim.harness.accelerator import Accelerator
+from sim.harness.stalls import PROFILES
+from sim.program import ProgramBuilder
 
 PROGRAMS = 100
 
@@ -36,6 +38,26 @@ def test_shapes_beyond_the_banks(fmt, epilogue):
         for index, profile in enumerate(["ideal", "light", "bursty"] * 2))
     assert compared > 1000
     print(f"{fmt} {epilogue}: {compared} bytes compared")
+
+
+@pytest.mark.parametrize("profile", ["light", "heavy", "bursty"])
+def test_a_streamed_softmax_ends_however_slow_the_bus(profile):
+    # Rows of 91 against banks of 64: B is read again for each row and pass, millions of cycles for
+    # few rows. It must never take longer than its beats and their stalls.
+    machine = small_accelerator("posit8")
+    rng = np.random.default_rng(91)
+    builder = ProgramBuilder(machine.config)
+    a, b = builder.constant(rng.standard_normal((8, 80))), builder.constant(
+        rng.standard_normal((91, 80)))
+    out = builder.empty(8, 91)
+    builder.gemm(a, b, out, b_transposed=True, softmax=True)
+    memory, address = builder.build()
+    case = Case(memory, address, 0, (out,), f"8x80x91 softmax, {profile}")
+    assert compare(machine, case, profile, 6) == 8 * 91
+    cycles = {name: machine.run(memory.copy(), address, stalls=PROFILES[name], seed=6,
+                                max_cycles=LIMIT).cycles for name in ("ideal", profile)}
+    assert cycles["ideal"] < cycles[profile] < 8 * cycles["ideal"]
+    print(f"{profile}: {cycles[profile]} cycles, {cycles['ideal']} without stalls")
 
 
 def test_longer_pipelines():
