@@ -14,6 +14,8 @@ from amaranth.lib import data, wiring
 
 from gen.cli import Parser, add_config_flags, comment, config_from, deliver, describe
 from gen.leaves import Library, component_ports
+from hdl.spec.activations import ACTIVATIONS
+from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
 __all__ = ["BLOCKS", "build_block", "component_of", "generate_block", "main"]
@@ -27,12 +29,20 @@ def _by_config(config: AcceleratorConfig) -> tuple:
     return (config,)
 
 
+def _by_function(function: Function) -> Callable[[AcceleratorConfig], tuple]:
+    return lambda config: (config.lane, (function,))
+
+
 BLOCKS: dict[str, tuple[str, str, Callable[[AcceleratorConfig], tuple]]] = {
     "decoder": ("hdl.codec.decoder", "Decoder", _by_format),
     "encoder": ("hdl.codec.encoder", "Encoder", _by_format),
     "multiplier": ("hdl.arith.multiplier", "Multiplier", _by_format),
     "exp": ("hdl.arith.exp", "Exp", _by_config),
     "reciprocal": ("hdl.arith.reciprocal", "Reciprocal", _by_config),
+    **{function.name.lower(): ("hdl.arith.activation", "Activation", _by_function(function))
+       for function in ACTIVATIONS},
+    "activation": ("hdl.arith.activation", "Activation", lambda config: (config.lane,)),
+    "inverse_sqrt": ("hdl.arith.inverse_sqrt", "InverseSqrt", lambda config: (config.lane,)),
     "mac": ("hdl.arith.mac", "Mac",
             lambda config: (config.format, config.acc, config.pe_latency, config.k_max)),
     "pe": ("hdl.array.pe", "PE", _by_config),

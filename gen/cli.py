@@ -9,7 +9,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
-from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
+from hdl.spec.config import (
+    ACCUMULATORS,
+    FUNCTION_SETS,
+    SOFTMAX_MODES,
+    AcceleratorConfig,
+)
 from hdl.spec.formats import FORMATS
 
 __all__ = ["Parser", "add_config_flags", "comment", "config_from", "deliver", "describe",
@@ -22,6 +27,7 @@ _FLAGS: tuple[tuple[str, str], ...] = (
     ("acc", "accumulator: " + ", ".join(ACCUMULATORS) + " (the format's own)"),
     ("k-max", "largest K of a GEMM with the exact accumulator (4096)"),
     ("softmax", "exp and 1/x: " + ", ".join(SOFTMAX_MODES) + " (the format's own)"),
+    ("functions", "of the vector unit: " + ", ".join(FUNCTION_SETS) + " (all)"),
     ("exp-epsilon", "epsilon of the bit-trick exponential in units of 2^-7, 0 to 255"),
     ("exp-theta", "theta of the bit-trick exponential in units of 2^-7, -32640 to 0"),
     ("input-depth", "words of each input bank"),
@@ -38,7 +44,7 @@ _ASCII = str.maketrans({"×": "x", "·": "*", "−": "-", "–": "-", "…": "..
                         "≥": ">=", "≤": "<=", "≠": "!=", "±": "+/-", "²": "^2", "Σ": "sum",
                         "ε": "epsilon", "θ": "theta", "∞": "infinity", "⌈": "ceil(", "⌉": ")",
                         "⌊": "floor(", "⌋": ")"})
-_NAMES = ("fmt", "acc", "softmax")
+_NAMES = ("fmt", "acc", "softmax", "functions")
 
 
 class Parser(argparse.ArgumentParser):

@@ -14,8 +14,9 @@ def _table(m: Module, index: Value, values: tuple[int, ...], name: str) -> Signa
     out = Signal(width, name=name)
     with m.Switch(index):
         for number, value in enumerate(values):
-            with m.Case(number):
-                m.d.comb += out.eq(abs(value))
+            if value:
+                with m.Case(number):
+                    m.d.comb += out.eq(abs(value))
     return out
 
 

@@ -2,21 +2,20 @@
 
 A program is a 64-byte header at a multiple of 64 followed by 128-byte commands, all
 little-endian. Fields are tables of ``Field(name, word, low, bits)``, word counting 32-bit words
-from the start of the record; ``pack`` and ``unpack`` serve every tool, the hardware slices the
-same table.
+from the start of the record; ``pack`` and ``unpack`` of ``hdl.spec.record`` serve every tool, the
+hardware slices the same table.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
 from .config import AcceleratorConfig
+from .record import Field, pack, reserved_mask, unpack
 
 __all__ = [
     "MAGIC", "ISA_MAJOR", "ISA_MINOR", "HEADER_BYTES", "COMMAND_BYTES", "INSTRUCTIONS", "Field",
     "HEADER", "COMMAND", "INSTRUCTION", "Opcode", "OPCODE_DOCS", "Operand", "Function",
-    "Reduce", "Post", "Destination", "Feature", "ErrorCause", "features_of", "reserved_mask",
-    "pack", "unpack",
+    "FUNCTION_DOCS", "Reduce", "Post", "Destination", "Feature", "ErrorCause", "features_of",
+    "largest_members", "reserved_mask", "pack", "unpack",
 ]
 
 MAGIC = 0x4156544F  # "OTVA" in memory order
@@ -25,22 +24,6 @@ ISA_MINOR = 0
 HEADER_BYTES = 64
 COMMAND_BYTES = 128
 INSTRUCTIONS = 8
-
-
-@dataclass(frozen=True)
-class Field:
-    """``bits`` bits from bit ``low`` of 32-bit word ``word``; may run on into later words."""
-
-    name: str
-    word: int
-    low: int
-    bits: int
-    doc: str
-
-    @property
-    def offset(self) -> int:
-        """First bit, counted from the start of the record."""
-        return self.word * 32 + self.low
 
 
 def _fields(*rows: tuple[str, int, int, int, str]) -> dict[str, Field]:
@@ -86,6 +69,8 @@ COMMAND = _fields(
     ("y1_stride", 18, 0, 32, "bytes from a row of Y1 to the next"),
     ("imm0", 20, 0, 16, "immediate 0: a BF16 word"),
     ("imm1", 21, 0, 16, "immediate 1: a BF16 word"),
+    ("inverse_n", 22, 0, 32, "Post: factor of a reduction, an FP32 word"),
+    ("epsilon", 23, 0, 32, "Post INVERSE_SQRT: added to the product, an FP32 word"),
     ("instructions", 24, 0, 256, "eight vector instructions of 32 bits, the first lowest"),
 )
 
@@ -132,7 +117,10 @@ OPCODE_DOCS: dict[Opcode, str] = {
 
 
 class Operand(IntEnum):
-    """Second operand of a lane's stage; at most one stage of an instruction may take Y."""
+    """Second operand of a lane's stage; at most one stage of an instruction may take Y.
+
+    SELF is the word that enters the stage, for multiply and scale alone: its square.
+    """
 
     NONE = 0
     IMM0 = 1
@@ -140,12 +128,32 @@ class Operand(IntEnum):
     Y = 3
     R0 = 4
     R1 = 5
+    SELF = 6
 
 
 class Function(IntEnum):
     NONE = 0
     EXP = 1
     RECIPROCAL = 2
+    INVERSE_SQRT = 3
+    SIGMOID = 4
+    SILU = 5
+    TANH = 6
+    GELU = 7
+    GELU_SIGMOID = 8
+
+
+FUNCTION_DOCS: dict[Function, str] = {
+    Function.NONE: "the word passes",
+    Function.EXP: "e^x",
+    Function.RECIPROCAL: "1/x",
+    Function.INVERSE_SQRT: "1/sqrt(x)",
+    Function.SIGMOID: "1/(1 + e^-x)",
+    Function.SILU: "x times sigmoid(x)",
+    Function.TANH: "the hyperbolic tangent",
+    Function.GELU: "x times the normal distribution, (1 + erf(x/sqrt(2)))/2",
+    Function.GELU_SIGMOID: "x times sigmoid(1.702 x)",
+}
 
 
 class Reduce(IntEnum):
@@ -155,8 +163,16 @@ class Reduce(IntEnum):
 
 
 class Post(IntEnum):
+    """What a row register takes of a reduction t, which is FP32; one RNE to the lane's type.
+
+    RECIPROCAL takes the reciprocal of the rounded t. MEAN: t · ``inverse_n``. INVERSE_SQRT:
+    1/sqrt(t · ``inverse_n`` + ``epsilon``). Their product and sum round to FP32, RNE.
+    """
+
     NONE = 0
     RECIPROCAL = 1
+    MEAN = 2
+    INVERSE_SQRT = 3
 
 
 class Destination(IntEnum):
@@ -184,6 +200,7 @@ class Feature(IntFlag):
     SOFTMAX_PWL = 1 << 16
     SOFTMAX_APPROX = 1 << 17
     SOFTMAX_APPROX_SHIFTED = 1 << 18
+    FUNCTIONS = 1 << 20
     BACKWARD = 1 << 24
 
 
@@ -242,30 +259,18 @@ def features_of(config: AcceleratorConfig) -> Feature:
     found = _ACCUMULATOR_FEATURES[config.acc] | _SOFTMAX_FEATURES[config.softmax]
     for encoding in config.format.encodings:
         found |= _ENCODING_FEATURES[encoding.name]
+    if config.functions == "all":
+        found |= Feature.FUNCTIONS
     return found
 
 
-def reserved_mask(table: Mapping[str, Field], bits: int) -> int:
-    """Bits of a record of ``bits`` bits that belong to no field; they must be 0."""
-    mask = (1 << bits) - 1
-    for field in table.values():
-        mask &= ~((1 << field.bits) - 1 << field.offset)
-    return mask
-
-
-def pack(table: Mapping[str, Field], values: Mapping[str, int], size: int) -> bytes:
-    """A record of ``size`` bytes; fields not named are 0. ``ValueError`` on what does not fit."""
-    word = 0
-    for name, value in values.items():
-        if name not in table:
-            raise ValueError(f"field must be one of {', '.join(table)}, not {name!r}")
-        if not 0 <= value < 1 << table[name].bits:
-            raise ValueError(f"{name} must fit {table[name].bits} bits, not {value!r}")
-        word |= int(value) << table[name].offset
-    return word.to_bytes(size, "little")
-
-
-def unpack(table: Mapping[str, Field], record: bytes) -> dict[str, int]:
-    """Every field of ``record``, by name."""
-    word = int.from_bytes(record, "little")
-    return {name: word >> f.offset & (1 << f.bits) - 1 for name, f in table.items()}
+def largest_members(config: AcceleratorConfig) -> dict[str, IntEnum]:
+    """The last member of its enum that each field of an instruction may name in a build of
+    ``config``: what comes with the feature FUNCTIONS is behind what every build has."""
+    whole = config.functions == "all"
+    operand = Operand.SELF if whole else Operand.R1
+    return {
+        "multiply": operand, "add": Operand.R1, "scale": operand,
+        "function": max(Function) if whole else Function.RECIPROCAL, "reduce": max(Reduce),
+        "post": max(Post) if whole else Post.RECIPROCAL, "destination": max(Destination),
+    }

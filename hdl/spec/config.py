@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass
 
 from .formats import Format, LaneType, format_named
 
-__all__ = ["ACCUMULATORS", "SOFTMAX_MODES", "AcceleratorConfig", "ceil_log2", "log2_exact"]
+__all__ = ["ACCUMULATORS", "FUNCTION_SETS", "SOFTMAX_MODES", "AcceleratorConfig",
+           "ceil_log2", "log2_exact"]
 
 ACCUMULATORS = ("bf16", "fp32", "exact")
 SOFTMAX_MODES = ("pwl", "approx", "approx_shifted")
+FUNCTION_SETS = ("all", "softmax")
 
 
 def log2_exact(value: int) -> int:
@@ -48,6 +50,8 @@ class AcceleratorConfig:
     k_max: the largest K of a GEMM with the ``exact`` accumulator, whose width follows from it;
         the others take any K.
     softmax: ``pwl``, ``approx`` or ``approx_shifted``; ``None`` takes the format's own.
+    functions: ``all`` that ``hdl.spec.commands.Function`` and ``Post`` name, or those of the
+        ``softmax``, exp and reciprocal, alone.
     exp_epsilon, exp_theta: ε and θ of the bit-trick exponential in units of 2^-7; ``None`` takes
         the mode's own (ε 128 with θ −640 for ``approx``, ε 144 and no θ for ``approx_shifted``).
         ε from 0 to 255, θ from −32640 to 0.
@@ -68,6 +72,7 @@ class AcceleratorConfig:
     acc: str | None = None
     k_max: int = 4096
     softmax: str | None = None
+    functions: str = "all"
     exp_epsilon: int | None = None
     exp_theta: int | None = None
     exact_power_reciprocal: bool = False
@@ -100,6 +105,9 @@ class AcceleratorConfig:
         if self.softmax not in SOFTMAX_MODES:
             raise ValueError(
                 f"softmax must be one of {', '.join(SOFTMAX_MODES)}, not {self.softmax!r}")
+        if self.functions not in FUNCTION_SETS:
+            raise ValueError(
+                f"functions must be one of {', '.join(FUNCTION_SETS)}, not {self.functions!r}")
         if self.exp_epsilon is None:
             epsilon = 144 if self.softmax == "approx_shifted" else 128
             object.__setattr__(self, "exp_epsilon", epsilon)

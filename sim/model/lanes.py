@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 
+from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32, LaneType, PositEncoding
 
@@ -17,8 +18,8 @@ from . import rounding, tables
 from .codec import encode
 from .rounding import Array, flush, from_words, largest, round_to, to_words
 
-__all__ = ["add", "exp", "maximum", "multiply", "reciprocal", "relu", "row_max", "row_sum",
-           "subtract"]
+__all__ = ["activation", "add", "apply", "exp", "inverse_sqrt", "maximum", "multiply",
+           "reciprocal", "relu", "row_max", "row_sum", "row_total", "subtract"]
 
 _POSIT16 = PositEncoding("posit16es0", 16, 0, None)
 
@@ -60,9 +61,9 @@ def row_max(lane: LaneType, x: Array) -> Array:
     return np.where(np.any(np.isnan(x), axis=1), np.nan, top)
 
 
-def row_sum(lane: LaneType, lanes: int, x: Array) -> Array:
-    """Sum of each row of ``x``: in FP32, adjacent pairs within a beat of ``lanes`` (missing
-    lanes +0), then the beats in order; one RNE to ``lane`` at the end."""
+def row_total(lane: LaneType, lanes: int, x: Array) -> Array:
+    """FP32 sum of each row of ``x``: adjacent pairs within a beat of ``lanes`` (missing lanes +0),
+    then the beats in order."""
     rows, columns = x.shape
     beats = -(-columns // lanes)
     padded = np.zeros((rows, beats * lanes))
@@ -73,7 +74,12 @@ def row_sum(lane: LaneType, lanes: int, x: Array) -> Array:
     total = tree[:, 0, 0]
     for beat in range(1, beats):
         total = rounding.add(BINARY32, total, tree[:, beat, 0])
-    return round_to(lane, total)
+    return total
+
+
+def row_sum(lane: LaneType, lanes: int, x: Array) -> Array:
+    """``row_total`` rounded once to ``lane``, RNE."""
+    return round_to(lane, row_total(lane, lanes, x))
 
 
 def _exp_by_posit(epsilon: int, theta: int | None, x: Array) -> Array:
@@ -134,3 +140,39 @@ def reciprocal(config: AcceleratorConfig, x: Array) -> Array:
         result = _reciprocal_by_segments(lane, config.exact_power_reciprocal, work)
     ends = np.copysign(np.where(x == 0, largest(lane), 0.0), x)
     return np.where(np.isnan(x), np.nan, np.where(regular, result, ends))
+
+
+def inverse_sqrt(lane: LaneType, x: Array) -> Array:
+    """1/√x; zeros of either sign give the largest finite value, what is below them NaN."""
+    x = flush(lane, x)
+    regular = np.isfinite(x) & (x > 0)
+    result = tables.inverse_sqrt(lane, np.where(regular, x, 1.0))
+    ends = np.where(x == 0, largest(lane), np.where(np.isposinf(x), 0.0, np.nan))
+    return np.where(regular, result, ends)
+
+
+@cache
+def _activation_table(function: Function, lane: LaneType) -> Array:
+    """``function`` of all 65,536 BF16 words, as values of ``lane``."""
+    x = flush(BFLOAT16, from_words(BFLOAT16, np.arange(1 << 16)))
+    nan = np.isnan(x)
+    return np.where(nan, np.nan, tables.activation(lane, function, np.where(nan, 0.0, x)))
+
+
+def activation(lane: LaneType, function: Function, x: Array) -> Array:
+    """GELU, SiLU, sigmoid or tanh; FP32 lanes round x to BF16 first."""
+    x = round_to(BFLOAT16, flush(lane, x))
+    return _activation_table(function, lane)[to_words(BFLOAT16, x)]
+
+
+def apply(config: AcceleratorConfig, function: Function, x: Array) -> Array:
+    """Stage 3 of a lane: ``x`` itself for ``Function.NONE``."""
+    if function == Function.NONE:
+        return x
+    if function == Function.EXP:
+        return exp(config, x)
+    if function == Function.RECIPROCAL:
+        return reciprocal(config, x)
+    if function == Function.INVERSE_SQRT:
+        return inverse_sqrt(config.lane, x)
+    return activation(config.lane, Function(function), x)

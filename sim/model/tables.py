@@ -1,18 +1,20 @@
 """The published piecewise-linear tables evaluated on values, exactly.
 
-``hdl.spec.tables`` defines them on words; here the same integers are applied to the numbers
-that the words stand for. Every intermediate is an integer or a dyadic rational of fewer than
-53 bits, so float64 and int64 hold it exactly.
+``hdl.spec.tables`` and ``hdl.spec.activations`` define them on words; here the same integers are
+applied to the numbers that the words stand for. Every intermediate is an integer or a dyadic
+rational of fewer than 53 bits, so float64 and int64 hold it exactly.
 """
 
 import numpy as np
 
+from hdl.spec.activations import ACTIVATIONS, FRACTION_BITS
+from hdl.spec.commands import Function
 from hdl.spec.formats import LaneType
-from hdl.spec.tables import EXP, RECIPROCAL, Segments
+from hdl.spec.tables import EXP, INVERSE_SQRT, RECIPROCAL, Segments
 
-from .rounding import Array
+from .rounding import Array, round_to
 
-__all__ = ["exp", "reciprocal"]
+__all__ = ["activation", "exp", "inverse_sqrt", "reciprocal"]
 
 
 def _significand(segments: Segments, u: Array) -> Array:
@@ -51,3 +53,38 @@ def reciprocal(lane: LaneType, x: Array) -> Array:
     u = np.floor(np.ldexp(2 * half - 1, segments.argument_bits)).astype(np.int64)
     result = _value(lane, segments, _significand(segments, u), -exponent)
     return np.copysign(result, x)
+
+
+def inverse_sqrt(lane: LaneType, x: Array) -> Array:
+    """1/√x as a value of ``lane``, for positive normal values ``x`` of it."""
+    segments = INVERSE_SQRT[lane].segments
+    half, exponent = np.frexp(x)
+    m = np.floor_divide(exponent - 1, 2)  # x = v · 4^m, 1 <= v < 4
+    v = np.ldexp(x, -2 * m)
+    doubled = v >= 2
+    unit = 1 << segments.argument_bits - 1
+    u = np.floor((np.where(doubled, v / 2, v) - 1) * unit).astype(np.int64) + doubled * unit
+    return _value(lane, segments, _significand(segments, u), -m - 1)
+
+
+def activation(lane: LaneType, function: Function, x: Array) -> Array:
+    """``function`` of BF16 values ``x`` (zeros and infinities, no NaN, no subnormals)."""
+    table = ACTIVATIONS[function]
+    segments = table.segments
+    a = np.abs(x)
+    inside = a < 2.0 ** table.octaves
+    near = np.where(inside, a, 0.0)
+    # The octave's start and the spacing of the grid in it: below 1 that of [0, 1).
+    octave = np.where(near < 1, 0, np.frexp(near)[1])
+    start = np.where(near < 1, 0.0, np.ldexp(1.0, octave - 1))
+    width = np.where(near < 1, 1.0, start)
+    u = octave * (1 << FRACTION_BITS) + np.floor((near - start) / width * (1 << FRACTION_BITS))
+    one = 1 << segments.result_bits
+    y = np.where(inside, _significand(segments, u.astype(np.int64)), 0)
+    weight = np.where(np.signbit(x) | table.even, y, one - y) / one
+    factor = a if table.times_x else np.ones_like(a)
+    if table.even:
+        weight, factor = np.where(inside, weight, 1.0), np.where(inside, factor, 1.0)
+    # Nothing of an infinity is nothing.
+    result = round_to(lane, np.where(weight == 0, 0.0, factor) * weight)
+    return np.copysign(result, x) if table.times_x else result
