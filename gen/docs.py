@@ -15,6 +15,7 @@ from hdl.spec.commands import (
     COMMAND,
     COMMAND_BYTES,
     ERROR_DOCS,
+    FUNCTION_DOCS,
     HEADER,
     HEADER_BYTES,
     INSTRUCTION,
@@ -58,6 +59,12 @@ def _reserved(table: Mapping[str, Field], size: int) -> str:
     return f"The other {bits} of {8 * size} bits are reserved and must be 0 (BAD_FIELD)."
 
 
+def _functions() -> list[str]:
+    return ["", "### Function", "", "| value | name | of x |", "|---|---|---|",
+            *(f"| {int(member)} | {member.name} | {doc} |"
+              for member, doc in FUNCTION_DOCS.items())]
+
+
 def _enumeration(kind: type[IntEnum]) -> list[str]:
     doc = vars(kind).get("__doc__") or ""
     own = [" ".join(doc.split()), ""] if doc and doc != IntEnum.__doc__ else []
@@ -79,7 +86,7 @@ def _commands() -> str:
              "## Instruction", "", "A word of the command's list.", "", *_fields(INSTRUCTION), "",
              _reserved(INSTRUCTION, 4)]
     for kind in (Operand, Function, Reduce, Post, Destination):
-        lines += _enumeration(kind)
+        lines += _functions() if kind is Function else _enumeration(kind)
     lines += ["", "## Features", "", "| bit | feature |", "|---|---|",
               *(f"| {feature.bit_length() - 1} | {feature.name} |" for feature in Feature), "",
               "## Error causes", "", "Bits of the register ERROR.", "",

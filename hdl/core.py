@@ -10,7 +10,7 @@ from hdl.control.banks import AccumulationBanks
 from hdl.control.drain import Drain
 from hdl.control.feed import Feeder
 from hdl.control.operands import OperandLoader
-from hdl.control.plan import plan_layout
+from hdl.control.plan import constants, plan_layout
 from hdl.control.sequencer import UNITS
 from hdl.control.shifter import WeightShifter
 from hdl.control.weights import WeightLoader
@@ -225,7 +225,7 @@ class Core(wiring.Component):
             accumulation.drain_bank.eq(drain.read_bank),
             accumulation.drain_address.eq(drain.read_address),
             unit.instruction.eq(drain.instruction),
-            unit.imm0.eq(drain.imm0), unit.imm1.eq(drain.imm1),
+            *(getattr(unit, name).eq(getattr(drain, name)) for name in constants(config)),
             unit.row_maxima.eq(drain.row_maxima), unit.maximum.eq(maximum.maximum),
             maximum.read_enable.eq(unit.i.ready), maximum.read_bank.eq(drain.read_bank),
             maximum.read_row.eq(beat.row),

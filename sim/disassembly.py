@@ -90,6 +90,8 @@ def _command(fields: dict[str, int]) -> str:
             text += f", {_tensor(f'Y{index}', fields, f'y{index}')}"
         if f"IMM{index}" in passes:
             text += f", IMM{index} {fields[f'imm{index}']:#06x}"
+    if "mean" in passes:
+        text += "".join(f", {name} {fields[name]:#010x}" for name in ("inverse_n", "epsilon"))
     return f"{text}: {passes}"
 
 
@@ -111,7 +113,7 @@ def _instructions(words: int) -> str:
 
 def _instruction(step: Instruction) -> str:
     def operand(value: Operand) -> str:
-        return f"Y{step.y}" if value == Operand.Y else value.name
+        return {Operand.Y: f"Y{step.y}", Operand.SELF: "self"}.get(value, value.name)
 
     text = "x"
     if step.multiply:
@@ -121,12 +123,14 @@ def _instruction(step: Instruction) -> str:
     if step.function != Function.NONE:
         text = f"{step.function.name.lower()}({text})"
     if step.scale:
+        text = f"({text})" if step.add and step.function == Function.NONE else text
         text += f" × {operand(step.scale)}"
     if step.relu:
         text = f"relu({text})"
     if step.reduce != Reduce.NONE:
         reduction = step.reduce.name.lower()
-        reduction = f"1/{reduction}" if step.post == Post.RECIPROCAL else reduction
+        reduction = {Post.RECIPROCAL: f"1/{reduction}", Post.MEAN: f"mean {reduction}",
+                     Post.INVERSE_SQRT: f"1/√(mean {reduction} + ε)"}.get(step.post, reduction)
         text += f" {reduction}→R{step.reduce_to}"
     if step.destination != Destination.NONE:
         text += f" →{step.destination.name}"

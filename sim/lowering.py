@@ -16,9 +16,10 @@ from hdl.spec.commands import (
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16
+from sim.tensor import Tensor
 
-__all__ = ["Instruction", "elementwise", "instruction_words", "keeps_order", "row_fits",
-           "softmax"]
+__all__ = ["Epilogue", "Instruction", "elementwise", "instruction_words", "keeps_order",
+           "layer_norm", "rms_norm", "row_fits", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,48 @@ class Instruction:
 
     def uses(self, operand: Operand) -> bool:
         return operand in (self.multiply, self.add, self.scale)
+
+    @property
+    def needs_softmax(self) -> bool:
+        """Whether its result depends on the build's softmax mode."""
+        return (self.function in (Function.EXP, Function.RECIPROCAL)
+                or self.post == Post.RECIPROCAL)
+
+    @property
+    def needs_functions(self) -> bool:
+        """Whether it takes a build of all functions."""
+        return (self.function > Function.RECIPROCAL or self.post > Post.RECIPROCAL
+                or self.uses(Operand.SELF))
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What a command does with A·B or X: × ``scale``, + ``bias``, ``function``, then ReLU or the
+    softmax of each row.
+
+    ``scale`` and ``imm1`` round to BF16, ``inverse_n`` and ``epsilon`` to FP32. ``bias``: 1×N
+    repeats for every row, M×N is added item by item. ``instructions`` replace all that; there IMM0
+    is ``scale``, IMM1 ``imm1``, Y0 ``bias``, Y1 ``y1``, and reductions have ``inverse_n``,
+    ``epsilon`` (``hdl.spec.commands.Post``).
+    """
+
+    scale: float | None = None
+    bias: Tensor | None = None
+    function: Function = Function.NONE
+    relu: bool = False
+    softmax: bool = False
+    imm1: float | None = None
+    y1: Tensor | None = None
+    inverse_n: float = 0.0
+    epsilon: float = 0.0
+    instructions: Sequence[Instruction] | None = None
+
+    def lower(self, maximum: bool) -> list[Instruction]:
+        """The list; ``maximum`` as for ``softmax``."""
+        given = self.scale is not None, self.bias is not None
+        if self.softmax:
+            return softmax(*given, maximum)
+        return elementwise(*given, function=self.function, relu=self.relu)
 
 
 def instruction_words(instructions: Sequence[Instruction]) -> int:
@@ -106,6 +149,30 @@ def softmax(scaled: bool, biased: bool, maximum: bool = False) -> list[Instructi
     first = [] if maximum else [Instruction(**z, reduce=Reduce.MAX)]
     return [*first, Instruction(**z, **exponential, **total),
             Instruction(**z, **exponential, **probability)]
+
+
+def layer_norm(gamma: Tensor, beta: Tensor, eps: float) -> dict[str, object]:
+    """The ``Epilogue`` that normalises rows: (x − μ) · gamma · r + beta, r = 1/√(σ² + eps).
+
+    Mean into R0; squares of x − R0, r into R1; (x − R0) · gamma, kept; · R1 + beta, stored. The
+    block stays on chip, for one instruction takes one of gamma and beta.
+    """
+    centred = {"add": Operand.R0, "subtract": True}
+    return {"bias": gamma, "y1": beta, "inverse_n": 1 / gamma.columns, "epsilon": eps,
+            "instructions": [
+                Instruction(reduce=Reduce.SUM, post=Post.MEAN),
+                Instruction(**centred, scale=Operand.SELF, reduce=Reduce.SUM, reduce_to=1,
+                            post=Post.INVERSE_SQRT),
+                Instruction(**centred, scale=Operand.Y, destination=Destination.BUFFER),
+                Instruction(multiply=Operand.R1, add=Operand.Y, y=1,
+                            destination=Destination.MEMORY)]}
+
+
+def rms_norm(gamma: Tensor, eps: float) -> dict[str, object]:
+    """The ``Epilogue`` that divides rows by their root mean square: x · r · gamma; any length."""
+    return {"bias": gamma, "inverse_n": 1 / gamma.columns, "epsilon": eps, "instructions": [
+        Instruction(multiply=Operand.SELF, reduce=Reduce.SUM, reduce_to=1, post=Post.INVERSE_SQRT),
+        Instruction(multiply=Operand.R1, scale=Operand.Y, destination=Destination.MEMORY)]}
 
 
 def _scale(scaled: bool) -> Operand:

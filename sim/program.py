@@ -1,6 +1,7 @@
 """The program builder: places tensors in a memory image and emits commands for the accelerator."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,16 +15,14 @@ from hdl.spec.commands import (
     MAGIC,
     Destination,
     Feature,
-    Function,
     Opcode,
-    Post,
     features_of,
     pack,
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING, E5M2, Encoding
 from sim import lowering
-from sim.lowering import Instruction, instruction_words
+from sim.lowering import Epilogue, Instruction, instruction_words
 from sim.model import codec
 from sim.tensor import Tensor, overlap
 
@@ -107,17 +106,13 @@ class ProgramBuilder:
     # Commands
 
     def gemm(self, a: Tensor, b: Tensor, out: Tensor, *, a_transposed: bool = False,
-             b_transposed: bool = False, out_transposed: bool = False, scale: float | None = None,
-             bias: Tensor | None = None, relu: bool = False, softmax: bool = False,
-             imm1: float | None = None, y1: Tensor | None = None, row_max: bool = False,
-             instructions: Sequence[Instruction] | None = None) -> None:
+             b_transposed: bool = False, out_transposed: bool = False, row_max: bool = False,
+             **epilogue) -> None:
         """out = epilogue(A · B). ``a_transposed``: ``a`` holds Aᵀ, K×M; ``b_transposed``: Bᵀ, N×K.
 
-        ``out_transposed``: ``out`` is N×M and takes the transposed result.
-        Epilogue: × ``scale`` (rounded to BF16), + ``bias`` (1×N repeats for every row, M×N is
-        added item by item), then ReLU or the softmax of each row. ``instructions`` replaces it;
-        there IMM0 is ``scale``, IMM1 ``imm1``, Y0 ``bias`` and Y1 ``y1``. ``row_max``: R0 starts as
-        IMM0 times the maximum of each row of A · B.
+        ``out_transposed``: ``out`` is N×M and takes the transposed result. ``epilogue``: what
+        ``sim.lowering.Epilogue`` has. ``row_max``: R0 starts as IMM0 times the maximum of each row
+        of A · B.
 
         A softmax takes its row maxima while the array drains, if there is no bias and the scale
         is positive. One of rows that do not stay on chip is streamed. With a bias it takes two
@@ -137,20 +132,20 @@ class ProgramBuilder:
         fields = {"opcode": Opcode.GEMM, "k": k, "a_transposed": int(a_transposed),
                   "b_transposed": int(b_transposed), "b_address": b.address, "b_stride": b.stride,
                   "b_e5m2": self._e5m2(b), "row_max": int(row_max)}
-        self._command(fields, (m, n), a, [b], out, out_transposed, scale=scale, bias=bias,
-                      relu=relu, soft=softmax, imm1=imm1, y1=y1, instructions=instructions)
+        self._command(fields, (m, n), a, [b], out, out_transposed, Epilogue(**epilogue))
 
-    def vector(self, x: Tensor, out: Tensor, *, out_transposed: bool = False,
-               scale: float | None = None,
-               bias: Tensor | None = None, function: Function = Function.NONE,
-               relu: bool = False, softmax: bool = False, imm1: float | None = None,
-               y1: Tensor | None = None,
-               instructions: Sequence[Instruction] | None = None) -> None:
-        """out = function(x × scale + bias), with ReLU, or the softmax of its rows; as ``gemm``."""
+    def vector(self, x: Tensor, out: Tensor, *, out_transposed: bool = False, **epilogue) -> None:
+        """out = epilogue(x), as ``gemm``."""
         fields = {"opcode": Opcode.VECTOR, "k": 1, "x_wide": self._wide(x)}
-        self._command(fields, x.shape, x, [], out, out_transposed, scale=scale, bias=bias,
-                      relu=relu, soft=softmax, imm1=imm1, y1=y1, instructions=instructions,
-                      function=function)
+        self._command(fields, x.shape, x, [], out, out_transposed, Epilogue(**epilogue))
+
+    def layer_norm(self, x: Tensor, gamma: Tensor, beta: Tensor, out: Tensor, eps: float) -> None:
+        """out = (x − μ) / √(σ² + eps) · gamma + beta for each row of x; a row must stay on chip."""
+        self.vector(x, out, **lowering.layer_norm(gamma, beta, eps))
+
+    def rms_norm(self, x: Tensor, gamma: Tensor, out: Tensor, eps: float) -> None:
+        """out = x / √(mean of x² + eps) · gamma for each row of x."""
+        self.vector(x, out, **lowering.rms_norm(gamma, eps))
 
     def fence(self) -> None:
         """Later commands start when every earlier one has written its last byte."""
@@ -198,43 +193,47 @@ class ProgramBuilder:
     # Lowering
 
     def _command(self, fields: dict[str, int], shape: tuple[int, int], a: Tensor,
-                 operands: list[Tensor], out: Tensor, turned: bool, *, scale: float | None,
-                 bias: Tensor | None, relu: bool, soft: bool, imm1: float | None,
-                 y1: Tensor | None, instructions: Sequence[Instruction] | None,
-                 function: Function = Function.NONE) -> None:
+                 operands: list[Tensor], out: Tensor, turned: bool, epilogue: Epilogue) -> None:
         """Check shapes, choose the instruction list, emit the command behind its fence."""
         stored = shape[::-1] if turned else shape
         if out.shape != stored:
             raise ValueError(f"{out.name} must be {stored[0]}×{stored[1]}, "
                              f"not {out.rows}×{out.columns}")
-        if soft and (relu or function):
+        if epilogue.softmax and (epilogue.relu or epilogue.function):
             raise ValueError("softmax must not be combined with relu or a function")
         fits = lowering.row_fits(self.config, shape[1])
+        bias, soft, instructions = epilogue.bias, epilogue.softmax, epilogue.instructions
         if soft and not fits and bias is not None and instructions is None:
             middle = self.empty(*shape, "bf16", name=f"{out.name} before softmax")
-            self._command(fields, shape, a, operands, middle, False, scale=scale, bias=bias,
-                          relu=False, soft=False, imm1=imm1, y1=y1, instructions=None)
+            self._command(fields, shape, a, operands, middle, False,
+                          replace(epilogue, softmax=False))
             self.vector(middle, out, out_transposed=turned, softmax=True)
             return
         if instructions is None:
-            given = scale is not None, bias is not None
+            maximum = False
             if soft and fits and bias is None and fields["opcode"] == Opcode.GEMM:
-                scale = 1.0 if scale is None else scale
-                fields = fields | {"row_max": int(lowering.keeps_order(_bfloat16(scale)))}
-            instructions = (lowering.softmax(*given, bool(fields.get("row_max"))) if soft
-                            else lowering.elementwise(*given, function=function, relu=relu))
+                epilogue = replace(
+                    epilogue, scale=1.0 if epilogue.scale is None else epilogue.scale)
+                maximum = lowering.keeps_order(_bfloat16(epilogue.scale))
+                fields = fields | {"row_max": int(maximum)}
+            instructions = epilogue.lower(maximum)
+        if not fits and any(i.destination == Destination.BUFFER for i in instructions):
+            raise ValueError(f"a row that is kept on chip must have at most "
+                             f"{self.config.acc_depth * self.config.dim} columns, not {shape[1]}")
         fields = fields | {
             "m": shape[0], "n": shape[1], "a_address": a.address, "a_stride": a.stride,
             "a_e5m2": self._e5m2(a), "c_address": out.address, "c_stride": out.stride,
             "c_e5m2": self._e5m2(out), "c_wide": self._wide(out), "c_transposed": int(turned),
             "instructions": instruction_words(instructions)}
-        for index, y in enumerate((bias, y1)):
+        for index, y in enumerate((bias, epilogue.y1)):
             if y is not None:
                 fields |= self._operand_y(index, y, shape)
-        for index, value in enumerate((scale, imm1)):
+        for index, value in enumerate((epilogue.scale, epilogue.imm1)):
             if value is not None:
                 fields[f"imm{index}"] = _bfloat16(value)
-        reads = [a, *operands, *(y for y in (bias, y1) if y is not None)]
+        for name in ("inverse_n", "epsilon"):
+            fields[name] = int(np.float32(getattr(epilogue, name)).view(np.uint32))
+        reads = [a, *operands, *(y for y in (bias, epilogue.y1) if y is not None)]
         stores = any(i.destination == Destination.MEMORY for i in instructions)
         self._order(reads, [out] if stores else [])
         self._need(fields["opcode"], [*reads, out], instructions)
@@ -268,8 +267,13 @@ class ProgramBuilder:
         modes = Feature.SOFTMAX_PWL | Feature.SOFTMAX_APPROX | Feature.SOFTMAX_APPROX_SHIFTED
         if opcode == Opcode.GEMM:
             self._features |= built & accumulators
-        if any(i.function or i.post == Post.RECIPROCAL for i in instructions):
+        if any(i.needs_softmax for i in instructions):
             self._features |= built & modes
+        if any(i.needs_functions for i in instructions):
+            if Feature.FUNCTIONS not in built:
+                raise ValueError("functions must be all in a build that runs such instructions, "
+                                 f"not {self.config.functions!r}")
+            self._features |= Feature.FUNCTIONS
         for tensor in tensors:
             if tensor.encoding in self.config.format.encodings:
                 self._features |= Feature[tensor.encoding.name.upper()]

@@ -2,10 +2,11 @@
 
 Every block is generated, mapped by one flow (``synth.flow``) and printed, gate-equivalents, cells
 and ns, with the flow above it:
-first the leaves, then the accumulators of the first 8-bit format beside each other, then what the
-softmax mode changes, once for each of two comparisons. The paper's
-pairing gives posit bit tricks and fp8 and bf16 tables; the even ones give all the same. bf16 takes
-its fp32 accumulator, the others bf16. The figure of merit is
+first the leaves, then the accumulators of the first 8-bit format beside each other, the functions
+that no softmax needs, then what the softmax mode changes, once for each of three comparisons. The
+paper's pairing gives posit bit tricks and fp8 and bf16 tables; the even ones give all the same.
+bf16 takes its fp32 accumulator, the others bf16. Lanes and what holds them are those of
+``--functions``, exp and 1/x alone by default. The figure of merit is
 D²·PE + 2D·decoder + D·encoder + L·lane. The same goes to ``build/area.json`` with every unit's own
 area and its instances, whose sum is the row.
 """
@@ -20,7 +21,7 @@ from time import monotonic
 from gen.block import generate_block
 from gen.cli import Parser, deliver, make_folder, number
 from gen.top import generate
-from hdl.spec.config import AcceleratorConfig
+from hdl.spec.config import FUNCTION_SETS, AcceleratorConfig
 from hdl.spec.formats import format_named
 from synth.accumulators import accumulator_table
 from synth.flow import Flow, Report
@@ -33,6 +34,7 @@ __all__ = ["FORMATS", "LEAVES", "PAIRINGS", "Areas", "figure_of_merit", "main"]
 FORMATS = ("posit8", "fp8", "bf16")
 LEAVES = ("decoder", "encoder", "multiplier", "mac", "pe")
 FUNCTIONS = ("exp", "reciprocal")
+ACTIVATIONS = ("sigmoid", "silu", "tanh", "gelu", "gelu_sigmoid", "activation", "inverse_sqrt")
 WHOLES = ("array", "vector", "accelerator")
 ACCUMULATORS = "accumulators"  # not a block: the table of synth.accumulators
 PAIRINGS: dict[str, dict[str, str]] = {
@@ -40,27 +42,31 @@ PAIRINGS: dict[str, dict[str, str]] = {
     "tables for all": dict.fromkeys(FORMATS, "pwl"),
     "bit tricks for all": dict.fromkeys(FORMATS, "approx_shifted"),
 }
-BLOCKS = (*LEAVES, ACCUMULATORS, *FUNCTIONS, "lane", *WHOLES)
+BLOCKS = (*LEAVES, ACCUMULATORS, *ACTIVATIONS, *FUNCTIONS, "lane", *WHOLES)
 
 Key = tuple[str, str, str]
 
 
 def key_of(block: str, fmt: str, softmax: str) -> Key:
     """The measurement that serves: the softmax mode changes only what holds exp or 1/x."""
-    return block, fmt, "pwl" if block in LEAVES or block == "array" else softmax
+    same = block in (*LEAVES, *ACTIVATIONS, "array")
+    return block, fmt, "pwl" if same else softmax
 
 
 class Areas:
     """Measures blocks, each ``key_of`` (block, format, softmax) once, and holds the reports."""
 
-    def __init__(self, flow: Flow, dim: int, lanes: int | None) -> None:
+    def __init__(self, flow: Flow, dim: int, lanes: int | None, functions: str = "softmax"
+                 ) -> None:
         self.flow = flow
         self.dim = dim
         self.lanes = lanes
+        self.functions = functions
         self.reports: dict[Key, Report] = {}
 
     def config(self, fmt: str, softmax: str) -> AcceleratorConfig:
-        return AcceleratorConfig(fmt=fmt, dim=self.dim, lanes=self.lanes, softmax=softmax)
+        return AcceleratorConfig(fmt=fmt, dim=self.dim, lanes=self.lanes, softmax=softmax,
+                                 functions=self.functions)
 
     def report(self, block: str, fmt: str, softmax: str) -> Report:
         """What has been measured."""
@@ -111,12 +117,12 @@ def _row(areas: Areas, block: str, formats: Sequence[str], mode: dict[str, str])
 def tables(areas: Areas, blocks: Sequence[str], formats: Sequence[str]) -> list[dict]:
     """Tables of measured blocks: a title and rows of block, gates, cells, delay."""
     made = []
-    leaves = [block for block in blocks if block in LEAVES]
-    if leaves:
-        mode = PAIRINGS["tables for all"]  # no leaf depends on the softmax mode
-        made.append({"title": "leaves", "rows": [
-            _row(areas, block, formats, mode) for block in leaves]})
-    rest = [block for block in blocks if block not in LEAVES]
+    for title, group in (("leaves", LEAVES), ("functions that no softmax needs", ACTIVATIONS)):
+        mode = PAIRINGS["tables for all"]  # these do not depend on the softmax mode
+        rows = [_row(areas, block, formats, mode) for block in blocks if block in group]
+        if rows:
+            made.append({"title": title, "rows": rows})
+    rest = [block for block in blocks if block not in (*LEAVES, *ACTIVATIONS)]
     for title, mode in PAIRINGS.items():
         rows = [_row(areas, block, formats, mode) for block in rest]
         if {"pe", "decoder", "encoder", "lane"} <= set(blocks):
@@ -147,6 +153,7 @@ def _result(flow: Flow, made: list[dict], config: AcceleratorConfig, records: li
     return json.dumps({
         "yosys": yosys_version(), "library": flow.library.name, "nand2": {"cell": name,
         "area": area}, "script": flow.describe()[1:], "dim": config.dim, "lanes": config.lanes,
+        "functions": config.functions,
         "tables": made, "blocks": records}, indent=1)
 
 
@@ -158,6 +165,8 @@ def _parser() -> Parser:
     parser.add_argument("--fmt", nargs="+", default=FORMATS, choices=FORMATS)
     parser.add_argument("--dim", type=number, default=16, help="D (16)")
     parser.add_argument("--lanes", type=number, help="L (the smaller of 16 and D)")
+    parser.add_argument("--functions", default="softmax",
+                        help=", ".join(FUNCTION_SETS) + ": those of the lanes (softmax)")
     parser.add_argument("--block", nargs="+", choices=BLOCKS, help="these blocks only")
     parser.add_argument("--blocks", action="store_true",
                         help="all but accumulators, array, vector, accelerator")
@@ -189,13 +198,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         flow = Flow(library_named(arguments.library, arguments.liberty), arguments.script)
-        areas = Areas(flow, arguments.dim, arguments.lanes)
+        areas = Areas(flow, arguments.dim, arguments.lanes, arguments.functions)
         config = areas.config(arguments.fmt[0], "pwl")
         make_folder(parser, Path(arguments.output).absolute().parent)
         deliver(parser, arguments.output, measured)
     except (ValueError, LibraryMissing, YosysError) as error:
         parser.error(str(error))
-    text = [f"Gate-equivalents, cells and ns; D = {config.dim}, L = {config.lanes}",
+    text = [f"Gate-equivalents, cells and ns; D = {config.dim}, L = {config.lanes}, functions "
+            f"{config.functions}",
             *flow.describe(), render(made, arguments.fmt), "",
             "ns: longest path within a block, no fan-out buffered; therefore not given for whole "
             "units.",

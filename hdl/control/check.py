@@ -15,12 +15,11 @@ from hdl.spec.commands import (
     MAGIC,
     Destination,
     ErrorCause,
-    Function,
     Opcode,
     Operand,
-    Post,
     Reduce,
     features_of,
+    largest_members,
     reserved_mask,
 )
 from hdl.spec.config import AcceleratorConfig
@@ -103,13 +102,8 @@ class CommandCheck(wiring.Component):
         uses_y = [operand == Operand.Y for operand in operands]
         two = (uses_y[0] & uses_y[1]) | (uses_y[0] & uses_y[2]) | (uses_y[1] & uses_y[2])
         used = INSTRUCTION["last"].low + 1
-        unknown = ((operands[0] > max(Operand)) | (operands[1] > max(Operand))
-                   | (operands[2] > max(Operand))
-                   | (instruction_field(instruction, "function") > max(Function))
-                   | (instruction_field(instruction, "reduce") > max(Reduce))
-                   | (instruction_field(instruction, "post") > max(Post))
-                   | (instruction_field(instruction, "destination") > max(Destination))
-                   | instruction[used:].any())
+        unknown = _any([*(instruction_field(instruction, name) > last for name, last
+                          in largest_members(self.config).items()), instruction[used:].any()])
         m.d.comb += [
             found["reads"].eq(Cat(_any(operand == row for operand in operands)
                                   for row in (Operand.R0, Operand.R1))),

@@ -7,10 +7,10 @@ from amaranth.lib.wiring import In, Out
 from hdl.control.banks import progress_layout
 from hdl.control.block import BlockReader, request_layout
 from hdl.control.nest import Level, Nest
-from hdl.control.plan import COUNT_BITS, plan_layout
+from hdl.control.plan import COUNT_BITS, constants, plan_layout
 from hdl.control.strips import StripTransfers
 from hdl.memory.transfer import TRANSFER
-from hdl.spec.commands import INSTRUCTIONS, Destination, Operand, Reduce
+from hdl.spec.commands import COMMAND, INSTRUCTIONS, Destination, Operand, Reduce
 from hdl.spec.config import AcceleratorConfig, log2_exact
 from hdl.vector.beat import instruction_field
 
@@ -42,7 +42,8 @@ class Drain(wiring.Component):
         ``released_bank``: the bank has been drained.
     y_transfer, c_transfer: requests to the read and the write engine. ``y_*``, ``c_*``: how the
         elements of Y and C are stored; constant from the request to the last element.
-    instruction, imm0, imm1, uses_y, to_memory: of the running pass; constant while it lasts.
+    instruction, the command's ``constants``, uses_y, to_memory: of the running pass; still while
+        it lasts.
     turned: C is transposed, so that a pass to memory offers D × D tiles, column tile by column
         tile; constant until ``settled``.
     row_maxima: of the running pass, R0 is what the array's drain found (``RowMaximum``).
@@ -62,7 +63,8 @@ class Drain(wiring.Component):
             "y_transfer": Out(stream.Signature(TRANSFER)),
             "c_transfer": Out(stream.Signature(TRANSFER)),
             "y_wide": Out(1), "y_e5m2": Out(1), "c_wide": Out(1), "c_e5m2": Out(1),
-            "instruction": Out(32), "imm0": Out(16), "imm1": Out(16),
+            "instruction": Out(32),
+            **{name: Out(COMMAND[name].bits) for name in constants(config)},
             "uses_y": Out(1), "to_memory": Out(1), "turned": Out(1),
             "lane_words": Out(1), "row_maxima": Out(1),
             "read_enable": Out(1), "read_bank": Out(1),
@@ -94,7 +96,7 @@ class Drain(wiring.Component):
         m.d.comb += [
             self.uses_y.eq(uses_y),
             self.to_memory.eq(_goes_to(self.instruction, Destination.MEMORY)),
-            self.imm0.eq(plan.imm0), self.imm1.eq(plan.imm1),
+            *(getattr(self, name).eq(plan[name]) for name in constants(config)),
             self.c_wide.eq(plan.c_wide), self.c_e5m2.eq(plan.c_e5m2),
             self.turned.eq(plan.c_transposed),
             self.released_bank.eq(bank), self.read_bank.eq(bank),

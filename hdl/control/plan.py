@@ -22,6 +22,11 @@ _COPIED = ("a_address", "b_address", "c_address", "y0_address", "y1_address",
            "a_stride", "b_stride", "c_stride", "y0_stride", "y1_stride", "instructions")
 
 
+def constants(config: AcceleratorConfig) -> tuple[str, ...]:
+    """Fields of a command that the vector unit takes as they are."""
+    return ("imm0", "imm1", *(("inverse_n", "epsilon") if config.functions == "all" else ()))
+
+
 def plan_layout(config: AcceleratorConfig) -> data.StructLayout:
     """A command's own fields, and what the planner adds to them.
 
@@ -35,7 +40,7 @@ def plan_layout(config: AcceleratorConfig) -> data.StructLayout:
     members = {name: 1 for name in _FLAGS}
     members |= {name: COUNT_BITS for name in _COUNTS}
     members |= {name: COMMAND[name].bits for name in _COPIED}
-    members |= {"imm0": 16, "imm1": 16}
+    members |= {name: COMMAND[name].bits for name in constants(config)}
     members |= {"gemm": 1, "block_log2": range(log2_exact(config.row_depth) + 1),
                 "chunk": COUNT_BITS, "k_span": COUNT_BITS, "resident": 1, "streamed": 1,
                 "passes": range(INSTRUCTIONS + 1), "single": 1, "rowwise": 1, "chunk_log2": 5}
@@ -91,7 +96,7 @@ class Planner(wiring.Component):
         m = Module()
         config, plan = self.config, self.plan
         dim_log2 = log2_exact(config.dim)
-        for name in _FLAGS + _COUNTS + _COPIED + ("imm0", "imm1"):
+        for name in _FLAGS + _COUNTS + _COPIED + constants(config):
             m.d.comb += plan[name].eq(self._field(name))
 
         k_log2 = self._ceil_log2(m, "k_tiles", count_tiles(config, self._field("k")[:COUNT_BITS]))

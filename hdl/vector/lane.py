@@ -4,13 +4,16 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.arith.activation import Activation
 from hdl.arith.cut import holder
 from hdl.arith.exp import Exp
 from hdl.arith.float_add import FloatAdder
 from hdl.arith.float_multiply import FloatMultiplier
 from hdl.arith.float_word import canonical
+from hdl.arith.inverse_sqrt import InverseSqrt
 from hdl.arith.reciprocal import Reciprocal
 from hdl.leaf import shared, with_latency
+from hdl.spec.activations import ACTIVATIONS
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
 
@@ -32,7 +35,8 @@ class Lane(wiring.Component):
     data, y: lane words that enter together; ``y`` follows its ``data`` to whichever stage takes it.
     multiply_on, add_on, scale_on: stage 1, 2, 4 acts; multiply_y, add_y, scale_y: on ``y``, else on
     the word beside: multiply_word, add_word, scale_word, valid 1, 1 + S and 1 + 3·S enabled cycles
-    after ``data``. subtract: stage 2 computes word − operand. function: ``Function``. relu: NaN
+    after ``data``. multiply_self, scale_self, in a build of all functions: by the word itself
+    instead. subtract: stage 2 computes word − operand. function: ``Function``. relu: NaN
     passes, negative words, subnormals and −0 give +0. These are still while any word is inside.
     masked: 3·S enabled cycles after ``data``: exp of this word gives +0.
     """
@@ -47,12 +51,19 @@ class Lane(wiring.Component):
             "add_on": In(1), "add_y": In(1), "add_word": In(word), "subtract": In(1),
             "function": In(4), "masked": In(1),
             "scale_on": In(1), "scale_y": In(1), "scale_word": In(word), "relu": In(1),
+            **({"multiply_self": In(1), "scale_self": In(1)} if self._whole else {}),
             "o": Out(word),
         })
 
     @property
+    def _whole(self) -> bool:
+        return self.config.functions == "all"
+
+    @property
     def leaf_name(self) -> str:
         name = f"lane_{Exp.name_for(self.config)}_{Reciprocal.name_for(self.config)}"
+        if self._whole:
+            name += "_functions"
         return with_latency(name, self.config.lane_latency)
 
     @property
@@ -69,8 +80,12 @@ class Lane(wiring.Component):
         exp = Exp(self.config, self.cut and self.config.softmax == "pwl")
         reciprocal = Reciprocal(self.config)
         scaler = FloatMultiplier(self.config.lane, self.cut)
-        for name, unit in (("multiplier", multiplier), ("adder", adder), ("exp", exp),
-                           ("reciprocal", reciprocal), ("scaler", scaler)):
+        units = {"multiplier": multiplier, "adder": adder, "exp": exp, "reciprocal": reciprocal,
+                 "scaler": scaler}
+        if self._whole:
+            units |= {"activation": Activation(self.config.lane, cut=self.cut),
+                      "inverse_sqrt": InverseSqrt(self.config.lane)}
+        for name, unit in units.items():
             m.submodules[name] = shared(unit)
             if getattr(unit, "cut", False):
                 m.d.comb += unit.enable.eq(self.enable)
@@ -87,14 +102,14 @@ class Lane(wiring.Component):
         scaled = Signal(word)
         m.d.comb += [
             multiplier.a.eq(e_data),
-            multiplier.b.eq(Mux(self.multiply_y, e_y, self.multiply_word)),
+            multiplier.b.eq(self._operand("multiply", e_y, e_data)),
             adder.a.eq(m_data),
             adder.b.eq(Mux(self.add_y, m_y, self.add_word)),
             adder.subtract.eq(self.subtract),
             exp.value.eq(a_data if exp.cut else a_past),
             reciprocal.value.eq(a_past),
             scaler.a.eq(f_data),
-            scaler.b.eq(Mux(self.scale_y, f_y, self.scale_word)),
+            scaler.b.eq(self._operand("scale", f_y, f_data)),
             functioned.eq(a_past),
             scaled.eq(Mux(self.scale_on, scaler.o, f_past)),
             self.o.eq(s_data),
@@ -104,6 +119,17 @@ class Lane(wiring.Component):
                 m.d.comb += functioned.eq(Mux(self.masked, 0, exp.result))
             with m.Case(Function.RECIPROCAL):
                 m.d.comb += functioned.eq(reciprocal.result)
+            if self._whole:
+                activation, inverse_sqrt = units["activation"], units["inverse_sqrt"]
+                m.d.comb += [
+                    activation.value.eq(a_data),
+                    activation.function.eq(self.function),
+                    inverse_sqrt.value.eq(a_past),
+                ]
+                with m.Case(Function.INVERSE_SQRT):
+                    m.d.comb += functioned.eq(inverse_sqrt.result)
+                with m.Case(*ACTIVATIONS):
+                    m.d.comb += functioned.eq(activation.result)
         with m.If(self.enable):
             m.d.sync += [
                 e_data.eq(canonical(self.config.lane, self.data)),
@@ -118,3 +144,9 @@ class Lane(wiring.Component):
                 s_data.eq(Mux(self.relu & (scaled[-1] | ~scaled[exponent].any()), 0, scaled)),
             ]
         return m
+
+    def _operand(self, stage, y, own):
+        """What stage ``multiply`` or ``scale`` multiplies by: y, the word ``own`` itself or that of
+        all lanes."""
+        word = Mux(getattr(self, f"{stage}_y"), y, getattr(self, f"{stage}_word"))
+        return Mux(getattr(self, f"{stage}_self"), own, word) if self._whole else word

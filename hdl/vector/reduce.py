@@ -6,9 +6,12 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arith.exp import to_bfloat16
 from hdl.arith.float_add import FloatAdder, FloatMax
+from hdl.arith.float_multiply import FloatMultiplier
 from hdl.arith.float_word import flush, infinity
+from hdl.arith.inverse_sqrt import InverseSqrt
 from hdl.arith.reciprocal import Reciprocal
 from hdl.leaf import shared
+from hdl.spec.commands import Post
 from hdl.spec.config import AcceleratorConfig, log2_exact
 from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
 from hdl.vector.beat import words_layout
@@ -52,14 +55,15 @@ class Reduce(wiring.Component):
 
     Sum: words widened to FP32, adjacent pairs within a beat, then beats in order starting from the
     first one's sum; one RNE to the lane type at the end. Words not kept count as +0. Maximum: words
-    not kept take no part, a NaN wins. ``reciprocal`` then applies the build's reciprocal.
-    A row's result comes log2(L) + 2 cycles after its last beat.
+    not kept take no part, a NaN wins. ``post`` (``hdl.spec.commands.Post``) then applies.
+    A row's result comes log2(L) + 2 cycles after its last beat, two more with a post that scales.
 
     Ports
     -----
     valid, data, keep, row, last: a beat of lane words, NaN canonical; rows are contiguous, and the
     first beat is that which follows a ``last``.
-    is_max, reciprocal: still while ``busy``.
+    is_max, post: still while ``busy``. So are inverse_n, epsilon, FP32 words, there in a build of
+    all functions, in which Post may be MEAN and INVERSE_SQRT.
     result_valid, result_row, result: a row's reduction, for one cycle.
     busy: beats or results are inside.
     """
@@ -70,10 +74,15 @@ class Reduce(wiring.Component):
         super().__init__({
             "valid": In(1), "data": In(words_layout(config)), "keep": In(config.lanes),
             "row": In(row_bits), "last": In(1),
-            "is_max": In(1), "reciprocal": In(1),
+            "is_max": In(1), "post": In(3),
+            **({"inverse_n": In(32), "epsilon": In(32)} if self._whole else {}),
             "result_valid": Out(1), "result_row": Out(row_bits), "result": Out(config.lane.bits),
             "busy": Out(1),
         })
+
+    @property
+    def _whole(self) -> bool:
+        return self.config.functions == "all"
 
     def elaborate(self, platform):
         m = Module()
@@ -95,13 +104,43 @@ class Reduce(wiring.Component):
                 ended_row.eq(row),
             ]
 
+        if self._whole:
+            total, ended, ended_row, scaling = self._scale(m, total, ended, ended_row)
+        else:
+            scaling = Const(0, 1)
         m.d.sync += [
             self.result_valid.eq(ended),
             self.result_row.eq(ended_row),
             self.result.eq(self._finish(m, total)),
         ]
-        m.d.comb += self.busy.eq(tag_busy | ended | self.result_valid)
+        m.d.comb += self.busy.eq(tag_busy | scaling | ended | self.result_valid)
         return m
+
+    def _scale(self, m, total, ended, ended_row):
+        """What ``_finish`` takes: the total itself, or for MEAN and INVERSE_SQRT the product and
+        sum, with a register behind each; its valid and row; whether any is on its way."""
+        multiplier, adder = FloatMultiplier(BINARY32), FloatAdder(BINARY32)
+        m.submodules.multiplier = shared(multiplier)
+        m.submodules.post_adder = shared(adder)
+        product, sum_ = Signal(32, reset_less=True), Signal(32, reset_less=True)
+        p_ended, s_ended = Signal(), Signal()
+        p_row, s_row = (Signal.like(self.row, name=name, reset_less=True)
+                        for name in ("p_row", "s_row"))
+        averages = Signal()
+        finished = Signal(32)
+        m.d.comb += [
+            averages.eq((self.post == Post.MEAN) | (self.post == Post.INVERSE_SQRT)),
+            multiplier.a.eq(total), multiplier.b.eq(self.inverse_n),
+            adder.a.eq(product), adder.b.eq(self.epsilon),
+            finished.eq(Mux(averages, sum_, total)),
+        ]
+        m.d.sync += [
+            p_ended.eq(ended & averages), s_ended.eq(p_ended), p_row.eq(ended_row),
+            s_row.eq(p_row), product.eq(multiplier.o),
+            sum_.eq(Mux(self.post == Post.INVERSE_SQRT, adder.o, product)),
+        ]
+        return (finished, Mux(averages, s_ended, ended), Mux(averages, s_row, ended_row),
+                ended | p_ended)
 
     def _tree(self, m):
         """The beat's reduction, registered at each of log2(L) levels."""
@@ -148,13 +187,22 @@ class Reduce(wiring.Component):
         return valid, row, last, busy
 
     def _finish(self, m, total):
-        """Lane word of an FP32 reduction, or its reciprocal."""
+        """Lane word of an FP32 reduction, its reciprocal or inverse square root."""
         lane = self.config.lane
         reciprocal = Reciprocal(self.config)
         m.submodules.inverse = shared(reciprocal)
+        if self._whole:
+            inverse_sqrt = InverseSqrt(BINARY32)
+            m.submodules.inverse_sqrt = shared(inverse_sqrt)
+            value = Signal(32)
+            m.d.comb += [
+                inverse_sqrt.value.eq(total),
+                value.eq(Mux(self.post == Post.INVERSE_SQRT, inverse_sqrt.result, total)),
+            ]
+            total = value
         rounded = Signal(lane.bits)
         m.d.comb += [
             rounded.eq(to_bfloat16(m, total, "total") if lane is BFLOAT16 else total),
             reciprocal.value.eq(rounded),
         ]
-        return Mux(self.reciprocal, reciprocal.result, rounded)
+        return Mux(self.post == Post.RECIPROCAL, reciprocal.result, rounded)

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.leaf import shared
 from hdl.memory.sram import Sram1R1W
-from hdl.spec.commands import Destination, Operand, Post, Reduce
+from hdl.spec.commands import Destination, Operand, Reduce
 from hdl.spec.config import AcceleratorConfig
 from hdl.vector.beat import beat_layout, instruction_field, result_layout, tag_layout
 from hdl.vector.lane import Lane
@@ -27,8 +27,8 @@ class VectorUnit(wiring.Component):
 
     Ports
     -----
-    instruction: fields of ``INSTRUCTION``. imm0, imm1: BF16 words, widened for FP32 lanes. All
-    still while not ``idle``.
+    instruction: fields of ``INSTRUCTION``. imm0, imm1: BF16 words, widened for FP32 lanes.
+    inverse_n, epsilon, in a build of all functions: FP32 words. All still while not ``idle``.
     i: beats. Accepted whenever the pipeline moves, that is unless ``o`` is held.
     o: results, for destinations BUFFER and MEMORY.
     row_maxima: R0 is ``maximum`` instead, that of the beat taken last; still while not ``idle``.
@@ -44,11 +44,16 @@ class VectorUnit(wiring.Component):
         self.address_bits = address_bits
         super().__init__({
             "instruction": In(32), "imm0": In(16), "imm1": In(16),
+            **({"inverse_n": In(32), "epsilon": In(32)} if self._whole else {}),
             "row_maxima": In(1), "maximum": In(config.lane.bits),
             "i": In(stream.Signature(beat_layout(config, address_bits))),
             "o": Out(stream.Signature(result_layout(config, address_bits))),
             "idle": Out(1), "beat": Out(1), "stall": Out(1),
         })
+
+    @property
+    def _whole(self) -> bool:
+        return self.config.functions == "all"
 
     @property
     def latency(self) -> int:
@@ -76,7 +81,7 @@ class VectorUnit(wiring.Component):
         m.d.comb += [
             reduce.valid.eq(valid[-1] & advance & (operation != Reduce.NONE)),
             reduce.is_max.eq(operation == Reduce.MAX),
-            reduce.reciprocal.eq(self._field("post") == Post.RECIPROCAL),
+            reduce.post.eq(self._field("post")),
             reduce.keep.eq(tag.keep),
             reduce.row.eq(tag.row),
             reduce.last.eq(tag.last),
@@ -86,6 +91,8 @@ class VectorUnit(wiring.Component):
             self.o.payload.address.eq(tag.address),
             self.idle.eq(~(valid.any() | reduce.busy)),
         ]
+        if self._whole:
+            m.d.comb += [reduce.inverse_n.eq(self.inverse_n), reduce.epsilon.eq(self.epsilon)]
         for number, lane in enumerate(lanes):
             m.d.comb += [
                 reduce.data[number].eq(lane.o),
@@ -171,6 +178,8 @@ class VectorUnit(wiring.Component):
             controls += [(f"{name}_on", operand != Operand.NONE),
                          (f"{name}_y", operand == Operand.Y),
                          (f"{name}_word", self._delay(m, advance, word, cycles))]
+            if self._whole and name != "add":
+                controls.append((f"{name}_self", operand == Operand.SELF))
         named = []
         for name, value in controls:
             signal = Signal(len(value), name=f"lane_{name}")

@@ -24,6 +24,7 @@ def random_setting(rng):
     # ``function`` alone is a word of Verilog.
     setting = {name: int(rng.random() < 0.6) for name in (
         "multiply_on", "multiply_y", "add_on", "add_y", "subtract", "scale_on", "scale_y")}
+    setting |= {f"{stage}_self": int(rng.random() < 0.2) for stage in ("multiply", "scale")}
     return setting | {"relu": int(rng.random() < 0.3),
                       "function_": int(rng.choice([Function.NONE, *Function]))}
 
@@ -33,20 +34,22 @@ def model(config, setting, words):
     lane = config.lane
     value = {name: from_words(lane, words[name]) for name in words if name != "masked"}
 
-    def operand(stage):
+    def operand(stage, own):
+        if setting.get(f"{stage}_self"):
+            return own
         return value["y" if setting[f"{stage}_y"] else f"{stage}_word"]
 
     x = value["data"]
     if setting["multiply_on"]:
-        x = lanes.multiply(lane, x, operand("multiply"))
+        x = lanes.multiply(lane, x, operand("multiply", x))
     if setting["add_on"]:
-        x = (lanes.subtract if setting["subtract"] else lanes.add)(lane, x, operand("add"))
-    if setting["function_"] == Function.EXP:
-        x = np.where(words["masked"] == 1, 0.0, lanes.exp(config, x))
-    elif setting["function_"] == Function.RECIPROCAL:
-        x = lanes.reciprocal(config, x)
+        x = (lanes.subtract if setting["subtract"] else lanes.add)(lane, x, operand("add", x))
+    function = Function(setting["function_"])
+    x = lanes.apply(config, function, x)
+    if function == Function.EXP:
+        x = np.where(words["masked"] == 1, 0.0, x)
     if setting["scale_on"]:
-        x = lanes.multiply(lane, x, operand("scale"))
+        x = lanes.multiply(lane, x, operand("scale", x))
     return to_words(lane, lanes.relu(lane, x) if setting["relu"] else x)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
+from hdl.spec.commands import Destination, Function, Operand, Post, Reduce, largest_members
 from hdl.spec.config import AcceleratorConfig
 from sim.lowering import Instruction
 from sim.program import ProgramBuilder
@@ -17,35 +17,40 @@ __all__ = ["random_list", "random_list_case"]
 _SHORT = 0.2  # part of the lists that read no row register, so that they need not be written
 
 
-def random_instruction(rng: np.random.Generator, last: bool, registers: bool = True
-                       ) -> Instruction:
+def random_instruction(config: AcceleratorConfig, rng: np.random.Generator, last: bool,
+                       registers: bool = True) -> Instruction:
     """Any instruction with at most one stage on Y; the last one of a list stores."""
     free = (Operand.NONE, Operand.NONE, Operand.IMM0, Operand.IMM1)
     free += (Operand.R0, Operand.R1) if registers else ()
     stages = dict.fromkeys(("multiply", "add", "scale"), Operand.NONE)
-    stages = {name: Operand(rng.choice(free)) for name in stages}
+    last_of = largest_members(config)
+    stages = {name: Operand(rng.choice([*free, *range(Operand.SELF, last_of[name] + 1)]))
+              for name in stages}
     if rng.random() < 0.5:
         stages[str(rng.choice(list(stages)))] = Operand.Y
     destinations = (Destination.NONE, Destination.BUFFER, Destination.MEMORY)
     return Instruction(
         **stages, subtract=bool(rng.integers(2)), relu=bool(rng.random() < 0.3),
-        function=Function(rng.choice((0, 0, 0, 1, 2))), y=int(rng.integers(2)),
+        function=Function(rng.choice((0, rng.integers(last_of["function"] + 1)))),
+        y=int(rng.integers(2)),
         reduce=Reduce(rng.integers(3)), reduce_to=int(rng.integers(2)),
-        post=Post(rng.integers(2)),
+        post=Post(rng.integers(last_of["post"] + 1)),
         destination=Destination.MEMORY if last else Destination(rng.choice(destinations)))
 
 
-def random_list(rng: np.random.Generator) -> list[Instruction]:
+def random_list(config: AcceleratorConfig, rng: np.random.Generator) -> list[Instruction]:
     """One to eight instructions; both row registers are written before anything reads them.
 
     The last one stores, or one before it does.
     """
     if rng.random() < _SHORT:
         count = int(rng.integers(1, 4))
-        return [random_instruction(rng, index == count - 1, False) for index in range(count)]
+        return [random_instruction(config, rng, index == count - 1, False)
+                for index in range(count)]
     start = [Instruction(reduce=Reduce.MAX, reduce_to=register) for register in (0, 1)]
     count = int(rng.integers(1, 7))
-    steps = start + [random_instruction(rng, index == count - 1) for index in range(count)]
+    steps = start + [random_instruction(config, rng, index == count - 1)
+                     for index in range(count)]
     if any(step.destination == Destination.MEMORY for step in steps[:-1]) and rng.random() < 0.3:
         kept = Destination(rng.choice((Destination.NONE, Destination.BUFFER)))
         steps[-1] = replace(steps[-1], destination=kept)
@@ -64,13 +69,14 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
 
     m, k, n = (int(size) for size in rng.integers(1, 20, 3))
     turned = bool(rng.random() < 0.4)
-    steps = random_list(rng)
+    steps = random_list(config, rng)
     if turned:  # what goes to a transposed C is not reduced
         steps = [replace(step, reduce=Reduce.NONE) if step.destination == Destination.MEMORY
                  else step for step in steps]
     encoding = str(rng.choice(["bf16", config.format.encodings[-1].name]))
     out = builder.empty(*((n, m) if turned else (m, n)), encoding)
-    options = {"scale": 0.75, "imm1": -1.5, "bias": tensor(1 if rng.random() < 0.5 else m, n),
+    options = {"scale": 0.75, "imm1": -1.5, "inverse_n": 1 / n, "epsilon": 0.125,
+               "bias": tensor(1 if rng.random() < 0.5 else m, n),
                "y1": tensor(1 if rng.random() < 0.5 else m, n), "instructions": steps,
                "out_transposed": turned}
     if rng.random() < 0.5:

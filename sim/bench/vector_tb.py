@@ -4,7 +4,7 @@ import cocotb
 import numpy as np
 
 from hdl.spec.commands import INSTRUCTION, Destination, Function, Operand, Post, Reduce, pack
-from hdl.spec.formats import BFLOAT16
+from hdl.spec.formats import BFLOAT16, BINARY32
 from sim.harness.operands import lane_words
 from sim.model.rounding import from_words, to_words
 from sim.model.vector import RowState, execute
@@ -23,6 +23,7 @@ from .support import (
 )
 
 BLOCKS = 24
+INVERSE_N, EPSILON = 0x3E124925, 0x3DCCCCCD  # a seventh, a tenth
 IDLE_AND_HELD = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.3, 0.3))
 SOFTMAX = (
     {"multiply": Operand.IMM0, "add": Operand.Y, "reduce": Reduce.MAX,
@@ -36,6 +37,7 @@ SOFTMAX = (
 def random_instruction(rng):
     """Any instruction with at most one stage on Y."""
     fields = {name: int(rng.choice([0, 0, 1, 2, 4, 5])) for name in ("multiply", "add", "scale")}
+    fields[str(rng.choice(["multiply", "scale"]))] = int(rng.choice([0, Operand.SELF]))
     fields[str(rng.choice(["multiply", "add", "scale"]))] = int(rng.choice([0, Operand.Y]))
     for name, kind in (("function", Function), ("reduce", Reduce), ("post", Post),
                        ("destination", Destination)):
@@ -120,9 +122,12 @@ class Bench:
                 .astype(np.int64) for _ in "xy")
         immediates = [int(word) for word in lane_words(BFLOAT16, 2, rng)]
         immediates[0] = 0x3E80  # a quarter
-        put(self.dut, imm0=immediates[0], imm1=immediates[1])
+        put(self.dut, imm0=immediates[0], imm1=immediates[1], inverse_n=INVERSE_N,
+            epsilon=EPSILON)
         state = RowState(tuple(float(from_words(BFLOAT16, word)) for word in immediates),
-                         (from_words(lane, y), None))
+                         (from_words(lane, y), None),
+                         inverse_n=float(from_words(BINARY32, np.uint32(INVERSE_N))),
+                         epsilon=float(from_words(BINARY32, np.uint32(EPSILON))))
         for number, fields in enumerate(instructions):
             instruction = dict.fromkeys(INSTRUCTION, 0) | fields
             expected = to_words(lane, execute(config, instruction, from_words(lane, words), state))
@@ -142,8 +147,9 @@ class Bench:
 @cocotb.test()
 async def passes(dut):
     config, rng = configuration(), generator()
-    await reset(dut, dict.fromkeys(("instruction", "imm0", "imm1", "row_maxima", "maximum",
-                                    "i__valid", "i__payload", "o__ready"), 0))
+    await reset(dut, dict.fromkeys(("instruction", "imm0", "imm1", "inverse_n", "epsilon",
+                                    "row_maxima", "maximum", "i__valid", "i__payload",
+                                    "o__ready"), 0))
     bench = Bench(dut, config, rng)
     # Both row registers hold something from here on.
     fill = [{"reduce": Reduce.MAX, "reduce_to": register} for register in (0, 1)]

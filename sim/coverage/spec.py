@@ -22,6 +22,7 @@ from hdl.spec.commands import (
     Operand,
     Post,
     Reduce,
+    largest_members,
     unpack,
 )
 from hdl.spec.config import AcceleratorConfig
@@ -47,16 +48,19 @@ def flags(config: AcceleratorConfig, opcode: Opcode) -> list[str]:
             and (config.format.storage_bytes == 1 or not name.endswith("_wide"))]
 
 
-def _list_points() -> Iterator[Point]:
+def _list_points(config: AcceleratorConfig) -> Iterator[Point]:
+    last = largest_members(config)
     yield from (("list", str(length)) for length in range(1, INSTRUCTIONS + 1))
-    yield from ((stage, operand.name) for stage, operand in product(_STAGES, Operand))
+    yield from ((stage, operand.name) for stage, operand in product(_STAGES, Operand)
+               if operand <= last[stage])
     yield from (("add", "subtract", str(value)) for value in (0, 1))
-    yield from (("function", function.name) for function in Function)
+    yield from (("function", function.name) for function in Function
+               if function <= last["function"])
     yield from (("relu", str(value)) for value in (0, 1))
     yield from (("y", f"Y{value}", kind) for value, kind in product((0, 1), ("rows", "repeated")))
     yield ("reduce", Reduce.NONE.name)
     for reduce, register, post in product(Reduce, (0, 1), Post):
-        if reduce != Reduce.NONE:
+        if reduce != Reduce.NONE and post <= last["post"]:
             yield ("reduce", reduce.name, f"R{register}", f"post {post.name}")
     yield from (("destination", destination.name) for destination in Destination)
 
@@ -67,7 +71,7 @@ def points(config: AcceleratorConfig) -> list[Point]:
     for opcode in _COMPUTING:
         found += [(opcode.name, flag, str(value))
                   for flag in flags(config, opcode) for value in (0, 1)]
-        found += [(opcode.name, *point) for point in _list_points()]
+        found += [(opcode.name, *point) for point in _list_points(config)]
     found += [("error", cause.name) for cause in ErrorCause if _can_fail(config, cause)]
     return [(config.fmt, *point) for point in found]
 

@@ -10,12 +10,11 @@ from hdl.spec.commands import (
     ISA_MINOR,
     Destination,
     ErrorCause,
-    Function,
     Opcode,
     Operand,
-    Post,
     Reduce,
     features_of,
+    largest_members,
     pack,
     reserved_mask,
 )
@@ -177,14 +176,13 @@ def _words(*instructions: dict[str, int], last: bool = True) -> int:
 def _bad_instruction(make: Maker) -> dict[str, int]:
     """One field beyond its enumeration, or two stages that take Y."""
     stages = ("multiply", "add", "scale")
-    enums = dict.fromkeys(stages, Operand) | {
-        "function": Function, "reduce": Reduce, "post": Post, "destination": Destination}
-    name = make.pick((*enums, "two"))
+    last = largest_members(make.config)
+    name = make.pick((*last, "two"))
     if name == "two":
         first = make.pick(stages)
         second = make.pick(stage for stage in stages if stage != first)
         return _STORE | {first: Operand.Y, second: Operand.Y}
-    beyond = range(max(enums[name]) + 1, 1 << INSTRUCTION[name].bits)
+    beyond = range(last[name] + 1, 1 << INSTRUCTION[name].bits)
     return _STORE | {name: make.pick(beyond)}
 
 

@@ -5,11 +5,9 @@ from hdl.spec.commands import (
     INSTRUCTIONS,
     Destination,
     ErrorCause,
-    Function,
     Opcode,
     Operand,
-    Post,
-    Reduce,
+    largest_members,
     unpack,
 )
 from hdl.spec.config import AcceleratorConfig
@@ -22,8 +20,6 @@ _KNOWN = (Opcode.END, Opcode.FENCE, Opcode.GEMM, Opcode.VECTOR)
 _MOST = (1 << 24) - 1
 _USED = max(field.low + field.bits for field in INSTRUCTION.values())
 _STAGES = ("multiply", "add", "scale")
-_ENUMS = {"multiply": Operand, "add": Operand, "scale": Operand, "function": Function,
-          "reduce": Reduce, "post": Post, "destination": Destination}
 
 
 class Command:
@@ -116,9 +112,9 @@ class Command:
                 and all(self._instruction_valid(i) for i in self.instructions)
                 and self._registers_reduced())
 
-    @staticmethod
-    def _instruction_valid(instruction: dict[str, int]) -> bool:
-        known = all(instruction[name] < len(values) for name, values in _ENUMS.items())
+    def _instruction_valid(self, instruction: dict[str, int]) -> bool:
+        known = all(instruction[name] <= last
+                    for name, last in largest_members(self.config).items())
         known = known and not instruction["reserved"]
         return known and sum(instruction[stage] == Operand.Y for stage in _STAGES) <= 1
 

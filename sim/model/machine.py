@@ -25,7 +25,7 @@ from hdl.spec.commands import (
     unpack,
 )
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.formats import BFLOAT16
+from hdl.spec.formats import BFLOAT16, BINARY32
 
 from . import lanes
 from .accumulate import product
@@ -122,7 +122,9 @@ class Machine:
             immediates=tuple(float(from_words(BFLOAT16, np.uint32(command.fields[name] & 0xFFFF)))
                              for name in ("imm0", "imm1")),
             y=tuple(image.load(command.tensor(name)) if command.uses(name) else None
-                    for name in ("y0", "y1")))
+                    for name in ("y0", "y1")),
+            **{name: float(from_words(BINARY32, np.uint32(command.fields[name])))
+               for name in ("inverse_n", "epsilon")})
         if command.fields["row_max"]:
             state.registers[0] = lanes.multiply(
                 self.config.lane, lanes.row_max(self.config.lane, x), state.immediates[0])

@@ -11,21 +11,24 @@ import numpy as np
 
 from hdl.spec.commands import Function, Operand, Post, Reduce
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.formats import BFLOAT16
+from hdl.spec.formats import BFLOAT16, BINARY32
 
 from . import lanes
-from .rounding import Array, largest
+from .rounding import Array, largest, round_to
 
 __all__ = ["RowState", "execute"]
 
 
 @dataclass
 class RowState:
-    """Operands of a command's instructions: immediates, Y tensors and row registers."""
+    """Operands of a command's instructions: immediates, Y tensors, row registers, and what scales
+    reductions."""
 
     immediates: tuple[float, float]
     y: tuple[Array | None, Array | None]
     registers: list[Array | None] = field(default_factory=lambda: [None, None])
+    inverse_n: float = 0.0
+    epsilon: float = 0.0
 
 
 def _operand(state: RowState, instruction: dict[str, int], operand: Operand,
@@ -51,6 +54,17 @@ def _exp(config: AcceleratorConfig, instruction: dict[str, int], state: RowState
     return result
 
 
+def _post(config: AcceleratorConfig, post: Post, total: Array, state: RowState) -> Array:
+    """What the row registers take of the FP32 reductions ``total``."""
+    if post in (Post.MEAN, Post.INVERSE_SQRT):
+        total = lanes.multiply(BINARY32, total, np.full_like(total, state.inverse_n))
+    if post == Post.INVERSE_SQRT:
+        total = lanes.add(BINARY32, total, np.full_like(total, state.epsilon))
+        total = lanes.inverse_sqrt(BINARY32, total)
+    result = round_to(config.lane, total)
+    return lanes.reciprocal(config, result) if post == Post.RECIPROCAL else result
+
+
 def execute(config: AcceleratorConfig, instruction: dict[str, int], x: Array,
             state: RowState) -> Array:
     """Stage 4's result for the block ``x``; writes the reduction to ``state.registers``.
@@ -59,28 +73,28 @@ def execute(config: AcceleratorConfig, instruction: dict[str, int], x: Array,
     """
     lane = config.lane
 
-    def operand(name: str) -> Array:
-        return _operand(state, instruction, Operand(instruction[name]), x.shape)
+    def operand(name: str, own: Array) -> Array:
+        kind = Operand(instruction[name])
+        return own if kind == Operand.SELF else _operand(state, instruction, kind, own.shape)
 
     if instruction["multiply"]:
-        x = lanes.multiply(lane, x, operand("multiply"))
+        x = lanes.multiply(lane, x, operand("multiply", x))
     if instruction["add"]:
         combine = lanes.subtract if instruction["subtract"] else lanes.add
-        x = combine(lane, x, operand("add"))
+        x = combine(lane, x, operand("add", x))
     if instruction["function"] == Function.EXP:
         x = _exp(config, instruction, state, x)
-    elif instruction["function"] == Function.RECIPROCAL:
-        x = lanes.reciprocal(config, x)
+    else:
+        x = lanes.apply(config, Function(instruction["function"]), x)
     if instruction["scale"]:
-        x = lanes.multiply(lane, x, operand("scale"))
+        x = lanes.multiply(lane, x, operand("scale", x))
     if instruction["relu"]:
         x = lanes.relu(lane, x)
     if instruction["reduce"]:
         if instruction["reduce"] == Reduce.MAX:
-            result = lanes.row_max(lane, x)
+            total = lanes.row_max(lane, x)
         else:
-            result = lanes.row_sum(lane, config.lanes, x)
-        if instruction["post"] == Post.RECIPROCAL:
-            result = lanes.reciprocal(config, result)
-        state.registers[instruction["reduce_to"]] = result
+            total = lanes.row_total(lane, config.lanes, x)
+        state.registers[instruction["reduce_to"]] = _post(
+            config, Post(instruction["post"]), total, state)
     return x

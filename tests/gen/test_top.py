@@ -67,7 +67,7 @@ def test_leaves_of_one_name_are_one_hardware():
     alone = {place: {name for name, places in where.items() if places == {place}}
              for place in ((2, 1), (1, 2))}
     assert {name.split("_")[0] for name in alone[2, 1]} == {"pe", "row", "stack"}
-    assert {name.split("_")[0] for name in alone[1, 2]} == {"lane", "float", "exp"}
+    assert {name.split("_")[0] for name in alone[1, 2]} == {"lane", "float", "exp", "activation"}
 
 
 def test_ports_of_the_top(texts):

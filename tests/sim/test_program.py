@@ -217,9 +217,13 @@ def test_header_asks_for_what_the_program_uses():
     assert header["features"] == Feature.E5M2 and header["config_hash"] == build.hash
     builder.gemm(builder.constant(values(2, 2)), x, builder.empty(2, 2), softmax=True)
     memory, address = builder.build()
-    assert unpack(HEADER, memory.tobytes()[address:])["features"] == features_of(build)
+    needed = unpack(HEADER, memory.tobytes()[address:])["features"]
+    assert needed == features_of(build) & ~Feature.FUNCTIONS
     last = commands(memory, address)[-2]
     assert (last["a_e5m2"], last["b_e5m2"], last["c_e5m2"]) == (0, 1, 0)
+    builder.vector(x, builder.empty(2, 2, "e5m2"), function=Function.SILU)
+    memory, address = builder.build()
+    assert unpack(HEADER, memory.tobytes()[address:])["features"] == features_of(build)
 
 
 def test_instruction_words_round_trip():

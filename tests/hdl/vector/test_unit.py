@@ -4,17 +4,27 @@ import numpy as np
 import pytest
 
 from gen.block import component_of, generate_block
-from hdl.spec.commands import INSTRUCTION, Destination, Function, Operand, Post, Reduce
+from hdl.spec.commands import (
+    INSTRUCTION,
+    Destination,
+    Function,
+    Operand,
+    Post,
+    Reduce,
+    largest_members,
+)
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.formats import BFLOAT16
+from hdl.spec.formats import BFLOAT16, BINARY32
 from sim.harness.batch import Batch
 from sim.harness.check import check, count_mismatches, with_fault
 from sim.harness.operands import join_fields, lane_words, split_fields
 from sim.model.rounding import flush, from_words, largest, to_words
 from sim.model.vector import RowState, execute
 
-CONFIGS = [("posit8", "approx_shifted", 4, 1), ("fp8", "pwl", 8, 1), ("posit8", "approx", 8, 1),
-           ("bf16", "pwl", 4, 1), ("fp8", "pwl", 4, 2), ("bf16", "approx_shifted", 4, 2)]
+CONFIGS = [("posit8", "approx_shifted", 4, 1, "all"), ("fp8", "pwl", 8, 1, "softmax"),
+           ("posit8", "approx", 8, 1, "softmax"), ("bf16", "pwl", 4, 1, "all"),
+           ("fp8", "pwl", 4, 2, "all"), ("bf16", "approx_shifted", 4, 2, "softmax")]
+INVERSE_N, EPSILON = 0x3E124925, 0x3DCCCCCD  # a seventh, a tenth
 DRAIN = 24  # cycles in which the pipeline and the reductions empty
 SOFTMAX = [
     {"multiply": Operand.IMM0, "add": Operand.Y, "reduce": Reduce.MAX, "reduce_to": 0,
@@ -27,12 +37,16 @@ SOFTMAX = [
 
 @pytest.fixture(scope="module", params=CONFIGS, ids=lambda build: "-".join(map(str, build)))
 def unit(request):
-    fmt, softmax, lanes, latency = request.param
+    fmt, softmax, lanes, latency, functions = request.param
     config = AcceleratorConfig(fmt=fmt, softmax=softmax, dim=lanes, lanes=lanes,
-                               lane_latency=latency)
+                               lane_latency=latency, functions=functions)
     verilog = with_fault(generate_block("vector", config), "vector", "o__valid", 1)
     # Few cycles, so that the build is what takes time.
     return config, Batch(verilog, "vector", optimise="-O1", flatten=False)
+
+
+def from_word(word):
+    return float(from_words(BINARY32, np.uint32(word)))
 
 
 def layouts(config):
@@ -45,11 +59,9 @@ def instruction_word(fields):
     return sum(int(value) << INSTRUCTION[name].low for name, value in fields.items())
 
 
-def random_instruction(rng):
+def random_instruction(config, rng):
     """Any instruction; at most one stage takes Y."""
-    fields = {name: int(rng.choice([item.value for item in kind])) for name, kind in (
-        ("multiply", Operand), ("add", Operand), ("scale", Operand), ("function", Function),
-        ("reduce", Reduce), ("post", Post), ("destination", Destination))}
+    fields = {name: int(rng.integers(last + 1)) for name, last in largest_members(config).items()}
     fields |= {name: int(rng.integers(0, 2)) for name in ("subtract", "relu", "reduce_to")}
     ys = [stage for stage in ("multiply", "add", "scale") if fields[stage] == Operand.Y]
     for stage in ys[1:]:
@@ -86,7 +98,8 @@ class Passes:
         y = from_words(config.lane, words_of(config, (rows, columns), rng))
         y[1:2] = 0.0
         values = tuple(float(from_words(BFLOAT16, np.array(word))) for word in immediates)
-        state = RowState(values, (y, y))
+        state = RowState(values, (y, y), inverse_n=from_word(INVERSE_N),
+                         epsilon=from_word(EPSILON))
         prologue = [{"reduce": Reduce.MAX, "reduce_to": 0}, {"reduce": Reduce.SUM, "reduce_to": 1}]
         for fields in prologue + instructions:
             full = dict.fromkeys(INSTRUCTION, 0) | fields
@@ -140,9 +153,13 @@ class Passes:
             cycles[name][gaps] = values
         for name, value in (("instruction", instruction_word(fields)), ("imm0", immediates[0]),
                             ("imm1", immediates[1]), ("row_maxima", maximum is not None),
-                            ("maximum", maximum or 0)):
+                            ("maximum", maximum or 0), *self._scaling()):
             cycles[name] = np.full(len(valid), value)
         self.cycles.append(cycles)
+
+    def _scaling(self):
+        whole = self.config.functions == "all"
+        return (("inverse_n", INVERSE_N), ("epsilon", EPSILON)) if whole else ()
 
     def run(self, batch, fault=0):
         """Words (beats, L) that came out, dropped lanes 0, and those expected."""
@@ -169,7 +186,7 @@ def random_passes(config, seed, blocks):
         immediates = tuple(int(word) for word in rng.integers(0x3E00, 0x4080, 2))
         words = lane_words(config.lane, 2, rng)
         maximum = int(words[0]) if rng.random() < 0.4 else None
-        passes.block(rows, columns, [random_instruction(rng)], immediates, maximum)
+        passes.block(rows, columns, [random_instruction(config, rng)], immediates, maximum)
     return passes
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from hdl.spec.commands import INSTRUCTION, Function, Operand, Post, Reduce
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.formats import BFLOAT16
+from hdl.spec.formats import BFLOAT16, BINARY32
 from sim.model import lanes
 from sim.model.rounding import largest, round_to
 from sim.model.vector import RowState, execute
@@ -71,7 +71,7 @@ def test_stages_act_in_order_on_their_operands(oracle, fmt):
 
 
 @pytest.mark.parametrize("reduce", (Reduce.MAX, Reduce.SUM))
-@pytest.mark.parametrize("post", Post)
+@pytest.mark.parametrize("post", (Post.NONE, Post.RECIPROCAL))
 def test_reductions_go_to_their_register(reduce, post):
     config = config_of("posit8")
     rng = np.random.default_rng(21)
@@ -89,6 +89,40 @@ def test_reductions_go_to_their_register(reduce, post):
         assert not np.array_equal(want, plain)
     assert np.array_equal(state.registers[1], want)
     assert np.array_equal(state.registers[0], kept)
+
+
+@pytest.mark.parametrize("fmt", ("posit8", "bf16"))
+@pytest.mark.parametrize("post", (Post.MEAN, Post.INVERSE_SQRT))
+def test_posts_scale_the_fp32_reduction(oracle, fmt, post):
+    config = config_of(fmt)
+    rng = np.random.default_rng(22)
+    x = round_to(config.lane, rng.normal(size=(40, 7)) ** 2 * 2.0 ** rng.integers(-6, 7, (40, 1)))
+    state = RowState((0.0, 0.0), (None, None), inverse_n=float(np.float32(1 / 7)),
+                     epsilon=float(np.float32(0.1)))
+    fields = {name: 0 for name in INSTRUCTION} | {"reduce": Reduce.SUM, "post": post}
+    execute(config, fields, x, state)
+    totals = lanes.row_total(config.lane, config.lanes, x).tolist()
+    means = [oracle.multiply(BINARY32, total, state.inverse_n) for total in totals]
+    got = state.registers[0]
+    if post == Post.MEAN:
+        assert np.array_equal(got, [oracle.add(config.lane, mean, 0.0) for mean in means])
+        return
+    real = np.array([oracle.add(BINARY32, mean, state.epsilon) for mean in means]) ** -0.5
+    error = np.abs(got - real) / 2.0 ** (np.frexp(real)[1] - 8)
+    print(f"1/sqrt of a mean, {fmt}: {got.size} rows, max {error.max():.3f} BF16 ulp")
+    assert error.max() <= 1 if fmt == "posit8" else np.max(np.abs(got / real - 1)) <= 2.0 ** -10
+
+
+def test_a_word_times_itself():
+    config = config_of("posit8")
+    x = round_to(BFLOAT16, np.random.default_rng(23).normal(size=SHAPE))
+    square = lanes.multiply(BFLOAT16, x, x)
+    state = RowState((2.0, 0.0), (None, None))
+    zeros = {name: 0 for name in INSTRUCTION}
+    assert np.array_equal(
+        execute(config, zeros | {"multiply": Operand.SELF}, x, state), square)
+    both = zeros | {"multiply": Operand.IMM0, "scale": Operand.SELF}
+    assert np.array_equal(execute(config, both, x, state), 4 * square)
 
 
 @pytest.mark.parametrize("softmax", ("pwl", "approx", "approx_shifted"))

@@ -1,0 +1,162 @@
+"""LayerNorm, RMSNorm and the functions as lists of instructions: RTL, model, real arithmetic."""
+
+import math
+
+import numpy as np
+import pytest
+
+from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
+from hdl.spec.config import AcceleratorConfig
+from sim import lowering
+from sim.bench.programs import BASE, Case
+from sim.bench.regression import compare, small_accelerator
+from sim.disassembly import disassemble
+from sim.lowering import Instruction
+from sim.model.machine import Machine
+from sim.program import ProgramBuilder, read
+
+EPS = 1e-5
+ROWS, COLUMNS = 7, 21
+
+
+def case_of(config, emit, rows=ROWS, columns=COLUMNS, seed=0):
+    """A program that ``emit(builder, rng, out)`` writes; its only output is ``out``, BF16."""
+    rng = np.random.default_rng(seed)
+    builder = ProgramBuilder(config, BASE)
+    out = builder.empty(rows, columns, "bf16")
+    truth = emit(builder, rng, out)
+    memory, address = builder.build(seed=seed)
+    return Case(memory, address, BASE, (out,), emit.__name__), truth
+
+
+def tensors(builder, rng, out):
+    """x, gamma and beta, with what they hold."""
+    def placed(values):
+        tensor = builder.constant(values, "bf16")
+        return tensor, values.astype(np.float32).astype(np.float64)
+
+    def bf16(values):
+        return (np.asarray(values, np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)
+
+    rows, columns = out.shape
+    return (placed(bf16(rng.normal(0.5, 2, (rows, columns)))),
+            placed(bf16(rng.normal(1, 0.2, (1, columns)))),
+            placed(bf16(rng.normal(0, 0.2, (1, columns)))))
+
+
+def layer_norm(builder, rng, out):
+    (x, xs), (gamma, gammas), (beta, betas) = tensors(builder, rng, out)
+    builder.layer_norm(x, gamma, beta, out, EPS)
+    centred = xs - xs.mean(axis=1, keepdims=True)
+    deviation = np.sqrt((centred ** 2).mean(axis=1, keepdims=True) + EPS)
+    return centred / deviation * gammas + betas
+
+
+def rms_norm(builder, rng, out):
+    (x, xs), (gamma, gammas), _ = tensors(builder, rng, out)
+    builder.rms_norm(x, gamma, out, EPS)
+    return xs / np.sqrt((xs ** 2).mean(axis=1, keepdims=True) + EPS) * gammas
+
+
+def l2_norm(builder, rng, out):
+    (x, xs), *_ = tensors(builder, rng, out)
+    builder.vector(x, out, inverse_n=1.0, epsilon=1e-12, instructions=[
+        Instruction(multiply=Operand.SELF, reduce=Reduce.SUM, post=Post.INVERSE_SQRT),
+        Instruction(multiply=Operand.R0, destination=Destination.MEMORY)])
+    return xs / np.sqrt((xs ** 2).sum(axis=1, keepdims=True))
+
+
+def layer_norm_behind_gemm(builder, rng, out):
+    _, (gamma, gammas), (beta, betas) = tensors(builder, rng, out)
+    rows, columns = out.shape
+    a = rng.integers(-2, 3, (rows, 9)).astype(float)
+    b = rng.integers(-2, 3, (9, columns)).astype(float)
+    builder.gemm(builder.constant(a), builder.constant(b), out,
+                 **lowering.layer_norm(gamma, beta, EPS))
+    x = a @ b
+    centred = x - x.mean(axis=1, keepdims=True)
+    deviation = np.sqrt((centred ** 2).mean(axis=1, keepdims=True) + EPS)
+    return centred / deviation * gammas + betas
+
+
+NORMS = (layer_norm, rms_norm, l2_norm, layer_norm_behind_gemm)
+
+
+@pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm.__name__)
+@pytest.mark.parametrize("fmt", ["posit8", "bf16"])
+def test_norms_on_rtl(fmt, norm):
+    machine = small_accelerator(fmt)
+    compared = 0
+    for seed, (rows, columns) in enumerate([(ROWS, COLUMNS), (1, 1), (19, 4), (3, 64)]):
+        case, _ = case_of(machine.config, norm, rows, columns, seed)
+        compared += compare(machine, case, ("ideal", "heavy")[seed % 2], seed, rewrites=True)
+    print(f"{norm.__name__} {fmt}: {compared} bytes")
+    assert compared > 500
+
+
+@pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm.__name__)
+@pytest.mark.parametrize("fmt", ["posit8", "bf16"])
+def test_norms_are_near_the_real_ones(fmt, norm):
+    config = small_accelerator(fmt).config
+    case, truth = case_of(config, norm, 40, 48)
+    assert Machine(config).run(case.memory, case.address, BASE).error is None
+    error = np.abs(read(case.memory, case.outputs[0], BASE) - truth)
+    scaled = error / np.maximum(np.abs(truth), 1)
+    print(f"{norm.__name__} {fmt}: {error.size} cases, error max {error.max():.4f}, relative to "
+          f"what is above 1 {scaled.max():.4f}")
+    # BF16 lanes round some four times on the way, FP32 lanes once on the way to memory.
+    assert scaled.max() < (2.0 ** -6 if fmt == "posit8" else 2.0 ** -7)
+    assert np.abs(truth).max() > 0.3
+
+
+def test_a_long_row_streams_through_rms_norm_and_is_refused_by_layer_norm():
+    machine = small_accelerator("posit8")
+    columns = machine.config.acc_depth * machine.config.dim + 3
+    case, _ = case_of(machine.config, rms_norm, 2, columns)
+    assert compare(machine, case, "light", 1) == 2 * 2 * columns
+    with pytest.raises(ValueError, match="a row that is kept on chip must have at most 64"):
+        case_of(machine.config, layer_norm, 2, columns)
+
+
+FUNCTIONS = {
+    Function.GELU: lambda x: x * math.erfc(-x / math.sqrt(2)) / 2, Function.TANH: math.tanh,
+    Function.SILU: lambda x: x / (1 + math.exp(-x)),
+    Function.SIGMOID: lambda x: 1 / (1 + math.exp(-x)),
+    Function.GELU_SIGMOID: lambda x: x / (1 + math.exp(-1.702 * x)),
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name.lower())
+def test_functions_as_epilogues_on_rtl(function):
+    machine = small_accelerator("posit8")
+
+    def emit(builder, rng, out):
+        rows, columns = out.shape
+        a = rng.integers(-2, 3, (rows, 5)).astype(float)
+        b = rng.integers(-1, 2, (5, columns)).astype(float)
+        builder.gemm(builder.constant(a), builder.constant(b), out, function=function)
+        return np.vectorize(FUNCTIONS[function])(a @ b)
+
+    case, truth = case_of(machine.config, emit)
+    image = case.memory.copy()
+    assert compare(machine, case, "light", 3) == 2 * ROWS * COLUMNS
+    Machine(machine.config).run(image, case.address, BASE)
+    error = np.abs(read(image, case.outputs[0], BASE) - truth)
+    assert error.max() <= max(2.0 ** -9, np.abs(truth).max() * 2.0 ** -8)
+
+
+def test_disassembly_of_a_layer_norm():
+    config = small_accelerator("posit8").config
+    case, _ = case_of(config, layer_norm)
+    header, line, end = disassemble(case.memory, case.address, BASE)
+    assert "FUNCTIONS" in header and end.endswith("end")
+    assert "inverse_n 0x3d430c31, epsilon 0x3727c5ac: " in line
+    assert line.endswith(
+        "x mean sum→R0; (x − R0) × self 1/√(mean sum + ε)→R1; (x − R0) × Y0 →BUFFER; "
+        "x × R1 + Y1 →MEMORY")
+
+
+def test_a_build_of_softmax_alone_takes_no_norm():
+    config = AcceleratorConfig("posit8", dim=4, functions="softmax")
+    with pytest.raises(ValueError, match="functions must be all .* not 'softmax'"):
+        case_of(config, rms_norm)
