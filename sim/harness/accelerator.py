@@ -2,7 +2,7 @@
 
 import ctypes
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ BUS_FIELDS = ("read_bursts", "read_beats", "write_bursts", "write_beats", "write
 _OFFSETS = {register.name: register.offset for register in REGISTERS}
 _SETTLE_CYCLES = 100
 _RESET_CYCLES = 8
+_PROGRESS_CYCLES = 5000
 
 
 class HungError(TimeoutError):
@@ -154,13 +155,14 @@ class Accelerator:
     def run(self, memory: np.ndarray, program_address: int, base: int = 0, *,
             stalls: StallProfile = PROFILES["ideal"], seed: int = 0, watchdog: int = 0,
             stop_after: int | None = None, max_cycles: int = 50_000_000,
-            faults: Iterable[Fault] = (), waves: Path | None = None) -> Result:
+            faults: Iterable[Fault] = (), waves: Path | None = None,
+            progress: Callable[[int, np.ndarray], None] | None = None) -> Result:
         """Run the program at ``program_address``; ``memory`` (uint8) sits at ``base``.
 
         ``memory`` is changed in place; the bus answers DECERR outside it. ``stop_after``: cycles
         until the host asks for a stop. ``waves`` takes a VCD of this run, in a build with
-        ``trace``. ``HungError`` after ``max_cycles`` without an
-        interrupt; the design is reset then.
+        ``trace``. ``progress`` is called now and then with the cycle and ``Result.written``.
+        ``HungError`` after ``max_cycles`` without an interrupt; the design is reset then.
         """
         with self.attached(memory, base, stalls=stalls, seed=seed, faults=faults) as written:
             lib, bench = self._lib, self._bench
@@ -172,7 +174,8 @@ class Accelerator:
                 if stop_after is not None:
                     self.run_for(stop_after)
                     self.write("CONTROL", 2)
-                return self.collect(self.wait(max_cycles), written)
+                told = None if progress is None else lambda cycle: progress(cycle, written)
+                return self.collect(self.wait(max_cycles, told), written)
             finally:
                 lib.bench_trace(bench, None)
 
@@ -215,13 +218,18 @@ class Accelerator:
         self.write("INTERRUPT_ENABLE", 0b11)
         self.write("CONTROL", 1)
 
-    def wait(self, max_cycles: int) -> int:
-        """Cycles until the interrupt; ``HungError`` after ``max_cycles`` without."""
-        cycles = self._lib.bench_wait(self._bench, max_cycles)
-        if cycles < 0:
-            raise HungError(f"no interrupt within {max_cycles} cycles, "
-                            f"STATUS {self.read('STATUS'):#x}, violations {self.violations()}")
-        return cycles
+    def wait(self, max_cycles: int, progress: Callable[[int], None] | None = None) -> int:
+        """Cycles until the interrupt; ``HungError`` after ``max_cycles`` without. ``progress`` is
+        called with the cycle now and then."""
+        step = max(1, max_cycles) if progress is None else _PROGRESS_CYCLES
+        for past in range(0, max_cycles, step):
+            cycles = self._lib.bench_wait(self._bench, min(step, max_cycles - past))
+            if cycles >= 0:
+                return past + cycles
+            if progress is not None:
+                progress(past + step)
+        raise HungError(f"no interrupt within {max_cycles} cycles, "
+                        f"STATUS {self.read('STATUS'):#x}, violations {self.violations()}")
 
     def thaw(self) -> None:
         """A frozen channel goes on."""

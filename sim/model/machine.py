@@ -5,6 +5,7 @@ must not show. Checks and their order are those of the sequencer: see ``_check_h
 ``Command.check``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,12 +63,13 @@ class Machine:
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
 
-    def run(self, memory: Array, program_address: int, base: int = 0) -> Outcome:
+    def run(self, memory: Array, program_address: int, base: int = 0, *,
+            progress: Callable[[int], None] | None = None) -> Outcome:
         """Run the program at ``program_address``, changing ``memory`` in place.
 
         ``memory`` is uint8 and covers addresses from ``base``; a read or write outside it ends
         the program with READ_ERROR or WRITE_ERROR. After an error, what the failing command has
-        written is not defined.
+        written is not defined. ``progress`` is called with the number of commands completed.
         """
         image = Image(memory, base)
         outcome = Outcome()
@@ -77,6 +79,8 @@ class Machine:
                 address = program_address + HEADER_BYTES + index * COMMAND_BYTES
                 ended = self._run_command(image, address, outcome)
                 outcome.commands += 1
+                if progress is not None:
+                    progress(outcome.commands)
                 if ended:
                     return outcome
             raise Fault(ErrorCause.BAD_LENGTH, program_address + HEADER_BYTES

@@ -128,6 +128,19 @@ def test_ideal_profile_is_as_fast_as_promised(accelerator):
     assert 1 < result.bus["most_reads_outstanding"] <= 16
 
 
+def test_progress_is_told_and_changes_nothing(accelerator, monkeypatch):
+    monkeypatch.setattr("sim.harness.accelerator._PROGRESS_CYCLES", 7)
+    told = []
+    result = accelerator.run(image(), 0, progress=lambda cycle, written: told.append(
+        (cycle, int(written.sum()))))
+    plain = accelerator.run(image(), 0)
+    assert (result.cycles, result.counters) == (plain.cycles, plain.counters)
+    assert [cycle for cycle, _ in told] == list(range(7, result.cycles + 1, 7))
+    assert 0 == told[0][1] < told[-1][1] and told == sorted(told)
+    with pytest.raises(HungError, match="no interrupt within 20 cycles"):
+        accelerator.run(image(), 0, max_cycles=20, progress=lambda *state: None)
+
+
 def test_same_seed_same_cycles(accelerator):
     runs = [accelerator.run(image(), 0, stalls=PROFILES["heavy"], seed=seed).cycles
             for seed in (3, 3, 4)]
