@@ -19,7 +19,7 @@ _ACTIVATIONS = {"gelu": Function.GELU, "gelu_sigmoid": Function.GELU_SIGMOID,
 
 
 class Arithmetic:
-    """Values are float64 arrays of the lane's type; weights and tensors are rounded where stated."""
+    """Values are float64 arrays of the lane's type; what rounds them otherwise says so."""
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config

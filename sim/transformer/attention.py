@@ -163,9 +163,12 @@ def _softmax(low: Emitter, units: list[_Unit], out: Tensor, scale: float, label:
         plain = low.take(f"{label}unscaled scores", *out.shape)
         for unit in units:
             low.gemm(unit.queries, unit.keys, _rows(plain, unit))
-        for unit in units:
-            low.builder.vector(_rows(plain, unit), _rows(scaled, unit), scale=scale,
-                               bias=unit.mask)
+        if all(unit.mask is None for unit in units):
+            low.builder.vector(plain, scaled, scale=scale)
+        else:
+            for unit in units:
+                low.builder.vector(_rows(plain, unit), _rows(scaled, unit), scale=scale,
+                                   bias=unit.mask)
         low.give(plain)
     low.builder.vector(scaled, out, softmax=True)
     low.give(scaled)

@@ -1,6 +1,6 @@
 """Commands of one transformer: tensors by their form, linear layers, norms, residual additions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,13 +181,16 @@ class Emitter:
             return
         instructions = [Instruction(add=Operand.Y, destination=Destination.BUFFER, **first),
                         Instruction(**second | store)]
-        width = self.widest()
-        for start in range(0, out.columns, width):
-            count = min(width, out.columns - start)
+        for start, count in self.on_chip(out.columns):
             self.gemm(x, weight.block(start, 0, count, weight.columns),
                       out.block(0, start, out.rows, count),
                       bias=bias.block(0, start, 1, count), y1=y.block(0, start, y.rows, count),
                       instructions=instructions)
+
+    def on_chip(self, columns: int) -> Iterator[tuple[int, int]]:
+        """First column and width of the blocks into which rows that stay on chip are cut."""
+        for start in range(0, columns, self.widest()):
+            yield start, min(self.widest(), columns - start)
 
     def widest(self) -> int:
         """The longest row that stays on chip."""

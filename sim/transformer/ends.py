@@ -69,11 +69,13 @@ def _tokens(low: Emitter, embedding: Tokens, ids: np.ndarray, step: Step, out: T
     last = {**vars(steps[-1]), "destination": Destination.MEMORY}
     instructions = [*steps[:-1], Instruction(**last)]
     for row, token in enumerate(ids.ravel()):
-        own = [y.block(row % step.length if y.rows > 1 else 0, 0, 1, y.columns) for y in added]
-        operands = dict(zip(("bias", "y1"), own, strict=False))
-        low.builder.vector(table.block(int(token), 0, 1, table.columns),
-                           out.block(row, 0, 1, out.columns), **operands,
-                           instructions=instructions)
+        for columns in low.on_chip(out.columns):
+            def part(tensor: Tensor, row: int, columns: tuple[int, int] = columns) -> Tensor:
+                return tensor.block(row, columns[0], 1, columns[1])
+
+            own = [part(y, row % step.length if y.rows > 1 else 0) for y in added]
+            low.builder.vector(part(table, int(token)), part(out, row), instructions=instructions,
+                               **dict(zip(("bias", "y1"), own, strict=False)))
 
 
 def final_needs(low: Emitter, model: Transformer) -> frozenset[str]:

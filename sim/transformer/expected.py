@@ -14,7 +14,7 @@ from sim.model import codec
 from sim.model.rounding import largest
 from sim.models.description import Attention, Block, FeedForward, Patches, Transformer
 
-from .arithmetic import Array, Arithmetic
+from .arithmetic import Arithmetic, Array
 from .fusion import Fusion
 from .inputs import Inputs, Step
 
