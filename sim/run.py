@@ -1,0 +1,168 @@
+"""A transformer on the accelerator: ``python -m sim.run minilm --fmt posit8 --on machine``.
+
+Loads a checkpoint, lowers its layers to one program, runs it and compares every byte of every
+layer's output: ``--on rtl`` runs the generated Verilog through its AXI ports on Verilator against
+the machine model, ``--on machine`` runs the machine model against the arithmetic called without a
+program. Errors against an fp32 forward are printed beside. Exit code 1 when a byte differs, 2 for
+wrong arguments and models.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gen.cli import Parser, number
+from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
+from hdl.spec.formats import FORMATS
+from sim.disassembly import disassemble
+from sim.models.description import Transformer
+from sim.models.packages import ModelUnavailable
+from sim.transformer.expected import expected
+from sim.transformer.fusion import FUSION_LEVELS, Fusion, fusion_named
+from sim.transformer.inputs import Inputs, Step
+from sim.transformer.lower import TransformerProgram, layer_range, lower, make_steps
+from sim.transformer.report import report
+from sim.transformer.runner import Run, RunError, on_machine, on_rtl
+from sim.transformer.source import MODELS, fp32_states, open_model, read
+
+__all__ = ["Work", "main", "prepare"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A program with what it was made from."""
+
+    config: AcceleratorConfig
+    model: Transformer
+    inputs: Inputs
+    layers: range
+    steps: list[Step]
+    level: Fusion
+    states: dict[str, np.ndarray]
+    program: TransformerProgram
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m sim.run", description=__doc__.split(":")[0] + ".")
+    parser.add_argument("model", metavar="MODEL",
+                        help=f"{', '.join(MODELS)}, or the path of a checkpoint")
+    parser.add_argument("--fmt", default="posit8", help=f"one of {', '.join(FORMATS)}")
+    parser.add_argument("--on", choices=("rtl", "machine"), default="rtl")
+    parser.add_argument("--fusion", default="residual",
+                        help=f"one of {', '.join(FUSION_LEVELS)} (residual)")
+    parser.add_argument("--layers", metavar="A:B", help="layers A to B − 1 alone (all)")
+    parser.add_argument("--tokens", type=int, default=32, help="positions (32)")
+    parser.add_argument("--decode", type=int, default=0, metavar="N",
+                        help="pass the last N positions one by one, with a cache of keys and "
+                        "values (0)")
+    parser.add_argument("--acc", help=f"one of {', '.join(ACCUMULATORS)}; default: the format's")
+    parser.add_argument("--softmax",
+                        help=f"one of {', '.join(SOFTMAX_MODES)}; default: the format's")
+    parser.add_argument("--dim", type=number, default=16, help="rows and columns of the array (16)")
+    parser.add_argument("--lanes", type=number, help="lanes of the vector unit")
+    parser.add_argument("--memory", type=int, metavar="BYTES",
+                        help="refuse a program that needs more than this memory")
+    parser.add_argument("--dump", type=Path, metavar="FILE",
+                        help="write the program there, one line a command (- for the output)")
+    parser.add_argument("--offline", action="store_true",
+                        help="take models from the cache, never from the network")
+    parser.add_argument("--seed", type=int, default=0,
+                        help="fills unused memory, and random models and inputs")
+    return parser
+
+
+def _layers(text: str | None) -> range | None:
+    if text is None:
+        return None
+    first, colon, last = text.partition(":")
+    try:
+        return range(int(first or 0), int(last) if colon else int(first) + 1)
+    except ValueError:
+        raise ValueError(f"layers must be A:B, two numbers, not {text!r}") from None
+
+
+def _steps(tokens: int, decode: int) -> list[int] | None:
+    if not decode:
+        return None
+    if not 0 < decode < tokens:
+        raise ValueError(f"decode must be from 0 to tokens − 1 = {tokens - 1}, not {decode}")
+    return [tokens - decode, *[1] * decode]
+
+
+def prepare(options: argparse.Namespace) -> Work:
+    """Load the model, lower it; ``ValueError``, ``ModelUnavailable`` in one line."""
+    config = AcceleratorConfig(fmt=options.fmt, dim=options.dim, lanes=options.lanes,
+                               acc=options.acc, softmax=options.softmax)
+    level = fusion_named(options.fusion)
+    steps = _steps(options.tokens, options.decode)
+    model = open_model(options.model, options.offline, options.seed)
+    layers = layer_range(model, _layers(options.layers))
+    inputs = read(options.model, model, options.tokens, options.offline, options.seed)
+    inputs.check(model)
+    states = fp32_states(model, inputs, layers)
+    if layers.start:
+        entry = states["embedding"].reshape(*inputs.values.shape[:2], -1)
+        inputs = Inputs("states", entry, inputs.valid)
+    program = lower(config, model, inputs, level=level, layers=layers, steps=steps,
+                    seed=options.seed)
+    if options.memory is not None and program.memory.size > options.memory:
+        raise ValueError(f"memory must be at least {program.memory.size} bytes for this program, "
+                         f"not {options.memory}")
+    return Work(config, model, inputs, layers, make_steps(model, inputs, steps), level, states,
+                program)
+
+
+def _dump(path: Path, program: TransformerProgram) -> None:
+    text = "\n".join(disassemble(program.memory, program.address, program.base)) + "\n"
+    sys.stdout.write(text) if str(path) == "-" else path.write_text(text)
+
+
+def _run(work: Work, options: argparse.Namespace) -> Run:
+    if options.on == "rtl":
+        run = on_rtl(work.config, work.program, options.seed)
+        print(f"built in {run.built:.1f} s")
+    else:
+        started = time.monotonic()
+        codes = expected(work.config, work.model, work.inputs, work.steps, level=work.level,
+                         layers=work.layers)
+        print(f"expected codes in {time.monotonic() - started:.1f} s")
+        run = on_machine(work.config, work.program, codes)
+    print(f"ran in {run.seconds:.1f} s on the {run.where}")
+    return run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; 0 all bytes equal, 1 a difference, 2 wrong arguments or no model."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    started = time.monotonic()
+    try:
+        work = prepare(options)
+        if options.dump is not None:
+            _dump(options.dump, work.program)
+    except (ValueError, ModelUnavailable) as error:
+        parser.error(str(error))
+    except OSError as error:
+        parser.error(f"dump must be a writable file, not {str(options.dump)!r}: {error.strerror}")
+    config, program = work.config, work.program
+    print(f"config: fmt {config.fmt}, acc {config.acc}, softmax {config.softmax}, "
+          f"dim {config.dim}, lanes {config.lanes}, fusion {work.level.name.lower()}")
+    print(f"work: {work.model.name}, layers {work.layers.start} to {work.layers.stop - 1}, "
+          f"{work.inputs.length} positions, {program.macs} MACs, {program.memory.size} bytes")
+    print(f"lowered in {time.monotonic() - started:.1f} s")
+    try:
+        run = _run(work, options)
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    report(config, program, run, work.steps, work.states)
+    return 1 if run.comparison.mismatches or run.stray else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
