@@ -71,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="write the program there, one line a command (- for the output)")
     parser.add_argument("--offline", action="store_true",
                         help="take models from the cache, never from the network")
+    parser.add_argument("--progress", action="store_true", default=None,
+                        help="tell on standard error how far a run is (where it is a terminal)")
     parser.add_argument("--seed", type=int, default=0,
                         help="fills unused memory, and random models and inputs")
     return parser
@@ -124,14 +126,14 @@ def _dump(path: Path, program: TransformerProgram) -> None:
 
 def _run(work: Work, options: argparse.Namespace) -> Run:
     if options.on == "rtl":
-        run = on_rtl(work.config, work.program, options.seed)
+        run = on_rtl(work.config, work.program, options.seed, progress=options.progress)
         print(f"built in {run.built:.1f} s")
     else:
         started = time.monotonic()
         codes = expected(work.config, work.model, work.inputs, work.steps, level=work.level,
                          layers=work.layers)
         print(f"expected codes in {time.monotonic() - started:.1f} s")
-        run = on_machine(work.config, work.program, codes)
+        run = on_machine(work.config, work.program, codes, options.progress)
     print(f"ran in {run.seconds:.1f} s on the {run.where}")
     return run
 

@@ -67,6 +67,7 @@ def report(config: AcceleratorConfig, program: TransformerProgram, run: Run,
     if run.cycles is not None:
         share = program.macs / (config.dim ** 2 * run.cycles)
         print(f"cycles: {run.cycles}, utilisation {share:.1%} of {config.dim ** 2} MACs a cycle")
-        print(f"memory: {run.memory.size} bytes compared, {run.stray} differ")
+        print(f"the other {run.memory.size - run.comparison.total} bytes of memory: "
+              f"{run.stray} differ")
     total = run.comparison.total
     print(f"bytes compared: {total}, mismatches: {run.comparison.mismatches + run.stray}")

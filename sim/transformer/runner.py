@@ -10,6 +10,7 @@ import numpy as np
 from hdl.spec.config import AcceleratorConfig
 from sim.model.machine import Machine
 from sim.program import read_codes
+from sim.progress import Progress
 
 from .compare import Comparison, compare_codes
 from .lower import TransformerProgram
@@ -23,8 +24,8 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """``memory`` behind a run, how the results compare, seconds; on RTL also how many bytes of the
-    whole image differ from the machine model's, the build's seconds, cycles and counters."""
+    """``memory`` behind a run, how the results compare, seconds; on RTL also how many bytes outside
+    the results differ from the machine model's, the build's seconds, cycles and counters."""
 
     where: str
     memory: np.ndarray
@@ -36,34 +37,43 @@ class Run:
     counters: Mapping[str, int] | None = None
 
 
-def _machine_memory(config: AcceleratorConfig, program: TransformerProgram) -> np.ndarray:
+def _machine_memory(config: AcceleratorConfig, program: TransformerProgram,
+                    progress: bool | None) -> np.ndarray:
     memory = program.memory.copy()
-    outcome = Machine(config).run(memory, program.address, program.base)
+    with _progress("machine", config, program, progress) as shown:
+        outcome = Machine(config).run(memory, program.address, program.base,
+                                      progress=shown.after)
     if outcome.error is not None:
         raise RunError(f"the machine model stopped with {outcome.error.name} "
                        f"at {outcome.error_address:#x}")
     return memory
 
 
+def _progress(label: str, config: AcceleratorConfig, program: TransformerProgram,
+              shown: bool | None) -> Progress:
+    return Progress(label, config, program.memory, program.address, program.base, shown=shown)
+
+
 def on_machine(config: AcceleratorConfig, program: TransformerProgram,
-               reference: Mapping[str, np.ndarray]) -> Run:
-    """On the machine model, against codes that no program made."""
+               reference: Mapping[str, np.ndarray], progress: bool | None = None) -> Run:
+    """On the machine model, against codes that no program made. ``progress``: ``shown`` of
+    ``sim.progress.Progress``."""
     started = time.monotonic()
-    memory = _machine_memory(config, program)
+    memory = _machine_memory(config, program, progress)
     spent = time.monotonic() - started
     return Run("machine model", memory, compare_codes(program, memory, reference), spent)
 
 
 def on_rtl(config: AcceleratorConfig, program: TransformerProgram, seed: int = 0,
-           optimise: str = "-O1") -> Run:
+           optimise: str = "-O1", progress: bool | None = None) -> Run:
     """On the generated Verilog through AXI, every byte of memory against the machine model.
 
-    ``optimise``: as for ``sim.harness.accelerator.Accelerator``.
+    ``optimise``: as for ``sim.harness.accelerator.Accelerator``; ``progress`` as ``on_machine``.
     """
     from sim.harness.accelerator import Accelerator, HungError
     from sim.harness.verilate import ToolError
 
-    wanted = _machine_memory(config, program)
+    wanted = _machine_memory(config, program, progress)
     reference = {name: read_codes(wanted, tensor, program.base)
                  for name, tensor in program.results.items()}
     memory = program.memory.copy()
@@ -71,8 +81,10 @@ def on_rtl(config: AcceleratorConfig, program: TransformerProgram, seed: int = 0
     try:
         accelerator = Accelerator(config, optimise=optimise)
         built = time.monotonic()
-        result = accelerator.run(memory, program.address, program.base, seed=seed,
-                                 max_cycles=_limit(config, program))
+        with _progress("RTL", config, program, progress) as shown:
+            result = accelerator.run(memory, program.address, program.base, seed=seed,
+                                     max_cycles=_limit(config, program),
+                                     progress=shown.at_cycle)
     except (HungError, ToolError) as error:
         raise RunError(str(error)) from error
     spent = time.monotonic() - built
@@ -82,9 +94,11 @@ def on_rtl(config: AcceleratorConfig, program: TransformerProgram, seed: int = 0
     if result.violations:
         raise RunError(f"AXI rules broken {len(result.violations)} times, "
                        f"first: {result.violations[0]}")
+    stray = memory != wanted
+    for tensor in program.results.values():
+        tensor.window(stray, program.base)[:] = False
     return Run("RTL on Verilator", memory, compare_codes(program, memory, reference), spent,
-               int(np.count_nonzero(memory != wanted)), built - started, result.cycles,
-               result.counters)
+               int(np.count_nonzero(stray)), built - started, result.cycles, result.counters)
 
 
 def _limit(config: AcceleratorConfig, program: TransformerProgram) -> int:

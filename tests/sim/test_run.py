@@ -1,0 +1,109 @@
+"""The command line that runs transformers: what it prints, its codes, its errors in one line."""
+
+import re
+
+import pytest
+
+from hdl.spec.commands import ErrorCause
+from sim import run
+from sim.harness import accelerator
+from sim.harness.accelerator import Result
+from sim.model.machine import Machine
+from sim.models.packages import ModelUnavailable
+from sim.transformer import source
+from sim.transformer.fusion import FUSION_LEVELS
+from sim.transformer.samples import SAMPLES
+
+
+def called(capsys, *arguments):
+    code = run.main([*map(str, arguments)])
+    return code, capsys.readouterr().out.strip().splitlines()
+
+
+@pytest.mark.parametrize("fusion", FUSION_LEVELS)
+@pytest.mark.parametrize("model", SAMPLES)
+def test_samples_on_the_machine(model, fusion, capsys):
+    code, lines = called(capsys, model, "--on", "machine", "--tokens", 6, "--fusion", fusion,
+                         "--dim", 4, "--decode", 2 if model == "random-llama" else 0)
+    assert code == 0
+    assert lines[-1].startswith("bytes compared: ") and lines[-1].endswith("mismatches: 0")
+    assert int(lines[-1].split()[2].rstrip(",")) > 150
+    near = [float(line.split("cosine to fp32 ")[1].split(",")[0])
+            for line in lines if "cosine" in line]
+    assert len(near) >= 3 and min(near) > 0.9
+
+
+class Device:
+    """In the RTL's place: the machine model, with one fault that a run must report."""
+
+    fault = None
+
+    def __init__(self, config, **_):
+        self.config = config
+
+    def run(self, memory, address, base, *, seed, max_cycles, progress):
+        outcome = Machine(self.config).run(memory, address, base)
+        if self.fault == "byte":
+            memory[-1] ^= 1
+        error = ErrorCause.READ_ERROR if self.fault == "error" else outcome.error
+        violations = ["RLAST missing"] if self.fault == "violation" else []
+        return Result(error, (), 0x40, 0, 0, 0, 1000, {}, {}, violations, memory)
+
+
+@pytest.mark.parametrize("fault, code, told", [
+    (None, 0, "mismatches: 0"), ("byte", 1, "mismatches: 1"),
+    ("error", 1, "the accelerator stopped with READ_ERROR at 0x40"),
+    ("violation", 1, "AXI rules broken 1 times, first: RLAST missing")])
+def test_rtl_is_compared_with_the_machine(fault, code, told, monkeypatch, capsys):
+    monkeypatch.setattr(accelerator, "Accelerator", Device)
+    monkeypatch.setattr(Device, "fault", fault)
+    assert run.main(["random-vit", "--tokens", "4", "--dim", "4"]) == code
+    output = capsys.readouterr()
+    assert told in output.out + output.err
+    if fault in (None, "byte"):
+        assert "cycles: 1000, utilisation " in output.out
+
+
+def test_layers_and_dump(tmp_path, capsys):
+    path = tmp_path / "program"
+    code, lines = called(capsys, "random-bert", "--on", "machine", "--layers", "1:2", "--dim", 4,
+                         "--dump", path)
+    assert code == 0 and any(line.startswith("  layer 1 bf16") for line in lines)
+    assert not any("layer 0" in line or "embedding" in line for line in lines)
+    assert path.read_text().splitlines()[-1].endswith("end")
+    _, lines = called(capsys, "random-vit", "--on", "machine", "--tokens", 3, "--dump", "-")
+    assert sum(" gemm " in line for line in lines) > 10
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["nothing"], "model must be one of .* not 'nothing'"),
+    (["random-bert", "--fusion", "all"], "fusion must be one of none, .* not 'all'"),
+    (["random-bert", "--layers", "0:3"], "layers must be A:B with 0 <= A < B <= 2, not 0:3"),
+    (["random-bert", "--layers", "x:3"], "layers must be A:B, two numbers, not 'x:3'"),
+    (["random-bert", "--tokens", "0"], "tokens must be at least 1, not 0"),
+    (["random-bert", "--tokens", "33"], "at most 32 positions, not 33"),
+    (["random-bert", "--decode", "1"], "several steps take a causal model"),
+    (["random-llama", "--tokens", "3", "--decode", "3"], r"decode must be from 0 to .* = 2, not 3"),
+    (["random-llama", "--memory", "1000"], r"memory must be at least \d+ bytes .* not 1000"),
+    (["random-llama", "--dim", "5"], "dim must be a power of two from 4 to 128, not 5"),
+    (["random-llama", "--fmt", "int8"], "format 'int8' is not supported yet"),
+    (["random-llama", "--dump", "/nowhere/x"], "dump must be a writable file, not '/nowhere/x'"),
+    (["random-llama", "--on", "paper"], "argument --on: invalid choice: 'paper'"),
+])
+def test_errors_are_one_line(arguments, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run.main([*arguments, *(["--on", "machine"] if "--on" not in arguments else [])])
+    told = capsys.readouterr().err
+    assert caught.value.code == 2 and told.count("\n") == 1
+    assert re.search(message, told)
+
+
+def test_a_missing_model_is_one_line(monkeypatch, capsys):
+    def unavailable(*_, **__):
+        raise ModelUnavailable("no network")
+
+    monkeypatch.setattr(source, "load", unavailable)
+    with pytest.raises(SystemExit) as caught:
+        run.main(["minilm"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "python -m sim.run: error: no network\n"
