@@ -1,0 +1,162 @@
+"""Commands and programs that the cycle model is held against: every kind, many shapes."""
+
+from collections.abc import Callable
+
+from hdl.spec.commands import Destination, Function, Operand, Reduce
+from sim.lowering import Instruction
+from sim.program import ProgramBuilder
+
+__all__ = ["cases"]
+
+Case = Callable[[ProgramBuilder], None]
+_MEMORY, _BUFFER = Destination.MEMORY, Destination.BUFFER
+_PLACES = {"dense": {}, "skew": {"skew": 3, "align": 64}, "odd": {"skew": 5}}
+
+
+def _gemm(m: int, k: int, n: int, *, place: str = "dense", bias: str = "", y1: bool = False,
+          wide: bool = False, bias_wide: bool = False, **options) -> Case:
+    """A GEMM; ``bias``: ``row`` or ``full``."""
+    def emit(builder: ProgramBuilder) -> None:
+        where = _PLACES[place]
+
+        def tensor(rows: int, columns: int, turned: bool = False, kind: str | None = None):
+            shape = (columns, rows) if turned else (rows, columns)
+            return builder.empty(*shape, kind, **({} if kind else where))
+
+        given = dict(options)
+        if bias:
+            given["bias"] = tensor(1 if bias == "row" else m, n, kind="bf16" if bias_wide else None)
+        if y1:
+            given["y1"] = tensor(m, n)
+        a = tensor(m, k, options.get("a_transposed", False))
+        b = tensor(k, n, options.get("b_transposed", False))
+        out = tensor(m, n, options.get("out_transposed", False), "bf16" if wide else None)
+        builder.gemm(a, b, out, **given)
+    return emit
+
+
+def _vector(m: int, n: int, *, x_wide: bool = False, wide: bool = False, bias: str = "",
+            place: str = "dense", **options) -> Case:
+    def emit(builder: ProgramBuilder) -> None:
+        where = _PLACES[place]
+        x = builder.empty(m, n, "bf16" if x_wide else None, **({} if x_wide else where))
+        given = dict(options)
+        if bias:
+            given["bias"] = builder.empty(1 if bias == "row" else m, n)
+        shape = (n, m) if options.get("out_transposed") else (m, n)
+        builder.vector(x, builder.empty(*shape, "bf16" if wide else None), **given)
+    return emit
+
+
+def _several(*parts: Case, fenced: bool = False) -> Case:
+    def emit(builder: ProgramBuilder) -> None:
+        for index, part in enumerate(parts):
+            if index and fenced:
+                builder.fence()
+            part(builder)
+    return emit
+
+
+def _normalise() -> list[Instruction]:
+    """Passes through the bank, with both of Y: (x − max) × Y0 + Y1."""
+    return [Instruction(reduce=Reduce.MAX, destination=_BUFFER),
+            Instruction(add=Operand.R0, subtract=True, scale=Operand.Y, destination=_BUFFER),
+            Instruction(add=Operand.Y, y=1, destination=_MEMORY)]
+
+
+def _attention(tokens: int, size: int) -> Case:
+    """Scores with softmax, then P·V behind its fence."""
+    def emit(builder: ProgramBuilder) -> None:
+        q, k, v = (builder.empty(tokens, size) for _ in range(3))
+        scores, out = builder.empty(tokens, tokens), builder.empty(tokens, size)
+        builder.gemm(q, k, scores, b_transposed=True, scale=0.25, softmax=True)
+        builder.gemm(scores, v, out)
+    return emit
+
+
+def _gemms(d: int) -> dict[str, Case]:
+    return {
+        "gemm 1×1×1": _gemm(1, 1, 1),
+        "gemm a tile": _gemm(d, d, d),
+        "gemm 2 rows": _gemm(2, 3 * d, 3 * d),
+        "gemm 3×5×7": _gemm(3, 5, 7),
+        "gemm 64³": _gemm(64, 64, 64),
+        "gemm 100×70×90": _gemm(100, 70, 90),
+        "gemm 33×17×45 at odd addresses": _gemm(33, 17, 45, place="odd"),
+        "gemm one K-tile": _gemm(200, d, 8 * d),
+        "gemm one row tile": _gemm(d, 20 * d, 12 * d),
+        "gemm one column tile": _gemm(160, 6 * d, d),
+        "gemm long K": _gemm(24, 30 * d + 5, 2 * d),
+        "gemm K beyond a bank": _gemm(20, 65 * d + 3, d + 2),
+        "gemm K of many spans": _gemm(9, 200 * d, d),
+        "gemm a row vector": _gemm(1, 100, 300),
+        "gemm a column vector": _gemm(300, 100, 1),
+        "gemm Aᵀ": _gemm(50, 40, 70, a_transposed=True),
+        "gemm Aᵀ, one row": _gemm(1, 90, 40, a_transposed=True),
+        "gemm Aᵀ, K beyond a bank": _gemm(20, 65 * d + 3, d + 2, a_transposed=True),
+        "gemm Bᵀ": _gemm(50, 70, 41, b_transposed=True),
+        "gemm Bᵀ at odd addresses": _gemm(30, 45, 52, b_transposed=True, place="skew"),
+        "gemm Cᵀ": _gemm(45, 40, 50, out_transposed=True),
+        "gemm Cᵀ, one K-tile": _gemm(45, d, 50, out_transposed=True),
+        "gemm Aᵀ Bᵀ Cᵀ": _gemm(35, 45, 55, a_transposed=True, b_transposed=True,
+                               out_transposed=True),
+        "gemm scale, bias, ReLU": _gemm(48, 40, 56, scale=0.5, bias="row", relu=True),
+        "gemm bias of all items": _gemm(48, 40, 56, bias="full"),
+        "gemm bias of all items, one K-tile": _gemm(70, d, 56, bias="full", place="odd"),
+        "gemm BF16 bias and result": _gemm(40, 50, 60, bias="full", bias_wide=True, wide=True),
+        "gemm BF16 result transposed": _gemm(40, 50, 30, wide=True, out_transposed=True),
+        "gemm softmax": _gemm(60, 32, 60, scale=0.2, softmax=True, b_transposed=True),
+        "gemm softmax, one K-tile": _gemm(100, d, 64, scale=0.2, softmax=True),
+        "gemm softmax, mask": _gemm(40, 20, 50, scale=0.2, softmax=True, bias="full"),
+        "gemm softmax, transposed": _gemm(30, 20, 40, softmax=True, out_transposed=True),
+        "gemm softmax of streamed rows": _gemm(2, d, 513 * d, softmax=True),
+        "gemm exp": _gemm(30, 2 * d, 50, instructions=[
+            Instruction(multiply=Operand.IMM0, function=Function.EXP, destination=_MEMORY)]),
+        "gemm passes through the bank": _gemm(40, 30, 50, bias="full", y1=True,
+                                              instructions=_normalise()),
+    }
+
+
+def _vectors(d: int) -> dict[str, Case]:
+    return {
+        "vector copy": _vector(50, 70),
+        "vector copy of an item": _vector(1, 1),
+        "vector copy at odd addresses": _vector(31, 67, place="odd"),
+        "vector to BF16": _vector(40, 60, wide=True),
+        "vector from BF16": _vector(40, 60, x_wide=True),
+        "vector BF16 to BF16": _vector(33, 35, x_wide=True, wide=True),
+        "vector scale and bias": _vector(40, 61, scale=2.0, bias="row"),
+        "vector sum": _vector(40, 61, bias="full"),
+        "vector reciprocal": _vector(20, 64, function=Function.RECIPROCAL),
+        "vector softmax": _vector(60, 64, softmax=True),
+        "vector softmax, mask": _vector(40, 50, scale=0.5, softmax=True, bias="full"),
+        "vector softmax of streamed rows": _vector(3, 513 * d, softmax=True),
+        "vector transpose": _vector(45, 52, out_transposed=True),
+        "vector transpose to BF16": _vector(30, 22, wide=True, out_transposed=True),
+        "vector long rows": _vector(4, 600 * d),
+        "vector passes through the bank": _vector(40, 50, bias="full", instructions=_normalise(
+            )[:1] + [Instruction(add=Operand.R0, subtract=True, scale=Operand.Y,
+                                 destination=_MEMORY)]),
+    }
+
+
+def _programs(d: int) -> dict[str, Case]:
+    small = _gemm(2 * d, 2 * d, 2 * d)
+    return {
+        "program: 4 GEMMs": _several(*[_gemm(32, 48, 40)] * 4),
+        "program: 4 GEMMs, fenced": _several(*[_gemm(32, 48, 40)] * 4, fenced=True),
+        "program: 8 small GEMMs": _several(*[small] * 8),
+        "program: 5 copies": _several(*[_vector(20, 60)] * 5),
+        "program: GEMM, copy, GEMM": _several(_gemm(40, 40, 40), _vector(30, 50), small),
+        "program: softmaxes": _several(*[_gemm(48, d, 48, scale=0.5, softmax=True)] * 3),
+        "program: attention": _attention(48, 32),
+        "program: mixed": _several(
+            _vector(9, 33, x_wide=True), _gemm(25, 30, 35, bias="row", wide=True),
+            _vector(30, 30, softmax=True), _gemm(20, 50, 20, a_transposed=True),
+            _gemm(30, 20, 30, out_transposed=True), _vector(20, 30, out_transposed=True)),
+    }
+
+
+def cases(dim: int) -> dict[str, Case]:
+    """By name: emits a command, or several, that suit an array of ``dim``."""
+    return _gemms(dim) | _vectors(dim) | _programs(dim)

@@ -1,0 +1,85 @@
+"""The cycle model beside the generated Verilog: ``python -m sim.cycles --check``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hdl.spec.config import AcceleratorConfig
+from sim.disassembly import commands
+from sim.harness.accelerator import Accelerator
+from sim.program import ProgramBuilder
+
+from .cases import cases
+from .simulate import simulate
+
+__all__ = ["COUNTERS", "TOLERANCE", "Comparison", "compare", "measure", "table"]
+
+TOLERANCE = 0.02
+COUNTERS = ("tiles", "array_rows", "stall_input", "stall_weight", "stall_accumulator",
+            "vector_beats", "stall_vector", "stall_operand", "read_bursts", "read_beats",
+            "write_beats")
+"""Counters of the hardware that the model counts too."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A program on both: cycles of the counter ACTIVE, and each of ``COUNTERS``: RTL, model."""
+
+    name: str
+    dim: int
+    rtl: int
+    model: int
+    counters: dict[str, tuple[int, int]]
+
+    @property
+    def error(self) -> float:
+        return self.model / self.rtl - 1
+
+    @property
+    def differing(self) -> list[str]:
+        """Counters that differ at all."""
+        return [name for name, (rtl, model) in self.counters.items() if rtl != model]
+
+
+def measure(accelerator: Accelerator, name: str, builder: ProgramBuilder) -> Comparison:
+    """Run the program on a design fresh from reset and on the model.
+
+    ``RuntimeError`` where it does not end well on RTL.
+    """
+    memory, address = builder.build()
+    fields = [fields for _, fields in commands(memory, address, builder.base)]
+    accelerator.reset()
+    result = accelerator.run(memory, address, builder.base)
+    if result.error is not None or result.violations:
+        raise RuntimeError(f"{name} ended with {result.error}, {result.violations}")
+    run = simulate(accelerator.config, fields, address=address)
+    counters = {key: (result.counters[key], run.total(key)) for key in COUNTERS}
+    return Comparison(name, accelerator.config.dim, result.counters["active"], run.active, counters)
+
+
+def compare(accelerator: Accelerator, names: Sequence[str] | None = None) -> list[Comparison]:
+    """All cases of the build's array, or those named."""
+    known = cases(accelerator.config.dim)
+    found = []
+    for name in known if names is None else names:
+        builder = ProgramBuilder(accelerator.config)
+        known[name](builder)
+        found.append(measure(accelerator, name, builder))
+    return found
+
+
+def table(rows: Sequence[Comparison]) -> list[str]:
+    """One line a case below a heading, and a verdict."""
+    lines = [f"{'case':36} {'dim':>3} {'RTL':>8} {'model':>8} {'error':>7}  counters that differ"]
+    for row in rows:
+        lines.append(f"{row.name:36} {row.dim:3} {row.rtl:8} {row.model:8} {row.error:7.2%}  "
+                     f"{', '.join(row.differing) or '-'}")
+    beyond = sum(abs(row.error) > TOLERANCE for row in rows)
+    worst = max((abs(row.error) for row in rows), default=0)
+    lines.append(f"{len(rows)} compared, {beyond} beyond {TOLERANCE:.0%}, the worst "
+                 f"{worst:.2%}; {sum(row.model == row.rtl for row in rows)} to the cycle")
+    return lines
+
+
+def build(fmt: str, dim: int, **options) -> Accelerator:
+    """The Verilated design to compare with."""
+    return Accelerator(AcceleratorConfig(fmt, dim=dim, **options))

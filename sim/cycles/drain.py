@@ -1,0 +1,203 @@
+"""The drain: every instruction of a command is a pass over the block in an accumulation bank."""
+
+import numpy as np
+
+from .compiled import compiled
+from .fields import arrays, ints
+from .nest import NEST, TOP, advanced, last, move, set_loop, size, valid
+from .read import ask, client_ready
+from .write import order
+
+__all__ = ["DRAIN", "IDLE", "drain_step"]
+
+IDLE, START, BLOCK, FETCH, BEGIN, RUN, STORE = range(7)
+_ROWS, _PASSES, _CHUNK = range(3)
+
+_READER = ints(
+    "reading loaded address tile row row_address strip_tile left rows columns count group "
+    "word_row_end word_last word_final busy span_rows span_columns strip tiled tiles array_fills "
+    "whole_rows follow row_goes_on")
+_TRANSFERS = ints("busy rows columns y_wanted c_wanted y_asked c_asked y_stride c_stride y_wide "
+                  "c_wide c_turned row_columns")
+DRAIN = np.dtype([
+    *ints("dim lanes element strip_columns plan state index pass_index coming bank switched fresh "
+          "current"),
+    ("nest", NEST), ("reader", _READER), ("transfers", _TRANSFERS),
+    # Addresses of the block's rows and of the chunk in them, of Y0, Y1 and C.
+    *arrays("row column", 3), *arrays("base strip_base", 2)])
+"""``coming``: the instruction that is read and asked for; ``current``: that of the lanes."""
+
+
+@compiled
+def _bytes(u, count, wide):
+    return count * (2 if wide and u.element == 1 else u.element)
+
+
+@compiled
+def _walk(u, plan, start, go):
+    """The nest moves, and with it the addresses of Y0, Y1 and C."""
+    nest = u.nest
+    event = move(nest, start, go)
+    if event < 0:
+        return
+    if event == _PASSES:
+        u.pass_index = 0
+    elif advanced(nest, event, _PASSES):
+        u.pass_index += 1
+    for index in range(3):
+        turned = index == 2 and plan.c_transposed
+        stride, wide = plan.c_stride, plan.c_wide
+        address = plan.c_address
+        if index == 0:
+            stride, wide, address = plan.y0_stride, plan.y0_wide, plan.y0_address
+        elif index == 1:
+            stride, wide, address = plan.y1_stride, plan.y1_wide, plan.y1_address
+        if event == _ROWS:
+            u.row[index] = address
+        elif advanced(nest, event, _ROWS):
+            block = 1 << plan.block_log2
+            u.row[index] += _bytes(u, block, wide) if turned else stride * block
+        elif event == _CHUNK:
+            u.column[index] = 0
+        elif advanced(nest, event, _CHUNK):
+            u.column[index] += stride * plan.chunk if turned else _bytes(u, plan.chunk, wide)
+
+
+@compiled
+def _begin_pass(u, plan):
+    """What the reader walks over, and what is asked for: a transfer a strip, or a tile where C is
+    transposed; a streamed row is one transfer of all its chunks."""
+    r, t, coming = u.reader, u.transfers, u.coming
+    stored = plan.to_memory[coming]
+    turned = plan.c_transposed and stored
+    # With more K-tiles than one the array needs the bank's read port to its last word.
+    follows = plan.gemm == 0 or plan.k <= u.dim
+    by_strips = plan.gemm and follows and not plan.rowwise
+    r.span_rows, r.span_columns = size(u.nest, _ROWS), size(u.nest, _CHUNK)
+    r.tiled = 1 if turned else 0
+    r.strip = u.dim if turned else u.strip_columns if by_strips else plan.chunk
+    r.tiles = -(-r.span_columns // u.dim)
+    r.array_fills, r.whole_rows = plan.gemm, plan.row_max
+    r.follow = 1 if follows and not plan.to_buffer[coming] else 0
+    r.row_goes_on = 1 if plan.streamed and not last(u.nest, _CHUNK) else 0
+    r.address = r.tile = r.row = r.row_address = r.strip_tile = 0
+    r.reading = r.busy = 1
+    r.rows, r.columns = r.span_rows, r.span_columns
+    r.left = min(r.columns, r.strip)
+
+    row_wise = plan.streamed and not turned
+    asks = u.nest.first[_CHUNK] or not row_wise
+    second = plan.second_y[coming]
+    t.busy, t.rows, t.columns = 1, r.span_rows, r.span_columns
+    t.y_asked = t.c_asked = 0
+    t.y_wanted = 1 if plan.uses_y[coming] and asks else 0
+    t.c_wanted = 1 if stored and asks else 0
+    t.y_stride = plan.y1_stride if second else plan.y0_stride
+    t.y_wide = plan.y1_wide if second else plan.y0_wide
+    t.c_stride, t.c_wide, t.c_turned = plan.c_stride, plan.c_wide, r.tiled
+    t.row_columns = plan.n if row_wise else 0
+    u.base[0] = u.strip_base[0] = u.row[second] + u.column[second]
+    u.base[1] = u.strip_base[1] = u.row[2] + u.column[2]
+
+
+@compiled
+def _advance(u, index, wide, stride, turned, strip_end):
+    """The address of the next tile of matrix ``index``."""
+    lines = stride * u.dim
+    if strip_end:
+        u.strip_base[index] += lines if turned else _bytes(u, u.reader.strip, wide)
+        u.base[index] = u.strip_base[index]
+    else:
+        u.base[index] += _bytes(u, u.dim, wide) if turned else lines
+
+
+@compiled
+def _ask(u, y, write, write_ready):
+    """Ask for Y and C of the strip, or tile, whose turn it is."""
+    t, r = u.transfers, u.reader
+    if not t.busy:
+        return
+    strip = min(t.columns, r.strip)
+    tile_rows = min(t.rows, u.dim) if r.tiled else t.rows
+    columns = max(t.row_columns, strip)
+    if t.y_wanted and not t.y_asked and client_ready(y):
+        ask(y, u.base[0], _bytes(u, columns, t.y_wide), tile_rows, t.y_stride, u.plan)
+        t.y_asked = 1
+    if t.c_wanted and not t.c_asked and write_ready:
+        if t.c_turned:
+            order(write, u.base[1], _bytes(u, tile_rows, t.c_wide), strip, t.c_stride, u.plan)
+        else:
+            order(write, u.base[1], _bytes(u, columns, t.c_wide), tile_rows, t.c_stride, u.plan)
+        t.c_asked = 1
+    if (t.y_wanted and not t.y_asked) or (t.c_wanted and not t.c_asked):
+        return
+    t.y_asked = t.c_asked = 0
+    strip_end = tile_rows == t.rows
+    t.rows -= u.dim
+    _advance(u, 0, t.y_wide, t.y_stride, 0, strip_end)
+    _advance(u, 1, t.c_wide, t.c_stride, t.c_turned, strip_end)
+    if strip_end:
+        t.rows = r.span_rows
+        t.busy = 1 if t.columns > r.strip else 0
+        t.columns -= r.strip
+
+
+@compiled
+def _begin(u, plan):
+    u.nest.depth = 3
+    set_loop(u.nest, _ROWS, TOP, plan.m, 1 << plan.block_log2)
+    set_loop(u.nest, _PASSES, TOP, plan.passes, 1)
+    set_loop(u.nest, _CHUNK, TOP, plan.n, plan.chunk)
+
+
+@compiled
+def _pass_ends(u, plan, pulses):
+    """To the next instruction, or out of the bank. Whether the latter."""
+    if plan.streamed or u.coming == plan.scans - 1:
+        pulses.released, pulses.released_bank = 1, u.bank
+        u.bank ^= 1
+        u.state = BLOCK
+        return True
+    u.index += 1
+    u.state = FETCH
+    return False
+
+
+@compiled
+def drain_step(u, plans, accept, unit_idle, y, write, write_ready, pulses):
+    """One cycle behind ``read_block``; ``unit_idle``: the lanes hold nothing, before this cycle."""
+    plan, r = plans[u.plan], u.reader
+    asking, go, state = u.transfers.busy, False, u.state
+    _ask(u, y, write, write_ready)
+    if state == IDLE:
+        u.fresh = 1
+        if accept >= 0:
+            u.plan, u.state = accept, START
+            _begin(u, plans[accept])
+    elif state == START:
+        u.state = BLOCK
+    elif state == BLOCK:
+        u.index = u.pass_index if plan.streamed else 0
+        if u.nest.idle:
+            u.state = IDLE
+        elif valid(u.nest):
+            u.state = FETCH
+    elif state == FETCH:
+        u.coming, u.state = u.index, BEGIN
+    elif state == BEGIN:
+        _begin_pass(u, plan)
+        # The lanes take the coming instruction when they hold nothing of another.
+        same = plan.single or (plan.streamed and not u.nest.first[_CHUNK])
+        u.switched = 1 if same and not u.fresh else 0
+        u.fresh, u.state = 0, RUN
+    elif state == RUN:
+        if not u.switched and unit_idle:
+            u.switched, u.current = 1, u.coming
+        if not r.busy and not asking:
+            if plan.to_buffer[u.coming]:
+                u.state = STORE
+            else:
+                go = _pass_ends(u, plan, pulses)
+    elif unit_idle:
+        go = _pass_ends(u, plan, pulses)
+    _walk(u, plan, state == START, go)

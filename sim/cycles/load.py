@@ -1,0 +1,190 @@
+"""The operand loader: pieces of A into the input banks, blocks of X into accumulation banks."""
+
+import numpy as np
+
+from .compiled import compiled
+from .fields import arrays, ints
+from .nest import NEST, TOP, advanced, last, move, set_loop, size, valid
+from .read import ask, client_ready
+from .stream import (
+    FETCH,
+    RESIZER,
+    TRANSPOSER,
+    fetch_step,
+    resizer_output,
+    resizer_ready,
+    resizer_step,
+    transposer_offers,
+    transposer_step,
+)
+
+__all__ = ["LOADER", "PULSES", "loader_filling", "loader_idle", "loader_step"]
+
+TRANSFERS_AHEAD = 4
+_ROWS, _PASSES, _CHUNKS, _COLUMNS, _PANEL, _LINES = range(6)
+
+LOADER = np.dtype([
+    *ints("dim word_bytes element panel_bytes plan running starting"), ("nest", NEST),
+    *ints("row_base column line along_m along_k bank filled"), *arrays("taken", 2),
+    # Transfers whose data are awaited.
+    *arrays("rows closes to_bank", TRANSFERS_AHEAD), *ints("tail awaited row"),
+    *arrays("loaded", 2), ("resizer", RESIZER), ("fetch", FETCH), ("transposer", TRANSPOSER)])
+PULSES = np.dtype(ints(
+    "array_valid array_bank array_ends array_complete loader_valid loader_bank loader_complete "
+    "claim released released_bank operand_released operand_bank weight_released weight_half"))
+"""What units tell one another within a cycle: words into the accumulation banks from array and
+loader, a bank claimed, banks and halves that were read."""
+
+
+@compiled
+def loader_idle(u):
+    return u.running == 0 and u.awaited == 0 and u.transposer.left == 0 \
+        and u.transposer.entered == 0
+
+
+@compiled
+def loader_filling(u, plans):
+    """Whether the plan in progress is a VECTOR."""
+    return not loader_idle(u) and plans[u.plan].gemm == 0
+
+
+@compiled
+def _bytes(u, plan, count):
+    wide = plan.gemm == 0 and plan.x_wide and u.element == 1
+    return count * (2 if wide else u.element)
+
+
+@compiled
+def _begin(u, plan):
+    """Blocks and their repetitions; spans of K, panels in them; in a panel, rows of A."""
+    flip = plan.gemm and plan.a_transposed
+    block = 1 << plan.block_log2
+    panel = plan.chunk
+    if plan.gemm:
+        panel = u.dim if flip else u.panel_bytes // u.element
+    # A whose K is one span stays for all chunks of its block; else each chunk loads it again.
+    stays = plan.gemm and plan.resident
+    nest = u.nest
+    nest.depth = 6
+    set_loop(nest, _ROWS, TOP, plan.m, block)
+    set_loop(nest, _PASSES, TOP, 1 if stays else plan.passes, 1)
+    set_loop(nest, _CHUNKS, TOP, plan.n, plan.chunk if plan.gemm and not stays else plan.n)
+    set_loop(nest, _COLUMNS, TOP, plan.k if plan.gemm else plan.n,
+             plan.k_span if plan.gemm else plan.chunk)
+    set_loop(nest, _PANEL, _COLUMNS, 0, panel)
+    set_loop(nest, _LINES, _ROWS, 0, u.dim if flip else block)
+    u.along_m = block * u.element if flip else plan.a_stride << plan.block_log2
+    u.along_k = plan.a_stride * u.dim if flip else _bytes(u, plan, panel)
+
+
+@compiled
+def _walk(u, plan, go):
+    """The nest moves, and the addresses with it."""
+    nest = u.nest
+    event = move(nest, u.starting, go)
+    if event == _ROWS:
+        u.row_base = plan.a_address
+    elif advanced(nest, event, _ROWS):
+        u.row_base += u.along_m
+    elif event == _COLUMNS:
+        u.column = 0
+    elif advanced(nest, event, _COLUMNS) or advanced(nest, event, _PANEL):
+        u.column += u.along_k
+    elif event == _LINES:
+        u.line = 0
+    elif advanced(nest, event, _LINES):
+        u.line += u.word_bytes
+
+
+@compiled
+def _request(u, plan, client, banks, pulses):
+    """Ask for a piece as soon as its bank is free, whatever is still on its way. Whether so."""
+    nest = u.nest
+    if not valid(nest) or u.awaited == TRANSFERS_AHEAD:
+        return False
+    opens = nest.first[_PANEL] and nest.first[_LINES]
+    free = not u.taken[u.bank] if plan.gemm else not banks.busy[banks.fill_bank]
+    if (opens and not free) or not client_ready(client):
+        return False
+    lines, columns = size(nest, _LINES), size(nest, _PANEL)
+    if plan.gemm and plan.a_transposed:
+        lines, columns = columns, lines
+    ask(client, u.row_base + u.column + u.line, _bytes(u, plan, columns), lines,
+        plan.a_stride, u.plan)
+    if opens:
+        u.filled = u.bank if plan.gemm else banks.fill_bank
+        if plan.gemm:
+            u.taken[u.bank] = 1
+            u.bank ^= 1
+        else:
+            pulses.claim = 1
+    slot = u.tail % TRANSFERS_AHEAD
+    u.rows[slot], u.to_bank[slot] = lines, u.filled
+    u.closes[slot] = 1 if last(nest, _PANEL) and last(nest, _LINES) else 0
+    return True
+
+
+@compiled
+def _receive(u, plan, client, pulses):
+    """Words of A to an input bank as stored or transposed, those of X to an accumulation bank.
+
+    Whether the chunk at the client is taken, a transfer ends, and the input bank that takes a word
+    or -1.
+    """
+    slot = (u.tail - u.awaited) % TRANSFERS_AHEAD
+    offered, width, ends = resizer_output(u.resizer, client.valid, client.size, client.last)
+    bank = -1
+    if plan.gemm == 0:
+        if u.fetch.full:
+            pulses.loader_valid, pulses.loader_bank = 1, u.to_bank[slot]
+        row_end = u.fetch.full and u.fetch.last
+    else:
+        row_end = offered and (ends or plan.a_transposed)
+    if plan.gemm and plan.a_transposed:
+        if transposer_offers(u.transposer, offered):
+            bank = u.transposer.out_tag
+        row_end = row_end and not u.transposer.padding
+    elif plan.gemm and offered:
+        bank = u.to_bank[slot]
+    end = row_end and u.row + 1 == u.rows[slot]
+    if end and u.closes[slot] and plan.gemm == 0:
+        pulses.loader_complete = 1
+    ready = True
+    if plan.gemm == 0:
+        ready = fetch_step(u.fetch, offered, ends, True, plan.x_wide and u.element == 1)
+    elif plan.a_transposed:
+        ready = transposer_step(u.transposer, u.dim, offered, 1 if end else 0,
+                                width // u.element, u.to_bank[slot], True)
+    if row_end:
+        u.row = 0 if end else u.row + 1
+    taken = resizer_ready(u.resizer, ready)
+    resizer_step(u.resizer, client.valid, client.size, client.last, ready)
+    return taken, end, bank
+
+
+@compiled
+def loader_step(u, plans, accept, client, banks, pulses):
+    """One cycle; ``accept``: the command that is handed over, or -1. Whether the client's chunk is
+    taken."""
+    plan = plans[u.plan]
+    go = _request(u, plan, client, banks, pulses)
+    taken, end, bank = _receive(u, plan, client, pulses)
+    if pulses.operand_released:
+        u.taken[pulses.operand_bank] = 0
+        u.loaded[pulses.operand_bank] = 0
+    if bank >= 0:
+        u.loaded[bank] += 1
+    if go:
+        u.tail += 1
+        u.awaited += 1
+    if end:
+        u.awaited -= 1
+    idle = u.nest.idle
+    _walk(u, plan, go)
+    if accept >= 0:
+        u.plan, u.running = accept, 1
+        _begin(u, plans[accept])
+    elif idle and u.starting == 0:
+        u.running = 0
+    u.starting = 1 if accept >= 0 else 0
+    return taken

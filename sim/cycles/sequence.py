@@ -1,0 +1,108 @@
+"""The sequencer: fetches the program, hands its commands to the units as they come free."""
+
+import numpy as np
+
+from hdl.spec.commands import COMMAND_BYTES, HEADER_BYTES, Opcode
+
+from .compiled import compiled
+from .fields import arrays, ints
+from .read import ask, client_ready
+
+__all__ = ["DONE", "DRAIN", "FEEDER", "LOADER", "SEQUENCER", "UNITS", "WEIGHTS", "sequencer_step"]
+
+UNITS = ("operands", "weights", "feeder", "drain")
+LOADER, WEIGHTS, FEEDER, DRAIN = range(4)
+(REQUEST_HEADER, HEADER, CHECK_HEADER, REQUEST, COMMAND, SCAN, CHECK, PLAN, DISPATCH, SETTLE,
+ DONE) = range(11)
+PLAN_CYCLES = 3
+"""The planner's two registers, and the cycle that looks at its result."""
+_FENCE, _END, _GEMM = int(Opcode.FENCE), int(Opcode.END), int(Opcode.GEMM)
+
+SEQUENCER = np.dtype([
+    *ints("address state command wait"), *arrays("due ready accepts", len(UNITS)),
+    *ints("settled writer_idle feeder_idle filling")])
+"""``ready``, ``settled`` and so on: the units as they stand before this cycle. ``accepts``: the
+command that each takes in this cycle, or -1."""
+
+
+@compiled
+def _request(q, client, row_bytes, following):
+    if client_ready(client):
+        ask(client, q.address, row_bytes, 1, 0, q.command)
+        q.state = following
+
+
+@compiled
+def _allowed(q, plan, unit):
+    """Loader and array fill accumulation banks in turn, in program order; and a write error shall
+    belong to the command that drains."""
+    if unit == LOADER:
+        return plan.gemm == 1 or (q.feeder_idle == 1 and q.due[FEEDER] == 0)
+    if unit == FEEDER:
+        return q.filling == 0
+    return unit == WEIGHTS or q.writer_idle == 1
+
+
+@compiled
+def _dispatch(q, plan):
+    """Offer the command to the units that still lack it. Whether none did."""
+    waits = False
+    for unit in range(len(UNITS)):
+        waits = waits or q.due[unit] != 0
+    for unit in range(len(UNITS)):
+        if q.due[unit] and q.ready[unit] and _allowed(q, plan, unit):
+            q.accepts[unit] = q.command
+    for unit in range(len(UNITS)):
+        if q.accepts[unit] >= 0:
+            q.due[unit] = 0
+    return not waits
+
+
+@compiled
+def _following(q):
+    q.address += COMMAND_BYTES
+    q.command += 1
+    q.state = REQUEST
+
+
+@compiled
+def sequencer_step(q, plans, client):
+    """One cycle, before all units. Whether the program client's chunk is taken."""
+    plan, state = plans[q.command], q.state
+    for unit in range(len(UNITS)):
+        q.accepts[unit] = -1
+    if state == REQUEST_HEADER:
+        _request(q, client, HEADER_BYTES, HEADER)
+    elif state == HEADER or state == COMMAND:
+        if client.valid and client.last:
+            q.state = CHECK_HEADER if state == HEADER else SCAN
+        return client.valid
+    elif state == CHECK_HEADER:
+        q.address += HEADER_BYTES
+        q.state = REQUEST
+    elif state == REQUEST:
+        _request(q, client, COMMAND_BYTES, COMMAND)
+    elif state == SCAN:
+        # An instruction a cycle, and one for the verdict.
+        q.wait, q.state = plan.scans + 1, CHECK
+    elif state == CHECK:
+        q.wait -= 1
+        if q.wait == 0:
+            q.wait, q.state = PLAN_CYCLES, PLAN
+    elif state == PLAN:
+        q.wait -= 1
+        if plan.opcode == _FENCE or plan.opcode == _END:
+            q.state = SETTLE
+        elif q.wait == 0:
+            for unit in range(len(UNITS)):
+                q.due[unit] = 1 if plan.opcode == _GEMM or unit in (LOADER, DRAIN) else 0
+            q.state = DISPATCH
+    elif state == DISPATCH:
+        if _dispatch(q, plan):
+            _following(q)
+    elif state == SETTLE and q.settled and q.writer_idle:
+        if plan.opcode == _END:
+            q.state = DONE
+        else:
+            _following(q)
+    return 0

@@ -1,0 +1,116 @@
+"""The cycle model's front: a configuration and commands in, cycles by command and cause out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hdl.spec.commands import Opcode
+from hdl.spec.config import AcceleratorConfig, log2_exact
+
+from . import drain, machine, read
+from .plan import plans
+
+__all__ = ["IDEAL", "Memory", "Run", "simulate"]
+
+ADDERS, MAXIMA, COUNTED = 3, 1, 1
+"""Cycles behind the array: the input bank's read and the read-modify-write of the accumulators;
+of the row maxima's last register, beside a level of their tree a cycle; the count of the words."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the bus gives: cycles from an address, or a last datum, to the answer; bursts accepted
+    and not answered, per direction; a beat a cycle and channel."""
+
+    latency: int = 30
+    outstanding: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("latency", "outstanding"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+
+
+IDEAL = Memory()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a program costs.
+
+    Attributes
+    ----------
+    cycles: from START's effect to END, as the counter CYCLES. active: as ACTIVE.
+    counts: a record (``machine.COUNTS``) a command, in the program's order.
+    """
+
+    config: AcceleratorConfig
+    commands: list[Mapping[str, int]]
+    cycles: int
+    active: int
+    counts: np.ndarray
+
+    def total(self, name: str) -> int:
+        """The sum of a count over all commands, as the hardware's counter of that name."""
+        return int(self.counts[name].sum())
+
+
+def _configure(state, config: AcceleratorConfig, memory: Memory, address: int) -> None:
+    dim, element = config.dim, config.format.storage_bytes
+    lane_bytes = config.lanes * element
+    bus, word = config.bus_bytes, config.word_bytes
+    state["sequencer"]["address"] = address
+    for part in ("read", "write"):
+        for name, value in (("bus", bus), ("bus_log2", log2_exact(bus)),
+                            ("latency", memory.latency), ("outstanding", memory.outstanding)):
+            state[part][name] = value
+    state["read"]["clients"]["free"] = read.LANDING
+    state["loader"]["panel_bytes"] = config.operand_depth * word
+    state["loader"]["word_bytes"] = word
+    for part in ("weights", "feeder"):
+        state[part]["k_panel"] = config.panel_depth * dim
+        state[part]["n_panel"] = config.panel_columns * dim
+    state["feeder"]["k_group"] = config.operand_depth * dim
+    state["feeder"]["operand_depth"] = config.operand_depth
+    state["feeder"]["token_delay"] = (config.array_latency + log2_exact(dim)
+                                      + ADDERS + MAXIMA)
+    for part in ("loader", "shifter", "feeder", "drain", "vector"):
+        state[part]["dim"] = dim
+    for part in ("loader", "weights", "drain", "vector"):
+        state[part]["element"] = element
+    strip = max(1, min(2 * bus // word, config.panel_columns))
+    state["drain"]["strip_columns"] = strip * dim
+    state["drain"]["lanes"] = state["vector"]["lanes"] = config.lanes
+    state["vector"]["lane_bytes"] = lane_bytes
+    state["vector"]["latency"] = 1 + 4 * config.lane_latency
+    state["vector"]["reduce_levels"] = log2_exact(config.lanes)
+    for resizer, i_bytes, o_bytes in (
+            (state["loader"]["resizer"], bus, word), (state["weights"]["resizer"], bus, word),
+            (state["y_resizer"], bus, lane_bytes), (state["c_resizer"], lane_bytes, bus)):
+        resizer["i_bytes"], resizer["o_bytes"] = i_bytes, o_bytes
+    for part in ("loader", "weights", "shifter", "feeder", "drain"):
+        state[part]["nest"]["idle"] = 1
+
+
+def simulate(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]], *,
+             memory: Memory = IDEAL, address: int = 0, limit: int = 1 << 40) -> Run:
+    """Run the fields of ``commands`` (``hdl.spec.commands.COMMAND``; END is added where missing)
+    as a program whose header is at ``address``.
+
+    ``ValueError`` where the accelerator would refuse a command; ``TimeoutError`` beyond ``limit``
+    cycles.
+    """
+    listed = [dict(fields) for fields in commands]
+    if not listed or listed[-1].get("opcode") != Opcode.END:
+        listed.append({"opcode": int(Opcode.END)})
+    table = plans(config, listed)
+    state = np.zeros(1, machine.MACHINE)
+    _configure(state[0], config, memory, address)
+    state["drain"]["state"] = drain.IDLE
+    counts = np.zeros(len(listed), machine.COUNTS)
+    counts["start"] = counts["first"] = counts["last"] = -1
+    if not machine.run(state, table, counts, limit):
+        raise TimeoutError(f"the program must end within {limit} cycles, but did not")
+    final = state[0]
+    return Run(config, listed, int(final["cycle"]), int(final["active"]), counts)

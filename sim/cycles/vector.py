@@ -1,0 +1,150 @@
+"""The vector unit and what stands behind it: reductions, the turn of a transposed C, encoders."""
+
+import numpy as np
+
+from .compiled import compiled
+from .fields import arrays, ints
+from .stream import TRANSPOSER, transposer_offers, transposer_step
+
+__all__ = ["VECTOR", "output_offers", "vector_idle", "vector_settled", "vector_step"]
+
+_PIPE = 16
+VECTOR = np.dtype([
+    *ints("dim lanes lane_bytes element latency reduce_levels"),
+    # Beats in the lanes, a ring; ``head`` is the one that entered last.
+    *arrays("valid keep last row_last group", _PIPE), *ints("head inside"),
+    # Reductions, a bit a cycle on their way through the tree; then across beats, posts, the result.
+    *ints("tree tree_last ended product sum result"),
+    ("transposer", TRANSPOSER), *ints("entering entered leaving begun turn_group"),
+    *ints("full two words out_last stall")])
+
+
+@compiled
+def _reducing(v, averages):
+    return v.tree or v.ended or v.result or v.product or (averages and v.sum)
+
+
+@compiled
+def vector_idle(v, averages):
+    """Whether no beat is inside and every reduction is written."""
+    return not v.inside and not _reducing(v, averages)
+
+
+@compiled
+def vector_settled(v, averages):
+    """Whether nothing is on its way from the lanes to the write engine."""
+    t = v.transposer
+    return vector_idle(v, averages) and not t.left and not t.entered and not v.full
+
+
+@compiled
+def output_offers(v, wide):
+    """The chunk of encoded results that is offered: valid, size, whether it ends its row."""
+    size = v.words * v.element
+    if v.element == 1 and wide:
+        size = v.lane_bytes if v.two else 2 * v.words
+    return v.full, size, 1 if v.out_last and not v.two else 0
+
+
+@compiled
+def _turn_offers(v, i_valid):
+    """The beat of a turned tile that is offered: valid, words, whether it ends its column."""
+    left = (v.leaving if v.begun else v.entered) - v.turn_group * v.lanes
+    return transposer_offers(v.transposer, i_valid), min(left, v.lanes), left <= v.lanes
+
+
+@compiled
+def _turn_step(v, slot, i_valid, ready):
+    """Rows of a tile in, beats of its columns out. Whether the beat that comes is taken."""
+    t, last = v.transposer, v.last[slot]
+    line = i_valid and v.row_last[slot]
+    offers, _, ends = _turn_offers(v, line)
+    column_goes = ready and ends
+    final = t.left == 1
+    rows = v.leaving if v.begun else v.entered
+    words = v.group[slot] * v.lanes + v.keep[slot]
+    taken = transposer_step(t, v.dim, 1 if line else 0, last, words, 0, column_goes)
+    if line and taken:
+        v.entering += 1
+        if last:
+            v.entered, v.entering = v.entering, 0
+    if offers and column_goes:
+        v.begun, v.leaving = 0 if final else 1, rows
+    if offers and ready:
+        v.turn_group = 0 if ends else v.turn_group + 1
+    return taken or not v.row_last[slot]
+
+
+@compiled
+def _encode(v, i_valid, words, last, wide, o_ready):
+    """The output register: a beat becomes a chunk, a wide one of more than half its words two."""
+    wide = wide and v.element == 1
+    if v.full == 0 or (o_ready and not v.two):
+        v.full = 1 if i_valid else 0
+        if i_valid:
+            v.out_last, v.words = 1 if last else 0, words
+            v.two = 1 if wide and words > v.lanes // 2 else 0
+    elif v.two and o_ready:
+        v.two = 0
+        v.words -= v.lanes // 2
+
+
+@compiled
+def _reduce(v, enters, last, averages):
+    """A level of the tree a cycle, a cycle across beats, one for the result, two for a mean."""
+    mask = (1 << v.reduce_levels) - 1
+    through = v.tree >> v.reduce_levels - 1 & 1
+    through_last = v.tree_last >> v.reduce_levels - 1 & 1
+    v.result = v.sum if averages else v.ended
+    v.sum = v.product
+    v.product = v.ended if averages else 0
+    v.ended = through & through_last
+    v.tree = (v.tree << 1 | enters) & mask
+    v.tree_last = (v.tree_last << 1 | (enters & last)) & mask
+
+
+@compiled
+def _encoder_ready(v, o_ready):
+    return v.full == 0 or (o_ready and not v.two)
+
+
+@compiled
+def _leave(v, plan, to_memory, o_ready):
+    """The beat at the pipeline's end goes to memory, as it is or turned. Whether it is taken."""
+    slot = (v.head - v.latency + 1) % _PIPE
+    i_valid = v.valid[slot] and to_memory
+    ready = _encoder_ready(v, o_ready)
+    if not plan.c_transposed:
+        _encode(v, i_valid, v.keep[slot], v.last[slot], plan.c_wide, o_ready)
+        return ready
+    offers, words, ends = _turn_offers(v, i_valid and v.row_last[slot])
+    taken = _turn_step(v, slot, i_valid, ready)
+    _encode(v, offers, words, ends, plan.c_wide, o_ready)
+    return taken
+
+
+@compiled
+def vector_step(v, plan, current, reader, offered, o_ready):
+    """One cycle; ``current``: the instruction of the lanes, ``offered``: a beat is there, with its
+    Y, ``o_ready``: the chunk of results is taken. Whether the beat enters."""
+    slot = (v.head - v.latency + 1) % _PIPE
+    to_memory = plan.to_memory[current]
+    leaves = v.valid[slot]
+    stored = leaves and (to_memory or plan.to_buffer[current])
+    taken = _leave(v, plan, to_memory, o_ready)
+    moves = not stored or not to_memory or taken
+    v.stall = 0 if moves else 1
+    reduces = 1 if leaves and moves and plan.reduces[current] else 0
+    _reduce(v, reduces, v.last[slot], plan.averages[current])
+    if not moves:
+        return False
+    v.head += 1
+    slot = v.head % _PIPE
+    v.valid[slot] = 1 if offered else 0
+    v.inside += (1 if offered else 0) - leaves
+    if offered:
+        ends = reader.count <= v.lanes
+        v.keep[slot], v.group[slot] = min(reader.count, v.lanes), reader.group
+        v.last[slot] = 1 if ends and reader.word_last else 0
+        v.row_last[slot] = 1 if ends and reader.word_row_end else 0
+    return offered

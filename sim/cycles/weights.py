@@ -1,0 +1,152 @@
+"""Weights: the loader of panels of B, and the shifter that takes their tiles into the array."""
+
+import numpy as np
+
+from .compiled import compiled
+from .fields import arrays, ints
+from .nest import NEST, TOP, advanced, last, move, set_loop, size, valid
+from .read import ask, client_ready
+from .stream import RESIZER, resizer_output, resizer_ready, resizer_step
+
+__all__ = ["SHIFTER", "WEIGHTS", "shifter_step", "weights_idle", "weights_step"]
+
+_ROWS, _PASSES, _CHUNK, _SPAN, _PANEL_N, _PANEL_K = range(6)
+
+WEIGHTS = np.dtype([
+    *ints("k_panel n_panel element plan running starting"), ("nest", NEST),
+    *ints("n_offset n_chunk k_offset k_span half to_half"),
+    # Of each half: it holds a panel or waits for one, its data are awaited, rows that are in.
+    *arrays("held pending rows k n transposed", 2), ("resizer", RESIZER)])
+SHIFTER = np.dtype([
+    *ints("dim half k_tile n_tile shifting line ready final released_half starved asked"),
+    ("nest", NEST)])
+
+
+@compiled
+def weights_idle(u):
+    return u.running == 0 and u.pending[0] == 0 and u.pending[1] == 0
+
+
+@compiled
+def _begin(u, plan):
+    nest = u.nest
+    nest.depth = 6
+    set_loop(nest, _ROWS, TOP, plan.m, 1 << plan.block_log2)
+    set_loop(nest, _PASSES, TOP, plan.passes, 1)
+    set_loop(nest, _CHUNK, TOP, plan.n, plan.chunk)
+    set_loop(nest, _SPAN, TOP, plan.k, plan.k_span)
+    set_loop(nest, _PANEL_N, _CHUNK, 0, u.n_panel)
+    set_loop(nest, _PANEL_K, _SPAN, 0, u.k_panel)
+
+
+@compiled
+def _walk(u, plan, go):
+    """The nest moves, and with it the bytes from B to the current panel."""
+    along_k = u.k_panel * (u.element if plan.b_transposed else plan.b_stride)
+    along_n = u.n_panel * (plan.b_stride if plan.b_transposed else u.element)
+    nest = u.nest
+    event = move(nest, u.starting, go)
+    if event == _CHUNK:
+        u.n_chunk = 0
+    elif advanced(nest, event, _CHUNK):
+        u.n_chunk = u.n_offset + along_n
+    elif event == _PANEL_N:
+        u.n_offset = u.n_chunk
+    elif advanced(nest, event, _PANEL_N):
+        u.n_offset += along_n
+    elif event == _SPAN:
+        u.k_span = 0
+    elif advanced(nest, event, _SPAN):
+        u.k_span = u.k_offset + along_k
+    elif event == _PANEL_K:
+        u.k_offset = u.k_span
+    elif advanced(nest, event, _PANEL_K):
+        u.k_offset += along_k
+
+
+@compiled
+def _request(u, plan, client):
+    """Ask for the next panel if its half is free. Whether so."""
+    if not valid(u.nest) or u.held[u.half] or not client_ready(client):
+        return False
+    k, n = size(u.nest, _PANEL_K), size(u.nest, _PANEL_N)
+    rows, line = (n, k) if plan.b_transposed else (k, n)
+    ask(client, plan.b_address + u.n_offset + u.k_offset, line * u.element, rows,
+        plan.b_stride, u.plan)
+    return True
+
+
+@compiled
+def weights_step(u, plans, accept, client, pulses):
+    """One cycle behind ``shifter_step``. Whether the client's chunk is taken."""
+    plan = plans[u.plan]
+    go = _request(u, plan, client)
+    k, n, half = size(u.nest, _PANEL_K), size(u.nest, _PANEL_N), u.to_half
+    offered, _, ends = resizer_output(u.resizer, client.valid, client.size, client.last)
+    rows = u.n[half] if u.transposed[half] else u.k[half]
+    row_end = offered and ends
+    panel_end = row_end and u.rows[half] + 1 == rows
+    taken = resizer_ready(u.resizer, True)
+    resizer_step(u.resizer, client.valid, client.size, client.last, True)
+    if pulses.weight_released:
+        u.held[pulses.weight_half] = 0
+        u.rows[pulses.weight_half] = 0
+    if row_end:
+        u.rows[half] += 1
+    if panel_end:
+        u.to_half ^= 1
+        u.pending[half] = 0
+    if go:
+        u.held[u.half] = u.pending[u.half] = 1
+        u.k[u.half], u.n[u.half] = k, n
+        u.transposed[u.half] = plan.b_transposed
+        u.half ^= 1
+    idle = u.nest.idle
+    _walk(u, plan, go)
+    if accept >= 0:
+        u.plan, u.running = accept, 1
+        _begin(u, plans[accept])
+    elif idle and u.starting == 0:
+        u.running = 0
+    u.starting = 1 if accept >= 0 else 0
+    return taken
+
+
+@compiled
+def shifter_step(s, u, swap, pulses):
+    """One cycle; ``swap``: the array takes the tile that waits. Reads ``u``, the loader, as it was
+    before this cycle. D cycles shift a tile in; the walk is one tile ahead."""
+    nest, half = s.nest, s.half
+    lines = s.n_tile if u.transposed[half] else s.k_tile
+    more = size(nest, 1) if u.transposed[half] else size(nest, 0)
+    wanted = s.shifting == 0 and (s.ready == 0 or swap)
+    begin = wanted and valid(nest) and u.rows[half] >= lines * s.dim + more
+    closes = begin and last(nest, 0) and last(nest, 1)
+    s.starved = 1 if wanted and not begin else 0
+    start = nest.idle and u.held[half]
+    if start:
+        nest.depth = 2
+        set_loop(nest, 0, TOP, u.k[half], s.dim)
+        set_loop(nest, 1, TOP, u.n[half], s.dim)
+    event = move(nest, start, begin)
+    if event == 0:
+        s.k_tile = 0
+    elif advanced(nest, event, 0):
+        s.k_tile += 1
+    elif event == 1:
+        s.n_tile = 0
+    elif advanced(nest, event, 1):
+        s.n_tile += 1
+    if swap:
+        s.ready = 0
+    if begin:
+        s.shifting, s.line, s.final = 1, s.dim - 2, 1 if closes else 0
+    elif s.shifting:
+        if s.line == 0:
+            s.shifting, s.ready = 0, 1
+            if s.final:
+                pulses.weight_released, pulses.weight_half = 1, s.released_half
+                s.released_half ^= 1
+        s.line -= 1
+    if closes:
+        s.half ^= 1

@@ -1,0 +1,153 @@
+"""The write engine: rows placed into beats, bursts whose data are there, the memory's answers."""
+
+import numpy as np
+
+from .compiled import compiled
+from .fields import arrays, ints
+from .read import BURST_BEATS, OUTSTANDING, PAGE_BYTES
+
+__all__ = ["WRITE", "command_ready", "order", "packer_ready", "write_step", "writer_idle"]
+
+QUEUE = 2
+BURSTS = 4
+"""Complete bursts that wait for their address to be sent."""
+BEATS = 64
+BUFFERED = 64
+"""Beats that the memory takes ahead of their addresses."""
+_RING = 256
+
+WRITE = np.dtype([
+    *ints("bus bus_log2 latency outstanding"),
+    ("asked", "i8"), *arrays("address row_bytes rows stride tag", QUEUE), *ints("tail queued"),
+    # The packer.
+    *ints("busy row rows_left bytes stride_now tag_now beat end count"),
+    # Beats in line, in an SRAM and at its output, and complete bursts.
+    *arrays("beat_last beat_tag", _RING), *ints("beat_tail beats offered"),
+    *arrays("burst_beats burst_tag", _RING), *ints("burst_tail bursts"),
+    # Channels AW, W and B; a burst's number is its place in the ring.
+    *ints("awvalid under_way unanswered aw_ready w_ready b_valid b_tag"),
+    *ints("addresses buffered answers answered"), *arrays("due", _RING)])
+"""``addresses``, ``answers``: bursts that the memory has the address of, that it took whole.
+``answered``: the number of the oldest burst without an answer."""
+
+
+@compiled
+def command_ready(w):
+    """Whether a transfer is taken."""
+    return w.queued != QUEUE
+
+
+@compiled
+def order(w, address, row_bytes, rows, stride, tag):
+    """Hand over a transfer behind ``write_step``, only while ``command_ready`` was true before."""
+    slot = w.tail % QUEUE
+    w.address[slot], w.row_bytes[slot], w.rows[slot] = address, row_bytes, rows
+    w.stride[slot], w.tag[slot] = stride, tag
+    w.tail += 1
+    w.queued += 1
+
+
+@compiled
+def writer_idle(w):
+    """Whether no transfer, datum or answer is under way."""
+    return w.unanswered == 0 and w.queued == 0 and w.busy == 0 and w.bursts == 0
+
+
+@compiled
+def packer_ready(w):
+    """Whether a chunk would be taken in this cycle."""
+    return (w.busy and w.end > (w.row & (w.bus - 1)) and w.beats != BEATS and w.bursts != BURSTS)
+
+
+@compiled
+def _row_begins(w, address, row_bytes):
+    w.row, w.beat = address, address >> w.bus_log2
+    w.end = (address & (w.bus - 1)) + row_bytes
+
+
+@compiled
+def _pack(w, i_valid, room):
+    """The packer: a chunk to its beat; a row's last beat may hold nothing new."""
+    takes = w.end > (w.row & (w.bus - 1))
+    step = w.busy and room and (i_valid or not takes)
+    row_done = w.end <= w.bus
+    if step:
+        page = (PAGE_BYTES >> w.bus_log2) - 1
+        ends = row_done or w.count == BURST_BEATS - 1 or (w.beat & page) == page
+        slot = w.beat_tail % _RING
+        w.beat_last[slot], w.beat_tag[slot] = 1 if ends else 0, w.tag_now
+        w.beat_tail += 1
+        w.beats += 1
+        w.count += 1
+        if ends:
+            slot = w.burst_tail % _RING
+            w.burst_beats[slot], w.burst_tag[slot] = w.count, w.tag_now
+            w.burst_tail += 1
+            w.bursts += 1
+            w.count = 0
+    if w.busy == 0 or (step and row_done and w.rows_left == 1):
+        w.busy = 1 if w.queued else 0
+        if w.queued:
+            slot = (w.tail - w.queued) % QUEUE
+            w.rows_left, w.bytes = w.rows[slot], w.row_bytes[slot]
+            w.stride_now, w.tag_now = w.stride[slot], w.tag[slot]
+            _row_begins(w, w.address[slot], w.bytes)
+            w.queued -= 1
+    elif step and row_done:
+        w.rows_left -= 1
+        _row_begins(w, w.row + w.stride_now, w.bytes)
+    elif step:
+        w.beat += 1
+        w.end -= w.bus
+
+
+@compiled
+def _memory(w, cycle, address, beat):
+    """The memory: takes addresses and data apart, answers ``latency`` cycles behind both."""
+    w.addresses += address
+    w.buffered += beat
+    w.b_valid = 0
+    while w.addresses:
+        slot = (w.answered + w.answers) % _RING
+        if w.buffered < w.burst_beats[slot]:
+            break
+        w.buffered -= w.burst_beats[slot]
+        w.due[slot] = cycle + w.latency
+        w.addresses -= 1
+        w.answers += 1
+    slot = w.answered % _RING
+    if w.answers and cycle + 1 >= w.due[slot]:
+        w.b_valid, w.b_tag = 1, w.burst_tag[slot]
+        w.answers -= 1
+        w.answered += 1
+    w.aw_ready = 1 if w.addresses + w.answers + w.b_valid < w.outstanding else 0
+    w.w_ready = 1 if w.buffered < BUFFERED else 0
+
+
+@compiled
+def write_step(w, cycle, i_valid):
+    """One cycle; ``i_valid``: a chunk is offered. The command that a beat was sent for, or -1."""
+    room = w.beats != BEATS and w.bursts != BURSTS
+    answer = w.b_valid
+    request = w.bursts != 0 and (w.awvalid == 0 or w.aw_ready) and w.unanswered != OUTSTANDING
+    address = 1 if w.awvalid and w.aw_ready else 0
+    open_ = w.under_way != 0
+    beat = 1 if w.offered and open_ and w.w_ready else 0
+    sent, command = 0, -1
+    waiting = w.beats + w.offered
+    if beat:
+        slot = (w.beat_tail - waiting) % _RING
+        sent, command = w.beat_last[slot], w.beat_tag[slot]
+    fetched = w.beats != 0 and (w.offered == 0 or beat)
+    w.offered = 1 if fetched or (w.offered and not beat) else 0
+    w.beats -= 1 if fetched else 0
+    if w.aw_ready:
+        w.awvalid = 0
+    if request:
+        w.awvalid = 1
+        w.bursts -= 1
+    w.under_way += (1 if request else 0) - sent
+    w.unanswered += (1 if request else 0) - answer
+    _pack(w, i_valid, room)
+    _memory(w, cycle, address, beat)
+    return command
