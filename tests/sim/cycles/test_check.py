@@ -1,0 +1,33 @@
+"""The cycle model against the generated Verilog: cycles, and every cause of a stall."""
+
+import pytest
+
+from sim.cycles.cases import cases
+from sim.cycles.check import TOLERANCE, Comparison, build, compare, table
+
+BUILDS = [
+    ("posit8", {"dim": 4}),
+    pytest.param("posit8", {"dim": 8}, marks=pytest.mark.slow),
+    pytest.param("posit8", {"dim": 16}, marks=pytest.mark.slow),
+    pytest.param("posit8", {"dim": 16, "lanes": 4, "bus_bytes": 8}, marks=pytest.mark.slow),
+    pytest.param("bf16", {"dim": 8, "bus_bytes": 32, "lane_latency": 2}, marks=pytest.mark.slow),
+    pytest.param("fp8", {"dim": 8, "acc": "exact", "pe_latency": 2}, marks=pytest.mark.slow),
+    pytest.param("posit8", {"dim": 4, "input_depth": 64, "weight_depth": 64, "acc_depth": 16,
+                            "row_depth": 8}, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("fmt, options", BUILDS)
+def test_cycles_of_every_kind_of_command(fmt, options):
+    rows = compare(build(fmt, **options))
+    print("\n".join(table(rows)))
+    assert len(rows) == len(cases(options["dim"])) >= 40
+    assert all(abs(row.error) <= TOLERANCE for row in rows)
+
+
+def test_a_difference_is_told():
+    row = Comparison("gemm", 8, 1000, 1030, {"tiles": (4, 4), "stall_input": (7, 9)})
+    assert row.error == pytest.approx(0.03)
+    lines = table([row, Comparison("copy", 8, 500, 500, {"tiles": (0, 0)})])
+    assert lines[1].endswith("stall_input")
+    assert lines[-1] == "2 compared, 1 beyond 2%, the worst 3.00%; 1 to the cycle"
