@@ -91,7 +91,7 @@ class _Forward:
             x = math.add(math.linear(patches, embedding.projection),
                          math.weight(embedding.positions)[places])
             return self.keep_both("embedding", x)
-        x = math.weight(embedding.table)[values.ravel()]
+        x = math.stored(embedding.table[values.ravel()])
         if embedding.positions is not None:
             x = math.add(x, math.weight(embedding.positions)[places])
         if embedding.segment is not None:
