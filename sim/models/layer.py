@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["AttentionLayer", "HeadValues", "layer_norm"]
+__all__ = ["AttentionLayer", "HeadValues", "layer_norm", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,7 @@ class AttentionLayer:
         q = self.x @ self.query[part].T + self.query_bias[part]
         k = self.x @ self.key[part].T + self.key_bias[part]
         v = self.x @ self.value[part].T + self.value_bias[part]
-        scores = q @ k.T * np.float32(self.scale)
-        e = np.exp(scores - scores.max(axis=1, keepdims=True))
-        p = e / e.sum(axis=1, keepdims=True)
+        p = softmax(q @ k.T * np.float32(self.scale))
         return HeadValues(q, k, v, p, p @ v)
 
 
@@ -71,3 +69,9 @@ def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float) 
     """LayerNorm over the last axis in the input's type."""
     centred = x - x.mean(axis=-1, keepdims=True)
     return centred / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + eps) * weight + bias
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Over the last axis in the input's type."""
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)

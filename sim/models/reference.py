@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .description import Attention, Block, FeedForward, Linear, Norm, Patches, Tokens, Transformer
-from .layer import layer_norm
+from .layer import layer_norm, softmax
 
 __all__ = ["Cache", "Values", "activate", "attend", "embed", "forward", "gelu", "linear",
-           "normalise", "rotate", "run_block", "softmax"]
+           "normalise", "rotate", "run_block"]
 
 # GELU's sigmoid form is x σ(1.702 x).
 _GELU_SIGMOID = np.float32(1.702)
@@ -49,12 +49,6 @@ def normalise(norm: Norm, x: np.ndarray) -> np.ndarray:
         return layer_norm(x, norm.gain, norm.shift, np.float32(norm.eps))
     mean = np.square(x).mean(axis=-1, keepdims=True)
     return x / np.sqrt(mean + np.float32(norm.eps)) * norm.gain
-
-
-def softmax(x: np.ndarray) -> np.ndarray:
-    """Over the last axis."""
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
 
 
 def gelu(x: np.ndarray) -> np.ndarray:

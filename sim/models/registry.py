@@ -7,6 +7,7 @@ import numpy as np
 from .bert import load_bert
 from .checkpoint import CheckpointError
 from .description import Transformer
+from .digits import DRAWN, PATCHES, load_digits, patches
 from .gguf_file import open_gguf
 from .llama import load_gguf, load_llama
 from .packages import BERT_TINY, MINILM, SMOLLM2, Package
@@ -18,7 +19,8 @@ __all__ = ["NAMES", "inputs", "load"]
 
 _PACKAGES: dict[str, Package] = {"minilm": MINILM, "bert-tiny": BERT_TINY, "smollm2": SMOLLM2}
 _FAMILIES = {"bert": load_bert, "llama": load_llama}
-NAMES = tuple(_PACKAGES)
+_DIGITS = "digits-vit"
+NAMES = (*_PACKAGES, _DIGITS)
 
 
 def load(name: str | Path, cache: Path | None = None, offline: bool = False) -> Transformer:
@@ -28,6 +30,8 @@ def load(name: str | Path, cache: Path | None = None, offline: bool = False) -> 
     or a GGUF file. ``cache`` and ``offline`` as for ``Package.fetch``. Raises ``CheckpointError``,
     a ``ValueError``, for what is damaged or not supported, ``ModelUnavailable`` without network.
     """
+    if name == _DIGITS:
+        return load_digits()
     path = _locate(name, cache, offline)
     title = str(name) if name in NAMES else None
     if path.suffix == ".gguf":
@@ -44,8 +48,13 @@ def inputs(name: str | Path, tokens: int, text: str = TEXT, cache: Path | None =
            offline: bool = False) -> np.ndarray:
     """What the model ``name``, as for ``load``, reads: the first ``tokens`` token ids of ``text``.
 
-    The text starts over at its end. Raises as ``load`` does.
+    The text starts over at its end. The digits ViT reads the 16 patches of a drawn digit instead.
+    Raises as ``load`` does, ``ValueError`` for a number of tokens that cannot be.
     """
+    if name == _DIGITS:
+        if tokens != PATCHES:
+            raise ValueError(f"tokens of {_DIGITS} must be {PATCHES}, not {tokens!r}")
+        return patches(DRAWN[3])
     path = _locate(name, cache, offline)
     if path.suffix == ".gguf":
         return encode(from_gguf(open_gguf(path)), tokens, text)

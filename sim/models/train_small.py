@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .layer import softmax
 from .small import HEADS, SYMBOLS, WEIGHTS, WIDTH, embeddings, layer_input
+from .training import Adam, join, split
 
 BATCH = 16
 TOKENS = 32
@@ -29,25 +31,11 @@ def initial(rng: np.random.Generator) -> dict[str, np.ndarray]:
     return weights
 
 
-def split(x: np.ndarray) -> np.ndarray:
-    """batch × T × width to batch × heads × T × d."""
-    return x.reshape(*x.shape[:2], HEADS, -1).swapaxes(1, 2)
-
-
-def join(x: np.ndarray) -> np.ndarray:
-    """The inverse of ``split``."""
-    return x.swapaxes(1, 2).reshape(x.shape[0], x.shape[2], -1)
-
-
-def softmax(x: np.ndarray) -> np.ndarray:
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
-
-
 def step(weights: dict[str, np.ndarray], x: np.ndarray, symbols: np.ndarray
          ) -> tuple[float, float, dict[str, np.ndarray]]:
     """Mean cross-entropy, accuracy and the gradients for one batch."""
-    q, k, v = (split(x @ weights[n].T + weights[f"{n}_bias"]) for n in ("query", "key", "value"))
+    q, k, v = (split(x @ weights[n].T + weights[f"{n}_bias"], HEADS)
+               for n in ("query", "key", "value"))
     scale = q.shape[-1] ** -0.5
     p = softmax(q @ k.swapaxes(2, 3) * scale)
     o = join(p @ v)
@@ -63,7 +51,7 @@ def step(weights: dict[str, np.ndarray], x: np.ndarray, symbols: np.ndarray
     d_logits = (chance - np.eye(SYMBOLS)[wanted]) * valid[..., None] / count
     d_logits = d_logits.reshape(*symbols.shape, -1)
     gradients = {"readout": np.einsum("bto,bti->oi", d_logits, o)}
-    d_o = split(d_logits @ weights["readout"])
+    d_o = split(d_logits @ weights["readout"], HEADS)
     d_p = d_o @ v.swapaxes(2, 3)
     d_s = p * (d_p - (d_p * p).sum(axis=-1, keepdims=True)) * scale
     for name, d in (("query", d_s @ k), ("key", d_s.swapaxes(2, 3) @ q),
@@ -78,17 +66,11 @@ def train(steps: int, seed: int, rate: float = 3e-3) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     weights = initial(rng)
     table = embeddings(rng)
-    first = {name: np.zeros_like(w) for name, w in weights.items()}
-    second = {name: np.zeros_like(w) for name, w in weights.items()}
+    adam = Adam(weights)
     for index in range(1, steps + 1):
         symbols = rng.integers(0, SYMBOLS, (BATCH, TOKENS))
         loss, accuracy, gradients = step(weights, layer_input(table, symbols), symbols)
-        for name, gradient in gradients.items():
-            first[name] += 0.1 * (gradient - first[name])
-            second[name] += 0.01 * (gradient ** 2 - second[name])
-            move = first[name] / (1 - 0.9 ** index)
-            move /= np.sqrt(second[name] / (1 - 0.99 ** index)) + 1e-8
-            weights[name] -= rate * min(1.0, 2 * (1 - index / steps)) * move
+        adam.step(gradients, rate * min(1.0, 2 * (1 - index / steps)))
         if index % 500 == 0:
             print(f"step {index}: loss {loss:.4f}, accuracy {accuracy:.3f}")
     return weights | {"embeddings": table}
