@@ -62,13 +62,16 @@ def number(text: str) -> int | str:
         return text
 
 
-def add_config_flags(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for everything in ``AcceleratorConfig`` that a user may choose."""
+def add_config_flags(parser: argparse.ArgumentParser, output: bool = True) -> None:
+    """Add a flag for everything in ``AcceleratorConfig`` that a user may choose, and -o for those
+    whose ``output`` is a file."""
     for flag, text in _FLAGS:
         parser.add_argument(f"--{flag}", type=str if flag in _NAMES else number, help=text)
     parser.add_argument("--exact-power-reciprocal", action="store_true", default=None,
                         help="bit-trick reciprocal that is exact at powers of two")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write FILE, not standard output")
+    if output:
+        parser.add_argument("-o", "--output", metavar="FILE",
+                            help="write FILE, not standard output")
 
 
 def config_from(arguments: argparse.Namespace) -> AcceleratorConfig:

@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.cli import Parser, number
-from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
-from hdl.spec.formats import FORMATS
+from gen.cli import Parser, add_config_flags, config_from
+from hdl.spec.config import AcceleratorConfig
 from sim.disassembly import disassemble
 from sim.models.description import Transformer
 from sim.models.packages import ModelUnavailable
@@ -51,7 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m sim.run", description=__doc__.split(":")[0] + ".")
     parser.add_argument("model", metavar="MODEL",
                         help=f"{', '.join(MODELS)}, or the path of a checkpoint")
-    parser.add_argument("--fmt", default="posit8", help=f"one of {', '.join(FORMATS)}")
     parser.add_argument("--on", choices=("rtl", "machine"), default="rtl")
     parser.add_argument("--fusion", default="residual",
                         help=f"one of {', '.join(FUSION_LEVELS)} (residual)")
@@ -60,11 +58,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--decode", type=int, default=0, metavar="N",
                         help="pass the last N positions one by one, with a cache of keys and "
                         "values (0)")
-    parser.add_argument("--acc", help=f"one of {', '.join(ACCUMULATORS)}; default: the format's")
-    parser.add_argument("--softmax",
-                        help=f"one of {', '.join(SOFTMAX_MODES)}; default: the format's")
-    parser.add_argument("--dim", type=number, default=16, help="rows and columns of the array (16)")
-    parser.add_argument("--lanes", type=number, help="lanes of the vector unit")
     parser.add_argument("--memory", type=int, metavar="BYTES",
                         help="refuse a program that needs more than this memory")
     parser.add_argument("--dump", type=Path, metavar="FILE",
@@ -75,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="tell on standard error how far a run is (where it is a terminal)")
     parser.add_argument("--seed", type=int, default=0,
                         help="fills unused memory, and random models and inputs")
+    add_config_flags(parser, output=False)
     return parser
 
 
@@ -98,8 +92,7 @@ def _steps(tokens: int, decode: int) -> list[int] | None:
 
 def prepare(options: argparse.Namespace) -> Work:
     """Load the model, lower it; ``ValueError``, ``ModelUnavailable`` in one line."""
-    config = AcceleratorConfig(fmt=options.fmt, dim=options.dim, lanes=options.lanes,
-                               acc=options.acc, softmax=options.softmax)
+    config = config_from(options)
     level = fusion_named(options.fusion)
     steps = _steps(options.tokens, options.decode)
     model = open_model(options.model, options.offline, options.seed)

@@ -88,6 +88,7 @@ def test_layers_and_dump(tmp_path, capsys):
     (["random-llama", "--dim", "5"], "dim must be a power of two from 4 to 128, not 5"),
     (["random-llama", "--fmt", "int8"], "format 'int8' is not supported yet"),
     (["random-llama", "--dump", "/nowhere/x"], "dump must be a writable file, not '/nowhere/x'"),
+    (["random-bert", "--functions", "softmax"], "functions must be all in a build that runs"),
     (["random-llama", "--on", "paper"], "argument --on: invalid choice: 'paper'"),
 ])
 def test_errors_are_one_line(arguments, message, capsys):
