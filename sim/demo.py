@@ -17,8 +17,8 @@ import numpy as np
 from gen.cli import Parser, number
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
+from sim.assembly.program import disassemble
 from sim.attention import AttentionProgram, Comparison, compare, expected, lower
-from sim.disassembly import disassemble
 from sim.model import codec
 from sim.model.machine import Machine
 from sim.models import minilm, small

@@ -16,7 +16,7 @@ import numpy as np
 
 from hdl.spec.commands import Destination, Opcode
 from hdl.spec.config import AcceleratorConfig
-from sim.disassembly import commands
+from sim.assembly.records import commands
 from sim.model.command import Command
 
 __all__ = ["Progress", "milestones"]

@@ -18,7 +18,7 @@ import numpy as np
 
 from gen.cli import Parser, add_config_flags, config_from
 from hdl.spec.config import AcceleratorConfig
-from sim.disassembly import disassemble
+from sim.assembly.program import disassemble
 from sim.models.description import Transformer
 from sim.models.packages import ModelUnavailable
 from sim.transformer.expected import expected

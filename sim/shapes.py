@@ -24,9 +24,9 @@ from gen.cli import Parser, number
 from hdl.spec.commands import COMMAND, Function, Opcode
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
+from sim.assembly.records import commands, instructions
 from sim.bench.programs import Case, random_case
 from sim.bench.regression import TINY, compare
-from sim.disassembly import commands, instructions
 from sim.harness.accelerator import Accelerator, HungError
 from sim.harness.stalls import PROFILES
 from sim.lowering import Instruction

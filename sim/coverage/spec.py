@@ -26,7 +26,7 @@ from hdl.spec.commands import (
     unpack,
 )
 from hdl.spec.config import AcceleratorConfig
-from sim.disassembly import commands, instructions
+from sim.assembly.records import commands, instructions
 
 __all__ = ["Point", "SpecCoverage", "points"]
 

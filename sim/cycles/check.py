@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hdl.spec.config import AcceleratorConfig
-from sim.disassembly import commands
+from sim.assembly.records import commands
 from sim.harness.accelerator import Accelerator
 from sim.program import ProgramBuilder
 

@@ -20,7 +20,7 @@ from hdl.spec.commands import (
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING, POSIT8
-from sim.disassembly import disassemble
+from sim.assembly.program import disassemble
 from sim.lowering import Instruction, row_fits, softmax
 from sim.model import codec
 from sim.model.machine import Machine
@@ -247,7 +247,7 @@ def test_disassembly_has_a_line_for_each_command():
     lines = disassemble(memory, address)
     assert len(lines) == 1 + 5 and "commands 5" in lines[0] and "POSIT8" in lines[0]
     assert f"{address + 64:#010x} gemm   3×5×2 A@0x0/5 · Bᵀ@0x20/5" in lines[1]
-    assert lines[1].endswith("IMM0 0x4000: IMM0 × row max→R0; exp(x × IMM0 − R0) 1/sum→R1; "
+    assert lines[1].endswith("IMM0 2: IMM0 × row max→R0; exp(x × IMM0 − R0) 1/sum→R1; "
                              "exp(x × IMM0 − R0) × R1 →MEMORY")
     assert "fence" in lines[2] and "C.bf16@" in lines[3] and lines[3].endswith("x + Y0 →MEMORY")
     assert lines[4].endswith("opcode 200") and lines[5].endswith("end")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hdl.spec.config import AcceleratorConfig
-from sim.disassembly import disassemble
+from sim.assembly.program import disassemble
 from sim.model.machine import Machine
 from sim.models.description import Rotary
 from sim.transformer.fusion import FUSION_LEVELS, Fusion, fusion_named

@@ -1,0 +1,72 @@
+"""An image run on the machine model or on RTL."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from hdl.spec.config import AcceleratorConfig
+from sim.model.machine import Machine
+from sim.progress import Progress
+
+from .file import ProgramImage
+
+__all__ = ["RunError", "Run", "on_machine", "on_rtl"]
+
+
+class RunError(RuntimeError):
+    """A run that did not end well; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """``memory`` behind a run and its seconds; on RTL also the build's seconds, the cycles, the
+    bytes written and how many bytes of memory are not the machine model's."""
+
+    memory: np.ndarray
+    seconds: float
+    built: float = 0.0
+    cycles: int = 0
+    written: int = 0
+    mismatches: int = 0
+
+
+def on_machine(image: ProgramImage, config: AcceleratorConfig, progress: bool | None = None
+               ) -> Run:
+    """On the machine model of ``config``; ``progress`` as ``shown`` of ``sim.progress``."""
+    memory, started = image.memory.copy(), time.monotonic()
+    with Progress("machine", config, memory, image.address, image.base, shown=progress) as told:
+        outcome = Machine(config).run(memory, image.address, image.base, progress=told.after)
+    if outcome.error is not None:
+        raise RunError(f"the machine model stopped with {outcome.error.name} "
+                       f"at {outcome.error_address:#x}")
+    return Run(memory, time.monotonic() - started)
+
+
+def on_rtl(image: ProgramImage, config: AcceleratorConfig, progress: bool | None = None, *,
+           seed: int = 0, optimise: str = "-O1") -> Run:
+    """On the generated Verilog of ``config`` through AXI, and on the machine model for comparison.
+
+    ``optimise``: as for ``sim.harness.accelerator.Accelerator``.
+    """
+    from sim.harness.accelerator import Accelerator, HungError
+    from sim.harness.verilate import ToolError
+
+    wanted = on_machine(image, config, progress).memory
+    memory, started = image.memory.copy(), time.monotonic()
+    try:
+        accelerator = Accelerator(config, optimise=optimise)
+        built = time.monotonic()
+        with Progress("RTL", config, memory, image.address, image.base, shown=progress) as told:
+            result = accelerator.run(memory, image.address, image.base, seed=seed,
+                                     max_cycles=1 << 40, progress=told.at_cycle)
+    except (HungError, ToolError) as error:
+        raise RunError(str(error)) from error
+    if result.error is not None:
+        raise RunError(f"the accelerator stopped with {result.error.name} "
+                       f"at {result.error_address:#x}")
+    if result.violations:
+        raise RunError(f"AXI rules broken {len(result.violations)} times, "
+                       f"first: {result.violations[0]}")
+    return Run(memory, time.monotonic() - built, built - started, result.cycles,
+               int(np.count_nonzero(result.written)), int(np.count_nonzero(memory != wanted)))
