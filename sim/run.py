@@ -54,7 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fusion", default="residual",
                         help=f"one of {', '.join(FUSION_LEVELS)} (residual)")
     parser.add_argument("--layers", metavar="A:B", help="layers A to B − 1 alone (all)")
-    parser.add_argument("--tokens", type=int, default=32, help="positions (32)")
+    parser.add_argument("--tokens", type=int,
+                        help="positions (32, of an image all its patches)")
     parser.add_argument("--decode", type=int, default=0, metavar="N",
                         help="pass the last N positions one by one, with a cache of keys and "
                         "values (0)")
@@ -94,11 +95,11 @@ def prepare(options: argparse.Namespace) -> Work:
     """Load the model, lower it; ``ValueError``, ``ModelUnavailable`` in one line."""
     config = config_from(options)
     level = fusion_named(options.fusion)
-    steps = _steps(options.tokens, options.decode)
     model = open_model(options.model, options.offline, options.seed)
     layers = layer_range(model, _layers(options.layers))
     inputs = read(options.model, model, options.tokens, options.offline, options.seed)
     inputs.check(model)
+    steps = _steps(inputs.length, options.decode)
     states = fp32_states(model, inputs, layers)
     if layers.start:
         entry = states["embedding"].reshape(*inputs.values.shape[:2], -1)

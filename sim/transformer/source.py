@@ -12,6 +12,7 @@ from .samples import SAMPLES, inputs_for
 
 __all__ = ["MODELS", "fp32_states", "open_model", "read"]
 
+TOKENS = 32
 MODELS = (*NAMES, *SAMPLES)
 
 
@@ -21,9 +22,15 @@ def open_model(name: str, offline: bool = False, seed: int = 0) -> Transformer:
     return SAMPLES[name](seed) if name in SAMPLES else load(name, offline=offline)
 
 
-def read(name: str, model: Transformer, tokens: int, offline: bool = False, seed: int = 0
+def read(name: str, model: Transformer, tokens: int | None, offline: bool = False, seed: int = 0
          ) -> Inputs:
-    """``tokens`` positions for ``model``: of the project's text, or random ones for samples."""
+    """``tokens`` positions for ``model``: of the project's text, or random ones for samples.
+
+    ``None``: 32, or as many patches as the model has positions for.
+    """
+    if tokens is None:
+        embedding = model.embedding
+        tokens = len(embedding.positions) if isinstance(embedding, Patches) else TOKENS
     if tokens < 1:
         raise ValueError(f"tokens must be at least 1, not {tokens!r}")
     if name in SAMPLES:

@@ -7,8 +7,20 @@ from sim.bench.regression import small_accelerator
 from sim.harness.stalls import PROFILES
 from sim.model.machine import Machine
 from sim.transformer.fusion import Fusion
+from sim.transformer.inputs import Inputs
 from sim.transformer.lower import lower
 from sim.transformer.samples import SAMPLES, inputs_for
+from sim.transformer.source import open_model, read
+
+
+def compared(accelerator, program):
+    """Bytes of results; every byte of memory is the model's."""
+    memory, wanted = program.memory.copy(), program.memory.copy()
+    outcome = Machine(accelerator.config).run(wanted, program.address, program.base)
+    result = accelerator.run(memory, program.address, program.base, stalls=PROFILES["light"])
+    assert (result.error, outcome.error, result.violations) == (None, None, [])
+    assert np.array_equal(memory, wanted)
+    return sum(tensor.rows * tensor.row_bytes for tensor in program.results.values())
 
 
 @pytest.mark.parametrize("level", [Fusion.NONE, Fusion.RESIDUAL],
@@ -19,11 +31,20 @@ def test_whole_model_on_rtl(family, level):
     model = SAMPLES[family](**({"pooling": "mean_l2"} if family == "random-bert" else {}))
     program = lower(accelerator.config, model, inputs_for(model, 5), level=level, base=0x4000,
                     steps=(4, 1) if family == "random-llama" else None)
-    memory, wanted = program.memory.copy(), program.memory.copy()
-    outcome = Machine(accelerator.config).run(wanted, program.address, program.base)
-    result = accelerator.run(memory, program.address, program.base, stalls=PROFILES["light"])
-    assert (result.error, outcome.error, result.violations) == (None, None, [])
-    assert np.array_equal(memory, wanted)
-    compared = sum(tensor.rows * tensor.row_bytes for tensor in program.results.values())
-    print(f"{family} {level.name}: {compared} bytes of results, {result.cycles} cycles")
-    assert compared > 200
+    assert compared(accelerator, program) > 200
+
+
+def test_digits_vit_whole_on_rtl():
+    accelerator = small_accelerator("posit8")
+    model = open_model("digits-vit")
+    program = lower(accelerator.config, model, read("digits-vit", model, None))
+    assert compared(accelerator, program) == 4148
+
+
+def test_padded_sequences_on_rtl():
+    accelerator = small_accelerator("posit8")
+    model = SAMPLES["random-bert"](layers=1, pooling="mean")
+    valid = np.arange(5) < np.array([[5], [2], [3]])
+    ids = inputs_for(model, 5, sequences=3).values
+    program = lower(accelerator.config, model, Inputs("ids", ids, valid))
+    assert compared(accelerator, program) > 200
