@@ -10,7 +10,7 @@ wrong arguments and models.
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import numpy as np
 from gen.cli import Parser, add_config_flags, config_from
 from hdl.spec.config import AcceleratorConfig
 from sim.assembly.program import disassemble
+from sim.image.run import RunError
 from sim.models.description import Transformer
 from sim.models.packages import ModelUnavailable
 from sim.transformer.expected import expected
@@ -26,7 +27,7 @@ from sim.transformer.fusion import FUSION_LEVELS, Fusion, fusion_named
 from sim.transformer.inputs import Inputs, Step
 from sim.transformer.lower import TransformerProgram, layer_range, lower, make_steps
 from sim.transformer.report import report
-from sim.transformer.runner import Run, RunError, on_machine, on_rtl
+from sim.transformer.runner import Outcome, on_machine, on_rtl
 from sim.transformer.source import MODELS, fp32_states, open_model, read
 
 __all__ = ["Work", "main", "prepare"]
@@ -63,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="refuse a program that needs more than this memory")
     parser.add_argument("--dump", type=Path, metavar="FILE",
                         help="write the program there, one line a command (- for the output)")
+    parser.add_argument("--image", type=Path, metavar="FILE",
+                        help="write program and memory there, for python -m sim.image")
     parser.add_argument("--offline", action="store_true",
                         help="take models from the cache, never from the network")
     parser.add_argument("--progress", action="store_true", default=None,
@@ -113,23 +116,38 @@ def prepare(options: argparse.Namespace) -> Work:
                 program)
 
 
-def _dump(path: Path, program: TransformerProgram) -> None:
-    text = "\n".join(disassemble(program.memory, program.address, program.base)) + "\n"
-    sys.stdout.write(text) if str(path) == "-" else path.write_text(text)
+def _write(options: argparse.Namespace, program: TransformerProgram) -> None:
+    """The files that are asked for; ``ValueError``."""
+    lines = disassemble(program.memory, program.address, program.base) if options.dump else []
+    text = "\n".join(lines) + "\n"
+    if str(options.dump) == "-":
+        sys.stdout.write(text)
+    elif options.dump is not None:
+        _save("dump", options.dump, lambda path: path.write_text(text))
+    if options.image is not None:
+        _save("image", options.image, program.image.save)
 
 
-def _run(work: Work, options: argparse.Namespace) -> Run:
+def _save(name: str, path: Path, write: Callable[[Path], object]) -> None:
+    try:
+        write(path)
+    except OSError as error:
+        raise ValueError(f"{name} must be a writable file, not {str(path)!r}: "
+                         f"{error.strerror or error}") from error
+
+
+def _run(work: Work, options: argparse.Namespace) -> Outcome:
     if options.on == "rtl":
-        run = on_rtl(work.config, work.program, options.seed, progress=options.progress)
-        print(f"built in {run.built:.1f} s")
+        outcome = on_rtl(work.config, work.program, options.seed, options.progress)
+        print(f"built in {outcome.run.built:.1f} s")
     else:
         started = time.monotonic()
         codes = expected(work.config, work.model, work.inputs, work.steps, level=work.level,
                          layers=work.layers)
         print(f"expected codes in {time.monotonic() - started:.1f} s")
-        run = on_machine(work.config, work.program, codes, options.progress)
-    print(f"ran in {run.seconds:.1f} s on the {run.where}")
-    return run
+        outcome = on_machine(work.config, work.program, codes, options.progress)
+    print(f"ran in {outcome.run.seconds:.1f} s on the {outcome.where}")
+    return outcome
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -139,12 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     try:
         work = prepare(options)
-        if options.dump is not None:
-            _dump(options.dump, work.program)
+        _write(options, work.program)
     except (ValueError, ModelUnavailable) as error:
         parser.error(str(error))
-    except OSError as error:
-        parser.error(f"dump must be a writable file, not {str(options.dump)!r}: {error.strerror}")
     config, program = work.config, work.program
     print(f"config: fmt {config.fmt}, acc {config.acc}, softmax {config.softmax}, "
           f"dim {config.dim}, lanes {config.lanes}, fusion {work.level.name.lower()}")
@@ -152,12 +167,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
           f"{work.inputs.length} positions, {program.macs} MACs, {program.memory.size} bytes")
     print(f"lowered in {time.monotonic() - started:.1f} s")
     try:
-        run = _run(work, options)
+        outcome = _run(work, options)
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    report(config, program, run, work.steps, work.states)
-    return 1 if run.comparison.mismatches or run.stray else 0
+    report(config, program, outcome, work.steps, work.states)
+    return 1 if outcome.mismatches else 0
 
 
 if __name__ == "__main__":

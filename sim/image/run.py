@@ -21,7 +21,7 @@ class RunError(RuntimeError):
 @dataclass(frozen=True)
 class Run:
     """``memory`` behind a run and its seconds; on RTL also the build's seconds, the cycles, the
-    bytes written and how many bytes of memory are not the machine model's."""
+    bytes written, the machine model's memory and how many bytes are not the same in both."""
 
     memory: np.ndarray
     seconds: float
@@ -29,6 +29,7 @@ class Run:
     cycles: int = 0
     written: int = 0
     mismatches: int = 0
+    wanted: np.ndarray | None = None
 
 
 def on_machine(image: ProgramImage, config: AcceleratorConfig, progress: bool | None = None
@@ -69,4 +70,5 @@ def on_rtl(image: ProgramImage, config: AcceleratorConfig, progress: bool | None
         raise RunError(f"AXI rules broken {len(result.violations)} times, "
                        f"first: {result.violations[0]}")
     return Run(memory, time.monotonic() - built, built - started, result.cycles,
-               int(np.count_nonzero(result.written)), int(np.count_nonzero(memory != wanted)))
+               int(np.count_nonzero(result.written)), int(np.count_nonzero(memory != wanted)),
+               wanted)

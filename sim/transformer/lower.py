@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hdl.spec.config import AcceleratorConfig
+from sim.image.file import ProgramImage
 from sim.models.description import Attention, Transformer
 from sim.tensor import Tensor
 
@@ -22,18 +23,28 @@ __all__ = ["TransformerProgram", "check_model", "layer_range", "lower", "make_st
 
 @dataclass(frozen=True)
 class TransformerProgram:
-    """A program in its image and where it leaves its results.
+    """A program with the memory that it works on, and where it leaves its results.
 
     ``results`` maps names to tensors: ``embedding E``, ``layer 0 E`` …, ``final norm E``,
     ``pooled E``, ``head bf16``, E the encoding; behind ``step 1 `` … where there are steps.
     ``macs`` counts the multiply-accumulates of the GEMMs' shapes.
     """
 
-    memory: np.ndarray
-    address: int
-    base: int
+    image: ProgramImage
     results: dict[str, Tensor]
     macs: int
+
+    @property
+    def memory(self) -> np.ndarray:
+        return self.image.memory
+
+    @property
+    def address(self) -> int:
+        return self.image.address
+
+    @property
+    def base(self) -> int:
+        return self.image.base
 
 
 def check_model(model: Transformer, layers: range) -> None:
@@ -115,8 +126,8 @@ def lower(config: AcceleratorConfig, model: Transformer, inputs: Inputs, *,
                            f"{step.label}layer {index}", needs)
         if last:
             emit_final(low, model, x, step)
-    memory, address = low.builder.build(seed=seed)
-    return TransformerProgram(memory, address, base, low.results, low.macs)
+    image = ProgramImage.of(low.builder, tuple(low.results.values()), seed=seed)
+    return TransformerProgram(image, low.results, low.macs)
 
 
 def _halves_first(block):

@@ -10,7 +10,7 @@ from sim.tensor import Tensor
 
 from .inputs import Step
 from .lower import TransformerProgram
-from .runner import Run
+from .runner import Outcome
 
 __all__ = ["cosine", "report"]
 
@@ -43,16 +43,16 @@ def _truth(name: str, tensor: Tensor, step: Step, states: Mapping[str, np.ndarra
     return every[:, last - rows:last].reshape(-1, tensor.columns)
 
 
-def _lines(program: TransformerProgram, run: Run, steps: Sequence[Step],
+def _lines(program: TransformerProgram, outcome: Outcome, steps: Sequence[Step],
            states: Mapping[str, np.ndarray]) -> Iterator[str]:
     for name, tensor in program.results.items():
         rows, columns = tensor.shape
-        line = (f"  {name:22} {rows:4} × {columns:<5} {run.comparison.compared[name]:8} bytes, "
-                f"{run.comparison.differing[name]} differ")
+        line = (f"  {name:22} {rows:4} × {columns:<5} {outcome.comparison.compared[name]:8} bytes, "
+                f"{outcome.comparison.differing[name]} differ")
         step = next((s for s in steps if s.label and name.startswith(s.label)), steps[0])
         truth = _truth(name, tensor, step, states)
         if truth is not None:
-            found = read(run.memory, tensor, program.base)
+            found = read(outcome.run.memory, tensor, program.base)
             line += f", cosine to fp32 {cosine(found, truth):.5f}"
             if "head" in name:
                 same = int((found.argmax(axis=1) == truth.argmax(axis=1)).sum())
@@ -60,14 +60,14 @@ def _lines(program: TransformerProgram, run: Run, steps: Sequence[Step],
         yield line
 
 
-def report(config: AcceleratorConfig, program: TransformerProgram, run: Run,
+def report(config: AcceleratorConfig, program: TransformerProgram, outcome: Outcome,
            steps: Sequence[Step], states: Mapping[str, np.ndarray]) -> None:
     """Print how each result compares, cycles and use of the array; the verdict is last."""
-    print("\n".join(_lines(program, run, steps, states)))
-    if run.cycles is not None:
-        share = program.macs / (config.dim ** 2 * run.cycles)
-        print(f"cycles: {run.cycles}, utilisation {share:.1%} of {config.dim ** 2} MACs a cycle")
-        print(f"the other {run.memory.size - run.comparison.total} bytes of memory: "
-              f"{run.stray} differ")
-    total = run.comparison.total
-    print(f"bytes compared: {total}, mismatches: {run.comparison.mismatches + run.stray}")
+    run, total = outcome.run, outcome.comparison.total
+    print("\n".join(_lines(program, outcome, steps, states)))
+    if run.cycles:
+        peak = config.dim ** 2
+        print(f"cycles: {run.cycles}, utilisation {program.macs / (peak * run.cycles):.1%} of "
+              f"{peak} MACs a cycle")
+        print(f"the other {run.memory.size - total} bytes of memory: {outcome.stray} differ")
+    print(f"bytes compared: {total}, mismatches: {outcome.mismatches}")

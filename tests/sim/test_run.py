@@ -8,6 +8,8 @@ from hdl.spec.commands import ErrorCause
 from sim import run
 from sim.harness import accelerator
 from sim.harness.accelerator import Result
+from sim.image.__main__ import main as image_main
+from sim.image.file import ProgramImage
 from sim.model.machine import Machine
 from sim.models.packages import ModelUnavailable
 from sim.transformer import source
@@ -71,6 +73,16 @@ def test_layers_and_dump(tmp_path, capsys):
     assert code == 0 and any(line.startswith("  layer 1 bf16") for line in lines)
     assert not any("layer 0" in line or "embedding" in line for line in lines)
     assert path.read_text().splitlines()[-1].endswith("end")
+    image = tmp_path / "image"
+    called(capsys, "random-bert", "--on", "machine", "--dim", 4, "--image", image)
+    assert ProgramImage.load(image).results[-1] == "layer 1 posit8"
+    assert image_main(["run", str(image)]) == 0
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        image_main(["run", str(image), "--fmt", "e4m3"])
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert "program must run on a build with POSIT8" in told and told.count("\n") == 1
     _, lines = called(capsys, "random-vit", "--on", "machine", "--tokens", 3, "--dump", "-")
     assert sum(" gemm " in line for line in lines) > 10
 
@@ -88,6 +100,7 @@ def test_layers_and_dump(tmp_path, capsys):
     (["random-llama", "--dim", "5"], "dim must be a power of two from 4 to 128, not 5"),
     (["random-llama", "--fmt", "int8"], "format 'int8' is not supported yet"),
     (["random-llama", "--dump", "/nowhere/x"], "dump must be a writable file, not '/nowhere/x'"),
+    (["random-llama", "--image", "/nowhere/x"], "image must be a writable file, not '/nowhere/x'"),
     (["random-bert", "--functions", "softmax"], "functions must be all in a build that runs"),
     (["random-llama", "--on", "paper"], "argument --on: invalid choice: 'paper'"),
 ])
