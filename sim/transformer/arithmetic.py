@@ -43,7 +43,7 @@ class Arithmetic:
 
     def product(self, a: Array, b: Array) -> Array:
         """Lane values of a · b, whose items are values of the format."""
-        return accumulate.narrow(self.config, accumulate.gemm(self.config, a, b))
+        return accumulate.product(self.config, a, b)
 
     def linear(self, x: Array, linear: Linear) -> Array:
         """x Wᵀ + b, x of the format."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from hdl.spec.commands import Destination, Function, Operand
 from hdl.spec.config import AcceleratorConfig, ceil_log2
-from hdl.spec.formats import BF16_ENCODING, Encoding
+from hdl.spec.formats import BF16_ENCODING
 from sim import lowering
 from sim.lowering import Instruction
 from sim.model import codec
@@ -20,7 +20,6 @@ from .memory import Arena
 
 __all__ = ["FUNCTIONS", "STORED", "WIDE", "Emitter", "Stream"]
 
-_ENCODED_AT_ONCE = 1 << 16
 STORED = "stored"
 WIDE = "wide"
 FUNCTIONS: dict[Activation, Function] = {
@@ -81,7 +80,7 @@ class Emitter:
         """The constant that ``make`` gives, placed once for each ``key``."""
         if key not in self._constants:
             encoding = self._encoding(form)
-            codes = _encode(self.builder.encoding(encoding), np.atleast_2d(make()))
+            codes = codec.encode(self.builder.encoding(encoding), np.atleast_2d(make()))
             tensor = self.builder.codes(codes, encoding, name=name)
             self._constants[key] = tensor, owner  # the owner's id must stay taken
         return self._constants[key][0]
@@ -256,13 +255,6 @@ class Emitter:
     def norm_form(self) -> str:
         """The form of a norm's input."""
         return WIDE if self.level.fuses(Fusion.NORM) else STORED
-
-
-def _encode(encoding: Encoding, values: np.ndarray) -> np.ndarray:
-    """``codec.encode`` in parts that stay in a cache: tables hold tens of millions of items."""
-    rows = max(1, _ENCODED_AT_ONCE // values.shape[1])
-    return np.concatenate([codec.encode(encoding, values[start:start + rows])
-                           for start in range(0, len(values), rows)])
 
 
 def columns_of(tensor: Tensor, widths: Sequence[int]) -> list[Tensor]:
