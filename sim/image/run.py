@@ -7,7 +7,7 @@ import numpy as np
 
 from hdl.spec.config import AcceleratorConfig
 from sim.model.machine import Machine
-from sim.progress import Progress
+from sim.progress import Progress, milestones
 
 from .file import ProgramImage
 
@@ -60,7 +60,7 @@ def on_rtl(image: ProgramImage, config: AcceleratorConfig, progress: bool | None
         built = time.monotonic()
         with Progress("RTL", config, memory, image.address, image.base, shown=progress) as told:
             result = accelerator.run(memory, image.address, image.base, seed=seed,
-                                     max_cycles=1 << 40, progress=told.at_cycle)
+                                     max_cycles=_limit(image, config), progress=told.at_cycle)
     except (HungError, ToolError) as error:
         raise RunError(str(error)) from error
     if result.error is not None:
@@ -72,3 +72,10 @@ def on_rtl(image: ProgramImage, config: AcceleratorConfig, progress: bool | None
     return Run(memory, time.monotonic() - built, built - started, result.cycles,
                int(np.count_nonzero(result.written)), int(np.count_nonzero(memory != wanted)),
                wanted)
+
+
+def _limit(image: ProgramImage, config: AcceleratorConfig) -> int:
+    """Cycles that no working program needs: one for each multiply-accumulate, and the memory ten
+    times."""
+    work = milestones(config, image.memory, image.address, image.base)
+    return 1_000_000 + (work[-1][0] if work else 0) + 10 * image.memory.size
