@@ -10,14 +10,20 @@ __all__ = ["cases"]
 
 Case = Callable[[ProgramBuilder], None]
 _MEMORY, _BUFFER = Destination.MEMORY, Destination.BUFFER
-_PLACES = {"dense": {}, "skew": {"skew": 3, "align": 64}, "odd": {"skew": 5}}
+_SKEWS = {"dense": 0, "odd": 5, "skew": 3}
+
+
+def _place(builder: ProgramBuilder, place: str) -> dict[str, int]:
+    """Where tensors lie: as they come, or some bytes behind a multiple of the bus; BF16 is even."""
+    item = builder.config.format.storage_bytes
+    return {"skew": _SKEWS[place] // item * item, "align": 64 if place == "skew" else None}
 
 
 def _gemm(m: int, k: int, n: int, *, place: str = "dense", bias: str = "", y1: bool = False,
           wide: bool = False, bias_wide: bool = False, **options) -> Case:
     """A GEMM; ``bias``: ``row`` or ``full``."""
     def emit(builder: ProgramBuilder) -> None:
-        where = _PLACES[place]
+        where = _place(builder, place)
 
         def tensor(rows: int, columns: int, turned: bool = False, kind: str | None = None):
             shape = (columns, rows) if turned else (rows, columns)
@@ -38,13 +44,22 @@ def _gemm(m: int, k: int, n: int, *, place: str = "dense", bias: str = "", y1: b
 def _vector(m: int, n: int, *, x_wide: bool = False, wide: bool = False, bias: str = "",
             place: str = "dense", **options) -> Case:
     def emit(builder: ProgramBuilder) -> None:
-        where = _PLACES[place]
+        where = _place(builder, place)
         x = builder.empty(m, n, "bf16" if x_wide else None, **({} if x_wide else where))
         given = dict(options)
         if bias:
             given["bias"] = builder.empty(1 if bias == "row" else m, n)
         shape = (n, m) if options.get("out_transposed") else (m, n)
         builder.vector(x, builder.empty(*shape, "bf16" if wide else None), **given)
+    return emit
+
+
+def _norm(m: int, n: int, name: str, *, x_wide: bool = False) -> Case:
+    """``layer_norm`` or ``rms_norm``: a mean and an inverse square root a row."""
+    def emit(builder: ProgramBuilder) -> None:
+        x, gain = builder.empty(m, n, "bf16" if x_wide else None), builder.empty(1, n)
+        shift = [builder.empty(1, n, "bf16")] if name == "layer_norm" else []
+        getattr(builder, name)(x, gain, *shift, builder.empty(m, n, "bf16"), 1e-5)
     return emit
 
 
@@ -61,6 +76,12 @@ def _normalise() -> list[Instruction]:
     """Passes through the bank, with both of Y: (x − max) × Y0 + Y1."""
     return [Instruction(reduce=Reduce.MAX, destination=_BUFFER),
             Instruction(add=Operand.R0, subtract=True, scale=Operand.Y, destination=_BUFFER),
+            Instruction(add=Operand.Y, y=1, destination=_MEMORY)]
+
+
+def _residual() -> list[Instruction]:
+    """x + Y0 kept on chip, then + Y1."""
+    return [Instruction(add=Operand.Y, destination=_BUFFER),
             Instruction(add=Operand.Y, y=1, destination=_MEMORY)]
 
 
@@ -110,6 +131,9 @@ def _gemms(d: int) -> dict[str, Case]:
         "gemm softmax, mask": _gemm(40, 20, 50, scale=0.2, softmax=True, bias="full"),
         "gemm softmax, transposed": _gemm(30, 20, 40, softmax=True, out_transposed=True),
         "gemm softmax of streamed rows": _gemm(2, d, 513 * d, softmax=True),
+        "gemm bias, GELU": _gemm(48, 40, 56, bias="row", bias_wide=True, function=Function.GELU),
+        "gemm bias, residual": _gemm(60, 40, 5 * d, bias="row", bias_wide=True, y1=True, wide=True,
+                                     instructions=_residual()),
         "gemm exp": _gemm(30, 2 * d, 50, instructions=[
             Instruction(multiply=Operand.IMM0, function=Function.EXP, destination=_MEMORY)]),
         "gemm passes through the bank": _gemm(40, 30, 50, bias="full", y1=True,
@@ -134,6 +158,12 @@ def _vectors(d: int) -> dict[str, Case]:
         "vector transpose": _vector(45, 52, out_transposed=True),
         "vector transpose to BF16": _vector(30, 22, wide=True, out_transposed=True),
         "vector long rows": _vector(4, 600 * d),
+        "vector GELU to BF16": _vector(30, 50, function=Function.GELU, wide=True),
+        "vector LayerNorm": _norm(30, 60, "layer_norm", x_wide=True),
+        "vector LayerNorm of an item": _norm(1, 1, "layer_norm"),
+        "vector LayerNorm of rows of one tile": _norm(70, d, "layer_norm"),
+        "vector RMSNorm": _norm(30, 60, "rms_norm"),
+        "vector RMSNorm of streamed rows": _norm(2, 513 * d, "rms_norm"),
         "vector passes through the bank": _vector(40, 50, bias="full", instructions=_normalise(
             )[:1] + [Instruction(add=Operand.R0, subtract=True, scale=Operand.Y,
                                  destination=_MEMORY)]),

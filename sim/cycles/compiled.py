@@ -17,10 +17,12 @@ def drop_stale() -> None:
 
     numba looks at the file of the function itself; what that calls may be in another one.
     """
-    sources = [*sorted(_FOLDER.glob("*.py")), Path(commands.__file__)]
+    sources = [Path(commands.__file__), *sorted(_FOLDER.glob("*.py"))]
     digest = hashlib.sha256(numba.__version__.encode())
     for source in sources:
-        digest.update(source.read_bytes())
+        text = source.read_bytes()
+        if source.parent != _FOLDER or b"@compiled" in text:
+            digest.update(text)
     kept = _FOLDER / "__pycache__"
     mark = kept / "sources.sha256"
     if mark.exists() and mark.read_text() == digest.hexdigest():

@@ -1,0 +1,151 @@
+"""Timeline and roofline of a program as one SVG."""
+
+from collections.abc import Iterator
+from html import escape
+from math import log10
+
+from .machine import LANES
+from .report import Row, by_command, by_part, total
+from .simulate import Run
+from .workload import Workload
+
+__all__ = ["draw"]
+
+_WIDTH, _LEFT, _RIGHT = 1200, 70, 20
+_LANE, _TOP, _GAP = 34, 60, 90
+_ROOF = 420
+_COLOURS = ("#3b6ea5", "#c46a2b", "#4e8f5a", "#8b5fa8", "#a8434f", "#5c7f8a")
+_BEATS = {"read": "read_beats", "array": "array_rows", "vector": "vector_beats",
+          "write": "write_beats"}
+
+
+def _text(x: float, y: float, text: str, size: int = 12, anchor: str = "start") -> str:
+    return (f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" '
+            f'text-anchor="{anchor}">{escape(text)}</text>')
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, colour: str = "#bbb") -> str:
+    return (f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
+            f'stroke="{colour}"/>')
+
+
+def _ticks(cycles: int) -> list[int]:
+    """About eight round numbers up to ``cycles``."""
+    step = 10 ** int(log10(max(cycles, 10) / 8))
+    step *= next((factor for factor in (1, 2, 5) if cycles <= 8 * step * factor), 10)
+    return list(range(0, cycles + 1, step))
+
+
+def _colours(work: Workload) -> list[str]:
+    """A colour a command: that of the tensor it writes, the same in every layer."""
+    known: dict[str, str] = {}
+    found = []
+    for label, part in zip(work.labels, work.parts, strict=True):
+        role = label.removeprefix(part)
+        known.setdefault(role, _COLOURS[len(known) % len(_COLOURS)])
+        found.append(known[role])
+    return found
+
+
+def _bars(work: Workload, run: Run, scale: float, top: float) -> Iterator[str]:
+    """A bar from a command's first to its last beat in a lane, as opaque as the lane was busy."""
+    colours = _colours(work)
+    for index, counts in enumerate(run.counts):
+        if not work.labels[index]:
+            continue
+        for lane, name in enumerate(LANES):
+            first, last = int(counts["first"][lane]), int(counts["last"][lane])
+            if first < 0:
+                continue
+            beats, length = int(counts[_BEATS[name]]), last - first + 1
+            title = (f"{work.labels[index]}: {name} {first} to {last}, {beats} beats, "
+                     f"{beats / length:.0%} busy")
+            yield (f'<rect x="{_LEFT + first * scale:.2f}" y="{top + lane * _LANE:.0f}" '
+                   f'width="{max(length * scale, 0.4):.2f}" height="{_LANE - 8}" '
+                   f'fill="{colours[index]}" fill-opacity="{0.2 + 0.8 * beats / length:.2f}">'
+                   f'<title>{escape(title)}</title></rect>')
+
+
+def _timeline(work: Workload, run: Run) -> Iterator[str]:
+    scale = (_WIDTH - _LEFT - _RIGHT) / max(run.cycles, 1)
+    bottom = _TOP + _LANE * len(LANES)
+    for cycle in _ticks(run.cycles):
+        x = _LEFT + cycle * scale
+        yield _line(x, _TOP - 6, x, bottom)
+        yield _text(x, bottom + 14, f"{cycle:,}", 10, "middle")
+    yield _text(_LEFT, bottom + 32, "cycles; a bar runs from a command's first to its last beat "
+                "there, darker where the lane was busier", 11)
+    for lane, name in enumerate(LANES):
+        yield _text(_LEFT - 8, _TOP + lane * _LANE + 17, name, 12, "end")
+    yield from _bars(work, run, scale, _TOP)
+
+
+def _intensity(row: Row, bus_bytes: int) -> float:
+    """MACs for each byte on the busier of the two data channels."""
+    beats = max(row.counts["read_beats"], row.counts["write_beats"], 1)
+    return row.macs / (beats * bus_bytes)
+
+
+class _Axes:
+    """Log scales: MACs a byte from left to right, MACs a cycle upwards."""
+
+    def __init__(self, top: float, low: float, high: float, peak: float) -> None:
+        self.low, self.high, self.peak = low, high, peak
+        self.top, self.bottom = top, top + _ROOF - 60
+        self.floor = peak / 1000
+
+    def x(self, intensity: float) -> float:
+        share = log10(max(intensity, self.low) / self.low) / log10(self.high / self.low)
+        return _LEFT + min(share, 1) * (_WIDTH - _LEFT - _RIGHT)
+
+    def y(self, rate: float) -> float:
+        share = log10(max(rate, self.floor) / self.floor) / log10(2 * self.peak / self.floor)
+        return self.bottom - share * (self.bottom - self.top)
+
+
+def _decades(low: float, high: float) -> list[float]:
+    first, last = int(log10(low)) - 1, int(log10(high)) + 1
+    return [10.0 ** power for power in range(first, last + 1) if low <= 10.0 ** power <= high]
+
+
+def _roofline(work: Workload, run: Run, top: float) -> Iterator[str]:
+    config = run.config
+    rows = [row for row in by_command(work, run) if row.macs and row.cycles]
+    layers = [row for row in (*by_part(work, run), total(work, run)) if row.macs and row.cycles]
+    peak, bus = config.dim ** 2, config.bus_bytes
+    found = [_intensity(row, bus) for row in (*rows, *layers)]
+    axes = _Axes(top, min([*found, peak / bus]) / 2, max([*found, peak / bus]) * 2, peak)
+    for decade in _decades(axes.low, axes.high):
+        yield _line(axes.x(decade), axes.top, axes.x(decade), axes.bottom, "#ddd")
+        yield _text(axes.x(decade), axes.bottom + 14, f"{decade:g}", 10, "middle")
+    for decade in _decades(axes.floor, 2 * peak):
+        yield _line(_LEFT, axes.y(decade), _WIDTH - _RIGHT, axes.y(decade), "#ddd")
+        yield _text(_LEFT - 6, axes.y(decade) + 4, f"{decade:g}", 10, "end")
+    corners = [(axes.low, axes.low * bus), (peak / bus, peak), (axes.high, peak)]
+    points = " ".join(f"{axes.x(x):.1f},{axes.y(y):.1f}" for x, y in corners)
+    yield f'<polyline points="{points}" fill="none" stroke="#333" stroke-width="2"/>'
+    yield _text(_LEFT + 6, axes.y(peak) - 8, f"array: {peak} MACs a cycle; bus: {bus} bytes a "
+                "cycle and direction", 12)
+    for group, radius, fill in ((rows, 4, "#3b6ea5"), (layers, 6, "#a8434f")):
+        for row in group:
+            rate, intensity = row.macs / row.cycles, _intensity(row, bus)
+            title = f"{row.label} {row.shape}: {rate:.1f} MACs a cycle, {intensity:.1f} a byte"
+            yield (f'<circle cx="{axes.x(intensity):.1f}" cy="{axes.y(rate):.1f}" r="{radius}" '
+                   f'fill="{fill}" fill-opacity="0.6"><title>{escape(title)}</title></circle>')
+    yield _text(_LEFT, axes.bottom + 32, "MACs for each byte on the busier channel, against MACs "
+                "a cycle; blue: commands, red: layers and the whole", 11)
+
+
+def draw(work: Workload, run: Run) -> str:
+    """The SVG's text: above the four lanes over time, below the roofline."""
+    whole = total(work, run)
+    config = run.config
+    title = (f"{work.name}: {run.cycles:,} cycles, {whole.utilisation(config.dim):.1%} of the "
+             f"array's peak (D = {config.dim}, L = {config.lanes}, {8 * config.bus_bytes}-bit bus)")
+    roof = _TOP + _LANE * len(LANES) + _GAP
+    height = roof + _ROOF
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
+             f'viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif">',
+             f'<rect width="{_WIDTH}" height="{height}" fill="white"/>',
+             _text(_LEFT, 28, title, 16), *_timeline(work, run), *_roofline(work, run, roof)]
+    return "\n".join([*parts, "</svg>"]) + "\n"

@@ -1,0 +1,107 @@
+"""Tables of what a program costs: by command, by layer, in all."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from hdl.spec.commands import Opcode
+
+from .simulate import Run
+from .workload import Workload
+
+__all__ = ["Row", "by_command", "by_part", "idle", "table", "total"]
+
+STALLS = ("stall_input", "stall_weight", "stall_accumulator", "stall_vector", "stall_operand")
+"""As the hardware's counters name them."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Some neighbouring commands together.
+
+    ``cycles``: by how much the program's end moves when they are done: commands overlap, these
+    add up. ``macs``: of their shapes. ``counts``: the sums of the model's counts.
+    """
+
+    label: str
+    shape: str
+    commands: int
+    start: int
+    cycles: int
+    macs: int
+    counts: dict[str, int]
+
+    def utilisation(self, dim: int) -> float:
+        return self.macs / (dim * dim * self.cycles) if self.cycles else 0.0
+
+
+def _shape(fields: dict[str, int]) -> str:
+    if fields["opcode"] == Opcode.GEMM:
+        return f"{fields['m']}×{fields['k']}×{fields['n']}"
+    return f"{fields['m']}×{fields['n']}"
+
+
+def _row(label: str, work: Workload, run: Run, indices: Sequence[int], before: int) -> Row:
+    counts = run.counts[list(indices)]
+    started = counts["start"][counts["start"] >= 0]
+    shapes = {_shape(work.commands[i]) for i in indices if work.labels[i]}
+    end = max(before, int(counts["end"].max()))
+    return Row(label, shapes.pop() if len(shapes) == 1 else "", len(started),
+               int(started.min()) if started.size else before, end - before,
+               sum(work.macs[i] for i in indices),
+               {name: int(counts[name].sum()) for name in counts.dtype.names
+                if counts[name].ndim == 1})
+
+
+def _rows(work: Workload, run: Run, keys: Sequence[object], labels: Sequence[str]
+          ) -> Iterator[Row]:
+    """A row for each run of commands of the same key; those without a label are left out."""
+    before = 0
+    chosen = [index for index, label in enumerate(labels) if label]
+    for _, group in groupby(chosen, key=keys.__getitem__):
+        indices = list(group)
+        row = _row(labels[indices[0]], work, run, indices, before)
+        before += row.cycles
+        yield row
+
+
+def by_command(work: Workload, run: Run, each: bool = False) -> list[Row]:
+    """A row a command, or for all neighbours that write the same tensor."""
+    keys = range(len(work.labels)) if each else work.labels
+    return list(_rows(work, run, keys, work.labels))
+
+
+def by_part(work: Workload, run: Run) -> list[Row]:
+    """A row for each layer and what stands before and behind them."""
+    return list(_rows(work, run, work.parts, work.parts))
+
+
+def total(work: Workload, run: Run) -> Row:
+    """The whole program from START on, as the counter CYCLES."""
+    row = _row("total", work, run, range(len(work.labels)), 0)
+    return Row(row.label, "", row.commands, row.start, run.cycles, row.macs, row.counts)
+
+
+def table(rows: Sequence[Row], run: Run) -> list[str]:
+    """One line a row below a heading. Shares are of the row's cycles; read and write are beats."""
+    dim = run.config.dim
+    width = max([len("writes"), *(len(row.label) for row in rows)])
+    lines = [f"{'writes':{width}} {'shape':>13} {'cmds':>4} {'start':>9} {'cycles':>9} "
+             f"{'of peak':>7} {'input':>7} {'weight':>7} {'bank':>7} {'vector':>7} {'Y':>7} "
+             f"{'beats':>6} {'read':>5} {'write':>5}"]
+    for row in rows:
+        cycles = max(row.cycles, 1)
+        stalls = " ".join(f"{row.counts[name]:7}" for name in STALLS)
+        share = f"{row.utilisation(dim):7.1%}" if row.macs else f"{'-':>7}"
+        lines.append(
+            f"{row.label:{width}} {row.shape:>13} {row.commands:4} {row.start:9} {row.cycles:9} "
+            f"{share} {stalls} {row.counts['vector_beats'] / cycles:6.0%} "
+            f"{row.counts['read_beats'] / cycles:5.0%} {row.counts['write_beats'] / cycles:5.0%}")
+    return lines
+
+
+def idle(run: Run) -> int:
+    """Cycles in which the array neither worked nor waited for one of the named causes: filling,
+    draining, fences, commands without a GEMM."""
+    waits = sum(run.total(name) for name in ("array_rows", *STALLS[:3]))
+    return run.cycles - waits

@@ -1,0 +1,141 @@
+"""Models as programs without their weights: what the cycle model runs.
+
+Timing depends on shapes alone. Every array of a model is replaced by zeros, one array for each
+shape, so that lowering is quick and layers share their constants; addresses keep their alignment.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+
+import numpy as np
+
+from hdl.spec.commands import Opcode
+from hdl.spec.config import AcceleratorConfig
+from sim.disassembly import commands
+from sim.models import NAMES
+from sim.models.description import (
+    Attention,
+    Block,
+    FeedForward,
+    Linear,
+    Norm,
+    Patches,
+    Tokens,
+    Transformer,
+)
+from sim.transformer.fusion import Fusion
+from sim.transformer.inputs import Inputs
+from sim.transformer.lower import TransformerProgram, layer_range, lower
+from sim.transformer.source import open_model
+
+__all__ = ["MODELS", "Workload", "bert_base", "workload"]
+
+MODELS = ("bert-base", *NAMES)
+_PART = re.compile(r"(step \d+ )?(embedding|layer \d+|final norm|pooled|head)")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A program to be timed: its commands' fields, and for each the tensor that it writes and the
+    part of the model that it belongs to; both are empty for FENCE and END."""
+
+    name: str
+    config: AcceleratorConfig
+    commands: list[dict[str, int]]
+    address: int
+    labels: list[str]
+    parts: list[str]
+
+    @property
+    def macs(self) -> list[int]:
+        """Multiply-accumulates of each command."""
+        return [c["m"] * c["k"] * c["n"] if c["opcode"] == Opcode.GEMM else 0
+                for c in self.commands]
+
+
+def bert_base(layers: int = 12) -> Transformer:
+    """The shapes of BERT-base: width 768, 12 heads, 3,072 in the feed-forward."""
+    width, hidden = 768, 3072
+
+    def linear(outputs: int, inputs: int) -> Linear:
+        return Linear(np.zeros((outputs, inputs), np.float32), np.zeros(outputs, np.float32))
+
+    norm = Norm(np.zeros(width, np.float32), np.zeros(width, np.float32), 1e-12)
+    square = linear(width, width)
+    block = Block(Attention(square, square, square, square, 12, 12), norm,
+                  FeedForward(linear(hidden, width), linear(width, hidden), "gelu"), norm, False)
+    table = np.zeros((512, width), np.float32)
+    return Transformer("bert-base", Tokens(table, table, table[0], norm), (block,) * layers)
+
+
+def _hollow(part, zeros: dict[tuple[int, ...], np.ndarray]):
+    """``part`` with all its arrays replaced by zeros of their shapes, each shape's the same."""
+    if isinstance(part, np.ndarray):
+        return zeros.setdefault(part.shape, np.zeros(part.shape, np.float32))
+    if isinstance(part, tuple):
+        return tuple(_hollow(item, zeros) for item in part)
+    if is_dataclass(part):
+        return replace(part, **{item.name: _hollow(getattr(part, item.name), zeros)
+                                for item in fields(part)})
+    return part
+
+
+def _inputs(model: Transformer, layers: range, tokens: int) -> Inputs:
+    if layers.start:
+        return Inputs("states", np.zeros((1, tokens, model.width), np.float32))
+    if isinstance(model.embedding, Patches):
+        items = model.embedding.projection.weight.shape[1]
+        return Inputs("patches", np.zeros((1, tokens, items), np.float32))
+    return Inputs("ids", np.arange(tokens)[None] % len(model.embedding.table))
+
+
+def _listed(program: TransformerProgram) -> list[dict[str, int]]:
+    return [found for _, found in commands(program.memory, program.address, program.base)]
+
+
+def _labels(kept: TransformerProgram) -> list[str]:
+    """The tensor that each command writes, from a program in which each has a place of its own."""
+    places = [(tensor.address, tensor.address + tensor.span, name)
+              for name, tensor in kept.results.items()]
+    found = []
+    for command in _listed(kept):
+        if command["opcode"] in (Opcode.GEMM, Opcode.VECTOR):
+            found.append(next((name for first, end, name in places
+                               if first <= command["c_address"] < end), "temporary"))
+    return found
+
+
+def _parts(labels: Sequence[str]) -> list[str]:
+    """The part of the model that each label names, else that of the command before it."""
+    found, part = [], "before"
+    for label in labels:
+        match = _PART.match(label)
+        part = match.group() if match else part
+        found.append(part if label else "")
+    return found
+
+
+def workload(config: AcceleratorConfig, name: str, *, tokens: int | None = None,
+             layers: range | None = None, level: Fusion = Fusion.RESIDUAL,
+             steps: Sequence[int] | None = None, offline: bool = False) -> Workload:
+    """The program of the model called ``name``, or at that path, over ``tokens`` positions (128,
+    or as many as an image has patches). ``ValueError`` in one line, ``ModelUnavailable``."""
+    model = bert_base() if name == "bert-base" else open_model(name, offline)
+    if tokens is None:
+        images = isinstance(model.embedding, Patches)
+        tokens = len(model.embedding.positions) if images else 128
+    if tokens < 1:
+        raise ValueError(f"tokens must be at least 1, not {tokens!r}")
+    if isinstance(model.embedding, Tokens):
+        model = replace(model, embedding=replace(
+            model.embedding, table=model.embedding.table[:tokens]))
+    model = _hollow(model, {})
+    layers = layer_range(model, layers)
+    inputs = _inputs(model, layers, tokens)
+    program, kept = (lower(config, model, inputs, level=level, layers=layers, steps=steps,
+                           seed=None, keep=keep) for keep in (False, True))
+    listed, names = _listed(program), iter(_labels(kept))
+    labels = [next(names) if command["opcode"] in (Opcode.GEMM, Opcode.VECTOR) else ""
+              for command in listed]
+    return Workload(model.name, config, listed, program.address, labels, _parts(labels))

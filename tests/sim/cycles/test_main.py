@@ -1,0 +1,106 @@
+"""``python -m sim.cycles``: tables, drawing, arguments."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from hdl.spec.config import AcceleratorConfig
+from sim.cycles import __main__ as command
+from sim.cycles import report
+from sim.cycles.check import Comparison
+from sim.cycles.draw import draw
+from sim.cycles.simulate import simulate
+from sim.cycles.workload import Workload, workload
+from sim.transformer.samples import bert, llama, vit
+
+CONFIG = AcceleratorConfig("posit8", dim=4)
+SAMPLES = {"bert": bert, "llama": llama, "vit": vit}
+
+
+@pytest.fixture(params=SAMPLES)
+def work(request, monkeypatch) -> Workload:
+    monkeypatch.setattr("sim.cycles.workload.open_model", lambda name, offline: SAMPLES[name]())
+    return workload(CONFIG, request.param, tokens=9)
+
+
+def test_every_command_belongs_to_a_part_and_all_cycles_are_told(work):
+    run = simulate(CONFIG, work.commands, address=work.address)
+    commands, parts = report.by_command(work, run), report.by_part(work, run)
+    assert {"layer 0", "layer 1"} <= {row.label for row in parts}
+    assert sum(row.commands for row in commands) == sum(row.commands for row in parts) \
+        == sum(bool(label) for label in work.labels) > 10
+    for rows in (commands, parts, report.by_command(work, run, each=True)):
+        assert sum(row.cycles for row in rows) == pytest.approx(run.cycles, abs=60)
+        assert sum(row.macs for row in rows) == sum(work.macs) > 0
+    whole = report.total(work, run)
+    assert whole.counts["array_rows"] + sum(whole.counts[name] for name in report.STALLS[:3]) \
+        + report.idle(run) == run.cycles
+    lines = report.table([*parts, whole], run)
+    assert len(lines) == len(parts) + 2
+    assert lines[-1].split()[0] == "total"
+
+
+def test_the_drawing_has_a_bar_for_each_lane_of_each_command(work):
+    run = simulate(CONFIG, work.commands, address=work.address)
+    root = ElementTree.fromstring(draw(work, run))
+    shapes = [element.tag.partition("}")[2] for element in root.iter()]
+    counts = run.counts[[bool(label) for label in work.labels]]
+    assert shapes.count("rect") == 1 + int((counts["first"] >= 0).sum())
+    assert shapes.count("circle") >= 2
+    assert shapes.count("polyline") == 1
+
+
+def test_a_decoded_position_is_a_step_of_its_own(monkeypatch):
+    monkeypatch.setattr("sim.cycles.workload.open_model", lambda name, offline: llama())
+    work = workload(CONFIG, "llama", tokens=6, steps=[4, 1, 1])
+    assert {"step 0 layer 0", "step 2 layer 1"} <= set(work.parts)
+
+
+def test_a_layer_of_bert_base_has_its_macs():
+    work = workload(AcceleratorConfig("posit8"), "bert-base", layers=range(3, 4))
+    assert sum(work.macs) == 931_135_488
+    assert {part for part in work.parts if part} == {"embedding", "layer 3"} \
+        or {part for part in work.parts if part} == {"layer 3"}
+
+
+def test_a_model_is_told_and_drawn(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("sim.cycles.workload.open_model", lambda name, offline: bert())
+    svg = tmp_path / "bert.svg"
+    assert command.main(["bert-tiny", "--dim", "4", "--tokens", "8", "--svg", str(svg)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^layer 1 +\d+ +\d+ +\d+ +[\d.]+%", out, re.MULTILINE)
+    assert "at the array's peak" in out
+    assert svg.read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ([], "MODEL must be one of bert-base"),
+    (["nothing"], "nothing"),
+    (["bert-base", "--dim", "3"], "dim must be a power of two from 4 to 128, not 3"),
+    (["bert-base", "--bus", "100"], "bus must be 8 times a power of two from 4 to 64, not 100"),
+    (["bert-base", "--bus", "wide"], "bus must be 8 times a power of two from 4 to 64, not 'wide'"),
+    (["bert-base", "--tokens", "0"], "tokens must be an integer from 1 up, not 0"),
+    (["bert-base", "--tokens", "600"], "512"),
+    (["bert-base", "--layers", "5"], "layers must be A:B, two numbers, not '5'"),
+    (["bert-base", "--layers", "9:13"], "layers must be A:B with 0 <= A < B <= 12, not 9:13"),
+    (["bert-base", "--fusion", "all"], "fusion must be one of"),
+    (["bert-base", "--latency", "x"], "latency must be an integer from 1 up, not 'x'"),
+    (["bert-base", "--decode", "3"], "decode must be less than tokens"),
+])
+def test_wrong_arguments(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command.main(arguments)
+    told = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert message in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("model, code", [(1019, 0), (1021, 1)])
+def test_the_check_judges(model, code, monkeypatch, capsys):
+    monkeypatch.setattr("sim.harness.accelerator.Accelerator", lambda config: config)
+    monkeypatch.setattr("sim.cycles.check.compare", lambda config: [
+        Comparison("gemm", config.dim, 1000, model, {})])
+    assert command.main(["--check", "--dim", "8"]) == code
+    assert f"1 compared, {code} beyond 2%" in capsys.readouterr().out
