@@ -12,7 +12,7 @@ import numpy as np
 
 from hdl.spec.commands import Opcode
 from hdl.spec.config import AcceleratorConfig
-from sim.disassembly import commands
+from sim.assembly.records import commands
 from sim.models import NAMES
 from sim.models.description import (
     Attention,

@@ -5,11 +5,11 @@ import pytest
 
 from hdl.spec.commands import Destination, Opcode
 from hdl.spec.config import AcceleratorConfig
+from sim.assembly.records import commands
 from sim.cycles.cases import cases
 from sim.cycles.compiled import drop_stale
 from sim.cycles.plan import plans
 from sim.cycles.simulate import IDEAL, Memory, simulate
-from sim.disassembly import commands
 from sim.lowering import Instruction, instruction_words
 from sim.program import ProgramBuilder
 
