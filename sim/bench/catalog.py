@@ -1,12 +1,12 @@
 """Every bench: its cocotb module, what it simulates, in which formats."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from gen.block import generate_block
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["BENCHES", "SIMULATORS", "Bench", "Job", "jobs"]
+__all__ = ["BENCHES", "IMAGE", "SIMULATORS", "Bench", "Job", "jobs"]
 
 SIMULATORS = ("icarus", "verilator")
 _MAIN = ("posit8", "fp8", "bf16")
@@ -39,11 +39,12 @@ class Bench:
 
 @dataclass(frozen=True)
 class Job:
-    """One bench in one configuration on one simulator."""
+    """One bench in one configuration on one simulator; ``environment`` is for the bench."""
 
     bench: Bench
     config: AcceleratorConfig
     simulator: str
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def toplevel(self) -> str:
@@ -75,6 +76,9 @@ BENCHES: dict[str, Bench] = {bench.name: bench for bench in (
     Bench("top", generate=_top, toplevel="ottava",
           variants=({"dim": 4, "input_depth": 64, "weight_depth": 64, "acc_depth": 64},)),
 )}
+
+# Runs the program image that the environment's OTTAVA_IMAGE names (sim.image).
+IMAGE = Bench("image", generate=_top, toplevel="ottava")
 
 
 def jobs(names: list[str], simulators: list[str], fmt: str | None) -> list[Job]:

@@ -133,7 +133,8 @@ def _copy_runtime(source: Path, target: Path) -> None:
 
 def _test(job: Job, folder: Path, seed: int, waves: bool, report: Path) -> None:
     environment = {"OTTAVA_CONFIG": json.dumps(job.config.as_dict()),
-                   "OTTAVA_REPORT": str(report), "COCOTB_ANSI_OUTPUT": "0"}
+                   "OTTAVA_REPORT": str(report), "COCOTB_ANSI_OUTPUT": "0",
+                   **job.environment}
     results = get_runner(job.simulator).test(
         hdl_toplevel=job.toplevel, hdl_toplevel_lang="verilog", seed=seed, build_dir=folder,
         test_module=job.bench.module, waves=waves, extra_env=environment, timescale=_TIMESCALE,

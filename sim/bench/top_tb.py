@@ -16,26 +16,8 @@ LIMIT = 20_000
 RUNS = (("ideal", "none"), ("heavy", "softmax"), ("light", "bias"), ("bursty", "softmax"))
 
 
-async def until_interrupt(dut):
-    """Cycles until the interrupt is up."""
-    for cycle in range(LIMIT):
-        await step(dut.aclk)
-        if sample(dut, "interrupt")[0]:
-            return cycle
-    raise AssertionError(f"no interrupt within {LIMIT} cycles")
-
-
-async def start(dut, host, address):
-    await host.write("PROGRAM_LOW", address & 0xFFFFFFFF)
-    await host.write("PROGRAM_HIGH", address >> 32)
-    await host.write("INTERRUPT_ENABLE", 0b11)
-    await host.write("CONTROL", 1)
-    return await until_interrupt(dut)
-
-
-@cocotb.test()
-async def programs(dut):
-    config, rng = configuration(), generator()
+async def power_up(dut, rng):
+    """Host and memory of a design behind its reset."""
     start_clock(dut.aclk)
     put(dut, aresetn=0)
     host = LiteHost(dut, rng)
@@ -44,6 +26,30 @@ async def programs(dut):
         await step(dut.aclk)
     put(dut, aresetn=1)
     assert await host.read("IDENTITY") == IDENTITY
+    return host, memory
+
+
+async def until_interrupt(dut, limit):
+    """Cycles until the interrupt is up."""
+    for cycle in range(limit):
+        await step(dut.aclk)
+        if sample(dut, "interrupt")[0]:
+            return cycle
+    raise AssertionError(f"no interrupt within {limit} cycles")
+
+
+async def start(dut, host, address, limit=LIMIT):
+    await host.write("PROGRAM_LOW", address & 0xFFFFFFFF)
+    await host.write("PROGRAM_HIGH", address >> 32)
+    await host.write("INTERRUPT_ENABLE", 0b11)
+    await host.write("CONTROL", 1)
+    return await until_interrupt(dut, limit)
+
+
+@cocotb.test()
+async def programs(dut):
+    config, rng = configuration(), generator()
+    host, memory = await power_up(dut, rng)
     cases = cycles = 0
     for profile, epilogue in RUNS:
         case = random_case(config, rng, largest=7, epilogue=epilogue)

@@ -1,21 +1,23 @@
 """Look at a program image, or run it: ``python -m sim.image show FILE``, ``run FILE``.
 
-``run`` takes the build that the image names; the flags of ``gen.top`` change it. ``--on rtl``
-compares every byte of the memory with the machine model. Exit code 1 when one differs or the
-program stops with an error, 2 for a wrong argument, a damaged file or a program that the build
-cannot run.
+``run`` takes the build that the image names; the flags of ``gen.top`` change it. ``--on rtl`` and
+``--on cocotb`` compare every byte of the memory with the machine model. Exit code 1 when one
+differs or the program stops with an error, 2 for a wrong argument, a damaged file or a program
+that the build cannot run.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from gen.cli import Parser, add_config_flags, describe
 from hdl.spec.config import AcceleratorConfig
+from sim.bench.catalog import SIMULATORS
 
 from .file import ImageError, ProgramImage
-from .run import RunError, on_machine, on_rtl
+from .run import RunError, on_cocotb, on_machine, on_rtl
 
 __all__ = ["main"]
 
@@ -27,10 +29,13 @@ def _parser() -> argparse.ArgumentParser:
     run = actions.add_parser("run", help="run the program")
     for action in (show, run):
         action.add_argument("file", metavar="FILE")
-    run.add_argument("--on", choices=("rtl", "machine"), default="machine")
+    run.add_argument("--on", choices=("rtl", "cocotb", "machine"), default="machine",
+                     help="RTL in the fast harness or in a cocotb bench, or the machine model")
     run.add_argument("--progress", action="store_true", default=None,
                      help="show progress where standard error is no terminal, too")
     run.add_argument("--seed", type=int, default=0, help="of the bus and of unset registers")
+    run.add_argument("--sim", choices=SIMULATORS, default="verilator", help="of --on cocotb")
+    run.add_argument("--waves", action="store_true", help="leave a waveform of --on cocotb")
     add_config_flags(run)
     return parser
 
@@ -49,7 +54,7 @@ def _show(image: ProgramImage) -> None:
     print(f"config: {describe(image.config)}")
     print(f"memory: {image.memory.size} bytes from {image.base:#x} on, "
           f"program at {image.address:#x}")
-    print("features: " + " ".join(feature.name for feature in image.features))
+    print("features: " + " ".join(f.name or hex(f) for f in image.features))
     for tensor in image.tensors:
         mark = ", result" if tensor.name in image.results else ""
         print(f"  {tensor.address:#010x} {tensor.rows:5} × {tensor.columns:<5} "
@@ -57,10 +62,17 @@ def _show(image: ProgramImage) -> None:
 
 
 def _run(image: ProgramImage, config: AcceleratorConfig, options: argparse.Namespace) -> int:
-    run = (on_machine(image, config, options.progress) if options.on == "machine"
-           else on_rtl(image, config, options.progress, seed=options.seed))
     if config != image.config:
         print("note: built for another configuration; results may differ in their last bits")
+    if options.on == "cocotb":
+        written, cycles, waves = on_cocotb(Path(options.file), image, config, seed=options.seed,
+                                           simulator=options.sim, waves=options.waves)
+        print(f"bytes written: {written}, {cycles} cycles, mismatches: 0")
+        if waves is not None:
+            print(f"waveform: {waves}")
+        return 0
+    run = (on_machine(image, config, options.progress) if options.on == "machine"
+           else on_rtl(image, config, options.progress, seed=options.seed))
     if options.on == "rtl":
         print(f"built in {run.built:.1f} s")
     print(f"ran in {run.seconds:.1f} s" + (f", {run.cycles} cycles" if run.cycles else ""))
@@ -79,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
+        if getattr(options, "on", None) == "cocotb" and options.output is not None:
+            parser.error("--output must be left out with --on cocotb, which leaves no memory")
         image = ProgramImage.load(options.file)
         if options.action == "show":
             _show(image)

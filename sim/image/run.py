@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from sim.progress import Progress, milestones
 
 from .file import ProgramImage
 
-__all__ = ["RunError", "Run", "on_machine", "on_rtl"]
+__all__ = ["RunError", "Run", "on_cocotb", "on_machine", "on_rtl"]
 
 
 class RunError(RuntimeError):
@@ -72,6 +73,23 @@ def on_rtl(image: ProgramImage, config: AcceleratorConfig, progress: bool | None
     return Run(memory, time.monotonic() - built, built - started, result.cycles,
                int(np.count_nonzero(result.written)), int(np.count_nonzero(memory != wanted)),
                wanted)
+
+
+def on_cocotb(path: Path, image: ProgramImage, config: AcceleratorConfig, *, seed: int = 1,
+              simulator: str = "verilator", waves: bool = False) -> tuple[int, int, Path | None]:
+    """The image at ``path`` by the bench ``sim.bench.image_tb``: bytes written, cycles, and where
+    the waveform lies. Every byte of memory was the machine model's, or ``RunError``."""
+    from sim.bench.catalog import IMAGE, Job
+    from sim.bench.runner import missing, run
+
+    if missing(simulator):
+        raise RunError(f"{simulator} is not installed")
+    environment = {"OTTAVA_IMAGE": str(path.resolve()),
+                   "OTTAVA_LIMIT": str(_limit(image, config))}
+    report = run(Job(IMAGE, config, simulator, environment), seed, waves)
+    if not report.passed:
+        raise RunError(report.message)
+    return report.cases, report.cycles, report.waves
 
 
 def _limit(image: ProgramImage, config: AcceleratorConfig) -> int:
