@@ -86,10 +86,9 @@ def load_bert(path: Path, name: str | None = None) -> Transformer:
     folder = Folder.open(path)
     settings, checkpoint = folder.settings, folder.checkpoint
     settings.require("model_type", ["bert"], "bert")
-    for architecture in settings.get("architectures") or ():
-        if architecture not in _ARCHITECTURES:
-            raise settings.refuse("architectures", f"among {', '.join(_ARCHITECTURES)}: other "
-                                  "heads are not supported, the nearest is BertModel")
+    settings.require("architectures", [[name] for name in _ARCHITECTURES],
+                     f"one of {', '.join(_ARCHITECTURES)}: other heads are not supported, the "
+                     "nearest is BertModel")
     settings.require("position_embedding_type", ["absolute"], "absolute")
     settings.require("is_decoder", [False], "false: only encoders are supported")
     layers = _Layers(settings, checkpoint)

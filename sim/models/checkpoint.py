@@ -18,6 +18,9 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 class CheckpointError(ValueError):
     """A checkpoint that is damaged or describes what is not supported; the message is one line."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # libraries' reasons may be several
+
 
 class Store(Protocol):
     """A file of tensors."""

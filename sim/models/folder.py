@@ -45,8 +45,8 @@ class Folder:
 def activation(settings: Settings, name: str = "hidden_act") -> Activation:
     """The activation that setting ``name`` names; other forms of it are refused."""
     value = settings.get(name)
-    if value not in _ACTIVATIONS:
-        nearest = _NEAREST.get(value) if isinstance(value, str) else None
+    if not isinstance(value, str) or value not in _ACTIVATIONS:
+        nearest = _NEAREST.get(str(value))
         raise settings.refuse(name, f"one of {', '.join(_ACTIVATIONS)}"
                               + (f" (the nearest is {nearest})" if nearest else ""))
     return _ACTIVATIONS[value]

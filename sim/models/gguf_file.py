@@ -2,11 +2,14 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .checkpoint import CheckpointError
+
+if TYPE_CHECKING:  # imported where it is used: other models need no gguf
+    from gguf import GGUFReader
 
 __all__ = ["GgufFile", "open_gguf"]
 
@@ -18,11 +21,9 @@ class GgufFile:
     """
 
     def __init__(self, path: Path) -> None:
-        from gguf import GGUFReader
-
         self.path = path
         try:
-            reader = GGUFReader(path)
+            reader = _reader(path)
         # The reader trusts the file: a damaged one shows as whatever its numbers lead to.
         except (OSError, ValueError, LookupError, OverflowError, MemoryError) as error:
             raise CheckpointError(f"{path} must be a whole GGUF file: {error}") from error
@@ -34,7 +35,10 @@ class GgufFile:
     def get(self, name: str, default: Any = None) -> Any:
         """The setting as Python's own type, a list for an array."""
         field = self._fields.get(name)
-        return default if field is None else field.contents()
+        try:
+            return default if field is None else field.contents()
+        except ValueError as error:
+            raise CheckpointError(f"{self.path}: {name} must be readable: {error}") from error
 
     def load(self, name: str) -> np.ndarray:
         from gguf import dequantize
@@ -46,6 +50,21 @@ class GgufFile:
             raise CheckpointError(
                 f"{self.path}: tensor {name} must be of a type that the package gguf can "
                 f"dequantise, F16 or Q8_0 say, not {tensor.tensor_type.name}") from error
+
+
+def _reader(path: Path) -> "GGUFReader":
+    """gguf's reader, which beyond the end of a file would read nothing for ever."""
+    from gguf import GGUFReader
+
+    class Reader(GGUFReader):
+        def _get(self, offset, dtype, count=1, override_order=None):
+            found = super()._get(offset, dtype, count, override_order)
+            if len(found) != count:
+                raise ValueError(f"it ends at byte {len(self.data)}, before what should be "
+                                 f"at {offset}")
+            return found
+
+    return Reader(path)
 
 
 def open_gguf(path: Path) -> GgufFile:

@@ -1,7 +1,7 @@
 """Values that describe a model, from ``config.json`` or a GGUF file, checked one by one."""
 
 import json
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Settings:
         """A finite number above 0."""
         value = self.get(name) if self.get(name) is not None else default
         if (isinstance(value, bool) or not isinstance(value, int | float)
-                or not 0 < value < math.inf):
+                or not 0 < value <= sys.float_info.max):
             raise self.refuse(name, "a number above 0")
         return float(value)
 

@@ -122,6 +122,9 @@ WORDS = "embeddings.word_embeddings.weight"
     ({"hidden_act": "gelu_new"}, {}, r"hidden_act must be one of gelu, .* \(the nearest is gelu\), "
                                      "not 'gelu_new'"),
     ({"hidden_act": None}, {}, "hidden_act must be one of gelu"),
+    ({"hidden_act": ["gelu"]}, {}, r"hidden_act must be one of gelu, .*, not \['gelu'\]"),
+    ({"architectures": 5}, {}, "architectures must be one of BertModel, .*, not 5"),
+    ({"layer_norm_eps": 10 ** 400}, {}, "layer_norm_eps must be a number above 0"),
     ({"model_type": "distilbert"}, {}, "model_type must be one of bert, llama, not 'distilbert'"),
     ({"architectures": ["BertForQuestionAnswering"]}, {}, "the nearest is BertModel"),
     ({"position_embedding_type": "relative_key"}, {}, "position_embedding_type must be absolute"),

@@ -182,6 +182,37 @@ def test_a_file_truncated_anywhere_is_one_line(llama):
     assert checked > 50
 
 
+def test_an_array_longer_than_the_file_is_one_line(llama):
+    path = llama.write_gguf(WORDS)
+    content = bytearray(path.read_bytes())
+    key = b"tokenizer.ggml.token_type"
+    at = content.index(key) + len(key) + 8  # behind the types of the value and of its items
+    assert content[at:at + 8] == (11).to_bytes(8, "little")
+    content[at:at + 8] = (1 << 40).to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="must be a whole GGUF file: it ends at byte"):
+        load(path)
+
+
+def test_damaged_bytes_are_one_line_or_harmless(llama):
+    path = llama.write_gguf(WORDS)
+    content = path.read_bytes()
+    header = content.index(b"blk.1.ffn_norm.weight")
+    rng = np.random.default_rng(9)
+    refused = 0
+    for _ in range(200):
+        damaged = bytearray(content)
+        damaged[rng.integers(header)] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            list(load(path).blocks)
+            inputs(path, 4, "ab c")
+        except CheckpointError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert 100 < refused < 200
+
+
 WORDS = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm",
          "tokenizer.ggml.tokens": ["<|end|>", *"abcd12Ġ", "ab", "Ġab", "Ġabc"],
          "tokenizer.ggml.token_type": [3] + [1] * 10,
