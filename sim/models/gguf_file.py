@@ -58,11 +58,10 @@ def _reader(path: Path) -> "GGUFReader":
 
     class Reader(GGUFReader):
         def _get(self, offset, dtype, count=1, override_order=None):
-            found = super()._get(offset, dtype, count, override_order)
-            if len(found) != count:
-                raise ValueError(f"it ends at byte {len(self.data)}, before what should be "
-                                 f"at {offset}")
-            return found
+            end = int(offset) + int(count) * np.dtype(dtype).itemsize
+            if end > len(self.data):
+                raise ValueError(f"it ends at byte {len(self.data)}, not at {end} or later")
+            return super()._get(offset, dtype, count, override_order)
 
     return Reader(path)
 

@@ -8,8 +8,8 @@ import numpy as np
 from .description import Attention, Block, FeedForward, Linear, Norm, Patches, Tokens, Transformer
 from .layer import layer_norm, softmax
 
-__all__ = ["Cache", "Values", "activate", "attend", "embed", "forward", "gelu", "linear",
-           "normalise", "rotate", "run_block"]
+__all__ = ["Cache", "Values", "activate", "attend", "embed", "feed_forward", "finish", "forward",
+           "gelu", "linear", "normalise", "rotate", "run_block"]
 
 # GELU's sigmoid form is x σ(1.702 x).
 _GELU_SIGMOID = np.float32(1.702)
