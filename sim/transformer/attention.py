@@ -90,15 +90,16 @@ def _project(low: Emitter, attention: Attention, x: Tensor, cache: Cache, step: 
     if attention.rotary is None:
         for linear, out, name in parts:
             low.linear(x, linear, out, f"{label}{name}")
-    low.linear(x, attention.value, values, f"{label}value")
-    if attention.rotary is not None:
+    else:
         plain = [low.take(f"{label}{name} unrotated", *out.shape, WIDE) for _, out, name in parts]
         for (linear, _, name), out in zip(parts, plain, strict=True):
             low.linear(x, linear, out, f"{label}{name}")
-        for (_, out, name), given in zip(parts, plain, strict=True):
-            rotate(low, attention.rotary, attention.head_size, given, out, step,
-                   f"{label}{name} crossed")
+        rotate(low, attention.rotary, attention.head_size,
+               [(given, out, f"{label}{name}")
+                for (_, out, name), given in zip(parts, plain, strict=True)], step)
         low.give(*plain)
+    # Last: the array has work while the lanes rotate.
+    low.linear(x, attention.value, values, f"{label}value")
     return queries
 
 

@@ -10,6 +10,7 @@ S × (heads · d) is seen as (S · heads) × d. Pairs that lie interleaved in th
 the two halves by the order of the rows of Wq and Wk, which leaves the scores' terms the same.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -69,20 +70,25 @@ def _tables(low: Emitter, rotary: Rotary, size: int, heads: int, step: Step
             low.derived(("sin", *key), sines, WIDE, f"sines of {where}"))
 
 
-def rotate(low: Emitter, rotary: Rotary, size: int, x: Tensor, out: Tensor, step: Step,
-           name: str) -> None:
-    """out = ``x`` with each head rotated; both are S × (heads · ``size``)."""
-    cosines, sines = _tables(low, rotary, size, x.columns // size, step)
-    crossed = low.take(name, *x.shape, WIDE)
-    x, out, t = (_heads(tensor, size) for tensor in (x, out, crossed))
-    low.builder.vector(x, t, bias=sines,
-                       instructions=[Instruction(multiply=Operand.Y,
-                                                 destination=Destination.MEMORY)])
+def rotate(low: Emitter, rotary: Rotary, size: int, parts: Sequence[tuple[Tensor, Tensor, str]],
+           step: Step) -> None:
+    """Of each ``(x, out, name)``: out = x with each head rotated, both S × (heads · ``size``).
+
+    All first commands come before all second ones: one fence between them serves all parts.
+    """
+    crossed = [low.take(f"{name} crossed", *x.shape, WIDE) for x, _, name in parts]
+    tables = [_tables(low, rotary, size, x.columns // size, step) for x, _, _ in parts]
+    for (x, _, _), t, (_, sines) in zip(parts, crossed, tables, strict=True):
+        low.builder.vector(_heads(x, size), _heads(t, size), bias=sines,
+                           instructions=[Instruction(multiply=Operand.Y,
+                                                     destination=Destination.MEMORY)])
     half = size // 2
-    for own, other in ((0, half), (half, 0)):
-        low.builder.vector(
-            x.block(0, own, x.rows, half), out.block(0, own, x.rows, half), bias=cosines,
-            y1=t.block(0, other, x.rows, half), instructions=[
-                Instruction(multiply=Operand.Y, destination=Destination.BUFFER),
-                Instruction(add=Operand.Y, y=1, destination=Destination.MEMORY)])
-    low.give(crossed)
+    for (x, out, _), t, (cosines, _) in zip(parts, crossed, tables, strict=True):
+        x, out, t = (_heads(tensor, size) for tensor in (x, out, t))
+        for own, other in ((0, half), (half, 0)):
+            low.builder.vector(
+                x.block(0, own, x.rows, half), out.block(0, own, x.rows, half), bias=cosines,
+                y1=t.block(0, other, x.rows, half), instructions=[
+                    Instruction(multiply=Operand.Y, destination=Destination.BUFFER),
+                    Instruction(add=Operand.Y, y=1, destination=Destination.MEMORY)])
+    low.give(*crossed)

@@ -37,6 +37,9 @@ def test_heads_that_share_keys_decode_at_once():
     first = counted(model, inputs_for(model, 1))
     # Query, key, value, 2 × scores, 2 × sums, output, up, gate, down, head.
     assert first["gemm"] == 3 + 2 + 2 + 1 + 3 + 1
+    # Embedding | norm | query, key | crossed | rotated, value | scores | sums | output | norm |
+    # up | gate | down | norm | head.
+    assert first["fence"] == 13
 
 
 def test_memory_is_given_back():
