@@ -74,7 +74,8 @@ class Epilogue:
     ``scale`` and ``imm1`` round to BF16, ``inverse_n`` and ``epsilon`` to FP32. ``bias``: 1×N
     repeats for every row, M×N is added item by item. ``instructions`` replace all that; there IMM0
     is ``scale``, IMM1 ``imm1``, Y0 ``bias``, Y1 ``y1``, and reductions have ``inverse_n``,
-    ``epsilon`` (``hdl.spec.commands.Post``).
+    ``epsilon`` (``hdl.spec.commands.Post``). ``row_result``: only column 0 of what goes to memory
+    is stored, one item a row.
     """
 
     scale: float | None = None
@@ -86,6 +87,7 @@ class Epilogue:
     y1: Tensor | None = None
     inverse_n: float = 0.0
     epsilon: float = 0.0
+    row_result: bool = False
     instructions: Sequence[Instruction] | None = None
 
     def lower(self, maximum: bool) -> list[Instruction]:

@@ -20,10 +20,11 @@ from hdl.spec.commands import (
     pack,
 )
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.formats import BF16_ENCODING, E5M2, Encoding
+from hdl.spec.formats import BF16_ENCODING, E5M2
 from sim import lowering
 from sim.lowering import Epilogue, Instruction, instruction_words
 from sim.model import codec
+from sim.placement import Placement
 from sim.tensor import Tensor, overlap
 
 __all__ = ["PROGRAM_ALIGNMENT", "ProgramBuilder", "read", "read_codes"]
@@ -31,77 +32,22 @@ __all__ = ["PROGRAM_ALIGNMENT", "ProgramBuilder", "read", "read_codes"]
 PROGRAM_ALIGNMENT = 64
 
 
-class ProgramBuilder:
+class ProgramBuilder(Placement):
     """One program and the image of the memory that it works on.
 
-    Tensors get addresses in the order in which they are made, from ``base`` (a multiple of 64)
-    on; the program follows them. A command that reads or overwrites what an earlier one still
-    works on gets a FENCE before it. Every misuse is a ``ValueError`` of one line.
+    The program follows the tensors; ``base`` is a multiple of 64. A command that reads or
+    overwrites what an earlier one still works on gets a FENCE before it. Every misuse is a
+    ``ValueError`` of one line.
     """
 
     def __init__(self, config: AcceleratorConfig, base: int = 0) -> None:
         if base % PROGRAM_ALIGNMENT:
             raise ValueError(f"base must be a multiple of {PROGRAM_ALIGNMENT}, not {base!r}")
-        self.config = config
-        self.base = base
-        self.tensors: list[Tensor] = []
-        self._contents: list[tuple[Tensor, np.ndarray]] = []
-        self._cursor = base
+        super().__init__(config, base)
         self._commands: list[dict[str, int]] = []
         self._features = Feature(0)
         self._reads: list[Tensor] = []
         self._writes: list[Tensor] = []
-
-    # Tensors
-
-    def encoding(self, name: str | None = None) -> Encoding:
-        """``bf16`` or an encoding of the format by name; ``None``: the format's first."""
-        allowed = {e.name: e for e in (*self.config.format.encodings, BF16_ENCODING)}
-        if name is None:
-            return self.config.format.encodings[0]
-        if name not in allowed:
-            raise ValueError(f"encoding must be one of {', '.join(allowed)}, not {name!r}")
-        return allowed[name]
-
-    def empty(self, rows: int, columns: int, encoding: str | None = None, *,
-              stride: int | None = None, align: int | None = None, skew: int = 0,
-              name: str | None = None) -> Tensor:
-        """Room for a tensor.
-
-        ``stride``: bytes from row to row (dense by default). The address is the next multiple of
-        ``align`` (the bus width by default) plus ``skew`` bytes.
-        """
-        kind = self.encoding(encoding)
-        align = self.config.bus_bytes if align is None else align
-        if align < 1 or skew < 0:
-            raise ValueError(f"align must be at least 1 and skew at least 0, "
-                             f"not {align!r} and {skew!r}")
-        name = name or f"tensor {len(self.tensors)}"
-        stride = columns * kind.bits // 8 if stride is None else stride
-        address = -(-self._cursor // align) * align + skew
-        tensor = Tensor(name, address, rows, columns, kind, stride)
-        self._cursor = address + tensor.span
-        self.tensors.append(tensor)
-        return tensor
-
-    def constant(self, values: np.ndarray, encoding: str | None = None, **placement) -> Tensor:
-        """A tensor that holds ``values`` (rows × columns, or one row) rounded to ``encoding``.
-
-        ``placement`` as for ``empty``.
-        """
-        values = np.atleast_2d(np.asarray(values, dtype=np.float64))
-        return self.codes(codec.encode(self.encoding(encoding), values), encoding, **placement)
-
-    def codes(self, codes: np.ndarray, encoding: str | None = None, **placement) -> Tensor:
-        """A tensor that holds exactly these codes (rows × columns, or one row)."""
-        codes = np.atleast_2d(np.asarray(codes))
-        tensor = self.empty(*codes.shape, encoding, **placement)
-        bits = tensor.encoding.bits
-        if codes.size and not 0 <= int(codes.min()) <= int(codes.max()) < 1 << bits:
-            raise ValueError(f"codes of {tensor.name} must fit {bits} bits")
-        stored = np.ascontiguousarray(codes.astype("<u2" if bits == 16 else np.uint8))
-        self._contents.append((tensor, stored.view(np.uint8)))
-        return tensor
 
     # Commands
 
@@ -184,8 +130,7 @@ class ProgramBuilder:
             memory = np.zeros(size, dtype=np.uint8)
         else:
             memory = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
-        for tensor, raw in self._contents:
-            tensor.window(memory, self.base)[:] = raw
+        self.fill(memory)
         start = address - self.base
         memory[start:start + len(program)] = np.frombuffer(program, dtype=np.uint8)
         return memory, address
@@ -195,7 +140,8 @@ class ProgramBuilder:
     def _command(self, fields: dict[str, int], shape: tuple[int, int], a: Tensor,
                  operands: list[Tensor], out: Tensor, turned: bool, epilogue: Epilogue) -> None:
         """Check shapes, choose the instruction list, emit the command behind its fence."""
-        stored = shape[::-1] if turned else shape
+        stored = (shape[0], 1) if epilogue.row_result else shape
+        stored = stored[::-1] if turned else stored
         if out.shape != stored:
             raise ValueError(f"{out.name} must be {stored[0]}×{stored[1]}, "
                              f"not {out.rows}×{out.columns}")
@@ -217,14 +163,15 @@ class ProgramBuilder:
                 maximum = lowering.keeps_order(_bfloat16(epilogue.scale))
                 fields = fields | {"row_max": int(maximum)}
             instructions = epilogue.lower(maximum)
-        if not fits and any(i.destination == Destination.BUFFER for i in instructions):
+        if not fits and (epilogue.row_result
+                         or any(i.destination == Destination.BUFFER for i in instructions)):
             raise ValueError(f"a row that is kept on chip must have at most "
                              f"{self.config.acc_depth * self.config.dim} columns, not {shape[1]}")
         fields = fields | {
             "m": shape[0], "n": shape[1], "a_address": a.address, "a_stride": a.stride,
             "a_e5m2": self._e5m2(a), "c_address": out.address, "c_stride": out.stride,
             "c_e5m2": self._e5m2(out), "c_wide": self._wide(out), "c_transposed": int(turned),
-            "instructions": instruction_words(instructions)}
+            "row_result": int(epilogue.row_result), "instructions": instruction_words(instructions)}
         for index, y in enumerate((bias, epilogue.y1)):
             if y is not None:
                 fields |= self._operand_y(index, y, shape)

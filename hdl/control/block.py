@@ -15,11 +15,13 @@ def span_layout(config: AcceleratorConfig) -> data.StructLayout:
     """What a pass covers: ``rows`` × ``columns`` elements in strips of ``strip`` columns.
 
     ``strip`` is a multiple of D; only the last strip may be narrower. ``tiled``: strips are a
-    column tile wide and are cut into tiles of D rows.
+    column tile wide and are cut into tiles of D rows. ``first_column``: of each row only the first
+    element; there is one strip then.
     """
     columns = range(config.acc_depth * config.dim + 1)
     return data.StructLayout({
-        "rows": range(config.row_depth + 1), "columns": columns, "strip": columns, "tiled": 1})
+        "rows": range(config.row_depth + 1), "columns": columns, "strip": columns, "tiled": 1,
+        "first_column": 1})
 
 
 def request_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -106,13 +108,14 @@ class BlockReader(wiring.Component):
         row_end, strip_end, final = Signal(), Signal(), Signal()
 
         def strip_of(remaining):
-            return Mux(remaining < span.strip, remaining, span.strip)
+            whole = Mux(remaining < span.strip, remaining, span.strip)
+            return Mux(span.first_column, 1, whole)
 
         next_row = Signal.like(row_address, name="next_row")
         m.d.comb += [
             row_end.eq(left <= self.config.dim),
             strip_end.eq(row_end & (rows == 1)),
-            final.eq(strip_end & (columns <= span.strip)),
+            final.eq(strip_end & (span.first_column | (columns <= span.strip))),
             below.eq(columns - span.strip),
             next_row.eq(row_address + count_tiles(self.config, span.columns)),
         ]

@@ -77,8 +77,9 @@ class CommandCheck(wiring.Component):
     record: the command's 1,024 bits, stable from ``start`` on.
     start: pulse. done: pulse, at most nine cycles later; the other outputs then hold.
     failed, cause: the command is not valid. count: instructions in the list.
-    rowwise: it reduces, uses row registers or writes the block back. stored: it writes it back or
-        takes the row maxima of A·B: a row must stay on chip.
+    rowwise: it reduces, uses row registers or writes the block back, or its results are rows'.
+    stored: it writes it back, takes the row maxima of A·B or has a result a row: a row must stay
+        on chip.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -111,9 +112,9 @@ class CommandCheck(wiring.Component):
             found["bad"].eq(two | unknown),
             found["buffer"].eq(instruction_field(instruction, "destination") == Destination.BUFFER),
             found["memory"].eq(instruction_field(instruction, "destination") == Destination.MEMORY),
-            # A transposed C takes the block column by column, a reduction row by row.
-            found["across"].eq(self._field("c_transposed") & found["memory"]
-                               & found["reduces"].any()),
+            # A reduction takes whole rows, a transposed C columns, a result a row the first word.
+            found["across"].eq((self._field("c_transposed") | self._field("row_result"))
+                               & found["memory"] & found["reduces"].any()),
             found["last"].eq(instruction_field(instruction, "last")),
         ]
         with m.If(instruction_field(instruction, "reduce") != Reduce.NONE):
@@ -146,8 +147,9 @@ class CommandCheck(wiring.Component):
         ended = found["last"] | (index == INSTRUCTIONS - 1)
         with m.If(self.start):
             taken = self._field("row_max")
+            whole = taken | self._field("row_result")
             m.d.sync += [scanning.eq(1), index.eq(0), memory.eq(0), bad_list.eq(0), uses_y.eq(0),
-                         reduced.eq(taken), self.rowwise.eq(taken), self.stored.eq(taken)]
+                         reduced.eq(taken), self.rowwise.eq(whole), self.stored.eq(whole)]
         with m.Elif(scanning):
             m.d.sync += [
                 index.eq(index + 1), self.count.eq(index + 1),

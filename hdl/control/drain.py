@@ -106,20 +106,22 @@ class Drain(wiring.Component):
     def _read(self, m: Module, nest: Nest, plan, reader, coming, bank) -> None:
         """What the reader walks over."""
         # With more K-tiles than one the array needs the bank's read port to its last word.
-        follows, by_strips, turned = Signal(), Signal(), Signal()
+        follows, by_strips, turned, one = Signal(), Signal(), Signal(), Signal()
         tile = self.config.dim
         m.d.comb += [
             turned.eq(plan.c_transposed & _goes_to(coming, Destination.MEMORY)),
             follows.eq(~plan.gemm | (plan.k <= tile)),
+            one.eq(plan.row_result & _goes_to(coming, Destination.MEMORY)),
             # The array completes column tiles; whatever works on rows needs them whole.
             by_strips.eq(plan.gemm & follows & ~plan.rowwise),
             reader.span.rows.eq(nest.rows_size), reader.span.columns.eq(nest.chunk_size),
-            reader.span.tiled.eq(turned),
+            reader.span.tiled.eq(turned), reader.span.first_column.eq(one),
             reader.span.strip.eq(Mux(turned, tile, Mux(
                 by_strips, strip_tiles(self.config) * tile, plan.chunk))),
             reader.array_fills.eq(plan.gemm), reader.whole_rows.eq(plan.row_max),
-            # Words written back must not meet those that still arrive.
-            reader.follow.eq(follows & ~_goes_to(coming, Destination.BUFFER)),
+            # Words written back must not meet those that still arrive, and a pass over the first
+            # column must not leave a bank that is not full.
+            reader.follow.eq(follows & ~one & ~_goes_to(coming, Destination.BUFFER)),
             reader.ready.eq(self.bank_ready.bit_select(bank, 1)),
             reader.progress.eq(self.progress[bank]),
             reader.row_goes_on.eq(plan.streamed & ~nest.chunk_last),

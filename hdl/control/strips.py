@@ -56,7 +56,8 @@ class StripTransfers(wiring.Component):
         asked = Signal(2)
         met = []
         m.d.comb += [
-            strip.eq(Mux(columns < span.strip, columns, span.strip)),
+            strip.eq(Mux(span.first_column, 1,
+                         Mux(columns < span.strip, columns, span.strip))),
             tile_rows.eq(Mux(span.tiled & (rows > dim), dim, rows)),
             strip_end.eq(tile_rows == rows),
         ]
@@ -72,7 +73,7 @@ class StripTransfers(wiring.Component):
             m.d.sync += [asked.eq(0), rows.eq(rows - dim)]
             with m.If(strip_end):
                 m.d.sync += [rows.eq(span.rows), columns.eq(columns - span.strip),
-                             self.busy.eq(columns > span.strip)]
+                             self.busy.eq(~span.first_column & (columns > span.strip))]
         with m.If(self.start):
             m.d.sync += [self.busy.eq(1), rows.eq(span.rows), columns.eq(span.columns)]
         return m

@@ -70,15 +70,17 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
     m, k, n = (int(size) for size in rng.integers(1, 20, 3))
     turned = bool(rng.random() < 0.4)
     steps = random_list(config, rng)
-    if turned:  # what goes to a transposed C is not reduced
+    single = bool(rng.random() < 0.25)
+    if turned or single:  # what goes to memory then is not reduced
         steps = [replace(step, reduce=Reduce.NONE) if step.destination == Destination.MEMORY
                  else step for step in steps]
     encoding = str(rng.choice(["bf16", config.format.encodings[-1].name]))
-    out = builder.empty(*((n, m) if turned else (m, n)), encoding)
+    stored = (m, 1 if single else n)
+    out = builder.empty(*(stored[::-1] if turned else stored), encoding)
     options = {"scale": 0.75, "imm1": -1.5, "inverse_n": 1 / n, "epsilon": 0.125,
                "bias": tensor(1 if rng.random() < 0.5 else m, n),
                "y1": tensor(1 if rng.random() < 0.5 else m, n), "instructions": steps,
-               "out_transposed": turned}
+               "out_transposed": turned, "row_result": single}
     if rng.random() < 0.5:
         if rng.random() < 0.5:
             skipped = min(int(rng.integers(2)), len(steps) - 1)

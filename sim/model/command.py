@@ -67,8 +67,10 @@ class Command:
             rows = fields["k"]
             if fields["b_transposed"]:
                 rows, columns = columns, rows
-        elif name == "c" and fields["c_transposed"]:
-            rows, columns = columns, rows
+        elif name == "c":
+            columns = 1 if fields["row_result"] else columns
+            if fields["c_transposed"]:
+                rows, columns = columns, rows
         # A is wide only as the X of a VECTOR command, B never.
         wide = {"a": "x_wide" if self.opcode == Opcode.VECTOR else None, "b": None,
                 "c": "c_wide", "y0": "y0_wide", "y1": "y1_wide"}[name]
@@ -105,7 +107,7 @@ class Command:
         if self.opcode == Opcode.VECTOR and (self.fields["k"] != 1 or any(
                 self.fields[name] for name in ("a_transposed", "b_transposed", "row_max"))):
             return False
-        if self.fields["c_transposed"] and any(
+        if (self.fields["c_transposed"] or self.fields["row_result"]) and any(
                 i["reduce"] and i["destination"] == Destination.MEMORY for i in self.instructions):
             return False
         return (bool(self.instructions[-1]["last"])
@@ -136,13 +138,13 @@ class Command:
 
     def _fits(self) -> bool:
         """Lists that keep a block on chip (BUFFER) need its rows in an accumulation bank, and so
-        do row maxima of A·B.
+        do row maxima of A·B and results of one item a row.
 
         A row takes ⌈n / dim⌉ words, rounded up to a power of two. Lists without BUFFER stream
         longer rows: each instruction computes or reads its input again.
         """
         kept = any(i["destination"] == Destination.BUFFER for i in self.instructions)
-        if not kept and not self.fields["row_max"]:
+        if not kept and not self.fields["row_max"] and not self.fields["row_result"]:
             return True
         words = -(-self.fields["n"] // self.config.dim)
         return 1 << (words - 1).bit_length() <= self.config.acc_depth

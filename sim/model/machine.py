@@ -152,6 +152,7 @@ class Machine:
 
     def _write(self, image: Image, command: Command, values: Array, outcome: Outcome) -> None:
         tensor = command.tensor("c")
+        values = values[:, :1] if command.fields["row_result"] else values
         values = values.T if command.fields["c_transposed"] else values
         image.store(tensor, values)
         if tensor.encoding is not None:

@@ -187,6 +187,8 @@ COMMAND_FAULTS = [
     (VECTOR | {"k": 1, "b_transposed": 1}, ErrorCause.BAD_FIELD),
     (VECTOR | {"k": 1, "row_max": 1}, ErrorCause.BAD_FIELD),
     ({"n": 65, "row_max": 1}, ErrorCause.OVERSIZE),
+    ({"n": 65, "row_result": 1}, ErrorCause.OVERSIZE),
+    ({"row_result": 1} | listed(STORE | {"reduce": Reduce.SUM}), ErrorCause.BAD_FIELD),
     ({"c_transposed": 1} | listed(STORE | {"reduce": Reduce.SUM}), ErrorCause.BAD_FIELD),
     ({"instructions": 0}, ErrorCause.BAD_FIELD),
     (listed(*[STORE] * 8, last=False), ErrorCause.BAD_FIELD),
@@ -216,7 +218,7 @@ def test_bad_commands_stop_behind_a_fence(change, cause):
     assert not stray_writes(case, result.written)
 
 
-@pytest.mark.parametrize("bit", [21, 31, 19 * 32, 20 * 32 + 16, 22 * 32 - 1])
+@pytest.mark.parametrize("bit", [23, 31, 19 * 32, 20 * 32 + 16, 22 * 32 - 1])
 def test_reserved_bits_of_a_command(bit):
     alone, case, offset = pair("posit8")
     memory = case.memory.copy()
