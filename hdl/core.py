@@ -37,7 +37,7 @@ class Core(wiring.Component):
 
     Ports
     -----
-    plan; {unit}_valid, {unit}_ready, {unit}_idle; filling: see ``Sequencer``.
+    plan; {unit}_valid, {unit}_ready, {unit}_idle; filling, index_failed: see ``Sequencer``.
     {reader}_transfer, {reader}_chunks: clients operands, weights and y of the read engine.
     c_transfer, c_chunks: to the write engine.
     operands_urgent, weights_urgent: the array waits, or soon does, for what that client reads.
@@ -49,7 +49,7 @@ class Core(wiring.Component):
         self.config = config
         transfers = stream.Signature(TRANSFER)
         chunks = stream.Signature(chunk_layout(config.bus_bytes))
-        members = {"plan": In(plan_layout(config)), "filling": Out(1),
+        members = {"plan": In(plan_layout(config)), "filling": Out(1), "index_failed": Out(1),
                    "c_transfer": Out(transfers), "c_chunks": Out(chunks)}
         for unit in UNITS:
             members |= {f"{unit}_valid": In(1), f"{unit}_ready": Out(1), f"{unit}_idle": Out(1)}
@@ -78,7 +78,7 @@ class Core(wiring.Component):
                 getattr(self, f"{unit}_idle").eq(component.idle),
             ]
         m.d.comb += [
-            self.filling.eq(operands.filling),
+            self.filling.eq(operands.filling), self.index_failed.eq(operands.index_failed),
             self.count_tiles.eq(feeder.tile), self.count_array_rows.eq(feeder.row),
             self.count_stall_input.eq(feeder.stall_input),
             self.count_stall_weight.eq(feeder.stall_weight),

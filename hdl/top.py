@@ -67,6 +67,7 @@ class Accelerator(wiring.Component):
         wiring.connect(m, core.c_chunks, writer.i)
         m.d.comb += [
             core.plan.eq(sequencer.plan), sequencer.filling.eq(core.filling),
+            sequencer.index_failed.eq(core.index_failed),
             reader.operands_urgent.eq(core.operands_urgent),
             reader.weights_urgent.eq(core.weights_urgent),
             core.weights_granted.eq(reader.weights_granted),

@@ -1,11 +1,13 @@
 """Where tensors lie in a memory image, and what they hold at first."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING, Encoding
 from sim.model import codec
-from sim.tensor import Tensor
+from sim.tensor import INDICES, IndexEncoding, Tensor
 
 __all__ = ["Placement"]
 
@@ -37,7 +39,11 @@ class Placement:
         ``stride``: bytes from row to row (dense by default). The address is the next multiple of
         ``align`` (the bus width by default) plus ``skew`` bytes.
         """
-        kind = self.encoding(encoding)
+        return self._place(rows, columns, self.encoding(encoding), stride, align, skew, name)
+
+    def _place(self, rows: int, columns: int, kind: Encoding | IndexEncoding,
+               stride: int | None = None, align: int | None = None, skew: int = 0,
+               name: str | None = None) -> Tensor:
         align = self.config.bus_bytes if align is None else align
         if align < 1 or skew < 0:
             raise ValueError(f"align must be at least 1 and skew at least 0, "
@@ -67,6 +73,18 @@ class Placement:
             raise ValueError(f"codes of {tensor.name} must fit {bits} bits")
         stored = np.ascontiguousarray(codes.astype("<u2" if bits == 16 else np.uint8))
         self._contents.append((tensor, stored.view(np.uint8)))
+        return tensor
+
+    def indices(self, numbers: Sequence[int]) -> Tensor:
+        """A column of row numbers for ``gather``; a program that runs anew may be given others."""
+        numbers = np.asarray(numbers)
+        if numbers.ndim != 1 or not numbers.size or numbers.dtype.kind not in "iu":
+            raise ValueError(f"indices must be one row of integers, not {numbers.ndim} dimensions "
+                             f"of {numbers.dtype}")
+        if not 0 <= int(numbers.min()) <= int(numbers.max()) < 1 << INDICES.bits:
+            raise ValueError(f"indices must fit {INDICES.bits} bits")
+        tensor = self._place(numbers.size, 1, INDICES)
+        self._contents.append((tensor, numbers.astype("<u4")[:, None].view(np.uint8)))
         return tensor
 
     def fill(self, memory: np.ndarray) -> None:

@@ -25,7 +25,7 @@ from sim import lowering
 from sim.lowering import Epilogue, Instruction, instruction_words
 from sim.model import codec
 from sim.placement import Placement
-from sim.tensor import Tensor, overlap
+from sim.tensor import INDICES, Tensor, overlap
 
 __all__ = ["PROGRAM_ALIGNMENT", "ProgramBuilder", "read", "read_codes"]
 
@@ -84,6 +84,20 @@ class ProgramBuilder(Placement):
         """out = epilogue(x), as ``gemm``."""
         fields = {"opcode": Opcode.VECTOR, "k": 1, "x_wide": self._wide(x)}
         self._command(fields, x.shape, x, [], out, out_transposed, Epilogue(**epilogue))
+
+    def gather(self, table: Tensor, indices: Tensor, out: Tensor, *, out_transposed: bool = False,
+               **epilogue) -> None:
+        """out = epilogue(X): row i of X is that row of ``table`` that ``indices`` has at i.
+
+        ``indices``: M×1, dense, from ``indices``. A number beyond the table stops the program.
+        """
+        if indices.encoding != INDICES or indices.columns != 1 or indices.stride != 4:
+            raise ValueError(f"{indices.name} must be a dense column of indices, not "
+                             f"{indices.rows}×{indices.columns} of {indices.encoding.name}")
+        fields = {"opcode": Opcode.VECTOR, "k": table.rows, "x_wide": self._wide(table),
+                  "x_gather": 1, "b_address": indices.address}
+        self._command(fields, (indices.rows, table.columns), table, [indices], out,
+                      out_transposed, Epilogue(**epilogue))
 
     def layer_norm(self, x: Tensor, gamma: Tensor, beta: Tensor, out: Tensor, eps: float) -> None:
         """out = (x − μ) / √(σ² + eps) · gamma + beta for each row of x; a row must stay on chip."""

@@ -6,7 +6,18 @@ import numpy as np
 
 from hdl.spec.formats import Encoding
 
-__all__ = ["Tensor", "overlap"]
+__all__ = ["INDICES", "IndexEncoding", "Tensor", "overlap"]
+
+
+@dataclass(frozen=True)
+class IndexEncoding:
+    """Row numbers: no format's, only a gather reads them."""
+
+    name: str = "index"
+    bits: int = 32
+
+
+INDICES = IndexEncoding()
 
 
 @dataclass(frozen=True)
@@ -14,14 +25,15 @@ class Tensor:
     """``rows`` × ``columns`` items of ``encoding``, little-endian.
 
     ``address`` is the byte address of the first item on the bus, ``stride`` the bytes from a row
-    to the next. Rows may not overlap; gaps between them belong to nobody.
+    to the next. Rows may not overlap; gaps between them belong to nobody. ``INDICES`` are unsigned
+    words of 32 bits.
     """
 
     name: str
     address: int
     rows: int
     columns: int
-    encoding: Encoding
+    encoding: Encoding | IndexEncoding
     stride: int
 
     def __post_init__(self) -> None:
@@ -32,7 +44,10 @@ class Tensor:
             raise ValueError(f"stride of {self.name} must be at least {self.row_bytes}, "
                              f"not {self.stride!r}")
         if self.address % self.item_bytes or self.stride % self.item_bytes:
-            raise ValueError(f"address and stride of {self.name} must be even: it holds BF16")
+            raise ValueError(f"address and stride of {self.name} must be even: it holds BF16"
+                             if self.item_bytes == 2 else
+                             f"address and stride of {self.name} must be multiples of 4: it holds "
+                             "indices")
 
     @property
     def item_bytes(self) -> int:
@@ -73,9 +88,9 @@ class Tensor:
             memory[first:], (self.rows, self.row_bytes), (self.stride, 1))
 
     def codes(self, memory: np.ndarray, base: int = 0) -> np.ndarray:
-        """The stored codes, rows × columns, uint8 or uint16."""
+        """The stored codes, rows × columns, unsigned integers of the item's size."""
         raw = np.ascontiguousarray(self.window(memory, base))
-        return raw if self.item_bytes == 1 else raw.view("<u2")
+        return raw.view(f"<u{self.item_bytes}")
 
 
 def overlap(first: Tensor, second: Tensor) -> bool:

@@ -186,8 +186,10 @@ class CommandCheck(wiring.Component):
             k_range = [(ErrorCause.K_RANGE, deep)]
         reserved = reserved_mask(COMMAND, len(self.record))
         transposed = self._field("a_transposed") | self._field("b_transposed")
-        bad_field = (bad_list | (self.record & reserved).any()
-                     | (vector & ((counts[1] != 1) | transposed | self._field("row_max"))))
+        gathers = self._field("x_gather")
+        bad_field = (bad_list | (self.record & reserved).any() | (~vector & gathers)
+                     | (vector & (((counts[1] != 1) & ~gathers) | transposed
+                                  | self._field("row_max"))))
         first_cause(
             m, self.cause, self.failed,
             (ErrorCause.BAD_OPCODE, ~known),

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.control.gather import INDEX_BYTES, Gather
 from hdl.control.nest import Level, Nest
 from hdl.control.plan import COUNT_BITS, plan_layout
 from hdl.memory.accumulation import lane_to_accumulator
@@ -26,7 +27,8 @@ class OperandLoader(wiring.Component):
     K (``operand_depth`` tiles), then those of the next. A stored K×M comes in D×D tiles, along M
     first, through a transposer. Words of a bank follow one another as they arrive: a panel after
     the other, in it row after row, in a row (but for A stored K×M, whose panels are one tile deep)
-    K-tile after K-tile. Nothing is asked for outside of A or X.
+    K-tile after K-tile. Nothing is asked for outside of A or X. Rows of X may be those of a table
+    that indices name (``Gather``).
 
     Ports
     -----
@@ -38,6 +40,7 @@ class OperandLoader(wiring.Component):
         ``fill_*``: words of D accumulators into bank ``fill_to``, row by row. ``fill_done``:
         pulse, that bank is complete.
     filling: the plan in progress is a VECTOR. idle: no plan in progress and no data outstanding.
+    index_failed: an index names no row of its table; nothing goes on until reset.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -56,7 +59,7 @@ class OperandLoader(wiring.Component):
             "fill_valid": Out(1), "fill_to": Out(1),
             "fill_address": Out(range(config.acc_depth)),
             "fill_data": Out(config.dim * config.acc_bits), "fill_done": Out(1),
-            "filling": Out(1), "idle": Out(1),
+            "filling": Out(1), "idle": Out(1), "index_failed": Out(1),
         })
 
     def elaborate(self, platform):
@@ -69,9 +72,12 @@ class OperandLoader(wiring.Component):
         m.submodules.transposer = transposer = Transposer(config.dim,
                                                           config.format.storage_bits)
         m.submodules.nest = nest = self._nest()
+        m.submodules.gather = gather = Gather(config)
+        # Whether the chunks that come next are indices, for each transfer while rows are gathered.
+        m.submodules.kinds = kinds = ShiftFifo(1, TRANSFERS_AHEAD + 1)
         running, starting, empty = Signal(), Signal(), Signal()
         m.d.comb += [
-            empty.eq(~asked.o.valid & ~transposer.busy),
+            empty.eq(~asked.o.valid & ~kinds.o.valid & ~transposer.busy),
             # Until its last data are in, a bus error has to find this command here.
             self.i.ready.eq(~running & empty), self.idle.eq(~running & empty),
             self.filling.eq(~self.idle & ~plan.gemm),
@@ -82,9 +88,9 @@ class OperandLoader(wiring.Component):
             m.d.sync += [plan.eq(self.i.payload), running.eq(1)]
         with m.Elif(~starting & nest.idle):
             m.d.sync += running.eq(0)
-        self._walk(m, plan, nest)
-        self._request(m, plan, nest, asked)
-        self._receive(m, plan, asked, transposer)
+        self._walk(m, plan, nest, gather)
+        self._request(m, plan, nest, asked, gather, kinds)
+        self._receive(m, plan, asked, transposer, gather, kinds)
         return m
 
     def _nest(self) -> Nest:
@@ -94,7 +100,7 @@ class OperandLoader(wiring.Component):
             Level("columns", COUNT_BITS), Level("panel", COUNT_BITS, "columns"),
             Level("lines", COUNT_BITS, "rows")))
 
-    def _walk(self, m: Module, plan, nest: Nest) -> None:
+    def _walk(self, m: Module, plan, nest: Nest, gather: Gather) -> None:
         """The loops over blocks, and the transfer that each asks for."""
         config = self.config
         dim_log2 = log2_exact(config.dim)
@@ -123,16 +129,19 @@ class OperandLoader(wiring.Component):
             nest.columns_step.eq(Mux(plan.gemm, plan.k_span, plan.chunk)),
             nest.panel_step.eq(panel), nest.lines_step.eq(Mux(flip, 1 << dim_log2, block)),
         ]
-        # Bytes from A to the block, from there to the panel, from there to the tile.
+        # Bytes from A to the block, from there to the panel, from there to the tile. A table has
+        # no block: then it is the block's indices that are counted on to.
         row_base, column, line = (Signal(64, name=name, reset_less=True)
                                   for name in ("row_base", "column", "line"))
         along_m, along_k = Signal(64), Signal(64)
+        piece = gather.i.payload
         m.d.comb += [
-            along_m.eq(Mux(flip, block << element_log2, plan.a_stride << plan.block_log2)),
+            along_m.eq(Mux(flip, block << element_log2,
+                           Mux(plan.x_gather, INDEX_BYTES, plan.a_stride) << plan.block_log2)),
             along_k.eq(Mux(flip, plan.a_stride << dim_log2, to_bytes(panel))),
         ]
         with m.If(nest.rows_enter):
-            m.d.sync += row_base.eq(plan.a_address)
+            m.d.sync += row_base.eq(Mux(plan.x_gather, plan.b_address, plan.a_address))
         with m.Elif(nest.rows_advance):
             m.d.sync += row_base.eq(row_base + along_m)
         with m.If(nest.columns_enter):
@@ -145,49 +154,63 @@ class OperandLoader(wiring.Component):
         with m.Elif(nest.lines_advance):
             m.d.sync += line.eq(line + config.word_bytes)
         m.d.comb += [
-            self.transfer.payload.address.eq(row_base + column + line),
-            self.transfer.payload.row_bytes.eq(
-                to_bytes(Mux(flip, nest.lines_size, nest.panel_size))),
-            self.transfer.payload.rows.eq(Mux(flip, nest.panel_size, nest.lines_size)),
-            self.transfer.payload.stride.eq(plan.a_stride),
+            piece.address.eq(Mux(plan.x_gather, plan.a_address, row_base) + column + line),
+            piece.row_bytes.eq(to_bytes(Mux(flip, nest.lines_size, nest.panel_size))),
+            piece.rows.eq(Mux(flip, nest.panel_size, nest.lines_size)),
+            piece.stride.eq(plan.a_stride),
+            gather.gather.eq(plan.x_gather), gather.limit.eq(plan.k), gather.indices.eq(row_base),
         ]
 
-    def _request(self, m: Module, plan, nest: Nest, asked: ShiftFifo) -> None:
+    def _request(self, m: Module, plan, nest: Nest, asked: ShiftFifo, gather: Gather,
+                 kinds: ShiftFifo) -> None:
         """Ask for a piece as soon as its bank is free, whatever is still on its way."""
         taken, bank = Signal(2), Signal()
         opens = nest.panel_first & nest.lines_first
         free = Mux(plan.gemm, ~taken.bit_select(bank, 1), self.fill_free)
         to_bank = Mux(plan.gemm, bank, self.fill_bank)
         filled = Signal(reset_less=True)
-        go = Signal()
+        go, begins, room = Signal(), Signal(), Signal()
+        request = gather.o.payload
         m.d.comb += [
-            self.transfer.valid.eq(nest.valid & asked.i.ready & (free | ~opens)),
-            go.eq(self.transfer.valid & self.transfer.ready),
-            nest.next.eq(go),
-            self.fill_claim.eq(go & opens & ~plan.gemm),
+            gather.i.valid.eq(nest.valid & (free | ~opens)),
+            room.eq(asked.i.ready & kinds.i.ready),
+            self.transfer.valid.eq(gather.o.valid & room),
+            self.transfer.payload.eq(request.transfer),
+            gather.o.ready.eq(self.transfer.ready & room),
+            kinds.i.valid.eq(gather.o.valid & gather.o.ready & plan.x_gather),
+            kinds.i.payload.eq(request.index),
+            go.eq(gather.o.valid & gather.o.ready & ~request.index),
+            begins.eq(opens & request.first),
+            nest.next.eq(go & request.last),
+            self.fill_claim.eq(go & begins & ~plan.gemm),
             asked.i.valid.eq(go),
-            asked.i.payload.rows.eq(self.transfer.payload.rows),
-            asked.i.payload.closes.eq(nest.panel_last & nest.lines_last),
-            asked.i.payload.bank.eq(Mux(opens, to_bank, filled)),
+            asked.i.payload.rows.eq(request.transfer.rows),
+            asked.i.payload.closes.eq(request.last & nest.panel_last & nest.lines_last),
+            asked.i.payload.bank.eq(Mux(begins, to_bank, filled)),
+            self.index_failed.eq(gather.failed),
         ]
-        with m.If(go & opens):
+        with m.If(go & begins):
             m.d.sync += filled.eq(to_bank)
             with m.If(plan.gemm):
                 m.d.sync += [bank.eq(~bank), taken.bit_select(bank, 1).eq(1)]
         with m.If(self.released):
             m.d.sync += taken.bit_select(self.released_bank, 1).eq(0)
 
-    def _receive(self, m: Module, plan, asked: ShiftFifo, transposer: Transposer) -> None:
+    def _receive(self, m: Module, plan, asked: ShiftFifo, transposer: Transposer, gather: Gather,
+                 kinds: ShiftFifo) -> None:
         """Words of A go to an input bank as stored or transposed, those of X decoded."""
         config = self.config
         m.submodules.fetch = fetch = FetchPort(config, config.dim)
         chunk = self.chunks.payload
         row = Signal.like(asked.o.payload.rows, name="row")  # of the transfer in hand
-        row_end, end, closes = Signal(), Signal(), Signal()
+        row_end, end, closes, is_index = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             end.eq(row_end & (row + 1 == asked.o.payload.rows)),
             closes.eq(end & asked.o.payload.closes),
             asked.o.ready.eq(end),
+            is_index.eq(plan.x_gather & kinds.o.payload),
+            kinds.o.ready.eq(self.chunks.valid & self.chunks.ready & chunk.last),
+            gather.words_valid.eq(self.chunks.valid & is_index), gather.words.eq(chunk.data),
             transposer.i.payload.data.eq(chunk.data), transposer.i.payload.last.eq(end),
             transposer.i.payload.words.eq(
                 chunk.size >> log2_exact(config.format.storage_bytes)),
@@ -199,8 +222,8 @@ class OperandLoader(wiring.Component):
         with m.If(row_end):
             m.d.sync += row.eq(Mux(end, 0, row + 1))
         with m.If(~plan.gemm):
-            m.d.comb += [fetch.i.valid.eq(self.chunks.valid),
-                         self.chunks.ready.eq(fetch.i.ready),
+            m.d.comb += [fetch.i.valid.eq(self.chunks.valid & ~is_index),
+                         self.chunks.ready.eq(is_index | fetch.i.ready),
                          row_end.eq(fetch.o.valid & fetch.o.payload.last)]
         with m.Elif(plan.a_transposed):
             m.d.comb += [transposer.i.valid.eq(self.chunks.valid),

@@ -16,7 +16,8 @@ __all__ = ["COUNT_BITS", "Planner", "count_tiles", "plan_layout"]
 
 COUNT_BITS = 24
 _FLAGS = ("a_transposed", "b_transposed", "c_transposed", "row_max", "row_result", "a_e5m2",
-          "b_e5m2", "y0_e5m2", "y1_e5m2", "c_e5m2", "x_wide", "y0_wide", "y1_wide", "c_wide")
+          "b_e5m2", "y0_e5m2", "y1_e5m2", "c_e5m2", "x_wide", "y0_wide", "y1_wide", "c_wide",
+          "x_gather")
 _COUNTS = ("m", "k", "n")
 _COPIED = ("a_address", "b_address", "c_address", "y0_address", "y1_address",
            "a_stride", "b_stride", "c_stride", "y0_stride", "y1_stride", "instructions")

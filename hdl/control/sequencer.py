@@ -36,6 +36,7 @@ class Sequencer(wiring.Component):
     transfer, chunks: client ``program`` of the read engine.
     plan: for all units, constant while any ``{unit}_valid`` is up; ``{unit}_ready`` takes it.
     {unit}_idle: no command inside. filling: the operand unit fills an accumulation bank.
+    index_failed: it met an index beyond its table.
     writer_idle: every write has been answered.
     read_error, write_error: pulses, an answer that is not OKAY: ``read_response``,
         ``write_response``; read_client: the one of ``READERS`` that a read is for or awaited by.
@@ -57,7 +58,8 @@ class Sequencer(wiring.Component):
             "program_address": In(64), "watchdog_limit": In(32),
             "transfer": Out(stream.Signature(TRANSFER)),
             "chunks": In(stream.Signature(chunk_layout(config.bus_bytes))),
-            "plan": Out(plan_layout(config)), "filling": In(1), "writer_idle": In(1),
+            "plan": Out(plan_layout(config)), "filling": In(1), "index_failed": In(1),
+            "writer_idle": In(1),
             "read_error": In(1), "read_response": In(2), "read_client": In(range(len(READERS))),
             "write_error": In(1), "write_response": In(2), "bus_progress": In(1),
             "flush": Out(1), "read_quiet": In(1), "write_quiet": In(1), "core_reset": Out(1),
@@ -86,6 +88,8 @@ class Sequencer(wiring.Component):
         with m.Elif(self.write_error):
             m.d.comb += [cause.eq(ErrorCause.WRITE_ERROR), response.eq(self.write_response),
                          client.eq(WRITER)]
+        with m.Elif(self.index_failed):
+            m.d.comb += [cause.eq(ErrorCause.INDEX_RANGE), address.eq(addresses["operands"])]
         with m.Elif(stuck):
             m.d.comb += cause.eq(ErrorCause.BUS_STUCK)
         with m.Elif(self.stop | self.soft_reset):
@@ -93,7 +97,8 @@ class Sequencer(wiring.Component):
         with m.Else():
             m.d.comb += cause.eq(ErrorCause.WATCHDOG)
         bus = self.read_error | self.write_error | stuck
-        m.d.comb += stop.eq(running & (bus | self.stop | self.soft_reset | expired))
+        m.d.comb += stop.eq(running & (bus | self.index_failed | self.stop | self.soft_reset
+                                        | expired))
         with m.If(bus):
             m.d.comb += [self.error_client.eq(client), self.error_response.eq(response)]
             with m.Switch(client):

@@ -55,11 +55,12 @@ COMMAND = _fields(
     ("c_transposed", 0, 19, 1, "C is stored N×M"),
     ("row_max", 0, 20, 1, "GEMM: R0 starts as IMM0 times the maximum of each row of A·B"),
     ("row_result", 0, 21, 1, "MEMORY stores column 0 of each row alone: C is M×1, or 1×M"),
+    ("x_gather", 0, 22, 1, "VECTOR: X is rows of a table at A that indices at B name"),
     ("m", 1, 0, 32, "rows of C"),
-    ("k", 2, 0, 32, "GEMM: length of the dot products; VECTOR: 1"),
+    ("k", 2, 0, 32, "GEMM: length of the dot products; VECTOR: 1; x_gather: rows of the table"),
     ("n", 3, 0, 32, "columns of C"),
-    ("a_address", 4, 0, 64, "A; VECTOR: X (M×N)"),
-    ("b_address", 6, 0, 64, "B"),
+    ("a_address", 4, 0, 64, "A; VECTOR: X (M×N); x_gather: the table (K×N)"),
+    ("b_address", 6, 0, 64, "B; x_gather: M indices, unsigned words of 32 bits"),
     ("c_address", 8, 0, 64, "C (M×N; N×M if c_transposed; one item a row if row_result)"),
     ("y0_address", 10, 0, 64, "operand Y0 of the vector instructions (M×N)"),
     ("y1_address", 12, 0, 64, "operand Y1 of the vector instructions (M×N)"),
@@ -223,6 +224,7 @@ class ErrorCause(IntEnum):
     STOPPED = 12
     BUS_STUCK = 13
     K_RANGE = 14
+    INDEX_RANGE = 15
 
 
 ERROR_DOCS: dict[ErrorCause, str] = {
@@ -241,6 +243,7 @@ ERROR_DOCS: dict[ErrorCause, str] = {
     ErrorCause.STOPPED: "the host stopped the program",
     ErrorCause.BUS_STUCK: "the bus never answered; start is refused until reset",
     ErrorCause.K_RANGE: "K is larger than the build's exact accumulator has room for (k_max)",
+    ErrorCause.INDEX_RANGE: "x_gather: an index is not below the table's rows",
 }
 
 _ENCODING_FEATURES = {

@@ -87,6 +87,10 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
             options |= {"row_max": True, "instructions": steps[skipped:]}
         builder.gemm(tensor(m, k, False), tensor(k, n, False), out, **options)
     else:
-        builder.vector(tensor(m, n), out, **options)
+        if rng.random() < 0.3:
+            x = tensor(k, n)
+            builder.gather(x, builder.indices(rng.integers(0, k, m)), out, **options)
+        else:
+            builder.vector(tensor(m, n), out, **options)
     memory, address = builder.build(seed=int(rng.integers(1 << 31)))
     return Case(memory, address, BASE, (out,), f"{m}x{k}x{n} {options['instructions']}")

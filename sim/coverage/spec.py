@@ -35,7 +35,7 @@ _STAGES = ("multiply", "add", "scale")
 _COMPUTING = (Opcode.GEMM, Opcode.VECTOR)
 _RESERVED_FROM = Opcode.COPY
 _GEMM_ONLY = {"a_transposed", "b_transposed", "b_e5m2", "row_max"}
-_VECTOR_ONLY = {"x_wide"}
+_VECTOR_ONLY = {"x_wide", "x_gather"}
 
 
 def flags(config: AcceleratorConfig, opcode: Opcode) -> list[str]:

@@ -208,6 +208,17 @@ def _list(make: Maker) -> Injection:
                             lambda _: {"instructions": _bad_list(make)})
 
 
+@kind("command: index beyond its table")
+def _index(make: Maker) -> Injection:
+    """A vector command turned into a gather whose first index is the header's magic number."""
+    target = make.target
+    index = make.pick(i for i in target.computing if target.records[i]["opcode"] == Opcode.VECTOR)
+    patches = make.record(index, {"x_gather": 1, "k": 1 + make.below(_MOST),
+                                  "b_address": target.address(-1)})
+    return Injection(target, patches, errors=frozenset({(ErrorCause.INDEX_RANGE,)}),
+                     addresses=frozenset({target.address(index)}))
+
+
 @kind("command: odd BF16 tensor", 2)
 def _odd(make: Maker) -> Injection:
     def change(fields: dict[str, int]) -> dict[str, int]:

@@ -104,8 +104,11 @@ class Command:
     def _fields_valid(self) -> bool:
         if self.fields["reserved"]:
             return False
-        if self.opcode == Opcode.VECTOR and (self.fields["k"] != 1 or any(
+        gathers = self.fields["x_gather"]
+        if self.opcode == Opcode.VECTOR and (self.fields["k"] != 1 and not gathers or any(
                 self.fields[name] for name in ("a_transposed", "b_transposed", "row_max"))):
+            return False
+        if self.opcode == Opcode.GEMM and gathers:
             return False
         if (self.fields["c_transposed"] or self.fields["row_result"]) and any(
                 i["reduce"] and i["destination"] == Destination.MEMORY for i in self.instructions):

@@ -6,7 +6,7 @@ must not show. Checks and their order are those of the sequencer: see ``_check_h
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -140,6 +140,8 @@ class Machine:
                 self._write(image, command, result, outcome)
 
     def _fill(self, image: Image, command: Command) -> Array:
+        if command.fields["x_gather"]:
+            return self._gather(image, command)
         a = image.load(command.tensor("a"))
         if command.opcode == Opcode.VECTOR:
             return a
@@ -149,6 +151,17 @@ class Machine:
         if command.fields["b_transposed"]:
             b = b.T
         return product(self.config, a, b)
+
+    def _gather(self, image: Image, command: Command) -> Array:
+        """The rows of the table that the indices name."""
+        x = command.tensor("a")
+        words = image.record(command.fields["b_address"], 4 * x.rows)
+        indices = np.frombuffer(words, "<u4").astype(np.int64)
+        if indices.max() >= command.fields["k"]:
+            raise Fault(ErrorCause.INDEX_RANGE)
+        return np.concatenate([
+            image.load(replace(x, address=x.address + int(index) * x.stride, rows=1))
+            for index in indices])
 
     def _write(self, image: Image, command: Command, values: Array, outcome: Outcome) -> None:
         tensor = command.tensor("c")

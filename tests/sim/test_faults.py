@@ -184,6 +184,8 @@ COMMAND_FAULTS = [
     ({"n": 1 << 24, "instructions": 0}, ErrorCause.OVERSIZE),
     (VECTOR | {"k": 1, "a_transposed": 1}, ErrorCause.BAD_FIELD),
     (VECTOR | {"k": 2}, ErrorCause.BAD_FIELD),
+    ({"x_gather": 1}, ErrorCause.BAD_FIELD),
+    (VECTOR | {"k": 2, "x_gather": 1, "b_transposed": 1}, ErrorCause.BAD_FIELD),
     (VECTOR | {"k": 1, "b_transposed": 1}, ErrorCause.BAD_FIELD),
     (VECTOR | {"k": 1, "row_max": 1}, ErrorCause.BAD_FIELD),
     ({"n": 65, "row_max": 1}, ErrorCause.OVERSIZE),

@@ -1,5 +1,7 @@
 """The checks of headers and commands against the model's, instruction by instruction."""
 
+from itertools import product
+
 import pytest
 from amaranth.sim import Simulator
 
@@ -79,6 +81,11 @@ def test_every_field_of_an_instruction(functions):
             fields = fields | {"last": int(index == len(steps) - 1)}
             words |= int.from_bytes(pack(INSTRUCTION, fields, 4), "little") << 32 * index
         commands.append({"opcode": Opcode.VECTOR, "m": 3, "k": 1, "n": 5, "instructions": words})
+    flags = [name for name, field in COMMAND.items() if field.bits == 1]
+    for opcode, k, flag in product((Opcode.VECTOR, Opcode.GEMM), (1, 2), flags):
+        for words in (2 << 22 | 1 << 24, 2 << 22 | 2 << 16 | 1 << 24):  # stored; reduced as well
+            commands.append({"opcode": opcode, "m": 3, "k": k, "n": 5, "instructions": words,
+                             flag: 1})
     got, expected = verdicts(config, commands), [modelled(config, c) for c in commands]
     assert got == expected
     refused = sum(cause == ErrorCause.BAD_FIELD for cause in expected)
