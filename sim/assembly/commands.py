@@ -6,8 +6,9 @@
     header isa MAJOR.MINOR, commands N, features NAME …, hash N[, ITEM …]
 
 TENSOR is [.bf16 | .e5m2]@ADDRESS/STRIDE. ITEM is Y0TENSOR, Y1TENSOR, ``IMM0 NUMBER`` (or IMM1,
-inverse_n, epsilon; hexadecimal numbers are raw words), or FIELD=VALUE of ``hdl.spec.commands`` for
-what nothing else says. Fields that are not named are 0, but for K of a vector command, 1.
+inverse_n, epsilon; hexadecimal numbers are raw words), ``rows of K by @ADDRESS`` (x_gather: X is a
+table of K rows, its indices at ADDRESS), ``row result``, or FIELD=VALUE of ``hdl.spec.commands``
+for what nothing else says. Fields that are not named are 0, but for K of a vector command, 1.
 """
 
 import re
@@ -26,6 +27,8 @@ __all__ = ["command_text", "header_text", "parse_command", "parse_header"]
 _NUMBERS = {"imm0": BFLOAT16, "imm1": BFLOAT16, "inverse_n": BINARY32, "epsilon": BINARY32}
 _TENSOR = re.compile(r"(?P<label>[A-Z][01]?)(?P<turned>ᵀ?)(?:\.(?P<kind>\w+))?"
                      r"@(?P<address>\w+)/(?P<stride>\w+)")
+_GATHER = re.compile(r"rows of (?P<k>\w+) by @(?P<b_address>\w+)")
+_ROW_RESULT = "row result"
 _ROW_MAX = "IMM0 × row max→R0; "
 _SIMPLE = {opcode.name.lower(): opcode for opcode in (Opcode.END, Opcode.FENCE)}
 
@@ -88,8 +91,9 @@ def _parse_tensor(text: str, *labels: str) -> dict[str, int]:
 
 
 def _items(fields: Mapping[str, int], passes: str) -> list[str]:
-    """Operands of a list's stages: those that it reads and those that are not 0."""
-    items = []
+    """What X and C are, and operands of a list's stages: those that it reads or that are not 0."""
+    items = [f"rows of {fields['k']} by @{fields['b_address']:#x}"] * fields["x_gather"]
+    items += [_ROW_RESULT] * fields["row_result"]
     for index in "01":
         used = f"Y{index}" in passes
         names = [f"y{index}_{part}" for part in ("address", "stride", "wide", "e5m2")]
@@ -109,6 +113,11 @@ def _parse_items(items: list[str]) -> dict[str, int]:
         name, _, number = item.partition(" ")
         if name.lower() in _NUMBERS and number:
             fields[name.lower()] = _parse_number(_NUMBERS[name.lower()], number.strip())
+        elif gather := _GATHER.fullmatch(item):
+            fields |= {"x_gather": 1} | {
+                name: _integer(name, text) for name, text in gather.groupdict().items()}
+        elif item == _ROW_RESULT:
+            fields["row_result"] = 1
         elif "@" in item:
             fields |= _parse_tensor(item, "Y0", "Y1")
         else:

@@ -28,7 +28,7 @@ from hdl.spec.formats import BF16_ENCODING
 from sim.assembly.records import commands
 from sim.model.command import Command
 from sim.program import PROGRAM_ALIGNMENT, ProgramBuilder
-from sim.tensor import Tensor
+from sim.tensor import INDICES, Tensor
 
 __all__ = ["ImageError", "ProgramImage"]
 
@@ -123,16 +123,22 @@ class ProgramImage:
             if opcode in (Opcode.GEMM, Opcode.VECTOR):
                 for name in filter(command.uses, _OPERANDS):
                     self._check_operand(command, name, address, where)
+                if fields["x_gather"]:
+                    self._check_span("indices", fields["b_address"], 4 * fields["m"], address,
+                                     where)
         if opcode != Opcode.END:
             raise ImageError(f"program at {self.address:#x} must end with END in {where}")
 
     def _check_operand(self, command: Command, name: str, address: int, where: str) -> None:
         tensor = command.tensor(name)
         size = (tensor.rows - 1) * tensor.stride + tensor.columns * tensor.element_bytes
-        first = tensor.address - self.base
-        if first < 0 or first + size > self.memory.size:
-            raise ImageError(f"{name.upper()} of the command at {address:#x}, {size} bytes at "
-                             f"{tensor.address:#x}, must lie in {where}")
+        self._check_span(name.upper(), tensor.address, size, address, where)
+
+    def _check_span(self, name: str, start: int, size: int, address: int, where: str) -> None:
+        """``size`` bytes from ``start`` on, which the command at ``address`` calls ``name``."""
+        if start < self.base or start + size > self.base + self.memory.size:
+            raise ImageError(f"{name} of the command at {address:#x}, {size} bytes at "
+                             f"{start:#x}, must lie in {where}")
 
     @property
     def features(self) -> Feature:
@@ -163,7 +169,7 @@ def _described(memory: np.ndarray, about: object) -> ProgramImage:
         if f"{config.hash:#x}" != about["config_hash"]:
             raise ImageError(f"config must have the digest {about['config_hash']}, "
                              f"not {config.hash:#x}: another version wrote the file")
-        encodings = {e.name: e for e in (*config.format.encodings, BF16_ENCODING)}
+        encodings = {e.name: e for e in (*config.format.encodings, BF16_ENCODING, INDICES)}
         tensors = tuple(Tensor(t["name"], t["address"], t["rows"], t["columns"],
                                encodings[t["encoding"]], t["stride"]) for t in about["tensors"])
         return ProgramImage(config, memory, about["program"], about["base"], tensors,

@@ -59,6 +59,8 @@ class Command:
         """Tensor ``name`` as stored."""
         fields, fmt = self.fields, self.config.format
         rows, columns = fields["m"], fields["n"]
+        if self.fields["x_gather"] and name == "a":
+            rows = fields["k"]  # the table
         if self.opcode == Opcode.GEMM and name == "a":
             columns = fields["k"]
             if fields["a_transposed"]:

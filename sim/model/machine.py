@@ -154,13 +154,13 @@ class Machine:
 
     def _gather(self, image: Image, command: Command) -> Array:
         """The rows of the table that the indices name."""
-        x = command.tensor("a")
-        words = image.record(command.fields["b_address"], 4 * x.rows)
+        table = command.tensor("a")
+        words = image.record(command.fields["b_address"], 4 * command.fields["m"])
         indices = np.frombuffer(words, "<u4").astype(np.int64)
-        if indices.max() >= command.fields["k"]:
+        if indices.max() >= table.rows:
             raise Fault(ErrorCause.INDEX_RANGE)
         return np.concatenate([
-            image.load(replace(x, address=x.address + int(index) * x.stride, rows=1))
+            image.load(replace(table, address=table.address + int(index) * table.stride, rows=1))
             for index in indices])
 
     def _write(self, image: Image, command: Command, values: Array, outcome: Outcome) -> None:

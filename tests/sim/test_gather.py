@@ -132,7 +132,7 @@ def test_a_bus_error_on_indices():
     machine = small_accelerator("posit8")
     case, _ = gathered(machine.config, 9, 7, 5)
     line = disassemble(case.memory, case.address, BASE)[1]
-    indices = int(line.split("b_address=")[1].split(":")[0], 16)
+    indices = int(line.split("rows of 7 by @")[1].split(":")[0], 16)
     fault = Fault(indices + 4, indices + 5, DECERR)
     result = machine.run(case.memory.copy(), case.address, BASE, faults=[fault], max_cycles=LIMIT)
     assert (result.error, result.error_client) == (ErrorCause.READ_ERROR, 1)
@@ -143,7 +143,7 @@ def test_a_bus_error_on_indices():
 def test_disassembly():
     case, _ = gathered(small_accelerator("posit8").config, 9, 7, 5)
     line = disassemble(case.memory, case.address, BASE)[1]
-    assert "vector 9×5 X@" in line and ", x_gather=1, k=7, b_address=0x2" in line
+    assert "vector 9×5 X@" in line and ", rows of 7 by @0x2" in line
 
 
 @pytest.mark.parametrize("numbers, message", [

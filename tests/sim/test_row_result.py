@@ -59,5 +59,5 @@ def test_a_row_that_does_not_stay_on_chip_is_refused():
 def test_disassembly():
     case, _ = means(small_accelerator("posit8").config, 3, 5, True)
     line = disassemble(case.memory, case.address, BASE)[1]
-    assert "→ Cᵀ.bf16@" in line
-    assert line.endswith(", row_result=1: x mean sum→R0; x × IMM0 + R0 →MEMORY")
+    assert "→ Cᵀ.bf16@" in line and ", row result, IMM0 0, " in line
+    assert line.endswith(": x mean sum→R0; x × IMM0 + R0 →MEMORY")

@@ -90,6 +90,22 @@ def test_show_names_build_and_tensors(path, capsys):
     assert [line.split()[-1] for line in lines[3:]] == ["x", "w", "result"]
 
 
+def test_a_gather_survives_and_its_indices_must_lie_in_memory(tmp_path):
+    builder = ProgramBuilder(AcceleratorConfig(dim=4), BASE)
+    table = builder.constant(np.eye(5, 3), name="table")
+    numbers, out = builder.indices([4, 0]), builder.empty(2, 3, name="out")
+    builder.gather(table, numbers, out)
+    image = ProgramImage.of(builder, (out,))
+    image.save(tmp_path / "an.image")
+    found = ProgramImage.load(tmp_path / "an.image")
+    assert found.tensors == (table, numbers, out)
+    assert found.tensors[1].codes(found.memory, BASE).ravel().tolist() == [4, 0]
+    start = image.address - BASE + HEADER_BYTES
+    image.memory[start + 24:start + 32] = 0  # b_address
+    with pytest.raises(ImageError, match="indices of the command at .*, 8 bytes at 0x0, must lie"):
+        image.check()
+
+
 def test_random_programs_pass_the_check():
     config, rng = AcceleratorConfig("fp8", dim=4), np.random.default_rng(6)
     for _ in range(40):
