@@ -12,6 +12,7 @@ import numpy as np
 
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING
+from sim.image.file import ProgramImage
 from sim.model import accumulate, codec, lanes
 from sim.models.layer import AttentionLayer
 from sim.program import ProgramBuilder, read_codes
@@ -31,11 +32,21 @@ class AttentionProgram:
     multiply-accumulates of the GEMMs' shapes.
     """
 
-    memory: np.ndarray
-    address: int
-    base: int
+    image: ProgramImage
     results: dict[str, Tensor]
     macs: int
+
+    @property
+    def memory(self) -> np.ndarray:
+        return self.image.memory
+
+    @property
+    def address(self) -> int:
+        return self.image.address
+
+    @property
+    def base(self) -> int:
+        return self.image.base
 
 
 def _rows(layer: AttentionLayer, heads: Sequence[int]) -> slice:
@@ -69,9 +80,9 @@ def lower(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int]
         builder.gemm(results[f"P{head}"], results["V"].block(*columns[head]),
                      results["O"].block(*columns[head]))
     builder.end()
-    memory, address = builder.build(seed=seed)
+    image = ProgramImage.of(builder, tuple(results.values()), seed=seed)
     macs = tokens * len(heads) * size * (3 * layer.x.shape[1] + 2 * tokens)
-    return AttentionProgram(memory, address, base, results, macs)
+    return AttentionProgram(image, results, macs)
 
 
 def expected(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int]

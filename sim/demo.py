@@ -19,47 +19,32 @@ from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.assembly.program import disassemble
 from sim.attention import AttentionProgram, Comparison, compare, expected, lower
+from sim.image.run import RunError, on_machine, on_rtl
 from sim.model import codec
-from sim.model.machine import Machine
 from sim.models import minilm, small
 from sim.models.layer import AttentionLayer
 from sim.models.packages import ModelUnavailable
 from sim.program import read_codes
 
-__all__ = ["DemoError", "Run", "main", "run_machine", "run_rtl"]
-
-
-class DemoError(RuntimeError):
-    """A run that cannot be compared; the message is one line."""
+__all__ = ["Run", "main", "run_machine", "run_rtl"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where it ran, how it compares, the memory behind it and, on RTL, seconds of the build,
-    cycles and counters."""
+    """Where it ran, how it compares, the memory behind it and, on RTL, seconds of the build and
+    cycles."""
 
     where: str
     memory: np.ndarray
     comparison: Comparison
     built: float | None = None
     cycles: int | None = None
-    counters: dict[str, int] | None = None
-
-
-def machine_memory(config: AcceleratorConfig, program: AttentionProgram) -> np.ndarray:
-    """The image after the program ran on the machine model."""
-    memory = program.memory.copy()
-    outcome = Machine(config).run(memory, program.address, program.base)
-    if outcome.error is not None:
-        raise DemoError(f"the machine model stopped with {outcome.error.name} "
-                        f"at {outcome.error_address:#x}")
-    return memory
 
 
 def run_machine(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int],
                 program: AttentionProgram) -> Run:
     """On the machine model, against the arithmetic models."""
-    memory = machine_memory(config, program)
+    memory = on_machine(program.image, config).memory
     return Run("machine model", memory, compare(program, memory, expected(config, layer, heads)))
 
 
@@ -69,28 +54,11 @@ def run_rtl(config: AcceleratorConfig, program: AttentionProgram, seed: int,
 
     ``optimise``: as for ``Accelerator``.
     """
-    from sim.harness.accelerator import Accelerator, HungError
-    from sim.harness.verilate import ToolError
-
-    model = machine_memory(config, program)
-    reference = {name: read_codes(model, tensor, program.base)
+    run = on_rtl(program.image, config, seed=seed, optimise=optimise)
+    reference = {name: read_codes(run.wanted, tensor, program.base)
                  for name, tensor in program.results.items()}
-    memory = program.memory.copy()
-    started = time.monotonic()
-    try:
-        accelerator = Accelerator(config, optimise=optimise)
-        built = time.monotonic() - started
-        result = accelerator.run(memory, program.address, program.base, seed=seed)
-    except (HungError, ToolError) as error:
-        raise DemoError(str(error)) from error
-    if result.error is not None:
-        raise DemoError(f"the accelerator stopped with {result.error.name} "
-                        f"at {result.error_address:#x}")
-    if result.violations:
-        raise DemoError(f"AXI rules broken {len(result.violations)} times, "
-                        f"first: {result.violations[0]}")
-    comparison = compare(program, memory, reference, result.written)
-    return Run("RTL on Verilator", memory, comparison, built, result.cycles, result.counters)
+    comparison = compare(program, run.memory, reference, run.written)
+    return Run("RTL on Verilator", run.memory, comparison, run.built, run.cycles)
 
 
 def _errors(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int],
@@ -172,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run = (run_rtl(config, program, options.seed) if options.on == "rtl"
                else run_machine(config, layer, heads, program))
-    except DemoError as error:
+    except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     spent = time.monotonic() - started

@@ -24,7 +24,8 @@ from gen.cli import Parser, make_folder, number
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS, format_named
 from sim.attention import lower
-from sim.demo import DemoError, run_rtl
+from sim.demo import run_rtl
+from sim.image.run import RunError
 from sim.models import minilm, small
 from sim.models.layer import AttentionLayer
 from sim.models.packages import ModelUnavailable
@@ -120,7 +121,7 @@ def run_cell(cell: Cell, dim: int, tokens: int, real: bool, seed: int = 0) -> Ou
     optimise = "-O1" if cell in sample(cells(dim)) else "-O0"
     try:
         run = run_rtl(config, lower(config, layer, [0], seed=seed), seed, optimise)
-    except DemoError as error:
+    except RunError as error:
         return Outcome(cell, layer.name, error=str(error), seconds=time.monotonic() - started)
     return Outcome(cell, layer.name, run.comparison.total, run.comparison.mismatches,
                    run.cycles, time.monotonic() - started)

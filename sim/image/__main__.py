@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from gen.cli import Parser, add_config_flags, describe
 from hdl.spec.config import AcceleratorConfig
 from sim.bench.catalog import SIMULATORS
@@ -80,9 +82,10 @@ def _run(image: ProgramImage, config: AcceleratorConfig, options: argparse.Names
         replace(image, memory=run.memory).save(options.output)
         print(f"wrote {options.output}")
     if options.on == "rtl":
-        print(f"bytes written: {run.written}, memory of {run.memory.size} bytes compared, "
+        written = np.count_nonzero(run.written)
+        print(f"bytes written: {written}, memory of {run.memory.size} bytes compared, "
               f"mismatches: {run.mismatches}")
-        return 1 if run.mismatches or not run.written else 0
+        return 1 if run.mismatches or not written else 0
     return 0
 
 

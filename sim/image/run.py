@@ -21,14 +21,14 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """``memory`` behind a run and its seconds; on RTL also the build's seconds, the cycles, the
-    bytes written, the machine model's memory and how many bytes are not the same in both."""
+    """``memory`` behind a run and its seconds; on RTL also the build's seconds, the cycles, how
+    often each byte was written, the machine model's memory, how many bytes differ from it."""
 
     memory: np.ndarray
     seconds: float
     built: float = 0.0
     cycles: int = 0
-    written: int = 0
+    written: np.ndarray | None = None
     mismatches: int = 0
     wanted: np.ndarray | None = None
 
@@ -71,8 +71,7 @@ def on_rtl(image: ProgramImage, config: AcceleratorConfig, progress: bool | None
         raise RunError(f"AXI rules broken {len(result.violations)} times, "
                        f"first: {result.violations[0]}")
     return Run(memory, time.monotonic() - built, built - started, result.cycles,
-               int(np.count_nonzero(result.written)), int(np.count_nonzero(memory != wanted)),
-               wanted)
+               result.written, int(np.count_nonzero(memory != wanted)), wanted)
 
 
 def on_cocotb(path: Path, image: ProgramImage, config: AcceleratorConfig, *, seed: int = 1,

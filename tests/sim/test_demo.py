@@ -8,6 +8,7 @@ from sim import demo
 from sim.attention import compare, expected, lower
 from sim.harness import accelerator
 from sim.harness.accelerator import Result
+from sim.image.run import on_machine
 from sim.matrix import cells, sample
 from sim.model.machine import Machine
 from sim.models import minilm, small, train_small
@@ -66,7 +67,7 @@ class Device:
     def __init__(self, config, **_):
         self.config = config
 
-    def run(self, memory, address, base, *, seed):
+    def run(self, memory, address, base, *, seed, **_):
         image = memory.copy()
         outcome = Machine(self.config).run(memory, address, base)
         written = (image != memory).astype(np.uint8)
@@ -102,7 +103,7 @@ def test_a_wrong_byte_anywhere_is_counted():
     layer = small.load(6)
     program = lower(config, layer, [1], base=0x2000)
     reference = expected(config, layer, [1])
-    memory = demo.machine_memory(config, program)
+    memory = on_machine(program.image, config).memory
     assert compare(program, memory, reference).mismatches == 0
     memory[program.results["P1"].address - 0x2000 + 7] ^= 1
     memory[program.results["O"].address - 0x2000] ^= 0x80

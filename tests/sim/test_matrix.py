@@ -9,7 +9,8 @@ from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES
 from hdl.spec.formats import FORMATS
 from sim import matrix
 from sim.attention import Comparison
-from sim.demo import DemoError, Run
+from sim.demo import Run
+from sim.image.run import RunError
 from sim.matrix import DOCS, Cell, Outcome, cells, main, refusals, sample, support_page
 
 
@@ -49,7 +50,7 @@ def test_a_wrong_byte_fails_its_cell(differing, stray, message, monkeypatch, tmp
     # The negative control, in this process: what differs on the RTL is told and counted.
     def spoiled(config, program, seed, optimise):
         if differing is None:
-            raise DemoError("AXI rules broken 1 times, first: wlast is missing")
+            raise RunError("AXI rules broken 1 times, first: wlast is missing")
         names = dict.fromkeys(program.results, 0)
         found = Comparison(dict.fromkeys(names, 8), names | {"O": differing}, stray)
         return Run("RTL", program.memory, found, 0.0, 7)

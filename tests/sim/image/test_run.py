@@ -25,7 +25,7 @@ def test_the_harness_leaves_what_the_machine_leaves(image):
     run = on_rtl(image, image.config)
     assert np.array_equal(run.memory, on_machine(image, image.config).memory)
     assert not np.array_equal(run.memory, image.memory)
-    assert run.mismatches == 0 < run.written and run.cycles > 100
+    assert run.mismatches == 0 and run.written.any() and run.cycles > 100
 
 
 def test_a_difference_is_counted(image, monkeypatch):

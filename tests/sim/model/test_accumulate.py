@@ -1,12 +1,19 @@
 import math
+import time
 
 import numpy as np
 import pytest
 
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16
-from sim.model.accumulate import accumulator_type, fused_multiply_add, gemm, narrow
-from sim.model.codec import decode
+from sim.model.accumulate import (
+    accumulator_type,
+    fused_multiply_add,
+    gemm,
+    narrow,
+    product,
+)
+from sim.model.codec import decode, encode
 from sim.model.rounding import add, round_to
 
 BUILDS = (("posit8", "bf16"), ("posit8", "fp32"), ("posit8es0", "bf16"), ("posit8es2", "bf16"),
@@ -169,3 +176,21 @@ def test_psums_of_8_bit_operands_are_never_subnormal_or_infinite(fmt):
     # 2^24 times; its magnitude is at most twice the number of products times the largest.
     assert finite.min() ** 2 * 2.0**-8 > 2.0**-126
     assert 2 * 2.0**24 * finite.max() ** 2 < 2.0**128
+
+
+@pytest.mark.parametrize("acc, most", (("bf16", 12.0), ("fp32", 12.0), ("exact", 1.5)))
+def test_a_layer_of_minilm_takes_its_time(acc, most):
+    # 1.43 G products in 30 s, with exact sums in 5 s, and all else besides.
+    config = AcceleratorConfig("posit8", acc=acc)
+    encoding = config.format.encodings[0]
+    rng = np.random.default_rng(11)
+    a, b = (decode(encoding, encode(encoding, rng.normal(size=shape)))
+            for shape in ((128, 384), (384, 768)))
+    product(config, a, b)
+    spent = []
+    for _ in range(3):
+        start = time.thread_time()
+        product(config, a, b)
+        spent.append(1e9 * (time.thread_time() - start) / (a.size * b.shape[1]))
+    print(f"{acc}: {min(spent):.2f} ns a product")
+    assert min(spent) < most
