@@ -57,25 +57,28 @@ def _patches(low: Emitter, embedding: Patches, values: np.ndarray, step: Step, o
 
 
 def _tokens(low: Emitter, embedding: Tokens, ids: np.ndarray, step: Step, out: Tensor) -> None:
-    """Rows of the table that ``ids`` name, + position, + segment; each token a command."""
+    """Rows of the table that ``ids`` name, + position, + segment; positions repeat with each
+    sequence, which then is a command."""
     table = low.parameter(embedding.table, STORED, "token table")
-    added = []
+    added, at_once = [], step.rows
     if embedding.positions is not None:
         added.append(_positions(low, embedding.positions, step))
+        at_once = step.length
     if embedding.segment is not None:
         added.append(low.parameter(embedding.segment, STORED, "segment"))
-    steps = [Instruction(add=Operand.Y, y=index, destination=Destination.BUFFER)
-             for index in range(len(added))] or [Instruction()]
-    last = {**vars(steps[-1]), "destination": Destination.MEMORY}
-    instructions = [*steps[:-1], Instruction(**last)]
-    for row, token in enumerate(ids.ravel()):
-        for columns in low.on_chip(out.columns):
-            def part(tensor: Tensor, row: int, columns: tuple[int, int] = columns) -> Tensor:
-                return tensor.block(row, columns[0], 1, columns[1])
-
-            own = [part(y, row % step.length if y.rows > 1 else 0) for y in added]
-            low.builder.vector(part(table, int(token)), part(out, row), instructions=instructions,
-                               **dict(zip(("bias", "y1"), own, strict=False)))
+    count = max(1, len(added))
+    instructions = [Instruction(
+        add=Operand.Y if added else Operand.NONE, y=index,
+        destination=Destination.BUFFER if index < count - 1 else Destination.MEMORY)
+        for index in range(count)]
+    for first in range(0, step.rows, at_once):
+        numbers = low.builder.indices(ids.ravel()[first:first + at_once])
+        for start, width in low.on_chip(out.columns):
+            own = [y.block(0, start, y.rows, width) for y in added]
+            low.builder.gather(
+                table.block(0, start, table.rows, width), numbers,
+                out.block(first, start, at_once, width), instructions=instructions,
+                **dict(zip(("bias", "y1"), own, strict=False)))
 
 
 def final_needs(low: Emitter, model: Transformer) -> frozenset[str]:
@@ -129,12 +132,12 @@ def _every(tensor: Tensor, position: int, step: Step) -> Tensor:
 def _mean(low: Emitter, pooling: str, x: Tensor, step: Step, out: Tensor) -> None:
     """The mean over each sequence's valid positions, for ``mean_l2`` divided by its length.
 
-    x is transposed, which makes a mean over positions one over a row; it is stored transposed
-    again, once a position, of which the first is read.
+    x is transposed, which makes a mean over positions one over a row, a single item.
     """
     turned = low.arena.take(x.columns, step.length, "bf16", "pooling transposed")
-    means = low.arena.take(step.length, x.columns, "bf16", "pooling means")
+    mean = low.arena.take(1, x.columns, "bf16", "pooling mean")
     for sequence in range(step.sequences):
+        own = out.block(sequence, 0, 1, x.columns)
         low.builder.vector(x.block(sequence * step.length, 0, step.length, x.columns), turned,
                            out_transposed=True)
         valid = np.ones(step.length, bool) if step.valid is None else step.valid[sequence]
@@ -142,17 +145,14 @@ def _mean(low: Emitter, pooling: str, x: Tensor, step: Step, out: Tensor) -> Non
             ("valid", valid.tobytes()), lambda valid=valid: valid[None].astype(float), WIDE,
             "valid positions")
         low.builder.vector(
-            turned, means, out_transposed=True, scale=0.0, bias=mask, inverse_n=1 / valid.sum(),
-            instructions=[
+            turned, own if pooling == "mean" else mean, out_transposed=True, row_result=True,
+            scale=0.0, bias=mask, inverse_n=1 / valid.sum(), instructions=[
                 Instruction(multiply=Operand.NONE if mask is None else Operand.Y,
                             reduce=Reduce.SUM, post=Post.MEAN),
                 Instruction(multiply=Operand.IMM0, add=Operand.R0,
                             destination=Destination.MEMORY)])
-        own = means.block(0, 0, 1, x.columns), out.block(sequence, 0, 1, x.columns)
-        if pooling == "mean":
-            low.builder.vector(*own)
-        else:
-            low.builder.vector(*own, inverse_n=1.0, epsilon=L2_EPSILON, instructions=[
+        if pooling == "mean_l2":
+            low.builder.vector(mean, own, inverse_n=1.0, epsilon=L2_EPSILON, instructions=[
                 Instruction(multiply=Operand.SELF, reduce=Reduce.SUM, post=Post.INVERSE_SQRT),
                 Instruction(multiply=Operand.R0, destination=Destination.MEMORY)])
-    low.give(turned, means)
+    low.give(turned, mean)
