@@ -1,8 +1,9 @@
 """Cycles of a model, by command, by layer, in all: ``python -m sim.cycles bert-base``.
 
 From the configuration and the commands alone: no weights, no data. ``--svg`` draws the timeline and
-the roofline. ``--check`` runs commands of every kind on the generated Verilog instead and tells how
-far the model is from it; exit code 1 beyond 2 %. Exit code 2 for wrong arguments and models.
+the roofline. ``--check`` runs the model's program on the generated Verilog, or without MODEL
+commands of every kind, and tells how far the cycle model is from it; exit code 1 beyond 2 %. Exit
+code 2 for wrong arguments and models.
 """
 
 import argparse
@@ -50,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--offline", action="store_true",
                         help="take models from the cache, never from the network")
     parser.add_argument("--check", action="store_true",
-                        help="compare with the generated Verilog, at --dim or at 4, 8 and 16")
+                        help="compare with the generated Verilog: MODEL, or commands of every kind "
+                        "at --dim or at 4, 8 and 16")
     return parser
 
 
@@ -115,12 +117,15 @@ def _check(options: argparse.Namespace) -> int:
     from sim.harness.accelerator import Accelerator, HungError
     from sim.harness.verilate import ToolError
 
-    from .check import TOLERANCE, compare, table
-    configs = [_config(options, dim) for dim in
-               ((4, 8, 16) if options.dim is None else (options.dim,))]
+    from .check import TOLERANCE, compare, measure, table
+    work = None if options.model is None else _work(options)
+    dims = (4, 8, 16) if options.dim is None else (options.dim,)
+    configs = [_config(options, dim) for dim in dims]
     rows = []
     try:
-        for config in configs:
+        if work is not None:
+            rows.append(measure(Accelerator(work.config), work.name, work.memory, work.address))
+        for config in configs if work is None else ():
             rows += compare(Accelerator(config))
     except (HungError, ToolError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from hdl.spec.config import AcceleratorConfig
 from sim.assembly.records import commands
 from sim.harness.accelerator import Accelerator
@@ -40,15 +42,14 @@ class Comparison:
         return [name for name, (rtl, model) in self.counters.items() if rtl != model]
 
 
-def measure(accelerator: Accelerator, name: str, builder: ProgramBuilder) -> Comparison:
-    """Run the program on a design fresh from reset and on the model.
+def measure(accelerator: Accelerator, name: str, memory: np.ndarray, address: int) -> Comparison:
+    """Run the program at ``address`` on a design fresh from reset and on the model.
 
     ``RuntimeError`` where it does not end well on RTL.
     """
-    memory, address = builder.build()
-    fields = [fields for _, fields in commands(memory, address, builder.base)]
+    fields = [fields for _, fields in commands(memory, address)]
     accelerator.reset()
-    result = accelerator.run(memory, address, builder.base)
+    result = accelerator.run(memory.copy(), address)
     if result.error is not None or result.violations:
         raise RuntimeError(f"{name} ended with {result.error}, {result.violations}")
     run = simulate(accelerator.config, fields, address=address)
@@ -63,7 +64,7 @@ def compare(accelerator: Accelerator, names: Sequence[str] | None = None) -> lis
     for name in known if names is None else names:
         builder = ProgramBuilder(accelerator.config)
         known[name](builder)
-        found.append(measure(accelerator, name, builder))
+        found.append(measure(accelerator, name, *builder.build()))
     return found
 
 

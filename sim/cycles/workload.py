@@ -37,12 +37,16 @@ _PART = re.compile(r"(step \d+ )?(embedding|layer \d+|final norm|pooled|head)")
 
 @dataclass(frozen=True)
 class Workload:
-    """A program to be timed: its commands' fields, and for each the tensor that it writes and the
-    part of the model that it belongs to; both are empty for FENCE and END."""
+    """A program to be timed: its commands' fields and its image, all zeros beside the program.
+
+    For each command the tensor that it writes and the part of the model that it belongs to; both
+    are empty for FENCE and END.
+    """
 
     name: str
     config: AcceleratorConfig
     commands: list[dict[str, int]]
+    memory: np.ndarray
     address: int
     labels: list[str]
     parts: list[str]
@@ -138,4 +142,5 @@ def workload(config: AcceleratorConfig, name: str, *, tokens: int | None = None,
     listed, names = _listed(program), iter(_labels(kept))
     labels = [next(names) if command["opcode"] in (Opcode.GEMM, Opcode.VECTOR) else ""
               for command in listed]
-    return Workload(model.name, config, listed, program.address, labels, _parts(labels))
+    return Workload(model.name, config, listed, program.memory, program.address, labels,
+                    _parts(labels))
