@@ -89,10 +89,9 @@ def _intensity(row: Row, bus_bytes: int) -> float:
 class _Axes:
     """Log scales: MACs a byte from left to right, MACs a cycle upwards."""
 
-    def __init__(self, top: float, low: float, high: float, peak: float) -> None:
-        self.low, self.high, self.peak = low, high, peak
+    def __init__(self, top: float, low: float, high: float, floor: float, peak: float) -> None:
+        self.low, self.high, self.floor, self.peak = low, high, floor, peak
         self.top, self.bottom = top, top + _ROOF - 60
-        self.floor = peak / 1000
 
     def x(self, intensity: float) -> float:
         share = log10(max(intensity, self.low) / self.low) / log10(self.high / self.low)
@@ -103,9 +102,28 @@ class _Axes:
         return self.bottom - share * (self.bottom - self.top)
 
 
-def _decades(low: float, high: float) -> list[float]:
+def _marks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 of every decade."""
     first, last = int(log10(low)) - 1, int(log10(high)) + 1
-    return [10.0 ** power for power in range(first, last + 1) if low <= 10.0 ** power <= high]
+    found = [factor * 10.0 ** power for power in range(first, last + 1) for factor in (1, 2, 5)]
+    return [mark for mark in found if low <= mark <= high]
+
+
+def _points(axes: _Axes, rows: list[Row], bus_bytes: int, radius: int, colour: str,
+            parts: list[str]) -> Iterator[str]:
+    """A circle a row; its name once, whatever the layer."""
+    named: set[str] = set()
+    for row in rows:
+        rate, intensity = row.macs / row.cycles, _intensity(row, bus_bytes)
+        x, y = axes.x(intensity), axes.y(rate)
+        title = f"{row.label} {row.shape}: {rate:.1f} MACs a cycle, {intensity:.1f} a byte"
+        yield (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}" '
+               f'fill-opacity="0.6"><title>{escape(title)}</title></circle>')
+        part = next((part for part in parts if row.label.startswith(part)), "")
+        role = row.label.removeprefix(part).strip()
+        if role and role not in named:
+            yield _text(x + 6, y + 14 + 11 * (len(named) % 6), role, 9)
+            named.add(role)
 
 
 def _roofline(work: Workload, run: Run, top: float) -> Iterator[str]:
@@ -113,25 +131,23 @@ def _roofline(work: Workload, run: Run, top: float) -> Iterator[str]:
     rows = [row for row in by_command(work, run) if row.macs and row.cycles]
     layers = [row for row in (*by_part(work, run), total(work, run)) if row.macs and row.cycles]
     peak, bus = config.dim ** 2, config.bus_bytes
-    found = [_intensity(row, bus) for row in (*rows, *layers)]
-    axes = _Axes(top, min([*found, peak / bus]) / 2, max([*found, peak / bus]) * 2, peak)
-    for decade in _decades(axes.low, axes.high):
-        yield _line(axes.x(decade), axes.top, axes.x(decade), axes.bottom, "#ddd")
-        yield _text(axes.x(decade), axes.bottom + 14, f"{decade:g}", 10, "middle")
-    for decade in _decades(axes.floor, 2 * peak):
-        yield _line(_LEFT, axes.y(decade), _WIDTH - _RIGHT, axes.y(decade), "#ddd")
-        yield _text(_LEFT - 6, axes.y(decade) + 4, f"{decade:g}", 10, "end")
+    found = [*(_intensity(row, bus) for row in (*rows, *layers)), peak / bus]
+    rates = [row.macs / row.cycles for row in (*rows, *layers)]
+    axes = _Axes(top, min(found) / 2, max(found) * 2, min(peak / 20, min(rates) / 2), peak)
+    for mark in _marks(axes.low, axes.high):
+        yield _line(axes.x(mark), axes.top, axes.x(mark), axes.bottom, "#ddd")
+        yield _text(axes.x(mark), axes.bottom + 14, f"{mark:g}", 10, "middle")
+    for mark in _marks(axes.floor, 2 * peak):
+        yield _line(_LEFT, axes.y(mark), _WIDTH - _RIGHT, axes.y(mark), "#ddd")
+        yield _text(_LEFT - 6, axes.y(mark) + 4, f"{mark:g}", 10, "end")
     corners = [(axes.low, axes.low * bus), (peak / bus, peak), (axes.high, peak)]
     points = " ".join(f"{axes.x(x):.1f},{axes.y(y):.1f}" for x, y in corners)
     yield f'<polyline points="{points}" fill="none" stroke="#333" stroke-width="2"/>'
     yield _text(_LEFT + 6, axes.y(peak) - 8, f"array: {peak} MACs a cycle; bus: {bus} bytes a "
                 "cycle and direction", 12)
-    for group, radius, fill in ((rows, 4, "#3b6ea5"), (layers, 6, "#a8434f")):
-        for row in group:
-            rate, intensity = row.macs / row.cycles, _intensity(row, bus)
-            title = f"{row.label} {row.shape}: {rate:.1f} MACs a cycle, {intensity:.1f} a byte"
-            yield (f'<circle cx="{axes.x(intensity):.1f}" cy="{axes.y(rate):.1f}" r="{radius}" '
-                   f'fill="{fill}" fill-opacity="0.6"><title>{escape(title)}</title></circle>')
+    parts = sorted(set(work.parts) - {""}, key=len, reverse=True)
+    yield from _points(axes, rows, bus, 4, "#3b6ea5", parts)
+    yield from _points(axes, layers, bus, 6, "#a8434f", [*parts, "total"])
     yield _text(_LEFT, axes.bottom + 32, "MACs for each byte on the busier channel, against MACs "
                 "a cycle; blue: commands, red: layers and the whole", 11)
 
