@@ -37,7 +37,7 @@ def _next_word(u):
         r.word_last = 1 if row_end and (tile_end or strip_end) else 0
     else:
         r.word_last = 1 if row_end and not r.row_goes_on else 0
-    r.word_final = 1 if strip_end and r.columns <= r.strip else 0
+    r.word_final = 1 if strip_end and (r.first_column or r.columns <= r.strip) else 0
     r.count, r.group, r.loaded = min(r.left, u.dim), 0, 1
     if strip_end:
         r.tile += 1
@@ -45,13 +45,13 @@ def _next_word(u):
         r.row = r.row_address = 0
         r.rows = r.span_rows
         r.columns -= r.strip
-        r.left = min(r.columns, r.strip)
+        r.left = 1 if r.first_column else min(r.columns, r.strip)
     elif row_end:
         r.row_address += r.tiles
         r.address, r.tile = r.row_address + r.strip_tile, r.strip_tile
         r.row += 1
         r.rows -= 1
-        r.left = min(r.columns, r.strip)
+        r.left = 1 if r.first_column else min(r.columns, r.strip)
     else:
         r.address += 1
         r.tile += 1

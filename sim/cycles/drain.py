@@ -16,7 +16,7 @@ _ROWS, _PASSES, _CHUNK = range(3)
 _READER = ints(
     "reading loaded address tile row row_address strip_tile left rows columns count group "
     "word_row_end word_last word_final busy span_rows span_columns strip tiled tiles array_fills "
-    "whole_rows follow row_goes_on")
+    "whole_rows follow row_goes_on first_column")
 _TRANSFERS = ints("busy rows columns y_wanted c_wanted y_asked c_asked y_stride c_stride y_wide "
                   "c_wide c_turned row_columns")
 DRAIN = np.dtype([
@@ -78,12 +78,14 @@ def _begin_pass(u, plan):
     r.strip = u.dim if turned else u.strip_columns if by_strips else plan.chunk
     r.tiles = -(-r.span_columns // u.dim)
     r.array_fills, r.whole_rows = plan.gemm, plan.row_max
-    r.follow = 1 if follows and not plan.to_buffer[coming] else 0
+    # A result a row is its first column, read when the bank is full.
+    r.first_column = 1 if plan.row_result and stored else 0
+    r.follow = 1 if follows and not r.first_column and not plan.to_buffer[coming] else 0
     r.row_goes_on = 1 if plan.streamed and not last(u.nest, _CHUNK) else 0
     r.address = r.tile = r.row = r.row_address = r.strip_tile = 0
     r.reading = r.busy = 1
     r.rows, r.columns = r.span_rows, r.span_columns
-    r.left = min(r.columns, r.strip)
+    r.left = 1 if r.first_column else min(r.columns, r.strip)
 
     row_wise = plan.streamed and not turned
     asks = u.nest.first[_CHUNK] or not row_wise
@@ -117,7 +119,7 @@ def _ask(u, y, write, write_ready):
     t, r = u.transfers, u.reader
     if not t.busy:
         return
-    strip = min(t.columns, r.strip)
+    strip = 1 if r.first_column else min(t.columns, r.strip)
     tile_rows = min(t.rows, u.dim) if r.tiled else t.rows
     columns = max(t.row_columns, strip)
     if t.y_wanted and not t.y_asked and client_ready(y):
@@ -138,7 +140,7 @@ def _ask(u, y, write, write_ready):
     _advance(u, 1, t.c_wide, t.c_stride, t.c_turned, strip_end)
     if strip_end:
         t.rows = r.span_rows
-        t.busy = 1 if t.columns > r.strip else 0
+        t.busy = 1 if t.columns > r.strip and not r.first_column else 0
         t.columns -= r.strip
 
 

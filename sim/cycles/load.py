@@ -4,6 +4,7 @@ import numpy as np
 
 from .compiled import compiled
 from .fields import arrays, ints
+from .gather import GATHER, INDEX_BYTES, gather_offers, gather_step, index_bytes
 from .nest import NEST, TOP, advanced, last, move, set_loop, size, valid
 from .read import ask, client_ready
 from .stream import (
@@ -28,6 +29,8 @@ LOADER = np.dtype([
     *ints("row_base column line along_m along_k bank filled"), *arrays("taken", 2),
     # Transfers whose data are awaited.
     *arrays("rows closes to_bank", TRANSFERS_AHEAD), *ints("tail awaited row"),
+    # While rows are gathered: whether the chunks that come next are indices, a bit a transfer.
+    *ints("kinds kind_count"), ("gather", GATHER),
     *arrays("loaded", 2), ("resizer", RESIZER), ("fetch", FETCH), ("transposer", TRANSPOSER)])
 PULSES = np.dtype(ints(
     "array_valid array_bank array_ends array_complete loader_valid loader_bank loader_complete "
@@ -38,8 +41,8 @@ loader, a bank claimed, banks and halves that were read."""
 
 @compiled
 def loader_idle(u):
-    return u.running == 0 and u.awaited == 0 and u.transposer.left == 0 \
-        and u.transposer.entered == 0
+    return u.running == 0 and u.awaited == 0 and u.kind_count == 0 \
+        and u.transposer.left == 0 and u.transposer.entered == 0
 
 
 @compiled
@@ -74,6 +77,8 @@ def _begin(u, plan):
     set_loop(nest, _PANEL, _COLUMNS, 0, panel)
     set_loop(nest, _LINES, _ROWS, 0, u.dim if flip else block)
     u.along_m = block * u.element if flip else plan.a_stride << plan.block_log2
+    if plan.x_gather:
+        u.along_m = INDEX_BYTES << plan.block_log2
     u.along_k = plan.a_stride * u.dim if flip else _bytes(u, plan, panel)
 
 
@@ -83,7 +88,7 @@ def _walk(u, plan, go):
     nest = u.nest
     event = move(nest, u.starting, go)
     if event == _ROWS:
-        u.row_base = plan.a_address
+        u.row_base = plan.b_address if plan.x_gather else plan.a_address
     elif advanced(nest, event, _ROWS):
         u.row_base += u.along_m
     elif event == _COLUMNS:
@@ -98,19 +103,35 @@ def _walk(u, plan, go):
 
 @compiled
 def _request(u, plan, client, banks, pulses):
-    """Ask for a piece as soon as its bank is free, whatever is still on its way. Whether so."""
-    nest = u.nest
-    if not valid(nest) or u.awaited == TRANSFERS_AHEAD:
-        return False
+    """Ask for a piece as soon as its bank is free, whatever is still on its way; of gathered rows
+    one by one, and for their indices.
+
+    Whether the nest moves on, data are awaited anew, and the gatherer's offer is taken.
+    """
+    nest, gather = u.nest, u.gather
     opens = nest.first[_PANEL] and nest.first[_LINES]
     free = not u.taken[u.bank] if plan.gemm else not banks.busy[banks.fill_bank]
-    if (opens and not free) or not client_ready(client):
-        return False
+    piece = valid(nest) and (free or not opens)
+    room = u.awaited != TRANSFERS_AHEAD and u.kind_count <= TRANSFERS_AHEAD \
+        and client_ready(client)
     lines, columns = size(nest, _LINES), size(nest, _PANEL)
+    address = u.row_base + u.column + u.line
+    if plan.x_gather:
+        kind = gather_offers(gather)
+        if not room or kind == 0:
+            return False, False, False
+        if kind == 1:
+            ask(client, gather.address, index_bytes(gather), 1, 0, u.plan)
+            return False, False, True
+        address = plan.a_address + u.column + (plan.k - 1) * plan.a_stride
+        opens, ends, lines = opens and gather.first, gather.left == 1, 1
+    elif not piece or not room:
+        return False, False, False
+    else:
+        ends = True
     if plan.gemm and plan.a_transposed:
         lines, columns = columns, lines
-    ask(client, u.row_base + u.column + u.line, _bytes(u, plan, columns), lines,
-        plan.a_stride, u.plan)
+    ask(client, address, _bytes(u, plan, columns), lines, plan.a_stride, u.plan)
     if opens:
         u.filled = u.bank if plan.gemm else banks.fill_bank
         if plan.gemm:
@@ -120,16 +141,29 @@ def _request(u, plan, client, banks, pulses):
             pulses.claim = 1
     slot = u.tail % TRANSFERS_AHEAD
     u.rows[slot], u.to_bank[slot] = lines, u.filled
-    u.closes[slot] = 1 if last(nest, _PANEL) and last(nest, _LINES) else 0
-    return True
+    u.closes[slot] = 1 if ends and last(nest, _PANEL) and last(nest, _LINES) else 0
+    return ends, True, True
+
+
+@compiled
+def _gather(u, plan, banks, taken, words):
+    """The gatherer's cycle, and which chunks are indices. ``words``: some come in."""
+    nest, gather = u.nest, u.gather
+    kind = gather_offers(gather)
+    if taken:
+        u.kinds |= (1 if kind == 1 else 0) << u.kind_count
+        u.kind_count += 1
+    opens = nest.first[_PANEL] and nest.first[_LINES]
+    begins = valid(nest) and (not opens or not banks.busy[banks.fill_bank])
+    gather_step(gather, begins, size(nest, _LINES), u.row_base, plan.k, u.word_bytes, taken, words)
 
 
 @compiled
 def _receive(u, plan, client, pulses):
     """Words of A to an input bank as stored or transposed, those of X to an accumulation bank.
 
-    Whether the chunk at the client is taken, a transfer ends, and the input bank that takes a word
-    or -1.
+    Whether the chunk at the client is taken, a transfer ends, the input bank that takes a word or
+    -1, and whether the chunk holds indices.
     """
     slot = (u.tail - u.awaited) % TRANSFERS_AHEAD
     offered, width, ends = resizer_output(u.resizer, client.valid, client.size, client.last)
@@ -150,16 +184,22 @@ def _receive(u, plan, client, pulses):
     if end and u.closes[slot] and plan.gemm == 0:
         pulses.loader_complete = 1
     ready = True
+    index = plan.x_gather and u.kinds & 1
     if plan.gemm == 0:
-        ready = fetch_step(u.fetch, offered, ends, True, plan.x_wide and u.element == 1)
+        ready = fetch_step(u.fetch, 1 if offered and not index else 0, ends, True,
+                           plan.x_wide and u.element == 1)
+        ready = ready or index
     elif plan.a_transposed:
         ready = transposer_step(u.transposer, u.dim, offered, 1 if end else 0,
                                 width // u.element, u.to_bank[slot], True)
+    if plan.x_gather and offered and ends and ready:
+        u.kinds >>= 1
+        u.kind_count -= 1
     if row_end:
         u.row = 0 if end else u.row + 1
     taken = resizer_ready(u.resizer, ready)
     resizer_step(u.resizer, client.valid, client.size, client.last, ready)
-    return taken, end, bank
+    return taken, end, bank, offered and index
 
 
 @compiled
@@ -167,14 +207,16 @@ def loader_step(u, plans, accept, client, banks, pulses):
     """One cycle; ``accept``: the command that is handed over, or -1. Whether the client's chunk is
     taken."""
     plan = plans[u.plan]
-    go = _request(u, plan, client, banks, pulses)
-    taken, end, bank = _receive(u, plan, client, pulses)
+    go, asked, offer_taken = _request(u, plan, client, banks, pulses)
+    taken, end, bank, words = _receive(u, plan, client, pulses)
+    if plan.x_gather:
+        _gather(u, plan, banks, offer_taken, words)
     if pulses.operand_released:
         u.taken[pulses.operand_bank] = 0
         u.loaded[pulses.operand_bank] = 0
     if bank >= 0:
         u.loaded[bank] += 1
-    if go:
+    if asked:
         u.tail += 1
         u.awaited += 1
     if end:

@@ -22,7 +22,8 @@ __all__ = ["PLAN", "STEP_FLAGS", "plans"]
 
 _COPIED = ("m", "k", "n", "a_address", "b_address", "c_address", "y0_address", "y1_address",
            "a_stride", "b_stride", "c_stride", "y0_stride", "y1_stride", "a_transposed",
-           "b_transposed", "c_transposed", "row_max", "x_wide", "y0_wide", "y1_wide", "c_wide")
+           "b_transposed", "c_transposed", "row_max", "row_result", "x_gather", "x_wide",
+           "y0_wide", "y1_wide", "c_wide")
 STEP_FLAGS = ("uses_y", "second_y", "to_buffer", "to_memory", "reduces", "averages")
 """What the timing of an instruction depends on; ``averages``: its post takes two cycles more."""
 
@@ -64,10 +65,11 @@ def _flags(word: int) -> dict[str, int]:
             "averages": post in ("MEAN", "INVERSE_SQRT")}
 
 
-def _rowwise(words: Sequence[int], row_max: int) -> tuple[bool, bool]:
-    """Whether the list needs whole rows, and whether a row must stay on chip."""
+def _rowwise(words: Sequence[int], whole: bool) -> tuple[bool, bool]:
+    """Whether the list needs whole rows, and whether a row must stay on chip; ``whole``: it does
+    whatever the list."""
     registers = (Operand.R0, Operand.R1)
-    stored = bool(row_max) or any(_field(w, "destination") == Destination.BUFFER for w in words)
+    stored = whole or any(_field(w, "destination") == Destination.BUFFER for w in words)
     uses = any(_field(w, "reduce") != Reduce.NONE
                or any(_field(w, stage) in registers for stage in ("multiply", "add", "scale"))
                for w in words)
@@ -119,7 +121,7 @@ def plans(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]]) -> n
         if not all(0 < count < 1 << 24 for count in (m, k, n)):
             raise ValueError(f"command {index} must have M, K and N from 1 to {(1 << 24) - 1}, "
                              f"not {m}, {k}, {n}")
-        rowwise, stored = _rowwise(words, fields.get("row_max", 0))
+        rowwise, stored = _rowwise(words, bool(row["row_max"] or row["row_result"]))
         spans = _spans(config, opcode == Opcode.GEMM, rowwise, stored, k, n)
         if stored and n > config.acc_depth * config.dim:
             raise ValueError(f"command {index} must keep its rows on chip: at most "

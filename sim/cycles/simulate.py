@@ -9,6 +9,7 @@ from hdl.spec.commands import Opcode
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
 from . import drain, machine, read
+from .gather import INDEX_BYTES
 from .plan import plans
 
 __all__ = ["IDEAL", "Memory", "Run", "simulate"]
@@ -68,6 +69,7 @@ def _configure(state, config: AcceleratorConfig, memory: Memory, address: int) -
     state["read"]["clients"]["free"] = read.LANDING
     state["loader"]["panel_bytes"] = config.operand_depth * word
     state["loader"]["word_bytes"] = word
+    state["loader"]["gather"]["room"] = word // INDEX_BYTES
     for part in ("weights", "feeder"):
         state[part]["k_panel"] = config.panel_depth * dim
         state[part]["n_panel"] = config.panel_columns * dim
