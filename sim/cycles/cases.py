@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from hdl.spec.commands import Destination, Function, Operand, Reduce
+from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 from sim.lowering import Instruction
 from sim.program import ProgramBuilder
 
@@ -60,6 +60,32 @@ def _norm(m: int, n: int, name: str, *, x_wide: bool = False) -> Case:
         x, gain = builder.empty(m, n, "bf16" if x_wide else None), builder.empty(1, n)
         shift = [builder.empty(1, n, "bf16")] if name == "layer_norm" else []
         getattr(builder, name)(x, gain, *shift, builder.empty(m, n, "bf16"), 1e-5)
+    return emit
+
+
+def _means(m: int, n: int, *, k: int = 0, turned: bool = False, x_wide: bool = False) -> Case:
+    """The mean of each row, an item a row; of a GEMM's rows with ``k``."""
+    mean = [Instruction(reduce=Reduce.SUM, post=Post.MEAN),
+            Instruction(multiply=Operand.IMM0, add=Operand.R0, destination=_MEMORY)]
+    options = {"scale": 0.0, "inverse_n": 1 / n, "row_result": True, "instructions": mean,
+               "out_transposed": turned}
+
+    def emit(builder: ProgramBuilder) -> None:
+        out = builder.empty(*((1, m) if turned else (m, 1)), "bf16")
+        if k:
+            builder.gemm(builder.empty(m, k), builder.empty(k, n), out, **options)
+        else:
+            builder.vector(builder.empty(m, n, "bf16" if x_wide else None), out, **options)
+    return emit
+
+
+def _gather(m: int, n: int, rows: int, *, x_wide: bool = False, scattered: bool = False) -> Case:
+    """``m`` rows of a table of ``rows``; the last one always, or ``scattered``."""
+    def emit(builder: ProgramBuilder) -> None:
+        numbers = [row * 37 % rows if scattered else rows - 1 for row in range(m)]
+        kind = "bf16" if x_wide else None
+        builder.gather(builder.empty(rows, n, kind), builder.indices(numbers),
+                       builder.empty(m, n, kind))
     return emit
 
 
@@ -164,6 +190,13 @@ def _vectors(d: int) -> dict[str, Case]:
         "vector LayerNorm of rows of one tile": _norm(70, d, "layer_norm"),
         "vector RMSNorm": _norm(30, 60, "rms_norm"),
         "vector RMSNorm of streamed rows": _norm(2, 513 * d, "rms_norm"),
+        "vector gather": _gather(30, 40, 100),
+        "vector gather of an item": _gather(1, 1, 1),
+        "vector gather of BF16": _gather(19, 33, 1000, x_wide=True),
+        "vector gather of wide rows": _gather(30, 24 * d, 500, scattered=True),
+        "vector means": _means(45, 50),
+        "vector means, transposed": _means(45, 50, turned=True, x_wide=True),
+        "gemm means": _means(30, 50, k=20),
         "vector passes through the bank": _vector(40, 50, bias="full", instructions=_normalise(
             )[:1] + [Instruction(add=Operand.R0, subtract=True, scale=Operand.Y,
                                  destination=_MEMORY)]),
