@@ -19,7 +19,7 @@ from hdl.spec.formats import BFLOAT16
 from sim.tensor import Tensor
 
 __all__ = ["Epilogue", "Instruction", "elementwise", "instruction_words", "keeps_order",
-           "layer_norm", "rms_norm", "row_fits", "softmax"]
+           "l2_norm", "layer_norm", "product", "rms_norm", "row_fits", "row_mean", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,27 @@ def rms_norm(gamma: Tensor, eps: float) -> dict[str, object]:
     return {"bias": gamma, "inverse_n": 1 / gamma.columns, "epsilon": eps, "instructions": [
         Instruction(multiply=Operand.SELF, reduce=Reduce.SUM, reduce_to=1, post=Post.INVERSE_SQRT),
         Instruction(multiply=Operand.R1, scale=Operand.Y, destination=Destination.MEMORY)]}
+
+
+def l2_norm(eps: float) -> dict[str, object]:
+    """The ``Epilogue`` that divides rows by their length: x / √(Σx² + eps); any length."""
+    return {"inverse_n": 1.0, "epsilon": eps, "instructions": [
+        Instruction(multiply=Operand.SELF, reduce=Reduce.SUM, post=Post.INVERSE_SQRT),
+        Instruction(multiply=Operand.R0, destination=Destination.MEMORY)]}
+
+
+def row_mean(columns: int) -> dict[str, object]:
+    """The ``Epilogue`` that leaves the mean of each row, one item a row (``row_result``): R0,
+    taken to memory by x · 0 + R0."""
+    return {"scale": 0.0, "inverse_n": 1 / columns, "row_result": True, "instructions": [
+        Instruction(reduce=Reduce.SUM, post=Post.MEAN),
+        Instruction(multiply=Operand.IMM0, add=Operand.R0, destination=Destination.MEMORY)]}
+
+
+def product(y: Tensor) -> dict[str, object]:
+    """The ``Epilogue`` that multiplies by ``y``, item by item, or each row by the one row of it."""
+    return {"bias": y, "instructions": [
+        Instruction(multiply=Operand.Y, destination=Destination.MEMORY)]}
 
 
 def _scale(scaled: bool) -> Operand:

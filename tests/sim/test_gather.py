@@ -3,22 +3,13 @@
 import numpy as np
 import pytest
 
-from hdl.spec.commands import (
-    COMMAND_BYTES,
-    HEADER_BYTES,
-    Destination,
-    ErrorCause,
-    Function,
-    Operand,
-    Post,
-    Reduce,
-)
+from hdl.spec.commands import COMMAND_BYTES, HEADER_BYTES, ErrorCause, Function
 from sim.assembly.program import disassemble
 from sim.bench.programs import BASE, Case
 from sim.bench.regression import LIMIT, compare, small_accelerator
 from sim.harness.accelerator import DECERR, Fault
 from sim.harness.stalls import PROFILES
-from sim.lowering import Instruction
+from sim.lowering import l2_norm
 from sim.model.machine import Machine
 from sim.program import ProgramBuilder
 
@@ -26,9 +17,7 @@ EPILOGUES = {
     "copy": {},
     "function": {"scale": 0.5, "function": Function.SILU},
     "softmax": {"softmax": True},
-    "l2": {"inverse_n": 1.0, "epsilon": 1e-9, "instructions": [
-        Instruction(multiply=Operand.SELF, reduce=Reduce.SUM, post=Post.INVERSE_SQRT),
-        Instruction(multiply=Operand.R0, destination=Destination.MEMORY)]},
+    "l2": l2_norm(1e-9),
 }
 
 

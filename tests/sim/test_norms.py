@@ -5,13 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
+from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
-from sim import lowering
+from sim import lowering, operations
 from sim.assembly.program import disassemble
 from sim.bench.programs import BASE, Case
 from sim.bench.regression import compare, small_accelerator
-from sim.lowering import Instruction
 from sim.model.machine import Machine
 from sim.program import ProgramBuilder, read
 
@@ -60,9 +59,7 @@ def rms_norm(builder, rng, out):
 
 def l2_norm(builder, rng, out):
     (x, xs), *_ = tensors(builder, rng, out)
-    builder.vector(x, out, inverse_n=1.0, epsilon=1e-12, instructions=[
-        Instruction(multiply=Operand.SELF, reduce=Reduce.SUM, post=Post.INVERSE_SQRT),
-        Instruction(multiply=Operand.R0, destination=Destination.MEMORY)])
+    operations.l2_normalise(builder, x, out)
     return xs / np.sqrt((xs ** 2).sum(axis=1, keepdims=True))
 
 

@@ -3,16 +3,12 @@
 import numpy as np
 import pytest
 
-from hdl.spec.commands import Destination, Operand, Post, Reduce
 from sim.assembly.program import disassemble
 from sim.bench.programs import BASE, Case
 from sim.bench.regression import compare, small_accelerator
-from sim.lowering import Instruction
+from sim.lowering import row_mean
 from sim.model.machine import Machine
 from sim.program import ProgramBuilder, read
-
-MEAN = (Instruction(reduce=Reduce.SUM, post=Post.MEAN),
-        Instruction(multiply=Operand.IMM0, add=Operand.R0, destination=Destination.MEMORY))
 
 
 def means(config, rows, columns, turned, *, gemm=False, seed=0):
@@ -20,8 +16,7 @@ def means(config, rows, columns, turned, *, gemm=False, seed=0):
     rng = np.random.default_rng([rows, columns, seed])
     builder = ProgramBuilder(config, BASE)
     out = builder.empty(*((1, rows) if turned else (rows, 1)), "bf16", stride=2 * rows, skew=6)
-    options = {"scale": 0.0, "inverse_n": 1 / columns, "row_result": True, "instructions": MEAN,
-               "out_transposed": turned}
+    options = row_mean(columns) | {"out_transposed": turned}
     if gemm:
         a, b = rng.integers(-3, 4, (rows, 9)), rng.integers(-1, 2, (9, columns))
         builder.gemm(builder.constant(a), builder.constant(b), out, **options)
