@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from hdl.spec.commands import Destination, Operand, Post, Reduce
+from sim import lowering
 from sim.lowering import Instruction
 from sim.models.description import Patches, Tokens, Transformer
 from sim.tensor import Tensor
@@ -152,7 +153,5 @@ def _mean(low: Emitter, pooling: str, x: Tensor, step: Step, out: Tensor) -> Non
                 Instruction(multiply=Operand.IMM0, add=Operand.R0,
                             destination=Destination.MEMORY)])
         if pooling == "mean_l2":
-            low.builder.vector(mean, own, inverse_n=1.0, epsilon=L2_EPSILON, instructions=[
-                Instruction(multiply=Operand.SELF, reduce=Reduce.SUM, post=Post.INVERSE_SQRT),
-                Instruction(multiply=Operand.R0, destination=Destination.MEMORY)])
+            low.builder.vector(mean, own, **lowering.l2_norm(L2_EPSILON))
     low.give(turned, mean)
