@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hdl.spec.commands import Destination, Operand, Post, Reduce
+from hdl.spec.commands import Destination, Operand
 from sim import lowering
 from sim.lowering import Instruction
 from sim.models.description import Patches, Tokens, Transformer
@@ -145,13 +145,13 @@ def _mean(low: Emitter, pooling: str, x: Tensor, step: Step, out: Tensor) -> Non
         mask = None if valid.all() else low.derived(
             ("valid", valid.tobytes()), lambda valid=valid: valid[None].astype(float), WIDE,
             "valid positions")
-        low.builder.vector(
-            turned, own if pooling == "mean" else mean, out_transposed=True, row_result=True,
-            scale=0.0, bias=mask, inverse_n=1 / valid.sum(), instructions=[
-                Instruction(multiply=Operand.NONE if mask is None else Operand.Y,
-                            reduce=Reduce.SUM, post=Post.MEAN),
-                Instruction(multiply=Operand.IMM0, add=Operand.R0,
-                            destination=Destination.MEMORY)])
+        options = lowering.row_mean(int(valid.sum()))
+        if mask is not None:
+            total, store = options["instructions"]
+            options |= {"bias": mask,
+                        "instructions": [replace(total, multiply=Operand.Y), store]}
+        low.builder.vector(turned, own if pooling == "mean" else mean, out_transposed=True,
+                           **options)
         if pooling == "mean_l2":
             low.builder.vector(mean, own, **lowering.l2_norm(L2_EPSILON))
     low.give(turned, mean)
