@@ -98,7 +98,8 @@ class Emitter:
         if not given:
             return None
         if len(given) != len(parts):
-            raise ValueError(f"{name} must be given for all of query, key and value, or for none")
+            raise ValueError(f"{name} must be given for all of query, key and value or for none; "
+                             "zeros may stand for a missing one")
         return self.derived((tuple(map(id, parts)), WIDE), lambda: np.concatenate(given), WIDE,
                             name, parts)
 

@@ -85,6 +85,8 @@ def changed(model, **attention):
     (changed(llama(), kv_heads=3), inputs_for(llama(), 3), {}, "heads must be a multiple"),
     (changed(bert(width=9), rotary=Rotary(1e4, True)), inputs_for(bert(), 3), {},
      "heads of an even size, not 3"),
+    (changed(bert(), key=replace(bert().blocks[0].attention.key, bias=None)), STATES, {},
+     "bias must be given for all of query, key and value or for none; zeros may stand"),
     (replace(llama(), pooling="mean"), inputs_for(llama(), 3), {}, "mean pooling takes a model"),
 ])
 def test_refusals(model, inputs, options, message):
