@@ -77,9 +77,9 @@ class CommandCheck(wiring.Component):
     record: the command's 1,024 bits, stable from ``start`` on.
     start: pulse. done: pulse, at most nine cycles later; the other outputs then hold.
     failed, cause: the command is not valid. count: instructions in the list.
-    rowwise: it reduces, uses row registers or writes the block back, or its results are rows'.
-    stored: it writes it back, takes the row maxima of A·B or has a result a row: a row must stay
-        on chip.
+    rowwise: it reduces, uses row registers, or its results are rows': it needs whole rows.
+    stored: it writes the block back, takes the row maxima of A·B or has a result a row: a row
+        must fit on chip.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -119,8 +119,7 @@ class CommandCheck(wiring.Component):
         ]
         with m.If(instruction_field(instruction, "reduce") != Reduce.NONE):
             m.d.comb += found["reduces"].eq(1 << instruction_field(instruction, "reduce_to"))
-        m.d.comb += found["row"].eq(
-            found["reads"].any() | found["buffer"] | found["reduces"].any())
+        m.d.comb += found["row"].eq(found["reads"].any() | found["reduces"].any())
         return found
 
     def _misaligned(self, uses_y, memory):

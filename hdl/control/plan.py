@@ -59,8 +59,7 @@ class Planner(wiring.Component):
     Ports
     -----
     record: the command's 1,024 bits.
-    rowwise: the list reduces, uses row registers or writes the block back.
-    stored: the list writes the block back (Destination.BUFFER).
+    rowwise, stored: see ``CommandCheck``.
     count: instructions in the list.
     plan: valid ``LATENCY`` cycles after the inputs are stable.
     oversize: a row has to stay on chip and does not fit, valid with ``plan``.
@@ -100,43 +99,39 @@ class Planner(wiring.Component):
         for name in _FLAGS + _COUNTS + _COPIED + constants(config):
             m.d.comb += plan[name].eq(self._field(name))
 
+        m_log2 = self._ceil_log2(m, "rows", self._field("m")[:COUNT_BITS])
         k_log2 = self._ceil_log2(m, "k_tiles", count_tiles(config, self._field("k")[:COUNT_BITS]))
         n_log2 = self._ceil_log2(m, "n_tiles", count_tiles(config, self._field("n")[:COUNT_BITS]))
 
-        # A longer K is cut into spans of a sixteenth of the bank, so that 16 rows share weights.
         input_log2 = log2_exact(config.input_depth)
-        span_log2 = input_log2 - 4
-        resident = k_log2 <= span_log2
         acc_log2 = log2_exact(config.acc_depth)
         fits = n_log2 <= acc_log2
         whole_rows = (self.rowwise | ~plan.gemm) & fits
         panel_log2 = log2_exact(config.panel_columns)
 
         chunk_log2 = Signal.like(n_log2)
-        rows_by_input = Signal(range(input_log2 + 1))
-        rows_by_acc = Signal(range(acc_log2 + 1))
-        rows = Signal(range(input_log2 + acc_log2 + 1))
+        rows = Signal(range(acc_log2 + 1))
+        span_log2 = Signal(range(input_log2 + 1))
         row_log2 = log2_exact(config.row_depth)
         # 4·D rows hide the next tile's weights; more would only draw out the last bank's drain.
-        tile_rows_log2 = min(row_log2, dim_log2 + 2)
-        limit = Mux(plan.gemm & ~self.rowwise, tile_rows_log2, row_log2)
+        tile_rows_log2 = min(row_log2, input_log2, dim_log2 + 2)
+        most = Mux(plan.gemm & ~self.rowwise, tile_rows_log2, min(row_log2, input_log2))
+        limit = Mux(m_log2 < most, m_log2, most)
         m.d.comb += [
             plan.gemm.eq(self._field("opcode") == Opcode.GEMM),
             plan.streamed.eq(self.rowwise & ~self.stored & ~fits),
-            self.oversize.eq(self.rowwise & self.stored & ~fits),
-            plan.resident.eq(resident),
+            self.oversize.eq(self.stored & ~fits),
             plan.passes.eq(Mux(plan.streamed, self.count, 1)),
             plan.single.eq(self.count == 1),
-            plan.k_span.eq(Const(config.dim) << Mux(resident, k_log2, span_log2)[:5]),
             chunk_log2.eq(Mux(whole_rows, n_log2, Mux(plan.streamed, acc_log2, panel_log2))),
             plan.rowwise.eq(self.rowwise),
             plan.chunk_log2.eq(chunk_log2 + dim_log2),
             plan.chunk.eq(Const(1) << plan.chunk_log2),
-            rows_by_input.eq(Mux(plan.gemm, Mux(resident, input_log2 - k_log2, 4), input_log2)),
-            rows_by_acc.eq(acc_log2 - chunk_log2),
-            rows.eq(Mux(rows_by_input < rows_by_acc, rows_by_input, rows_by_acc)),
+            rows.eq(acc_log2 - chunk_log2),
             plan.block_log2.eq(Mux(plan.streamed, 0, Mux(rows < limit, rows, limit))),
+            # Rows that share weights come first: K is cut to what fits beside them.
+            span_log2.eq(input_log2 - plan.block_log2),
+            plan.resident.eq(k_log2 <= span_log2),
+            plan.k_span.eq(Const(config.dim) << Mux(plan.resident, k_log2, span_log2)[:5]),
         ]
         return m
-
-

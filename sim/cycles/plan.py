@@ -66,38 +66,37 @@ def _flags(word: int) -> dict[str, int]:
 
 
 def _rowwise(words: Sequence[int], whole: bool) -> tuple[bool, bool]:
-    """Whether the list needs whole rows, and whether a row must stay on chip; ``whole``: it does
+    """Whether the list needs whole rows, and whether a row must fit on chip; ``whole``: both,
     whatever the list."""
     registers = (Operand.R0, Operand.R1)
     stored = whole or any(_field(w, "destination") == Destination.BUFFER for w in words)
     uses = any(_field(w, "reduce") != Reduce.NONE
                or any(_field(w, stage) in registers for stage in ("multiply", "add", "scale"))
                for w in words)
-    return stored or uses, stored
+    return whole or uses, stored
 
 
-def _spans(config: AcceleratorConfig, gemm: bool, rowwise: bool, stored: bool, k: int, n: int
-           ) -> dict[str, int]:
+def _spans(config: AcceleratorConfig, gemm: bool, rowwise: bool, stored: bool,
+           m: int, k: int, n: int) -> dict[str, int]:
     """How the command is cut. All spans but the last of a loop are powers of two."""
     dim_log2 = log2_exact(config.dim)
     k_log2, n_log2 = (ceil_log2(-(-count // config.dim)) for count in (k, n))
     input_log2, acc_log2 = log2_exact(config.input_depth), log2_exact(config.acc_depth)
     row_log2 = log2_exact(config.row_depth)
-    span_log2 = input_log2 - 4
-    resident, fits = k_log2 <= span_log2, n_log2 <= acc_log2
+    fits = n_log2 <= acc_log2
     streamed = rowwise and not stored and not fits
     if (rowwise or not gemm) and fits:
         chunk_log2 = n_log2
     else:
         chunk_log2 = acc_log2 if streamed else log2_exact(config.panel_columns)
-    rows = input_log2
-    if gemm:
-        rows = input_log2 - k_log2 if resident else 4
-    rows = min(rows, acc_log2 - chunk_log2,
+    rows = min(acc_log2 - chunk_log2, ceil_log2(m), input_log2,
                min(row_log2, dim_log2 + 2) if gemm and not rowwise else row_log2)
+    rows = 0 if streamed else rows
+    # Rows that share weights come first: K is cut to what fits beside them.
+    resident = k_log2 <= input_log2 - rows
     return {"resident": resident, "streamed": streamed, "chunk_log2": chunk_log2 + dim_log2,
-            "chunk": 1 << chunk_log2 + dim_log2, "block_log2": 0 if streamed else rows,
-            "k_span": config.dim << (k_log2 if resident else span_log2)}
+            "chunk": 1 << chunk_log2 + dim_log2, "block_log2": rows,
+            "k_span": config.dim << (k_log2 if resident else input_log2 - rows)}
 
 
 def plans(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]]) -> np.ndarray:
@@ -122,7 +121,7 @@ def plans(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]]) -> n
             raise ValueError(f"command {index} must have M, K and N from 1 to {(1 << 24) - 1}, "
                              f"not {m}, {k}, {n}")
         rowwise, stored = _rowwise(words, bool(row["row_max"] or row["row_result"]))
-        spans = _spans(config, opcode == Opcode.GEMM, rowwise, stored, k, n)
+        spans = _spans(config, opcode == Opcode.GEMM, rowwise, stored, m, k, n)
         if stored and n > config.acc_depth * config.dim:
             raise ValueError(f"command {index} must keep its rows on chip: at most "
                              f"{config.acc_depth * config.dim} columns, not {n}")

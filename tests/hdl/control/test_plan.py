@@ -49,13 +49,13 @@ def test_every_block_fits_its_banks(config):
         stored = int(rng.integers(2))
         fields = {"opcode": Opcode.GEMM if gemm else Opcode.VECTOR, "m": m, "n": n,
                   "k": k if gemm else 1}
-        commands.append((fields, int(stored or rng.integers(2)), stored, int(rng.integers(1, 9))))
-    streamed = refused = 0
+        commands.append((fields, int(rng.integers(2)), stored, int(rng.integers(1, 9))))
+    streamed = refused = cut = 0
     for (fields, rowwise, stored, count), (plan, oversize) in zip(
             commands, plans(config, commands), strict=True):
         rows, gemm = 1 << plan["block_log2"], fields["opcode"] == Opcode.GEMM
         fits = tiles(config, fields["n"]) <= config.acc_depth
-        assert oversize == bool(rowwise and stored and not fits)
+        assert oversize == bool(stored and not fits)
         if oversize:
             refused += 1
             continue
@@ -63,6 +63,7 @@ def test_every_block_fits_its_banks(config):
         assert plan["passes"] == (count if plan["streamed"] else 1)
         assert rows <= config.row_depth
         assert rows * tiles(config, min(plan["chunk"], fields["n"])) <= config.acc_depth
+        assert rows < 2 * fields["m"]
         if rowwise and not plan["streamed"]:
             assert plan["chunk"] >= fields["n"]
         if plan["streamed"]:
@@ -71,6 +72,12 @@ def test_every_block_fits_its_banks(config):
             span = min(plan["k_span"], fields["k"])
             assert rows * tiles(config, span) <= config.input_depth
             assert plan["resident"] == (plan["k_span"] >= fields["k"])
+            # K gives way to the rows that share weights.
+            cut += not plan["resident"]
+            if not rowwise:
+                wanted = min(4 * config.dim, config.row_depth, config.input_depth, fields["m"],
+                             config.acc_depth // config.panel_columns)
+                assert rows >= wanted
         streamed += plan["streamed"]
-    print(f"{len(commands)} commands, {streamed} streamed, {refused} refused")
-    assert streamed and refused
+    print(f"{len(commands)} commands, {streamed} streamed, {refused} refused, {cut} cut in K")
+    assert streamed and refused and cut
