@@ -220,6 +220,23 @@ def _programs(d: int) -> dict[str, Case]:
     }
 
 
+def _bert_base(d: int) -> dict[str, Case]:
+    """What a layer of BERT-base is made of, at 128 positions: its GEMMs, the large ones in slices
+    of columns, and its norm."""
+    scores = {"scale": 0.125, "softmax": True, "b_transposed": True}
+    stored = {"b_transposed": True, "bias": "row", "bias_wide": True}
+    wide = stored | {"y1": True, "wide": True, "instructions": _residual()}
+    return {
+        "layer: projections": _gemm(128, 768, 12 * d, **stored),
+        "layer: 3 heads' probabilities": _several(*[_gemm(128, 64, 128, **scores)] * 3),
+        "layer: 3 heads": _several(*[_gemm(128, 128, 64)] * 3),
+        "layer: output, residual": _gemm(128, 768, 8 * d, **wide),
+        "layer: feed-forward up, GELU": _gemm(128, 768, 12 * d, function=Function.GELU, **stored),
+        "layer: feed-forward down, residual": _gemm(128, 3072, 4 * d, **wide),
+        "layer: norm": _norm(128, 768, "layer_norm", x_wide=True),
+    }
+
+
 def cases(dim: int) -> dict[str, Case]:
     """By name: emits a command, or several, that suit an array of ``dim``."""
-    return _gemms(dim) | _vectors(dim) | _programs(dim)
+    return _gemms(dim) | _vectors(dim) | _programs(dim) | (_bert_base(dim) if dim == 16 else {})

@@ -96,10 +96,10 @@ def test_plans_follow_the_rules_of_the_architecture():
     config = AcceleratorConfig("posit8", dim=16)
     wide = {"opcode": Opcode.VECTOR, "m": 9, "k": 1, "n": 16 * 513, "instructions": STORE}
     table = plans(config, [gemm(128, 768, 768), gemm(128, 64, 128), wide])
-    assert list(table["resident"]) == [1, 1, 1]
+    assert list(table["resident"]) == [0, 1, 1]
     assert list(table["chunk"]) == [64, 64, 64]
-    assert (1 << table["block_log2"]).tolist() == [16, 64, 128]
-    assert table["k_span"][0] == 1024
+    assert (1 << table["block_log2"]).tolist() == [64, 64, 16]
+    assert table["k_span"][:2].tolist() == [256, 64]
 
 
 def test_what_was_compiled_from_other_sources_is_forgotten(tmp_path, monkeypatch):
