@@ -57,11 +57,13 @@ def test_a_decoded_position_is_a_step_of_its_own(monkeypatch):
     assert {"step 0 layer 0", "step 2 layer 1"} <= set(work.parts)
 
 
-def test_a_layer_of_bert_base_has_its_macs():
+def test_a_layer_of_bert_base_reaches_95_percent_of_the_peak():
     work = workload(AcceleratorConfig("posit8"), "bert-base", layers=range(3, 4))
     assert sum(work.macs) == 931_135_488
-    assert {part for part in work.parts if part} == {"embedding", "layer 3"} \
-        or {part for part in work.parts if part} == {"layer 3"}
+    assert {part for part in work.parts if part} == {"layer 3"}
+    run = simulate(work.config, work.commands, address=work.address)
+    print(f"{run.cycles} cycles, stalls by weights {run.total('stall_weight')}")
+    assert run.cycles <= 3_830_000
 
 
 def test_a_model_is_told_and_drawn(monkeypatch, tmp_path, capsys):
