@@ -111,11 +111,16 @@ def _labels(kept: TransformerProgram) -> list[str]:
 
 
 def _parts(labels: Sequence[str]) -> list[str]:
-    """The part of the model that each label names, else that of the command before it."""
-    found, part = [], "before"
+    """The part of the model that each label names, else that of the command before it.
+
+    Keys and values that last belong to no step by name: then it is the step under way.
+    """
+    found, step, part = [], "", "before"
     for label in labels:
         match = _PART.match(label)
-        part = match.group() if match else part
+        if match:
+            step = match.group(1) or step
+            part = step + match.group(2)
         found.append(part if label else "")
     return found
 

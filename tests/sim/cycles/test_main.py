@@ -54,7 +54,10 @@ def test_the_drawing_has_a_bar_for_each_lane_of_each_command(work):
 def test_a_decoded_position_is_a_step_of_its_own(monkeypatch):
     monkeypatch.setattr("sim.cycles.workload.open_model", lambda name, offline: llama())
     work = workload(CONFIG, "llama", tokens=6, steps=[4, 1, 1])
-    assert {"step 0 layer 0", "step 2 layer 1"} <= set(work.parts)
+    run = simulate(CONFIG, work.commands, address=work.address)
+    steps = [row.label for row in report.by_part(work, run)]
+    assert {"step 0 layer 0", "step 2 layer 1"} <= set(steps)
+    assert len(steps) == len(set(steps))
 
 
 def test_a_layer_of_bert_base_reaches_95_percent_of_the_peak():
