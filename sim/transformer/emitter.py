@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hdl.spec.commands import Destination, Function, Operand
-from hdl.spec.config import AcceleratorConfig, ceil_log2
+from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING
 from sim import lowering
 from sim.lowering import Instruction
@@ -174,8 +174,7 @@ class Emitter:
 
         ``first``: fields of the instruction that takes the bias; ``second``: of the one that takes
         ``y`` and stores. They are one where there is no bias. Two keep their rows on chip, so that
-        wider results are cut into blocks of columns: with few rows at once the array would wait
-        for its weights.
+        wider results than a bank has room for are cut into blocks of columns.
         """
         weight = self.weight(f"{name} weight", linear.weight)
         bias = self.bias(f"{name} bias", linear.bias)
@@ -185,25 +184,17 @@ class Emitter:
             return
         instructions = [Instruction(add=Operand.Y, destination=Destination.BUFFER, **first),
                         Instruction(**second | store)]
-        for start, count in self.on_chip(out.columns, self._rows_at_once(*x.shape)):
+        for start, count in self.on_chip(out.columns):
             self.gemm(x, weight.block(start, 0, count, weight.columns),
                       out.block(0, start, out.rows, count),
                       bias=bias.block(0, start, 1, count), y1=y.block(0, start, y.rows, count),
                       instructions=instructions)
 
-    def _rows_at_once(self, rows: int, k: int) -> int:
-        """Rows of A that share each tile of B on its way through the array where no row has to
-        stay on chip: four tiles of them, fewer where K or the buffers are too long for that."""
-        config = self.config
-        by_input = max(config.input_depth >> ceil_log2(-(-k // config.dim)), 16)
-        return min(1 << ceil_log2(rows), 4 * config.dim, config.row_depth, by_input)
-
-    def on_chip(self, columns: int, rows: int = 1) -> Iterator[tuple[int, int]]:
-        """First column and width of the blocks into which a list that keeps its rows on chip is
-        cut, narrow enough that ``rows`` of them fit a bank."""
-        width = max(1, self.config.acc_depth // rows) * self.config.dim
-        for start in range(0, columns, width):
-            yield start, min(width, columns - start)
+    def on_chip(self, columns: int) -> Iterator[tuple[int, int]]:
+        """First column and width of the blocks into which a list that writes its rows back is
+        cut: a row must fit a bank."""
+        for start in range(0, columns, self.widest()):
+            yield start, min(self.widest(), columns - start)
 
     def widest(self) -> int:
         """The longest row that stays on chip."""
