@@ -27,8 +27,8 @@ class Gather(wiring.Component):
 
     Ports
     -----
-    gather: pieces are cut, else they pass as they are, in the same cycle. Still while one is here.
-    i: pieces. With ``gather`` its address is that of the columns in the table's row 0 and it is
+    by_index: pieces are cut, else they pass in the same cycle as they are. Still while one is here.
+    i: pieces. With ``by_index`` its address is that of the columns in the table's row 0 and it is
         taken together with its last row; it may be withdrawn once its first transfer is offered.
     indices: address of the index of the piece's first row. limit: rows of the table. Both as ``i``.
     o: transfers in order. words_valid, words: those of ``index`` as they come back.
@@ -39,7 +39,7 @@ class Gather(wiring.Component):
     def __init__(self, config: AcceleratorConfig):
         self.config = config
         super().__init__({
-            "gather": In(1), "i": In(stream.Signature(TRANSFER)),
+            "by_index": In(1), "i": In(stream.Signature(TRANSFER)),
             "indices": In(64), "limit": In(COUNT_BITS),
             "o": Out(stream.Signature(request_layout())),
             "words_valid": In(1), "words": In(8 * config.word_bytes),
@@ -56,19 +56,19 @@ class Gather(wiring.Component):
         request = self.o.payload
         m.d.comb += [
             self.idle.eq(~busy),
-            self.o.valid.eq(Mux(self.gather, asks | row, self.i.valid)),
+            self.o.valid.eq(Mux(self.by_index, asks | row, self.i.valid)),
             request.eq(Cat(self.i.payload, Const(0, 1), Const(3, 2))),
         ]
         with m.If(asks):
             m.d.comb += [request.transfer.eq(ask), request.index.eq(1)]
-        with m.Elif(self.gather):
+        with m.Elif(self.by_index):
             m.d.comb += [
                 request.transfer.address.eq(address), request.transfer.rows.eq(1),
                 request.first.eq(first), request.last.eq(left == 1),
             ]
         m.d.comb += self.i.ready.eq(
-            Mux(self.gather, row & request.last & self.o.ready, self.o.ready))
-        with m.If(self.gather & ~busy & self.i.valid):
+            Mux(self.by_index, row & request.last & self.o.ready, self.o.ready))
+        with m.If(self.by_index & ~busy & self.i.valid):
             m.d.sync += [busy.eq(1), first.eq(1), left.eq(self.i.payload.rows)]
         with m.If(row & self.o.ready):
             m.d.sync += [first.eq(0), left.eq(left - 1)]
@@ -94,7 +94,7 @@ class Gather(wiring.Component):
             asks.eq(busy & (unasked != 0) & ~awaited & ~row & (arrived == 0)),
         ]
         requested = Signal.like(count, reset_less=True)
-        with m.If(self.gather & ~busy & self.i.valid):
+        with m.If(self.by_index & ~busy & self.i.valid):
             m.d.sync += [unasked.eq(self.i.payload.rows), address.eq(self.indices)]
         with m.If(asks & self.o.ready):
             m.d.sync += [awaited.eq(1), requested.eq(amount), unasked.eq(unasked - amount),

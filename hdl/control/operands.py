@@ -158,7 +158,7 @@ class OperandLoader(wiring.Component):
             piece.row_bytes.eq(to_bytes(Mux(flip, nest.lines_size, nest.panel_size))),
             piece.rows.eq(Mux(flip, nest.panel_size, nest.lines_size)),
             piece.stride.eq(plan.a_stride),
-            gather.gather.eq(plan.x_gather), gather.limit.eq(plan.k), gather.indices.eq(row_base),
+            gather.by_index.eq(plan.x_gather), gather.limit.eq(plan.k), gather.indices.eq(row_base),
         ]
 
     def _request(self, m: Module, plan, nest: Nest, asked: ShiftFifo, gather: Gather,

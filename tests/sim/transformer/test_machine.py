@@ -157,7 +157,10 @@ def test_comparison_finds_a_wrong_byte():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", SAMPLES)
-def test_512_positions(family):
+def test_every_length_to_512(family):
     options = {} if family == "random-llama" else {"positions": 512}
     model = SAMPLES[family](**options)
-    assert agree(AcceleratorConfig("posit8", dim=4), model, inputs_for(model, 512)) > 20_000
+    config = AcceleratorConfig("posit8", dim=4)
+    compared = [agree(config, model, inputs_for(model, length)) for length in range(1, 513)]
+    print(f"{family}: {len(compared)} lengths, {sum(compared)} bytes")
+    assert np.all(np.diff(compared) > 0) and compared[-1] > 20_000

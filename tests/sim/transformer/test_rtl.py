@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from hdl.spec.config import AcceleratorConfig
 from sim.bench.regression import small_accelerator
+from sim.harness.accelerator import Accelerator
 from sim.harness.stalls import PROFILES
 from sim.model.machine import Machine
 from sim.transformer.fusion import Fusion
@@ -48,3 +50,17 @@ def test_padded_sequences_on_rtl():
     ids = inputs_for(model, 5, sequences=3).values
     program = lower(accelerator.config, model, Inputs("ids", ids, valid))
     assert compared(accelerator, program) > 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", SAMPLES)
+def test_lengths_to_512_on_rtl(family):
+    # Every length up to two tiles of rows and a bit, then around the powers of two.
+    accelerator = Accelerator(AcceleratorConfig("posit8", dim=4))
+    model = SAMPLES[family](**({} if family == "random-llama" else {"positions": 512}))
+    around = [length + step for length in (64, 128, 256, 384, 512) for step in (-1, 0, 1)]
+    lengths = [*range(1, 41), *(length for length in around if length <= 512)]
+    for length in lengths:
+        program = lower(accelerator.config, model, inputs_for(model, length))
+        assert compared(accelerator, program) > length
+    print(f"{family}: {len(lengths)} lengths")
