@@ -13,40 +13,14 @@ import numpy as np
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING
 from sim.image.file import ProgramImage
+from sim.lowered import LoweredProgram
 from sim.model import accumulate, codec, lanes
 from sim.models.layer import AttentionLayer
 from sim.program import ProgramBuilder, read_codes
-from sim.tensor import Tensor
 
-__all__ = ["AttentionProgram", "Comparison", "compare", "expected", "lower"]
+__all__ = ["Comparison", "compare", "expected", "lower"]
 
 PROJECTIONS = (("Q", "query"), ("K", "key"), ("V", "value"))
-
-
-@dataclass(frozen=True)
-class AttentionProgram:
-    """A program in its image and where it leaves its results.
-
-    ``results`` maps ``Q K V O`` (T × heads · d, the heads' columns side by side) and ``P0 P1 …``
-    (T × T, one for each head that was asked for) to their tensors. ``macs`` counts the
-    multiply-accumulates of the GEMMs' shapes.
-    """
-
-    image: ProgramImage
-    results: dict[str, Tensor]
-    macs: int
-
-    @property
-    def memory(self) -> np.ndarray:
-        return self.image.memory
-
-    @property
-    def address(self) -> int:
-        return self.image.address
-
-    @property
-    def base(self) -> int:
-        return self.image.base
 
 
 def _rows(layer: AttentionLayer, heads: Sequence[int]) -> slice:
@@ -57,8 +31,12 @@ def _rows(layer: AttentionLayer, heads: Sequence[int]) -> slice:
 
 
 def lower(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int], *,
-          seed: int = 0, base: int = 0) -> AttentionProgram:
-    """The program for consecutive ``heads``; bytes without content are random from ``seed``."""
+          seed: int = 0, base: int = 0) -> LoweredProgram:
+    """The program for consecutive ``heads``; bytes without content are random from ``seed``.
+
+    Its results: ``Q K V O`` (T × heads · d, the heads' columns side by side) and ``P0 P1 …``
+    (T × T, one for each head that was asked for).
+    """
     rows = _rows(layer, heads)
     tokens, size = layer.tokens, layer.head_size
     builder = ProgramBuilder(config, base)
@@ -82,12 +60,12 @@ def lower(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int]
     builder.end()
     image = ProgramImage.of(builder, tuple(results.values()), seed=seed)
     macs = tokens * len(heads) * size * (3 * layer.x.shape[1] + 2 * tokens)
-    return AttentionProgram(image, results, macs)
+    return LoweredProgram(image, results, macs)
 
 
 def expected(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int]
              ) -> dict[str, np.ndarray]:
-    """Codes of every result, as ``AttentionProgram.results``, computed without a program."""
+    """Codes of every result, as the results of ``lower``, computed without a program."""
     encoding, lane = config.format.encodings[0], config.lane
     rows = _rows(layer, heads)
 
@@ -136,7 +114,7 @@ class Comparison:
         return sum(self.differing.values()) + self.stray
 
 
-def compare(program: AttentionProgram, memory: np.ndarray, reference: dict[str, np.ndarray],
+def compare(program: LoweredProgram, memory: np.ndarray, reference: dict[str, np.ndarray],
             written: np.ndarray | None = None) -> Comparison:
     """``memory`` after a run against the codes of ``reference``, byte by byte.
 

@@ -18,8 +18,9 @@ from gen.cli import Parser, number
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.assembly.program import disassemble
-from sim.attention import AttentionProgram, Comparison, compare, expected, lower
+from sim.attention import Comparison, compare, expected, lower
 from sim.image.run import RunError, on_machine, on_rtl
+from sim.lowered import LoweredProgram
 from sim.model import codec
 from sim.models import minilm, small
 from sim.models.layer import AttentionLayer
@@ -42,13 +43,13 @@ class Run:
 
 
 def run_machine(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int],
-                program: AttentionProgram) -> Run:
+                program: LoweredProgram) -> Run:
     """On the machine model, against the arithmetic models."""
     memory = on_machine(program.image, config).memory
     return Run("machine model", memory, compare(program, memory, expected(config, layer, heads)))
 
 
-def run_rtl(config: AcceleratorConfig, program: AttentionProgram, seed: int,
+def run_rtl(config: AcceleratorConfig, program: LoweredProgram, seed: int,
             optimise: str = "-O1") -> Run:
     """On the generated Verilog through AXI, against the machine model.
 
@@ -62,7 +63,7 @@ def run_rtl(config: AcceleratorConfig, program: AttentionProgram, seed: int,
 
 
 def _errors(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int],
-            program: AttentionProgram, memory: np.ndarray) -> tuple[float, float, float]:
+            program: LoweredProgram, memory: np.ndarray) -> tuple[float, float, float]:
     """Largest and mean absolute error of O against fp32, and the cosine between the two."""
     codes = read_codes(memory, program.results["O"], program.base)
     found = codec.decode(config.format.encodings[0], codes)
@@ -73,7 +74,7 @@ def _errors(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[in
 
 
 def report(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int],
-           program: AttentionProgram, run: Run) -> None:
+           program: LoweredProgram, run: Run) -> None:
     """Print what ran, how each tensor compares, cycles and accuracy; the verdict is last."""
     named = f"head {heads[0]}" if len(heads) == 1 else f"heads {heads[0]}-{heads[-1]}"
     print(f"config: fmt {config.fmt}, acc {config.acc}, softmax {config.softmax}, "

@@ -20,12 +20,13 @@ from gen.cli import Parser, add_config_flags, config_from
 from hdl.spec.config import AcceleratorConfig
 from sim.assembly.program import disassemble
 from sim.image.run import RunError
+from sim.lowered import LoweredProgram
 from sim.models.description import Transformer
 from sim.models.packages import ModelUnavailable
 from sim.transformer.expected import expected
 from sim.transformer.fusion import FUSION_LEVELS, Fusion, fusion_named
 from sim.transformer.inputs import Inputs, Step
-from sim.transformer.lower import TransformerProgram, layer_range, lower, make_steps
+from sim.transformer.lower import layer_range, lower, make_steps
 from sim.transformer.report import report
 from sim.transformer.runner import Outcome, on_machine, on_rtl
 from sim.transformer.source import MODELS, fp32_states, open_model, read
@@ -44,7 +45,7 @@ class Work:
     steps: list[Step]
     level: Fusion
     states: dict[str, np.ndarray]
-    program: TransformerProgram
+    program: LoweredProgram
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,7 +117,7 @@ def prepare(options: argparse.Namespace) -> Work:
                 program)
 
 
-def _write(options: argparse.Namespace, program: TransformerProgram) -> None:
+def _write(options: argparse.Namespace, program: LoweredProgram) -> None:
     """The files that are asked for; ``ValueError``."""
     lines = disassemble(program.memory, program.address, program.base) if options.dump else []
     text = "\n".join(lines) + "\n"

@@ -13,6 +13,7 @@ import numpy as np
 from hdl.spec.commands import Opcode
 from hdl.spec.config import AcceleratorConfig
 from sim.assembly.records import commands
+from sim.lowered import LoweredProgram
 from sim.models import NAMES
 from sim.models.description import (
     Attention,
@@ -26,7 +27,7 @@ from sim.models.description import (
 )
 from sim.transformer.fusion import Fusion
 from sim.transformer.inputs import Inputs
-from sim.transformer.lower import TransformerProgram, layer_range, lower
+from sim.transformer.lower import layer_range, lower
 from sim.transformer.source import open_model
 
 __all__ = ["MODELS", "Workload", "bert_base", "workload"]
@@ -94,11 +95,11 @@ def _inputs(model: Transformer, layers: range, tokens: int) -> Inputs:
     return Inputs("ids", np.arange(tokens)[None] % len(model.embedding.table))
 
 
-def _listed(program: TransformerProgram) -> list[dict[str, int]]:
+def _listed(program: LoweredProgram) -> list[dict[str, int]]:
     return [found for _, found in commands(program.memory, program.address, program.base)]
 
 
-def _labels(kept: TransformerProgram) -> list[str]:
+def _labels(kept: LoweredProgram) -> list[str]:
     """The tensor that each command writes, from a program in which each has a place of its own."""
     places = [(tensor.address, tensor.address + tensor.span, name)
               for name, tensor in kept.results.items()]

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sim.lowered import LoweredProgram
 from sim.program import read_codes
-
-from .lower import TransformerProgram
 
 __all__ = ["Comparison", "compare_codes"]
 
@@ -28,7 +27,7 @@ class Comparison:
         return sum(self.differing.values())
 
 
-def compare_codes(program: TransformerProgram, memory: np.ndarray,
+def compare_codes(program: LoweredProgram, memory: np.ndarray,
                   reference: Mapping[str, np.ndarray]) -> Comparison:
     """``memory`` behind a run of ``program`` against ``reference``, codes by a result's name."""
     compared, differing = {}, {}

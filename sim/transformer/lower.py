@@ -1,14 +1,14 @@
 """A transformer as one program in one memory image: ``lower``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from hdl.spec.config import AcceleratorConfig
 from sim.image.file import ProgramImage
+from sim.lowered import LoweredProgram
 from sim.models.description import Attention, Transformer
-from sim.tensor import Tensor
 
 from .attention import Cache
 from .emitter import STORED, Emitter
@@ -18,33 +18,7 @@ from .inputs import Inputs, Step
 from .layer import emit_layer, layer_needs
 from .rotary import halves_first
 
-__all__ = ["TransformerProgram", "check_model", "layer_range", "lower", "make_steps"]
-
-
-@dataclass(frozen=True)
-class TransformerProgram:
-    """A program with the memory that it works on, and where it leaves its results.
-
-    ``results`` maps names to tensors: ``embedding E``, ``layer 0 E`` …, ``final norm E``,
-    ``pooled E``, ``head bf16``, E the encoding; behind ``step 1 `` … where there are steps.
-    ``macs`` counts the multiply-accumulates of the GEMMs' shapes.
-    """
-
-    image: ProgramImage
-    results: dict[str, Tensor]
-    macs: int
-
-    @property
-    def memory(self) -> np.ndarray:
-        return self.image.memory
-
-    @property
-    def address(self) -> int:
-        return self.image.address
-
-    @property
-    def base(self) -> int:
-        return self.image.base
+__all__ = ["check_model", "layer_range", "lower", "make_steps"]
 
 
 def check_model(model: Transformer, layers: range) -> None:
@@ -96,7 +70,7 @@ def make_steps(model: Transformer, inputs: Inputs, steps: Sequence[int] | None) 
 def lower(config: AcceleratorConfig, model: Transformer, inputs: Inputs, *,
           level: Fusion = Fusion.RESIDUAL, layers: range | None = None,
           steps: Sequence[int] | None = None, keep: bool = False, seed: int | None = 0,
-          base: int = 0) -> TransformerProgram:
+          base: int = 0) -> LoweredProgram:
     """The program that runs ``model`` on ``inputs`` from its embedding to its head.
 
     ``layers``: only these, without head unless the last is among them; from another than the
@@ -104,6 +78,9 @@ def lower(config: AcceleratorConfig, model: Transformer, inputs: Inputs, *,
     each later step reads the keys and values that the steps before it have left (prefill, then
     decode: ``(31, 1)``). ``keep``: every tensor is a result. Bytes without content are random from
     ``seed``. Whatever cannot be lowered is a ``ValueError`` in one line.
+
+    Results: ``embedding E``, ``layer 0 E`` …, ``final norm E``, ``pooled E``, ``head bf16``, E the
+    encoding; behind ``step 1 `` … where there are steps.
     """
     layers = layer_range(model, layers)
     check_model(model, layers)
@@ -127,7 +104,7 @@ def lower(config: AcceleratorConfig, model: Transformer, inputs: Inputs, *,
         if last:
             emit_final(low, model, x, step)
     image = ProgramImage.of(low.builder, tuple(low.results.values()), seed=seed)
-    return TransformerProgram(image, low.results, low.macs)
+    return LoweredProgram(image, low.results, low.macs)
 
 
 def _halves_first(block):

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from hdl.spec.config import AcceleratorConfig
+from sim.lowered import LoweredProgram
 from sim.program import read
 from sim.tensor import Tensor
 
 from .inputs import Step
-from .lower import TransformerProgram
 from .runner import Outcome
 
 __all__ = ["cosine", "report"]
@@ -43,7 +43,7 @@ def _truth(name: str, tensor: Tensor, step: Step, states: Mapping[str, np.ndarra
     return every[:, last - rows:last].reshape(-1, tensor.columns)
 
 
-def _lines(program: TransformerProgram, outcome: Outcome, steps: Sequence[Step],
+def _lines(program: LoweredProgram, outcome: Outcome, steps: Sequence[Step],
            states: Mapping[str, np.ndarray]) -> Iterator[str]:
     for name, tensor in program.results.items():
         rows, columns = tensor.shape
@@ -60,7 +60,7 @@ def _lines(program: TransformerProgram, outcome: Outcome, steps: Sequence[Step],
         yield line
 
 
-def report(config: AcceleratorConfig, program: TransformerProgram, outcome: Outcome,
+def report(config: AcceleratorConfig, program: LoweredProgram, outcome: Outcome,
            steps: Sequence[Step], states: Mapping[str, np.ndarray]) -> None:
     """Print how each result compares, cycles and use of the array; the verdict is last."""
     run, total = outcome.run, outcome.comparison.total

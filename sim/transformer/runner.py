@@ -8,10 +8,10 @@ import numpy as np
 
 from hdl.spec.config import AcceleratorConfig
 from sim.image import run
+from sim.lowered import LoweredProgram
 from sim.program import read_codes
 
 from .compare import Comparison, compare_codes
-from .lower import TransformerProgram
 
 __all__ = ["Outcome", "on_machine", "on_rtl"]
 
@@ -30,7 +30,7 @@ class Outcome:
         return self.comparison.mismatches + self.stray
 
 
-def on_machine(config: AcceleratorConfig, program: TransformerProgram,
+def on_machine(config: AcceleratorConfig, program: LoweredProgram,
                reference: Mapping[str, np.ndarray], progress: bool | None = None) -> Outcome:
     """On the machine model, against codes that no program made; ``RunError`` of ``sim.image.run``.
 
@@ -40,7 +40,7 @@ def on_machine(config: AcceleratorConfig, program: TransformerProgram,
     return Outcome("machine model", done, compare_codes(program, done.memory, reference))
 
 
-def on_rtl(config: AcceleratorConfig, program: TransformerProgram, seed: int = 0,
+def on_rtl(config: AcceleratorConfig, program: LoweredProgram, seed: int = 0,
            progress: bool | None = None) -> Outcome:
     """On the generated Verilog through AXI, every byte of memory against the machine model."""
     done = run.on_rtl(program.image, config, progress, seed=seed)
