@@ -40,24 +40,22 @@ def test_shapes_beyond_the_banks(fmt, epilogue):
     print(f"{fmt} {epilogue}: {compared} bytes compared")
 
 
-@pytest.mark.parametrize("profile", ["light", "heavy", "bursty"])
-def test_a_streamed_softmax_ends_however_slow_the_bus(profile):
+def test_a_streamed_softmax_ends_however_slow_the_bus():
     # Rows of 91 against banks of 64: B is read again for each row and pass, millions of cycles for
     # few rows. It must never take longer than its beats and their stalls.
     machine = small_accelerator("posit8")
     rng = np.random.default_rng(91)
     builder = ProgramBuilder(machine.config)
-    a, b = builder.constant(rng.standard_normal((8, 80))), builder.constant(
+    a, b = builder.constant(rng.standard_normal((4, 80))), builder.constant(
         rng.standard_normal((91, 80)))
-    out = builder.empty(8, 91)
+    out = builder.empty(4, 91)
     builder.gemm(a, b, out, b_transposed=True, softmax=True)
     memory, address = builder.build()
-    case = Case(memory, address, 0, (out,), f"8x80x91 softmax, {profile}")
-    assert compare(machine, case, profile, 6) == 8 * 91
-    cycles = {name: machine.run(memory.copy(), address, stalls=PROFILES[name], seed=6,
-                                max_cycles=LIMIT).cycles for name in ("ideal", profile)}
-    assert cycles["ideal"] < cycles[profile] < 8 * cycles["ideal"]
-    print(f"{profile}: {cycles[profile]} cycles, {cycles['ideal']} without stalls")
+    assert compare(machine, Case(memory, address, 0, (out,), "4x80x91"), "bursty", 6) == 4 * 91
+    ideal, heavy = (machine.run(memory.copy(), address, stalls=PROFILES[name], seed=6,
+                                max_cycles=LIMIT).cycles for name in ("ideal", "heavy"))
+    assert ideal < heavy < 8 * ideal
+    print(f"{heavy} cycles, {ideal} without stalls")
 
 
 def test_longer_pipelines():
