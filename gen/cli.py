@@ -18,7 +18,7 @@ from hdl.spec.config import (
 from hdl.spec.formats import FORMATS
 
 __all__ = ["Parser", "add_config_flags", "comment", "config_from", "deliver", "describe",
-           "in_ascii", "make_folder", "number"]
+           "in_ascii", "make_folder", "number", "piped"]
 
 _FLAGS: tuple[tuple[str, str], ...] = (
     ("fmt", "number format: " + ", ".join(FORMATS)),
@@ -132,15 +132,24 @@ def deliver(parser: argparse.ArgumentParser, path: str | None, produce: Callable
         parser.error(f"output must be a writable file, not {place}: {error.strerror or error}")
 
 
-def _to_stdout(text: str) -> int:
+def piped(main: Callable[[], int]) -> int:
+    """The exit code of ``main()``, which prints; 1 where the reader of a pipe has left."""
     try:
-        sys.stdout.write(text)
+        code = main()
         sys.stdout.flush()
-        return 0
+        return code
     except BrokenPipeError:
         # The reader has seen enough; a second flush at exit must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _to_stdout(text: str) -> int:
+    def write() -> int:
+        sys.stdout.write(text)
+        return 0
+
+    return piped(write)
 
 
 def _to_file(path: str, produce: Callable[[], str]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gen.cli import Parser, number
+from gen.cli import Parser, number, piped
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.assembly.program import disassemble
@@ -153,4 +153,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))

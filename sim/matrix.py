@@ -20,7 +20,7 @@ from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
-from gen.cli import Parser, make_folder, number
+from gen.cli import Parser, make_folder, number, piped
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS, format_named
 from sim.attention import lower
@@ -249,4 +249,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))

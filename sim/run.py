@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.cli import Parser, add_config_flags, config_from
+from gen.cli import Parser, add_config_flags, config_from, piped
 from hdl.spec.config import AcceleratorConfig
 from sim.assembly.program import disassemble
 from sim.image.run import RunError
@@ -177,4 +177,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))

@@ -20,7 +20,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from gen.cli import Parser, number
+from gen.cli import Parser, number, piped
 from hdl.spec.commands import COMMAND, Function, Opcode
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
@@ -217,4 +217,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gen.cli import Parser, number
+from gen.cli import Parser, number, piped
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim import softmax_rate
@@ -134,4 +134,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))

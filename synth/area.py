@@ -19,7 +19,7 @@ from pathlib import Path
 from time import monotonic
 
 from gen.block import generate_block
-from gen.cli import Parser, deliver, make_folder, number
+from gen.cli import Parser, deliver, make_folder, number, piped
 from gen.top import generate
 from hdl.spec.config import FUNCTION_SETS, AcceleratorConfig
 from hdl.spec.formats import format_named
@@ -215,4 +215,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from gen.cli import Parser, deliver, make_folder, number
+from gen.cli import Parser, deliver, make_folder, number, piped
 from gen.top import generate
 from hdl.spec.config import AcceleratorConfig
 from synth.library import ROOT
@@ -132,4 +132,4 @@ def _judge(job: tuple[str, str, Path]) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))

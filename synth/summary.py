@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from time import monotonic
 
-from gen.cli import Parser, add_config_flags, config_from, deliver, make_folder
+from gen.cli import Parser, add_config_flags, config_from, deliver, make_folder, piped
 from gen.top import generate
 from hdl.spec.config import AcceleratorConfig
 from synth.flow import Flow, Report
@@ -108,4 +108,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))

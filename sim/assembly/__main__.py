@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.cli import Parser
+from gen.cli import Parser, piped
 from hdl.spec.commands import HEADER_BYTES, MAGIC
 from sim.image.file import ImageError, ProgramImage
 
@@ -104,4 +104,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))

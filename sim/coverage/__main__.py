@@ -18,7 +18,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
-from gen.cli import Parser, make_folder
+from gen.cli import Parser, make_folder, piped
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.bench.regression import TINY
@@ -130,4 +130,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))

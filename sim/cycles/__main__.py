@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gen.cli import Parser, number
+from gen.cli import Parser, number, piped
 from hdl.spec.config import ACCUMULATORS, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.models.packages import ModelUnavailable
@@ -162,4 +162,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))

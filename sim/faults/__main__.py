@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 
-from gen.cli import Parser
+from gen.cli import Parser, piped
 from hdl.spec.config import AcceleratorConfig
 from sim.bench.regression import small_accelerator
 
@@ -102,4 +102,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.cli import Parser, add_config_flags, describe
+from gen.cli import Parser, add_config_flags, describe, piped
 from hdl.spec.config import AcceleratorConfig
 from sim.bench.catalog import SIMULATORS
 
@@ -114,4 +114,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.cli import Parser
+from gen.cli import Parser, piped
 
 from .digits import (
     CLASSES,
@@ -224,4 +224,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))
