@@ -4,7 +4,7 @@ import numpy as np
 
 from .compiled import compiled
 from .fields import arrays, ints
-from .nest import NEST, TOP, advanced, last, move, set_loop, size, valid
+from .nest import NEST, advanced, last, move, set_loop, set_panels, size, valid
 
 __all__ = ["BANKS", "FEEDER", "TOKENS", "banks_step", "feeder_step"]
 
@@ -35,12 +35,7 @@ _BANK, _ENDS, _COMPLETE, _VALID = 1, 2, 4, 8
 def _begin(u, plan):
     nest = u.nest
     nest.depth = 9
-    set_loop(nest, _ROWS, TOP, plan.m, 1 << plan.block_log2)
-    set_loop(nest, _PASSES, TOP, plan.passes, 1)
-    set_loop(nest, _CHUNK, TOP, plan.n, plan.chunk)
-    set_loop(nest, _SPAN, TOP, plan.k, plan.k_span)
-    set_loop(nest, _PANEL_N, _CHUNK, 0, u.n_panel)
-    set_loop(nest, _PANEL_K, _SPAN, 0, u.k_panel)
+    set_panels(nest, plan, u.n_panel, u.k_panel)
     set_loop(nest, _GROUP, _PANEL_K, 0, u.k_group)
     set_loop(nest, _K, _GROUP, 0, u.dim)
     set_loop(nest, _N, _PANEL_N, 0, u.dim)

@@ -8,7 +8,8 @@ import numpy as np
 
 from .compiled import compiled
 
-__all__ = ["NEST", "advanced", "last", "move", "set_loop", "size", "valid"]
+__all__ = ["NEST", "advanced", "last", "move", "set_loop", "set_panels", "size",
+           "valid"]
 
 _DEPTH = 9
 TOP = -1
@@ -26,6 +27,18 @@ def set_loop(nest, index, within, total, step):
     nest.within[index] = within
     nest.total[index] = total
     nest.step[index] = step
+
+
+@compiled
+def set_panels(nest, plan, n_panel, k_panel):
+    """Loops 0 to 5 of feeder and weight loader: blocks of rows, passes, chunks of columns, spans
+    of K, panels of ``n_panel`` columns in a chunk, panels of ``k_panel`` elements in a span."""
+    set_loop(nest, 0, TOP, plan.m, 1 << plan.block_log2)
+    set_loop(nest, 1, TOP, plan.passes, 1)
+    set_loop(nest, 2, TOP, plan.n, plan.chunk)
+    set_loop(nest, 3, TOP, plan.k, plan.k_span)
+    set_loop(nest, 4, 2, 0, n_panel)
+    set_loop(nest, 5, 3, 0, k_panel)
 
 
 @compiled
