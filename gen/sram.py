@@ -1,6 +1,6 @@
 """The memory module that every generated text ends with: inferred storage or a black box.
 
-``hdl.memory.sram`` instantiates it once in a module for each size; a foundry macro or a vendor's
+``hdl.lib.sram`` instantiates it once in a module for each size; a foundry macro or a vendor's
 primitive takes its place (docs/integration.md).
 """
 

@@ -4,24 +4,24 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.accumulate.accumulation_banks import AccumulationBanks
+from hdl.accumulate.accumulation_buffer import AccumulationBuffer, lane_to_accumulator
+from hdl.accumulate.row_maximum import RowMaximum, maximum_layout
 from hdl.arith.accumulator import accumulator_round
 from hdl.array.array import Array
-from hdl.control.banks import AccumulationBanks
-from hdl.control.drain import Drain
-from hdl.control.feed import Feeder
-from hdl.control.operands import OperandLoader
-from hdl.control.plan import constants, plan_layout
-from hdl.control.sequencer import UNITS
-from hdl.control.shifter import WeightShifter
-from hdl.control.weights import WeightLoader
+from hdl.bus.transfer import TRANSFER
+from hdl.drain.drain import Drain
+from hdl.feed.feeder import Feeder
+from hdl.feed.weight_shifter import WeightShifter
+from hdl.issue.sequencer import UNITS
 from hdl.leaf import shared
-from hdl.memory.accumulation import AccumulationBuffer, lane_to_accumulator
-from hdl.memory.chunk import Resizer, chunk_layout
-from hdl.memory.sram import Sram1R1W
-from hdl.memory.transfer import TRANSFER
+from hdl.lib.chunk import Resizer, chunk_layout
+from hdl.lib.sram import Sram1R1W
+from hdl.load.operand_loader import OperandLoader
+from hdl.load.weight_loader import WeightLoader
+from hdl.ports.plan import constants, plan_layout
 from hdl.spec.config import AcceleratorConfig
 from hdl.vector.fetch import FetchPort
-from hdl.vector.maximum import RowMaximum, maximum_layout
 from hdl.vector.output import Output
 from hdl.vector.turn import Turn
 from hdl.vector.unit import VectorUnit

@@ -4,12 +4,12 @@ from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, R
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.control.csr import CsrBlock
-from hdl.control.sequencer import READERS, UNITS, Sequencer
+from hdl.bus import axi
+from hdl.bus.read_engine import ReadEngine
+from hdl.bus.write_engine import WriteEngine
 from hdl.core import CORE_COUNTERS, Core
-from hdl.memory import axi
-from hdl.memory.read import ReadEngine
-from hdl.memory.write import WriteEngine
+from hdl.host.csr_block import CsrBlock
+from hdl.issue.sequencer import READERS, UNITS, Sequencer
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["Accelerator"]

@@ -14,18 +14,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compiler.checkpoints import minilm, small
+from compiler.checkpoints.layer import AttentionLayer
+from compiler.checkpoints.packages import ModelUnavailable
+from compiler.lowering.heads import Comparison, compare, expected, lower
+from compiler.program.assembly.listing import disassemble
+from compiler.program.builder import read_codes
+from compiler.program.lowered import LoweredProgram
 from gen.cli import Parser, number, piped
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
-from sim.assembly.program import disassemble
-from sim.attention import Comparison, compare, expected, lower
-from sim.image.run import RunError, on_machine, on_rtl
-from sim.lowered import LoweredProgram
 from sim.model import codec
-from sim.models import minilm, small
-from sim.models.layer import AttentionLayer
-from sim.models.packages import ModelUnavailable
-from sim.program import read_codes
+from sim.verify.image_run import RunError, on_machine, on_rtl
 
 __all__ = ["Run", "main", "run_machine", "run_rtl"]
 

@@ -16,20 +16,20 @@ from pathlib import Path
 
 import numpy as np
 
+from compiler.checkpoints.description import Transformer
+from compiler.checkpoints.inputs import Inputs, Step
+from compiler.checkpoints.packages import ModelUnavailable
+from compiler.checkpoints.source import MODELS, fp32_states, open_model, read
+from compiler.lowering.fusion import FUSION_LEVELS, Fusion, fusion_named
+from compiler.lowering.lower import layer_range, lower, make_steps
+from compiler.program.assembly.listing import disassemble
+from compiler.program.lowered import LoweredProgram
 from gen.cli import Parser, add_config_flags, config_from, piped
 from hdl.spec.config import AcceleratorConfig
-from sim.assembly.program import disassemble
-from sim.image.run import RunError
-from sim.lowered import LoweredProgram
-from sim.models.description import Transformer
-from sim.models.packages import ModelUnavailable
-from sim.transformer.expected import expected
-from sim.transformer.fusion import FUSION_LEVELS, Fusion, fusion_named
-from sim.transformer.inputs import Inputs, Step
-from sim.transformer.lower import layer_range, lower, make_steps
-from sim.transformer.report import report
-from sim.transformer.runner import Outcome, on_machine, on_rtl
-from sim.transformer.source import MODELS, fp32_states, open_model, read
+from sim.verify.expected import expected
+from sim.verify.image_run import RunError
+from sim.verify.report import report
+from sim.verify.runner import Outcome, on_machine, on_rtl
 
 __all__ = ["Work", "main", "prepare"]
 

@@ -13,10 +13,10 @@ from amaranth.lib.wiring import In, Out
 
 from gen.block import generate_block
 from gen.leaves import Library
+from hdl.accumulate.accumulation_buffer import AccumulationBuffer
 from hdl.arith.exact import ColumnAdder, exact_sum
 from hdl.arith.mac import ExactMultiplier
 from hdl.codec.unpacked import connect_unpacked, operand_shape, unpack_operand, unpacked_fields
-from hdl.memory.accumulation import AccumulationBuffer
 from hdl.spec.config import ACCUMULATORS, AcceleratorConfig
 from hdl.spec.formats import Format
 from synth.flow import Flow, Report

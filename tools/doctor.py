@@ -41,7 +41,7 @@ REQUIRED = {
 OPTIONAL = {
     "sim.demo without a network": (*SIMULATE, *CHECKPOINTS, MODEL),
     "sim.demo, its model fetched once (83 MB)": (*SIMULATE, *CHECKPOINTS),
-    "sim.models, checkpoints fetched once (195 MB)": ("numpy", *CHECKPOINTS, "gguf"),
+    "compiler.checkpoints, checkpoints fetched once (195 MB)": ("numpy", *CHECKPOINTS, "gguf"),
     "benches and lint on Icarus too": (*GENERATE, "iverilog"),
     "benches where Python has no shared library": (*SIMULATE, "cocotb", "find_libpython"),
     "areas by OSU018 cells, as published": (*GENERATE, "pyosys", CELLS),

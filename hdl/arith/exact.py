@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith import ripple
 from hdl.arith.multiplier import product_members
+from hdl.lib import ripple
 from hdl.spec.config import ceil_log2
 from hdl.spec.formats import Format
 

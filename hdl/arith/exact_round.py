@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith import ripple
 from hdl.arith.exact import exact_word_bits
+from hdl.lib import ripple
 from hdl.spec.formats import Format
 
 __all__ = ["ExactRound"]

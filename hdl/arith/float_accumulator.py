@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith import ripple
 from hdl.arith.multiplier import product_members
+from hdl.lib import ripple
 from hdl.spec.formats import BFLOAT16, BINARY32, Format, LaneType
 
 __all__ = ["FloatAccumulator", "accumulator_type", "psum_type"]

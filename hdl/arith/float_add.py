@@ -6,9 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arith.cut import cut_members, cut_name, holder
 from hdl.arith.float_word import infinity, normalise, pack, unpack
+from hdl.lib import ripple
 from hdl.spec.formats import LaneType
-
-from . import ripple
 
 __all__ = ["FloatAdder", "FloatMax"]
 

@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith import ripple
 from hdl.codec.unpacked import unpacked_members
+from hdl.lib import ripple
 from hdl.spec.formats import Format
 
 __all__ = ["Multiplier", "product_members"]

@@ -4,11 +4,11 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.array.skew import Deskew, Skew
 from hdl.array.stack import Stack
 from hdl.codec.decoder import Decoder
 from hdl.codec.unpacked import operand_shape, pack_operand, unpacked_fields
 from hdl.leaf import shared, with_latency
+from hdl.lib.skew import Deskew, Skew
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["Array"]

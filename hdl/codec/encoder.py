@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith import ripple
+from hdl.lib import ripple
 from hdl.spec.formats import FloatEncoding, Format, PositEncoding
 
 __all__ = ["Encoder"]

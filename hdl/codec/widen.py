@@ -4,9 +4,9 @@ from amaranth.hdl import Cat, Const, Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith import ripple
 from hdl.codec.decoder import Decoder
 from hdl.codec.unpacked import unpacked_fields
+from hdl.lib import ripple
 from hdl.spec.formats import Format
 
 __all__ = ["Widen"]

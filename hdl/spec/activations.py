@@ -13,8 +13,8 @@ ulp of the real function, which is where the result is a small part of a negativ
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .commands import Function
-from .tables import Segments, line
+from hdl.spec.commands import Function
+from hdl.spec.tables import Segments, line
 
 __all__ = ["ACTIVATIONS", "Activation", "fit"]
 

@@ -8,8 +8,8 @@ hardware slices the same table.
 
 from enum import IntEnum, IntFlag
 
-from .config import AcceleratorConfig
-from .record import Field, pack, reserved_mask, unpack
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.record import Field, pack, reserved_mask, unpack
 
 __all__ = [
     "MAGIC", "ISA_MAJOR", "ISA_MINOR", "HEADER_BYTES", "COMMAND_BYTES", "INSTRUCTIONS", "Field",

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from .formats import Format, LaneType, format_named
+from hdl.spec.formats import Format, LaneType, format_named
 
 __all__ = ["ACCUMULATORS", "FUNCTION_SETS", "SOFTMAX_MODES", "AcceleratorConfig",
            "ceil_log2", "log2_exact"]

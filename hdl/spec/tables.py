@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 
-from .formats import BFLOAT16, BINARY32, LaneType
+from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
 
 __all__ = ["EXP", "INVERSE_SQRT", "RECIPROCAL", "ExpTable", "InverseSqrtTable", "ReciprocalTable",
            "Segments", "fit", "line"]

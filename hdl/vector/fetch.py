@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.codec.widen import Widen
 from hdl.leaf import shared
-from hdl.memory.chunk import chunk_layout
+from hdl.lib.chunk import chunk_layout
 from hdl.spec.config import AcceleratorConfig
 from hdl.vector.beat import words_layout
 

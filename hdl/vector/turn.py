@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.memory.transposer import Transposer
+from hdl.lib.transposer import Transposer
 from hdl.spec.config import AcceleratorConfig, log2_exact
 from hdl.vector.beat import result_layout
 

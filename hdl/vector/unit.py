@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.leaf import shared
-from hdl.memory.sram import Sram1R1W
+from hdl.lib.sram import Sram1R1W
 from hdl.spec.commands import Destination, Operand, Reduce
 from hdl.spec.config import AcceleratorConfig
 from hdl.vector.beat import beat_layout, instruction_field, result_layout, tag_layout

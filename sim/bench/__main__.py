@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from hdl.spec.formats import FORMATS, format_named
-
-from .catalog import BENCHES, SIMULATORS, jobs
-from .runner import Report, missing, run
+from sim.bench.catalog import BENCHES, SIMULATORS, jobs
+from sim.bench.runner import Report, missing, run
 
 __all__ = ["main"]
 

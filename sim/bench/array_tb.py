@@ -3,11 +3,20 @@
 import cocotb
 import numpy as np
 
+from sim.bench.support import (
+    configuration,
+    expect,
+    generator,
+    join,
+    put,
+    report,
+    reset,
+    sample,
+    step,
+)
 from sim.model.accumulate import accumulator_type, gemm
 from sim.model.codec import decode, encode
 from sim.model.rounding import to_words
-
-from .support import configuration, expect, generator, join, put, report, reset, sample, step
 
 TILES = 60
 

@@ -10,9 +10,8 @@ import cocotb
 import numpy as np
 
 from hdl.spec.registers import REGISTERS
+from sim.bench.support import put, sample, settle, step
 from sim.harness.stalls import CHANNELS, StallProfile
-
-from .support import put, sample, settle, step
 
 __all__ = ["AxiMemory", "LiteHost"]
 

@@ -3,10 +3,9 @@
 import cocotb
 import numpy as np
 
+from sim.bench.support import configuration, drive, report, sample
 from sim.harness.operands import exact_values
 from sim.model.codec import decode
-
-from .support import configuration, drive, report, sample
 
 FIELDS = ("sign", "exponent", "significand", "is_zero", "is_nar")
 

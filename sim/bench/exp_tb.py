@@ -3,11 +3,10 @@
 import cocotb
 import numpy as np
 
+from sim.bench.support import configuration, drive, expect, generator, report, sample
 from sim.harness.operands import lane_words
 from sim.model.lanes import exp
 from sim.model.rounding import from_words, to_words
-
-from .support import configuration, drive, expect, generator, report, sample
 
 CASES = 2000
 

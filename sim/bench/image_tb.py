@@ -5,11 +5,10 @@ import os
 import cocotb
 import numpy as np
 
-from sim.image.file import ProgramImage
+from compiler.program.image import ProgramImage
+from sim.bench.support import configuration, generator, report
+from sim.bench.top_tb import power_up, start
 from sim.model.machine import Machine
-
-from .support import configuration, generator, report
-from .top_tb import power_up, start
 
 
 @cocotb.test()

@@ -4,11 +4,10 @@ import cocotb
 import numpy as np
 
 from hdl.spec.commands import Function
+from sim.bench.support import configuration, expect, generator, put, report, reset, sample, step
 from sim.harness.operands import lane_words
 from sim.model import lanes
 from sim.model.rounding import from_words, to_words
-
-from .support import configuration, expect, generator, put, report, reset, sample, step
 
 SETTINGS, WORDS = 40, 60
 

@@ -3,10 +3,9 @@
 import cocotb
 import numpy as np
 
+from sim.bench.support import configuration, drive, generator, report, sample
 from sim.harness.operands import exact_values, unpack
 from sim.model.codec import decode
-
-from .support import configuration, drive, generator, report, sample
 
 CASES = 3000
 FIELDS = ("sign", "exponent", "significand", "is_zero", "is_nar")

@@ -3,12 +3,11 @@
 import cocotb
 import numpy as np
 
+from sim.bench.support import configuration, expect, generator, put, report, reset, sample, step
 from sim.harness.operands import unpack
 from sim.model.accumulate import accumulator_type, fused_multiply_add
 from sim.model.codec import decode
 from sim.model.rounding import to_words
-
-from .support import configuration, expect, generator, put, report, reset, sample, step
 
 CASES = 2000
 

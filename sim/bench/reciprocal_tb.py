@@ -2,11 +2,10 @@
 
 import cocotb
 
+from sim.bench.support import configuration, drive, expect, generator, report, sample
 from sim.harness.operands import lane_words
 from sim.model.lanes import reciprocal
 from sim.model.rounding import from_words, to_words
-
-from .support import configuration, drive, expect, generator, report, sample
 
 CASES = 4000
 

@@ -14,9 +14,8 @@ import cocotb_tools.config
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 
+from sim.bench.catalog import Job
 from sim.harness.verilate import BUILD, verilator_root, verilator_shim
-
-from .catalog import Job
 
 __all__ = ["Report", "missing", "run"]
 

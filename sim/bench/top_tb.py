@@ -5,12 +5,11 @@ import numpy as np
 
 from hdl.spec.commands import ErrorCause
 from hdl.spec.registers import IDENTITY
+from sim.bench.axi import AxiMemory, LiteHost
+from sim.bench.support import configuration, generator, put, report, sample, start_clock, step
+from sim.campaigns.programs import random_case, stray_writes
 from sim.harness.stalls import PROFILES
 from sim.model.machine import Machine
-
-from .axi import AxiMemory, LiteHost
-from .programs import random_case, stray_writes
-from .support import configuration, generator, put, report, sample, start_clock, step
 
 LIMIT = 20_000
 RUNS = (("ideal", "none"), ("heavy", "softmax"), ("light", "bias"), ("bursty", "softmax"))

@@ -5,11 +5,7 @@ import numpy as np
 
 from hdl.spec.commands import INSTRUCTION, Destination, Function, Operand, Post, Reduce, pack
 from hdl.spec.formats import BFLOAT16, BINARY32
-from sim.harness.operands import lane_words
-from sim.model.rounding import from_words, to_words
-from sim.model.vector import RowState, execute
-
-from .support import (
+from sim.bench.support import (
     configuration,
     expect,
     generator,
@@ -21,6 +17,9 @@ from .support import (
     settle,
     step,
 )
+from sim.harness.operands import lane_words
+from sim.model.rounding import from_words, to_words
+from sim.model.vector import RowState, execute
 
 BLOCKS = 24
 INVERSE_N, EPSILON = 0x3E124925, 0x3DCCCCCD  # a seventh, a tenth

@@ -1,5 +1,5 @@
 """The cycle model: what a program costs, from the configuration and its commands alone."""
 
-from .compiled import drop_stale
+from sim.cycles.compiled import drop_stale
 
 drop_stale()

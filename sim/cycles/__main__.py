@@ -12,16 +12,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from compiler.checkpoints.packages import ModelUnavailable
+from compiler.lowering.fusion import FUSION_LEVELS, fusion_named
 from gen.cli import Parser, number, piped
 from hdl.spec.config import ACCUMULATORS, AcceleratorConfig
 from hdl.spec.formats import FORMATS
-from sim.models.packages import ModelUnavailable
-from sim.transformer.fusion import FUSION_LEVELS, fusion_named
-
-from . import report
-from .draw import draw
-from .simulate import Memory, Run, simulate
-from .workload import MODELS, Workload, workload
+from sim.cycles import report
+from sim.cycles.draw import draw
+from sim.cycles.simulate import Memory, Run, simulate
+from sim.cycles.workload import MODELS, Workload, workload
 
 __all__ = ["main"]
 
@@ -114,10 +113,9 @@ def _print(work: Workload, run: Run, each: bool, seconds: float) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from sim.cycles.check import TOLERANCE, compare, measure, table
     from sim.harness.accelerator import Accelerator, HungError
     from sim.harness.verilate import ToolError
-
-    from .check import TOLERANCE, compare, measure, table
     work = None if options.model is None else _work(options)
     dims = (4, 8, 16) if options.dim is None else (options.dim,)
     configs = [_config(options, dim) for dim in dims]

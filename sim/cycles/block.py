@@ -1,6 +1,6 @@
 """Reading a block out of an accumulation bank, strip by strip, row by row, as beats of L."""
 
-from .compiled import compiled
+from sim.cycles.compiled import compiled
 
 __all__ = ["beat_offered", "read_block"]
 

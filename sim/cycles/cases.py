@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
+from compiler.program.builder import ProgramBuilder
+from compiler.program.epilogue import Instruction
 from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
-from sim.lowering import Instruction
-from sim.program import ProgramBuilder
 
 __all__ = ["cases"]
 

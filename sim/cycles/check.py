@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compiler.program.builder import ProgramBuilder
+from compiler.program.records import commands
 from hdl.spec.config import AcceleratorConfig
-from sim.assembly.records import commands
+from sim.cycles.cases import cases
+from sim.cycles.simulate import simulate
 from sim.harness.accelerator import Accelerator
-from sim.program import ProgramBuilder
-
-from .cases import cases
-from .simulate import simulate
 
 __all__ = ["COUNTERS", "TOLERANCE", "Comparison", "compare", "measure", "table"]
 

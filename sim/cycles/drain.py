@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .compiled import compiled
-from .fields import arrays, ints
-from .nest import NEST, TOP, advanced, last, move, set_loop, size, valid
-from .read import ask, client_ready
-from .write import order
+from sim.cycles.compiled import compiled
+from sim.cycles.fields import arrays, ints
+from sim.cycles.nest import NEST, TOP, advanced, last, move, set_loop, size, valid
+from sim.cycles.read import ask, client_ready
+from sim.cycles.write import order
 
 __all__ = ["DRAIN", "IDLE", "drain_step"]
 

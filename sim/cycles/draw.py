@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from html import escape
 from math import log10
 
-from .machine import LANES
-from .report import Row, by_command, by_part, total
-from .simulate import Run
-from .workload import Workload
+from sim.cycles.machine import LANES
+from sim.cycles.report import Row, by_command, by_part, total
+from sim.cycles.simulate import Run
+from sim.cycles.workload import Workload
 
 __all__ = ["draw"]
 

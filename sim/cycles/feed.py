@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .compiled import compiled
-from .fields import arrays, ints
-from .nest import NEST, advanced, last, move, set_loop, set_panels, size, valid
+from sim.cycles.compiled import compiled
+from sim.cycles.fields import arrays, ints
+from sim.cycles.nest import NEST, advanced, last, move, set_loop, set_panels, size, valid
 
 __all__ = ["BANKS", "FEEDER", "TOKENS", "banks_step", "feeder_step"]
 

@@ -6,8 +6,8 @@ look at: every one counts as the table's last row.
 
 import numpy as np
 
-from .compiled import compiled
-from .fields import ints
+from sim.cycles.compiled import compiled
+from sim.cycles.fields import ints
 
 __all__ = ["GATHER", "INDEX_BYTES", "gather_offers", "gather_step", "index_bytes"]
 

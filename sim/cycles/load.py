@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from .compiled import compiled
-from .fields import arrays, ints
-from .gather import GATHER, INDEX_BYTES, gather_offers, gather_step, index_bytes
-from .nest import NEST, TOP, advanced, last, move, set_loop, size, valid
-from .read import ask, client_ready
-from .stream import (
+from sim.cycles.compiled import compiled
+from sim.cycles.fields import arrays, ints
+from sim.cycles.gather import GATHER, INDEX_BYTES, gather_offers, gather_step, index_bytes
+from sim.cycles.nest import NEST, TOP, advanced, last, move, set_loop, size, valid
+from sim.cycles.read import ask, client_ready
+from sim.cycles.stream import (
     FETCH,
     RESIZER,
     TRANSPOSER,

@@ -2,24 +2,31 @@
 
 import numpy as np
 
-from .block import beat_offered, read_block
-from .compiled import compiled
-from .drain import DRAIN, IDLE, drain_step
-from .feed import BANKS, FEEDER, TOKENS, banks_step, feeder_step
-from .fields import ints
-from .load import LOADER, PULSES, loader_filling, loader_idle, loader_step
-from .read import CLIENTS, READ, granted_to, read_step
-from .sequence import DONE, SEQUENCER, UNITS, sequencer_step
-from .stream import FETCH, RESIZER, fetch_step, resizer_output, resizer_ready, resizer_step
-from .vector import (
+from sim.cycles.block import beat_offered, read_block
+from sim.cycles.compiled import compiled
+from sim.cycles.drain import DRAIN, IDLE, drain_step
+from sim.cycles.feed import BANKS, FEEDER, TOKENS, banks_step, feeder_step
+from sim.cycles.fields import ints
+from sim.cycles.load import LOADER, PULSES, loader_filling, loader_idle, loader_step
+from sim.cycles.read import CLIENTS, READ, granted_to, read_step
+from sim.cycles.sequence import DONE, SEQUENCER, UNITS, sequencer_step
+from sim.cycles.stream import (
+    FETCH,
+    RESIZER,
+    fetch_step,
+    resizer_output,
+    resizer_ready,
+    resizer_step,
+)
+from sim.cycles.vector import (
     VECTOR,
     output_offers,
     vector_idle,
     vector_settled,
     vector_step,
 )
-from .weights import SHIFTER, WEIGHTS, shifter_step, weights_idle, weights_step
-from .write import WRITE, command_ready, packer_ready, write_step, writer_idle
+from sim.cycles.weights import SHIFTER, WEIGHTS, shifter_step, weights_idle, weights_step
+from sim.cycles.write import WRITE, command_ready, packer_ready, write_step, writer_idle
 
 __all__ = ["COUNTS", "LANES", "MACHINE", "run"]
 

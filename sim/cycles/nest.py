@@ -6,7 +6,7 @@ step to the next iteration costs one cycle and one more for every loop that is e
 
 import numpy as np
 
-from .compiled import compiled
+from sim.cycles.compiled import compiled
 
 __all__ = ["NEST", "advanced", "last", "move", "set_loop", "set_panels", "size",
            "valid"]

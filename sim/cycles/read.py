@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .compiled import compiled
-from .fields import arrays, ints
+from sim.cycles.compiled import compiled
+from sim.cycles.fields import arrays, ints
 
 __all__ = ["CLIENT", "CLIENTS", "READ", "TRANSFER", "ask", "client_ready", "granted_to",
            "read_step"]

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from hdl.spec.commands import Opcode
-
-from .simulate import Run
-from .workload import Workload
+from sim.cycles.simulate import Run
+from sim.cycles.workload import Workload
 
 __all__ = ["Row", "by_command", "by_part", "idle", "table", "total"]
 

@@ -3,10 +3,9 @@
 import numpy as np
 
 from hdl.spec.commands import COMMAND_BYTES, HEADER_BYTES, Opcode
-
-from .compiled import compiled
-from .fields import arrays, ints
-from .read import ask, client_ready
+from sim.cycles.compiled import compiled
+from sim.cycles.fields import arrays, ints
+from sim.cycles.read import ask, client_ready
 
 __all__ = ["DONE", "DRAIN", "FEEDER", "LOADER", "SEQUENCER", "UNITS", "WEIGHTS", "sequencer_step"]
 

@@ -7,10 +7,9 @@ import numpy as np
 
 from hdl.spec.commands import Opcode
 from hdl.spec.config import AcceleratorConfig, log2_exact
-
-from . import drain, machine, read
-from .gather import INDEX_BYTES
-from .plan import plans
+from sim.cycles import drain, machine, read
+from sim.cycles.gather import INDEX_BYTES
+from sim.cycles.plan import plans
 
 __all__ = ["IDEAL", "Memory", "Run", "simulate"]
 

@@ -6,8 +6,8 @@ A chunk is (valid, size in bytes, whether it ends its row). The owner of each re
 
 import numpy as np
 
-from .compiled import compiled
-from .fields import ints
+from sim.cycles.compiled import compiled
+from sim.cycles.fields import ints
 
 __all__ = ["FETCH", "RESIZER", "TRANSPOSER", "fetch_step", "resizer_output", "resizer_ready",
            "resizer_step", "transposer_offers", "transposer_step"]

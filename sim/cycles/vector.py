@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .compiled import compiled
-from .fields import arrays, ints
-from .stream import TRANSPOSER, transposer_offers, transposer_step
+from sim.cycles.compiled import compiled
+from sim.cycles.fields import arrays, ints
+from sim.cycles.stream import TRANSPOSER, transposer_offers, transposer_step
 
 __all__ = ["VECTOR", "output_offers", "vector_idle", "vector_settled", "vector_step"]
 

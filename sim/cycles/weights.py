@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from .compiled import compiled
-from .fields import arrays, ints
-from .nest import NEST, TOP, advanced, last, move, set_loop, set_panels, size, valid
-from .read import ask, client_ready
-from .stream import RESIZER, resizer_output, resizer_ready, resizer_step
+from sim.cycles.compiled import compiled
+from sim.cycles.fields import arrays, ints
+from sim.cycles.nest import NEST, TOP, advanced, last, move, set_loop, set_panels, size, valid
+from sim.cycles.read import ask, client_ready
+from sim.cycles.stream import RESIZER, resizer_output, resizer_ready, resizer_step
 
 __all__ = ["SHIFTER", "WEIGHTS", "shifter_step", "weights_idle", "weights_step"]
 

@@ -10,12 +10,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 
 import numpy as np
 
-from hdl.spec.commands import Opcode
-from hdl.spec.config import AcceleratorConfig
-from sim.assembly.records import commands
-from sim.lowered import LoweredProgram
-from sim.models import NAMES
-from sim.models.description import (
+from compiler.checkpoints import NAMES
+from compiler.checkpoints.description import (
     Attention,
     Block,
     FeedForward,
@@ -25,10 +21,14 @@ from sim.models.description import (
     Tokens,
     Transformer,
 )
-from sim.transformer.fusion import Fusion
-from sim.transformer.inputs import Inputs
-from sim.transformer.lower import layer_range, lower
-from sim.transformer.source import open_model
+from compiler.checkpoints.inputs import Inputs
+from compiler.checkpoints.source import open_model
+from compiler.lowering.fusion import Fusion
+from compiler.lowering.lower import layer_range, lower
+from compiler.program.lowered import LoweredProgram
+from compiler.program.records import commands
+from hdl.spec.commands import Opcode
+from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["MODELS", "Workload", "bert_base", "workload"]
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .compiled import compiled
-from .fields import arrays, ints
-from .read import BURST_BEATS, OUTSTANDING, PAGE_BYTES
+from sim.cycles.compiled import compiled
+from sim.cycles.fields import arrays, ints
+from sim.cycles.read import BURST_BEATS, OUTSTANDING, PAGE_BYTES
 
 __all__ = ["WRITE", "command_ready", "order", "packer_ready", "write_step", "writer_idle"]
 

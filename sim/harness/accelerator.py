@@ -12,11 +12,10 @@ import numpy as np
 from hdl.spec.commands import ErrorCause
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import COUNTERS, IDENTITY, REGISTERS
-
-from .binding import HEADERS, SOURCES, load
-from .stalls import CHANNELS, PROFILES, StallProfile
-from .traffic import harmless_traffic
-from .verilate import build_library
+from sim.harness.binding import HEADERS, SOURCES, load
+from sim.harness.stalls import CHANNELS, PROFILES, StallProfile
+from sim.harness.traffic import harmless_traffic
+from sim.harness.verilate import build_library
 
 __all__ = ["Accelerator", "Fault", "Freeze", "HungError", "Result", "SLVERR", "DECERR"]
 

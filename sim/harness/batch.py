@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .verilate import BUILD, run_tool
+from sim.harness.verilate import BUILD, run_tool
 
 __all__ = ["Batch"]
 

@@ -4,8 +4,8 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-from .stalls import ProfileStruct
-from .traffic import TrafficWord
+from sim.harness.stalls import ProfileStruct
+from sim.harness.traffic import TrafficWord
 
 __all__ = ["HEADERS", "SOURCES", "load"]
 

@@ -21,9 +21,8 @@ import numpy as np
 
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
-
-from .exact import exact_gemm, exact_sums, round_exact, round_sums
-from .rounding import Array, add, round_to, smallest
+from sim.model.exact import exact_gemm, exact_sums, round_exact, round_sums
+from sim.model.rounding import Array, add, round_to, smallest
 
 __all__ = ["accumulator_type", "fused_multiply_add", "gemm", "narrow", "product"]
 
@@ -45,7 +44,7 @@ def gemm(config: AcceleratorConfig, a: Array, b: Array) -> Array:
     b = np.asarray(b, np.float64)
     if config.acc == "exact":
         return exact_gemm(config, a, b)
-    from .compiled import accumulate  # imports numba
+    from sim.model.compiled import accumulate  # imports numba
 
     acc = accumulator_type(config)
     a, b = (np.ascontiguousarray(np.where(np.isnan(x), np.nan, x)) for x in (a, b))

@@ -15,8 +15,7 @@ from functools import cache
 import numpy as np
 
 from hdl.spec.formats import Encoding, FloatEncoding, PositEncoding
-
-from .rounding import Array
+from sim.model.rounding import Array
 
 __all__ = ["decode", "encode", "max_finite", "posit_value", "saturates"]
 

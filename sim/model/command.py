@@ -11,8 +11,7 @@ from hdl.spec.commands import (
     unpack,
 )
 from hdl.spec.config import AcceleratorConfig
-
-from .memory import Fault, Tensor
+from sim.model.memory import Fault, Tensor
 
 __all__ = ["Command"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 
-from .rounding import Array
+from sim.model.rounding import Array
 
 __all__ = ["accumulate"]
 

@@ -12,9 +12,8 @@ import numpy as np
 
 from hdl.spec.config import AcceleratorConfig, ceil_log2
 from hdl.spec.formats import LaneType
-
-from .codec import decode
-from .rounding import Array, add_to_odd, round_to
+from sim.model.codec import decode
+from sim.model.rounding import Array, add_to_odd, round_to
 
 __all__ = ["Sums", "exact_gemm", "exact_sums", "exact_words", "round_exact", "round_sums",
            "unit_log2"]

@@ -13,10 +13,9 @@ import numpy as np
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32, LaneType, PositEncoding
-
-from . import rounding, tables
-from .codec import encode
-from .rounding import Array, flush, from_words, largest, round_to, to_words
+from sim.model import rounding, tables
+from sim.model.codec import encode
+from sim.model.rounding import Array, flush, from_words, largest, round_to, to_words
 
 __all__ = ["activation", "add", "apply", "exp", "inverse_sqrt", "maximum", "multiply",
            "reciprocal", "relu", "row_max", "row_sum", "row_total", "subtract"]

@@ -27,14 +27,13 @@ from hdl.spec.commands import (
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32
-
-from . import lanes
-from .accumulate import product
-from .codec import saturates
-from .command import Command
-from .memory import Fault, Image
-from .rounding import Array, from_words
-from .vector import RowState, execute
+from sim.model import lanes
+from sim.model.accumulate import product
+from sim.model.codec import saturates
+from sim.model.command import Command
+from sim.model.memory import Fault, Image
+from sim.model.rounding import Array, from_words
+from sim.model.vector import RowState, execute
 
 __all__ = ["Machine", "Outcome"]
 

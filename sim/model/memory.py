@@ -6,9 +6,8 @@ import numpy as np
 
 from hdl.spec.commands import ErrorCause
 from hdl.spec.formats import BFLOAT16, Encoding
-
-from .codec import decode, encode
-from .rounding import Array, from_words, to_words
+from sim.model.codec import decode, encode
+from sim.model.rounding import Array, from_words, to_words
 
 __all__ = ["Fault", "Image", "Tensor"]
 

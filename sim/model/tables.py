@@ -11,8 +11,7 @@ from hdl.spec.activations import ACTIVATIONS, FRACTION_BITS
 from hdl.spec.commands import Function
 from hdl.spec.formats import LaneType
 from hdl.spec.tables import EXP, INVERSE_SQRT, RECIPROCAL, Segments
-
-from .rounding import Array, round_to
+from sim.model.rounding import Array, round_to
 
 __all__ = ["activation", "exp", "inverse_sqrt", "reciprocal"]
 

@@ -12,9 +12,8 @@ import numpy as np
 from hdl.spec.commands import Function, Operand, Post, Reduce
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32
-
-from . import lanes
-from .rounding import Array, largest, round_to
+from sim.model import lanes
+from sim.model.rounding import Array, largest, round_to
 
 __all__ = ["RowState", "execute"]
 

@@ -9,8 +9,8 @@ from amaranth.back import verilog
 from gen.leaves import Library
 from gen.sram import sram_module
 from gen.top import build, generate
-from hdl.memory.fifo import SramFifo
-from hdl.memory.sram import Sram1R1W
+from hdl.lib.fifo import SramFifo
+from hdl.lib.sram import Sram1R1W
 from hdl.spec.config import AcceleratorConfig
 from sim.harness.batch import Batch
 from synth.flow import Flow

@@ -1,18 +1,19 @@
 import numpy as np
 import pytest
 
+from compiler.checkpoints import minilm, small
+from compiler.checkpoints.packages import ModelUnavailable
+from compiler.lowering.heads import compare, expected, lower
 from hdl.spec.commands import ErrorCause
 from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim import demo
-from sim.attention import compare, expected, lower
+from sim.campaigns.matrix import cells, sample
 from sim.harness import accelerator
 from sim.harness.accelerator import Result
-from sim.image.run import on_machine
-from sim.matrix import cells, sample
 from sim.model.machine import Machine
-from sim.models import minilm, small, train_small
-from sim.models.packages import ModelUnavailable
+from sim.verify.image_run import on_machine
+from tools.train import train_small
 
 # Largest mean error of O that a format may show on the small layer with exact enough softmax;
 # O itself reaches 8.

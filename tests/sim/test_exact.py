@@ -5,15 +5,15 @@ from functools import cache
 import numpy as np
 import pytest
 
+from compiler.program.builder import ProgramBuilder, read
 from hdl.spec.commands import COMMAND, COMMAND_BYTES, HEADER_BYTES, ErrorCause, pack, unpack
 from hdl.spec.config import AcceleratorConfig
-from sim.bench.programs import BASE, EPILOGUES, Case, random_case
-from sim.bench.regression import LIMIT, compare, small_accelerator
+from sim.campaigns.programs import BASE, EPILOGUES, Case, random_case
+from sim.campaigns.regression import LIMIT, compare, small_accelerator
 from sim.harness.accelerator import Accelerator
 from sim.model.accumulate import gemm
 from sim.model.codec import decode
 from sim.model.machine import Machine
-from sim.program import ProgramBuilder, read
 
 M, K, N = 7, 151, 9  # several tiles, spans and weight panels at each dim
 slow = pytest.mark.slow

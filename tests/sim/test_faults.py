@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from compiler.program.builder import ProgramBuilder
 from hdl.spec.commands import (
     COMMAND,
     COMMAND_BYTES,
@@ -19,12 +20,11 @@ from hdl.spec.commands import (
     pack,
     unpack,
 )
-from sim.bench.programs import BASE, Case, random_case, stray_writes
-from sim.bench.regression import LIMIT, STUCK_CYCLES, compare, small_accelerator
+from sim.campaigns.programs import BASE, Case, random_case, stray_writes
+from sim.campaigns.regression import LIMIT, STUCK_CYCLES, compare, small_accelerator
 from sim.harness.accelerator import DECERR, SLVERR, Fault
 from sim.harness.stalls import PROFILES, StallProfile
 from sim.model.machine import Machine
-from sim.program import ProgramBuilder
 
 
 def patched(case, table, changes, offset=0):

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
+from compiler.program.assembly.listing import disassemble
+from compiler.program.builder import ProgramBuilder
+from compiler.program.epilogue import l2_norm
 from hdl.spec.commands import COMMAND_BYTES, HEADER_BYTES, ErrorCause, Function
-from sim.assembly.program import disassemble
-from sim.bench.programs import BASE, Case
-from sim.bench.regression import LIMIT, compare, small_accelerator
+from sim.campaigns.programs import BASE, Case
+from sim.campaigns.regression import LIMIT, compare, small_accelerator
 from sim.harness.accelerator import DECERR, Fault
 from sim.harness.stalls import PROFILES
-from sim.lowering import l2_norm
 from sim.model.machine import Machine
-from sim.program import ProgramBuilder
 
 EPILOGUES = {
     "copy": {},

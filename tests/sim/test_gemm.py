@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from compiler.program.builder import ProgramBuilder
 from hdl.spec.config import AcceleratorConfig
-from sim.bench.programs import EPILOGUES, Case, long_rows_case, random_case
-from sim.bench.regression import LIMIT, compare, small_accelerator
+from sim.campaigns.programs import EPILOGUES, Case, long_rows_case, random_case
+from sim.campaigns.regression import LIMIT, compare, small_accelerator
 from sim.harness.accelerator import Accelerator
 from sim.harness.stalls import PROFILES
-from sim.program import ProgramBuilder
 
 PROGRAMS = 100
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sim.bench.lists import random_list_case
-from sim.bench.regression import compare, small_accelerator
+from sim.campaigns.lists import random_list_case
+from sim.campaigns.regression import compare, small_accelerator
 
 PROGRAMS = 60
 

@@ -5,14 +5,15 @@ import math
 import numpy as np
 import pytest
 
+from compiler.lowering import operations
+from compiler.program import epilogue as lowering
+from compiler.program.assembly.listing import disassemble
+from compiler.program.builder import ProgramBuilder, read
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
-from sim import lowering, operations
-from sim.assembly.program import disassemble
-from sim.bench.programs import BASE, Case
-from sim.bench.regression import compare, small_accelerator
+from sim.campaigns.programs import BASE, Case
+from sim.campaigns.regression import compare, small_accelerator
 from sim.model.machine import Machine
-from sim.program import ProgramBuilder, read
 
 EPS = 1e-5
 ROWS, COLUMNS = 7, 21

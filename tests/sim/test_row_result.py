@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from sim.assembly.program import disassemble
-from sim.bench.programs import BASE, Case
-from sim.bench.regression import compare, small_accelerator
-from sim.lowering import row_mean
+from compiler.program.assembly.listing import disassemble
+from compiler.program.builder import ProgramBuilder, read
+from compiler.program.epilogue import row_mean
+from sim.campaigns.programs import BASE, Case
+from sim.campaigns.regression import compare, small_accelerator
 from sim.model.machine import Machine
-from sim.program import ProgramBuilder, read
 
 
 def means(config, rows, columns, turned, *, gemm=False, seed=0):

@@ -4,17 +4,17 @@ import re
 
 import pytest
 
+from compiler.checkpoints import source
+from compiler.checkpoints.packages import ModelUnavailable
+from compiler.checkpoints.samples import SAMPLES
+from compiler.lowering.fusion import FUSION_LEVELS
+from compiler.program.image import ProgramImage
 from hdl.spec.commands import ErrorCause
 from sim import run
 from sim.harness import accelerator
 from sim.harness.accelerator import Result
-from sim.image.__main__ import main as image_main
-from sim.image.file import ProgramImage
+from sim.image import main as image_main
 from sim.model.machine import Machine
-from sim.models.packages import ModelUnavailable
-from sim.transformer import source
-from sim.transformer.fusion import FUSION_LEVELS
-from sim.transformer.samples import SAMPLES
 
 
 def called(capsys, *arguments):

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from compiler.checkpoints import digits
+from compiler.checkpoints.inputs import Inputs
+from compiler.lowering.lower import lower
+from compiler.program.builder import read
 from hdl.spec.config import AcceleratorConfig
 from sim import run
 from sim.model.machine import Machine
-from sim.models import digits
-from sim.program import read
-from sim.transformer.inputs import Inputs
-from sim.transformer.lower import lower
 
 FORMATS = ("posit8", "posit8es2", "fp8", "bf16")
 

@@ -5,8 +5,8 @@ import pytest
 
 from gen.top import generate
 from hdl.spec.config import AcceleratorConfig
-from sim.bench.programs import EPILOGUES, random_case
-from sim.bench.regression import compare
+from sim.campaigns.programs import EPILOGUES, random_case
+from sim.campaigns.regression import compare
 from sim.harness.accelerator import Accelerator
 
 PROGRAMS = 40

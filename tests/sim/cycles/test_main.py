@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from compiler.checkpoints.samples import bert, llama, vit
 from hdl.spec.config import AcceleratorConfig
 from sim.cycles import __main__ as command
 from sim.cycles import report
@@ -12,7 +13,6 @@ from sim.cycles.check import Comparison
 from sim.cycles.draw import draw
 from sim.cycles.simulate import simulate
 from sim.cycles.workload import Workload, workload
-from sim.transformer.samples import bert, llama, vit
 
 CONFIG = AcceleratorConfig("posit8", dim=4)
 SAMPLES = {"bert": bert, "llama": llama, "vit": vit}

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
+from compiler.program.builder import ProgramBuilder
+from compiler.program.epilogue import Instruction, instruction_words
+from compiler.program.records import commands
 from hdl.spec.commands import Destination, Opcode
 from hdl.spec.config import AcceleratorConfig
-from sim.assembly.records import commands
 from sim.cycles.cases import cases
 from sim.cycles.compiled import drop_stale
 from sim.cycles.plan import plans
 from sim.cycles.simulate import IDEAL, Memory, simulate
-from sim.lowering import Instruction, instruction_words
-from sim.program import ProgramBuilder
 
 CONFIG = AcceleratorConfig("posit8", dim=4)
 STORE = instruction_words([Instruction(destination=Destination.MEMORY)])

@@ -8,10 +8,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gen.leaves import Library
-from hdl.control.csr import CsrBlock
-from hdl.memory import axi
-from hdl.memory.read import ReadEngine
-from hdl.memory.write import WriteEngine
+from hdl.bus import axi
+from hdl.bus.read_engine import ReadEngine
+from hdl.bus.write_engine import WriteEngine
+from hdl.host.csr_block import CsrBlock
 from hdl.spec.commands import ErrorCause
 from hdl.spec.config import AcceleratorConfig
 from sim.harness.accelerator import DECERR, Accelerator, Fault, HungError

@@ -1,0 +1,92 @@
+"""A small vision transformer of this project's own, trained by ``tools.train.train_digits``.
+
+It reads handwritten digits of 8 × 8 pixels as 16 patches of 2 × 2: 2 layers, width 32, 2 heads,
+feed-forward 128, pre-norm, GELU, mean pooling. The images come with scikit-learn; they are fetched
+for training and measuring only, a few drawn for this project are enough to run it.
+"""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+
+from compiler.checkpoints.description import (
+    Attention,
+    Block,
+    FeedForward,
+    Linear,
+    Norm,
+    Patches,
+    Transformer,
+)
+from compiler.checkpoints.packages import DIGITS
+
+__all__ = ["CLASSES", "DRAWN", "HEADS", "HELD_OUT", "HIDDEN", "LAYERS", "NORM_EPS", "PATCHES",
+           "PATCH_SIZE", "WEIGHTS", "WIDTH", "describe", "images", "load_digits", "patches"]
+
+WEIGHTS = Path(__file__).with_name("digits_vit.npz")
+LAYERS, WIDTH, HEADS, HIDDEN, CLASSES = 2, 32, 2, 128, 10
+PATCHES, PATCH_SIZE = 16, 4
+NORM_EPS = 1e-6
+HELD_OUT = 450
+LARGEST_PIXEL = 16
+
+# Digits drawn for this project, a pixel a letter: ' ' is 0, '+' half ink, '#' all of it.
+_GLYPHS = {
+    0: "  +##+  | +#++#+ | #+  +# | #    # | #    # | #+  +# | +#++#+ |  +##+  ",
+    1: "   +#+  |  +##+  | +###+  |   ##+  |   ##+  |   ##+  |   ##+  |  +##+  ",
+    2: "  +##+  | +#++#+ | ++  #+ |    +#+ |   +#+  |  +#+   | +##++++| +######",
+    3: " +###+  | ++ +#+ |    +#+ |  +##+  |   ++#+ |     #+ | ++ +#+ | +###+  ",
+    4: "    +#  |   +#+  |  +#+   | +#+ ++ | #+ +#+ | ###### |   +#+  |   +#   ",
+    5: " +####+ | +#+    | +#     | +###+  |   ++#+ |     #+ | ++ +#+ | +###+  ",
+    6: "   ##   |  ##    | +#     | ##     | ####+  | ## +#+ | +#++#+ |  +##+  ",
+    7: " +####+ | ++++#+ |    +#  |  ++##+ | +####+ |  +#+   |  +#    |  ##    ",
+    8: "  +##+  | +#++#+ | +#++#+ |  +##+  |  +##+  | +#++#+ | +#++#+ |  +##+  ",
+    9: "  +##+  | +#++#+ | #+  ## | +#++## |  +###+ |     #+ | ++ +#+ | +###+  ",
+}
+DRAWN = {digit: np.array([[" +#".index(pixel) * LARGEST_PIXEL // 2 for pixel in row]
+                          for row in glyph.split("|")]) for digit, glyph in _GLYPHS.items()}
+
+
+def images(cache: Path | None = None, offline: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """All 1,797 images, … × 8 × 8 with pixels from 0 to 16, and their digits, shuffled.
+
+    The last ``HELD_OUT`` are not for training. Raises ``ModelUnavailable``.
+    """
+    folder = DIGITS.unpack(cache, offline)
+    with gzip.open(folder / DIGITS.members[0], "rt") as file:
+        rows = np.loadtxt(file, delimiter=",", dtype=np.int64)
+    rows = rows[np.random.default_rng(0).permutation(len(rows))]
+    return rows[:, :64].reshape(-1, 8, 8), rows[:, 64]
+
+
+def patches(image: np.ndarray) -> np.ndarray:
+    """… × 8 × 8 pixels to … × 16 patches of 2 × 2 flattened, values from 0 to 1, fp32."""
+    cut = np.asarray(image, np.float32).reshape(*image.shape[:-2], 4, 2, 4, 2)
+    return cut.swapaxes(-2, -3).reshape(*image.shape[:-2], PATCHES, PATCH_SIZE) / LARGEST_PIXEL
+
+
+def describe(weights: dict[str, np.ndarray], name: str) -> Transformer:
+    """The transformer that the weights of training make."""
+    def linear(part: str) -> Linear:
+        return Linear(weights[f"{part}.weight"], weights[f"{part}.bias"])
+
+    def norm(part: str) -> Norm:
+        return Norm(weights[f"{part}.gain"], weights[f"{part}.shift"], NORM_EPS)
+
+    blocks = tuple(
+        Block(Attention(linear(f"{i}.query"), linear(f"{i}.key"), linear(f"{i}.value"),
+                        linear(f"{i}.output"), HEADS, HEADS),
+              norm(f"{i}.attention_norm"),
+              FeedForward(linear(f"{i}.up"), linear(f"{i}.down"), "gelu"),
+              norm(f"{i}.feed_forward_norm"), pre_norm=True)
+        for i in range(LAYERS))
+    return Transformer(name, Patches(linear("patch"), weights["positions"]), blocks,
+                       norm("final_norm"), linear("head"), "mean")
+
+
+def load_digits() -> Transformer:
+    """The committed model; its 16 inputs are ``patches`` of an image."""
+    with np.load(WEIGHTS) as file:
+        return describe({name: file[name].astype(np.float32) for name in file.files},
+                        "digits-vit")

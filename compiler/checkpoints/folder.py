@@ -1,0 +1,52 @@
+"""Checkpoints as Hugging Face lays them out: ``config.json`` beside ``model.safetensors``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.checkpoints.checkpoint import Checkpoint, CheckpointError, Safetensors
+from compiler.checkpoints.description import Activation
+from compiler.checkpoints.settings import Settings
+
+__all__ = ["Folder", "activation"]
+
+_TENSORS = "model.safetensors"
+# Names of transformers.activations and what they are here.
+_ACTIVATIONS: dict[str, Activation] = {
+    "gelu": "gelu", "gelu_python": "gelu", "quick_gelu": "gelu_sigmoid", "relu": "relu",
+    "silu": "silu", "swish": "silu",
+}
+_NEAREST = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu_fast": "gelu",
+            "gelu_accurate": "gelu", "relu6": "relu", "relu2": "relu", "leaky_relu": "relu",
+            "mish": "silu", "sigmoid": "silu", "tanh": "relu"}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A checkpoint's settings and tensors; nothing is read yet but the names and shapes."""
+
+    path: Path
+    settings: Settings
+    checkpoint: Checkpoint
+
+    @classmethod
+    def open(cls, path: Path) -> "Folder":
+        """``path``: the folder, or a safetensors file with ``config.json`` beside it.
+
+        Raises ``CheckpointError``.
+        """
+        folder, tensors = (path, path / _TENSORS) if path.is_dir() else (path.parent, path)
+        settings = Settings.from_json(folder / "config.json")
+        if not tensors.exists() and (folder / f"{_TENSORS}.index.json").exists():
+            raise CheckpointError(f"{folder}: tensors must be in one file, {_TENSORS}, "
+                                  "not in several")
+        return cls(folder, settings, Checkpoint(Safetensors(tensors)))
+
+
+def activation(settings: Settings, name: str = "hidden_act") -> Activation:
+    """The activation that setting ``name`` names; other forms of it are refused."""
+    value = settings.get(name)
+    if not isinstance(value, str) or value not in _ACTIVATIONS:
+        nearest = _NEAREST.get(str(value))
+        raise settings.refuse(name, f"one of {', '.join(_ACTIVATIONS)}"
+                              + (f" (the nearest is {nearest})" if nearest else ""))
+    return _ACTIVATIONS[value]

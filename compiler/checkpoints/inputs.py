@@ -1,0 +1,88 @@
+"""What a transformer is run on: token ids, patches of images, or what a layer gets."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from compiler.checkpoints.description import Patches, Tokens, Transformer
+
+__all__ = ["Inputs", "Step"]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """B sequences of S positions each.
+
+    ``values``: ``ids`` B×S integers, ``patches`` B×S×items, or ``states`` B×S×d: what the first
+    lowered layer gets, in place of an embedding. ``valid``: B×S, False where a position only pads
+    its sequence; ``None``: there is no such position.
+    """
+
+    kind: Literal["ids", "patches", "states"]
+    values: np.ndarray
+    valid: np.ndarray | None = None
+
+    @property
+    def sequences(self) -> int:
+        return self.values.shape[0]
+
+    @property
+    def length(self) -> int:
+        return self.values.shape[1]
+
+    def check(self, model: Transformer) -> None:
+        """``ValueError`` in one line where they do not suit ``model``."""
+        wanted = 2 if self.kind == "ids" else 3
+        if self.values.ndim != wanted or 0 in self.values.shape:
+            raise ValueError(f"{self.kind} must have {wanted} dimensions, none of them 0, "
+                             f"not shape {self.values.shape}")
+        if self.valid is not None and (self.valid.shape != self.values.shape[:2]
+                                       or not self.valid.any(axis=1).all()):
+            raise ValueError(f"valid must be {self.values.shape[:2]} with a valid position in "
+                             f"each sequence, not {self.valid.shape}")
+        embedding = model.embedding
+        if self.kind == "states":
+            self._last(model.width)
+            return
+        if (self.kind == "ids") != isinstance(embedding, Tokens):
+            raise ValueError(f"{model.name} takes "
+                             f"{'ids' if isinstance(embedding, Tokens) else 'patches'}, "
+                             f"not {self.kind}")
+        if isinstance(embedding, Patches):
+            self._last(embedding.projection.weight.shape[1])
+        elif not 0 <= self.values.min() <= self.values.max() < len(embedding.table):
+            raise ValueError(f"ids must be from 0 to {len(embedding.table) - 1}, not "
+                             f"{self.values.min()} to {self.values.max()}")
+        if embedding.positions is not None and self.length > len(embedding.positions):
+            raise ValueError(f"a sequence must have at most {len(embedding.positions)} positions, "
+                             f"not {self.length}")
+
+    def _last(self, items: int) -> None:
+        if self.values.shape[2] != items:
+            raise ValueError(f"{self.kind} must have {items} items a position, "
+                             f"not {self.values.shape[2]}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """The positions that one pass of all layers works on: ``past`` + 0 … ``past`` + ``length`` − 1
+    of each of ``sequences``, rows in that order.
+
+    ``label`` is the prefix of the names of this step's results. ``valid`` as in ``Inputs``.
+    """
+
+    label: str
+    sequences: int
+    length: int
+    past: int
+    valid: np.ndarray | None
+
+    @property
+    def rows(self) -> int:
+        return self.sequences * self.length
+
+    @property
+    def total(self) -> int:
+        """Positions that exist when this step is done."""
+        return self.past + self.length

@@ -1,0 +1,78 @@
+"""One place that knows every model by name, and a checkpoint of one's own by its path."""
+
+from pathlib import Path
+
+import numpy as np
+
+from compiler.checkpoints.bert import load_bert
+from compiler.checkpoints.checkpoint import CheckpointError
+from compiler.checkpoints.description import Transformer
+from compiler.checkpoints.digits import DRAWN, PATCHES, load_digits, patches
+from compiler.checkpoints.gguf_file import open_gguf
+from compiler.checkpoints.llama import load_gguf, load_llama
+from compiler.checkpoints.packages import BERT_TINY, MINILM, SMOLLM2, Package
+from compiler.checkpoints.settings import Settings
+from compiler.checkpoints.text import TEXT
+from compiler.checkpoints.vocabulary import encode, from_folder, from_gguf
+
+__all__ = ["NAMES", "inputs", "load"]
+
+_PACKAGES: dict[str, Package] = {"minilm": MINILM, "bert-tiny": BERT_TINY, "smollm2": SMOLLM2}
+_FAMILIES = {"bert": load_bert, "llama": load_llama}
+_DIGITS = "digits-vit"
+NAMES = (*_PACKAGES, _DIGITS)
+
+
+def load(name: str | Path, cache: Path | None = None, offline: bool = False) -> Transformer:
+    """The model of that name (``NAMES``), or the checkpoint at that path.
+
+    A path is a folder with ``config.json`` and ``model.safetensors``, one such safetensors file,
+    or a GGUF file. ``cache`` and ``offline`` as for ``Package.fetch``. Raises ``CheckpointError``,
+    a ``ValueError``, for what is damaged or not supported, ``ModelUnavailable`` without network.
+    """
+    if name == _DIGITS:
+        return load_digits()
+    path = _locate(name, cache, offline)
+    title = str(name) if name in NAMES else None
+    if path.suffix == ".gguf":
+        return load_gguf(path, title)
+    folder = path if path.is_dir() else path.parent
+    settings = Settings.from_json(folder / "config.json")
+    family = settings.get("model_type")
+    if not isinstance(family, str) or family not in _FAMILIES:
+        raise settings.refuse("model_type", f"one of {', '.join(_FAMILIES)}")
+    return _FAMILIES[family](path, title)
+
+
+def inputs(name: str | Path, tokens: int, text: str = TEXT, cache: Path | None = None,
+           offline: bool = False) -> np.ndarray:
+    """What the model ``name``, as for ``load``, reads: the first ``tokens`` token ids of ``text``.
+
+    The text starts over at its end. The digits ViT reads the 16 patches of a drawn digit instead.
+    Raises as ``load`` does, ``ValueError`` for a number of tokens that cannot be.
+    """
+    if name == _DIGITS:
+        if tokens != PATCHES:
+            raise ValueError(f"tokens of {_DIGITS} must be {PATCHES}, not {tokens!r}")
+        return patches(DRAWN[3])
+    path = _locate(name, cache, offline)
+    if path.suffix == ".gguf":
+        return encode(from_gguf(open_gguf(path)), tokens, text)
+    return encode(from_folder(path if path.is_dir() else path.parent), tokens, text)
+
+
+def _locate(name: str | Path, cache: Path | None, offline: bool) -> Path:
+    """The folder or file of the checkpoint."""
+    if name in _PACKAGES:
+        package = _PACKAGES[str(name)]
+        folder = package.unpack(cache, offline)
+        # A package of one file is that file, others are the folder that holds them.
+        return folder / package.members[0] if len(package.members) == 1 else folder
+    path = Path(name)
+    if not path.exists():
+        raise CheckpointError(f"model must be one of {', '.join(NAMES)} or the path of a "
+                              f"checkpoint, not {str(name)!r}")
+    if path.is_file() and path.suffix not in (".gguf", ".safetensors"):
+        raise CheckpointError(f"a checkpoint must be a folder, a .safetensors or a .gguf file, "
+                              f"not {str(name)!r}")
+    return path

@@ -1,0 +1,108 @@
+"""Small random transformers of each family, for tests and trials."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from compiler.checkpoints.description import (
+    Attention,
+    Block,
+    FeedForward,
+    Linear,
+    Norm,
+    Patches,
+    Rotary,
+    Tokens,
+    Transformer,
+)
+from compiler.checkpoints.inputs import Inputs
+
+__all__ = ["SAMPLES", "bert", "inputs_for", "llama", "vit"]
+
+
+class _Maker:
+    """Random parts of a model of ``width``."""
+
+    def __init__(self, seed: int, width: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.width = width
+
+    def array(self, *shape: int, scale: float = 1.0) -> np.ndarray:
+        return self.rng.normal(0, scale, shape).astype(np.float32)
+
+    def linear(self, outputs: int, inputs: int, bias: bool = True) -> Linear:
+        return Linear(self.array(outputs, inputs, scale=inputs ** -0.5),
+                      self.array(outputs, scale=0.2) if bias else None)
+
+    def norm(self, shift: bool = True) -> Norm:
+        return Norm(1 + self.array(self.width, scale=0.2),
+                    self.array(self.width, scale=0.2) if shift else None, 1e-5)
+
+    def attention(self, heads: int, kv_heads: int, size: int, bias: bool = True,
+                  **options: object) -> Attention:
+        shapes = (heads, kv_heads, kv_heads)
+        inward = (self.linear(count * size, self.width, bias) for count in shapes)
+        return Attention(*inward, self.linear(self.width, heads * size, bias), heads, kv_heads,
+                         **options)
+
+    def feed_forward(self, hidden: int, activation: str, gated: bool = False,
+                     bias: bool = True) -> FeedForward:
+        gate = self.linear(hidden, self.width, bias) if gated else None
+        return FeedForward(self.linear(hidden, self.width, bias),
+                           self.linear(self.width, hidden, bias), activation, gate)
+
+    def blocks(self, count: int, attention: Callable[[], Attention],
+               feed_forward: Callable[[], FeedForward], *, pre_norm: bool, shift: bool = True
+               ) -> tuple[Block, ...]:
+        return tuple(Block(attention(), self.norm(shift), feed_forward(), self.norm(shift),
+                           pre_norm) for _ in range(count))
+
+
+def bert(seed: int = 0, *, layers: int = 2, width: int = 12, heads: int = 3, hidden: int = 20,
+         words: int = 50, positions: int = 32, pooling: str = "none") -> Transformer:
+    """Post-norm with biases and GELU, LayerNorm behind the embeddings."""
+    make = _Maker(seed, width)
+    embedding = Tokens(make.array(words, width), make.array(positions, width, scale=0.5),
+                       make.array(width, scale=0.3), make.norm())
+    blocks = make.blocks(layers, lambda: make.attention(heads, heads, width // heads),
+                         lambda: make.feed_forward(hidden, "gelu"), pre_norm=False)
+    return Transformer("random BERT", embedding, blocks, pooling=pooling)
+
+
+def vit(seed: int = 0, *, layers: int = 2, width: int = 12, heads: int = 2, hidden: int = 24,
+        items: int = 7, positions: int = 9, classes: int = 5, pooling: str = "mean"
+        ) -> Transformer:
+    """Pre-norm with biases and GELU by the sigmoid, final norm, pooling and head."""
+    make = _Maker(seed, width)
+    embedding = Patches(make.linear(width, items), make.array(positions, width, scale=0.5))
+    blocks = make.blocks(layers, lambda: make.attention(heads, heads, width // heads),
+                         lambda: make.feed_forward(hidden, "gelu_sigmoid"), pre_norm=True)
+    return Transformer("random ViT", embedding, blocks, make.norm(), make.linear(classes, width),
+                       pooling)
+
+
+def llama(seed: int = 0, *, layers: int = 2, width: int = 16, heads: int = 4, kv_heads: int = 2,
+          hidden: int = 24, words: int = 40, interleaved: bool = True) -> Transformer:
+    """Causal, grouped queries, rotary embedding, SwiGLU, RMSNorm, no biases, tied head."""
+    make = _Maker(seed, width)
+    table = make.array(words, width)
+    blocks = make.blocks(
+        layers, lambda: make.attention(heads, kv_heads, width // heads, bias=False, causal=True,
+                                       rotary=Rotary(10000.0, interleaved)),
+        lambda: make.feed_forward(hidden, "silu", gated=True, bias=False), pre_norm=True,
+        shift=False)
+    return Transformer("random Llama", Tokens(table), blocks, make.norm(False), Linear(table))
+
+
+SAMPLES: dict[str, Callable[..., Transformer]] = {
+    "random-bert": bert, "random-llama": llama, "random-vit": vit}
+
+
+def inputs_for(model: Transformer, length: int, sequences: int = 1, seed: int = 0) -> Inputs:
+    """Random ids, or patches, for ``model``."""
+    rng = np.random.default_rng(seed)
+    if isinstance(model.embedding, Tokens):
+        ids = rng.integers(0, len(model.embedding.table), (sequences, length))
+        return Inputs("ids", ids)
+    items = model.embedding.projection.weight.shape[1]
+    return Inputs("patches", rng.normal(0, 1, (sequences, length, items)))

@@ -1,0 +1,76 @@
+"""Values that describe a model, from ``config.json`` or a GGUF file, checked one by one."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compiler.checkpoints.checkpoint import CheckpointError
+
+__all__ = ["Settings", "read_json"]
+
+
+def read_json(path: Path, kind: type) -> Any:
+    """What a JSON file holds, a ``dict`` or a ``list`` as ``kind`` says; ``CheckpointError``."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CheckpointError(f"{path} must be a readable JSON file: {reason}") from error
+    if not isinstance(values, kind):
+        raise CheckpointError(f"{path} must hold a JSON {kind.__name__}, "
+                              f"not {type(values).__name__}")
+    return values
+
+
+class Settings:
+    """``values`` by name; ``where`` opens the message of each ``CheckpointError``.
+
+    A null counts as absent. ``prefix`` stands before each name, in the messages too.
+    """
+
+    def __init__(self, values: Mapping[str, Any], where: str, prefix: str = "") -> None:
+        self.values = values
+        self.where = where
+        self.prefix = prefix
+
+    @classmethod
+    def from_json(cls, path: Path) -> "Settings":
+        """The object in a JSON file; ``CheckpointError``."""
+        return cls(read_json(path, dict), str(path))
+
+    def get(self, name: str) -> Any:
+        """The value or None."""
+        return self.values.get(self.prefix + name)
+
+    def refuse(self, name: str, what: str) -> CheckpointError:
+        """The error that says what ``name`` must be."""
+        return CheckpointError(f"{self.where}: {self.prefix}{name} must be {what}, "
+                               f"not {self.get(name)!r}")
+
+    def count(self, name: str, default: int | None = None) -> int:
+        """A whole number of at least 1."""
+        value = self.get(name) if self.get(name) is not None else default
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise self.refuse(name, "a whole number of at least 1")
+        return value
+
+    def positive(self, name: str, default: float | None = None) -> float:
+        """A finite number above 0."""
+        value = self.get(name) if self.get(name) is not None else default
+        if (isinstance(value, bool) or not isinstance(value, int | float)
+                or not 0 < value <= sys.float_info.max):
+            raise self.refuse(name, "a number above 0")
+        return float(value)
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.get(name) if self.get(name) is not None else default
+        if not isinstance(value, bool):
+            raise self.refuse(name, "true or false")
+        return value
+
+    def require(self, name: str, allowed: Sequence[Any], what: str) -> None:
+        """Refuse a value that is given and not among ``allowed``."""
+        if self.get(name) is not None and self.get(name) not in allowed:
+            raise self.refuse(name, what)

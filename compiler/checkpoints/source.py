@@ -1,0 +1,58 @@
+"""Models by name or path with something to read: what ``python -m sim.run`` runs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from compiler.checkpoints import NAMES, inputs, load, reference
+from compiler.checkpoints.description import Patches, Transformer
+from compiler.checkpoints.inputs import Inputs
+from compiler.checkpoints.samples import SAMPLES, inputs_for
+
+__all__ = ["MODELS", "fp32_states", "open_model", "read"]
+
+TOKENS = 32
+MODELS = (*NAMES, *SAMPLES)
+
+
+def open_model(name: str, offline: bool = False, seed: int = 0) -> Transformer:
+    """The model of that name (``MODELS``) or the checkpoint at that path; raises as
+    ``compiler.checkpoints.load``."""
+    return SAMPLES[name](seed) if name in SAMPLES else load(name, offline=offline)
+
+
+def read(name: str, model: Transformer, tokens: int | None, offline: bool = False, seed: int = 0
+         ) -> Inputs:
+    """``tokens`` positions for ``model``: of the project's text, or random ones for samples.
+
+    ``None``: 32, or as many patches as the model has positions for.
+    """
+    if tokens is None:
+        embedding = model.embedding
+        tokens = len(embedding.positions) if isinstance(embedding, Patches) else TOKENS
+    if tokens < 1:
+        raise ValueError(f"tokens must be at least 1, not {tokens!r}")
+    if name in SAMPLES:
+        return inputs_for(model, tokens, seed=seed)
+    values = inputs(name, tokens, offline=offline)
+    return Inputs("patches" if isinstance(model.embedding, Patches) else "ids", values[None])
+
+
+def fp32_states(model: Transformer, given: Inputs, layers: Sequence[int]
+                ) -> dict[str, np.ndarray]:
+    """In fp32: ``embedding``, what enters the first of ``layers``; ``layer i`` of each; ``output``
+    where the last layer is among them. Rows by sequence and position, of ``output`` by sequence.
+    """
+    found: dict[str, list[np.ndarray]] = {}
+    for sequence in given.values:
+        x = sequence if given.kind == "states" else reference.embed(model.embedding, sequence)
+        if given.kind != "states":
+            for index in range(layers[0]):
+                x = reference.run_block(model.blocks[index], x)
+        found.setdefault("embedding", []).append(x)
+        for index in layers:
+            x = reference.run_block(model.blocks[index], x)
+            found.setdefault(f"layer {index}", []).append(x)
+        if layers[-1] == len(model.blocks) - 1:
+            found.setdefault("output", []).append(reference.finish(model, x))
+    return {name: np.concatenate(parts) for name, parts in found.items()}

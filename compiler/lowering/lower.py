@@ -1,0 +1,122 @@
+"""A transformer as one program in one memory image: ``lower``."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from compiler.checkpoints.description import Attention, Transformer
+from compiler.checkpoints.inputs import Inputs, Step
+from compiler.lowering.attention import Cache
+from compiler.lowering.emitter import STORED, Emitter
+from compiler.lowering.ends import emit_embedding, emit_final, final_needs
+from compiler.lowering.fusion import Fusion
+from compiler.lowering.layer import emit_layer, layer_needs
+from compiler.lowering.rotary import halves_first
+from compiler.program.image import ProgramImage
+from compiler.program.lowered import LoweredProgram
+from hdl.spec.config import AcceleratorConfig
+
+__all__ = ["check_model", "layer_range", "lower", "make_steps"]
+
+
+def check_model(model: Transformer, layers: range) -> None:
+    """``ValueError`` in one line for what no program can compute yet, with what comes nearest."""
+    attentions = [model.blocks[index].attention for index in layers]
+    for attention in attentions:
+        if attention.heads % attention.kv_heads:
+            raise ValueError(f"heads must be a multiple of kv_heads, "
+                             f"not {attention.heads} and {attention.kv_heads}")
+    causal = {attention.causal for attention in attentions}
+    if len(causal) > 1:
+        raise ValueError(f"layers of {model.name} must be causal all or none")
+    if model.pooling.startswith("mean") and True in causal:
+        raise ValueError("mean pooling takes a model that is not causal; a causal one gives its "
+                         "last position (pooling none)")
+
+
+def layer_range(model: Transformer, layers: range | None) -> range:
+    """The layers that are lowered; ``ValueError`` where the model has not got them."""
+    count = len(model.blocks)
+    if not count:
+        raise ValueError(f"{model.name} must have at least one layer")
+    if layers is None:
+        return range(count)
+    if layers.step != 1 or not 0 <= layers.start < layers.stop <= count:
+        raise ValueError(f"layers must be A:B with 0 <= A < B <= {count}, "
+                         f"not {layers.start}:{layers.stop}")
+    return layers
+
+
+def make_steps(model: Transformer, inputs: Inputs, steps: Sequence[int] | None) -> list[Step]:
+    """The passes over all layers: ``steps`` positions each, which together are the sequence."""
+    if steps is None or len(steps) == 1:
+        if steps is not None and steps[0] != inputs.length:
+            raise ValueError(f"steps must add up to {inputs.length}, not {sum(steps)}")
+        return [Step("", inputs.sequences, inputs.length, 0, inputs.valid)]
+    if not model.blocks[0].attention.causal:
+        raise ValueError(f"several steps take a causal model, which {model.name} is not")
+    if inputs.sequences != 1:
+        raise ValueError(f"several steps take one sequence, not {inputs.sequences}")
+    if min(steps) < 1 or sum(steps) != inputs.length:
+        raise ValueError(f"steps must be at least 1 each and add up to {inputs.length}, "
+                         f"not {list(steps)}")
+    starts = np.cumsum([0, *steps[:-1]])
+    return [Step(f"step {index} ", 1, length, int(start), inputs.valid)
+            for index, (start, length) in enumerate(zip(starts, steps, strict=True))]
+
+
+def lower(config: AcceleratorConfig, model: Transformer, inputs: Inputs, *,
+          level: Fusion = Fusion.RESIDUAL, layers: range | None = None,
+          steps: Sequence[int] | None = None, keep: bool = False, seed: int | None = 0,
+          base: int = 0) -> LoweredProgram:
+    """The program that runs ``model`` on ``inputs`` from its embedding to its head.
+
+    ``layers``: only these, without head unless the last is among them; from another than the
+    first one they take ``states``. ``steps``: positions that pass through all layers together;
+    each later step reads the keys and values that the steps before it have left (prefill, then
+    decode: ``(31, 1)``). ``keep``: every tensor is a result. Bytes without content are random from
+    ``seed``. Whatever cannot be lowered is a ``ValueError`` in one line.
+
+    Results: ``embedding E``, ``layer 0 E`` …, ``final norm E``, ``pooled E``, ``head bf16``, E the
+    encoding; behind ``step 1 `` … where there are steps.
+    """
+    layers = layer_range(model, layers)
+    check_model(model, layers)
+    inputs.check(model)
+    if layers.start and inputs.kind != "states":
+        raise ValueError(f"layers from {layers.start} on take states, not {inputs.kind}")
+    low = Emitter(config, level, keep=keep, base=base)
+    blocks = {index: _halves_first(model.blocks[index]) for index in layers}
+    caches = {index: _cache(low, blocks[index].attention, inputs, index) for index in layers}
+    last = layers.stop == len(model.blocks)
+    for step in make_steps(model, inputs, steps):
+        x = emit_embedding(low, model, inputs, step, layer_needs(low, blocks[layers.start]),
+                           f"{step.label}embedding")
+        for index in layers:
+            needs = frozenset()
+            if index + 1 == len(model.blocks):
+                needs = final_needs(low, model)
+            needs = needs or layer_needs(low, blocks.get(index + 1, blocks[index]))
+            x = emit_layer(low, blocks[index], x, caches[index], step,
+                           f"{step.label}layer {index}", needs)
+        if last:
+            emit_final(low, model, x, step)
+    image = ProgramImage.of(low.builder, tuple(low.results.values()), seed=seed)
+    return LoweredProgram(image, low.results, low.macs)
+
+
+def _halves_first(block):
+    if block.attention.rotary is None:
+        return block
+    return replace(block, attention=halves_first(block.attention))
+
+
+def _cache(low: Emitter, attention: Attention, inputs: Inputs, index: int) -> Cache | None:
+    """Room for the keys and values of all positions; ``None`` where one GEMM makes them with the
+    queries."""
+    if attention.rotary is None and not attention.causal:
+        return None
+    rows, columns = inputs.sequences * inputs.length, len(attention.key.weight)
+    return Cache(*(low.lasting(f"layer {index} {name}", rows, columns, STORED)
+                   for name in ("keys", "values")))

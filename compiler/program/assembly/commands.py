@@ -1,0 +1,233 @@
+"""One command, or a program's header, as a line of text, read and written.
+
+    gemm   M×K×N A[ᵀ]TENSOR · B[ᵀ]TENSOR → C[ᵀ]TENSOR[, ITEM …]: INSTRUCTIONS
+    vector M×N XTENSOR → C[ᵀ]TENSOR[, ITEM …]: INSTRUCTIONS
+    fence | end | opcode N [, ITEM …]
+    header isa MAJOR.MINOR, commands N, features NAME …, hash N[, ITEM …]
+
+TENSOR is [.bf16 | .e5m2]@ADDRESS/STRIDE. ITEM is Y0TENSOR, Y1TENSOR, ``IMM0 NUMBER`` (or IMM1,
+inverse_n, epsilon; hexadecimal numbers are raw words), ``rows of K by @ADDRESS`` (x_gather: X is a
+table of K rows, its indices at ADDRESS), ``row result``, or FIELD=VALUE of ``hdl.spec.commands``
+for what nothing else says. Fields that are not named are 0, but for K of a vector command, 1.
+"""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from compiler.program.assembly.instructions import (
+    assignments,
+    list_text,
+    parse_assignments,
+    parse_list,
+)
+from hdl.spec.commands import COMMAND, HEADER, MAGIC, Feature, Opcode
+from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
+from sim.model.rounding import from_words, round_to, to_words
+
+__all__ = ["command_text", "header_text", "parse_command", "parse_header"]
+
+_NUMBERS = {"imm0": BFLOAT16, "imm1": BFLOAT16, "inverse_n": BINARY32, "epsilon": BINARY32}
+_TENSOR = re.compile(r"(?P<label>[A-Z][01]?)(?P<turned>ᵀ?)(?:\.(?P<kind>\w+))?"
+                     r"@(?P<address>\w+)/(?P<stride>\w+)")
+_GATHER = re.compile(r"rows of (?P<k>\w+) by @(?P<b_address>\w+)")
+_ROW_RESULT = "row result"
+_ROW_MAX = "IMM0 × row max→R0; "
+_SIMPLE = {opcode.name.lower(): opcode for opcode in (Opcode.END, Opcode.FENCE)}
+
+
+def _number_text(kind: LaneType, word: int) -> str:
+    """The shortest decimal that rounds to ``word``, or the word."""
+    value = float(from_words(kind, np.uint32(word)))
+    if np.isfinite(value):
+        for digits in range(1, 10):
+            text = f"{value:.{digits}g}"
+            if _parse_number(kind, text) == word:
+                return text
+    return f"{word:#x}"
+
+
+def _parse_number(kind: LaneType, text: str) -> int:
+    try:
+        if text.startswith("0x"):
+            return int(text, 16)
+        return int(to_words(kind, round_to(kind, np.float64(float(text)))))
+    except ValueError:
+        raise ValueError(f"number must be a decimal or 0x and a word, not {text!r}") from None
+
+
+def _integer(name: str, text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise ValueError(f"{name} must be an integer, not {text!r}") from None
+
+
+def _tensor_text(label: str, fields: Mapping[str, int], prefix: str, wide: str | None = None
+                 ) -> str:
+    turned = "ᵀ" if label != "X" and fields.get(f"{prefix}_transposed") else ""
+    kind = ".e5m2" if fields[f"{prefix}_e5m2"] else ""
+    kind = ".bf16" if fields.get(wide or f"{prefix}_wide") else kind
+    return f"{label}{turned}{kind}@{fields[f'{prefix}_address']:#x}/{fields[f'{prefix}_stride']}"
+
+
+def _parse_tensor(text: str, *labels: str) -> dict[str, int]:
+    found = _TENSOR.fullmatch(text.strip())
+    if found is None or found["label"] not in labels:
+        raise ValueError(f"tensor must be {' or '.join(labels)} with @address/stride, "
+                         f"not {text.strip()!r}")
+    label = found["label"]
+    prefix = "a" if label == "X" else label.lower()
+    fields = {f"{prefix}_{name}": _integer(f"{name} of {label}", found[name])
+              for name in ("address", "stride")}
+    if found["turned"]:
+        fields[f"{prefix}_transposed"] = 1
+    if found["kind"]:
+        field = {"e5m2": f"{prefix}_e5m2",
+                 "bf16": "x_wide" if label == "X" else f"{prefix}_wide"}.get(found["kind"])
+        if field not in COMMAND:
+            raise ValueError(f"{label} must not be of kind {found['kind']!r}")
+        fields[field] = 1
+    if label == "X" and found["turned"] or not set(fields) <= set(COMMAND):
+        raise ValueError(f"{label} must not be transposed")
+    return fields
+
+
+def _items(fields: Mapping[str, int], passes: str) -> list[str]:
+    """What X and C are, and operands of a list's stages: those that it reads or that are not 0."""
+    items = [f"rows of {fields['k']} by @{fields['b_address']:#x}"] * fields["x_gather"]
+    items += [_ROW_RESULT] * fields["row_result"]
+    for index in "01":
+        used = f"Y{index}" in passes
+        names = [f"y{index}_{part}" for part in ("address", "stride", "wide", "e5m2")]
+        if used or any(fields[name] for name in names):
+            items.append(_tensor_text(f"Y{index}", fields, f"y{index}"))
+    for name, kind in _NUMBERS.items():
+        label = name.upper() if name.startswith("imm") else name
+        used = label in passes or "mean" in passes and kind is BINARY32
+        if used or fields[name]:
+            items.append(f"{label} {_number_text(kind, fields[name])}")
+    return items
+
+
+def _parse_items(items: list[str]) -> dict[str, int]:
+    fields, rest = {}, []
+    for item in filter(None, map(str.strip, items)):
+        name, _, number = item.partition(" ")
+        if name.lower() in _NUMBERS and number:
+            fields[name.lower()] = _parse_number(_NUMBERS[name.lower()], number.strip())
+        elif gather := _GATHER.fullmatch(item):
+            fields |= {"x_gather": 1} | {
+                name: _integer(name, text) for name, text in gather.groupdict().items()}
+        elif item == _ROW_RESULT:
+            fields["row_result"] = 1
+        elif "@" in item:
+            fields |= _parse_tensor(item, "Y0", "Y1")
+        else:
+            rest.append(item)
+    return fields | parse_assignments(rest, COMMAND)
+
+
+def _shape(text: str, names: str) -> dict[str, int]:
+    sizes = text.split("×")
+    if len(sizes) != len(names):
+        raise ValueError(f"shape must be {'×'.join(names.upper())}, not {text!r}")
+    return {name: _integer(name, size) for name, size in zip(names, sizes, strict=True)}
+
+
+def _parts(fields: Mapping[str, int]) -> tuple[str, list[str], str]:
+    """A command's line in its parts: up to the items, the items, the instructions."""
+    opcode = fields["opcode"]
+    if opcode not in (Opcode.GEMM, Opcode.VECTOR):
+        name = next((name for name, known in _SIMPLE.items() if known == opcode), None)
+        return name or f"opcode {opcode}", [], ""
+    m, k, n = fields["m"], fields["k"], fields["n"]
+    if opcode == Opcode.GEMM:
+        head = (f"gemm   {m}×{k}×{n} {_tensor_text('A', fields, 'a')} · "
+                f"{_tensor_text('B', fields, 'b')}")
+    else:
+        head = f"vector {m}×{n} {_tensor_text('X', fields, 'a', 'x_wide')}"
+    passes = _ROW_MAX * fields["row_max"] + list_text(fields["instructions"])
+    return (f"{head} → {_tensor_text('C', fields, 'c')}", _items(fields, passes),
+            f": {passes}")
+
+
+def command_text(fields: Mapping[str, int]) -> str:
+    """The line of a command, ``fields`` as ``records.commands`` gives them."""
+    head, items, passes = _parts(fields)
+    told = parse_command(", ".join([head, *items]) + passes)
+    return ", ".join([head, *items, *assignments(fields, told)]) + passes
+
+
+def parse_command(line: str) -> dict[str, int]:
+    """Fields of a line; ``ValueError`` where it is none."""
+    head, colon, passes = line.partition(":")
+    head, *items = head.split(",")
+    name, _, rest = head.strip().partition(" ")
+    fields = {}
+    if name in _SIMPLE or name == "opcode":
+        if colon or name in _SIMPLE and rest:
+            raise ValueError(f"{name} must be followed by , and FIELD=VALUE alone, "
+                             f"not {line.strip()!r}")
+        return {"opcode": _SIMPLE.get(name) or _integer("opcode", rest)} | _parse_items(items)
+    if name not in ("gemm", "vector"):
+        raise ValueError(f"command must be gemm, vector, {', '.join(_SIMPLE)} or opcode, "
+                         f"not {name!r}")
+    shape, _, rest = rest.strip().partition(" ")
+    inputs, arrow, c = rest.partition("→")
+    if not arrow or not colon:
+        raise ValueError(f"{name} must have → C and : with its instructions, "
+                         f"not {line.strip()!r}")
+    if name == "gemm":
+        a, _, b = inputs.partition("·")
+        fields = _shape(shape, "mkn") | _parse_tensor(a, "A") | _parse_tensor(b, "B")
+    else:
+        fields = _shape(shape, "mn") | {"k": 1} | _parse_tensor(inputs, "X")
+    passes = passes.strip()
+    row_max = passes.startswith(_ROW_MAX)
+    fields |= _parse_tensor(c, "C") | {
+        "opcode": Opcode[name.upper()], "row_max": int(row_max),
+        "instructions": parse_list(passes.removeprefix(_ROW_MAX))}
+    return fields | _parse_items(items)
+
+
+def header_text(fields: Mapping[str, int]) -> str:
+    """The line of a header."""
+    known = [feature for feature in Feature if fields["features"] & feature]
+    more = fields["features"] & ~sum(known)
+    names = [feature.name for feature in known] + [f"{more:#x}"] * bool(more)
+    told = {"magic": MAGIC, **{name: fields[name] for name in HEADER if name != "magic"}}
+    return ", ".join([
+        f"header isa {fields['isa_major']}.{fields['isa_minor']}",
+        f"commands {fields['commands']}", f"features {' '.join(names) or 'none'}",
+        f"hash {fields['config_hash']:#x}", *assignments(fields, told)])
+
+
+def _features(text: str) -> int:
+    known, value = {feature.name: feature for feature in Feature}, 0
+    for name in text.split():
+        if name not in known and not name.startswith("0x") and name != "none":
+            raise ValueError(f"feature must be one of {', '.join(known)}, not {name!r}")
+        value |= known[name] if name in known else 0 if name == "none" else _integer(
+            "feature", name)
+    return int(value)
+
+
+def parse_header(line: str) -> dict[str, int]:
+    """Fields of a header's line; ``commands`` is missing where it does not say."""
+    first, *items = (item.strip() for item in line.split(","))
+    found = re.fullmatch(r"header +isa +(\d+)\.(\d+)", first)
+    if found is None:
+        raise ValueError(f"program must begin with header isa MAJOR.MINOR, not {first!r}")
+    fields = {"magic": MAGIC, "isa_major": int(found[1]), "isa_minor": int(found[2])}
+    rest = []
+    for item in items:
+        name, _, value = item.partition(" ")
+        if name == "features":
+            fields["features"] = _features(value)
+        elif name in ("commands", "hash") and value:
+            fields[{"hash": "config_hash"}.get(name, name)] = _integer(name, value)
+        else:
+            rest.append(item)
+    return fields | parse_assignments(rest, HEADER)

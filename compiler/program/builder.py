@@ -1,0 +1,260 @@
+"""The program builder: places tensors in a memory image and emits commands for the accelerator."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from compiler.program import epilogue as lowering
+from compiler.program.epilogue import Epilogue, Instruction, instruction_words
+from compiler.program.placement import Placement
+from compiler.program.tensor import INDICES, Tensor, overlap
+from hdl.spec.commands import (
+    COMMAND,
+    COMMAND_BYTES,
+    HEADER,
+    HEADER_BYTES,
+    ISA_MAJOR,
+    ISA_MINOR,
+    MAGIC,
+    Destination,
+    Feature,
+    Opcode,
+    features_of,
+    pack,
+)
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BF16_ENCODING, E5M2
+from sim.model import codec
+
+__all__ = ["PROGRAM_ALIGNMENT", "ProgramBuilder", "read", "read_codes"]
+
+PROGRAM_ALIGNMENT = 64
+
+
+class ProgramBuilder(Placement):
+    """One program and the image of the memory that it works on.
+
+    The program follows the tensors; ``base`` is a multiple of 64. A command that reads or
+    overwrites what an earlier one still works on gets a FENCE before it. Every misuse is a
+    ``ValueError`` of one line.
+    """
+
+    def __init__(self, config: AcceleratorConfig, base: int = 0) -> None:
+        if base % PROGRAM_ALIGNMENT:
+            raise ValueError(f"base must be a multiple of {PROGRAM_ALIGNMENT}, not {base!r}")
+        super().__init__(config, base)
+        self._commands: list[dict[str, int]] = []
+        self._features = Feature(0)
+        self._reads: list[Tensor] = []
+        self._writes: list[Tensor] = []
+
+    # Commands
+
+    def gemm(self, a: Tensor, b: Tensor, out: Tensor, *, a_transposed: bool = False,
+             b_transposed: bool = False, out_transposed: bool = False, row_max: bool = False,
+             **epilogue) -> None:
+        """out = epilogue(A · B). ``a_transposed``: ``a`` holds Aᵀ, K×M; ``b_transposed``: Bᵀ, N×K.
+
+        ``out_transposed``: ``out`` is N×M and takes the transposed result. ``epilogue``: what
+        ``compiler.program.epilogue.Epilogue`` has. ``row_max``: R0 starts as IMM0 times the
+        maximum of each row of A · B.
+
+        A softmax takes its row maxima while the array drains, if there is no bias and the scale
+        is positive. One of rows that do not stay on chip is streamed. With a bias it takes two
+        commands through a BF16 tensor, which is exact unless the lanes are FP32.
+        """
+        m, k = a.shape[::-1] if a_transposed else a.shape
+        n, found = b.shape if b_transposed else b.shape[::-1]
+        if found != k:
+            raise ValueError(f"{b.name} must have K = {k} as {a.name} has, not {found}")
+        for tensor in (a, b):
+            if tensor.encoding not in self.config.format.encodings:
+                raise ValueError(f"{tensor.name} must hold {self.config.fmt} as an operand of a "
+                                 f"GEMM, not {tensor.encoding.name}")
+        if self.config.acc == "exact" and k > self.config.k_max:
+            raise ValueError(f"K must be at most k_max = {self.config.k_max} with the exact "
+                             f"accumulator, not {k}")
+        fields = {"opcode": Opcode.GEMM, "k": k, "a_transposed": int(a_transposed),
+                  "b_transposed": int(b_transposed), "b_address": b.address, "b_stride": b.stride,
+                  "b_e5m2": self._e5m2(b), "row_max": int(row_max)}
+        self._command(fields, (m, n), a, [b], out, out_transposed, Epilogue(**epilogue))
+
+    def vector(self, x: Tensor, out: Tensor, *, out_transposed: bool = False, **epilogue) -> None:
+        """out = epilogue(x), as ``gemm``."""
+        fields = {"opcode": Opcode.VECTOR, "k": 1, "x_wide": self._wide(x)}
+        self._command(fields, x.shape, x, [], out, out_transposed, Epilogue(**epilogue))
+
+    def gather(self, table: Tensor, indices: Tensor, out: Tensor, *, out_transposed: bool = False,
+               **epilogue) -> None:
+        """out = epilogue(X): row i of X is that row of ``table`` that ``indices`` has at i.
+
+        ``indices``: M×1, dense, from ``indices``. A number beyond the table stops the program.
+        """
+        if indices.encoding != INDICES or indices.columns != 1 or indices.stride != 4:
+            raise ValueError(f"{indices.name} must be a dense column of indices, not "
+                             f"{indices.rows}×{indices.columns} of {indices.encoding.name}")
+        fields = {"opcode": Opcode.VECTOR, "k": table.rows, "x_wide": self._wide(table),
+                  "x_gather": 1, "b_address": indices.address}
+        self._command(fields, (indices.rows, table.columns), table, [indices], out,
+                      out_transposed, Epilogue(**epilogue))
+
+    def layer_norm(self, x: Tensor, gamma: Tensor, beta: Tensor, out: Tensor, eps: float) -> None:
+        """out = (x − μ) / √(σ² + eps) · gamma + beta for each row of x; a row must stay on chip."""
+        self.vector(x, out, **lowering.layer_norm(gamma, beta, eps))
+
+    def rms_norm(self, x: Tensor, gamma: Tensor, out: Tensor, eps: float) -> None:
+        """out = x / √(mean of x² + eps) · gamma for each row of x."""
+        self.vector(x, out, **lowering.rms_norm(gamma, eps))
+
+    def fence(self) -> None:
+        """Later commands start when every earlier one has written its last byte."""
+        self.command(opcode=Opcode.FENCE)
+        self._reads, self._writes = [], []
+
+    def end(self) -> None:
+        """Ends the program; ``build`` adds it where it is missing."""
+        self.command(opcode=Opcode.END)
+
+    def command(self, **fields: int) -> None:
+        """One command from its fields as they are, with no check but their widths."""
+        pack(COMMAND, fields, COMMAND_BYTES)
+        self._commands.append(fields)
+
+    # The image
+
+    def build(self, *, seed: int | None = None, spare: int = 0, **header: int
+              ) -> tuple[np.ndarray, int]:
+        """The image (uint8, from ``base`` on) and the program's address on the bus.
+
+        Bytes that no constant holds are 0, or random from ``seed``. ``spare`` bytes follow the
+        program. ``header`` overrides fields of the program's header.
+        """
+        if not self._commands or self._commands[-1].get("opcode") != Opcode.END:
+            self.end()
+        address = -(-self._cursor // PROGRAM_ALIGNMENT) * PROGRAM_ALIGNMENT
+        values = {"magic": MAGIC, "isa_major": ISA_MAJOR, "isa_minor": ISA_MINOR,
+                  "features": int(self._features), "commands": len(self._commands),
+                  "config_hash": self.config.hash}
+        program = pack(HEADER, values | header, HEADER_BYTES)
+        program += b"".join(pack(COMMAND, c, COMMAND_BYTES) for c in self._commands)
+        size = address - self.base + len(program) + spare
+        size = -(-size // PROGRAM_ALIGNMENT) * PROGRAM_ALIGNMENT
+        if seed is None:
+            memory = np.zeros(size, dtype=np.uint8)
+        else:
+            memory = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+        self.fill(memory)
+        start = address - self.base
+        memory[start:start + len(program)] = np.frombuffer(program, dtype=np.uint8)
+        return memory, address
+
+    # Lowering
+
+    def _command(self, fields: dict[str, int], shape: tuple[int, int], a: Tensor,
+                 operands: list[Tensor], out: Tensor, turned: bool, epilogue: Epilogue) -> None:
+        """Check shapes, choose the instruction list, emit the command behind its fence."""
+        stored = (shape[0], 1) if epilogue.row_result else shape
+        stored = stored[::-1] if turned else stored
+        if out.shape != stored:
+            raise ValueError(f"{out.name} must be {stored[0]}×{stored[1]}, "
+                             f"not {out.rows}×{out.columns}")
+        if epilogue.softmax and (epilogue.relu or epilogue.function):
+            raise ValueError("softmax must not be combined with relu or a function")
+        fits = lowering.row_fits(self.config, shape[1])
+        bias, soft, instructions = epilogue.bias, epilogue.softmax, epilogue.instructions
+        if soft and not fits and bias is not None and instructions is None:
+            middle = self.empty(*shape, "bf16", name=f"{out.name} before softmax")
+            self._command(fields, shape, a, operands, middle, False,
+                          replace(epilogue, softmax=False))
+            self.vector(middle, out, out_transposed=turned, softmax=True)
+            return
+        if instructions is None:
+            maximum = False
+            if soft and fits and bias is None and fields["opcode"] == Opcode.GEMM:
+                epilogue = replace(
+                    epilogue, scale=1.0 if epilogue.scale is None else epilogue.scale)
+                maximum = lowering.keeps_order(_bfloat16(epilogue.scale))
+                fields = fields | {"row_max": int(maximum)}
+            instructions = epilogue.lower(maximum)
+        if not fits and (epilogue.row_result
+                         or any(i.destination == Destination.BUFFER for i in instructions)):
+            raise ValueError(f"a row that is kept on chip must have at most "
+                             f"{self.config.acc_depth * self.config.dim} columns, not {shape[1]}")
+        fields = fields | {
+            "m": shape[0], "n": shape[1], "a_address": a.address, "a_stride": a.stride,
+            "a_e5m2": self._e5m2(a), "c_address": out.address, "c_stride": out.stride,
+            "c_e5m2": self._e5m2(out), "c_wide": self._wide(out), "c_transposed": int(turned),
+            "row_result": int(epilogue.row_result), "instructions": instruction_words(instructions)}
+        for index, y in enumerate((bias, epilogue.y1)):
+            if y is not None:
+                fields |= self._operand_y(index, y, shape)
+        for index, value in enumerate((epilogue.scale, epilogue.imm1)):
+            if value is not None:
+                fields[f"imm{index}"] = _bfloat16(value)
+        for name in ("inverse_n", "epsilon"):
+            fields[name] = int(np.float32(getattr(epilogue, name)).view(np.uint32))
+        reads = [a, *operands, *(y for y in (bias, epilogue.y1) if y is not None)]
+        stores = any(i.destination == Destination.MEMORY for i in instructions)
+        self._order(reads, [out] if stores else [])
+        self._need(fields["opcode"], [*reads, out], instructions)
+        self.command(**fields)
+
+    def _operand_y(self, index: int, y: Tensor, shape: tuple[int, int]) -> dict[str, int]:
+        if y.columns != shape[1] or y.rows not in (1, shape[0]):
+            raise ValueError(f"{y.name} must be 1×{shape[1]} or {shape[0]}×{shape[1]}, "
+                             f"not {y.rows}×{y.columns}")
+        stride = 0 if y.rows == 1 else y.stride
+        return {f"y{index}_address": y.address, f"y{index}_stride": stride,
+                f"y{index}_e5m2": self._e5m2(y), f"y{index}_wide": self._wide(y)}
+
+    def _order(self, reads: list[Tensor], writes: list[Tensor]) -> None:
+        """Put a fence where the command would race with one that may still run."""
+        for written in writes:
+            for other in reads:
+                if overlap(written, other):
+                    raise ValueError(f"{written.name} must not overlap the operand {other.name}")
+        hazards = [(reads, self._writes), (writes, self._writes), (writes, self._reads)]
+        if any(overlap(x, y) for now, before in hazards for x in now for y in before):
+            self.fence()
+        self._reads += reads
+        self._writes += writes
+
+    def _need(self, opcode: int, tensors: list[Tensor],
+              instructions: Sequence[Instruction]) -> None:
+        """Note the features that a command needs, out of those that the build has."""
+        built = features_of(self.config)
+        accumulators = Feature.ACC_BF16 | Feature.ACC_FP32 | Feature.ACC_EXACT
+        modes = Feature.SOFTMAX_PWL | Feature.SOFTMAX_APPROX | Feature.SOFTMAX_APPROX_SHIFTED
+        if opcode == Opcode.GEMM:
+            self._features |= built & accumulators
+        if any(i.needs_softmax for i in instructions):
+            self._features |= built & modes
+        if any(i.needs_functions for i in instructions):
+            if Feature.FUNCTIONS not in built:
+                raise ValueError("functions must be all in a build that runs such instructions, "
+                                 f"not {self.config.functions!r}")
+            self._features |= Feature.FUNCTIONS
+        for tensor in tensors:
+            if tensor.encoding in self.config.format.encodings:
+                self._features |= Feature[tensor.encoding.name.upper()]
+
+    def _e5m2(self, tensor: Tensor) -> int:
+        return int(self.config.format.hybrid and tensor.encoding == E5M2)
+
+    def _wide(self, tensor: Tensor) -> int:
+        return int(tensor.encoding not in self.config.format.encodings)
+
+
+def _bfloat16(value: float) -> int:
+    return int(codec.encode(BF16_ENCODING, np.float64(value)))
+
+
+def read_codes(memory: np.ndarray, tensor: Tensor, base: int = 0) -> np.ndarray:
+    """The codes of ``tensor`` in the image, rows × columns."""
+    return tensor.codes(memory, base)
+
+
+def read(memory: np.ndarray, tensor: Tensor, base: int = 0) -> np.ndarray:
+    """The values of ``tensor`` in the image, float64, rows × columns."""
+    return codec.decode(tensor.encoding, tensor.codes(memory, base))

@@ -1,0 +1,180 @@
+"""One file for a program and the memory that it works on, for the machine model, the harness and
+the benches.
+
+A safetensors file: the tensor ``memory`` holds the bytes from address ``base`` on; the metadata's
+entry ``ottava`` is JSON:
+
+    version      1
+    base         address of the first byte, a multiple of 64
+    program      address of the program's header
+    config       every value of the build's ``AcceleratorConfig``, config_hash its digest
+    tensors      list of {name, address, rows, columns, encoding, stride}
+    results      names of the tensors that the program leaves its results in
+    crc32        of the memory's bytes
+"""
+
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from compiler.program.builder import PROGRAM_ALIGNMENT, ProgramBuilder
+from compiler.program.records import commands
+from compiler.program.tensor import INDICES, Tensor
+from hdl.spec.commands import HEADER, HEADER_BYTES, Feature, Opcode, features_of, unpack
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BF16_ENCODING
+from sim.model.command import Command
+
+__all__ = ["ImageError", "ProgramImage"]
+
+_VERSION = 1
+_KEY = "ottava"
+_OPERANDS = ("a", "b", "c", "y0", "y1")
+
+
+class ImageError(ValueError):
+    """A file that is no sound image, or one for another build; one line."""
+
+
+@dataclass(frozen=True)
+class ProgramImage:
+    """``memory`` (uint8) from address ``base`` on, with a program for a build of ``config``.
+
+    ``address``: the program's header. ``tensors``: what lies where, for those who look;
+    ``results``: the names of those that the program writes.
+    """
+
+    config: AcceleratorConfig
+    memory: np.ndarray
+    address: int
+    base: int = 0
+    tensors: tuple[Tensor, ...] = ()
+    results: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, builder: ProgramBuilder, results: tuple[Tensor, ...] = (), **build: int
+           ) -> "ProgramImage":
+        """What ``builder.build(**build)`` gives."""
+        memory, address = builder.build(**build)
+        tensors = tuple(dict.fromkeys((*builder.tensors, *results)))
+        return cls(builder.config, memory, address, builder.base, tensors,
+                   tuple(tensor.name for tensor in results))
+
+    def tensor(self, name: str) -> Tensor:
+        """The last tensor of that name; ``KeyError``."""
+        return {tensor.name: tensor for tensor in self.tensors}[name]
+
+    def save(self, path: Path | str) -> None:
+        """Write the file; ``OSError``."""
+        about = {
+            "version": _VERSION, "base": self.base, "program": self.address,
+            "config": self.config.as_dict(), "config_hash": f"{self.config.hash:#x}",
+            "tensors": [{"name": t.name, "address": t.address, "rows": t.rows,
+                         "columns": t.columns, "encoding": t.encoding.name, "stride": t.stride}
+                        for t in self.tensors],
+            "results": list(self.results), "crc32": zlib.crc32(self.memory)}
+        try:
+            save_file({"memory": np.ascontiguousarray(self.memory)}, path,
+                      {_KEY: json.dumps(about)})
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+    @classmethod
+    def load(cls, path: Path | str) -> "ProgramImage":
+        """Read and ``check`` a file; ``ImageError``."""
+        try:
+            with safe_open(path, "numpy") as file:
+                about = json.loads((file.metadata() or {})[_KEY])
+                memory = file.get_tensor("memory")
+        except KeyError:
+            raise ImageError(f"{path} must be a program image, not other safetensors") from None
+        except (OSError, SafetensorError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ImageError(f"{path} must be a whole program image: {reason}") from None
+        try:
+            image = _described(memory, about)
+            image.check()
+        except ImageError as error:
+            raise ImageError(f"{path}: {error}") from None
+        return image
+
+    def check(self) -> None:
+        """``ImageError`` where header, commands or tensors do not lie in the memory."""
+        end = self.base + self.memory.size
+        where = f"the {self.memory.size} bytes of memory from {self.base:#x} on"
+        for name, address in (("base", self.base), ("program", self.address)):
+            if address % PROGRAM_ALIGNMENT:
+                raise ImageError(f"{name} must be a multiple of {PROGRAM_ALIGNMENT}, "
+                                 f"not {address:#x}")
+        if not self.base <= self.address <= end - HEADER_BYTES:
+            raise ImageError(f"program at {self.address:#x} must lie in {where}")
+        for tensor in self.tensors:
+            if tensor.address < self.base or tensor.address + tensor.span > end:
+                raise ImageError(f"{tensor.name}, {tensor.span} bytes at {tensor.address:#x}, "
+                                 f"must lie in {where}")
+        opcode = None
+        for address, fields in commands(self.memory, self.address, self.base):
+            command, opcode = Command(self.config, fields), fields["opcode"]
+            if opcode in (Opcode.GEMM, Opcode.VECTOR):
+                for name in filter(command.uses, _OPERANDS):
+                    self._check_operand(command, name, address, where)
+                if fields["x_gather"]:
+                    self._check_span("indices", fields["b_address"], 4 * fields["m"], address,
+                                     where)
+        if opcode != Opcode.END:
+            raise ImageError(f"program at {self.address:#x} must end with END in {where}")
+
+    def _check_operand(self, command: Command, name: str, address: int, where: str) -> None:
+        tensor = command.tensor(name)
+        size = (tensor.rows - 1) * tensor.stride + tensor.columns * tensor.element_bytes
+        self._check_span(name.upper(), tensor.address, size, address, where)
+
+    def _check_span(self, name: str, start: int, size: int, address: int, where: str) -> None:
+        """``size`` bytes from ``start`` on, which the command at ``address`` calls ``name``."""
+        if start < self.base or start + size > self.base + self.memory.size:
+            raise ImageError(f"{name} of the command at {address:#x}, {size} bytes at "
+                             f"{start:#x}, must lie in {where}")
+
+    @property
+    def features(self) -> Feature:
+        """What the program needs of a build, as its header says."""
+        start = self.address - self.base
+        header = unpack(HEADER, self.memory[start:start + HEADER_BYTES].tobytes())
+        return Feature(header["features"])
+
+    def require(self, config: AcceleratorConfig) -> None:
+        """``ImageError`` where a build of ``config`` lacks what the program needs."""
+        missing = self.features & ~features_of(config)
+        if missing:
+            names = " and ".join(feature.name or hex(feature) for feature in missing)
+            raise ImageError(
+                f"program must run on a build with {names}, as that of fmt {self.config.fmt}, acc "
+                f"{self.config.acc}, softmax {self.config.softmax}, not on fmt {config.fmt}, acc "
+                f"{config.acc}, softmax {config.softmax}, functions {config.functions}")
+
+
+def _described(memory: np.ndarray, about: object) -> ProgramImage:
+    """The image that the metadata tells of; ``ImageError``."""
+    try:
+        if about["version"] != _VERSION:
+            raise ImageError(f"version must be {_VERSION}, not {about['version']!r}")
+        if memory.dtype != np.uint8 or memory.ndim != 1 or zlib.crc32(memory) != about["crc32"]:
+            raise ImageError("memory must have the bytes that it was written with")
+        config = AcceleratorConfig(**about["config"])
+        if f"{config.hash:#x}" != about["config_hash"]:
+            raise ImageError(f"config must have the digest {about['config_hash']}, "
+                             f"not {config.hash:#x}: another version wrote the file")
+        encodings = {e.name: e for e in (*config.format.encodings, BF16_ENCODING, INDICES)}
+        tensors = tuple(Tensor(t["name"], t["address"], t["rows"], t["columns"],
+                               encodings[t["encoding"]], t["stride"]) for t in about["tensors"])
+        return ProgramImage(config, memory, about["program"], about["base"], tensors,
+                            tuple(about["results"]))
+    except ImageError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise ImageError(f"description must be that of a program image: {error!r}") from None

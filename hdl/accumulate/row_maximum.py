@@ -1,0 +1,218 @@
+"""Row maxima of A·B, taken while the array's last words pass into an accumulation bank."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.accumulate.accumulation_buffer import tile_mark
+from hdl.arith.accumulator import accumulator_round
+from hdl.arith.float_multiply import FloatMultiplier
+from hdl.leaf import shared
+from hdl.lib.sram import Sram1R1W
+from hdl.spec.config import AcceleratorConfig, log2_exact
+
+__all__ = ["RowMaximum", "maximum_layout"]
+
+
+def maximum_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """``edge``: columns of C's last column tile, 0 for D. ``scale``: a BF16 word."""
+    return data.StructLayout({"edge": range(config.dim), "scale": 16})
+
+
+class _Key(wiring.Component):
+    """``key`` of an accumulator ``word``: ordered as an unsigned integer, the lowest if absent."""
+
+    def __init__(self, config: AcceleratorConfig):
+        self.exact = config.acc == "exact"
+        bits = config.acc_bits
+        super().__init__({"word": In(bits), "absent": In(1), "key": Out(bits)})
+
+    @property
+    def leaf_name(self) -> str:
+        return f"maximum_key_{len(self.word)}" + ("_exact" if self.exact else "")
+
+    def elaborate(self, platform):
+        m = Module()
+        word = self.word
+        if self.exact:
+            key = Cat(word[:-2], ~word[-2], word[-1])
+        else:
+            key = Cat(word[:-1] ^ word[-1].replicate(len(word) - 1), ~word[-1])
+        m.d.comb += self.key.eq(Mux(self.absent, 0, key))
+        return m
+
+
+class _Larger(wiring.Component):
+    """``o`` = the larger of two unsigned words; combinational."""
+
+    def __init__(self, bits: int):
+        self.bits = bits
+        super().__init__({"a": In(bits), "b": In(bits), "o": Out(bits)})
+
+    @property
+    def leaf_name(self) -> str:
+        return f"larger_{self.bits}"
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.eq(Mux(self.a < self.b, self.b, self.a))
+        return m
+
+
+class _Largest(wiring.Component):
+    """``o`` = the largest of ``count`` unsigned words ``i``, log2(count) cycles later.
+
+    Two equal halves and a register: each size is one shared leaf. ``count`` is a power of two.
+    """
+
+    def __init__(self, bits: int, count: int):
+        log2_exact(count)
+        self.bits = bits
+        self.count = count
+        super().__init__({"i": In(count * bits), "o": Out(bits)})
+
+    @property
+    def leaf_name(self) -> str:
+        return f"largest_{self.bits}x{self.count}"
+
+    def elaborate(self, platform):
+        m = Module()
+        words = [self.i[:self.bits], self.i[self.bits:]]
+        if self.count > 2:
+            for number in range(2):
+                half = _Largest(self.bits, self.count // 2)
+                m.submodules[f"half{number}"] = shared(half)
+                m.d.comb += half.i.eq(self.i.word_select(number, len(half.i)))
+                words[number] = half.o
+        larger = _Larger(self.bits)
+        m.submodules.larger = shared(larger)
+        largest = Signal(self.bits, reset_less=True)
+        m.d.comb += [larger.a.eq(words[0]), larger.b.eq(words[1]), self.o.eq(largest)]
+        m.d.sync += largest.eq(larger.o)
+        return m
+
+
+class RowMaximum(wiring.Component):
+    """The maximum of each row of a block, times ``scale`` in lane arithmetic.
+
+    NaN wins, +0 is larger than -0; columns beyond the edge take no part. Words are compared as the
+    accumulator holds them and the result is rounded once to the lane's type: rounding to nearest
+    is monotone, so that this is the maximum of the rounded words. On keys that are ordered as
+    unsigned integers a comparison serves every format.
+
+    Ports
+    -----
+    valid, bank, mark, total: final words of D accumulators, in the order column tile, row. A row's
+        words come at least four cycles apart.
+    setting: of each bank, constant while words come for it.
+    word_valid, word_bank, word_mark: the same words later: a read that is asked for two cycles
+        after a row's last word gives its maximum.
+    read_enable, read_bank, read_row → maximum one cycle later, held until the next read.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        bits = log2_exact(config.row_depth)
+        super().__init__({
+            "valid": In(1), "bank": In(1), "mark": In(tile_mark()),
+            "total": In(config.dim * config.acc_bits),
+            "setting": In(data.ArrayLayout(maximum_layout(config), 2)),
+            "word_valid": Out(1), "word_bank": Out(1), "word_mark": Out(tile_mark()),
+            "read_enable": In(1), "read_bank": In(1), "read_row": In(bits),
+            "maximum": Out(config.lane.bits),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        tag = data.StructLayout({"valid": 1, "bank": 1, "first": 1, "mark": tile_mark(),
+                                 "row": log2_exact(config.row_depth)})
+        entering = Signal(tag)
+        self._place(m, entering)
+        levels = log2_exact(config.dim)
+        tags = [Signal(tag, name=f"tag_{level}") for level in range(1, levels + 1)]
+        for later, earlier in zip(tags, [entering, *tags], strict=False):
+            m.d.sync += later.eq(earlier)
+        largest = self._tree(m)
+
+        # A row's running maximum is read a cycle before the tree's result meets it.
+        running = Sram1R1W(config.acc_bits, config.row_depth)
+        m.submodules.running = shared(running)
+        before, met = tags[-2], tags[-1]
+        key = Signal(config.acc_bits)
+        across = _Larger(config.acc_bits)
+        m.submodules.across = shared(across)
+        m.d.comb += [
+            running.read_enable.eq(before.valid), running.read_address.eq(before.row),
+            across.a.eq(largest), across.b.eq(Mux(met.first, 0, running.read_data)),
+            key.eq(across.o),
+            running.write_enable.eq(met.valid & ~met.mark.closing),
+            running.write_address.eq(met.row), running.write_data.eq(key),
+        ]
+        self._finish(m, met, key)
+        return m
+
+    def _place(self, m: Module, entering) -> None:
+        """Which row a word is of, and whether it is the first of it."""
+        row = Signal(log2_exact(self.config.row_depth))
+        first = Signal(init=1)
+        m.d.comb += [
+            entering.valid.eq(self.valid), entering.bank.eq(self.bank),
+            entering.mark.eq(self.mark), entering.first.eq(first), entering.row.eq(row),
+        ]
+        with m.If(self.valid):
+            m.d.sync += row.eq(row + 1)
+            with m.If(self.mark.ends):
+                m.d.sync += [row.eq(0), first.eq(self.mark.closing)]
+
+    def _word(self, key):
+        """The accumulator word of a key."""
+        if self.config.acc == "exact":
+            return Cat(key[:-2], ~key[-2], key[-1])
+        return Cat(key[:-1] ^ (~key[-1]).replicate(len(key) - 1), ~key[-1])
+
+    def _tree(self, m: Module) -> Signal:
+        """The word's largest key, registered at each of log2(D) levels."""
+        config = self.config
+        edge = self.setting[self.bank].edge
+        cut = Signal()
+        m.d.comb += cut.eq(self.mark.closing & (edge != 0))
+        keys = []
+        for column in range(config.dim):
+            key = _Key(config)
+            m.submodules[f"key{column}"] = shared(key)
+            m.d.comb += [key.word.eq(self.total.word_select(column, config.acc_bits)),
+                         key.absent.eq(cut & (edge <= column))]
+            keys.append(key.key)
+        tree = _Largest(config.acc_bits, config.dim)
+        m.submodules.tree = shared(tree)
+        m.d.comb += tree.i.eq(Cat(keys))
+        return tree.o
+
+    def _finish(self, m: Module, met, key) -> None:
+        """Round and scale the maxima of rows that are complete; one register before each."""
+        config = self.config
+        found, rounded_tag = Signal.like(met, name="found"), Signal.like(met, name="rounded_tag")
+        found_key = Signal.like(key, name="found_key", reset_less=True)
+        rounded = Signal(config.lane.bits, reset_less=True)
+        round_, multiplier = accumulator_round(config), FloatMultiplier(config.lane)
+        finished = Sram1R1W(config.lane.bits, 2 * config.row_depth)
+        m.submodules.round = shared(round_)
+        m.submodules.multiplier = shared(multiplier)
+        m.submodules.finished = shared(finished)
+        m.d.sync += [found.eq(met), found_key.eq(key), rounded_tag.eq(found),
+                     rounded.eq(round_.result)]
+        scale = self.setting[rounded_tag.bank].scale
+        m.d.comb += [
+            round_.value.eq(self._word(found_key)),
+            multiplier.a.eq(rounded),
+            multiplier.b.eq(Cat(Const(0, config.lane.bits - 16), scale)),
+            finished.write_enable.eq(rounded_tag.valid & rounded_tag.mark.closing),
+            finished.write_address.eq(Cat(rounded_tag.row, rounded_tag.bank)),
+            finished.write_data.eq(multiplier.o),
+            self.word_valid.eq(found.valid), self.word_bank.eq(found.bank),
+            self.word_mark.eq(found.mark),
+            finished.read_enable.eq(self.read_enable),
+            finished.read_address.eq(Cat(self.read_row, self.read_bank)),
+            self.maximum.eq(finished.read_data),
+        ]

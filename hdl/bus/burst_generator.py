@@ -1,0 +1,92 @@
+"""Rows of bytes to AXI bursts."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.bus.axi import ADDRESS_BITS
+from hdl.bus.transfer import BURST_BEATS, PAGE_BYTES, TRANSFER
+from hdl.spec.config import log2_exact
+
+__all__ = ["burst_layout", "BurstGenerator"]
+
+
+def burst_layout(bus_bytes: int) -> data.StructLayout:
+    """A burst: ``beat``, the first byte's address without the bits within a beat; ``beats``."""
+    return data.StructLayout({
+        "beat": ADDRESS_BITS - log2_exact(bus_bytes), "beats": range(BURST_BEATS + 1)})
+
+
+class BurstGenerator(wiring.Component):
+    """The bursts that cover a transfer's rows, each with as few beats as its row needs.
+
+    ``i``: transfers of at least one row and one byte. ``o``: bursts of at most ``BURST_BEATS``
+    beats, none across a page; no burst holds bytes of two rows. One burst a cycle, across the
+    ends of rows and transfers alike. ``clear`` drops the transfer in hand.
+    """
+
+    def __init__(self, bus_bytes: int) -> None:
+        self._beat_bits = log2_exact(bus_bytes)
+        super().__init__({
+            "i": In(stream.Signature(TRANSFER)),
+            "o": Out(stream.Signature(burst_layout(bus_bytes))),
+            "clear": In(1),
+        })
+
+    @property
+    def leaf_name(self) -> str:
+        return f"burst_generator_{1 << self._beat_bits}"
+
+    def elaborate(self, platform):
+        m = Module()
+        low = self._beat_bits
+        page_beats = PAGE_BYTES >> low
+        busy = Signal()
+        row = Signal(ADDRESS_BITS, reset_less=True)
+        transfer = Signal(TRANSFER, reset_less=True)  # .rows counts down, .address is not used
+        beat = Signal(ADDRESS_BITS - low, reset_less=True)
+        left = Signal(28 - low, reset_less=True)  # beats of the row; 27 bits hold offset + bytes
+        to_page = Signal(range(page_beats + 1))
+        beats = Signal(range(BURST_BEATS + 1))
+        row_done = Signal()
+        done = Signal()
+        m.d.comb += [
+            to_page.eq(page_beats - beat[:12 - low]),
+            beats.eq(BURST_BEATS),
+            row_done.eq(left == beats),
+            done.eq(row_done & (transfer.rows == 1)),
+            self.o.valid.eq(busy),
+            self.o.payload.beat.eq(beat),
+            self.o.payload.beats.eq(beats),
+            self.i.ready.eq(~busy | (self.o.ready & done)),
+        ]
+        with m.If((left <= to_page) & (left < BURST_BEATS)):
+            m.d.comb += beats.eq(left)
+        with m.Elif(to_page < BURST_BEATS):
+            m.d.comb += beats.eq(to_page)
+
+        start = Signal()
+        start_address = Signal(ADDRESS_BITS)
+        start_bytes = Signal(26)
+        next_row = Signal(ADDRESS_BITS)
+        m.d.comb += [
+            next_row.eq(row + transfer.stride),
+            start.eq(self.i.ready | (self.o.ready & row_done)),
+            start_address.eq(Mux(self.i.ready, self.i.payload.address, next_row)),
+            start_bytes.eq(Mux(self.i.ready, self.i.payload.row_bytes, transfer.row_bytes)),
+        ]
+        with m.If(self.i.ready):
+            m.d.sync += [busy.eq(self.i.valid), transfer.eq(self.i.payload)]
+        with m.Elif(start):
+            m.d.sync += transfer.rows.eq(transfer.rows - 1)
+        with m.If(start):
+            m.d.sync += [
+                row.eq(start_address),
+                beat.eq(start_address[low:]),
+                left.eq((start_address[:low] + start_bytes + ((1 << low) - 1))[low:]),
+            ]
+        with m.Elif(self.o.ready):
+            m.d.sync += [beat.eq(beat + beats), left.eq(left - beats)]
+        with m.If(self.clear):
+            m.d.sync += busy.eq(0)
+        return m

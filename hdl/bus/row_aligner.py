@@ -1,0 +1,110 @@
+"""Bus beats to rows that start at byte 0."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.lib.chunk import chunk_layout
+from hdl.lib.rotate import rotate_bytes
+from hdl.spec.config import log2_exact
+
+__all__ = ["rows_layout", "RowAligner"]
+
+
+def rows_layout(bus_bytes: int) -> data.StructLayout:
+    """What alignment needs of a transfer: of address and stride, the bits within a beat."""
+    low = log2_exact(bus_bytes)
+    return data.StructLayout({"offset": low, "row_bytes": 26, "rows": 24, "stride": low})
+
+
+class RowAligner(wiring.Component):
+    """Takes the beats that cover each row and gives the row's bytes from byte 0 on.
+
+    ``rows``: transfers of at least one row and one byte, in the order of their beats on ``i``.
+    ``o``: chunks of ``bus_bytes``. One beat a cycle; a row pays one cycle more where its beats are
+    as many as its chunks although it starts within a beat. Latency 1. ``clear`` drops everything.
+    """
+
+    def __init__(self, bus_bytes: int) -> None:
+        log2_exact(bus_bytes)
+        self._bytes = bus_bytes
+        super().__init__({
+            "rows": In(stream.Signature(rows_layout(bus_bytes))),
+            "i": In(stream.Signature(8 * bus_bytes)),
+            "o": Out(stream.Signature(chunk_layout(bus_bytes))),
+            "clear": In(1),
+        })
+
+    @property
+    def leaf_name(self) -> str:
+        return f"row_aligner_{self._bytes}"
+
+    def elaborate(self, platform):
+        m = Module()
+        busy = Signal()
+        walk = Signal(rows_layout(self._bytes), reset_less=True)  # .rows counts down
+        left = Signal(26, reset_less=True)  # bytes of the row still to give
+        primed = Signal()  # ``held`` has the beat in which the next chunk starts
+        size = Signal(range(self._bytes + 1))
+        last = Signal()
+        spans = Signal()  # the next chunk ends in a later beat than it starts in
+        takes = Signal()
+        gives = Signal()
+        step = Signal()
+        row_done = Signal()
+        free = Signal()
+        m.d.comb += [
+            last.eq(left <= self._bytes),
+            size.eq(Mux(last, left, self._bytes)),
+            spans.eq(walk.offset + size > self._bytes),
+            takes.eq(~primed | spans),
+            gives.eq(primed | ~spans),
+            free.eq(~self.o.valid | self.o.ready),
+            step.eq(busy & (~takes | self.i.valid) & (~gives | free)),
+            self.i.ready.eq(busy & takes & (~gives | free)),
+            row_done.eq(step & gives & last),
+            self.rows.ready.eq(~busy | (row_done & (walk.rows == 1))),
+        ]
+        with m.If(step):
+            m.d.sync += primed.eq(spans)
+        with m.If(step & gives):
+            m.d.sync += left.eq(left - self._bytes)
+        with m.If(row_done):
+            m.d.sync += [
+                primed.eq(0),
+                left.eq(walk.row_bytes),
+                walk.offset.eq(walk.offset + walk.stride),
+                walk.rows.eq(walk.rows - 1),
+            ]
+        with m.If(self.rows.ready):
+            m.d.sync += [
+                busy.eq(self.rows.valid),
+                primed.eq(0),
+                walk.eq(self.rows.payload),
+                left.eq(self.rows.payload.row_bytes),
+            ]
+
+        with m.If(free):
+            m.d.sync += self.o.valid.eq(step & gives)
+        with m.If(self.clear):
+            m.d.sync += [busy.eq(0), primed.eq(0), self.o.valid.eq(0)]
+
+        rotated = rotate_bytes(m, "rotated", self.i.payload, walk.offset, self._bytes, left=False)
+        held = Signal(8 * self._bytes, reset_less=True)
+        chunk = Signal(chunk_layout(self._bytes), reset_less=True)
+        m.d.comb += self.o.payload.eq(chunk)
+        with m.If(step & takes):
+            m.d.sync += held.eq(rotated)
+        with m.If(step & gives):
+            merged = self._merge(held, rotated, primed, walk.offset, size)
+            m.d.sync += [chunk.data.eq(merged), chunk.size.eq(size), chunk.last.eq(last)]
+        return m
+
+    def _merge(self, held, rotated, primed, offset, size):
+        """The chunk's bytes: the first from the held beat, then the new one's, then zeros."""
+        chunk = []
+        for index in range(self._bytes):
+            from_held = primed & (offset < self._bytes - index)
+            byte = Mux(from_held, held.word_select(index, 8), rotated.word_select(index, 8))
+            chunk.append(Mux(size > index, byte, 0))
+        return Cat(*chunk)

@@ -1,0 +1,262 @@
+"""Draining an accumulation bank: every vector instruction of a command is a pass over the block."""
+
+from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.accumulate.accumulation_banks import progress_layout
+from hdl.bus.transfer import TRANSFER
+from hdl.drain.block_reader import BlockReader, request_layout
+from hdl.drain.strip_transfers import StripTransfers
+from hdl.lib.nest import Level, Nest
+from hdl.ports.plan import COUNT_BITS, constants, plan_layout
+from hdl.spec.commands import COMMAND, INSTRUCTIONS, Destination, Operand, Reduce
+from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.vector.beat import instruction_field
+
+__all__ = ["Drain"]
+
+
+def strip_tiles(config: AcceleratorConfig) -> int:
+    """Column tiles that leave together where a block is drained while it is filled.
+
+    A row of them takes two bus beats: with 16 bursts unanswered, single beats would wait for
+    the memory's answers.
+    """
+    tiles = 2 * config.bus_bytes // config.word_bytes
+    return max(1, min(tiles, config.panel_columns))
+
+
+class Drain(wiring.Component):
+    """Sequences blocks, chunks, instructions and beats from the accumulation banks to the lanes.
+
+    A bank is read while it is filled where its read port is free: behind a load from memory, and
+    behind a GEMM of one K-tile, there in strips of column tiles if no row is needed whole. Reading
+    a block, asking for its Y and C and the next instruction begin while the lanes still work on
+    the pass before.
+
+    Ports
+    -----
+    i: plans, in program order.
+    bank_ready, progress: one a bank, see ``AccumulationBanks``. ``released`` with
+        ``released_bank``: the bank has been drained.
+    y_transfer, c_transfer: requests to the read and the write engine. ``y_*``, ``c_*``: how the
+        elements of Y and C are stored; constant from the request to the last element.
+    instruction, the command's ``constants``, uses_y, to_memory: of the running pass; still while
+        it lasts.
+    turned: C is transposed, so that a pass to memory offers D × D tiles, column tile by column
+        tile; constant until ``settled``.
+    row_maxima: of the running pass, R0 is what the array's drain found (``RowMaximum``).
+    lane_words: the running pass reads lane words, from memory or an earlier pass, not accumulators.
+    read_enable, read_bank, read_address: the drain port of the accumulation buffer.
+    beat: valid with the data that the last read left on the port; ``beat.ready`` takes it.
+    unit_idle: the vector unit holds nothing. settled: nor does anything behind it, C has it all.
+    idle: no plan in progress.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(plan_layout(config))),
+            "bank_ready": In(2), "progress": In(data.ArrayLayout(progress_layout(config), 2)),
+            "released": Out(1), "released_bank": Out(1),
+            "y_transfer": Out(stream.Signature(TRANSFER)),
+            "c_transfer": Out(stream.Signature(TRANSFER)),
+            "y_wide": Out(1), "y_e5m2": Out(1), "c_wide": Out(1), "c_e5m2": Out(1),
+            "instruction": Out(32),
+            **{name: Out(COMMAND[name].bits) for name in constants(config)},
+            "uses_y": Out(1), "to_memory": Out(1), "turned": Out(1),
+            "lane_words": Out(1), "row_maxima": Out(1),
+            "read_enable": Out(1), "read_bank": Out(1),
+            "read_address": Out(range(config.acc_depth)),
+            "beat": Out(stream.Signature(request_layout(config))),
+            "unit_idle": In(1), "settled": In(1), "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        plan = Signal(plan_layout(config), reset_less=True)
+        m.submodules.nest = nest = Nest((
+            Level("rows", COUNT_BITS), Level("passes", 4), Level("chunk", COUNT_BITS)))
+        m.submodules.reader = reader = BlockReader(config)
+        m.submodules.transfers = transfers = StripTransfers(config)
+        m.d.comb += [
+            nest.rows_total.eq(plan.m), nest.rows_step.eq(1 << plan.block_log2),
+            nest.passes_total.eq(plan.passes), nest.passes_step.eq(1),
+            nest.chunk_total.eq(plan.n), nest.chunk_step.eq(plan.chunk),
+        ]
+        index = Signal(range(INSTRUCTIONS), reset_less=True)
+        bank = Signal()
+        coming = Signal(32, reset_less=True)  # the instruction that is read and asked for
+        self._read(m, nest, plan, reader, coming, bank)
+        self._ask(m, nest, plan, transfers, reader.span, coming)
+        self._sequence(m, nest, plan, index, coming, bank, reader, transfers)
+        uses_y, _ = _uses(self.instruction)
+        m.d.comb += [
+            self.uses_y.eq(uses_y),
+            self.to_memory.eq(_goes_to(self.instruction, Destination.MEMORY)),
+            *(getattr(self, name).eq(plan[name]) for name in constants(config)),
+            self.c_wide.eq(plan.c_wide), self.c_e5m2.eq(plan.c_e5m2),
+            self.turned.eq(plan.c_transposed),
+            self.released_bank.eq(bank), self.read_bank.eq(bank),
+        ]
+        return m
+
+    def _read(self, m: Module, nest: Nest, plan, reader, coming, bank) -> None:
+        """What the reader walks over."""
+        # With more K-tiles than one the array needs the bank's read port to its last word.
+        follows, by_strips, turned, one = Signal(), Signal(), Signal(), Signal()
+        tile = self.config.dim
+        m.d.comb += [
+            turned.eq(plan.c_transposed & _goes_to(coming, Destination.MEMORY)),
+            follows.eq(~plan.gemm | (plan.k <= tile)),
+            one.eq(plan.row_result & _goes_to(coming, Destination.MEMORY)),
+            # The array completes column tiles; whatever works on rows needs them whole.
+            by_strips.eq(plan.gemm & follows & ~plan.rowwise),
+            reader.span.rows.eq(nest.rows_size), reader.span.columns.eq(nest.chunk_size),
+            reader.span.tiled.eq(turned), reader.span.first_column.eq(one),
+            reader.span.strip.eq(Mux(turned, tile, Mux(
+                by_strips, strip_tiles(self.config) * tile, plan.chunk))),
+            reader.array_fills.eq(plan.gemm), reader.whole_rows.eq(plan.row_max),
+            # Words written back must not meet those that still arrive, and a pass over the first
+            # column must not leave a bank that is not full.
+            reader.follow.eq(follows & ~one & ~_goes_to(coming, Destination.BUFFER)),
+            reader.ready.eq(self.bank_ready.bit_select(bank, 1)),
+            reader.progress.eq(self.progress[bank]),
+            reader.row_goes_on.eq(plan.streamed & ~nest.chunk_last),
+            self.read_enable.eq(reader.read_enable), self.read_address.eq(reader.read_address),
+        ]
+        wiring.connect(m, reader.beat, wiring.flipped(self.beat))
+
+    def _ask(self, m: Module, nest: Nest, plan, transfers, span, coming) -> None:
+        """Where the block of Y and C lies; a streamed row is one transfer of all its chunks, if
+        it is not cut into tiles."""
+        uses_y, second = _uses(coming)
+        row_wise = plan.streamed & ~span.tiled
+        asks = nest.chunk_first | ~row_wise
+        y0 = self._address(m, nest, plan, "y0")
+        y1 = self._address(m, nest, plan, "y1")
+        c = self._address(m, nest, plan, "c", plan.c_transposed)
+        m.d.comb += [
+            self.y_wide.eq(Mux(second, plan.y1_wide, plan.y0_wide)),
+            self.y_e5m2.eq(Mux(second, plan.y1_e5m2, plan.y0_e5m2)),
+            transfers.span.eq(span),
+            transfers.row_columns.eq(Mux(row_wise, plan.n, 0)),
+            transfers.y.wanted.eq(uses_y & asks),
+            transfers.y.address.eq(Mux(second, y1, y0)),
+            transfers.y.stride.eq(Mux(second, plan.y1_stride, plan.y0_stride)),
+            transfers.y.wide.eq(self.y_wide),
+            transfers.c.wanted.eq(_goes_to(coming, Destination.MEMORY) & asks),
+            transfers.c.address.eq(c), transfers.c.stride.eq(plan.c_stride),
+            transfers.c.wide.eq(plan.c_wide), transfers.c.turned.eq(span.tiled),
+        ]
+        wiring.connect(m, transfers.y_transfer, wiring.flipped(self.y_transfer))
+        wiring.connect(m, transfers.c_transfer, wiring.flipped(self.c_transfer))
+
+    def _address(self, m: Module, nest: Nest, plan, name: str, turned=None) -> Signal:
+        """Byte address of the current chunk of a matrix."""
+        element_log2 = log2_exact(self.config.format.storage_bytes)
+        turned = Const(0) if turned is None else turned
+        stride, wide = plan[f"{name}_stride"], plan[f"{name}_wide"] & (element_log2 == 0)
+
+        def step(count_log2, lines):
+            elements = 1 << count_log2
+            return Mux(lines, stride << count_log2,
+                       Mux(wide, elements << 1, elements << element_log2))
+
+        row, column = (Signal(64, name=f"{name}_{part}", reset_less=True)
+                       for part in ("row", "column"))
+        with m.If(nest.rows_enter):
+            m.d.sync += row.eq(plan[f"{name}_address"])
+        with m.Elif(nest.rows_advance):
+            m.d.sync += row.eq(row + step(plan.block_log2, ~turned))
+        with m.If(nest.chunk_enter):
+            m.d.sync += column.eq(0)
+        with m.Elif(nest.chunk_advance):
+            m.d.sync += column.eq(column + step(plan.chunk_log2, turned))
+        address = Signal(64, name=f"{name}_address")
+        m.d.comb += address.eq(row + column)
+        return address
+
+    def _sequence(self, m: Module, nest: Nest, plan, index, coming, bank, reader,
+                  transfers) -> None:
+        """Block after block, instruction after instruction, pass after pass."""
+        # The lanes take the coming instruction when they hold nothing of another.
+        switched, fresh = Signal(), Signal()
+        row_maxima = Signal()  # of the coming instruction
+        replaces_r0 = ((instruction_field(coming, "reduce") != Reduce.NONE)
+                       & ~instruction_field(coming, "reduce_to"))
+        changes = fresh | ~(plan.single | (plan.streamed & ~nest.chunk_first))
+        pass_index = _pass_index(m, nest)
+        leaves_bank = plan.streamed | instruction_field(coming, "last")
+        m.d.comb += reader.enable.eq(switched)
+
+        def advance():
+            with m.If(leaves_bank):
+                m.d.comb += [self.released.eq(1), nest.next.eq(1)]
+                m.d.sync += bank.eq(~bank)
+                m.next = "BLOCK"
+            with m.Else():
+                m.d.sync += [index.eq(index + 1), row_maxima.eq(row_maxima & ~replaces_r0)]
+                m.next = "FETCH"
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += [self.idle.eq(self.settled), self.i.ready.eq(self.settled)]
+                m.d.sync += fresh.eq(1)
+                with m.If(self.i.valid & self.i.ready):
+                    m.d.sync += plan.eq(self.i.payload)
+                    m.next = "START"
+            with m.State("START"):
+                m.d.comb += nest.start.eq(1)
+                m.next = "BLOCK"
+            with m.State("BLOCK"):
+                m.d.sync += [index.eq(Mux(plan.streamed, pass_index, 0)),
+                             self.lane_words.eq(~plan.gemm), row_maxima.eq(plan.row_max)]
+                with m.If(nest.idle):
+                    m.next = "IDLE"
+                with m.Elif(nest.valid):
+                    m.next = "FETCH"
+            with m.State("FETCH"):
+                m.d.sync += coming.eq(plan.instructions.word_select(index, 32))
+                m.next = "BEGIN"
+            with m.State("BEGIN"):
+                m.d.comb += [reader.start.eq(1), transfers.start.eq(1)]
+                m.d.sync += [switched.eq(~changes), fresh.eq(0)]
+                m.next = "RUN"
+            with m.State("RUN"):
+                with m.If(~switched & self.unit_idle):
+                    m.d.sync += [switched.eq(1), self.instruction.eq(coming),
+                                 self.row_maxima.eq(row_maxima)]
+                with m.If((reader.done | ~reader.busy) & ~transfers.busy):
+                    with m.If(_goes_to(coming, Destination.BUFFER)):
+                        m.next = "STORE"
+                    with m.Else():
+                        advance()
+            with m.State("STORE"):
+                # The bank's words are those of this pass only when the lanes hold none of them.
+                with m.If(self.unit_idle):
+                    m.d.sync += self.lane_words.eq(1)
+                    advance()
+
+
+def _uses(instruction) -> tuple:
+    """Whether a stage takes Y, and whether that is Y1."""
+    taken = [instruction_field(instruction, stage) == Operand.Y
+             for stage in ("multiply", "add", "scale")]
+    return taken[0] | taken[1] | taken[2], instruction_field(instruction, "y")
+
+
+def _goes_to(instruction, destination: Destination):
+    return instruction_field(instruction, "destination") == destination
+
+
+def _pass_index(m: Module, nest: Nest) -> Signal:
+    """Which pass over the input this is, counted where the walk advances."""
+    index = Signal(range(INSTRUCTIONS))
+    with m.If(nest.passes_enter):
+        m.d.sync += index.eq(0)
+    with m.Elif(nest.passes_advance):
+        m.d.sync += index.eq(index + 1)
+    return index

@@ -1,0 +1,224 @@
+"""The feeder: operand rows through the array, tile after tile."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.accumulate.accumulation_buffer import REPEAT_CYCLES, tile_mark
+from hdl.accumulate.row_maximum import maximum_layout
+from hdl.lib.nest import Level, Nest
+from hdl.ports.plan import COUNT_BITS, count_tiles, plan_layout
+from hdl.spec.config import AcceleratorConfig, log2_exact
+
+__all__ = ["Feeder"]
+
+
+def row_token(config: AcceleratorConfig) -> data.StructLayout:
+    """What travels beside an operand row: where its result goes.
+
+    ``first``: of its K-tiles, the result is stored, not added. ``mark``: see ``tile_mark``; column
+    tiles of a bank become final in ascending order, each row by row.
+    """
+    return data.StructLayout({
+        "valid": 1, "bank": 1, "address": range(config.acc_depth), "first": 1,
+        "mark": tile_mark()})
+
+
+class Feeder(wiring.Component):
+    """Walks the tiles of a GEMM and streams each block of A through the array, a row a cycle.
+
+    Ports
+    -----
+    i: plans of GEMMs, in program order.
+    loaded0, loaded1: words that an input bank holds (``OperandLoader``): a row is fed as soon as it
+        is there. ``released`` with ``released_bank``: that bank has been read.
+    fill_free, fill_bank: the accumulation bank that comes next; ``fill_claim``: pulse, taken.
+    maximum: of the plan in progress, what its row maxima need (``RowMaximum``).
+    ready, swap: the shadow weights (``WeightShifter``).
+    read_enable, read_bank, read_address: the input banks' read port, latency 1.
+    e5m2: encoding of A, constant while rows flow.
+    token: accompanies the row whose read is issued in this cycle.
+    row, tile, stall_input, stall_weight, stall_accumulator: pulses for the counters.
+    hungry: the tile at work waits or has waited for its rows. lacking: no tile is at work, and the
+        one to come lacks rows.
+    idle: no plan in progress.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(plan_layout(config))),
+            "loaded0": In(range(config.input_depth + 1)),
+            "loaded1": In(range(config.input_depth + 1)), "released": Out(1),
+            "released_bank": Out(1),
+            "fill_free": In(1), "fill_bank": In(1), "fill_claim": Out(1),
+            "maximum": Out(maximum_layout(config)),
+            "ready": In(1), "swap": Out(1),
+            "read_enable": Out(1), "read_bank": Out(1),
+            "read_address": Out(range(config.input_depth)),
+            "e5m2": Out(1), "token": Out(row_token(config)),
+            "row": Out(1), "tile": Out(1), "stall_input": Out(1), "stall_weight": Out(1),
+            "stall_accumulator": Out(1), "hungry": Out(1), "lacking": Out(1),
+            "idle": Out(1),
+        })
+
+    def _walk(self, m: Module, plan) -> Nest:
+        """The loops over tiles, and the addresses that follow them."""
+        config = self.config
+        dim = config.dim
+        k_panel, n_panel = config.panel_depth * dim, config.panel_columns * dim
+        k_group = config.operand_depth * dim  # a panel of A
+
+        def bits(limit):
+            return limit.bit_length()
+
+        m.submodules.nest = nest = Nest((
+            Level("rows", COUNT_BITS), Level("passes", 4), Level("chunk", COUNT_BITS),
+            Level("span", COUNT_BITS),
+            Level("panel_n", bits(config.acc_depth * dim), "chunk", n_panel),
+            Level("panel_k", bits(config.input_depth * dim), "span", k_panel),
+            Level("group", bits(k_panel), "panel_k", k_group),
+            Level("k", bits(k_group), "group", dim),
+            Level("n", bits(n_panel), "panel_n", dim)))
+        m.d.comb += [
+            nest.rows_total.eq(plan.m), nest.rows_step.eq(1 << plan.block_log2),
+            nest.passes_total.eq(plan.passes), nest.passes_step.eq(1),
+            nest.chunk_total.eq(plan.n), nest.chunk_step.eq(plan.chunk),
+            nest.span_total.eq(plan.k), nest.span_step.eq(plan.k_span),
+        ]
+        return nest
+
+    def _indices(self, m: Module, plan, nest: Nest) -> tuple[Signal, Signal]:
+        """Input word of the tile's first row, column tile within the chunk."""
+        config = self.config
+        x_base = Signal(range(config.input_depth), reset_less=True)
+        x_index = Signal.like(x_base, name="x_index")
+        n_base = Signal(range(config.acc_depth + config.panel_columns), reset_less=True)
+        n_index = Signal.like(n_base, name="n_index")
+        with m.If(nest.panel_k_enter):
+            m.d.sync += x_base.eq(0)
+        with m.Elif(nest.panel_k_advance | nest.group_advance):
+            m.d.sync += x_base.eq(x_base + (nest.rows_size << log2_exact(config.operand_depth)))
+        with m.If(nest.k_enter):
+            m.d.sync += x_index.eq(x_base)
+        with m.Elif(nest.k_advance):
+            m.d.sync += x_index.eq(x_index + Mux(plan.a_transposed, nest.rows_size, 1))
+        with m.If(nest.panel_n_enter):
+            m.d.sync += n_base.eq(0)
+        with m.Elif(nest.panel_n_advance):
+            m.d.sync += n_base.eq(n_base + config.panel_columns)
+        with m.If(nest.n_enter):
+            m.d.sync += n_index.eq(n_base)
+        with m.Elif(nest.n_advance):
+            m.d.sync += n_index.eq(n_index + 1)
+        return x_index, n_index
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        plan = Signal(plan_layout(config), reset_less=True)
+        running, starting = Signal(), Signal()
+        tile = data.StructLayout({
+            "x": range(config.input_depth), "x_pitch": range(config.operand_depth + 1),
+            "acc": range(config.acc_depth), "acc_pitch": range(config.acc_depth + 1),
+            "rows": range(config.row_depth + 1), "bank": 1, "first": 1, "column": 1, "last": 1,
+            "short": 1, "release": 1, "x_bank": 1,
+        })
+        head, head_valid = Signal(tile, reset_less=True), Signal()
+        body, body_valid = Signal(tile, reset_less=True), Signal()
+        nest = self._walk(m, plan)
+        m.d.comb += nest.start.eq(starting)
+        self._tiles(m, plan, nest, head, head_valid, running & ~body_valid)
+        self._rows(m, plan, head, head_valid, body, body_valid)
+
+        m.d.comb += [
+            self.i.ready.eq(~running), self.idle.eq(~running),
+            self.stall_weight.eq(running & ~body_valid & head_valid & ~self.ready),
+        ]
+        m.d.sync += starting.eq(self.i.valid & self.i.ready)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [plan.eq(self.i.payload), running.eq(1)]
+        with m.Elif(~starting & nest.idle & ~head_valid & ~body_valid):
+            m.d.sync += running.eq(0)
+        return m
+
+    def _tiles(self, m: Module, plan, nest: Nest, head, head_valid, waiting) -> None:
+        """Plan → tile: the first of a chunk waits for an accumulation bank."""
+        config = self.config
+        x_index, n_index = self._indices(m, plan, nest)
+        bank, x_bank = Signal(), Signal()
+        first_k, last_k = Signal(), Signal()
+        opens = first_k & nest.panel_n_first & nest.n_first
+        closes_span = nest.panel_n_last & nest.panel_k_last & nest.group_last & nest.k_last \
+            & nest.n_last
+        closes_chunk, closes_block = Signal(), Signal()
+        has_bank, take = Signal(), Signal()
+        m.d.comb += [
+            first_k.eq(nest.span_first & nest.panel_k_first & nest.group_first & nest.k_first),
+            last_k.eq(nest.span_last & nest.panel_k_last & nest.group_last & nest.k_last),
+            closes_chunk.eq(closes_span & nest.span_last),
+            closes_block.eq(Mux(plan.resident,
+                                closes_chunk & nest.chunk_last & nest.passes_last, closes_span)),
+            has_bank.eq(~opens | self.fill_free),
+            take.eq(nest.valid & has_bank & (~head_valid | self.swap)),
+            nest.next.eq(take),
+            self.fill_claim.eq(take & opens),
+            self.stall_accumulator.eq(waiting & ~head_valid & nest.valid & ~has_bank),
+        ]
+        with m.If(self.swap):
+            m.d.sync += head_valid.eq(0)
+        with m.If(take):
+            m.d.sync += [
+                head_valid.eq(1),
+                head.x.eq(x_index),
+                head.x_pitch.eq(Mux(plan.a_transposed, 1,
+                                    count_tiles(config, nest.group_size))),
+                head.acc.eq(n_index), head.acc_pitch.eq(count_tiles(config, nest.chunk_size)),
+                head.rows.eq(nest.rows_size), head.short.eq(nest.rows_size < REPEAT_CYCLES),
+                head.bank.eq(Mux(opens, self.fill_bank, bank)), head.x_bank.eq(x_bank),
+                head.first.eq(first_k), head.column.eq(last_k),
+                head.last.eq(closes_chunk), head.release.eq(closes_block),
+            ]
+            with m.If(opens):
+                m.d.sync += bank.eq(self.fill_bank)
+            with m.If(closes_block):
+                m.d.sync += x_bank.eq(~x_bank)
+
+    def _rows(self, m: Module, plan, head, head_valid, body, body_valid) -> None:
+        """Tile → rows: the swap coincides with the last row of the tile before."""
+        ending, feeding = Signal(), Signal()
+        # A tile of few rows that was late must not be followed at once: their sums would meet.
+        ended = Signal(REPEAT_CYCLES - 1)
+        early = Signal()
+        m.d.sync += ended.eq(Cat(ending, ended[:-1]))
+        m.d.comb += [
+            early.eq(body.short & ended.any()),
+            ending.eq(feeding & (body.rows == 1)),
+            feeding.eq(body_valid & ~early
+                       & (body.x < Mux(body.x_bank, self.loaded1, self.loaded0))),
+            self.swap.eq(head_valid & self.ready & (~body_valid | ending)),
+            self.read_enable.eq(feeding),
+            self.read_bank.eq(body.x_bank), self.read_address.eq(body.x),
+            self.token.valid.eq(feeding), self.token.bank.eq(body.bank),
+            self.token.address.eq(body.acc), self.token.first.eq(body.first),
+            self.token.mark.final.eq(body.column), self.token.mark.closing.eq(body.last),
+            self.token.mark.ends.eq(body.rows == 1),
+            self.released.eq(ending & body.release),
+            self.released_bank.eq(body.x_bank),
+            self.e5m2.eq(plan.a_e5m2),
+            self.maximum.edge.eq(plan.n), self.maximum.scale.eq(plan.imm0),
+            self.row.eq(feeding), self.tile.eq(self.swap),
+            self.stall_input.eq(body_valid & ~feeding & ~early),
+        ]
+        waited = Signal()
+        m.d.comb += [
+            self.hungry.eq(waited | self.stall_input),
+            self.lacking.eq(head_valid & ~body_valid
+                            & (Mux(head.x_bank, self.loaded1, self.loaded0) < head.rows)),
+        ]
+        m.d.sync += waited.eq(self.hungry & ~self.swap)
+        with m.If(feeding):
+            m.d.sync += [body.x.eq(body.x + body.x_pitch), body.acc.eq(body.acc + body.acc_pitch),
+                         body.rows.eq(body.rows - 1), body_valid.eq(~ending)]
+        with m.If(self.swap):
+            m.d.sync += [body.eq(head), body_valid.eq(1)]

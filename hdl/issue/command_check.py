@@ -1,0 +1,200 @@
+"""What makes a program header or a command invalid, decided before anything moves."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.ports.plan import COUNT_BITS
+from hdl.spec.commands import (
+    COMMAND,
+    HEADER,
+    INSTRUCTION,
+    INSTRUCTIONS,
+    ISA_MAJOR,
+    ISA_MINOR,
+    MAGIC,
+    Destination,
+    ErrorCause,
+    Opcode,
+    Operand,
+    Reduce,
+    features_of,
+    largest_members,
+    reserved_mask,
+)
+from hdl.spec.config import AcceleratorConfig
+from hdl.vector.beat import instruction_field
+
+__all__ = ["CommandCheck", "HeaderCheck", "first_cause"]
+
+
+def first_cause(m: Module, cause: Signal, failed: Signal, *rows) -> None:
+    """Assign the first (ErrorCause, condition) of ``rows`` that holds."""
+    chain = None
+    for code, condition in rows:
+        chain = m.If(condition) if chain is None else m.Elif(condition)
+        with chain:
+            m.d.comb += [cause.eq(code), failed.eq(1)]
+
+
+def _any(conditions):
+    return Cat(conditions).any()
+
+
+class HeaderCheck(wiring.Component):
+    """Combinational check of a header. Ports: ``record``, 512 bits; ``failed``, ``cause``;
+    ``commands``, the number of commands announced."""
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        super().__init__({"record": In(512), "failed": Out(1), "cause": Out(ErrorCause),
+                          "commands": Out(32)})
+
+    def elaborate(self, platform):
+        m = Module()
+
+        def field(name):
+            row = HEADER[name]
+            return self.record[row.offset : row.offset + row.bits]
+
+        lacking = ~int(features_of(self.config)) & 0xFFFFFFFF
+        m.d.comb += self.commands.eq(field("commands"))
+        first_cause(
+            m, self.cause, self.failed,
+            (ErrorCause.BAD_MAGIC, field("magic") != MAGIC),
+            (ErrorCause.BAD_VERSION,
+             (field("isa_major") != ISA_MAJOR) | (field("isa_minor") > ISA_MINOR)),
+            (ErrorCause.BAD_FEATURE, (field("features") & lacking).any()),
+            (ErrorCause.BAD_LENGTH, field("commands") == 0))
+        return m
+
+
+class CommandCheck(wiring.Component):
+    """Checks a command and what its instruction list needs, an instruction a cycle.
+
+    Ports
+    -----
+    record: the command's 1,024 bits, stable from ``start`` on.
+    start: pulse. done: pulse, at most nine cycles later; the other outputs then hold.
+    failed, cause: the command is not valid. count: instructions in the list.
+    rowwise: it reduces, uses row registers, or its results are rows': it needs whole rows.
+    stored: it writes the block back, takes the row maxima of A·B or has a result a row: a row
+        must fit on chip.
+    """
+
+    def __init__(self, config: AcceleratorConfig):
+        self.config = config
+        super().__init__({
+            "record": In(1024), "start": In(1), "done": Out(1), "failed": Out(1),
+            "cause": Out(ErrorCause), "rowwise": Out(1), "stored": Out(1),
+            "count": Out(range(INSTRUCTIONS + 1)),
+        })
+
+    def _field(self, name: str):
+        row = COMMAND[name]
+        return self.record[row.offset : row.offset + row.bits]
+
+    def _scan(self, m: Module, instruction) -> dict[str, Signal]:
+        """What one instruction uses, and whether its fields are known."""
+        operands = [instruction_field(instruction, name) for name in ("multiply", "add", "scale")]
+        found = {name: Signal(name=f"scan_{name}")
+                 for name in ("y", "row", "buffer", "memory", "across", "bad", "last")}
+        found |= {"reads": Signal(2, name="scan_reads"), "reduces": Signal(2, name="scan_reduces")}
+        uses_y = [operand == Operand.Y for operand in operands]
+        two = (uses_y[0] & uses_y[1]) | (uses_y[0] & uses_y[2]) | (uses_y[1] & uses_y[2])
+        used = INSTRUCTION["last"].low + 1
+        unknown = _any([*(instruction_field(instruction, name) > last for name, last
+                          in largest_members(self.config).items()), instruction[used:].any()])
+        m.d.comb += [
+            found["reads"].eq(Cat(_any(operand == row for operand in operands)
+                                  for row in (Operand.R0, Operand.R1))),
+            found["y"].eq(uses_y[0] | uses_y[1] | uses_y[2]),
+            found["bad"].eq(two | unknown),
+            found["buffer"].eq(instruction_field(instruction, "destination") == Destination.BUFFER),
+            found["memory"].eq(instruction_field(instruction, "destination") == Destination.MEMORY),
+            # A reduction takes whole rows, a transposed C columns, a result a row the first word.
+            found["across"].eq((self._field("c_transposed") | self._field("row_result"))
+                               & found["memory"] & found["reduces"].any()),
+            found["last"].eq(instruction_field(instruction, "last")),
+        ]
+        with m.If(instruction_field(instruction, "reduce") != Reduce.NONE):
+            m.d.comb += found["reduces"].eq(1 << instruction_field(instruction, "reduce_to"))
+        m.d.comb += found["row"].eq(found["reads"].any() | found["reduces"].any())
+        return found
+
+    def _misaligned(self, uses_y, memory):
+        """A BF16 tensor at an odd address or with an odd stride."""
+        always = self.config.format.storage_bytes > 1
+        vector = self._field("opcode") == Opcode.VECTOR
+
+        def odd(name):
+            return self._field(f"{name}_address")[0] | self._field(f"{name}_stride")[0]
+
+        return ((odd("a") & (always | (vector & self._field("x_wide"))))
+                | (odd("b") & always & ~vector)
+                | (odd("c") & memory & (always | self._field("c_wide")))
+                | (odd("y0") & uses_y[0] & (always | self._field("y0_wide")))
+                | (odd("y1") & uses_y[1] & (always | self._field("y1_wide"))))
+
+    def elaborate(self, platform):
+        m = Module()
+        index = Signal(range(INSTRUCTIONS))
+        scanning = Signal()
+        memory, bad_list, uses_y, reduced = Signal(), Signal(), Signal(2), Signal(2)
+        current = self._field("instructions").word_select(index, 32)
+        found = self._scan(m, current)
+        ended = found["last"] | (index == INSTRUCTIONS - 1)
+        with m.If(self.start):
+            taken = self._field("row_max")
+            whole = taken | self._field("row_result")
+            m.d.sync += [scanning.eq(1), index.eq(0), memory.eq(0), bad_list.eq(0), uses_y.eq(0),
+                         reduced.eq(taken), self.rowwise.eq(whole), self.stored.eq(whole)]
+        with m.Elif(scanning):
+            m.d.sync += [
+                index.eq(index + 1), self.count.eq(index + 1),
+                memory.eq(memory | found["memory"]),
+                self.rowwise.eq(self.rowwise | found["row"]),
+                self.stored.eq(self.stored | found["buffer"]),
+                reduced.eq(reduced | found["reduces"]),
+                # A row register holds nothing of this command until it is reduced into.
+                bad_list.eq(bad_list | found["bad"] | found["across"] | (ended & ~found["last"])
+                            | (found["reads"] & ~reduced).any()),
+            ]
+            with m.If(found["y"]):
+                m.d.sync += uses_y.bit_select(instruction_field(current, "y"), 1).eq(1)
+            with m.If(ended):
+                m.d.sync += [scanning.eq(0), self.done.eq(1)]
+        with m.If(self.done):
+            m.d.sync += self.done.eq(0)
+
+        opcode = self._field("opcode")
+        computes = (opcode == Opcode.GEMM) | (opcode == Opcode.VECTOR)
+        known = computes | (opcode == Opcode.END) | (opcode == Opcode.FENCE)
+        vector = opcode == Opcode.VECTOR
+        counts = [self._field(name) for name in ("m", "k", "n")]
+        zero, large = Signal(), Signal()
+        m.d.comb += [
+            zero.eq((counts[0] == 0) | (counts[1] == 0) | (counts[2] == 0)),
+            large.eq(counts[0][COUNT_BITS:].any() | counts[1][COUNT_BITS:].any()
+                     | counts[2][COUNT_BITS:].any()),
+        ]
+        # Only a fixed-point word bounds K: a condition that is always false is none.
+        k_range = []
+        if self.config.acc == "exact":
+            deep = (opcode == Opcode.GEMM) & (counts[1] > self.config.k_max)
+            k_range = [(ErrorCause.K_RANGE, deep)]
+        reserved = reserved_mask(COMMAND, len(self.record))
+        transposed = self._field("a_transposed") | self._field("b_transposed")
+        gathers = self._field("x_gather")
+        bad_field = (bad_list | (self.record & reserved).any() | (~vector & gathers)
+                     | (vector & (((counts[1] != 1) & ~gathers) | transposed
+                                  | self._field("row_max"))))
+        first_cause(
+            m, self.cause, self.failed,
+            (ErrorCause.BAD_OPCODE, ~known),
+            (ErrorCause.BAD_SHAPE, computes & zero),
+            (ErrorCause.OVERSIZE, computes & large),
+            *k_range,
+            (ErrorCause.BAD_FIELD, computes & bad_field),
+            (ErrorCause.MISALIGNED, computes & self._misaligned(uses_y, memory)))
+        return m

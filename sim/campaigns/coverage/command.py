@@ -1,0 +1,127 @@
+"""``python -m sim.coverage``, ``make coverage``: what the campaigns exercise, and what they miss.
+
+Each format is built with counters in its Verilog and given random shapes, random instruction
+lists, shapes beyond its buffers, an attention head and random faults, every byte compared. Two
+figures come of it: points of the program format (``coverage.spec``) and lines and branches of the
+generated top (``coverage.code``), each with what is missing. Exit code 1 when a comparison
+fails or a figure is below --least, 2 for a wrong argument.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from gen.cli import Parser, make_folder
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import FORMATS
+from sim.campaigns.coverage.campaign import Amounts, Covered, attempt
+from sim.campaigns.coverage.code import percent
+from sim.campaigns.coverage.reasons import reason
+from sim.campaigns.coverage.spec import SpecCoverage
+from sim.campaigns.matrix import cells, sample
+from sim.campaigns.regression import TINY
+
+RESULTS = Path("build/coverage.json")
+_KINDS = {"lines and branches": None, "lines": "line", "branches": "branch"}
+
+
+def designs(fmts: Sequence[str] | None = None) -> list[AcceleratorConfig]:
+    """One build a format, together of every accumulator and softmax mode, with tiny buffers but
+    weight panels of full size."""
+    return [replace(cell.config(4), **TINY | {"weight_depth": 128}) for cell in sample(cells())
+            if fmts is None or cell.fmt in fmts]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m sim.coverage", description=__doc__.split(": ")[1])
+    parser.add_argument("--fmt", action="append", choices=list(FORMATS), metavar="NAME",
+                        help=f"these alone, of {', '.join(FORMATS)}; may be repeated")
+    for name, text in (("gemms", "random GEMMs"), ("lists", "random instruction lists"),
+                       ("large", "programs beyond the buffers"), ("faults", "random faults")):
+        default = getattr(Amounts(), name)
+        parser.add_argument(f"--{name}", type=int, default=default,
+                            help=f"{text} on each build ({default})")
+    parser.add_argument("--least", type=float, default=95.0, help="per cent to be reached (95)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
+                        help="builds at once (one a processor)")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS, metavar="FILE",
+                        help=f"the figures and all that is missing, as JSON ({RESULTS})")
+    return parser
+
+
+def _code_lines(found: Sequence[Covered]) -> list[str]:
+    """A row a build, the total, and what is missing with the builds that miss it."""
+    lines = []
+    for covered in found:
+        config = covered.config
+        parts = ", ".join(f"{name} {ran} of {every} ({ran / every:.1%})" for name, (ran, every) in (
+            (name, percent(covered.counts, kind)) for name, kind in _KINDS.items() if kind))
+        lines.append(f"{config.fmt:9} {config.acc:5} {config.softmax:14} {parts}")
+    ran, every = total(found)
+    lines.append(f"code coverage {ran / every:.1%}: {ran} of {every} lines and branches")
+    where: dict[str, list[str]] = {}
+    for covered in found:
+        for text in covered.missing:
+            where.setdefault(text, []).append(covered.config.fmt)
+    for text, fmts in sorted(where.items()):
+        told = "every build" if len(set(fmts)) == len(found) else " ".join(dict.fromkeys(fmts))
+        lines.append(f"missing: {text} [{told}] {reason(text)}")
+    return lines
+
+
+def total(found: Sequence[Covered]) -> tuple[int, int]:
+    """Lines and branches that ran and all of them, over all builds."""
+    pairs = [percent(covered.counts) for covered in found]
+    return sum(ran for ran, _ in pairs), sum(every for _, every in pairs)
+
+
+def _write(path: Path, found: Sequence[Covered], spec: SpecCoverage) -> None:
+    record = {"spec": {"share": spec.share, "missing": spec.missing},
+              "code": [{"config": covered.config.as_dict(), "missing": covered.missing}
+                       | {name: percent(covered.counts, kind) for name, kind in _KINDS.items()}
+                       for covered in found]}
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"wrote {path}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: everything was right and both figures reached, 1: not so, 2: wrong arguments."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    for name in ("gemms", "lists", "large", "faults", "jobs"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} must be at least 1, not {getattr(options, name)!r}")
+    make_folder(parser, options.output.parent)
+    amounts = Amounts(options.gemms, options.lists, options.large, options.faults)
+    started, spec, found, failed = time.monotonic(), SpecCoverage(), [], 0
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        configs = designs(options.fmt)
+        pending = [pool.submit(attempt, config, amounts, options.seed) for config in configs]
+        for config, future in zip(configs, pending, strict=True):
+            covered = future.result()
+            spec.expect(config)
+            if isinstance(covered, str):
+                failed += 1
+                print(f"FAILED  {config.fmt}: {covered}", flush=True)
+                continue
+            found.append(covered)
+            spec.met |= covered.met
+            print(f"passed  {config.fmt}: {covered.programs} programs, {covered.bytes} bytes "
+                  f"compared, {covered.faults} faults", flush=True)
+    print(*spec.report(), sep="\n")
+    if not found:
+        return 1
+    print(*_code_lines(found), sep="\n")
+    _write(options.output, found, spec)
+    ran, every = total(found)
+    reached = min(spec.share, ran / every) * 100 >= options.least
+    print(f"{'reached' if reached else 'FAILED: below'} {options.least:g} %, "
+          f"{time.monotonic() - started:.0f} s")
+    return 1 if failed or not reached else 0

@@ -1,0 +1,247 @@
+"""Every format × accumulator × softmax mode on RTL: ``python -m sim.matrix``, ``make matrix``.
+
+Each cell is a build of its own, generated, Verilated and given one attention head of the demo
+through its AXI ports; every byte of every result is compared with the machine model, and no byte
+outside may have been written. Cells that ``AcceleratorConfig`` refuses are listed with its
+reason. The results go to build/matrix.json and, after a run of all cells without a mismatch, to
+docs/support.md. Exit code 1 when a cell fails, 2 for a wrong argument.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+
+from compiler.checkpoints import minilm, small
+from compiler.checkpoints.layer import AttentionLayer
+from compiler.checkpoints.packages import ModelUnavailable
+from compiler.lowering.heads import lower
+from gen.cli import Parser, make_folder, number
+from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
+from hdl.spec.formats import FORMATS, format_named
+from sim.demo import run_rtl
+from sim.verify.image_run import RunError
+
+__all__ = ["Cell", "Outcome", "cells", "main", "refusals", "run_cell", "sample", "support_page"]
+
+DOCS = Path("docs/support.md")
+RESULTS = Path("build/matrix.json")
+TOKENS = 32
+_TRIED = (*FORMATS, "int8")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination that a build can be made of."""
+
+    fmt: str
+    acc: str
+    softmax: str
+
+    def config(self, dim: int) -> AcceleratorConfig:
+        return AcceleratorConfig(self.fmt, dim=dim, acc=self.acc, softmax=self.softmax)
+
+    def __str__(self) -> str:
+        return f"{self.fmt} {self.acc} {self.softmax}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell's run gave: ``error`` (one line) where it could not be compared."""
+
+    cell: Cell
+    layer: str
+    compared: int = 0
+    mismatches: int = 0
+    cycles: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.error is None and self.compared > 0 and not self.mismatches
+
+
+def _judged(dim: int) -> Iterator[tuple[Cell, str | None]]:
+    """Every combination and why the configuration refuses it, ``None`` where it does not."""
+    for names in product(_TRIED, ACCUMULATORS, SOFTMAX_MODES):
+        cell, reason = Cell(*names), None
+        try:
+            format_named(cell.fmt)
+            cell.config(dim)
+        except ValueError as error:
+            reason = str(error)
+        yield cell, reason
+
+
+def cells(dim: int = 4) -> list[Cell]:
+    """Every combination that the configuration accepts."""
+    return [cell for cell, reason in _judged(dim) if reason is None]
+
+
+def refusals(dim: int = 4) -> dict[str, list[Cell]]:
+    """Every combination that it refuses, by its reason."""
+    found: dict[str, list[Cell]] = {}
+    for cell, reason in _judged(dim):
+        if reason is not None:
+            found.setdefault(reason, []).append(cell)
+    return found
+
+
+def sample(every: Sequence[Cell]) -> list[Cell]:
+    """One cell a format; together they touch each accumulator and each mode."""
+    chosen = []
+    for index, fmt in enumerate(dict.fromkeys(cell.fmt for cell in every)):
+        accs = list(dict.fromkeys(cell.acc for cell in every if cell.fmt == fmt))
+        modes = list(dict.fromkeys(cell.softmax for cell in every if cell.fmt == fmt))
+        chosen.append(Cell(fmt, accs[index % len(accs)],
+                           modes[(index + index // len(modes)) % len(modes)]))
+    return chosen
+
+
+@cache
+def _layer(tokens: int, real: bool) -> AttentionLayer:
+    return minilm.load(tokens, offline=True) if real else small.load(tokens)
+
+
+def run_cell(cell: Cell, dim: int, tokens: int, real: bool, seed: int = 0) -> Outcome:
+    """Build the cell and run head 0 on it; ``real``: of MiniLM-L6, else of the small layer."""
+    started = time.monotonic()
+    layer = _layer(tokens, real)
+    config = cell.config(dim)
+    # One head is over in a second: compiling well pays only for builds that others run too.
+    optimise = "-O1" if cell in sample(cells(dim)) else "-O0"
+    try:
+        run = run_rtl(config, lower(config, layer, [0], seed=seed), seed, optimise)
+    except RunError as error:
+        return Outcome(cell, layer.name, error=str(error), seconds=time.monotonic() - started)
+    return Outcome(cell, layer.name, run.comparison.total, run.comparison.mismatches,
+                   run.cycles, time.monotonic() - started)
+
+
+def _run(work: Sequence[Cell], options: argparse.Namespace, real: bool) -> list[Outcome]:
+    """Outcomes in the order of ``work``, printed as they come."""
+    outcomes = []
+    # Workers start afresh: a forked one would share the compilers' locks with this process.
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        pending = [pool.submit(run_cell, cell, options.dim, options.tokens, real, options.seed)
+                   for cell in work]
+        for future in pending:
+            outcome = future.result()
+            outcomes.append(outcome)
+            told = outcome.error or (f"{outcome.compared:6} bytes, {outcome.mismatches} differ, "
+                                     f"{outcome.cycles:7} cycles")
+            print(f"{'passed' if outcome.passed else 'FAILED'}  {outcome.cell!s:32}  {told}, "
+                  f"{outcome.seconds:5.1f} s", flush=True)
+    return outcomes
+
+
+def _entry(outcome: Outcome) -> str:
+    return f"{outcome.compared:,} / {outcome.cycles:,}" if outcome.passed else "**failed**"
+
+
+def support_page(outcomes: Sequence[Outcome], dim: int, tokens: int) -> str:
+    """docs/support.md: what passed, bytes compared and cycles, and what is refused."""
+    found = {outcome.cell: outcome for outcome in outcomes}
+    passed = sum(outcome.passed for outcome in outcomes)
+    lines = [
+        "# Formats, accumulators, softmax modes", "",
+        "Written by `python -m sim.matrix` (`make matrix`); do not edit.", "",
+        f"Each cell is a build with `--dim {dim}` on Verilator that ran head 0 of "
+        f"{outcomes[0].layer}, {tokens} tokens: projections, softmax(Q Kᵀ / √d), P V, through its "
+        "AXI ports. Cells show the bytes of the results that were compared with the machine model "
+        "and the clock cycles. All bytes were equal, and none was written outside the results.", "",
+        f"Passed: {passed} of {len(outcomes)} cells, "
+        f"{sum(o.compared for o in outcomes):,} bytes, "
+        f"{sum(o.mismatches for o in outcomes)} mismatches.", "",
+        "| `--fmt` | `--acc` | " + " | ".join(f"`{mode}`" for mode in SOFTMAX_MODES) + " |",
+        "|---|---|" + "---|" * len(SOFTMAX_MODES)]
+    for fmt, acc in dict.fromkeys((cell.fmt, cell.acc) for cell in found):
+        row = [_entry(found[Cell(fmt, acc, mode)]) for mode in SOFTMAX_MODES]
+        lines.append(f"| `{fmt}` | `{acc}` | " + " | ".join(row) + " |")
+    lines += ["", "Refused, with the message of the configuration:", ""]
+    for reason, refused in refusals(dim).items():
+        pairs = dict.fromkeys((cell.fmt, cell.acc) for cell in refused)
+        named = ", ".join(f"`{fmt}` × `{acc}`" for fmt, acc in pairs)
+        lines.append(f"- {named}: {reason}")
+    return "\n".join(lines) + "\n"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m sim.matrix", description=__doc__.split(":")[0] + ".")
+    for name, allowed in (("fmt", FORMATS), ("acc", ACCUMULATORS), ("softmax", SOFTMAX_MODES)):
+        parser.add_argument(f"--{name}", action="append", choices=list(allowed), metavar="NAME",
+                            help=f"only these, of {', '.join(allowed)}; may be repeated")
+    parser.add_argument("--sample", action="store_true",
+                        help="one cell a format, each accumulator and mode at least once")
+    parser.add_argument("--small", action="store_true",
+                        help="the project's own small layer instead of MiniLM-L6")
+    parser.add_argument("--dim", type=number, default=4, help="rows and columns of the array (4)")
+    parser.add_argument("--tokens", type=int, default=TOKENS, help=f"length ({TOKENS})")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
+                        help="cells at once (one a processor)")
+    parser.add_argument("--seed", type=int, default=0, help="fills memory without content")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS, metavar="FILE",
+                        help=f"the results as JSON ({RESULTS})")
+    return parser
+
+
+def _chosen(options: argparse.Namespace) -> list[Cell]:
+    every = cells(options.dim)
+    if options.sample:
+        every = sample(every)
+    return [cell for cell in every
+            if all(getattr(options, name) is None or getattr(cell, name) in getattr(options, name)
+                   for name in ("fmt", "acc", "softmax"))]
+
+
+def _write(options: argparse.Namespace, outcomes: list[Outcome]) -> None:
+    record = {"dim": options.dim, "tokens": options.tokens, "layer": outcomes[0].layer,
+              "cells": [asdict(o) | {"passed": o.passed} for o in outcomes],
+              "refused": {reason: [asdict(cell) for cell in refused]
+                          for reason, refused in refusals(options.dim).items()}}
+    options.output.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"wrote {options.output}")
+    complete = {outcome.cell for outcome in outcomes} == set(cells(options.dim))
+    if complete and all(outcome.passed for outcome in outcomes):
+        DOCS.write_text(support_page(outcomes, options.dim, options.tokens))
+        print(f"wrote {DOCS}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: every chosen cell passed, 1: one failed, 2: wrong arguments."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.jobs < 1:
+        parser.error(f"--jobs must be at least 1, not {options.jobs!r}")
+    real = not options.small
+    try:
+        AcceleratorConfig(dim=options.dim)
+        minilm.load(options.tokens) if real else small.load(options.tokens)
+    except ValueError as error:
+        parser.error(str(error))
+    except ModelUnavailable as error:
+        print(f"{error}; the small layer takes its place")
+        real = False
+    work = _chosen(options)
+    if not work:
+        parser.error("--fmt, --acc and --softmax must leave at least one supported cell")
+    make_folder(parser, options.output.parent)
+    for reason, refused in refusals(options.dim).items():
+        print(f"refused  {len(refused)} cells, first {refused[0]}: {reason}")
+    started = time.monotonic()
+    outcomes = _run(work, options, real)
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    print(f"{len(outcomes) - len(failed)} of {len(outcomes)} cells passed, "
+          f"{sum(o.compared for o in outcomes)} bytes compared, "
+          f"{sum(o.mismatches for o in outcomes)} mismatches, "
+          f"{time.monotonic() - started:.0f} s")
+    _write(options, outcomes)
+    return 1 if failed else 0

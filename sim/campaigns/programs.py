@@ -1,0 +1,158 @@
+"""Random programs for the whole accelerator: GEMMs of any shape, place, layout and epilogue."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.program.builder import ProgramBuilder
+from compiler.program.tensor import Tensor
+from hdl.spec.config import AcceleratorConfig
+
+__all__ = ["EPILOGUES", "Case", "long_rows_case", "random_case", "stray_writes"]
+
+EPILOGUES = ("none", "scale", "bias", "relu", "softmax")
+BASE = 0x2_0000_0000
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program in its memory image; ``outputs`` are all that it writes."""
+
+    memory: np.ndarray
+    address: int
+    base: int
+    outputs: tuple[Tensor, ...]
+    label: str
+
+
+class _Maker:
+    def __init__(self, config: AcceleratorConfig, rng: np.random.Generator, largest: int) -> None:
+        self.config, self.rng, self.largest = config, rng, largest
+        self.builder = ProgramBuilder(config, BASE)
+        self.outputs: list[Tensor] = []
+        self.labels: list[str] = []
+
+    def size(self) -> int:
+        return int(self.rng.integers(1, self.largest + 1))
+
+    def some(self, probability: float) -> bool:
+        return self.rng.random() < probability
+
+    def stored(self) -> str:
+        """An encoding of the format."""
+        return str(self.rng.choice([e.name for e in self.config.format.encodings]))
+
+    def placement(self, encoding: str, columns: int) -> dict[str, int]:
+        """Any byte address and stride for 8 bits, any even ones for 16."""
+        unit = self.builder.encoding(encoding).bits // 8
+        gap = int(self.rng.integers(0, 6)) if self.some(0.6) else 0
+        return {"skew": unit * int(self.rng.integers(0, 16)), "stride": unit * (columns + gap)}
+
+    def constant(self, rows: int, columns: int, encoding: str) -> Tensor:
+        values = self.rng.standard_normal((rows, columns)) * 2.0 ** self.rng.integers(-2, 3)
+        if self.some(0.06):
+            values.flat[self.rng.integers(values.size)] = np.nan
+        return self.builder.constant(values, encoding, **self.placement(encoding, columns))
+
+    def mask(self, rows: int, columns: int) -> Tensor:
+        """0 where a score counts and the most negative finite BF16 elsewhere, in some rows all."""
+        hidden = self.rng.random((rows, columns)) < 0.3
+        hidden[self.rng.random(rows) < 0.3] = True
+        codes = np.where(hidden, 0xFF7F, 0)
+        return self.builder.codes(codes, "bf16", **self.placement("bf16", columns))
+
+    def output(self, rows: int, columns: int) -> Tensor:
+        encoding = "bf16" if self.some(0.25) else self.stored()
+        place = self.placement(encoding, columns)
+        self.outputs.append(self.builder.empty(rows, columns, encoding, **place))
+        return self.outputs[-1]
+
+    def result(self, m: int, n: int) -> tuple[Tensor, dict[str, bool]]:
+        """Where M×N results go, as they are or transposed, and how to say so."""
+        if self.some(0.4):
+            return self.output(n, m), {"out_transposed": True}
+        return self.output(m, n), {}
+
+    def epilogue(self, kind: str, m: int, n: int) -> dict[str, object]:
+        options: dict[str, object] = {}
+        if kind == "scale" or self.some(0.3):
+            options["scale"] = float(self.rng.choice([0.25, 0.3, -1.5, 2.0]))
+        if kind == "softmax" and self.some(0.3):
+            options["bias"] = self.mask(m, n)
+        elif kind == "bias" or self.some(0.3):
+            rows = m if self.some(0.3) else 1
+            options["bias"] = self.constant(rows, n, self.stored() if self.some(0.7) else "bf16")
+        if kind == "softmax":
+            options["softmax"] = True
+        elif kind == "relu":
+            options["relu"] = True
+        return options
+
+    def gemm(self, kind: str, a: Tensor | None = None) -> Tensor:
+        flip_a, flip_b = self.some(0.4), self.some(0.5)
+        if a is None:
+            a = self.constant(self.size(), self.size(), self.stored())
+        m, k = a.shape[::-1] if flip_a else a.shape
+        n = self.size()
+        b = self.constant(*((n, k) if flip_b else (k, n)), self.stored())
+        options = self.epilogue(kind, m, n)
+        out, turned = self.result(m, n)
+        self.builder.gemm(a, b, out, a_transposed=flip_a, b_transposed=flip_b, **turned,
+                          **options)
+        shown = "+".join(name for name in options)
+        sides = " A^T" * flip_a + " B^T" * flip_b + " C^T" * bool(turned)
+        self.labels.append(f"{m}x{k}x{n}{sides} {shown}".strip())
+        return out
+
+    def vector(self, kind: str, n: int | None = None) -> None:
+        m = self.size()
+        n = self.size() if n is None else n
+        x = self.constant(m, n, self.stored() if self.some(0.6) else "bf16")
+        options = self.epilogue(kind, m, n)
+        out, turned = self.result(m, n)
+        self.builder.vector(x, out, **turned, **options)
+        self.labels.append(f"vector {m}x{n}{' C^T' if turned else ''} {'+'.join(options)}")
+
+    def case(self) -> Case:
+        """Everything so far as one program."""
+        memory, address = self.builder.build(seed=int(self.rng.integers(1 << 31)), spare=64)
+        # A row softmax with a bias too long for the chip goes through a tensor of the builder's.
+        between = [t for t in self.builder.tensors if t.name.endswith("before softmax")]
+        return Case(memory, address, BASE, (*self.outputs, *between), "; ".join(self.labels))
+
+
+def random_case(config: AcceleratorConfig, rng: np.random.Generator, *, largest: int = 13,
+                epilogue: str | None = None, rounds: int = 1) -> Case:
+    """``rounds`` of one to three commands: a GEMM, perhaps one that takes its result, perhaps a
+    VECTOR."""
+    maker = _Maker(config, rng, largest)
+
+    def kind() -> str:
+        return epilogue or str(rng.choice(EPILOGUES))
+
+    for _ in range(rounds):
+        first = maker.gemm(kind())
+        if maker.some(0.3) and first.encoding in config.format.encodings:
+            maker.gemm(kind(), first)
+        if maker.some(0.3):
+            maker.vector(kind())
+    return maker.case()
+
+
+def long_rows_case(config: AcceleratorConfig, rng: np.random.Generator) -> Case:
+    """One to three rows of 300 to 700 columns, so that a row takes several bursts."""
+    maker = _Maker(config, rng, 3)
+    maker.vector(str(rng.choice(EPILOGUES)), int(rng.integers(300, 701)))
+    return maker.case()
+
+
+def stray_writes(case: Case, written: np.ndarray) -> list[str]:
+    """What is wrong with the number of times that each byte of the image was written.
+
+    Every byte of a result exactly once, every other byte never.
+    """
+    wanted = np.zeros_like(written)
+    for tensor in case.outputs:
+        tensor.window(wanted, case.base)[:] = 1
+    return [f"{case.base + at:#x} written {written[at]} times, not {wanted[at]}"
+            for at in np.flatnonzero(written != wanted)[:5]]

@@ -1,0 +1,215 @@
+"""Random shapes through AXI: ``python -m sim.shapes --dim 4 --count 2000``.
+
+GEMMs of 1 to 3·dim + 1 in each of M, K, N, with any operand transposed, at odd addresses and
+strides, with epilogues and softmax, wide and narrow results, in programs of several commands that
+overlap, on builds with tiny and with normal buffers, under every stall profile. Every byte of
+every image is compared with the machine model, and how often each was written. Exit code 1 when
+something differs or a class of shapes did not come, 2 for a wrong argument.
+"""
+
+import argparse
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import product
+from multiprocessing import get_context
+
+import numpy as np
+
+from compiler.program.epilogue import Instruction
+from compiler.program.records import commands, instructions
+from gen.cli import Parser, number
+from hdl.spec.commands import COMMAND, Function, Opcode
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import FORMATS
+from sim.campaigns.matrix import cells, sample
+from sim.campaigns.programs import Case, random_case
+from sim.campaigns.regression import TINY, compare
+from sim.harness.accelerator import Accelerator, HungError
+from sim.harness.stalls import PROFILES
+
+__all__ = ["Tally", "builds", "classes", "main", "run"]
+
+_MOST_ROUNDS = 4
+_OPERANDS = ("a", "b", "c")
+
+
+@dataclass
+class Tally:
+    """What was compared; ``kinds`` counts GEMMs by the classes of ``classes``."""
+
+    gemms: int = 0
+    commands: int = 0
+    programs: int = 0
+    shapes: set[tuple[int, int, int]] = field(default_factory=set)
+    results: int = 0
+    image: int = 0
+    cycles: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: "Tally") -> None:
+        self.gemms, self.commands = self.gemms + other.gemms, self.commands + other.commands
+        self.programs, self.cycles = self.programs + other.programs, self.cycles + other.cycles
+        self.results, self.image = self.results + other.results, self.image + other.image
+        self.shapes |= other.shapes
+        self.kinds += other.kinds
+
+
+def builds(dim: int, fmts: Sequence[str] | None = None) -> list[AcceleratorConfig]:
+    """Tiny and normal buffers; at ``dim`` 4 all formats, beyond it two builds, which are large:
+    one of them with fewer lanes than columns and every pipeline register."""
+    tiny = TINY | {"weight_depth": max(TINY["weight_depth"], 2 * dim), "dim": dim}
+    normal = [cell.config(dim) for cell in sample(cells(dim))]
+    if fmts is not None:
+        return [config for fmt in fmts
+                for config in (AcceleratorConfig(fmt, **tiny), AcceleratorConfig(fmt, dim=dim))]
+    if dim > 4:
+        return [AcceleratorConfig("posit8", dim=dim),
+                AcceleratorConfig("bf16", lanes=4, pe_latency=2, lane_latency=2, **tiny)]
+    return [*normal, *(AcceleratorConfig(fmt, **tiny) for fmt in ("posit8", "fp8", "bf16"))]
+
+
+def _transposes() -> list[str]:
+    """Names of every combination of operands that a command can say are transposed."""
+    usable = [name for name in _OPERANDS if f"{name}_transposed" in COMMAND
+              and not COMMAND[f"{name}_transposed"].doc.startswith("reserved")]
+    return [_transpose(dict(zip(usable, values, strict=True)))
+            for values in product((0, 1), repeat=len(usable))]
+
+
+def _transpose(values: dict[str, int]) -> str:
+    return " ".join(f"{name.upper()}{'ᵀ' if values.get(name) else ''}" for name in _OPERANDS)
+
+
+def classes() -> list[str]:
+    """Every class of which a campaign must hold at least one GEMM."""
+    return [*_transposes(), *(f"profile {name}" for name in PROFILES),
+            "plain", "epilogue", "softmax", "C narrow", "C wide", "odd address", "odd stride",
+            "tiny buffers", "normal buffers"]
+
+
+def _kinds(fields: dict[str, int]) -> Iterator[str]:
+    """The classes of a GEMM that its command tells."""
+    yield _transpose({name: fields.get(f"{name}_transposed", 0) for name in _OPERANDS})
+    steps = [Instruction.from_word(word & ~(1 << 24))
+             for word in instructions(fields["instructions"])]
+    if any(step.function == Function.EXP for step in steps):
+        yield "softmax"
+    else:
+        bare = all(not (step.multiply or step.add or step.relu) for step in steps)
+        yield "plain" if bare else "epilogue"
+    yield "C wide" if fields["c_wide"] else "C narrow"
+    if any(fields[f"{name}_address"] & 1 for name in _OPERANDS):
+        yield "odd address"
+    if any(fields[f"{name}_stride"] & 1 for name in _OPERANDS):
+        yield "odd stride"
+
+
+def _count(tally: Tally, case: Case, profile: str, buffers: str) -> None:
+    tally.programs += 1
+    tally.image += case.memory.size
+    for _, fields in commands(case.memory, case.address, case.base):
+        tally.commands += 1
+        if fields["opcode"] == Opcode.GEMM:
+            tally.gemms += 1
+            tally.shapes.add((fields["m"], fields["k"], fields["n"]))
+            tally.kinds.update([*_kinds(fields), f"profile {profile}", f"{buffers} buffers"])
+
+
+def run(machine: Accelerator, count: int, seed: int, observe=None) -> Tally:
+    """At least ``count`` GEMMs on ``machine``; ``AssertionError`` on the first difference.
+
+    ``observe(case)`` is called behind each program that was right.
+    """
+    config, tally = machine.config, Tally()
+    rng = np.random.default_rng(seed)
+    buffers = "tiny" if config.input_depth == TINY["input_depth"] else "normal"
+    while tally.gemms < count:
+        index = tally.programs
+        case = random_case(config, rng, largest=3 * config.dim + 1,
+                           rounds=int(rng.integers(1, _MOST_ROUNDS + 1)))
+        profile = list(PROFILES)[index % len(PROFILES)]
+        tally.results += compare(machine, case, profile, index)
+        _count(tally, case, profile, buffers)
+        if observe is not None:
+            observe(case)
+    return tally
+
+
+class Flipped:
+    """A machine whose results have one wrong bit in program ``at``: the negative control."""
+
+    def __init__(self, machine: Accelerator, at: int) -> None:
+        self.config, self._machine, self._left = machine.config, machine, at
+
+    def run(self, memory: np.ndarray, *arguments, **options):
+        result = self._machine.run(memory, *arguments, **options)
+        if not self._left:
+            memory[np.flatnonzero(result.written)[-1]] ^= 1
+        self._left -= 1
+        return result
+
+
+def _share(config: AcceleratorConfig, count: int, seed: int, flip: bool) -> Tally | str:
+    """One build's part in a process of its own: what it counted, or what differed."""
+    machine = Accelerator(config)
+    try:
+        return run(Flipped(machine, count // 10) if flip else machine, count, seed)
+    except (AssertionError, HungError) as error:
+        return str(error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m sim.shapes", description=__doc__.split(":")[0] + ".")
+    parser.add_argument("--dim", type=number, default=4, help="rows and columns of the array (4)")
+    parser.add_argument("--count", type=int, default=2000, help="GEMMs in all, at least (2000)")
+    parser.add_argument("--fmt", action="append", choices=list(FORMATS), metavar="NAME",
+                        help=f"builds of these alone, of {', '.join(FORMATS)}; may be repeated")
+    parser.add_argument("--seed", type=int, default=0, help="of the random programs (0)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
+                        help="builds at once (one a processor)")
+    parser.add_argument("--flip", action="store_true",
+                        help="flip one bit of a result on each build: the campaign must fail")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: all equal and every class met, 1: a difference or a class missing, 2: wrong arguments."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    for name in ("count", "jobs"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} must be at least 1, not {getattr(options, name)!r}")
+    try:
+        configs = builds(options.dim, options.fmt)
+    except ValueError as error:
+        parser.error(str(error))
+    started, total, failed = time.monotonic(), Tally(), 0
+    count = -(-options.count // len(configs))
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        pending = [pool.submit(_share, config, count, options.seed + index, options.flip)
+                   for index, config in enumerate(configs)]
+        for config, future in zip(configs, pending, strict=True):
+            found = future.result()
+            told = found
+            if isinstance(found, Tally):
+                told = (f"{found.gemms} GEMMs in {found.programs} programs, "
+                        f"{found.results} bytes of results, {found.image} of memory compared")
+                total.add(found)
+            failed += isinstance(found, str)
+            print(f"{'FAILED' if isinstance(found, str) else 'passed'}  {config.fmt:9} "
+                  f"{config.acc:5} {config.softmax:14} acc_depth {config.acc_depth}: {told}",
+                  flush=True)
+    for name in classes():
+        print(f"{total.kinds[name]:6}  {name}")
+    missing = [name for name in classes() if not total.kinds[name]]
+    for name in missing:
+        print(f"FAILED  no GEMM of class {name!r}")
+    print(f"dim {options.dim}: {total.gemms} GEMMs of {len(total.shapes)} shapes in "
+          f"{total.programs} programs of {total.commands} commands, {total.results} bytes of "
+          f"results and {total.image} of memory compared, {failed} builds failed, "
+          f"{time.monotonic() - started:.0f} s")
+    return 1 if failed or missing or total.gemms < options.count else 0

@@ -1,0 +1,116 @@
+"""Look at a program image, or run it: ``python -m sim.image show FILE``, ``run FILE``.
+
+``run`` takes the build that the image names; the flags of ``gen.top`` change it. ``--on rtl`` and
+``--on cocotb`` compare every byte of the memory with the machine model. Exit code 1 when one
+differs or the program stops with an error, 2 for a wrong argument, a damaged file or a program
+that the build cannot run.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from compiler.program.image import ImageError, ProgramImage
+from gen.cli import Parser, add_config_flags, describe, piped
+from hdl.spec.config import AcceleratorConfig
+from sim.bench.catalog import SIMULATORS
+from sim.verify.image_run import RunError, on_cocotb, on_machine, on_rtl
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m sim.image", description=__doc__.split(":")[0] + ".")
+    actions = parser.add_subparsers(dest="action", required=True)
+    show = actions.add_parser("show", help="print the build, the memory and its tensors")
+    run = actions.add_parser("run", help="run the program")
+    for action in (show, run):
+        action.add_argument("file", metavar="FILE")
+    run.add_argument("--on", choices=("rtl", "cocotb", "machine"), default="machine",
+                     help="RTL in the fast harness or in a cocotb bench, or the machine model")
+    run.add_argument("--progress", action="store_true", default=None,
+                     help="show progress where standard error is no terminal, too")
+    run.add_argument("--seed", type=int, default=0, help="of the bus and of unset registers")
+    run.add_argument("--sim", choices=SIMULATORS, default="verilator", help="of --on cocotb")
+    run.add_argument("--waves", action="store_true", help="leave a waveform of --on cocotb")
+    add_config_flags(run)
+    return parser
+
+
+def _config(image: ProgramImage, options: argparse.Namespace) -> AcceleratorConfig:
+    """The image's build with what the flags change; ``ValueError``."""
+    names = image.config.as_dict()
+    changes = {name: getattr(options, name) for name in names
+               if getattr(options, name, None) is not None}
+    if "fmt" in changes:  # what follows from the format is the new one's
+        changes = {"acc": None, "softmax": None, "exp_epsilon": None, "exp_theta": None} | changes
+    return replace(image.config, **changes)
+
+
+def _show(image: ProgramImage) -> None:
+    print(f"config: {describe(image.config)}")
+    print(f"memory: {image.memory.size} bytes from {image.base:#x} on, "
+          f"program at {image.address:#x}")
+    print("features: " + " ".join(f.name or hex(f) for f in image.features))
+    for tensor in image.tensors:
+        mark = ", result" if tensor.name in image.results else ""
+        print(f"  {tensor.address:#010x} {tensor.rows:5} × {tensor.columns:<5} "
+              f"{tensor.encoding.name:9} {tensor.name}{mark}")
+
+
+def _run(image: ProgramImage, config: AcceleratorConfig, options: argparse.Namespace) -> int:
+    if config != image.config:
+        print("note: built for another configuration; results may differ in their last bits")
+    if options.on == "cocotb":
+        written, cycles, waves = on_cocotb(Path(options.file), image, config, seed=options.seed,
+                                           simulator=options.sim, waves=options.waves)
+        print(f"bytes written: {written}, {cycles} cycles, mismatches: 0")
+        if waves is not None:
+            print(f"waveform: {waves}")
+        return 0
+    run = (on_machine(image, config, options.progress) if options.on == "machine"
+           else on_rtl(image, config, options.progress, seed=options.seed))
+    if options.on == "rtl":
+        print(f"built in {run.built:.1f} s")
+    print(f"ran in {run.seconds:.1f} s" + (f", {run.cycles} cycles" if run.cycles else ""))
+    if options.output is not None:
+        replace(image, memory=run.memory).save(options.output)
+        print(f"wrote {options.output}")
+    if options.on == "rtl":
+        written = np.count_nonzero(run.written)
+        print(f"bytes written: {written}, memory of {run.memory.size} bytes compared, "
+              f"mismatches: {run.mismatches}")
+        return 1 if run.mismatches or not written else 0
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: ran, and alike where two were compared; 1: not so; 2: wrong arguments or file."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        if getattr(options, "on", None) == "cocotb" and options.output is not None:
+            parser.error("--output must be left out with --on cocotb, which leaves no memory")
+        image = ProgramImage.load(options.file)
+        if options.action == "show":
+            _show(image)
+            return 0
+        config = _config(image, options)
+        image.require(config)
+        return _run(image, config, options)
+    except (ImageError, ValueError) as error:
+        parser.error(str(error))
+    except OSError as error:
+        parser.error(f"output must be a writable file, not {options.output!r}: "
+                     f"{error.strerror or error}")
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(piped(main))

@@ -1,5 +1,0 @@
-"""Transformers to run: loaders of checkpoints, what they fill, and an fp32 reference."""
-
-from .registry import NAMES, inputs, load
-
-__all__ = ["NAMES", "inputs", "load"]

@@ -1,0 +1,101 @@
+"""The operations of a transformer in the models' arithmetic, on values, without any command."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from compiler.checkpoints.description import Linear, Norm
+from hdl.spec.commands import Function
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BF16_ENCODING, BINARY32
+from sim.model import accumulate, codec, lanes
+from sim.model.rounding import round_to
+
+__all__ = ["Arithmetic"]
+
+Array = np.ndarray
+_ACTIVATIONS = {"gelu": Function.GELU, "gelu_sigmoid": Function.GELU_SIGMOID,
+                "silu": Function.SILU}
+
+
+class Arithmetic:
+    """Values are float64 arrays of the lane's type; what rounds them otherwise says so."""
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self.config = config
+        self.lane = config.lane
+        self.encoding = config.format.encodings[0]
+        self._weights: dict[int, tuple[Array, Array]] = {}
+
+    def stored(self, values: Array) -> Array:
+        """Rounded to the format."""
+        return codec.decode(self.encoding, codec.encode(self.encoding, values))
+
+    def wide(self, values: Array) -> Array:
+        """Rounded to BF16."""
+        return codec.decode(BF16_ENCODING, codec.encode(BF16_ENCODING, np.float64(values)))
+
+    def weight(self, values: Array) -> Array:
+        """``stored``, each array once."""
+        if id(values) not in self._weights:
+            self._weights[id(values)] = values, self.stored(values)
+        return self._weights[id(values)][1]
+
+    def product(self, a: Array, b: Array) -> Array:
+        """Lane values of a · b, whose items are values of the format."""
+        return accumulate.product(self.config, a, b)
+
+    def linear(self, x: Array, linear: Linear) -> Array:
+        """x Wᵀ + b, x of the format."""
+        result = self.product(x, self.weight(linear.weight).T)
+        return result if linear.bias is None else self.add(result, self.wide(linear.bias))
+
+    def add(self, x: Array, y: Array) -> Array:
+        return lanes.add(self.lane, x, np.broadcast_to(y, x.shape))
+
+    def multiply(self, x: Array, y: Array) -> Array:
+        return lanes.multiply(self.lane, x, np.broadcast_to(y, x.shape))
+
+    def activation(self, name: str, x: Array) -> Array:
+        if name == "relu":
+            return lanes.relu(self.lane, x)
+        return lanes.apply(self.config, _ACTIVATIONS[name], x)
+
+    def softmax(self, x: Array) -> Array:
+        """Over each row."""
+        top = lanes.row_max(self.lane, x)[:, None]
+        e = lanes.exp(self.config, lanes.subtract(self.lane, x, np.broadcast_to(top, x.shape)))
+        total = lanes.row_sum(self.lane, self.config.lanes, e)
+        return self.multiply(e, lanes.reciprocal(self.config, total)[:, None])
+
+    def _reduced(self, x: Array, factor: float,
+                 then: Callable[[Array], Array] = lambda total: total) -> Array:
+        """``then``(sum of each row · ``factor``) in FP32, rounded once to the lane; rows × 1."""
+        total = lanes.row_total(self.lane, self.config.lanes, x)
+        scaled = lanes.multiply(BINARY32, total, np.full_like(total, np.float32(factor)))
+        return round_to(self.lane, then(scaled))[:, None]
+
+    def mean(self, x: Array, count: int) -> Array:
+        """Sum of each row over ``count``, rows × 1."""
+        return self._reduced(x, 1 / count)
+
+    def inverse_length(self, x: Array, factor: float, eps: float) -> Array:
+        """1/√(Σ x² · ``factor`` + ``eps``) of each row, rows × 1."""
+        def inverse_root(total: Array) -> Array:
+            total = lanes.add(BINARY32, total, np.full_like(total, np.float32(eps)))
+            return lanes.inverse_sqrt(BINARY32, total)
+
+        return self._reduced(self.multiply(x, x), factor, inverse_root)
+
+    def norm(self, x: Array, norm: Norm) -> Array:
+        """LayerNorm, or RMSNorm where there is no shift."""
+        items = x.shape[1]
+        gain = self.weight(norm.gain)
+        if norm.shift is None:
+            scaled = self.multiply(x, self.inverse_length(x, 1 / items, norm.eps))
+            return self.multiply(scaled, gain)
+        mean = np.broadcast_to(self.mean(x, items), x.shape)
+        centred = lanes.subtract(self.lane, x, mean)
+        inverse = self.inverse_length(centred, 1 / items, norm.eps)
+        scaled = self.multiply(self.multiply(centred, gain), inverse)
+        return self.add(scaled, self.wide(norm.shift))

@@ -1,0 +1,72 @@
+"""What a run is told as: results, bytes, errors against fp32, cycles."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from compiler.checkpoints.inputs import Step
+from compiler.program.builder import read
+from compiler.program.lowered import LoweredProgram
+from compiler.program.tensor import Tensor
+from hdl.spec.config import AcceleratorConfig
+from sim.verify.runner import Outcome
+
+__all__ = ["cosine", "report"]
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Of the angle between two tensors of one shape, as vectors; 0 where one of them is zero."""
+    a, b = np.float64(a).ravel(), np.float64(b).ravel()
+    norms = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(a @ b / norms) if norms else 0.0
+
+
+def _truth(name: str, tensor: Tensor, step: Step, states: Mapping[str, np.ndarray]
+           ) -> np.ndarray | None:
+    """The fp32 rows that a result stands for; ``None`` for what fp32 keeps no track of."""
+    kind = name.removeprefix(step.label)
+    if not kind.endswith(f" {tensor.encoding.name}"):
+        return None
+    kind = kind.rsplit(" ", 1)[0]
+    if kind in states and kind != "output":
+        every = states[kind].reshape(step.sequences, -1, tensor.columns)
+        return every[:, step.past:step.total].reshape(-1, tensor.columns)
+    output = states.get("output")
+    if output is None or output.shape[-1] != tensor.columns or kind not in (
+            "head", "pooled", "final norm"):
+        return None
+    every = output.reshape(step.sequences, -1, tensor.columns)
+    rows = tensor.rows // step.sequences
+    # One row a sequence is its pooled one, or that of the step's last position.
+    last = step.total if every.shape[1] > 1 else 1
+    return every[:, last - rows:last].reshape(-1, tensor.columns)
+
+
+def _lines(program: LoweredProgram, outcome: Outcome, steps: Sequence[Step],
+           states: Mapping[str, np.ndarray]) -> Iterator[str]:
+    for name, tensor in program.results.items():
+        rows, columns = tensor.shape
+        line = (f"  {name:22} {rows:4} × {columns:<5} {outcome.comparison.compared[name]:8} bytes, "
+                f"{outcome.comparison.differing[name]} differ")
+        step = next((s for s in steps if s.label and name.startswith(s.label)), steps[0])
+        truth = _truth(name, tensor, step, states)
+        if truth is not None:
+            found = read(outcome.run.memory, tensor, program.base)
+            line += f", cosine to fp32 {cosine(found, truth):.5f}"
+            if "head" in name:
+                same = int((found.argmax(axis=1) == truth.argmax(axis=1)).sum())
+                line += f", argmax equal in {same} of {rows}"
+        yield line
+
+
+def report(config: AcceleratorConfig, program: LoweredProgram, outcome: Outcome,
+           steps: Sequence[Step], states: Mapping[str, np.ndarray]) -> None:
+    """Print how each result compares, cycles and use of the array; the verdict is last."""
+    run, total = outcome.run, outcome.comparison.total
+    print("\n".join(_lines(program, outcome, steps, states)))
+    if run.cycles:
+        peak = config.dim ** 2
+        print(f"cycles: {run.cycles}, utilisation {program.macs / (peak * run.cycles):.1%} of "
+              f"{peak} MACs a cycle")
+        print(f"the other {run.memory.size - total} bytes of memory: {outcome.stray} differ")
+    print(f"bytes compared: {total}, mismatches: {outcome.mismatches}")

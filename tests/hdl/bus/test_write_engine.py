@@ -1,0 +1,170 @@
+import random
+
+import pytest
+
+from hdl.bus.write_engine import WriteEngine
+from hdl.spec.config import AcceleratorConfig
+
+BASE = 0x3_0000_0F00
+SPACE = 1024
+
+
+def engine(bus_bytes, **kwargs):
+    return WriteEngine(AcceleratorConfig(bus_bytes=bus_bytes), **kwargs)
+
+
+def stage(bench, dut, transfers, *, seed=0, stall=0.0, latency=4, patient=False):
+    """Slave, command source, data source, and the memory that must come out."""
+    chance = random.Random(seed + 7)
+    memory = bytearray(SPACE + 128)
+    wanted = bytearray(memory)
+    rows = []
+    for address, row_bytes, count, stride in transfers:
+        for index in range(count):
+            row = bytes(chance.randint(1, 255) for _ in range(row_bytes))
+            start = address - BASE + index * stride
+            wanted[start:start + row_bytes] = row
+            rows.append(row)
+    bus_bytes = len(dut.wstrb)
+    slave = bench.WriteSlave(dut, memory, seed=seed, stall=stall, latency=latency, base=BASE,
+                             patient=patient)
+    commands = bench.Source(dut.command, [bench.pack_transfer(*t) for t in transfers],
+                            seed=seed + 1, stall=stall)
+    data = bench.Source(dut.i, bench.chunks_of(rows, bus_bytes), seed=seed + 2, stall=stall)
+    return slave, commands, data, wanted
+
+
+class Watch:
+    """Remembers what outputs were in each cycle."""
+
+    def __init__(self, dut, *names):
+        self.dut, self.seen = dut, {name: [] for name in names}
+
+    def drive(self, ctx):
+        pass
+
+    def observe(self, ctx):
+        for name, values in self.seen.items():
+            values.append(ctx.get(getattr(self.dut, name)))
+
+
+def finished(commands, data, watch):
+    return lambda: not commands.items and not data.items and watch.seen["idle"][-1]
+
+
+@pytest.mark.parametrize("bus_bytes", [4, 16, 64])
+@pytest.mark.parametrize(("stall", "patient"), [(0.0, False), (0.5, False), (0.4, True)])
+def test_exactly_the_rows_are_written(bench, bus_bytes, stall, patient):
+    chance = random.Random(bus_bytes + stall)
+    dut = engine(bus_bytes)
+    transfers = [bench.random_transfer(chance, BASE, SPACE) for _ in range(16)]
+    slave, commands, data, wanted = stage(bench, dut, transfers, stall=stall, patient=patient)
+    watch = Watch(dut, "idle")
+    bench.simulate(dut, [slave, commands, data, watch], limit=6000,
+                   until=finished(commands, data, watch))
+    assert slave.memory == wanted
+    assert sum(slave.touched) == sum(r * n for _, r, n, _ in transfers)
+    assert slave.rules.checked > 20 and not slave.rules.outstanding
+
+
+def test_short_rows_make_a_burst_a_cycle(bench):
+    dut = engine(16)
+    slave, commands, data, wanted = stage(bench, dut, [(BASE + 0x100, 16, 40, 16)] * 3, latency=4)
+    watch = Watch(dut, "idle")
+    cycles = bench.simulate(dut, [slave, commands, data, watch],
+                            until=finished(commands, data, watch))
+    assert slave.memory == wanted
+    assert cycles <= 120 + 20
+
+
+def test_long_rows_fill_the_bus(bench):
+    dut = engine(16)
+    slave, commands, data, wanted = stage(bench, dut, [(BASE + 3, 900, 1, 0)] * 2, latency=20)
+    watch = Watch(dut, "idle")
+    cycles = bench.simulate(dut, [slave, commands, data, watch],
+                            until=finished(commands, data, watch))
+    assert slave.memory == wanted
+    assert cycles <= 2 * 57 + 20 + 30
+
+
+def test_no_burst_before_its_data(bench):
+    dut = engine(16)
+    slave, commands, data, wanted = stage(bench, dut, [(BASE, 256, 1, 0)])
+    data.items = type(data.items)(list(data.items)[:15])
+    cycles = []
+    watch = Watch(dut, "awvalid", "idle")
+    bench.simulate(dut, [slave, commands, data, watch], until=lambda: len(cycles) == 60,
+                   each_cycle=lambda ctx, cycle: cycles.append(cycle))
+    assert not data.items and not any(watch.seen["awvalid"]) and not watch.seen["idle"][-1]
+
+
+def test_a_full_queue_repeats_no_burst(bench):
+    dut = engine(16)
+    # 57 beats in four bursts, then 9: the last beat of the fifth burst is the first without room.
+    slave, commands, data, wanted = stage(
+        bench, dut, [(BASE, 912, 1, 0), (BASE + 928, 144, 1, 0)])
+    watch = Watch(dut, "idle")
+
+    def each_cycle(ctx, cycle):
+        slave.frozen = cycle < 150
+        if cycle == 149:
+            assert len(data.items) == 1
+
+    bench.simulate(dut, [slave, commands, data, watch], each_cycle=each_cycle,
+                   until=finished(commands, data, watch))
+    assert slave.memory == wanted and len(slave.addresses) == 5
+
+
+@pytest.mark.parametrize("length", [1, 60])
+@pytest.mark.parametrize("begin", range(20, 60, 3))
+def test_flush_completes_requested_bursts_only(bench, begin, length):
+    dut = engine(16)
+    slave, commands, data, _ = stage(bench, dut, [(BASE + 8, 700, 1, 0), (BASE, 30, 9, 33)],
+                                     stall=0.3, latency=12, seed=begin)
+    later = (BASE + 5, 300, 2, 310)
+    row = bytes(range(1, 151)) * 2
+    state = {"queued": False}
+
+    def each_cycle(ctx, cycle):
+        ctx.set(dut.flush, begin <= cycle < begin + length)
+        if cycle == begin:
+            for source in (commands, data):
+                source.items.clear()
+                source.offered = False
+        if cycle > begin + length and not state["queued"] and ctx.get(dut.quiet):
+            assert not slave.rules.outstanding and not slave.rules.bursts
+            commands.items.append(bench.pack_transfer(*later))
+            data.items.extend(bench.chunks_of([row, row], 16))
+            state["queued"] = True
+
+    watch = Watch(dut, "idle")
+    done = finished(commands, data, watch)
+    bench.simulate(dut, [slave, commands, data, watch], each_cycle=each_cycle,
+                   until=lambda: state["queued"] and done())
+    start = later[0] - BASE
+    assert slave.memory[start:start + 300] == row == slave.memory[start + 310:start + 610]
+    assert not any(slave.memory[708:]), "a byte beside the rows"
+
+
+def test_errors_and_counts_are_pulses(bench):
+    dut = engine(8)
+    slave, commands, data, _ = stage(bench, dut, [(BASE + 1, 400, 1, 0)], stall=0.3)
+    slave.fail_beats = {1}
+    watch = Watch(dut, "idle", "error", "burst", "beat")
+    bench.simulate(dut, [slave, commands, data, watch], until=finished(commands, data, watch))
+    seen = {name: sum(values) for name, values in watch.seen.items()}
+    assert (seen["error"], seen["burst"], seen["beat"]) == (1, len(slave.addresses), 51)
+
+
+def test_wrong_byte_is_noticed(bench):
+    dut = engine(8)
+    slave, commands, data, wanted = stage(bench, dut, [(BASE + 3, 30, 2, 33)])
+    watch = Watch(dut, "idle")
+    data.items[2] ^= 1
+    bench.simulate(dut, [slave, commands, data, watch], until=finished(commands, data, watch))
+    assert [at for at in range(100) if slave.memory[at] != wanted[at]] == [3 + 16]
+
+
+def test_depth_holds_two_bursts():
+    with pytest.raises(ValueError, match="^depth must be at least 32"):
+        engine(16, depth=16)

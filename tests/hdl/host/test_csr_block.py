@@ -1,0 +1,287 @@
+import random
+
+import pytest
+from amaranth.sim import Simulator
+
+from hdl.host.counter import Counter
+from hdl.host.csr_block import CsrBlock
+from hdl.spec.commands import ErrorCause, features_of
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.registers import COUNTER_BASE, COUNTERS, IDENTITY, REGISTERS
+
+CONFIG = AcceleratorConfig(fmt="posit8", dim=8)
+AT = {register.name: register.offset for register in REGISTERS}
+PULSES = ("start", "stop", "soft_reset")
+
+
+class Host:
+    """An AXI4-Lite master with random gaps; counts the pulses that come meanwhile."""
+
+    def __init__(self, ctx, dut, seed=0):
+        self.ctx, self.dut, self.chance = ctx, dut, random.Random(seed)
+        self.pulses = dict.fromkeys(PULSES, 0)
+
+    async def tick(self):
+        for name in PULSES:
+            self.pulses[name] += self.ctx.get(getattr(self.dut, name))
+        await self.ctx.tick()
+
+    async def write(self, offset, word, strobe=0xF):
+        ctx, dut = self.ctx, self.dut
+        waits = {"aw": self.chance.randint(0, 3), "w": self.chance.randint(0, 3)}
+        ctx.set(dut.awaddr, offset)
+        ctx.set(dut.wdata, word)
+        ctx.set(dut.wstrb, strobe)
+        answer_after = self.chance.randint(0, 3)
+        held = 0
+        for _ in range(30):
+            for channel in list(waits):
+                ctx.set(getattr(dut, channel + "valid"), waits[channel] <= 0)
+                waits[channel] -= 1
+            valid = ctx.get(dut.bvalid)
+            assert not (held and not valid), "bvalid fell before bready"
+            held += valid
+            ctx.set(dut.bready, held > answer_after)
+            over = valid and held > answer_after
+            taken = [c for c in waits
+                     if ctx.get(getattr(dut, c + "valid")) and ctx.get(getattr(dut, c + "ready"))]
+            await self.tick()
+            for channel in taken:
+                del waits[channel]
+                ctx.set(getattr(dut, channel + "valid"), 0)
+            if over:
+                ctx.set(dut.bready, 0)
+                assert ctx.get(dut.bresp) == 0 and not ctx.get(dut.bvalid)
+                return
+        raise AssertionError("no write response")
+
+    async def read(self, offset):
+        ctx, dut = self.ctx, self.dut
+        ctx.set(dut.araddr, offset)
+        ctx.set(dut.arvalid, 1)
+        while not ctx.get(dut.arready):
+            await self.tick()
+        await self.tick()
+        ctx.set(dut.arvalid, 0)
+        while not ctx.get(dut.rvalid):
+            await self.tick()
+        word = ctx.get(dut.rdata)
+        for _ in range(self.chance.randint(0, 3)):
+            await self.tick()
+            assert ctx.get(dut.rvalid) and ctx.get(dut.rdata) == word
+        ctx.set(dut.rready, 1)
+        assert ctx.get(dut.rresp) == 0
+        await self.tick()
+        ctx.set(dut.rready, 0)
+        return word
+
+    async def pulse(self, **values):
+        for name, value in values.items():
+            self.ctx.set(getattr(self.dut, name), value)
+        await self.tick()
+        for name in values:
+            self.ctx.set(getattr(self.dut, name), 0)
+
+
+def run(script, seed=0):
+    dut = CsrBlock(CONFIG)
+    finished = []
+
+    async def bench(ctx):
+        await script(Host(ctx, dut, seed), dut, ctx)
+        finished.append(True)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert finished
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_reset_values_and_holes(seed):
+    async def script(host, dut, ctx):
+        known = {
+            AT["IDENTITY"]: IDENTITY,
+            AT["ISA_VERSION"]: 1 << 16,
+            AT["CONFIG_HASH_LOW"]: CONFIG.hash & 0xFFFF_FFFF,
+            AT["CONFIG_HASH_HIGH"]: CONFIG.hash >> 32,
+            AT["FEATURES"]: int(features_of(CONFIG)),
+            AT["SHAPE"]: 8 | 8 << 8 | 16 << 16 | len(COUNTERS) << 24,
+        }
+        offsets = [*range(0, 0x200, 4), 0x800, 0xFFC]
+        host.chance.shuffle(offsets)
+        for offset in offsets:
+            assert await host.read(offset) == known.get(offset, 0), hex(offset)
+    run(script, seed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_only_writable_fields_change(seed):
+    writable = {r.offset: sum(((1 << f.bits) - 1) << f.low for f in r.fields if f.access == "rw")
+                for r in REGISTERS}
+
+    async def script(host, dut, ctx):
+        before = {o: await host.read(o) for o in range(0, 0x200, 4)}
+        wanted = {}
+        for offset in before:
+            if offset == AT["CONTROL"]:
+                continue
+            word, strobe = host.chance.getrandbits(32), host.chance.randint(0, 15)
+            mask = sum(0xFF << 8 * k for k in range(4) if strobe >> k & 1)
+            mask &= writable.get(offset, 0)
+            await host.write(offset, word, strobe)
+            wanted[offset] = (before[offset] & ~mask) | (word & mask)
+        for offset, word in wanted.items():
+            assert await host.read(offset) == word, hex(offset)
+        low, high = wanted[AT["PROGRAM_LOW"]], wanted[AT["PROGRAM_HIGH"]]
+        assert ctx.get(dut.program_address) == low | high << 32
+        assert ctx.get(dut.watchdog_limit) == wanted[AT["WATCHDOG"]]
+        assert not any(host.pulses.values())
+    run(script, seed)
+
+
+def test_every_write_is_answered():
+    async def script(host, dut, ctx):
+        answers = 0
+        for cycle in range(20):
+            ctx.set(dut.awvalid, cycle < 5)
+            ctx.set(dut.wvalid, cycle < 5)
+            ctx.set(dut.awaddr, AT["WATCHDOG"])
+            ctx.set(dut.wdata, cycle)
+            ctx.set(dut.wstrb, 0xF)
+            ctx.set(dut.bready, cycle >= 10)
+            answers += ctx.get(dut.bvalid) and ctx.get(dut.bready)
+            if cycle == 9:
+                assert not ctx.get(dut.awready) and not ctx.get(dut.wready)
+            await host.tick()
+        assert answers == 2
+        assert await host.read(AT["WATCHDOG"]) == 2
+    run(script)
+
+
+def test_start_and_stop_are_guarded():
+    async def script(host, dut, ctx):
+        for busy, stuck, starts, stops in ((0, 0, 1, 0), (1, 0, 0, 1), (0, 1, 0, 0), (1, 1, 0, 1)):
+            ctx.set(dut.busy, busy)
+            ctx.set(dut.bus_stuck, stuck)
+            host.pulses = dict.fromkeys(PULSES, 0)
+            await host.write(AT["CONTROL"], 1)
+            await host.write(AT["CONTROL"], 2)
+            await host.write(AT["CONTROL"], 3, strobe=0xE)
+            assert host.pulses == {"start": starts, "stop": stops, "soft_reset": 0}
+            assert await host.read(AT["CONTROL"]) == 0
+            assert await host.read(AT["STATUS"]) == busy | stuck << 3
+    run(script)
+
+
+def test_events_status_and_interrupt():
+    async def script(host, dut, ctx):
+        await host.pulse(done_event=1)
+        await host.tick()
+        assert not ctx.get(dut.interrupt)
+        await host.write(AT["INTERRUPT_ENABLE"], 1)
+        assert ctx.get(dut.interrupt)
+        assert await host.read(AT["STATUS"]) == 2
+        await host.write(AT["INTERRUPT"], 2)
+        assert ctx.get(dut.interrupt)
+        await host.write(AT["INTERRUPT"], 1)
+        assert not ctx.get(dut.interrupt)
+        await host.pulse(failed_event=1)
+        await host.tick()
+        assert not ctx.get(dut.interrupt)
+        assert await host.read(AT["STATUS"]) == 6
+        assert await host.read(AT["INTERRUPT"]) == 2
+        await host.write(AT["INTERRUPT_ENABLE"], 2)
+        assert ctx.get(dut.interrupt)
+        await host.write(AT["CONTROL"], 1)
+        assert await host.read(AT["STATUS"]) == 0
+        assert ctx.get(dut.interrupt)
+    run(script)
+
+
+def test_first_error_keeps_its_address():
+    async def script(host, dut, ctx):
+        async def address():
+            return (await host.read(AT["ERROR_ADDRESS_LOW"])
+                    | await host.read(AT["ERROR_ADDRESS_HIGH"]) << 32)
+        opcode, bus = 1 << ErrorCause.BAD_OPCODE, 1 << ErrorCause.BUS_STUCK
+        await host.pulse(error_set=opcode, error_address=0x1234_5678_9ABC_DEF0, error_client=4,
+                         error_response=2)
+        await host.pulse(error_set=bus, error_address=7, error_client=1, error_response=3)
+        assert await host.read(AT["ERROR"]) == opcode | bus
+        assert await address() == 0x1234_5678_9ABC_DEF0
+        assert await host.read(AT["ERROR_DETAIL"]) == 4 | 2 << 8
+        await host.write(AT["ERROR"], opcode)
+        assert await host.read(AT["ERROR"]) == bus
+        await host.pulse(error_set=opcode, error_address=9)
+        assert await address() == 0x1234_5678_9ABC_DEF0
+        await host.write(AT["ERROR"], 0xFFFF_FFFF)
+        assert await host.read(AT["ERROR"]) == 0
+        await host.pulse(error_set=opcode, error_address=11)
+        assert await address() == 11
+    run(script)
+
+
+def test_soft_reset_waits_and_clears():
+    async def script(host, dut, ctx):
+        await host.write(AT["WATCHDOG"], 99)
+        await host.write(AT["INTERRUPT_ENABLE"], 3)
+        ctx.set(dut.busy, 1)
+        await host.pulse(count_tiles=5)
+        await host.write(AT["CONTROL"], 4)
+        assert host.pulses == {"start": 0, "stop": 0, "soft_reset": 1}
+        await host.pulse(failed_event=1, error_set=1 << ErrorCause.STOPPED, error_address=3)
+        ctx.set(dut.busy, 0)
+        await host.write(AT["CONTROL"], 1)
+        assert host.pulses["start"] == 0
+        assert await host.read(AT["STATUS"]) == 4 and not ctx.get(dut.interrupt)
+        assert await host.read(AT["ERROR"]) == 1 << ErrorCause.STOPPED
+        await host.pulse(soft_reset_done=1)
+        for name in ("STATUS", "ERROR", "ERROR_ADDRESS_LOW", "INTERRUPT", "TILES_LOW"):
+            assert await host.read(AT[name]) == 0, name
+        assert await host.read(AT["WATCHDOG"]) == 99
+        await host.write(AT["CONTROL"], 1)
+        assert host.pulses["start"] == 1
+    run(script)
+
+
+def test_counters_count_freeze_and_clear():
+    async def script(host, dut, ctx):
+        total = {}
+        for index, (name, _) in enumerate(COUNTERS):
+            total[index] = 0
+            for _ in range(3):
+                step = host.chance.randint(0, 255)
+                await host.pulse(**{f"count_{name.lower()}": step})
+                total[index] += step
+        for index, wanted in total.items():
+            assert await host.read(COUNTER_BASE + 8 * index) == wanted
+        await host.write(AT["COUNTER_CONTROL"], 1)
+        await host.pulse(count_cycles=200, count_nars=3)
+        assert await host.read(AT["CYCLES_LOW"]) == total[0]
+        await host.write(AT["COUNTER_CONTROL"], 2)
+        assert await host.read(AT["CYCLES_LOW"]) == await host.read(AT["NARS_LOW"]) == 0
+        assert await host.read(AT["COUNTER_CONTROL"]) == 0
+        await host.pulse(count_nars=3)
+        assert await host.read(AT["NARS_LOW"]) == 3
+        await host.write(AT["CONTROL"], 1)
+        assert await host.read(AT["NARS_LOW"]) == 0
+    run(script)
+
+
+def test_counters_carry_into_the_high_word():
+    dut = Counter()
+    seen = []
+
+    async def bench(ctx):
+        ctx.set(dut.value, (1 << 32) - 100)
+        ctx.set(dut.increment, 60)
+        await ctx.tick().repeat(4)
+        seen.append(ctx.get(dut.value))
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert seen == [(1 << 32) - 100 + 180]

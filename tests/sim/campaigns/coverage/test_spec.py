@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from hdl.spec.commands import ErrorCause
+from hdl.spec.config import AcceleratorConfig
+from sim.campaigns.coverage.spec import SpecCoverage, points
+from sim.campaigns.lists import random_list_case
+from sim.campaigns.programs import random_case
+
+FP8 = AcceleratorConfig("fp8", dim=4)
+
+
+def test_points_follow_the_format():
+    fp8, bf16 = points(FP8), points(AcceleratorConfig("bf16", dim=4))
+    assert len(fp8) == len(set(fp8)) > len(bf16) == len(set(bf16)) > 100
+    assert ("fp8", "GEMM", "b_e5m2", "1") in fp8 and ("fp8", "VECTOR", "x_wide", "0") in fp8
+    assert ("fp8", "VECTOR", "b_transposed", "1") not in fp8
+    assert not any("e5m2" in name or "wide" in name for _, *names in bf16 for name in names)
+    assert ("fp8", "opcode", "FENCE") in fp8 and ("fp8", "opcode", "COPY") not in fp8
+    assert ("fp8", "GEMM", "reduce", "SUM", "R1", "post RECIPROCAL") in fp8
+    assert ("fp8", "error", "BUS_STUCK") in fp8 and ("fp8", "error", "K_RANGE") not in fp8
+    exact = points(AcceleratorConfig("fp8", dim=4, acc="exact"))
+    assert set(exact) - set(fp8) == {("fp8", "error", "K_RANGE")}
+
+
+def test_random_programs_meet_what_their_commands_say():
+    spec, rng = SpecCoverage(), np.random.default_rng(1)
+    spec.expect(FP8)
+    assert spec.share == 0 and len(spec.missing) == len(points(FP8))
+    for make in (random_case, random_list_case):
+        for _ in range(300):
+            case = make(FP8, rng)
+            spec.program(FP8, case.memory, case.address, case.base)
+    assert spec.met <= set(points(FP8))
+    assert {point[1] for point in spec.missing} == {"error"}
+    spec.error(FP8, ErrorCause.WATCHDOG)
+    assert ("fp8", "error", "WATCHDOG") not in spec.missing
+    lines = spec.report()
+    assert lines[1].startswith(f"spec coverage {spec.share:.1%}")
+    assert "missing: fp8 error BAD_MAGIC" in lines and len(lines) == 2 + len(spec.missing)
+
+
+def test_nothing_expected_is_no_coverage():
+    with pytest.raises(ValueError, match="a configuration must be expected first"):
+        _ = SpecCoverage().share

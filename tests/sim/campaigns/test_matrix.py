@@ -1,0 +1,108 @@
+"""The support matrix: its cells, a sample of it on RTL, and the page that tells of all."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from compiler.lowering.heads import Comparison
+from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES
+from hdl.spec.formats import FORMATS
+from sim.campaigns import matrix
+from sim.campaigns.matrix import DOCS, Cell, Outcome, cells, main, refusals, sample, support_page
+from sim.demo import Run
+from sim.verify.image_run import RunError
+
+
+def test_cells_are_all_that_the_configuration_accepts():
+    every = cells()
+    assert len(every) == len(set(every)) >= 39
+    assert {cell.fmt for cell in every} == set(FORMATS)
+    assert [cell for cell in every if cell.fmt == "bf16"] == [
+        Cell("bf16", "fp32", mode) for mode in SOFTMAX_MODES]
+    refused = refusals()
+    assert len(every) + sum(map(len, refused.values())) == (
+        (len(FORMATS) + 1) * len(ACCUMULATORS) * len(SOFTMAX_MODES))
+    assert any("'int8' is not supported yet" in reason for reason in refused)
+
+
+def test_the_sample_touches_everything():
+    chosen = sample(cells())
+    assert len(chosen) == len(FORMATS) and set(chosen) <= set(cells())
+    assert {cell.fmt for cell in chosen} == set(FORMATS)
+    assert {cell.acc for cell in chosen} == set(ACCUMULATORS)
+    assert {cell.softmax for cell in chosen} == set(SOFTMAX_MODES)
+
+
+def test_the_sample_on_rtl(tmp_path, capsys):
+    result = tmp_path / "matrix.json"
+    assert main(["--sample", "--small", "--tokens", "12", "-o", str(result)]) == 0
+    record = json.loads(result.read_text())
+    assert len(record["cells"]) == len(FORMATS) and all(c["passed"] for c in record["cells"])
+    compared = sum(12 * (4 * 16 + 12) * fmt.storage_bits // 8 for fmt in FORMATS.values())
+    assert f"{len(FORMATS)} of {len(FORMATS)} cells passed, {compared} bytes compared, " \
+           "0 mismatches" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("differing, stray, message", [
+    (1, 0, "1 differ"), (0, 1, "1 differ"), (None, 0, "AXI rules broken")])
+def test_a_wrong_byte_fails_its_cell(differing, stray, message, monkeypatch, tmp_path, capsys):
+    # The negative control, in this process: what differs on the RTL is told and counted.
+    def spoiled(config, program, seed, optimise):
+        if differing is None:
+            raise RunError("AXI rules broken 1 times, first: wlast is missing")
+        names = dict.fromkeys(program.results, 0)
+        found = Comparison(dict.fromkeys(names, 8), names | {"O": differing}, stray)
+        return Run("RTL", program.memory, found, 0.0, 7)
+
+    monkeypatch.setattr(matrix, "ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(jobs))
+    monkeypatch.setattr(matrix, "run_rtl", spoiled)
+    result = tmp_path / "matrix.json"
+    assert main(["--small", "--fmt", "fp8", "--softmax", "pwl", "-o", str(result)]) == 1
+    out = capsys.readouterr().out
+    assert f"FAILED  fp8 {ACCUMULATORS[0]} pwl" in out and message in out
+    assert not any(cell["passed"] for cell in json.loads(result.read_text())["cells"])
+    assert "wrote docs" not in out
+
+
+def test_a_cell_without_bytes_has_not_passed():
+    assert not Outcome(cells()[0], "small layer").passed
+    assert Outcome(cells()[0], "small layer", compared=1).passed
+
+
+def test_the_page_in_the_docs_covers_what_is_supported():
+    text = DOCS.read_text()
+    every = cells()
+    assert f"Passed: {len(every)} of {len(every)} cells" in text and "failed" not in text
+    for fmt, acc in {(cell.fmt, cell.acc) for cell in every}:
+        assert f"| `{fmt}` | `{acc}` | " in text
+    for reason in refusals():
+        assert reason in text
+
+
+def test_the_page_tells_what_passed_and_what_is_refused():
+    every = cells()
+    page = support_page([Outcome(c, "small layer", 8, 0, 9) for c in every[:-1]]
+                        + [Outcome(every[-1], "small layer", 8, 1, 9)], 4, 12)
+    assert page.count("8 / 9") == len(every) - 1 and page.count("**failed**") == 1
+    assert f"Passed: {len(every) - 1} of {len(every)} cells" in page
+    for reason in refusals():
+        assert reason in page
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--fmt", "int8"], "invalid choice: 'int8'"), (["--dim", "5"], "dim must be a power of two"),
+    (["--fmt", "bf16", "--acc", "bf16"], "must leave at least one supported cell"),
+    (["--small", "--jobs", "0"], "--jobs must be at least 1, not 0"),
+    (["--small", "--tokens", "0"], "tokens must be from 1")])
+def test_wrong_arguments(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "--small"])
+    captured = capsys.readouterr()
+    assert stopped.value.code == 2 and message in captured.err
+    assert len(captured.err.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_every_cell_on_rtl(tmp_path):
+    assert main(["-o", str(tmp_path / "matrix.json")]) == 0

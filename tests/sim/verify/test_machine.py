@@ -1,0 +1,166 @@
+"""Programs of small random transformers on the machine model against codes from no program."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from compiler.checkpoints import reference
+from compiler.checkpoints.inputs import Inputs
+from compiler.checkpoints.samples import SAMPLES, bert, inputs_for, llama, vit
+from compiler.lowering.fusion import Fusion
+from compiler.lowering.lower import layer_range, lower, make_steps
+from compiler.program.builder import read_codes
+from hdl.spec.config import AcceleratorConfig
+from sim.model import codec
+from sim.model.machine import Machine
+from sim.verify.compare import compare_codes
+from sim.verify.expected import expected
+
+TINY = {"input_depth": 64, "weight_depth": 32, "acc_depth": 16, "row_depth": 8}
+
+
+def run(config, model, inputs, **options):
+    """The program, its memory behind a run, and every code that it should hold."""
+    program = lower(config, model, inputs, **options)
+    memory = program.memory.copy()
+    outcome = Machine(config).run(memory, program.address, program.base)
+    assert outcome.error is None
+    steps = make_steps(model, inputs, options.get("steps"))
+    codes = expected(config, model, inputs, steps, level=options.get("level", Fusion.RESIDUAL),
+                     layers=layer_range(model, options.get("layers")))
+    return program, memory, codes
+
+
+def agree(*arguments, **options):
+    program, memory, codes = run(*arguments, **options)
+    result = compare_codes(program, memory, codes)
+    wrong = [name for name, count in result.differing.items() if count]
+    assert not wrong, f"{len(wrong)} tensors differ, first {wrong[0]}"
+    return result.total
+
+
+CASES = (("random-bert", {"pooling": "mean_l2"}, 5, None), ("random-bert", {}, 1, None),
+         ("random-vit", {}, 7, None), ("random-vit", {"pooling": "first"}, 4, None),
+         ("random-llama", {}, 9, (5, 3, 1)), ("random-llama", {"interleaved": False}, 1, None))
+
+
+@pytest.mark.parametrize("level", Fusion, ids=lambda level: level.name.lower())
+@pytest.mark.parametrize("fmt", ["posit8", "posit8es2", "fp8", "bf16"])
+def test_every_tensor_of_every_level(fmt, level):
+    compared = 0
+    for family, options, length, steps in CASES:
+        model = SAMPLES[family](**options)
+        compared += agree(AcceleratorConfig(fmt, dim=4), model, inputs_for(model, length),
+                          level=level, steps=steps, keep=True)
+    print(f"{fmt} {level.name}: {compared} bytes")
+    assert compared > 8000
+
+
+@pytest.mark.parametrize("acc", ["fp32", "exact"])
+@pytest.mark.parametrize("softmax", ["pwl", "approx"])
+def test_accumulators_and_softmax_modes(acc, softmax):
+    model = bert()
+    assert agree(AcceleratorConfig("posit8", dim=8, acc=acc, softmax=softmax), model,
+                 inputs_for(model, 6, sequences=2)) > 400
+
+
+@pytest.mark.parametrize("family", SAMPLES)
+def test_rows_that_are_wider_than_a_bank(family):
+    # 64 accumulators stay on chip: the residual sums of width 72 are cut into columns.
+    config = AcceleratorConfig("posit8", dim=4, **TINY)
+    if family == "random-bert":
+        with pytest.raises(ValueError, match="LayerNorm takes rows of at most 64 items .* not 72"):
+            lower(config, bert(width=72), inputs_for(bert(width=72), 2))
+        return
+    model = SAMPLES[family](width=72, heads=4, layers=1)
+    model = replace(model, blocks=tuple(
+        replace(block, attention_norm=replace(block.attention_norm, shift=None),
+                feed_forward_norm=replace(block.feed_forward_norm, shift=None))
+        for block in model.blocks), final_norm=None)
+    assert agree(config, model, inputs_for(model, 3), keep=True) > 2000
+
+
+@pytest.mark.parametrize("family", SAMPLES)
+def test_bf16_results_are_near_the_fp32_model(family):
+    model = SAMPLES[family]()
+    inputs = inputs_for(model, 6)
+    config = AcceleratorConfig("bf16", dim=4)
+    program, memory, _ = run(config, model, inputs)
+    truth = reference.forward(model, inputs.values[0])
+    for index, wanted in enumerate(truth.blocks):
+        tensor = program.results[f"layer {index} bf16"]
+        found = codec.decode(tensor.encoding, read_codes(memory, tensor))
+        assert np.abs(found - wanted).max() < 0.08 and np.abs(wanted).max() > 1
+    if model.head is not None:
+        tensor = program.results["head bf16"]
+        found = codec.decode(tensor.encoding, read_codes(memory, tensor))
+        assert np.abs(found - truth.output[-1:]).max() < 0.03 * np.abs(truth.output).max()
+
+
+def test_levels_differ():
+    for make in (bert, vit, llama):
+        seen = []
+        for level in Fusion:
+            model = make()
+            program, memory, _ = run(AcceleratorConfig("posit8", dim=4), model,
+                                     inputs_for(model, 6), level=level)
+            seen.append(read_codes(memory, program.results["layer 1 bf16" if level == 4 else [
+                name for name in program.results if name.startswith("layer 1 ")][-1]]).tobytes())
+        assert len(set(seen)) == len(seen)
+
+
+def test_decoding_gives_what_prefill_gives():
+    model = llama()
+    inputs = inputs_for(model, 7)
+    config = AcceleratorConfig("posit8", dim=4)
+    whole, memory, _ = run(config, model, inputs)
+    stepped, by_steps, _ = run(config, model, inputs, steps=(4, 2, 1))
+    rows = [read_codes(by_steps, stepped.results[f"step {step} layer 1 bf16"])
+            for step in range(3)]
+    assert np.array_equal(np.concatenate(rows), read_codes(memory, whole.results["layer 1 bf16"]))
+    assert np.array_equal(read_codes(by_steps, stepped.results["step 2 head bf16"]),
+                          read_codes(memory, whole.results["head bf16"]))
+
+
+@pytest.mark.parametrize("level", [Fusion.NONE, Fusion.RESIDUAL])
+def test_padding_is_not_seen(level):
+    config = AcceleratorConfig("posit8", dim=4)
+    model = bert(pooling="mean_l2")
+    ids = inputs_for(model, 6, sequences=3).values
+    lengths = (6, 1, 4)
+    valid = np.arange(6) < np.array(lengths)[:, None]
+    program, memory, codes = run(config, model, Inputs("ids", ids, valid), level=level)
+    assert compare_codes(program, memory, codes).mismatches == 0
+    for row, length in enumerate(lengths):
+        alone, own, _ = run(config, model, Inputs("ids", ids[row:row + 1, :length]), level=level)
+        assert np.array_equal(read_codes(own, alone.results["pooled bf16"])[0],
+                              read_codes(memory, program.results["pooled bf16"])[row])
+
+
+def test_layers_alone_take_states():
+    model = bert()
+    inputs = Inputs("states", np.random.default_rng(1).normal(0, 1, (1, 5, 12)))
+    config = AcceleratorConfig("posit8", dim=4)
+    assert agree(config, model, inputs, layers=range(1, 2)) == 5 * 12 * 3
+    program = lower(config, model, inputs, layers=range(0, 1))
+    assert set(program.results) == {"layer 0 bf16", "layer 0 posit8"}
+
+
+def test_comparison_finds_a_wrong_byte():
+    model = vit()
+    program, memory, codes = run(AcceleratorConfig("posit8", dim=4), model, inputs_for(model, 3))
+    program.results["layer 1 bf16"].window(memory)[1, 3] ^= 1
+    result = compare_codes(program, memory, codes)
+    assert result.mismatches == 1 and result.differing["layer 1 bf16"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", SAMPLES)
+def test_every_length_to_512(family):
+    options = {} if family == "random-llama" else {"positions": 512}
+    model = SAMPLES[family](**options)
+    config = AcceleratorConfig("posit8", dim=4)
+    compared = [agree(config, model, inputs_for(model, length)) for length in range(1, 513)]
+    print(f"{family}: {len(compared)} lengths, {sum(compared)} bytes")
+    assert np.all(np.diff(compared) > 0) and compared[-1] > 20_000

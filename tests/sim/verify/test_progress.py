@@ -1,0 +1,93 @@
+import io
+import re
+
+import numpy as np
+import pytest
+
+from compiler.program.builder import ProgramBuilder
+from hdl.spec.config import AcceleratorConfig
+from sim.model.machine import Machine
+from sim.verify.progress import Progress, milestones
+
+CONFIG = AcceleratorConfig(dim=4)
+BASE = 0x1000
+
+
+class Stream(io.StringIO):
+    def __init__(self, terminal):
+        super().__init__()
+        self.isatty = lambda: terminal
+
+
+def program():
+    """Two GEMMs, the second on the first's result, then one whose C lies where the first's does."""
+    builder = ProgramBuilder(CONFIG, BASE)
+    x, w = (builder.constant(np.ones((4, 4))) for _ in range(2))
+    out, last = builder.empty(4, 4), builder.empty(4, 4)
+    builder.gemm(x, w, out)
+    builder.gemm(out, w, last)
+    builder.gemm(x, w, out)
+    builder.end()
+    return *builder.build(), out, last
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    monkeypatch.setattr("sim.verify.progress._EVERY", 0.0)
+    monkeypatch.setattr("sim.verify.progress._LINES_EVERY", 0.0)
+
+
+def shares(stream):
+    return [float(share) for share in re.findall(r"([\d.]+)%", stream.getvalue())]
+
+
+def test_milestones_are_the_last_bytes_written():
+    memory, address, out, last = program()
+    found = milestones(CONFIG, memory, address, BASE)
+    places = [place for _, place, _ in found]
+    assert len(found) == 6  # three GEMMs, two fences, END
+    first, second = out.address + 15 - BASE, last.address + 15 - BASE
+    assert [place for place in places if place is not None] == [first, second, first]
+    assert [count for _, place, count in found if place == first] == [1, 2]
+    work = [done for done, _, _ in found]
+    assert work == sorted(work) and work[-1] == 3 * work[0] > 0
+
+
+@pytest.mark.parametrize("terminal", (True, False))
+def test_the_machine_ends_at_all_of_it(at_once, terminal):
+    memory, address, *_ = program()
+    stream = Stream(terminal)
+    with Progress("machine", CONFIG, memory, address, BASE, shown=True, stream=stream) as progress:
+        outcome = Machine(CONFIG).run(memory, address, BASE, progress=progress.after)
+    found = shares(stream)
+    assert outcome.error is None and len(found) == outcome.commands == 6
+    assert found == sorted(found) and found[-1] == 100 and 30 < found[0] < 40
+    assert stream.getvalue().endswith("\r\x1b[K" if terminal else "0 s left\n")
+    assert "command 6 of 6" in stream.getvalue()
+
+
+def test_the_accelerator_is_as_far_as_it_has_written(at_once):
+    memory, address, out, last = program()
+    stream, written = Stream(False), np.zeros_like(memory)
+    with Progress("RTL", CONFIG, memory, address, BASE, shown=True, stream=stream) as progress:
+        for cycle, tensor in enumerate((None, last, out, out), 1):
+            if tensor is not None:
+                tensor.window(written, BASE)[:] += 1
+            progress.at_cycle(1000 * cycle, written)
+    assert shares(stream) == [0, 0, 66.7, 100]
+    assert "cycle 4,000" in stream.getvalue() and "k cycles/s" in stream.getvalue()
+
+
+def test_nothing_is_shown_where_nobody_looks(at_once):
+    memory, address, *_ = program()
+    stream = Stream(False)
+    with Progress("machine", CONFIG, memory, address, BASE, stream=stream) as progress:
+        Machine(CONFIG).run(memory, address, BASE, progress=progress.after)
+        progress.at_cycle(5, np.zeros_like(memory))
+    assert stream.getvalue() == ""
+
+
+def test_a_broken_program_has_milestones_too():
+    memory, address, *_ = program()
+    memory[address - BASE + 64:address - BASE + 192] = 255
+    assert milestones(CONFIG, memory, address, BASE)[0][1] is None

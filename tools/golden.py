@@ -1,0 +1,105 @@
+"""Digests of generated Verilog: ``python tools/golden.py``, ``--check``, ``--renew``.
+
+``tests/golden/verilog.json`` names a SHA-256 for every build that the project promises to keep to
+the byte: each format × accumulator × softmax × functions at dim 4, and every format's defaults at
+dim 16. A change that is meant to leave the hardware alone leaves every digest; a change of the
+hardware renews them in a commit that says why. Exit code 1 where a digest differs.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+
+from gen.top import generate
+from hdl.spec.config import ACCUMULATORS, FUNCTION_SETS, SOFTMAX_MODES, AcceleratorConfig
+from hdl.spec.formats import FORMATS
+
+FILE = Path(__file__).resolve().parent.parent / "tests/golden/verilog.json"
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build by the words that name it in the file."""
+
+    fmt: str
+    dim: int
+    acc: str | None = None
+    softmax: str | None = None
+    functions: str = "all"
+
+    @property
+    def config(self) -> AcceleratorConfig:
+        return AcceleratorConfig(self.fmt, dim=self.dim, acc=self.acc, softmax=self.softmax,
+                                 functions=self.functions)
+
+    def __str__(self) -> str:
+        if self.acc is None:
+            return f"{self.fmt} dim {self.dim} defaults"
+        return f"{self.fmt} dim {self.dim} {self.acc} {self.softmax} {self.functions}"
+
+
+def builds() -> list[Build]:
+    """Every build that has a digest."""
+    found = []
+    for fmt, acc, softmax, functions in product(FORMATS, ACCUMULATORS, SOFTMAX_MODES,
+                                                FUNCTION_SETS):
+        build = Build(fmt, 4, acc, softmax, functions)
+        with suppress(ValueError):  # bf16 takes fp32 alone
+            assert build.config
+            found.append(build)
+    return found + [Build(fmt, 16) for fmt in FORMATS]
+
+
+def sample(every: list[Build]) -> list[Build]:
+    """A few of ``every`` that touch each format, accumulator, softmax mode and function set."""
+    small = [build for build in every if build.acc is not None]
+    chosen = []
+    for index, fmt in enumerate(FORMATS):
+        own = [build for build in small if build.fmt == fmt]
+        chosen.append(own[index * (len(SOFTMAX_MODES) + len(FUNCTION_SETS)) % len(own)])
+    return chosen
+
+
+def digest(build: Build) -> str:
+    return hashlib.sha256(generate(build.config).encode()).hexdigest()
+
+
+def known() -> dict[str, str]:
+    """The digests of the file."""
+    return json.loads(FILE.read_text())
+
+
+def digests(chosen: list[Build], jobs: int) -> dict[str, str]:
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        return dict(zip(map(str, chosen), pool.map(digest, chosen), strict=True))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tools/golden.py", description=__doc__.split("\n")[0])
+    parser.add_argument("--renew", action="store_true", help="write the file anew")
+    parser.add_argument("--sample", action="store_true", help="check a few that touch every choice")
+    parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
+    arguments = parser.parse_args()
+    chosen = sample(builds()) if arguments.sample else builds()
+    found = digests(chosen, arguments.jobs)
+    if arguments.renew:
+        FILE.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"{FILE}: {len(found)} digests")
+        return 0
+    stored = known()
+    wrong = [name for name, value in found.items() if stored.get(name) != value]
+    for name in wrong:
+        print(f"differs: {name}")
+    print(f"{len(found)} builds, {len(wrong)} differ from the {len(stored)} digests of the file")
+    return 1 if wrong or not found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
