@@ -1,6 +1,6 @@
 """The leaf library: converts each distinct component once and keeps a count of every module.
 
-The hardware names its repeated components with ``hdl.leaf.shared``; while a ``Library`` is in
+The hardware names its repeated components with ``hdl.lib.leaf.shared``; while a ``Library`` is in
 use, such a component becomes an ``Instance`` of a module that is converted once per
 ``leaf_name``. The modules are kept as RTLIL text; ``gen.verilog`` turns all of them into Verilog
 in one call, so that Yosys starts once, whatever the number of modules.
@@ -20,7 +20,7 @@ from amaranth.lib import wiring
 
 from gen.sram import SRAM, SRAM_FORMS, sram_module
 from gen.verilog import to_verilog
-from hdl.leaf import using
+from hdl.lib.leaf import using
 
 __all__ = ["Library", "ModuleText", "component_ports"]
 
@@ -79,7 +79,7 @@ def component_ports(component: wiring.Component) -> dict[str, tuple[Value, wirin
 
 
 class Library:
-    """Implements ``hdl.leaf.LeafLibrary``; every module's name starts with ``prefix``.
+    """Implements ``hdl.lib.leaf.LeafLibrary``; every module's name starts with ``prefix``.
 
     A reference connects every port of the component by name, and the clock and the reset of
     domain ``sync`` where the module has them. ``DomainRenamer`` reaches these; ``ResetInserter``

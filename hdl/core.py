@@ -14,8 +14,8 @@ from hdl.drain.drain import Drain
 from hdl.feed.feeder import Feeder
 from hdl.feed.weight_shifter import WeightShifter
 from hdl.issue.sequencer import UNITS
-from hdl.leaf import shared
 from hdl.lib.chunk import Resizer, chunk_layout
+from hdl.lib.leaf import shared
 from hdl.lib.sram import Sram1R1W
 from hdl.load.operand_loader import OperandLoader
 from hdl.load.weight_loader import WeightLoader

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arith.accumulator import accumulator_adder
-from hdl.leaf import shared
+from hdl.lib.leaf import shared
 from hdl.lib.sram import Sram1R1W
 from hdl.spec.config import AcceleratorConfig
 

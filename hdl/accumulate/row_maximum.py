@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.accumulate.accumulation_buffer import tile_mark
 from hdl.arith.accumulator import accumulator_round
 from hdl.arith.float_multiply import FloatMultiplier
-from hdl.leaf import shared
+from hdl.lib.leaf import shared
 from hdl.lib.sram import Sram1R1W
 from hdl.spec.config import AcceleratorConfig, log2_exact
 

@@ -8,7 +8,7 @@ from hdl.arith.exact import ExactAccumulator, FixedProduct, exact_sum, exact_wor
 from hdl.arith.float_accumulator import FloatAccumulator, psum_type
 from hdl.arith.multiplier import Multiplier, product_members
 from hdl.codec.unpacked import connect_unpacked, unpacked_fields, unpacked_members
-from hdl.leaf import with_latency
+from hdl.lib.leaf import with_latency
 from hdl.spec.formats import Format
 
 __all__ = ["ExactMultiplier", "Mac"]

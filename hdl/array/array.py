@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.array.stack import Stack
 from hdl.codec.decoder import Decoder
 from hdl.codec.unpacked import operand_shape, pack_operand, unpacked_fields
-from hdl.leaf import shared, with_latency
+from hdl.lib.leaf import shared, with_latency
 from hdl.lib.skew import Deskew, Skew
 from hdl.spec.config import AcceleratorConfig
 

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arith.mac import ExactMultiplier, Mac
 from hdl.codec.unpacked import operand_shape, unpack_operand
-from hdl.leaf import shared, with_latency
+from hdl.lib.leaf import shared, with_latency
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["PE", "Row", "psum_members"]

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.arith.exact import ColumnAdder
 from hdl.array.pe import Row, psum_members
 from hdl.codec.unpacked import operand_shape
-from hdl.leaf import shared, with_latency
+from hdl.lib.leaf import shared, with_latency
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
 __all__ = ["ColumnAdders", "Stack"]

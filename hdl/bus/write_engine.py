@@ -8,9 +8,9 @@ from hdl.bus import axi
 from hdl.bus.burst_generator import burst_layout
 from hdl.bus.row_packer import RowPacker, beat_layout
 from hdl.bus.transfer import OUTSTANDING, TRANSFER
-from hdl.leaf import shared
 from hdl.lib.chunk import chunk_layout
 from hdl.lib.fifo import ShiftFifo, SramFifo
+from hdl.lib.leaf import shared
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
 __all__ = ["WriteEngine"]

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.bus import axi
 from hdl.host.counter import INCREMENT_BITS, Counter
 from hdl.host.lite_slave import LiteSlave
-from hdl.leaf import shared
+from hdl.lib.leaf import shared
 from hdl.spec.commands import ISA_MAJOR, ISA_MINOR, ErrorCause, features_of
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import COUNTERS, IDENTITY, REGISTERS, Register, RegisterField

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Shape, ShapeLike, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.leaf import shared
+from hdl.lib.leaf import shared
 from hdl.lib.sram import Sram1R1W
 from hdl.spec.config import log2_exact
 

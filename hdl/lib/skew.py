@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.leaf import shared
+from hdl.lib.leaf import shared
 from hdl.spec.config import log2_exact
 
 __all__ = ["Delay", "Deskew", "Skew"]

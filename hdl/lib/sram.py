@@ -4,7 +4,7 @@ from amaranth.hdl import ClockSignal, Instance, Module
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.leaf import macro
+from hdl.lib.leaf import macro
 
 __all__ = ["Sram1R1W"]
 

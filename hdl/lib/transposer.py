@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.leaf import shared
+from hdl.lib.leaf import shared
 from hdl.spec.config import log2_exact
 
 __all__ = ["Transposer", "lines_layout", "words_layout"]

@@ -5,8 +5,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.codec.widen import Widen
-from hdl.leaf import shared
 from hdl.lib.chunk import chunk_layout
+from hdl.lib.leaf import shared
 from hdl.spec.config import AcceleratorConfig
 from hdl.vector.beat import words_layout
 

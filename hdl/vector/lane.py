@@ -12,7 +12,7 @@ from hdl.arith.float_multiply import FloatMultiplier
 from hdl.arith.float_word import canonical
 from hdl.arith.inverse_sqrt import InverseSqrt
 from hdl.arith.reciprocal import Reciprocal
-from hdl.leaf import shared, with_latency
+from hdl.lib.leaf import shared, with_latency
 from hdl.spec.activations import ACTIVATIONS
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig

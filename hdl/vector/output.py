@@ -5,8 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.codec.encoder import Encoder
-from hdl.leaf import shared
 from hdl.lib.chunk import chunk_layout
+from hdl.lib.leaf import shared
 from hdl.spec.config import AcceleratorConfig
 from hdl.vector.beat import result_layout
 

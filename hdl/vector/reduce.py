@@ -10,7 +10,7 @@ from hdl.arith.float_multiply import FloatMultiplier
 from hdl.arith.float_word import flush, infinity
 from hdl.arith.inverse_sqrt import InverseSqrt
 from hdl.arith.reciprocal import Reciprocal
-from hdl.leaf import shared
+from hdl.lib.leaf import shared
 from hdl.spec.commands import Post
 from hdl.spec.config import AcceleratorConfig, log2_exact
 from hdl.spec.formats import BFLOAT16, BINARY32, LaneType

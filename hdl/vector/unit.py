@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.leaf import shared
+from hdl.lib.leaf import shared
 from hdl.lib.sram import Sram1R1W
 from hdl.spec.commands import Destination, Operand, Reduce
 from hdl.spec.config import AcceleratorConfig

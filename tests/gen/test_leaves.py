@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gen.leaves import Library
-from hdl.leaf import shared
+from hdl.lib.leaf import shared
 from sim.harness.batch import Batch
 
 
