@@ -11,11 +11,12 @@ from hdl.arith.exact_round import ExactRound
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, FORMATS
 from sim.harness.batch import Batch
-from sim.harness.check import check, count_mismatches, with_fault
+from sim.harness.check import check, count_mismatches
 from sim.harness.operands import unpack
 from sim.model.codec import decode
 from sim.model.exact import exact_words, round_exact, unit_log2
 from sim.model.rounding import to_words
+from support.sabotage import with_fault
 
 EIGHT_BIT = ("posit8", "posit8es0", "posit8es2", "e4m3", "e5m2", "fp8")
 PRODUCT_BITS = {"posit8": 50, "posit8es0": 26, "posit8es2": 98, "e4m3": 37, "e5m2": 65, "fp8": 65}

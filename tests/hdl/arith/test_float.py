@@ -9,10 +9,11 @@ from hdl.arith.float_add import FloatAdder, FloatMax
 from hdl.arith.float_multiply import FloatMultiplier
 from hdl.spec.formats import BFLOAT16, BINARY32
 from sim.harness.batch import Batch
-from sim.harness.check import check, count_mismatches, with_fault
+from sim.harness.check import check, count_mismatches
 from sim.harness.operands import lane_words
 from sim.model import lanes
 from sim.model.rounding import from_words, round_to, to_words
+from support.sabotage import with_fault
 
 TYPES = [BFLOAT16, BINARY32]
 EACH = 500_000

@@ -12,10 +12,11 @@ from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32
 from sim.harness.batch import Batch
-from sim.harness.check import check, count_mismatches, with_fault
+from sim.harness.check import check, count_mismatches
 from sim.harness.operands import lane_words
 from sim.model import lanes
 from sim.model.rounding import from_words, to_words
+from support.sabotage import with_fault
 
 FUNCTIONS = [Function.INVERSE_SQRT, *ACTIVATIONS]
 LANES = {"posit8": BFLOAT16, "bf16": BINARY32}

@@ -6,11 +6,12 @@ import pytest
 from gen.block import generate_block
 from hdl.spec.config import AcceleratorConfig
 from sim.harness.batch import Batch
-from sim.harness.check import check, count_mismatches, with_fault
+from sim.harness.check import check, count_mismatches
 from sim.harness.operands import unpack
 from sim.model.accumulate import accumulator_type, fused_multiply_add
 from sim.model.codec import decode, max_finite
 from sim.model.rounding import from_words, round_to, to_words
+from support.sabotage import with_fault
 
 FULL, PART = 10_000_000, 1_200_000
 BUILDS = [("posit8", "bf16", 1, FULL), ("fp8", "bf16", 1, FULL), ("posit8es0", "bf16", 1, PART),

@@ -5,9 +5,10 @@ from gen.block import generate_block
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.harness.batch import Batch
-from sim.harness.check import check, count_mismatches, with_fault
+from sim.harness.check import check, count_mismatches
 from sim.harness.operands import exact_values, unpack
 from sim.model.codec import decode
+from support.sabotage import with_fault
 
 
 @pytest.fixture(scope="module", params=FORMATS)

@@ -7,10 +7,11 @@ from gen.block import generate_block
 from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import BFLOAT16
 from sim.harness.batch import Batch
-from sim.harness.check import check, count_mismatches, with_fault
+from sim.harness.check import check, count_mismatches
 from sim.harness.operands import lane_words
 from sim.model import lanes
 from sim.model.rounding import from_words, to_words
+from support.sabotage import with_fault
 
 # Both lane types in every mode, and the options of the bit tricks.
 BUILDS = [

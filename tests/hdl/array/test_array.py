@@ -11,11 +11,12 @@ from gen.leaves import Library, component_ports
 from hdl.array.pe import Row
 from hdl.spec.config import AcceleratorConfig
 from sim.harness.batch import Batch
-from sim.harness.check import check, count_mismatches, with_fault
+from sim.harness.check import check, count_mismatches
 from sim.harness.operands import join_fields, split_fields
 from sim.model.accumulate import accumulator_type, gemm
 from sim.model.codec import decode
 from sim.model.rounding import to_words
+from support.sabotage import with_fault
 
 BUILDS = [("posit8", "bf16", 4, 1), ("fp8", "bf16", 4, 1), ("bf16", "fp32", 4, 1),
           ("posit8", "bf16", 8, 1), ("posit8", "bf16", 4, 2), ("posit8", "exact", 4, 1),

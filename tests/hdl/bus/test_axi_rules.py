@@ -2,9 +2,12 @@
 
 import pytest
 
+from support.axi import AxiRules
+from support.streams import Sink
 
-def test_page_crossing(bench):
-    rules = bench.AxiRules(16)
+
+def test_page_crossing():
+    rules = AxiRules(16)
     rules.address(0x0FF0, 1, 4, 1)
     with pytest.raises(AssertionError, match="4 KiB"):
         rules.address(0x0FF0, 2, 4, 1)
@@ -12,13 +15,13 @@ def test_page_crossing(bench):
 
 @pytest.mark.parametrize(("beats", "size", "burst", "breach"), [
     (17, 4, 1, "more than 16 beats"), (4, 3, 1, "narrow"), (4, 4, 2, "INCR")])
-def test_burst_shape(bench, beats, size, burst, breach):
+def test_burst_shape(beats, size, burst, breach):
     with pytest.raises(AssertionError, match=breach):
-        bench.AxiRules(16).address(0, beats, size, burst)
+        AxiRules(16).address(0, beats, size, burst)
 
 
-def test_too_many_outstanding(bench):
-    rules = bench.AxiRules(16)
+def test_too_many_outstanding():
+    rules = AxiRules(16)
     for index in range(16):
         rules.address(16 * index, 1, 4, 1)
     with pytest.raises(AssertionError, match="outstanding"):
@@ -26,27 +29,27 @@ def test_too_many_outstanding(bench):
 
 
 @pytest.mark.parametrize(("valid", "payload", "breach"), [(0, 5, "fell"), (1, 6, "changed")])
-def test_stability(bench, valid, payload, breach):
-    rules = bench.AxiRules(16)
+def test_stability(valid, payload, breach):
+    rules = AxiRules(16)
     rules.stable("aw", 1, 0, 5)
     with pytest.raises(AssertionError, match=breach):
         rules.stable("aw", valid, 1, payload)
 
 
-def test_wlast_early_and_missing(bench):
-    rules = bench.AxiRules(16)
+def test_wlast_early_and_missing():
+    rules = AxiRules(16)
     rules.write_burst(2)
     with pytest.raises(AssertionError, match="wrong beat"):
         rules.write_beat(1)
-    rules = bench.AxiRules(16)
+    rules = AxiRules(16)
     rules.write_burst(2)
     rules.write_beat(0)
     with pytest.raises(AssertionError, match="missing"):
         rules.write_beat(0)
 
 
-def test_withdrawn_word(bench):
-    sink = bench.Sink.__new__(bench.Sink)
+def test_withdrawn_word():
+    sink = Sink.__new__(Sink)
     sink.taken, sink.held, sink.raw = [], 3, "payload"
 
     class Port:

@@ -4,6 +4,8 @@ import pytest
 
 from hdl.bus.read_engine import URGENT_BURSTS, ReadEngine
 from hdl.spec.config import AcceleratorConfig
+from support.axi import ReadSlave
+from support.streams import Sink, Source, chunks_of, pack_transfer, random_transfer, simulate
 
 BASE = 0x1_0000_0F00  # the first page boundary lies 256 bytes on
 SPACE = 1024
@@ -23,31 +25,31 @@ def engine(bus_bytes, clients=("a", "b"), **kwargs):
     return ReadEngine(AcceleratorConfig(bus_bytes=bus_bytes), clients, **kwargs)
 
 
-def wire_up(bench, dut, memory, transfers, *, seed=0, stall=0.0, latency=4, sink_stall=None):
-    slave = bench.ReadSlave(dut, memory, seed=seed, stall=stall, latency=latency, base=BASE)
+def wire_up(dut, memory, transfers, *, seed=0, stall=0.0, latency=4, sink_stall=None):
+    slave = ReadSlave(dut, memory, seed=seed, stall=stall, latency=latency, base=BASE)
     sources, sinks = {}, {}
     for name, items in transfers.items():
-        sources[name] = bench.Source(getattr(dut, f"{name}_command"),
-                                     [bench.pack_transfer(*t) for t in items],
+        sources[name] = Source(getattr(dut, f"{name}_command"),
+                                     [pack_transfer(*t) for t in items],
                                      seed=seed + 1, stall=stall)
-        sinks[name] = bench.Sink(getattr(dut, name), seed=seed + 2,
+        sinks[name] = Sink(getattr(dut, name), seed=seed + 2,
                                  stall=stall if sink_stall is None else sink_stall[name])
     return slave, sources, sinks
 
 
 @pytest.mark.parametrize("bus_bytes", [4, 16, 64])
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-def test_rows_arrive_aligned(bench, bus_bytes, stall):
+def test_rows_arrive_aligned(bus_bytes, stall):
     chance = random.Random(bus_bytes + stall)
     memory = memory_of(1)
     dut = engine(bus_bytes)
-    transfers = {name: [bench.random_transfer(chance, BASE, SPACE) for _ in range(12)]
+    transfers = {name: [random_transfer(chance, BASE, SPACE) for _ in range(12)]
                  for name in ("a", "b")}
-    slave, sources, sinks = wire_up(bench, dut, memory, transfers, stall=stall)
+    slave, sources, sinks = wire_up(dut, memory, transfers, stall=stall)
     wanted = {name: [chunk for t in items
-                     for chunk in bench.chunks_of(rows_of(memory, t), bus_bytes)]
+                     for chunk in chunks_of(rows_of(memory, t), bus_bytes)]
               for name, items in transfers.items()}
-    bench.simulate(dut, [slave, *sources.values(), *sinks.values()], limit=6000, until=lambda: all(
+    simulate(dut, [slave, *sources.values(), *sinks.values()], limit=6000, until=lambda: all(
         len(sinks[n].taken) >= len(wanted[n]) for n in wanted))
     for name in wanted:
         assert sinks[name].taken == wanted[name]
@@ -58,44 +60,44 @@ def test_rows_arrive_aligned(bench, bus_bytes, stall):
     assert slave.beats == needed
 
 
-def test_short_rows_make_a_burst_a_cycle(bench):
+def test_short_rows_make_a_burst_a_cycle():
     memory = memory_of(2)
     dut = engine(16)
     transfer = (BASE + 0x100, 16, 40, 16)
-    slave, sources, sinks = wire_up(bench, dut, memory, {"a": [transfer] * 3, "b": []}, latency=4)
-    cycles = bench.simulate(dut, [slave, *sources.values(), *sinks.values()],
+    slave, sources, sinks = wire_up(dut, memory, {"a": [transfer] * 3, "b": []}, latency=4)
+    cycles = simulate(dut, [slave, *sources.values(), *sinks.values()],
                             until=lambda: len(sinks["a"].taken) == 120)
     assert cycles <= 120 + 16
 
 
-def test_long_rows_fill_the_bus(bench):
+def test_long_rows_fill_the_bus():
     memory = memory_of(3)
     dut = engine(16)
     slave, sources, sinks = wire_up(
-        bench, dut, memory, {"a": [(BASE, 1024, 1, 0)], "b": [(BASE, 1024, 1, 0)]}, latency=20)
-    cycles = bench.simulate(dut, [slave, *sources.values(), *sinks.values()], until=lambda: (
+        dut, memory, {"a": [(BASE, 1024, 1, 0)], "b": [(BASE, 1024, 1, 0)]}, latency=20)
+    cycles = simulate(dut, [slave, *sources.values(), *sinks.values()], until=lambda: (
         len(sinks["a"].taken) == 64 and len(sinks["b"].taken) == 64))
     assert cycles <= 128 + 20 + 16
 
 
-def test_a_client_that_stalls_harms_no_other(bench):
+def test_a_client_that_stalls_harms_no_other():
     memory = memory_of(4)
     dut = engine(16)
     transfers = {"a": [(BASE, 1000, 1, 0)] * 4, "b": [(BASE + 3, 900, 1, 0)] * 4}
-    slave, sources, sinks = wire_up(bench, dut, memory, transfers,
+    slave, sources, sinks = wire_up(dut, memory, transfers,
                                     sink_stall={"a": 1.0, "b": 0.0})
-    bench.simulate(dut, [slave, *sources.values(), *sinks.values()], limit=1500,
+    simulate(dut, [slave, *sources.values(), *sinks.values()], limit=1500,
                    until=lambda: len(sinks["b"].taken) == 4 * 57)
-    assert sinks["b"].taken == 4 * bench.chunks_of([bytes(memory[3:903])], 16)
+    assert sinks["b"].taken == 4 * chunks_of([bytes(memory[3:903])], 16)
     assert not sinks["a"].taken
 
 
-def test_an_urgent_client_goes_first_but_lets_others_live(bench):
+def test_an_urgent_client_goes_first_but_lets_others_live():
     # Bursts of one beat, granted one a cycle: after 15 of the urgent client comes one of the other.
     memory = memory_of(5)
     dut = engine(16)
     row = (BASE + 0x100, 16, 24, 16)
-    slave, sources, sinks = wire_up(bench, dut, memory, {"a": [row] * 2, "b": [row] * 2})
+    slave, sources, sinks = wire_up(dut, memory, {"a": [row] * 2, "b": [row] * 2})
     grants = []
 
     def each_cycle(ctx, cycle):
@@ -103,7 +105,7 @@ def test_an_urgent_client_goes_first_but_lets_others_live(bench):
             ctx.set(dut.b_urgent, 1)
         grants.extend(name for name in "ab" if ctx.get(getattr(dut, f"{name}_granted")))
 
-    bench.simulate(dut, [slave, *sources.values(), *sinks.values()], each_cycle=each_cycle,
+    simulate(dut, [slave, *sources.values(), *sinks.values()], each_cycle=each_cycle,
                    until=lambda: len(sinks["a"].taken) == len(sinks["b"].taken) == 48)
     assert len(grants) == 96
     together = "".join(grants[:grants.index("a", 48)])
@@ -112,11 +114,11 @@ def test_an_urgent_client_goes_first_but_lets_others_live(bench):
     assert sinks["a"].taken == sinks["b"].taken
 
 
-def test_landing_space_is_never_overrun(bench):
+def test_landing_space_is_never_overrun():
     memory = memory_of(9)
     dut = engine(16, depth=32)
     row = (BASE + 0x100, 176, 12, 5)
-    slave, sources, sinks = wire_up(bench, dut, memory, {"a": [row], "b": [row]},
+    slave, sources, sinks = wire_up(dut, memory, {"a": [row], "b": [row]},
                                     sink_stall={"a": 1.0, "b": 1.0})
 
     def each_cycle(ctx, cycle):
@@ -124,43 +126,43 @@ def test_landing_space_is_never_overrun(bench):
             assert slave.beats == 2 * 23, "bursts of 11 and 12 beats have room, 12 more have not"
             sinks["a"].stall = sinks["b"].stall = 0.0
 
-    wanted = bench.chunks_of(rows_of(memory, row), 16)
-    bench.simulate(dut, [slave, *sources.values(), *sinks.values()], each_cycle=each_cycle,
+    wanted = chunks_of(rows_of(memory, row), 16)
+    simulate(dut, [slave, *sources.values(), *sinks.values()], each_cycle=each_cycle,
                    until=lambda: len(sinks["a"].taken) == len(sinks["b"].taken) == len(wanted))
     assert sinks["a"].taken == sinks["b"].taken == wanted
 
 
-def test_clients_take_turns(bench):
+def test_clients_take_turns():
     memory = memory_of(10)
     dut = engine(16, ("a", "b", "c"))
     transfers = {name: [(BASE + 0x100 * k, 16, 30, 0)] for k, name in enumerate("abc")}
-    slave, sources, sinks = wire_up(bench, dut, memory, transfers)
-    bench.simulate(dut, [slave, *sources.values(), *sinks.values()],
+    slave, sources, sinks = wire_up(dut, memory, transfers)
+    simulate(dut, [slave, *sources.values(), *sinks.values()],
                    until=lambda: all(len(sink.taken) == 30 for sink in sinks.values()))
     turns = [address - BASE >> 8 for address, _ in slave.addresses[3:-3]]
     assert len(turns) == 84
     assert all(sorted(turns[k:k + 3]) == [0, 1, 2] for k in range(len(turns) - 2))
 
 
-def test_empty_transfers_move_nothing(bench):
+def test_empty_transfers_move_nothing():
     memory = memory_of(5)
     dut = engine(8)
     wanted = (BASE + 1, 20, 1, 0)
     transfers = {"a": [(BASE, 0, 3, 8), (BASE, 8, 0, 8), wanted], "b": []}
-    slave, sources, sinks = wire_up(bench, dut, memory, transfers)
-    bench.simulate(dut, [slave, *sources.values(), *sinks.values()],
+    slave, sources, sinks = wire_up(dut, memory, transfers)
+    simulate(dut, [slave, *sources.values(), *sinks.values()],
                    until=lambda: len(sinks["a"].taken) == 3)
-    assert sinks["a"].taken == bench.chunks_of(rows_of(memory, wanted), 8)
+    assert sinks["a"].taken == chunks_of(rows_of(memory, wanted), 8)
     assert slave.beats == 3
 
 
 @pytest.mark.parametrize("length", [1, 60])
-def test_after_flush_the_engine_is_as_new(bench, length):
+def test_after_flush_the_engine_is_as_new(length):
     memory = memory_of(6)
     dut = engine(16)
     later = (BASE + 5, 300, 2, 310)
     slave, sources, sinks = wire_up(
-        bench, dut, memory, {"a": [(BASE, 700, 2, 9)] * 9, "b": [(BASE + 1, 40, 9, 50)] * 9},
+        dut, memory, {"a": [(BASE, 700, 2, 9)] * 9, "b": [(BASE + 1, 40, 9, 50)] * 9},
         stall=0.2, latency=12)
     begin = 30
     seen = []
@@ -176,12 +178,12 @@ def test_after_flush_the_engine_is_as_new(bench, length):
                 sinks[name].held = None
                 sinks[name].taken.clear()
             seen.append(ctx.get(dut.quiet))
-            sources["a"].items.append(bench.pack_transfer(*later))
+            sources["a"].items.append(pack_transfer(*later))
         if cycle > begin and ctx.get(dut.quiet):
             seen.append(len(slave.queue))
 
-    wanted = bench.chunks_of(rows_of(memory, later), 16)
-    bench.simulate(dut, [slave, *sources.values(), *sinks.values()], each_cycle=each_cycle,
+    wanted = chunks_of(rows_of(memory, later), 16)
+    simulate(dut, [slave, *sources.values(), *sinks.values()], each_cycle=each_cycle,
                    until=lambda: len(sinks["a"].taken) == len(wanted))
     assert sinks["a"].taken == wanted and not sinks["b"].taken
     assert seen[0] == 0, "the flush must meet outstanding bursts"
@@ -189,11 +191,11 @@ def test_after_flush_the_engine_is_as_new(bench, length):
 
 
 @pytest.mark.parametrize("client", ["a", "b"])
-def test_errors_and_counts_are_pulses(bench, client):
+def test_errors_and_counts_are_pulses(client):
     memory = memory_of(7)
     dut = engine(16)
     transfer = (BASE + 16, 512, 1, 0)
-    slave, sources, sinks = wire_up(bench, dut, memory, {"a": [], "b": [], client: [transfer]},
+    slave, sources, sinks = wire_up(dut, memory, {"a": [], "b": [], client: [transfer]},
                                     stall=0.3)
     slave.fail_beats = {4, 9}
     pulses = {"error": 0, "burst": 0, "beat": 0}
@@ -210,20 +212,20 @@ def test_errors_and_counts_are_pulses(bench, client):
         def observe(self, ctx):
             pass
 
-    bench.simulate(dut, [slave, Watch(), *sources.values(), *sinks.values()],
+    simulate(dut, [slave, Watch(), *sources.values(), *sinks.values()],
                    until=lambda: len(sinks[client].taken) == 32)
-    assert sinks[client].taken == bench.chunks_of(rows_of(memory, transfer), 16)
+    assert sinks[client].taken == chunks_of(rows_of(memory, transfer), 16)
     assert pulses == {"error": 2, "burst": len(slave.addresses), "beat": 32}
 
 
-def test_wrong_byte_is_noticed(bench):
+def test_wrong_byte_is_noticed():
     memory = memory_of(8)
     dut = engine(8)
     transfer = (BASE + 3, 30, 2, 33)
-    slave, sources, sinks = wire_up(bench, dut, memory, {"a": [transfer], "b": []})
-    wanted = bench.chunks_of(rows_of(memory, transfer), 8)
+    slave, sources, sinks = wire_up(dut, memory, {"a": [transfer], "b": []})
+    wanted = chunks_of(rows_of(memory, transfer), 8)
     memory[40] ^= 1
-    bench.simulate(dut, [slave, *sources.values(), *sinks.values()],
+    simulate(dut, [slave, *sources.values(), *sinks.values()],
                    until=lambda: len(sinks["a"].taken) == len(wanted))
     assert sinks["a"].taken != wanted
 

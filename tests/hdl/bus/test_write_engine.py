@@ -4,6 +4,8 @@ import pytest
 
 from hdl.bus.write_engine import WriteEngine
 from hdl.spec.config import AcceleratorConfig
+from support.axi import WriteSlave
+from support.streams import Source, chunks_of, pack_transfer, random_transfer, simulate
 
 BASE = 0x3_0000_0F00
 SPACE = 1024
@@ -13,7 +15,7 @@ def engine(bus_bytes, **kwargs):
     return WriteEngine(AcceleratorConfig(bus_bytes=bus_bytes), **kwargs)
 
 
-def stage(bench, dut, transfers, *, seed=0, stall=0.0, latency=4, patient=False):
+def stage(dut, transfers, *, seed=0, stall=0.0, latency=4, patient=False):
     """Slave, command source, data source, and the memory that must come out."""
     chance = random.Random(seed + 7)
     memory = bytearray(SPACE + 128)
@@ -26,11 +28,11 @@ def stage(bench, dut, transfers, *, seed=0, stall=0.0, latency=4, patient=False)
             wanted[start:start + row_bytes] = row
             rows.append(row)
     bus_bytes = len(dut.wstrb)
-    slave = bench.WriteSlave(dut, memory, seed=seed, stall=stall, latency=latency, base=BASE,
+    slave = WriteSlave(dut, memory, seed=seed, stall=stall, latency=latency, base=BASE,
                              patient=patient)
-    commands = bench.Source(dut.command, [bench.pack_transfer(*t) for t in transfers],
+    commands = Source(dut.command, [pack_transfer(*t) for t in transfers],
                             seed=seed + 1, stall=stall)
-    data = bench.Source(dut.i, bench.chunks_of(rows, bus_bytes), seed=seed + 2, stall=stall)
+    data = Source(dut.i, chunks_of(rows, bus_bytes), seed=seed + 2, stall=stall)
     return slave, commands, data, wanted
 
 
@@ -54,55 +56,55 @@ def finished(commands, data, watch):
 
 @pytest.mark.parametrize("bus_bytes", [4, 16, 64])
 @pytest.mark.parametrize(("stall", "patient"), [(0.0, False), (0.5, False), (0.4, True)])
-def test_exactly_the_rows_are_written(bench, bus_bytes, stall, patient):
+def test_exactly_the_rows_are_written(bus_bytes, stall, patient):
     chance = random.Random(bus_bytes + stall)
     dut = engine(bus_bytes)
-    transfers = [bench.random_transfer(chance, BASE, SPACE) for _ in range(16)]
-    slave, commands, data, wanted = stage(bench, dut, transfers, stall=stall, patient=patient)
+    transfers = [random_transfer(chance, BASE, SPACE) for _ in range(16)]
+    slave, commands, data, wanted = stage(dut, transfers, stall=stall, patient=patient)
     watch = Watch(dut, "idle")
-    bench.simulate(dut, [slave, commands, data, watch], limit=6000,
+    simulate(dut, [slave, commands, data, watch], limit=6000,
                    until=finished(commands, data, watch))
     assert slave.memory == wanted
     assert sum(slave.touched) == sum(r * n for _, r, n, _ in transfers)
     assert slave.rules.checked > 20 and not slave.rules.outstanding
 
 
-def test_short_rows_make_a_burst_a_cycle(bench):
+def test_short_rows_make_a_burst_a_cycle():
     dut = engine(16)
-    slave, commands, data, wanted = stage(bench, dut, [(BASE + 0x100, 16, 40, 16)] * 3, latency=4)
+    slave, commands, data, wanted = stage(dut, [(BASE + 0x100, 16, 40, 16)] * 3, latency=4)
     watch = Watch(dut, "idle")
-    cycles = bench.simulate(dut, [slave, commands, data, watch],
+    cycles = simulate(dut, [slave, commands, data, watch],
                             until=finished(commands, data, watch))
     assert slave.memory == wanted
     assert cycles <= 120 + 20
 
 
-def test_long_rows_fill_the_bus(bench):
+def test_long_rows_fill_the_bus():
     dut = engine(16)
-    slave, commands, data, wanted = stage(bench, dut, [(BASE + 3, 900, 1, 0)] * 2, latency=20)
+    slave, commands, data, wanted = stage(dut, [(BASE + 3, 900, 1, 0)] * 2, latency=20)
     watch = Watch(dut, "idle")
-    cycles = bench.simulate(dut, [slave, commands, data, watch],
+    cycles = simulate(dut, [slave, commands, data, watch],
                             until=finished(commands, data, watch))
     assert slave.memory == wanted
     assert cycles <= 2 * 57 + 20 + 30
 
 
-def test_no_burst_before_its_data(bench):
+def test_no_burst_before_its_data():
     dut = engine(16)
-    slave, commands, data, wanted = stage(bench, dut, [(BASE, 256, 1, 0)])
+    slave, commands, data, wanted = stage(dut, [(BASE, 256, 1, 0)])
     data.items = type(data.items)(list(data.items)[:15])
     cycles = []
     watch = Watch(dut, "awvalid", "idle")
-    bench.simulate(dut, [slave, commands, data, watch], until=lambda: len(cycles) == 60,
+    simulate(dut, [slave, commands, data, watch], until=lambda: len(cycles) == 60,
                    each_cycle=lambda ctx, cycle: cycles.append(cycle))
     assert not data.items and not any(watch.seen["awvalid"]) and not watch.seen["idle"][-1]
 
 
-def test_a_full_queue_repeats_no_burst(bench):
+def test_a_full_queue_repeats_no_burst():
     dut = engine(16)
     # 57 beats in four bursts, then 9: the last beat of the fifth burst is the first without room.
     slave, commands, data, wanted = stage(
-        bench, dut, [(BASE, 912, 1, 0), (BASE + 928, 144, 1, 0)])
+        dut, [(BASE, 912, 1, 0), (BASE + 928, 144, 1, 0)])
     watch = Watch(dut, "idle")
 
     def each_cycle(ctx, cycle):
@@ -110,16 +112,16 @@ def test_a_full_queue_repeats_no_burst(bench):
         if cycle == 149:
             assert len(data.items) == 1
 
-    bench.simulate(dut, [slave, commands, data, watch], each_cycle=each_cycle,
+    simulate(dut, [slave, commands, data, watch], each_cycle=each_cycle,
                    until=finished(commands, data, watch))
     assert slave.memory == wanted and len(slave.addresses) == 5
 
 
 @pytest.mark.parametrize("length", [1, 60])
 @pytest.mark.parametrize("begin", range(20, 60, 3))
-def test_flush_completes_requested_bursts_only(bench, begin, length):
+def test_flush_completes_requested_bursts_only(begin, length):
     dut = engine(16)
-    slave, commands, data, _ = stage(bench, dut, [(BASE + 8, 700, 1, 0), (BASE, 30, 9, 33)],
+    slave, commands, data, _ = stage(dut, [(BASE + 8, 700, 1, 0), (BASE, 30, 9, 33)],
                                      stall=0.3, latency=12, seed=begin)
     later = (BASE + 5, 300, 2, 310)
     row = bytes(range(1, 151)) * 2
@@ -133,35 +135,35 @@ def test_flush_completes_requested_bursts_only(bench, begin, length):
                 source.offered = False
         if cycle > begin + length and not state["queued"] and ctx.get(dut.quiet):
             assert not slave.rules.outstanding and not slave.rules.bursts
-            commands.items.append(bench.pack_transfer(*later))
-            data.items.extend(bench.chunks_of([row, row], 16))
+            commands.items.append(pack_transfer(*later))
+            data.items.extend(chunks_of([row, row], 16))
             state["queued"] = True
 
     watch = Watch(dut, "idle")
     done = finished(commands, data, watch)
-    bench.simulate(dut, [slave, commands, data, watch], each_cycle=each_cycle,
+    simulate(dut, [slave, commands, data, watch], each_cycle=each_cycle,
                    until=lambda: state["queued"] and done())
     start = later[0] - BASE
     assert slave.memory[start:start + 300] == row == slave.memory[start + 310:start + 610]
     assert not any(slave.memory[708:]), "a byte beside the rows"
 
 
-def test_errors_and_counts_are_pulses(bench):
+def test_errors_and_counts_are_pulses():
     dut = engine(8)
-    slave, commands, data, _ = stage(bench, dut, [(BASE + 1, 400, 1, 0)], stall=0.3)
+    slave, commands, data, _ = stage(dut, [(BASE + 1, 400, 1, 0)], stall=0.3)
     slave.fail_beats = {1}
     watch = Watch(dut, "idle", "error", "burst", "beat")
-    bench.simulate(dut, [slave, commands, data, watch], until=finished(commands, data, watch))
+    simulate(dut, [slave, commands, data, watch], until=finished(commands, data, watch))
     seen = {name: sum(values) for name, values in watch.seen.items()}
     assert (seen["error"], seen["burst"], seen["beat"]) == (1, len(slave.addresses), 51)
 
 
-def test_wrong_byte_is_noticed(bench):
+def test_wrong_byte_is_noticed():
     dut = engine(8)
-    slave, commands, data, wanted = stage(bench, dut, [(BASE + 3, 30, 2, 33)])
+    slave, commands, data, wanted = stage(dut, [(BASE + 3, 30, 2, 33)])
     watch = Watch(dut, "idle")
     data.items[2] ^= 1
-    bench.simulate(dut, [slave, commands, data, watch], until=finished(commands, data, watch))
+    simulate(dut, [slave, commands, data, watch], until=finished(commands, data, watch))
     assert [at for at in range(100) if slave.memory[at] != wanted[at]] == [3 + 16]
 
 

@@ -7,10 +7,11 @@ from hdl.codec.widen import Widen
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.harness.batch import Batch
-from sim.harness.check import check, count_mismatches, with_fault
+from sim.harness.check import check, count_mismatches
 from sim.harness.operands import exact_values
 from sim.model.codec import decode
 from sim.model.rounding import to_words
+from support.sabotage import with_fault
 
 ML_DTYPES = {"e4m3": "float8_e4m3fn", "e5m2": "float8_e5m2", "bf16": "bfloat16"}
 

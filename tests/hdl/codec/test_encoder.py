@@ -5,10 +5,11 @@ from gen.leaves import Library
 from hdl.codec.encoder import Encoder
 from hdl.spec.formats import BFLOAT16, FORMATS
 from sim.harness.batch import Batch
-from sim.harness.check import check, count_mismatches, with_fault
+from sim.harness.check import check, count_mismatches
 from sim.harness.operands import lane_words
 from sim.model.codec import decode, encode, saturates
 from sim.model.rounding import from_words
+from support.sabotage import with_fault
 
 EIGHT_BIT = [name for name, fmt in FORMATS.items() if fmt.storage_bits == 8]
 ML_DTYPES = {"e4m3": "float8_e4m3fn", "e5m2": "float8_e5m2"}

@@ -3,20 +3,21 @@ import random
 import pytest
 
 from hdl.lib.chunk import Resizer
+from support.streams import Sink, Source, chunks_of, simulate
 
 
 @pytest.mark.parametrize(("i_bytes", "o_bytes"), [
     (4, 4), (4, 8), (4, 64), (16, 64), (8, 4), (64, 4), (32, 16), (1, 4), (4, 1)])
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-def test_rows_keep_their_frame(bench, i_bytes, o_bytes, stall):
+def test_rows_keep_their_frame(i_bytes, o_bytes, stall):
     chance = random.Random(i_bytes * o_bytes)
     rows = [chance.randbytes(chance.randint(1, 3 * max(i_bytes, o_bytes))) for _ in range(40)]
     dut = Resizer(i_bytes, o_bytes)
-    source = bench.Source(dut.i, bench.chunks_of(rows, i_bytes), seed=1, stall=stall)
-    sink = bench.Sink(dut.o, seed=2, stall=stall)
-    wanted = bench.chunks_of(rows, o_bytes)
+    source = Source(dut.i, chunks_of(rows, i_bytes), seed=1, stall=stall)
+    sink = Sink(dut.o, seed=2, stall=stall)
+    wanted = chunks_of(rows, o_bytes)
     narrow = max(len(source.items), len(wanted))
-    cycles = bench.simulate(dut, [source, sink], until=lambda: len(sink.taken) >= len(wanted))
+    cycles = simulate(dut, [source, sink], until=lambda: len(sink.taken) >= len(wanted))
     assert sink.taken == wanted
     if not stall:
         assert cycles <= narrow + 2

@@ -4,27 +4,28 @@ import pytest
 from amaranth.lib import data
 
 from hdl.lib.fifo import ShiftFifo, SramFifo
+from support.streams import Sink, Source, simulate
 
 
 @pytest.mark.parametrize(("kind", "depth", "latency"), [
     (ShiftFifo, 2, 1), (ShiftFifo, 5, 1), (SramFifo, 4, 2), (SramFifo, 32, 2)])
 @pytest.mark.parametrize(("fast", "slow"), [(0.0, 0.0), (0.0, 0.7), (0.7, 0.0), (0.5, 0.5)])
-def test_words_keep_their_order(bench, kind, depth, latency, fast, slow):
+def test_words_keep_their_order(kind, depth, latency, fast, slow):
     words = [random.Random(depth).getrandbits(12) for _ in range(150)]
     dut = kind(12, depth)
-    source = bench.Source(dut.i, words, seed=1, stall=fast)
-    sink = bench.Sink(dut.o, seed=2, stall=slow)
-    cycles = bench.simulate(dut, [source, sink], until=lambda: len(sink.taken) == len(words))
+    source = Source(dut.i, words, seed=1, stall=fast)
+    sink = Sink(dut.o, seed=2, stall=slow)
+    cycles = simulate(dut, [source, sink], until=lambda: len(sink.taken) == len(words))
     assert sink.taken == words
     if fast == slow == 0:
         assert cycles == len(words) + latency
 
 
 @pytest.mark.parametrize(("kind", "depth", "holds"), [(ShiftFifo, 3, 3), (SramFifo, 8, 9)])
-def test_capacity_and_clear(bench, kind, depth, holds):
+def test_capacity_and_clear(kind, depth, holds):
     dut = kind(8, depth)
-    source = bench.Source(dut.i, range(20))
-    sink = bench.Sink(dut.o, stall=1.0)
+    source = Source(dut.i, range(20))
+    sink = Sink(dut.o, stall=1.0)
     seen = []
 
     def each_cycle(ctx, cycle):
@@ -44,7 +45,7 @@ def test_capacity_and_clear(bench, kind, depth, holds):
             source.stall = 0.0
         return bool(sink.taken)
 
-    bench.simulate(dut, [source, sink], until=refill, each_cycle=each_cycle)
+    simulate(dut, [source, sink], until=refill, each_cycle=each_cycle)
     assert seen == [holds] and sink.taken == [77]
 
 

@@ -5,10 +5,11 @@ from gen.block import generate_block
 from hdl.spec.commands import Function, largest_members
 from hdl.spec.config import AcceleratorConfig
 from sim.harness.batch import Batch
-from sim.harness.check import check, count_mismatches, with_fault
+from sim.harness.check import check, count_mismatches
 from sim.harness.operands import lane_words
 from sim.model import lanes
 from sim.model.rounding import from_words, to_words
+from support.sabotage import with_fault
 
 CYCLES, COMBINATIONS = 30_000, 40
 CONFIGS = [("posit8", "approx_shifted", 1, "all"), ("fp8", "pwl", 1, "softmax"),

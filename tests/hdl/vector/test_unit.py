@@ -16,10 +16,11 @@ from hdl.spec.commands import (
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32
 from sim.harness.batch import Batch
-from sim.harness.check import check, count_mismatches, with_fault
+from sim.harness.check import check, count_mismatches
 from sim.harness.operands import join_fields, lane_words, split_fields
 from sim.model.rounding import flush, from_words, largest, to_words
 from sim.model.vector import RowState, execute
+from support.sabotage import with_fault
 
 CONFIGS = [("posit8", "approx_shifted", 4, 1, "all"), ("fp8", "pwl", 8, 1, "softmax"),
            ("posit8", "approx", 8, 1, "softmax"), ("bf16", "pwl", 4, 1, "all"),

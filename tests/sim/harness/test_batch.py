@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from sim.harness.batch import Batch
-from sim.harness.check import check, count_mismatches, with_fault
+from sim.harness.check import check, count_mismatches
 from sim.harness.verilate import ToolError
+from support.sabotage import with_fault
 
 VERILOG = """
 module sums(clk, rst, a_x, wide, vast, q, y, v);

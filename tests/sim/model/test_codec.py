@@ -17,6 +17,7 @@ from hdl.spec.formats import (
 )
 from sim.model.codec import decode, encode, max_finite, saturates
 from sim.model.rounding import from_words
+from support import oracle
 
 POSITS = (POSIT8, POSIT8ES0, POSIT8ES2)
 FLOATS = (E4M3, E5M2)
@@ -35,7 +36,7 @@ def report(what, cases):
 
 
 @named(POSITS)
-def test_posit_decode_is_the_projective_ring(oracle, encoding):
+def test_posit_decode_is_the_projective_ring(encoding):
     ring = [float(value) for value in oracle.posit_ring(8, encoding.es)]
     got = decode(encoding, np.arange(256))
     assert got[:128].tolist() == ring
@@ -68,7 +69,7 @@ def test_bf16_decode_matches_ml_dtypes():
     report("decode bf16", 1 << 16)
 
 
-def posit_mismatches(oracle, encoding, model):
+def posit_mismatches(encoding, model):
     """Codes of all 65,536 BF16 words that differ from the bit-string oracle for ``encoding``."""
     got = encode(model, VALUES).astype(int)
     wrong = np.count_nonzero(got[~np.isfinite(VALUES)] != 0x80)
@@ -80,15 +81,15 @@ def posit_mismatches(oracle, encoding, model):
 
 
 @named(POSITS)
-def test_posit_encode_rounds_the_bit_string(oracle, encoding):
-    assert posit_mismatches(oracle, encoding, encoding) == 0
+def test_posit_encode_rounds_the_bit_string(encoding):
+    assert posit_mismatches(encoding, encoding) == 0
     flushes_less = dataclasses.replace(encoding, flush_log2=encoding.flush_log2 - 1)
-    assert posit_mismatches(oracle, encoding, flushes_less) == 2 * 128
+    assert posit_mismatches(encoding, flushes_less) == 2 * 128
     report(f"encode {encoding.name}", 1 << 16)
 
 
 @named(FLOATS)
-def test_float_encode_takes_the_nearest_code(oracle, encoding):
+def test_float_encode_takes_the_nearest_code(encoding):
     nearest = oracle.FloatOracle(encoding)
     got = encode(encoding, VALUES)
     assert np.all(got[~np.isfinite(VALUES)] == encoding.nar_code)
@@ -108,7 +109,7 @@ def test_float_encode_matches_ml_dtypes_below_overflow(encoding):
     report(f"ml_dtypes {encoding.name}", int(inside.sum()))
 
 
-def encoder_boundaries(oracle, encoding):
+def encoder_boundaries(encoding):
     """Positive values at which the code changes, exact in float64."""
     if encoding in POSITS:
         finer = oracle.posit_ring(9, encoding.es)
@@ -117,8 +118,8 @@ def encoder_boundaries(oracle, encoding):
 
 
 @named(POSITS + FLOATS)
-def test_boundaries_and_their_neighbours(oracle, encoding):
-    middles = np.array(encoder_boundaries(oracle, encoding))
+def test_boundaries_and_their_neighbours(encoding):
+    middles = np.array(encoder_boundaries(encoding))
     values = np.concatenate([
         sign * at for sign in (1, -1)
         for at in (np.nextafter(middles, 0), middles, np.nextafter(middles, np.inf))])
@@ -201,7 +202,7 @@ def test_saturation_is_what_lies_beyond_the_largest_value(encoding):
 
 @pytest.mark.parametrize("model", (*POSITS, *FLOATS, dataclasses.replace(POSIT8, flush_log2=None)),
                          ids=str)
-def test_any_float64_takes_the_code_of_its_exact_value(oracle, model):
+def test_any_float64_takes_the_code_of_its_exact_value(model):
     rng = np.random.default_rng(8)
     exponents = np.concatenate([rng.integers(-1074, 1024, 300), rng.integers(-70, 70, 700)])
     values = np.ldexp(rng.uniform(1, 2, 1000), exponents) * rng.choice([-1, 1], 1000)

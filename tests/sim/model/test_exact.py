@@ -10,6 +10,7 @@ from hdl.spec.config import AcceleratorConfig
 from sim.model.accumulate import gemm, narrow, product
 from sim.model.codec import decode
 from sim.model.exact import exact_words, round_exact, unit_log2
+from support import oracle
 
 EIGHT_BIT = ("posit8", "posit8es0", "posit8es2", "e4m3", "e5m2", "fp8")
 
@@ -23,7 +24,7 @@ def operands(config, m, k, n, seed):
 
 
 @pytest.mark.parametrize("fmt", EIGHT_BIT)
-def test_gemm_matches_exact_rationals(oracle, fmt):
+def test_gemm_matches_exact_rationals(fmt):
     config = AcceleratorConfig(fmt, acc="exact", dim=4)
     unit, cases = Fraction(2) ** unit_log2(config), 0
     for seed, (m, k, n) in enumerate([(1, 1, 1), (5, 4, 3), (3, 13, 40), (9, 100, 7)]):

@@ -18,12 +18,9 @@ from sim.model import lanes
 from sim.model.accumulate import gemm, narrow
 from sim.model.codec import decode, encode
 from sim.model.rounding import from_words, largest, to_words
+from support.images import BASE, STORE, A, B, Bench, C, Y, bf16
 
-BASE = 0x1000
-A, B, C, Y = (BASE + offset for offset in (0x1001, 0x2003, 0x3005, 0x4002))
-SIZE = 0x6000
 FORMATS = ("posit8", "fp8", "bf16")
-STORE = {"destination": Destination.MEMORY}
 SOFTMAX = (
     {"multiply": Operand.IMM0, "reduce": Reduce.MAX, "destination": Destination.BUFFER},
     {"add": Operand.R0, "subtract": 1, "function": Function.EXP, "reduce": Reduce.SUM,
@@ -52,8 +49,8 @@ def operands(bench, m, k, n, transposed=False, seed=1):
 
 @pytest.mark.parametrize("transposed", (False, True))
 @pytest.mark.parametrize("fmt", FORMATS)
-def test_gemm_writes_the_result_and_nothing_else(programs, fmt, transposed):
-    bench = programs.Bench(fmt)
+def test_gemm_writes_the_result_and_nothing_else(fmt, transposed):
+    bench = Bench(fmt)
     m, k, n = 5, 9, 6
     a, b, stride = operands(bench, m, k, n, transposed)
     fields = bench.gemm(m, k, n, b_transposed=transposed, b_stride=stride, b_e5m2=1)
@@ -77,11 +74,11 @@ def test_gemm_writes_the_result_and_nothing_else(programs, fmt, transposed):
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
-def test_a_stored_by_columns_gives_the_same_bytes(programs, fmt):
+def test_a_stored_by_columns_gives_the_same_bytes(fmt):
     m, k, n = 5, 9, 6
     results = []
     for flip in (False, True):
-        bench = programs.Bench(fmt)
+        bench = Bench(fmt)
         operands(bench, m, k, n)
         at = A if bench.wide == 1 else A & ~1
         values = np.random.default_rng(1).normal(size=(m, k))
@@ -96,13 +93,13 @@ def test_a_stored_by_columns_gives_the_same_bytes(programs, fmt):
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
-def test_epilogue_scales_adds_a_bias_and_clips(programs, fmt):
-    bench = programs.Bench(fmt)
+def test_epilogue_scales_adds_a_bias_and_clips(fmt):
+    bench = Bench(fmt)
     m, k, n = 4, 7, 5
     a, b, stride = operands(bench, m, k, n)
     bias = bench.place(Y, np.linspace(-1, 1, n)[None], 0)
     step = {"multiply": Operand.IMM1, "add": Operand.Y, "y": 1, "relu": 1, **STORE}
-    fields = bench.gemm(m, k, n, (step,), b_e5m2=1, imm1=programs.bf16(0.5), y1_address=Y)
+    fields = bench.gemm(m, k, n, (step,), b_e5m2=1, imm1=bf16(0.5), y1_address=Y)
     bench.command(Opcode.END)
     assert bench.run().error is None
     lane, encoding = bench.config.lane, bench.config.format.encodings[0]
@@ -113,14 +110,14 @@ def test_epilogue_scales_adds_a_bias_and_clips(programs, fmt):
     assert np.any(want == 0) and np.any(want != 0)
 
 
-def run_softmax(programs, fmt, softmax, scores, steps, **options):
+def run_softmax(fmt, softmax, scores, steps, **options):
     """Probabilities of wide BF16 (or the format's own BF16) scores."""
-    bench = programs.Bench(fmt, softmax=softmax, **options)
+    bench = Bench(fmt, softmax=softmax, **options)
     m, n = scores.shape
     wide = bench.wide == 1
     at = {"a_address": A & ~1, "c_address": C & ~1, "a_stride": 2 * n, "c_stride": 2 * n}
     bench.put(at["a_address"], to_words(BFLOAT16, scores), 2 * n)
-    fields = bench.vector(m, n, steps, x_wide=wide, c_wide=wide, imm0=programs.bf16(0.25), **at)
+    fields = bench.vector(m, n, steps, x_wide=wide, c_wide=wide, imm0=bf16(0.25), **at)
     bench.command(Opcode.END)
     outcome = bench.run()
     if outcome.error is not None:
@@ -130,13 +127,13 @@ def run_softmax(programs, fmt, softmax, scores, steps, **options):
 
 @pytest.mark.parametrize("softmax", SOFTMAX_MODES)
 @pytest.mark.parametrize("fmt", FORMATS)
-def test_softmax_over_rows(programs, fmt, softmax):
+def test_softmax_over_rows(fmt, softmax):
     rng = np.random.default_rng(3)
     scores = np.round(rng.normal(size=(7, 30)) * 8) / 4
     scores[2] = -largest(BFLOAT16)
     scores[3, 4:] = -np.inf
     scores[4, 5] = np.nan
-    got = run_softmax(programs, fmt, softmax, scores, SOFTMAX)
+    got = run_softmax(fmt, softmax, scores, SOFTMAX)
     usual = [0, 1, 5, 6]
     exact = np.exp(scores[usual] / 4)
     exact /= exact.sum(axis=1, keepdims=True)
@@ -151,43 +148,43 @@ def test_softmax_over_rows(programs, fmt, softmax):
         assert np.isnan(got[3]).all()
     else:
         assert np.all(got[3, 4:] == 0)
-    other = run_softmax(programs, fmt, softmax, np.roll(scores, 1, axis=1), SOFTMAX)
+    other = run_softmax(fmt, softmax, np.roll(scores, 1, axis=1), SOFTMAX)
     assert not np.array_equal(other, got, equal_nan=True)
     print(f"softmax {fmt} {softmax}: {got.size} probabilities")
 
 
 @pytest.mark.parametrize("softmax", SOFTMAX_MODES)
-def test_fully_masked_rows_give_zeros(programs, softmax):
+def test_fully_masked_rows_give_zeros(softmax):
     scores = np.zeros((3, 9))
     scores[1] = -largest(BFLOAT16)
     scores[2] = -np.inf
     unscaled = ({"reduce": Reduce.MAX, "destination": Destination.BUFFER}, *SOFTMAX[1:])
-    got = run_softmax(programs, "posit8", softmax, scores, unscaled)
+    got = run_softmax("posit8", softmax, scores, unscaled)
     assert np.all(got[0] > 0.08) and np.all(got[1:] == 0)
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
-def test_streamed_softmax_equals_the_buffered_one(programs, fmt):
+def test_streamed_softmax_equals_the_buffered_one(fmt):
     scores = np.round(np.random.default_rng(4).normal(size=(3, 70)) * 8) / 4
     small = {"acc_depth": 16}
-    assert run_softmax(programs, fmt, "pwl", scores, SOFTMAX, **small) is ErrorCause.OVERSIZE
-    streamed = run_softmax(programs, fmt, "pwl", scores, STREAMED, **small)
-    assert np.array_equal(streamed, run_softmax(programs, fmt, "pwl", scores, SOFTMAX))
+    assert run_softmax(fmt, "pwl", scores, SOFTMAX, **small) is ErrorCause.OVERSIZE
+    streamed = run_softmax(fmt, "pwl", scores, STREAMED, **small)
+    assert np.array_equal(streamed, run_softmax(fmt, "pwl", scores, SOFTMAX))
 
 
-def test_rows_that_stay_on_chip_are_counted_in_powers_of_two(programs):
+def test_rows_that_stay_on_chip_are_counted_in_powers_of_two():
     for columns, fits in ((64, True), (65, False)):
-        bench = programs.Bench(acc_depth=16)
+        bench = Bench(acc_depth=16)
         bench.vector(1, columns, ({"destination": Destination.BUFFER}, STORE))
         bench.command(Opcode.END)
         assert (bench.run().error is None) == fits
     scores = np.zeros((1, 33))  # nine words, rounded up to sixteen
-    probabilities = run_softmax(programs, "posit8", "pwl", scores, SOFTMAX, acc_depth=16)
+    probabilities = run_softmax("posit8", "pwl", scores, SOFTMAX, acc_depth=16)
     assert not isinstance(probabilities, ErrorCause)
 
 
-def test_wide_tensors_and_counts(programs):
-    bench = programs.Bench("posit8")
+def test_wide_tensors_and_counts():
+    bench = Bench("posit8")
     values = np.array([[1.0, 5000.0, -1e6], [np.nan, np.inf, 4096.0]])
     at = {"a_address": A & ~1, "a_stride": 6}
     bench.put(at["a_address"], to_words(BFLOAT16, lanes.add(BFLOAT16, values, 0.0)), 6)
@@ -202,10 +199,10 @@ def test_wide_tensors_and_counts(programs):
 
 
 
-def test_a_copy_changes_nothing_but_nan(programs):
+def test_a_copy_changes_nothing_but_nan():
     words = np.array([[0x0001, 0x807F, 0x7F81, 0xFFC0, 0x7F80, 0x0080]], np.uint16)
     for fmt, infinity in (("posit8", 0x7F80), ("bf16", 0x7FC0)):
-        bench = programs.Bench(fmt)
+        bench = Bench(fmt)
         bench.put(A & ~1, words, 12)
         fields = bench.vector(1, 6, x_wide=1, c_wide=1, a_address=A & ~1, c_address=C & ~1)
         bench.command(Opcode.END)

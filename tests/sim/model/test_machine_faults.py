@@ -7,24 +7,19 @@ from hdl.spec.commands import (
     COMMAND_BYTES,
     HEADER_BYTES,
     MAGIC,
-    Destination,
     ErrorCause,
     Feature,
     Opcode,
     Operand,
     Reduce,
 )
-
-BASE = 0x1000
-C = BASE + 0x3005
-SIZE = 0x6000
-STORE = {"destination": Destination.MEMORY}
+from support.images import BASE, SIZE, STORE, Bench, C, listed
 
 
 @pytest.fixture
-def good(programs):
+def good():
     """A program that runs, to be spoiled."""
-    bench = programs.Bench("posit8")
+    bench = Bench("posit8")
     bench.gemm(2, 3, 4)
     bench.command(Opcode.END)
     assert bench.run().error is None
@@ -99,11 +94,11 @@ COMMAND_FAULTS = [
 
 
 @pytest.mark.parametrize("change, cause", COMMAND_FAULTS)
-def test_bad_commands(programs, good, change, cause):
+def test_bad_commands(good, change, cause):
     bench = good
     bench.commands.insert(0, {"opcode": int(Opcode.FENCE)})
     if "instructions" in change:
-        change = change | {"instructions": programs.listed(*change["instructions"])}
+        change = change | {"instructions": listed(*change["instructions"])}
     bench.commands[1].update(change)
     outcome = bench.run()
     address = BASE + HEADER_BYTES + COMMAND_BYTES
@@ -120,9 +115,9 @@ def test_fields_without_meaning_for_the_command_are_not_judged(good, change):
     assert good.run().error is None
 
 
-def test_alignment_of_bf16_tensors(programs):
+def test_alignment_of_bf16_tensors():
     for name in ("a_address", "b_stride", "c_address"):
-        bench = programs.Bench("bf16")
+        bench = Bench("bf16")
         fields = bench.gemm(2, 3, 4)
         bench.command(Opcode.END)
         assert bench.run().error is None

@@ -1,0 +1,1 @@
+"""What tests share: drivers, oracles, faults, and what they require of the machine."""
