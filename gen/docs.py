@@ -10,6 +10,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from gen.cli import Parser, deliver
+from gen.cli.folders import checkout
 from gen.regmap import bit_range, register_map
 from hdl.spec.commands import (
     COMMAND,
@@ -124,6 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="gen.docs", description="Write the pages that follow from hdl/spec.")
     parser.add_argument("--check", action="store_true", help="write nothing, tell stale pages")
     arguments = parser.parse_args(argv)
+    if checkout() is None:
+        parser.error(f"pages must be those of a checkout; the sources in {DOCS.parent} are none")
     old = stale()
     if arguments.check:
         for name in old:

@@ -20,12 +20,13 @@ from time import monotonic
 
 from gen.block import generate_block
 from gen.cli import Parser, deliver, make_folder, number, piped
+from gen.cli.folders import build_folder
 from gen.top import generate
 from hdl.spec.config import FUNCTION_SETS, AcceleratorConfig
 from hdl.spec.formats import format_named
 from synth.accumulators import accumulator_table
 from synth.flow import Flow, Report
-from synth.library import LIBRARIES, ROOT, LibraryMissing, library_named
+from synth.library import LIBRARIES, LibraryMissing, library_named
 from synth.tables import render
 from synth.yosys import YosysError, yosys_version
 
@@ -170,7 +171,7 @@ def _parser() -> Parser:
     parser.add_argument("--block", nargs="+", choices=BLOCKS, help="these blocks only")
     parser.add_argument("--blocks", action="store_true",
                         help="all but accumulators, array, vector, accelerator")
-    parser.add_argument("-o", "--output", default=str(ROOT / "build" / "area.json"))
+    parser.add_argument("-o", "--output", default=str(build_folder() / "area.json"))
     return parser
 
 

@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gen.cli.folders import build_folder
 from synth.hierarchy import Hierarchy
-from synth.library import ROOT, Library
+from synth.library import Library
 from synth.yosys import YosysError, quoted, run_yosys, yosys_version
 
 __all__ = ["SCRIPTS", "Mapped", "Report", "Flow"]
@@ -33,7 +34,6 @@ SCRIPTS: dict[str, str] = {
 }
 DEEP_LIMIT = 300
 
-CACHE = ROOT / "build" / "synth-cache"
 
 _BLACK_BOX = re.compile(r"^\(\* blackbox \*\)\nmodule (\S+?)\s*\(", re.MULTILINE)
 _DELAY = re.compile(r"ABC: .*\bDelay =\s*([0-9.]+) ps")
@@ -137,7 +137,7 @@ class Flow:
         """Map module ``unit`` of ``text``, whose black boxes count nothing."""
         key = hashlib.sha256("\0".join(
             (text, unit, self.library.digest, SCRIPTS[script], yosys_version())).encode())
-        place = CACHE / f"{key.hexdigest()[:32]}.json"
+        place = build_folder() / "synth-cache" / f"{key.hexdigest()[:32]}.json"
         if place.is_file():
             return Mapped(**json.loads(place.read_text()))
         mapped = self._run(text, unit, script)

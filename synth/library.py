@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from gen.cli.folders import checkout
+
 __all__ = ["Library", "LibraryMissing", "LIBRARIES", "library_named"]
 
-ROOT = Path(__file__).resolve().parent.parent
 _PACKAGE = Path("usr/share/qflow/tech/osu018")
-OSU018_FOLDERS = (Path(sys.prefix, "osu018", _PACKAGE), ROOT / ".venv/osu018" / _PACKAGE,
-                  Path("/") / _PACKAGE)
+OSU018_FOLDERS = tuple(root / _PACKAGE for root in (
+    Path(sys.prefix, "osu018"), (checkout() or Path(sys.prefix)) / ".venv/osu018", Path("/")))
 LIBRARIES = ("ottava", "osu018")
 
 _NAND2 = re.compile(r"\bcell\s*\(\s*\"?(\w*(?:NAND2|(?<![A-Za-z])ND2)\w*)\"?\s*\)\s*\{",

@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 
 from gen.cli import Parser, deliver, make_folder, number, piped
+from gen.cli.folders import build_folder
 from gen.top import generate
 from hdl.spec.config import AcceleratorConfig
-from synth.library import ROOT
 from synth.yosys import YosysError, quoted, run_yosys
 
 __all__ = ["TOOLS", "LintFault", "ToolMissing", "lint_file", "main"]
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         for fmt in arguments.fmt if fmt in EXACT]
     except ValueError as error:
         parser.error(str(error))
-    folder = ROOT / "build" / "lint"
+    folder = build_folder() / "lint"
     make_folder(parser, folder)
     work = []
     for config in configs:

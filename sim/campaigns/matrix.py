@@ -4,7 +4,7 @@ Each cell is a build of its own, generated, Verilated and given one attention he
 through its AXI ports; every byte of every result is compared with the machine model, and no byte
 outside may have been written. Cells that ``AcceleratorConfig`` refuses are listed with its
 reason. The results go to build/matrix.json and, after a run of all cells without a mismatch, to
-docs/support.md. Exit code 1 when a cell fails, 2 for a wrong argument.
+docs/support.md of the checkout. Exit code 1 when a cell fails, 2 for a wrong argument.
 """
 
 import argparse
@@ -24,15 +24,15 @@ from compiler.checkpoints.layer import AttentionLayer
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.lowering.heads import lower
 from gen.cli import Parser, make_folder, number
+from gen.cli.folders import build_folder, checkout
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS, format_named
 from sim.demo import run_rtl
 from sim.verify.image_run import RunError
 
-__all__ = ["Cell", "Outcome", "cells", "main", "refusals", "run_cell", "sample", "support_page"]
+__all__ = ["Cell", "Outcome", "cells", "main", "page_file", "refusals", "run_cell", "sample",
+           "support_page"]
 
-DOCS = Path("docs/support.md")
-RESULTS = Path("build/matrix.json")
 TOKENS = 32
 _TRIED = (*FORMATS, "int8")
 
@@ -147,6 +147,12 @@ def _entry(outcome: Outcome) -> str:
     return f"{outcome.compared:,} / {outcome.cycles:,}" if outcome.passed else "**failed**"
 
 
+def page_file() -> Path:
+    """docs/support.md of the checkout; without one, beside the other products of builds."""
+    root = checkout()
+    return build_folder() / "support.md" if root is None else root / "docs/support.md"
+
+
 def support_page(outcomes: Sequence[Outcome], dim: int, tokens: int) -> str:
     """docs/support.md: what passed, bytes compared and cycles, and what is refused."""
     found = {outcome.cell: outcome for outcome in outcomes}
@@ -188,8 +194,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
                         help="cells at once (one a processor)")
     parser.add_argument("--seed", type=int, default=0, help="fills memory without content")
-    parser.add_argument("-o", "--output", type=Path, default=RESULTS, metavar="FILE",
-                        help=f"the results as JSON ({RESULTS})")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE",
+                        default=build_folder() / "matrix.json",
+                        help="the results as JSON (build/matrix.json)")
     return parser
 
 
@@ -211,8 +218,9 @@ def _write(options: argparse.Namespace, outcomes: list[Outcome]) -> None:
     print(f"wrote {options.output}")
     complete = {outcome.cell for outcome in outcomes} == set(cells(options.dim))
     if complete and all(outcome.passed for outcome in outcomes):
-        DOCS.write_text(support_page(outcomes, options.dim, options.tokens))
-        print(f"wrote {DOCS}")
+        page = page_file()
+        page.write_text(support_page(outcomes, options.dim, options.tokens))
+        print(f"wrote {page}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sim.harness.verilate import BUILD, run_tool
+from gen.cli.folders import build_folder
+from sim.harness.verilate import run_tool
 
 __all__ = ["Batch"]
 
@@ -131,7 +132,7 @@ class Batch:
         content = "\0".join((verilog, self.module, self._clock, self._reset, optimise,
                              str(self._flatten), _TRANSLATE, _HARNESS, _RESET, _versions()))
         key = hashlib.sha256(content.encode()).hexdigest()[:16]
-        self._folder = BUILD / "batch" / f"{self.module}-{key}"
+        self._folder = build_folder() / "batch" / f"{self.module}-{key}"
         self._folder.mkdir(parents=True, exist_ok=True)
         library = self._folder / "dut.so"
         with (self._folder / "lock").open("w") as lock:

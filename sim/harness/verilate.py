@@ -17,10 +17,11 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-__all__ = ["BUILD", "ToolError", "verilator_root", "verilator_shim", "build_library",
+from gen.cli.folders import build_folder
+
+__all__ = ["ToolError", "verilator_root", "verilator_shim", "build_library",
            "build_native", "run_tool"]
 
-BUILD = Path(os.environ.get("OTTAVA_BUILD", "build")).resolve()
 _OUTPUT_SPLIT = "20000"
 _UNITED_BYTES = 4_000_000
 _COVERAGE = "--coverage-line"  # branches and choices of `?:` too
@@ -61,7 +62,7 @@ def verilator_root() -> Path:
 def verilator_shim() -> Path:
     """Directory with a command ``verilator``, to put first on PATH."""
     root = verilator_root()
-    folder = BUILD / "bin"
+    folder = build_folder() / "bin"
     folder.mkdir(parents=True, exist_ok=True)
     text = f'#!/bin/sh\nVERILATOR_ROOT="{root}" exec "{root}/bin/verilator" "$@"\n'
     shim = folder / "verilator"
@@ -95,7 +96,7 @@ def _compile(jobs: list[tuple[Path, Path]], flags: list[str]) -> None:
 def _runtime_objects(names: list[str], flags: list[str]) -> list[Path]:
     root = verilator_root()
     key = hashlib.sha256(repr((str(root), flags)).encode()).hexdigest()[:12]
-    folder = BUILD / "verilated" / f"runtime-{key}"
+    folder = build_folder() / "verilated" / f"runtime-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     objects = [folder / f"{name}.o" for name in names]
     with _locked(folder / "lock"):
@@ -125,7 +126,7 @@ def build_library(verilog: str, top: str, sources: Sequence[Path], *, headers: S
     ``headers`` are what ``sources`` include: they only enter the key. ``trace`` adds VCD tracing,
     ``coverage`` counters of lines and branches. ``optimise``: -O2 takes half as long again to
     compile and runs no faster.
-    ``build`` holds the results instead of ``BUILD``/verilated.
+    ``build`` holds the results instead of ``build_folder()``/verilated.
     ``ToolError`` with the tool's last lines when a tool fails.
     """
     defines = dict(defines or {})
@@ -134,7 +135,7 @@ def build_library(verilog: str, top: str, sources: Sequence[Path], *, headers: S
     content = [verilog, top, optimise, str(trace), repr(sorted(defines.items())), *arguments,
                str(verilator_root()), *(Path(p).read_text() for p in (*sources, *headers))]
     key = hashlib.sha256("\0".join(content).encode()).hexdigest()[:16]
-    build = BUILD / "verilated" if build is None else Path(build).resolve()
+    build = build_folder() / "verilated" if build is None else Path(build).resolve()
     folder = build / f"{top}-{key}"
     library = folder / "libdut.so"
     with _locked(build / f"{top}-{key}.lock"):
@@ -158,7 +159,7 @@ def build_native(source: Path, headers: Sequence[Path] = ()) -> Path:
     """Path of a shared library of one C++ file that needs no design; cached as above."""
     text = "\0".join(Path(path).read_text() for path in (source, *headers))
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    library = BUILD / "native" / f"lib{Path(source).stem}-{key}.so"
+    library = build_folder() / "native" / f"lib{Path(source).stem}-{key}.so"
     with _locked(library.with_suffix(".lock")):
         if not library.exists():
             part = library.with_suffix(f".{os.getpid()}")

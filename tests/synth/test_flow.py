@@ -27,7 +27,7 @@ def row(times, name="top"):
 
 @pytest.fixture
 def flow(tmp_path, monkeypatch):
-    monkeypatch.setattr(synth.flow, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("OTTAVA_BUILD", str(tmp_path))
     return Flow(library_named())
 
 

@@ -64,7 +64,7 @@ def test_errors_are_one_line(arguments, message, capsys, monkeypatch):
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys, monkeypatch):
     (tmp_path / "build").write_text("a file")
-    monkeypatch.setattr(synth.lint, "ROOT", tmp_path)
+    monkeypatch.setenv("OTTAVA_BUILD", str(tmp_path / "build"))
     error = stopped([], capsys, monkeypatch)
     assert error.startswith("synth.lint: error: output must be in a folder that can be made, not ")
     assert str(tmp_path / "build" / "lint") in error and error.count("\n") == 1

@@ -18,6 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from gen.cli import Parser, make_folder
+from gen.cli.folders import build_folder
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.campaigns.coverage.campaign import Amounts, Covered, attempt
@@ -27,7 +28,6 @@ from sim.campaigns.coverage.spec import SpecCoverage
 from sim.campaigns.matrix import cells, sample
 from sim.campaigns.regression import TINY
 
-RESULTS = Path("build/coverage.json")
 _KINDS = {"lines and branches": None, "lines": "line", "branches": "branch"}
 
 
@@ -51,8 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
                         help="builds at once (one a processor)")
-    parser.add_argument("-o", "--output", type=Path, default=RESULTS, metavar="FILE",
-                        help=f"the figures and all that is missing, as JSON ({RESULTS})")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE",
+                        default=build_folder() / "coverage.json",
+                        help="the figures and all that is missing, as JSON (build/coverage.json)")
     return parser
 
 

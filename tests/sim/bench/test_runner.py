@@ -38,7 +38,7 @@ def broken(name, port):
 @pytest.mark.parametrize("name, port", [("decoder", "sign"), ("encoder", "result"),
                                         ("mac", "psum_o")])
 def test_a_wrong_design_fails(name, port, tmp_path, monkeypatch):
-    monkeypatch.setattr("sim.bench.runner.BUILD", tmp_path)
+    monkeypatch.setenv("OTTAVA_BUILD", str(tmp_path))
     report = run(Job(replace(BENCHES[name], generate=broken(name, port)), CONFIG, "icarus"), 1)
     assert not report.passed
     assert "AssertionError" in report.message
@@ -46,7 +46,7 @@ def test_a_wrong_design_fails(name, port, tmp_path, monkeypatch):
 
 @needs_icarus
 def test_a_bench_without_cases_fails(tmp_path, monkeypatch):
-    monkeypatch.setattr("sim.bench.runner.BUILD", tmp_path)
+    monkeypatch.setenv("OTTAVA_BUILD", str(tmp_path))
     monkeypatch.setattr(Bench, "module", "sim.bench.support")
     report = run(Job(BENCHES["decoder"], CONFIG, "icarus"), 1)
     assert not report.passed
