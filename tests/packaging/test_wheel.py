@@ -7,6 +7,7 @@ depends on, the nightly one installs them from the package index.
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -139,6 +140,11 @@ def test_the_wheel_generates_what_the_checkout_generates(borrowed):
     flags = ["-m", "gen.top", "--fmt", "posit8", "--dim", "4", "--lanes", "4"]
     here = run(sys.executable, *flags, cwd=ROOT)
     assert digest(borrowed.run(*flags)) == digest(here)
+
+
+def test_the_wheel_brings_the_command(borrowed, wheel):
+    version, = re.findall(r"^ottava-(.*?)-py3", wheel.name)
+    assert borrowed.run(borrowed.python.with_name("ottava"), "--version") == f"ottava {version}\n"
 
 
 def test_the_wheel_measures_areas_by_its_own_library(borrowed):
