@@ -112,9 +112,14 @@ class Library:
         """Text of all modules but the macros."""
         return "".join(module.rtlil for module in self._modules.values())
 
+    @property
+    def macro_text(self) -> str:
+        """Verilog-2005 text of the macros."""
+        return "".join(self._macros.values())
+
     def verilog(self) -> str:
         """Verilog-2005 text of all modules, the macros last."""
-        return to_verilog(self.rtlil) + "".join(self._macros.values())
+        return to_verilog(self.rtlil) + self.macro_text
 
     def macro(self, name: str) -> str:
         """The prefixed name of macro ``name``, whose text becomes part of the library's."""

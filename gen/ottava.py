@@ -47,6 +47,8 @@ COMMANDS: dict[str, Command] = {
     "coverage": Command("sim.coverage", "what the campaigns exercise, and what they miss", "sim"),
     "area": Command("synth.area", "tables of area: formats and accumulators side by side", "synth"),
     "summary": Command("synth.summary", "generate an accelerator and tell what is in it", "synth"),
+    "isomorphism": Command("synth.isomorphism", "are two texts one circuit under other names?",
+                           "synth"),
     "lint": Command("synth.lint", "Verilator, Icarus and Yosys over generated Verilog", "synth"),
 }
 
