@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from amaranth.back import rtlil
 from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal, Value
-from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
+from gen.amaranth_private import directed, mark_used
 from gen.sram import SRAM, SRAM_FORMS, sram_module
 from gen.verilog import to_verilog
 from hdl.lib.leaf import using
@@ -136,7 +136,7 @@ class Library:
         if module is None:
             module = self.add(component, name)
         else:
-            component._MustUse__used = True  # its hardware is in the library: it did its work
+            mark_used(component)  # its hardware is in the library: it did its work
             if module.signature != component.signature:
                 raise ValueError(f"leaf {name!r} names two components with different ports")
         ports = {
@@ -150,12 +150,10 @@ class Library:
 
     def add(self, component: wiring.Component, name: str) -> ModuleText:
         """Convert ``component`` to module ``name``, and the leaves inside it to theirs."""
-        component._MustUse__used = True  # refused or converted, it needs no other user
+        mark_used(component)  # refused or converted, it needs no other user
         if not _IDENTIFIER.match(name) or name in _RESERVED:
             raise ValueError(f"module name must be a legal Verilog identifier, not {name!r}")
-        ports = {
-            port: (signal, PortDirection.Input if flow == wiring.In else PortDirection.Output)
-            for port, (signal, flow) in component_ports(component).items()}
+        ports = directed(component_ports(component))
         with using(self), _no_collection():
             text = rtlil.convert(component, name=name, ports=ports, emit_src=False)
         module = _module_text(name, text, component.signature)

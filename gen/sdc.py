@@ -2,6 +2,7 @@
 
 import textwrap
 
+from gen.amaranth_private import mark_used
 from gen.cli import describe
 from gen.leaves import component_ports
 from hdl.spec.config import AcceleratorConfig
@@ -37,7 +38,7 @@ def constraints(config: AcceleratorConfig, name: str = "ottava",
     if not 0 < period_ns < float("inf"):
         raise ValueError(f"period-ns must be a number above 0, not {period_ns!r}")
     component = Accelerator(config)
-    component._MustUse__used = True  # its ports are all that is wanted
+    mark_used(component)  # its ports are all that is wanted
     groups: dict[tuple[str, str], list[str]] = {}
     for port, (signal, flow) in component_ports(component).items():
         if port != _CLOCK:

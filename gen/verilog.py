@@ -4,12 +4,11 @@ Yosys' own names, ``\\$12`` and longer ones that hold a source file's line, beco
 ``_wake``; signals of no bits go; wires of one width share a declaration.
 """
 
-import os
 import re
 import textwrap
 from collections.abc import Iterable
 
-from amaranth.back import verilog
+from gen.amaranth_private import yosys_verilog
 
 __all__ = ["to_verilog"]
 
@@ -28,10 +27,8 @@ _WIRE = re.compile(r"(?<!\*\)\n)^  wire (\[\d+:0\] )?(\S+ ?);\n", re.MULTILINE)
 
 def to_verilog(rtlil_text: str | Iterable[str]) -> str:
     """Verilog-2005 of RTLIL text, the same on every machine: no source paths, no dates."""
-    # An old Yosys on PATH would write other text, or fail.
-    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     text = rtlil_text if isinstance(rtlil_text, str) else "".join(rtlil_text)
-    written = verilog._convert_rtlil_text(text, strip_internal_attrs=True)
+    written = yosys_verilog(text)
     # A signal of no bits is written as [-1:0], which Verilog takes for two; nobody reads it.
     # A port is a wire without being told so.
     written = _PORT_WIRE.sub(r"\1", _NO_BITS.sub("", written))

@@ -7,6 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from gen.amaranth_private import mark_used
 from gen.leaves import Library
 from hdl.lib.leaf import shared
 from sim.harness.batch import Batch
@@ -126,7 +127,7 @@ def test_equal_names_with_other_ports_are_refused():
     library.reference(Increment())
     with pytest.raises(ValueError, match="leaf 'increment' names two components"):
         library.reference(other := Other())
-    other._MustUse__used = True
+    mark_used(other)
 
 
 def test_colliding_and_illegal_names_are_refused():
@@ -136,7 +137,7 @@ def test_colliding_and_illegal_names_are_refused():
         library.add(Increment(), "increment")
     with pytest.raises(ValueError, match="legal Verilog identifier, not 'a b'"):
         library.add(other := Increment(), "a b")
-    other._MustUse__used = True
+    mark_used(other)
     with pytest.raises(ValueError, match="legal Verilog identifier, not 'module'"):
         library.add(other, "module")
     with pytest.raises(ValueError, match="prefix must be a legal Verilog identifier, not '1'"):

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 from amaranth.back import verilog
-from amaranth.hdl._ir import PortDirection
-from amaranth.lib import wiring
 
+from gen.amaranth_private import directed
 from gen.block import component_of, generate_block
 from gen.leaves import Library, component_ports
 from hdl.array.pe import Row
@@ -128,10 +127,8 @@ def test_tiles_follow_without_a_gap(array):
 
 def flat(component, name):
     """Verilog in which every instance is a module of its own."""
-    ports = {port: (signal, PortDirection.Input if flow == wiring.In else PortDirection.Output)
-             for port, (signal, flow) in component_ports(component).items()}
-    return verilog.convert(component, name=name, ports=ports, emit_src=False,
-                           strip_internal_attrs=True)
+    return verilog.convert(component, name=name, ports=directed(component_ports(component)),
+                           emit_src=False, strip_internal_attrs=True)
 
 
 def with_leaves(component, name):

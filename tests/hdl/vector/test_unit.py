@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from gen.amaranth_private import mark_used
 from gen.block import component_of, generate_block
 from hdl.spec.commands import (
     INSTRUCTION,
@@ -52,7 +53,7 @@ def from_word(word):
 
 def layouts(config):
     component = component_of("vector", config)
-    component._MustUse__used = True
+    mark_used(component)
     return component.i.payload.shape(), component.o.payload.shape()
 
 
