@@ -13,7 +13,6 @@ from hdl.bus.transfer import TRANSFER
 from hdl.drain.drain import Drain
 from hdl.feed.feeder import Feeder
 from hdl.feed.weight_shifter import WeightShifter
-from hdl.issue.sequencer import UNITS
 from hdl.lib.chunk import Resizer, chunk_layout
 from hdl.lib.leaf import shared
 from hdl.lib.sram import Sram1R1W
@@ -21,6 +20,7 @@ from hdl.load.operand_loader import OperandLoader
 from hdl.load.weight_loader import WeightLoader
 from hdl.ports.plan import constants, plan_layout
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.timing import INPUT_READ_CYCLES, UNITS
 from hdl.vector.fetch import FetchPort
 from hdl.vector.output import Output
 from hdl.vector.turn import Turn
@@ -169,7 +169,7 @@ class Core(wiring.Component):
         """Banks pass from whoever fills them, array or loader, to the drain and back."""
         # A token takes the cycle of the input bank's read, then the array's latency.
         width = len(feeder.token.as_value())
-        line = Signal((1 + array.latency) * width)
+        line = Signal((INPUT_READ_CYCLES + array.latency) * width)
         m.d.sync += line.eq(Cat(feeder.token, line[:-width]))
         arrived = Signal.like(feeder.token, name="arrived")
         m.submodules.banks = banks = AccumulationBanks(self.config)

@@ -9,8 +9,9 @@ from hdl.bus.read_engine import ReadEngine
 from hdl.bus.write_engine import WriteEngine
 from hdl.core import CORE_COUNTERS, Core
 from hdl.host.csr_block import CsrBlock
-from hdl.issue.sequencer import READERS, UNITS, Sequencer
+from hdl.issue.sequencer import Sequencer
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.timing import READERS, UNITS
 
 __all__ = ["Accelerator"]
 

@@ -14,9 +14,9 @@ from compiler.checkpoints.inputs import Step
 from compiler.lowering.emitter import WIDE, Emitter, columns_of
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.rotary import rotate
-from compiler.program import epilogue as lowering
 from compiler.program.tensor import Tensor
 from hdl.spec.formats import BFLOAT16
+from hdl.spec.timing import row_fits
 from sim.model.rounding import largest
 
 __all__ = ["Cache", "attend"]
@@ -136,7 +136,7 @@ def _mask(low: Emitter, attention: Attention, step: Step, sequence: int) -> Tens
         hidden = hidden | (np.arange(step.total) > seen)
     if not hidden.any():
         return None
-    if low.config.fmt == "bf16" and not lowering.row_fits(low.config, step.total):
+    if low.config.fmt == "bf16" and not row_fits(low.config, step.total):
         raise ValueError(f"a mask in FP32 lanes takes at most {low.widest()} positions in this "
                          f"build, not {step.total}; a larger acc_depth takes more")
     return low.derived(("mask", hidden.tobytes(), hidden.shape),

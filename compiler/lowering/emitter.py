@@ -8,13 +8,13 @@ import numpy as np
 from compiler.checkpoints.description import Activation, Linear, Norm
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.memory import Arena
-from compiler.program import epilogue as lowering
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING
+from hdl.spec.timing import row_columns, row_fits
 from sim.model import codec
 
 __all__ = ["FUNCTIONS", "STORED", "WIDE", "Emitter", "Stream"]
@@ -197,7 +197,7 @@ class Emitter:
 
     def widest(self) -> int:
         """The longest row that stays on chip."""
-        return self.config.acc_depth * self.config.dim
+        return row_columns(self.config)
 
     def add(self, x: Tensor, y: Tensor, out: Tensor) -> None:
         """out = x + y."""
@@ -218,7 +218,7 @@ class Emitter:
         if norm.shift is None:
             self.builder.rms_norm(x, gain, out, norm.eps)
             return
-        if not lowering.row_fits(self.config, x.columns):
+        if not row_fits(self.config, x.columns):
             raise ValueError(f"LayerNorm takes rows of at most {self.widest()} items in this "
                              f"build, not {x.columns}; RMSNorm takes any, a larger acc_depth "
                              "longer ones")

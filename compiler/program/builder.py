@@ -25,6 +25,7 @@ from hdl.spec.commands import (
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING, E5M2
+from hdl.spec.timing import row_columns, row_fits
 from sim.model import codec
 
 __all__ = ["PROGRAM_ALIGNMENT", "ProgramBuilder", "read", "read_codes"]
@@ -161,7 +162,7 @@ class ProgramBuilder(Placement):
                              f"not {out.rows}×{out.columns}")
         if epilogue.softmax and (epilogue.relu or epilogue.function):
             raise ValueError("softmax must not be combined with relu or a function")
-        fits = lowering.row_fits(self.config, shape[1])
+        fits = row_fits(self.config, shape[1])
         bias, soft, instructions = epilogue.bias, epilogue.softmax, epilogue.instructions
         if soft and not fits and bias is not None and instructions is None:
             middle = self.empty(*shape, "bf16", name=f"{out.name} before softmax")
@@ -180,7 +181,7 @@ class ProgramBuilder(Placement):
         if not fits and (epilogue.row_result
                          or any(i.destination == Destination.BUFFER for i in instructions)):
             raise ValueError(f"a row that is kept on chip must have at most "
-                             f"{self.config.acc_depth * self.config.dim} columns, not {shape[1]}")
+                             f"{row_columns(self.config)} columns, not {shape[1]}")
         fields = fields | {
             "m": shape[0], "n": shape[1], "a_address": a.address, "a_stride": a.stride,
             "a_e5m2": self._e5m2(a), "c_address": out.address, "c_stride": out.stride,

@@ -15,11 +15,10 @@ from hdl.spec.commands import (
     pack,
     unpack,
 )
-from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16
 
 __all__ = ["Epilogue", "Instruction", "elementwise", "instruction_words", "keeps_order",
-           "l2_norm", "layer_norm", "product", "rms_norm", "row_fits", "row_mean", "softmax"]
+           "l2_norm", "layer_norm", "product", "rms_norm", "row_mean", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -107,12 +106,6 @@ def instruction_words(instructions: Sequence[Instruction]) -> int:
     for index, instruction in enumerate(instructions):
         words |= instruction.word(index == len(instructions) - 1) << 32 * index
     return words
-
-
-def row_fits(config: AcceleratorConfig, columns: int) -> bool:
-    """Whether a row of ``columns`` accumulators stays on chip, so that BUFFER may be used."""
-    tiles = -(-columns // config.dim)
-    return 1 << (tiles - 1).bit_length() <= config.acc_depth
 
 
 def keeps_order(word: int) -> bool:

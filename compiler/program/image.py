@@ -28,6 +28,7 @@ from compiler.program.tensor import INDICES, Tensor
 from hdl.spec.commands import HEADER, HEADER_BYTES, Feature, Opcode, features_of, unpack
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING
+from hdl.spec.timing import INDEX_BYTES
 from sim.model.command import Command
 
 __all__ = ["ImageError", "ProgramImage"]
@@ -124,8 +125,8 @@ class ProgramImage:
                 for name in filter(command.uses, _OPERANDS):
                     self._check_operand(command, name, address, where)
                 if fields["x_gather"]:
-                    self._check_span("indices", fields["b_address"], 4 * fields["m"], address,
-                                     where)
+                    self._check_span("indices", fields["b_address"], INDEX_BYTES * fields["m"],
+                                     address, where)
         if opcode != Opcode.END:
             raise ImageError(f"program at {self.address:#x} must end with END in {where}")
 

@@ -9,7 +9,7 @@ from hdl.lib.leaf import shared
 from hdl.lib.sram import Sram1R1W
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["REPEAT_CYCLES", "AccumulationBuffer", "lane_to_accumulator", "tile_mark"]
+__all__ = ["AccumulationBuffer", "lane_to_accumulator", "tile_mark"]
 
 
 def tile_mark() -> data.StructLayout:
@@ -19,10 +19,6 @@ def tile_mark() -> data.StructLayout:
     completes its chunk. ``ends``: it is its tile's last row.
     """
     return data.StructLayout({"final": 1, "closing": 1, "ends": 1})
-
-
-REPEAT_CYCLES = 3
-"""Cycles after which a word from the array may be for the same address again."""
 
 
 def lane_to_accumulator(config: AcceleratorConfig, word):
@@ -44,7 +40,7 @@ class AccumulationBuffer(wiring.Component):
     -----
     tile, tile_valid, tile_bank, tile_address, tile_first, tile_mark: a word from the array is
         stored (first K-tile) or added to its word, written three cycles later. The same
-        address may come again after ``REPEAT_CYCLES``.
+        address may come again after ``hdl.spec.timing.REPEAT_CYCLES``.
     done_valid, done_bank, done_mark: that word is in memory from the next cycle on. done_total:
         the word itself.
     fill_valid, fill_bank, fill_address, fill_data: a whole word from memory.

@@ -5,8 +5,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.bus.axi import ADDRESS_BITS
-from hdl.bus.transfer import BURST_BEATS, PAGE_BYTES, TRANSFER
+from hdl.bus.transfer import TRANSFER
 from hdl.spec.config import log2_exact
+from hdl.spec.timing import BURST_BEATS, PAGE_BYTES, ROW_BYTES_BITS, row_beats_bits
 
 __all__ = ["burst_layout", "BurstGenerator"]
 
@@ -45,13 +46,13 @@ class BurstGenerator(wiring.Component):
         row = Signal(ADDRESS_BITS, reset_less=True)
         transfer = Signal(TRANSFER, reset_less=True)  # .rows counts down, .address is not used
         beat = Signal(ADDRESS_BITS - low, reset_less=True)
-        left = Signal(28 - low, reset_less=True)  # beats of the row; 27 bits hold offset + bytes
+        left = Signal(row_beats_bits(1 << low), reset_less=True)  # beats of the row
         to_page = Signal(range(page_beats + 1))
         beats = Signal(range(BURST_BEATS + 1))
         row_done = Signal()
         done = Signal()
         m.d.comb += [
-            to_page.eq(page_beats - beat[:12 - low]),
+            to_page.eq(page_beats - beat[:log2_exact(page_beats)]),
             beats.eq(BURST_BEATS),
             row_done.eq(left == beats),
             done.eq(row_done & (transfer.rows == 1)),
@@ -67,7 +68,7 @@ class BurstGenerator(wiring.Component):
 
         start = Signal()
         start_address = Signal(ADDRESS_BITS)
-        start_bytes = Signal(26)
+        start_bytes = Signal(ROW_BYTES_BITS)
         next_row = Signal(ADDRESS_BITS)
         m.d.comb += [
             next_row.eq(row + transfer.stride),

@@ -7,16 +7,21 @@ from amaranth.lib.wiring import In, Out
 from hdl.bus import axi
 from hdl.bus.burst_generator import BurstGenerator, burst_layout
 from hdl.bus.row_aligner import RowAligner, rows_layout
-from hdl.bus.transfer import BURST_BEATS, OUTSTANDING, TRANSFER
+from hdl.bus.transfer import TRANSFER
 from hdl.lib.chunk import chunk_layout
 from hdl.lib.fifo import ShiftFifo, SramFifo
 from hdl.lib.leaf import shared
 from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.spec.timing import (
+    BURST_BEATS,
+    LANDING_BEATS,
+    OUTSTANDING,
+    READ_ROWS,
+    READ_TRANSFERS,
+    URGENT_BURSTS,
+)
 
-__all__ = ["URGENT_BURSTS", "ReadClient", "ReadEngine"]
-
-URGENT_BURSTS = 15
-"""Most bursts in a row of urgent clients while others wait."""
+__all__ = ["ReadClient", "ReadEngine"]
 
 
 class ReadClient(wiring.Component):
@@ -49,9 +54,9 @@ class ReadClient(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        queue = ShiftFifo(TRANSFER, 2)
+        queue = ShiftFifo(TRANSFER, READ_TRANSFERS)
         generator = BurstGenerator(self._bytes)
-        rows = ShiftFifo(rows_layout(self._bytes), 4)
+        rows = ShiftFifo(rows_layout(self._bytes), READ_ROWS)
         landing = SramFifo(8 * self._bytes, self._depth)
         aligner = RowAligner(self._bytes)
         m.submodules.queue = shared(queue)
@@ -128,7 +133,7 @@ class ReadEngine(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig, clients: tuple[str, ...],
-                 depth: int = 64) -> None:
+                 depth: int = LANDING_BEATS) -> None:
         self._bytes = config.bus_bytes
         self._clients = tuple(clients)
         self._depth = depth

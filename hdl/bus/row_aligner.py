@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.lib.chunk import chunk_layout
 from hdl.lib.rotate import rotate_bytes
 from hdl.spec.config import log2_exact
+from hdl.spec.timing import ROW_BYTES_BITS, ROWS_BITS
 
 __all__ = ["rows_layout", "RowAligner"]
 
@@ -14,7 +15,8 @@ __all__ = ["rows_layout", "RowAligner"]
 def rows_layout(bus_bytes: int) -> data.StructLayout:
     """What alignment needs of a transfer: of address and stride, the bits within a beat."""
     low = log2_exact(bus_bytes)
-    return data.StructLayout({"offset": low, "row_bytes": 26, "rows": 24, "stride": low})
+    return data.StructLayout({
+        "offset": low, "row_bytes": ROW_BYTES_BITS, "rows": ROWS_BITS, "stride": low})
 
 
 class RowAligner(wiring.Component):
@@ -43,7 +45,7 @@ class RowAligner(wiring.Component):
         m = Module()
         busy = Signal()
         walk = Signal(rows_layout(self._bytes), reset_less=True)  # .rows counts down
-        left = Signal(26, reset_less=True)  # bytes of the row still to give
+        left = Signal(ROW_BYTES_BITS, reset_less=True)  # bytes of the row still to give
         primed = Signal()  # ``held`` has the beat in which the next chunk starts
         size = Signal(range(self._bytes + 1))
         last = Signal()

@@ -6,10 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.bus.axi import ADDRESS_BITS
 from hdl.bus.burst_generator import burst_layout
-from hdl.bus.transfer import BURST_BEATS, PAGE_BYTES, TRANSFER
+from hdl.bus.transfer import TRANSFER
 from hdl.lib.chunk import chunk_layout
 from hdl.lib.rotate import rotate_bytes
 from hdl.spec.config import log2_exact
+from hdl.spec.timing import BURST_BEATS, PAGE_BYTES, ROW_BYTES_BITS, ROW_END_BITS
 
 __all__ = ["beat_layout", "placed_layout", "RowPacker"]
 
@@ -54,7 +55,7 @@ class RowPacker(wiring.Component):
         row = Signal(ADDRESS_BITS, reset_less=True)
         walk = Signal(TRANSFER, reset_less=True)  # .rows counts down, .address is not used
         beat = Signal(ADDRESS_BITS - low, reset_less=True)
-        end = Signal(27, reset_less=True)  # of the row's bytes, from the first of this beat
+        end = Signal(ROW_END_BITS, reset_less=True)  # of the row's bytes, from this beat's first
         first = Signal(reset_less=True)  # beat of the row
         count = Signal(range(BURST_BEATS))  # beats of this burst already given
         offset = Signal(low)
@@ -81,7 +82,7 @@ class RowPacker(wiring.Component):
         start = Signal()
         accept = self.transfer.ready
         start_address = Signal(ADDRESS_BITS)
-        start_bytes = Signal(26)
+        start_bytes = Signal(ROW_BYTES_BITS)
         m.d.comb += [
             accept.eq(~self.busy | (step & row_done & (walk.rows == 1))),
             start.eq(accept | (step & row_done)),

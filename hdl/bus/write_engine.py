@@ -7,11 +7,12 @@ from amaranth.lib.wiring import In, Out
 from hdl.bus import axi
 from hdl.bus.burst_generator import burst_layout
 from hdl.bus.row_packer import RowPacker, beat_layout
-from hdl.bus.transfer import OUTSTANDING, TRANSFER
+from hdl.bus.transfer import TRANSFER
 from hdl.lib.chunk import chunk_layout
 from hdl.lib.fifo import ShiftFifo, SramFifo
 from hdl.lib.leaf import shared
 from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.spec.timing import OUTSTANDING, WRITE_BEATS, WRITE_BURSTS, WRITE_TRANSFERS
 
 __all__ = ["WriteEngine"]
 
@@ -35,7 +36,7 @@ class WriteEngine(wiring.Component):
     unanswered. One beat a cycle; rows of one beat make one burst a cycle.
     """
 
-    def __init__(self, config: AcceleratorConfig, depth: int = 64) -> None:
+    def __init__(self, config: AcceleratorConfig, depth: int = WRITE_BEATS) -> None:
         if log2_exact(depth) < 5:
             raise ValueError(f"depth must be at least 32, not {depth!r}")
         self._bytes = config.bus_bytes
@@ -49,11 +50,11 @@ class WriteEngine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = ShiftFifo(TRANSFER, 2)
+        m.submodules.queue = queue = ShiftFifo(TRANSFER, WRITE_TRANSFERS)
         m.submodules.packer = packer = RowPacker(self._bytes)
         beats = SramFifo(beat_layout(self._bytes), self._depth)
         m.submodules.beats = shared(beats)
-        m.submodules.bursts = bursts = ShiftFifo(burst_layout(self._bytes), 4)
+        m.submodules.bursts = bursts = ShiftFifo(burst_layout(self._bytes), WRITE_BURSTS)
         draining = Signal()
         stop = Signal()
         under_way = Signal(range(OUTSTANDING + 1))  # bursts requested whose W is not complete

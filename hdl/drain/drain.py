@@ -12,19 +12,10 @@ from hdl.lib.nest import Level, Nest
 from hdl.ports.plan import COUNT_BITS, constants, plan_layout
 from hdl.spec.commands import COMMAND, INSTRUCTIONS, Destination, Operand, Reduce
 from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.spec.timing import strip_tiles
 from hdl.vector.beat import instruction_field
 
 __all__ = ["Drain"]
-
-
-def strip_tiles(config: AcceleratorConfig) -> int:
-    """Column tiles that leave together where a block is drained while it is filled.
-
-    A row of them takes two bus beats: with 16 bursts unanswered, single beats would wait for
-    the memory's answers.
-    """
-    tiles = 2 * config.bus_bytes // config.word_bytes
-    return max(1, min(tiles, config.panel_columns))
 
 
 class Drain(wiring.Component):

@@ -4,11 +4,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.accumulate.accumulation_buffer import REPEAT_CYCLES, tile_mark
+from hdl.accumulate.accumulation_buffer import tile_mark
 from hdl.accumulate.row_maximum import maximum_layout
 from hdl.lib.nest import Level, Nest
 from hdl.ports.plan import COUNT_BITS, count_tiles, plan_layout
 from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.spec.timing import REPEAT_CYCLES
 
 __all__ = ["Feeder"]
 

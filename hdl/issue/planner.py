@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.ports.plan import COPIED, COUNT_BITS, COUNTS, FLAGS, constants, count_tiles, plan_layout
 from hdl.spec.commands import COMMAND, INSTRUCTIONS, Opcode
 from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.spec.timing import BLOCK_TILES, PLAN_LATENCY
 
 __all__ = ["Planner"]
 
@@ -27,7 +28,7 @@ class Planner(wiring.Component):
     oversize: a row has to stay on chip and does not fit, valid with ``plan``.
     """
 
-    LATENCY = 2
+    LATENCY = PLAN_LATENCY
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
@@ -75,8 +76,7 @@ class Planner(wiring.Component):
         rows = Signal(range(acc_log2 + 1))
         span_log2 = Signal(range(input_log2 + 1))
         row_log2 = log2_exact(config.row_depth)
-        # 4·D rows hide the next tile's weights; more would only draw out the last bank's drain.
-        tile_rows_log2 = min(row_log2, input_log2, dim_log2 + 2)
+        tile_rows_log2 = min(row_log2, input_log2, dim_log2 + log2_exact(BLOCK_TILES))
         most = Mux(plan.gemm & ~self.rowwise, tile_rows_log2, min(row_log2, input_log2))
         limit = Mux(m_log2 < most, m_log2, most)
         m.d.comb += [

@@ -13,15 +13,12 @@ from hdl.lib.chunk import chunk_layout
 from hdl.ports.plan import plan_layout
 from hdl.spec.commands import COMMAND, COMMAND_BYTES, HEADER_BYTES, ErrorCause, Opcode
 from hdl.spec.config import AcceleratorConfig, log2_exact
-from hdl.spec.registers import CLIENTS
+from hdl.spec.timing import READERS, UNITS
 
-__all__ = ["READERS", "UNITS", "Sequencer"]
-
-UNITS = ("operands", "weights", "feeder", "drain")
-READERS = tuple(name for name, _ in CLIENTS[:-1])
-"""Clients of the read engine, as ``read_client`` counts them; what writes is number ``WRITER``."""
+__all__ = ["Sequencer"]
 
 WRITER = len(READERS)
+"""What writes, beside the ``READERS`` that ``read_client`` counts."""
 
 
 class Sequencer(wiring.Component):

@@ -7,10 +7,9 @@ from amaranth.lib.wiring import In, Out
 from hdl.bus.transfer import TRANSFER
 from hdl.ports.plan import COUNT_BITS
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.timing import INDEX_BYTES, ROWS_BITS
 
-__all__ = ["INDEX_BYTES", "Gather", "request_layout"]
-
-INDEX_BYTES = 4
+__all__ = ["Gather", "request_layout"]
 
 
 def request_layout() -> data.StructLayout:
@@ -49,7 +48,7 @@ class Gather(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         busy, first = Signal(), Signal()
-        left = Signal(24, reset_less=True)  # rows that are not asked for
+        left = Signal(ROWS_BITS, reset_less=True)  # rows that are not asked for
         taken, row = Signal(), Signal()
         held, count, asks, ask = self._indices(m, busy, taken, row)
         address = self._address(m, held, count, asks, taken, row)
@@ -84,7 +83,7 @@ class Gather(wiring.Component):
                         for name in ("held", "coming"))
         count, arrived = Signal(range(room + 1)), Signal(range(room + 1))
         amount = Signal.like(count)
-        unasked = Signal(24)
+        unasked = Signal(ROWS_BITS)
         awaited, asks = Signal(), Signal()
         address = Signal(64, reset_less=True)
         ask = Signal(TRANSFER)

@@ -10,14 +10,13 @@ from hdl.lib.chunk import chunk_layout
 from hdl.lib.fifo import ShiftFifo
 from hdl.lib.nest import Level, Nest
 from hdl.lib.transposer import Transposer
-from hdl.load.gather import INDEX_BYTES, Gather
+from hdl.load.gather import Gather
 from hdl.ports.plan import COUNT_BITS, plan_layout
 from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.spec.timing import INDEX_BYTES, TRANSFERS_AHEAD
 from hdl.vector.fetch import FetchPort
 
 __all__ = ["OperandLoader"]
-
-TRANSFERS_AHEAD = 4
 
 
 class OperandLoader(wiring.Component):

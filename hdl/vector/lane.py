@@ -16,6 +16,7 @@ from hdl.lib.leaf import shared, with_latency
 from hdl.spec.activations import ACTIVATIONS
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.timing import lane_cycles
 
 __all__ = ["Lane"]
 
@@ -69,7 +70,7 @@ class Lane(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles with ``enable`` from ``data`` to ``o``."""
-        return 1 + 4 * self.config.lane_latency
+        return lane_cycles(self.config)
 
     def elaborate(self, platform):
         m = Module()

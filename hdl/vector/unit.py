@@ -8,6 +8,7 @@ from hdl.lib.leaf import shared
 from hdl.lib.sram import Sram1R1W
 from hdl.spec.commands import Destination, Operand, Reduce
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.timing import lane_cycles
 from hdl.vector.beat import beat_layout, instruction_field, result_layout, tag_layout
 from hdl.vector.lane import Lane
 from hdl.vector.reduce import Reduce as ReduceUnit
@@ -58,7 +59,7 @@ class VectorUnit(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles in which the pipeline moves from ``i`` to ``o``: those of a lane."""
-        return 1 + 4 * self.config.lane_latency
+        return lane_cycles(self.config)
 
     def elaborate(self, platform):
         m = Module()

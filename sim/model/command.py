@@ -11,6 +11,7 @@ from hdl.spec.commands import (
     unpack,
 )
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.timing import row_fits
 from sim.model.memory import Fault, Tensor
 
 __all__ = ["Command"]
@@ -144,11 +145,9 @@ class Command:
         """Lists that keep a block on chip (BUFFER) need its rows in an accumulation bank, and so
         do row maxima of A·B and results of one item a row.
 
-        A row takes ⌈n / dim⌉ words, rounded up to a power of two. Lists without BUFFER stream
-        longer rows: each instruction computes or reads its input again.
+        Lists without BUFFER stream longer rows: each instruction computes or reads its input again.
         """
         kept = any(i["destination"] == Destination.BUFFER for i in self.instructions)
         if not kept and not self.fields["row_max"] and not self.fields["row_result"]:
             return True
-        words = -(-self.fields["n"] // self.config.dim)
-        return 1 << (words - 1).bit_length() <= self.config.acc_depth
+        return row_fits(self.config, self.fields["n"])

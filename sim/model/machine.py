@@ -27,6 +27,7 @@ from hdl.spec.commands import (
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32
+from hdl.spec.timing import INDEX_BYTES
 from sim.model import lanes
 from sim.model.accumulate import product
 from sim.model.codec import saturates
@@ -154,7 +155,7 @@ class Machine:
     def _gather(self, image: Image, command: Command) -> Array:
         """The rows of the table that the indices name."""
         table = command.tensor("a")
-        words = image.record(command.fields["b_address"], 4 * command.fields["m"])
+        words = image.record(command.fields["b_address"], INDEX_BYTES * command.fields["m"])
         indices = np.frombuffer(words, "<u4").astype(np.int64)
         if indices.max() >= table.rows:
             raise Fault(ErrorCause.INDEX_RANGE)

@@ -20,6 +20,7 @@ from hdl.spec.commands import (
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
+from hdl.spec.timing import row_columns
 from sim.campaigns.faults.injection import Injection, Maker, NotApplicable, kind
 from sim.model.command import Command
 from sim.model.memory import Fault as Refusal
@@ -139,7 +140,7 @@ def _k_range(make: Maker) -> Injection:
 
 @kind("command: row beyond a bank")
 def _long_row(make: Maker) -> Injection:
-    room = make.config.acc_depth * make.config.dim
+    room = row_columns(make.config)
     return _refused_command(make, ErrorCause.OVERSIZE, lambda _: {
         "n": make.pick((room + 1, _MOST, room + 1 + make.below(_MOST - room))),
         "instructions": _words({"destination": Destination.BUFFER}, _STORE)})

@@ -5,7 +5,7 @@ import pytest
 
 from compiler.program.assembly.listing import disassemble
 from compiler.program.builder import ProgramBuilder, read, read_codes
-from compiler.program.epilogue import Instruction, row_fits, softmax
+from compiler.program.epilogue import Instruction, softmax
 from compiler.program.tensor import Tensor, overlap
 from hdl.spec.commands import (
     COMMAND,
@@ -24,6 +24,7 @@ from hdl.spec.commands import (
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING, POSIT8
+from hdl.spec.timing import row_fits
 from sim.model import codec
 from sim.model.machine import Machine
 

@@ -5,6 +5,7 @@ from amaranth.sim import Simulator
 from hdl.issue.planner import Planner
 from hdl.spec.commands import COMMAND, COMMAND_BYTES, Opcode, pack
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.timing import cut
 
 CASES = 150
 
@@ -33,23 +34,29 @@ def plans(config, commands):
     return found
 
 
-def tiles(config, elements):
-    return -(-elements // config.dim)
+CONFIGS = [AcceleratorConfig(),
+           AcceleratorConfig(dim=4, input_depth=64, weight_depth=8, acc_depth=16, row_depth=8)]
 
 
-@pytest.mark.parametrize("config", [
-    AcceleratorConfig(), AcceleratorConfig(dim=4, input_depth=64, weight_depth=8, acc_depth=16,
-                                           row_depth=8)])
-def test_every_block_fits_its_banks(config):
-    rng = np.random.default_rng(1)
-    commands = []
+def random_commands(seed):
+    """(fields, rowwise, stored, count) of many sizes."""
+    rng = np.random.default_rng(seed)
     for _ in range(CASES):
         m, k, n = (int(2 ** rng.uniform(0, 16)) for _ in range(3))
         gemm = bool(rng.integers(2))
         stored = int(rng.integers(2))
         fields = {"opcode": Opcode.GEMM if gemm else Opcode.VECTOR, "m": m, "n": n,
                   "k": k if gemm else 1}
-        commands.append((fields, int(rng.integers(2)), stored, int(rng.integers(1, 9))))
+        yield fields, int(rng.integers(2)), stored, int(rng.integers(1, 9))
+
+
+def tiles(config, elements):
+    return -(-elements // config.dim)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_block_fits_its_banks(config):
+    commands = list(random_commands(1))
     streamed = refused = cut = 0
     for (fields, rowwise, stored, count), (plan, oversize) in zip(
             commands, plans(config, commands), strict=True):
@@ -81,3 +88,32 @@ def test_every_block_fits_its_banks(config):
         streamed += plan["streamed"]
     print(f"{len(commands)} commands, {streamed} streamed, {refused} refused, {cut} cut in K")
     assert streamed and refused and cut
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_plans_are_those_of_the_shared_rule(config):
+    commands = [command for command in random_commands(2)
+                if not (command[2] and tiles(config, command[0]["n"]) > config.acc_depth)]
+    for (fields, rowwise, stored, _), (plan, _) in zip(
+            commands, plans(config, commands), strict=True):
+        rule = cut(config, gemm=fields["opcode"] == Opcode.GEMM, rowwise=bool(rowwise),
+                   stored=bool(stored), m=fields["m"], k=fields["k"], n=fields["n"])
+        assert {name: getattr(rule, name) for name in
+                ("block_log2", "chunk", "k_span", "resident", "streamed")} \
+            == {name: plan[name] for name in plan if name != "passes"}
+    assert len(commands) > CASES // 2
+
+
+@pytest.mark.parametrize("rowwise, stored, shape, rows, chunk, k_span, resident, streamed", [
+    (False, False, (128, 768, 768), 64, 64, 256, False, False),
+    (True, False, (128, 64, 128), 64, 128, 64, True, False),
+    (True, False, (9, 16, 16 * 513), 1, 8192, 16, True, True),
+    (True, True, (3, 100, 8192), 1, 8192, 128, True, False),
+    (False, False, (1, 1, 1), 1, 64, 16, True, False),
+])
+def test_the_shared_rule_by_literal(rowwise, stored, shape, rows, chunk, k_span, resident,
+                                    streamed):
+    m, k, n = shape
+    rule = cut(AcceleratorConfig(), gemm=True, rowwise=rowwise, stored=stored, m=m, k=k, n=n)
+    assert (1 << rule.block_log2, rule.chunk, rule.k_span, rule.resident, rule.streamed) \
+        == (rows, chunk, k_span, resident, streamed)

@@ -1,0 +1,203 @@
+"""What hardware and its models share of time and size: depths, latencies, orders, cuts.
+
+Plain data and pure functions of a configuration, each with its unit and the file that realises it.
+The array's own latency and the panels follow from the configuration alone and stand there
+(``AcceleratorConfig.array_latency``, ``panel_columns``, ``panel_depth``, ``operand_depth``).
+"""
+
+from dataclasses import dataclass
+
+from hdl.spec.config import AcceleratorConfig, ceil_log2, log2_exact
+from hdl.spec.registers import CLIENTS
+
+__all__ = [
+    "ACCUMULATE_CYCLES", "BLOCK_TILES", "BURST_BEATS", "INDEX_BYTES", "INPUT_READ_CYCLES",
+    "LANDING_BEATS", "LANE_STAGES", "OUTSTANDING", "PAGE_BYTES", "PLAN_LATENCY", "READERS",
+    "READ_ROWS", "READ_TRANSFERS", "REPEAT_CYCLES", "ROWS_BITS", "ROW_BYTES_BITS", "ROW_END_BITS",
+    "SCALE_CYCLES", "TRANSFERS_AHEAD", "UNITS", "URGENT_BURSTS", "WRITE_BEATS", "WRITE_BURSTS",
+    "WRITE_TRANSFERS", "Cut", "check_cycles", "cut", "lane_cycles", "reduce_cycles",
+    "row_beats_bits", "row_columns", "row_fits", "row_maximum_cycles", "strip_tiles",
+    "sums_cycles"]
+
+# ---- orders
+
+UNITS = ("operands", "weights", "feeder", "drain")
+"""Units that take commands, as the sequencer's flags count them (``hdl/issue/sequencer.py``)."""
+
+READERS = tuple(name for name, _ in CLIENTS[:-1])
+"""Clients of the read engine, as the arbiter's turn and ``ERROR_DETAIL`` count them."""
+
+# ---- the bus (hdl/bus)
+
+PAGE_BYTES = 4096
+"""AXI4: no burst crosses a boundary of this many bytes."""
+
+BURST_BEATS = 16
+"""Most beats of a burst, read or written."""
+
+OUTSTANDING = 16
+"""Most bursts requested and not complete (reads) or not answered (writes)."""
+
+LANDING_BEATS = 64
+"""Beats of landing space of each read client; a burst is asked for where it has room
+(``read_engine.py``)."""
+
+READ_TRANSFERS, READ_ROWS = 2, 4
+"""Transfers of a read client that wait for their bursts, and for their data."""
+
+URGENT_BURSTS = 15
+"""Most bursts in a row of urgent read clients while others wait (``read_engine.py``)."""
+
+WRITE_TRANSFERS, WRITE_BURSTS, WRITE_BEATS = 2, 4, 64
+"""Of the write engine: transfers that wait for the packer; complete bursts that wait for their
+address to be sent; beats that wait for theirs (``write_engine.py``)."""
+
+ROWS_BITS = 24
+"""Bits of the rows of a transfer: M, K or N of any command."""
+
+ROW_BYTES_BITS = ROWS_BITS + 2
+"""Bits of the bytes of a row: as many elements of up to four bytes."""
+
+ROW_END_BITS = ROW_BYTES_BITS + 1
+"""Bits of a row's end, counted in bytes from the beat that it starts in (``row_packer.py``)."""
+
+
+def row_beats_bits(bus_bytes: int) -> int:
+    """Bits of a row's beats: its end is rounded up to whole ones (``burst_generator.py``)."""
+    return ROW_END_BITS + 1 - log2_exact(bus_bytes)
+
+
+# ---- issue (hdl/issue)
+
+PLAN_LATENCY = 2
+"""Cycles after which a plan is valid: a register and one of margin (``planner.py``). The sequencer
+looks at it in the next."""
+
+
+def check_cycles(instructions: int) -> int:
+    """Cycles that the check of a command takes, with ``instructions`` up to the one marked last:
+    one each, and one for the verdict (``command_check.py``)."""
+    return instructions + 1
+
+
+# ---- loads and gathers (hdl/load)
+
+TRANSFERS_AHEAD = 4
+"""Transfers of operands whose data are awaited (``operand_loader.py``)."""
+
+INDEX_BYTES = 4
+"""Bytes of a row's index as stored (``gather.py``)."""
+
+# ---- from the input bank to the accumulation bank (hdl/feed, hdl/array, hdl/accumulate)
+
+INPUT_READ_CYCLES = 1
+"""From a row's read in an input bank to the array's edge."""
+
+ACCUMULATE_CYCLES = 2
+"""From a row's sums to their totals: the stored word's read, the addition
+(``accumulation_buffer.py``)."""
+
+REPEAT_CYCLES = 3
+"""Cycles after which a word from the array may be for the same address again: the two above and
+the write (``accumulation_buffer.py``); the feeder keeps rows that far apart."""
+
+
+def row_maximum_cycles(config: AcceleratorConfig) -> int:
+    """From a word's totals to the cycle in which it counts as there: a level of the tree of row
+    maxima a cycle, and a register behind it (``row_maximum.py``)."""
+    return log2_exact(config.dim) + 1
+
+
+def sums_cycles(config: AcceleratorConfig) -> int:
+    """From a row's read in an input bank to the cycle in which its word counts as there."""
+    return (INPUT_READ_CYCLES + config.array_latency + ACCUMULATE_CYCLES
+            + row_maximum_cycles(config))
+
+
+# ---- the vector unit (hdl/vector)
+
+LANE_STAGES = 4
+"""Multiply, add, function, scale."""
+
+SCALE_CYCLES = 2
+"""By which a post that scales (MEAN, INVERSE_SQRT) delays a reduction (``reduce.py``)."""
+
+
+def lane_cycles(config: AcceleratorConfig) -> int:
+    """Cycles that a beat stays in the lanes: an entry register, and ``lane_latency`` a stage
+    (``lane.py``, ``unit.py``)."""
+    return 1 + LANE_STAGES * config.lane_latency
+
+
+def reduce_cycles(config: AcceleratorConfig, scales: bool = False) -> int:
+    """Cycles from a row's last beat behind the lanes to its reduction: a level of the tree each,
+    across beats, the result (``reduce.py``). ``scales``: its post is MEAN or INVERSE_SQRT."""
+    return log2_exact(config.lanes) + 2 + (SCALE_CYCLES if scales else 0)
+
+
+# ---- how a command is cut (hdl/issue/planner.py, hdl/drain/drain.py)
+
+BLOCK_TILES = 4
+"""Most rows of a GEMM's block, in D, where no row is needed whole: as many hide the next tile's
+weights; more would only draw out the last bank's drain."""
+
+
+def row_columns(config: AcceleratorConfig) -> int:
+    """Most columns of a row that fits an accumulation bank."""
+    return config.acc_depth * config.dim
+
+
+def row_fits(config: AcceleratorConfig, columns: int) -> bool:
+    """Whether a row of ``columns`` fits an accumulation bank, as a command that keeps its rows on
+    chip demands."""
+    return columns <= row_columns(config)
+
+
+def strip_tiles(config: AcceleratorConfig) -> int:
+    """Column tiles that leave together where a block is drained while it is filled.
+
+    A row of them takes two bus beats: with ``OUTSTANDING`` bursts unanswered, single beats would
+    wait for the memory's answers.
+    """
+    return max(1, min(2 * config.bus_bytes // config.word_bytes, config.panel_columns))
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a command is cut; all spans but the last of a loop are powers of two.
+
+    block_log2: log2 of the rows of a block. chunk: columns that fill an accumulation bank.
+    k_span: elements of K held at once in an input bank; ``resident``: all of K. streamed: a row
+    does not fit, so that every instruction of the list fills the bank anew.
+    """
+
+    block_log2: int
+    chunk: int
+    k_span: int
+    resident: bool
+    streamed: bool
+
+
+def cut(config: AcceleratorConfig, *, gemm: bool, rowwise: bool, stored: bool,
+        m: int, k: int, n: int) -> Cut:
+    """The cut of a command of M, K, N whose rows fit where they must (``stored``).
+
+    rowwise: its list needs whole rows. stored: a row must fit on chip.
+    """
+    dim_log2 = log2_exact(config.dim)
+    k_log2, n_log2 = (ceil_log2(-(-count // config.dim)) for count in (k, n))
+    input_log2, acc_log2 = log2_exact(config.input_depth), log2_exact(config.acc_depth)
+    most = min(log2_exact(config.row_depth), input_log2)
+    if gemm and not rowwise:
+        most = min(most, log2_exact(BLOCK_TILES) + dim_log2)
+    fits = row_fits(config, n)
+    streamed = rowwise and not stored and not fits
+    if (rowwise or not gemm) and fits:
+        chunk_log2 = n_log2
+    else:
+        chunk_log2 = acc_log2 if streamed else log2_exact(config.panel_columns)
+    rows = 0 if streamed else min(acc_log2 - chunk_log2, ceil_log2(m), most)
+    # Rows that share weights come first: K is cut to what fits beside them.
+    resident = k_log2 <= input_log2 - rows
+    return Cut(rows, 1 << chunk_log2 + dim_log2,
+               config.dim << (k_log2 if resident else input_log2 - rows), resident, streamed)

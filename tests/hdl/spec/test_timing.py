@@ -1,0 +1,161 @@
+"""Shared constants by literal, and the latencies that units really have."""
+
+import pytest
+from amaranth.sim import Simulator
+
+from hdl.accumulate.accumulation_buffer import AccumulationBuffer
+from hdl.accumulate.row_maximum import RowMaximum
+from hdl.bus.transfer import TRANSFER
+from hdl.issue.command_check import CommandCheck
+from hdl.spec import timing
+from hdl.spec.commands import COMMAND, COMMAND_BYTES, Destination, Opcode, Post, pack
+from hdl.spec.config import AcceleratorConfig
+from hdl.vector.reduce import Reduce
+from hdl.vector.unit import VectorUnit
+
+CONSTANTS = {
+    "PAGE_BYTES": 4096, "BURST_BEATS": 16, "OUTSTANDING": 16, "LANDING_BEATS": 64,
+    "READ_TRANSFERS": 2, "READ_ROWS": 4, "URGENT_BURSTS": 15, "WRITE_TRANSFERS": 2,
+    "WRITE_BURSTS": 4, "WRITE_BEATS": 64, "ROWS_BITS": 24, "ROW_BYTES_BITS": 26,
+    "ROW_END_BITS": 27, "PLAN_LATENCY": 2, "TRANSFERS_AHEAD": 4, "INDEX_BYTES": 4,
+    "INPUT_READ_CYCLES": 1, "ACCUMULATE_CYCLES": 2, "REPEAT_CYCLES": 3, "LANE_STAGES": 4,
+    "SCALE_CYCLES": 2, "BLOCK_TILES": 4,
+    "UNITS": ("operands", "weights", "feeder", "drain"),
+    "READERS": ("program", "operands", "weights", "y"),
+}
+ONE = 0x3F80  # BF16
+
+
+def build(**options):
+    return AcceleratorConfig("posit8", **{"dim": 4} | options)
+
+
+def test_every_constant_is_pinned():
+    found = {name: getattr(timing, name) for name in timing.__all__ if name.isupper()}
+    assert found == CONSTANTS
+    assert set(vars(timing)) >= set(timing.__all__)
+
+
+@pytest.mark.parametrize("options, array, maximum, sums, lane, reduction, strip", [
+    ({"dim": 4}, 8, 3, 14, 5, 4, 4),
+    ({"dim": 8}, 16, 4, 23, 5, 5, 4),
+    ({"dim": 16}, 32, 5, 40, 5, 6, 2),
+    ({"dim": 16, "lanes": 4, "bus_bytes": 8, "pe_latency": 2}, 33, 5, 41, 5, 4, 1),
+    ({"dim": 8, "bus_bytes": 32, "lane_latency": 2}, 16, 4, 23, 9, 5, 4),
+    ({"dim": 16, "weight_depth": 32, "bus_bytes": 64}, 32, 5, 40, 5, 6, 1),
+    ({"dim": 8, "acc": "exact"}, 9, 4, 16, 5, 5, 4),
+])
+def test_latencies_and_strips_of_a_build(options, array, maximum, sums, lane, reduction, strip):
+    config = build(**options)
+    assert config.array_latency == array
+    assert timing.row_maximum_cycles(config) == maximum
+    assert timing.sums_cycles(config) == sums
+    assert timing.lane_cycles(config) == lane
+    assert timing.reduce_cycles(config) == reduction
+    assert timing.reduce_cycles(config, scales=True) == reduction + 2
+    assert timing.strip_tiles(config) == strip
+
+
+def test_widths_of_a_transfer():
+    assert {name: field.width for name, field in TRANSFER} == {
+        "address": 64, "row_bytes": 26, "rows": 24, "stride": 32}
+    assert [timing.row_beats_bits(bus) for bus in (4, 16, 64)] == [26, 24, 22]
+    assert [timing.check_cycles(count) for count in (1, 8)] == [2, 9]
+    # The longest row at the last byte of a beat: its beats must be countable.
+    for bus in (4, 64):
+        beats = (bus - 1 + (1 << 26) - 1 + bus - 1) // bus
+        assert beats < 1 << timing.row_beats_bits(bus)
+
+
+@pytest.mark.parametrize("depth, dim, most", [(16, 4, 64), (512, 16, 8192)])
+def test_a_row_fits_a_bank(depth, dim, most):
+    config = build(acc_depth=depth, dim=dim)
+    assert timing.row_columns(config) == most
+    fits = [timing.row_fits(config, columns) for columns in (1, most, most + 1)]
+    assert fits == [True, True, False]
+
+
+def measure(unit, start, done, before=(), most=60):
+    """Cycles from that in which ``start`` is 1 to the first in which ``done`` is."""
+    found = []
+
+    async def bench(ctx):
+        for port, value in before:
+            ctx.set(port, value)
+        ctx.set(start, 1)
+        for cycle in range(most):
+            if ctx.get(done):
+                found.append(cycle)
+                return
+            await ctx.tick()
+            ctx.set(start, 0)
+
+    simulator = Simulator(unit)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert found, f"{done.name} must come within {most} cycles"
+    return found[0]
+
+
+@pytest.mark.parametrize("dim, cycles", [(4, 3), (16, 5)])
+def test_words_count_behind_the_row_maxima(dim, cycles):
+    config = build(dim=dim)
+    unit = RowMaximum(config)
+    assert measure(unit, unit.valid, unit.word_valid) == timing.row_maximum_cycles(config) == cycles
+
+
+def test_totals_come_behind_a_read_and_an_addition():
+    unit = AccumulationBuffer(build())
+    assert measure(unit, unit.tile_valid, unit.done_valid) == timing.ACCUMULATE_CYCLES
+
+
+@pytest.mark.parametrize("apart", [1, 2, 3, 4])
+def test_a_word_may_come_again_after_three_cycles(apart):
+    unit = AccumulationBuffer(build())
+    totals = []
+
+    async def bench(ctx):
+        ctx.set(unit.tile, ONE)
+        for cycle in range(apart + 4):
+            ctx.set(unit.tile_valid, cycle in (0, apart))
+            ctx.set(unit.tile_first, cycle == 0)
+            if ctx.get(unit.done_valid):
+                totals.append(ctx.get(unit.done_total) & 0xFFFF)
+            await ctx.tick()
+
+    simulator = Simulator(unit)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert totals[0] == ONE
+    assert (totals[1] == 0x4000) == (apart >= timing.REPEAT_CYCLES)  # 2.0
+
+
+@pytest.mark.parametrize("options", [{}, {"lane_latency": 2}])
+def test_beats_stay_in_the_lanes(options):
+    config = build(**options)
+    unit = VectorUnit(config, 1)
+    before = [(unit.instruction, Destination.MEMORY << 22), (unit.o.ready, 1)]
+    assert measure(unit, unit.i.valid, unit.o.valid, before) == timing.lane_cycles(config)
+
+
+@pytest.mark.parametrize("lanes", [4, 8])
+@pytest.mark.parametrize("post", list(Post))
+def test_reductions_come_behind_the_tree(lanes, post):
+    config = build(dim=8, lanes=lanes)
+    unit = Reduce(config)
+    scales = post in (Post.MEAN, Post.INVERSE_SQRT)
+    cycles = measure(unit, unit.valid, unit.result_valid,
+                     [(unit.last, 1), (unit.keep, 1), (unit.post, post)])
+    assert cycles == timing.reduce_cycles(config, scales)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_the_check_takes_an_instruction_a_cycle(count):
+    unit = CommandCheck(build())
+    fields = {"opcode": Opcode.VECTOR, "m": 1, "k": 1, "n": 1,
+              "instructions": 1 << 32 * (count - 1) + 24}
+    record = int.from_bytes(pack(COMMAND, fields, COMMAND_BYTES), "little")
+    assert measure(unit, unit.start, unit.done, [(unit.record, record)]) \
+        == timing.check_cycles(count)
