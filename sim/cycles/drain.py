@@ -166,40 +166,62 @@ def _pass_ends(u, plan, pulses):
 
 
 @compiled
-def drain_step(u, plans, accept, unit_idle, y, write, write_ready, pulses):
-    """One cycle behind ``read_block``; ``unit_idle``: the lanes hold nothing, before this cycle."""
-    plan, r = plans[u.plan], u.reader
-    asking, go, state = u.transfers.busy, False, u.state
-    _ask(u, y, write, write_ready)
-    if state == IDLE:
+def _next_pass(u, plans, accept):
+    """To the next command, block and instruction: a state a cycle."""
+    if u.state == IDLE:
         u.fresh = 1
         if accept >= 0:
             u.plan, u.state = accept, START
             _begin(u, plans[accept])
-    elif state == START:
+        return
+    if u.state == START:
         u.state = BLOCK
-    elif state == BLOCK:
-        u.index = u.pass_index if plan.streamed else 0
-        if u.nest.idle:
-            u.state = IDLE
-        elif valid(u.nest):
-            u.state = FETCH
-    elif state == FETCH:
+        return
+    if u.state == FETCH:
         u.coming, u.state = u.index, BEGIN
-    elif state == BEGIN:
-        _begin_pass(u, plan)
-        # The lanes take the coming instruction when they hold nothing of another.
-        same = plan.single or (plan.streamed and not u.nest.first[_CHUNK])
-        u.switched = 1 if same and not u.fresh else 0
-        u.fresh, u.state = 0, RUN
-    elif state == RUN:
-        if not u.switched and unit_idle:
-            u.switched, u.current = 1, u.coming
-        if not r.busy and not asking:
-            if plan.to_buffer[u.coming]:
-                u.state = STORE
-            else:
-                go = _pass_ends(u, plan, pulses)
-    elif unit_idle:
-        go = _pass_ends(u, plan, pulses)
-    _walk(u, plan, state == START, go)
+        return
+    u.index = u.pass_index if plans[u.plan].streamed else 0
+    if u.nest.idle:
+        u.state = IDLE
+    elif valid(u.nest):
+        u.state = FETCH
+
+
+@compiled
+def _open_pass(u, plan):
+    _begin_pass(u, plan)
+    # The lanes take the coming instruction when they hold nothing of another.
+    same = plan.single or (plan.streamed and not u.nest.first[_CHUNK])
+    u.switched = 1 if same and not u.fresh else 0
+    u.fresh, u.state = 0, RUN
+
+
+@compiled
+def _run_pass(u, plan, asking, unit_idle, pulses):
+    """Until all is read, and where it goes back to the bank, until that is there. Whether the
+    bank is left."""
+    if u.state == STORE:
+        return unit_idle and _pass_ends(u, plan, pulses)
+    if not u.switched and unit_idle:
+        u.switched, u.current = 1, u.coming
+    if u.reader.busy or asking:
+        return False
+    if plan.to_buffer[u.coming]:
+        u.state = STORE
+        return False
+    return _pass_ends(u, plan, pulses)
+
+
+@compiled
+def drain_step(u, plans, accept, unit_idle, y, write, write_ready, pulses):
+    """One cycle behind ``read_block``; ``unit_idle``: the lanes hold nothing, before this cycle."""
+    plan = plans[u.plan]
+    asking, go, starts = u.transfers.busy, False, u.state == START
+    _ask(u, y, write, write_ready)
+    if u.state < BEGIN:
+        _next_pass(u, plans, accept)
+    elif u.state == BEGIN:
+        _open_pass(u, plan)
+    else:
+        go = _run_pass(u, plan, asking, unit_idle, pulses)
+    _walk(u, plan, starts, go)

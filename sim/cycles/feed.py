@@ -2,14 +2,23 @@
 
 import numpy as np
 
+from hdl.spec.timing import REPEAT_CYCLES
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
-from sim.cycles.nest import NEST, advanced, last, move, set_loop, set_panels, size, valid
+from sim.cycles.nest import (
+    NEST,
+    advanced,
+    last,
+    move,
+    set_loop,
+    set_panels,
+    size,
+    take_command,
+    valid,
+)
 
 __all__ = ["BANKS", "FEEDER", "TOKENS", "banks_step", "feeder_step"]
 
-REPEAT_CYCLES = 3
-"""Cycles after which the adders behind the array may take the same word again."""
 (_ROWS, _PASSES, _CHUNK, _SPAN, _PANEL_N, _PANEL_K, _GROUP, _K, _N) = range(9)
 TOKENS = 512
 """Longest way of a row from the input bank to the count of words that may be drained."""
@@ -48,11 +57,11 @@ def _walk(u, plan, go):
     event = move(nest, u.starting, go)
     if event == _PANEL_K:
         u.x_base = 0
-    elif advanced(nest, event, _PANEL_K) or advanced(nest, event, _GROUP):
+    if advanced(nest, event, _PANEL_K) or advanced(nest, event, _GROUP):
         u.x_base += size(nest, _ROWS) * u.operand_depth
-    elif event == _K:
+    if event == _K:
         u.x_index = u.x_base
-    elif advanced(nest, event, _K):
+    if advanced(nest, event, _K):
         u.x_index += size(nest, _ROWS) if plan.a_transposed else 1
 
 
@@ -146,12 +155,8 @@ def feeder_step(u, plans, accept, cycle, ready, loaded, banks, pulses):
     _walk(u, plans[u.plan], take)
     u.body_valid = 1 if swap or (u.body_valid and not ending) else 0
     u.head_valid = 1 if take or (u.head_valid and not swap) else 0
-    if accept >= 0:
-        u.plan, u.running = accept, 1
+    if take_command(u, accept, settled):
         _begin(u, plans[accept])
-    elif settled and not u.starting:
-        u.running = 0
-    u.starting = 1 if accept >= 0 else 0
 
 
 @compiled

@@ -6,12 +6,12 @@ look at: every one counts as the table's last row.
 
 import numpy as np
 
+from hdl.spec.timing import INDEX_BYTES
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import ints
 
-__all__ = ["GATHER", "INDEX_BYTES", "gather_offers", "gather_step", "index_bytes"]
+__all__ = ["GATHER", "gather_offers", "gather_step", "index_bytes"]
 
-INDEX_BYTES = 4
 TAKE, MULTIPLY, ROW = range(3)
 
 GATHER = np.dtype(ints(

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from hdl.spec.timing import INDEX_BYTES, TRANSFERS_AHEAD
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
-from sim.cycles.gather import GATHER, INDEX_BYTES, gather_offers, gather_step, index_bytes
-from sim.cycles.nest import NEST, TOP, advanced, last, move, set_loop, size, valid
+from sim.cycles.gather import GATHER, gather_offers, gather_step, index_bytes
+from sim.cycles.nest import NEST, TOP, advanced, last, move, set_loop, size, take_command, valid
 from sim.cycles.read import ask, client_ready
 from sim.cycles.stream import (
     FETCH,
@@ -21,7 +22,6 @@ from sim.cycles.stream import (
 
 __all__ = ["LOADER", "PULSES", "loader_filling", "loader_idle", "loader_step"]
 
-TRANSFERS_AHEAD = 4
 _ROWS, _PASSES, _CHUNKS, _COLUMNS, _PANEL, _LINES = range(6)
 
 LOADER = np.dtype([
@@ -89,15 +89,15 @@ def _walk(u, plan, go):
     event = move(nest, u.starting, go)
     if event == _ROWS:
         u.row_base = plan.b_address if plan.x_gather else plan.a_address
-    elif advanced(nest, event, _ROWS):
+    if advanced(nest, event, _ROWS):
         u.row_base += u.along_m
-    elif event == _COLUMNS:
+    if event == _COLUMNS:
         u.column = 0
-    elif advanced(nest, event, _COLUMNS) or advanced(nest, event, _PANEL):
+    if advanced(nest, event, _COLUMNS) or advanced(nest, event, _PANEL):
         u.column += u.along_k
-    elif event == _LINES:
+    if event == _LINES:
         u.line = 0
-    elif advanced(nest, event, _LINES):
+    if advanced(nest, event, _LINES):
         u.line += u.word_bytes
 
 
@@ -223,10 +223,6 @@ def loader_step(u, plans, accept, client, banks, pulses):
         u.awaited -= 1
     idle = u.nest.idle
     _walk(u, plan, go)
-    if accept >= 0:
-        u.plan, u.running = accept, 1
+    if take_command(u, accept, idle):
         _begin(u, plans[accept])
-    elif idle and u.starting == 0:
-        u.running = 0
-    u.starting = 1 if accept >= 0 else 0
     return taken

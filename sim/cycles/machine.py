@@ -2,14 +2,15 @@
 
 import numpy as np
 
+from hdl.spec.timing import READERS, UNITS
 from sim.cycles.block import beat_offered, read_block
 from sim.cycles.compiled import compiled
 from sim.cycles.drain import DRAIN, IDLE, drain_step
 from sim.cycles.feed import BANKS, FEEDER, TOKENS, banks_step, feeder_step
 from sim.cycles.fields import ints
 from sim.cycles.load import LOADER, PULSES, loader_filling, loader_idle, loader_step
-from sim.cycles.read import CLIENTS, READ, granted_to, read_step
-from sim.cycles.sequence import DONE, SEQUENCER, UNITS, sequencer_step
+from sim.cycles.read import READ, granted_to, read_step
+from sim.cycles.sequence import DONE, SEQUENCER, sequencer_step
 from sim.cycles.stream import (
     FETCH,
     RESIZER,
@@ -44,7 +45,7 @@ MACHINE = np.dtype([
     ("drain", DRAIN), ("vector", VECTOR), ("fetch", FETCH), ("y_resizer", RESIZER),
     ("c_resizer", RESIZER), ("pulses", PULSES), *ints("cycle active")])
 
-_PROGRAM, _OPERANDS, _WEIGHTS, _Y = range(len(CLIENTS))
+_PROGRAM, _OPERANDS, _WEIGHTS, _Y = range(len(READERS))
 
 
 @compiled

@@ -8,7 +8,7 @@ import numpy as np
 
 from sim.cycles.compiled import compiled
 
-__all__ = ["NEST", "advanced", "last", "move", "set_loop", "set_panels", "size",
+__all__ = ["NEST", "advanced", "last", "move", "set_loop", "set_panels", "size", "take_command",
            "valid"]
 
 _DEPTH = 9
@@ -39,6 +39,19 @@ def set_panels(nest, plan, n_panel, k_panel):
     set_loop(nest, 3, TOP, plan.k, plan.k_span)
     set_loop(nest, 4, 2, 0, n_panel)
     set_loop(nest, 5, 3, 0, k_panel)
+
+
+@compiled
+def take_command(u, accept, done):
+    """A unit that walks a nest takes the command ``accept`` (-1: none), or is free once its last is
+    ``done``. Its nest starts in the cycle that follows. Whether it takes one."""
+    takes = accept >= 0
+    if takes:
+        u.plan, u.running = accept, 1
+    elif done and not u.starting:
+        u.running = 0
+    u.starting = 1 if takes else 0
+    return takes
 
 
 @compiled

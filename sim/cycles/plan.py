@@ -1,9 +1,7 @@
-"""From a command to what the units follow: blocks of rows, chunks of columns, spans of K.
-
-The rules are those of docs/architecture.md ("Blocks, chunks, panels, tiles").
-"""
+"""From a command to what the units follow: blocks of rows, chunks of columns, spans of K."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 
@@ -16,7 +14,8 @@ from hdl.spec.commands import (
     Post,
     Reduce,
 )
-from hdl.spec.config import AcceleratorConfig, ceil_log2, log2_exact
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.timing import check_cycles, cut, row_columns, row_fits
 
 __all__ = ["PLAN", "STEP_FLAGS", "plans"]
 
@@ -28,14 +27,13 @@ STEP_FLAGS = ("uses_y", "second_y", "to_buffer", "to_memory", "reduces", "averag
 """What the timing of an instruction depends on; ``averages``: its post takes two cycles more."""
 
 PLAN = np.dtype([(name, "i8") for name in (
-    "opcode", "scans", *_COPIED, "gemm", "block_log2", "chunk", "chunk_log2", "k_span", "resident",
-    "streamed", "passes", "single", "rowwise")]
+    "opcode", "scans", "check_cycles", *_COPIED, "gemm", "block_log2", "chunk", "k_span",
+    "resident", "streamed", "passes", "single", "rowwise")]
     + [(name, "i8", INSTRUCTIONS) for name in STEP_FLAGS])
-"""``scans``: instructions that are checked, one a cycle. ``gemm``: the array fills the block, else
-memory. ``chunk``, ``k_span``: columns and elements of K held at once. ``resident``: K is one span,
-so that a block of A is loaded once. ``streamed``: each of ``passes`` instructions fills the bank
-anew, for a row does not fit. ``single``: the list has one instruction. ``rowwise``: it needs whole
-rows."""
+"""``scans``: instructions that are checked, in ``check_cycles``. ``gemm``: the array fills the
+block, else memory. ``block_log2`` to ``streamed``: see ``hdl.spec.timing.Cut``. ``passes``: over
+the input, one or as many as there are instructions. ``single``: the list has one instruction.
+``rowwise``: it needs whole rows."""
 
 
 def _field(word: int, name: str) -> int:
@@ -76,29 +74,6 @@ def _rowwise(words: Sequence[int], whole: bool) -> tuple[bool, bool]:
     return whole or uses, stored
 
 
-def _spans(config: AcceleratorConfig, gemm: bool, rowwise: bool, stored: bool,
-           m: int, k: int, n: int) -> dict[str, int]:
-    """How the command is cut. All spans but the last of a loop are powers of two."""
-    dim_log2 = log2_exact(config.dim)
-    k_log2, n_log2 = (ceil_log2(-(-count // config.dim)) for count in (k, n))
-    input_log2, acc_log2 = log2_exact(config.input_depth), log2_exact(config.acc_depth)
-    row_log2 = log2_exact(config.row_depth)
-    fits = n_log2 <= acc_log2
-    streamed = rowwise and not stored and not fits
-    if (rowwise or not gemm) and fits:
-        chunk_log2 = n_log2
-    else:
-        chunk_log2 = acc_log2 if streamed else log2_exact(config.panel_columns)
-    rows = min(acc_log2 - chunk_log2, ceil_log2(m), input_log2,
-               min(row_log2, dim_log2 + 2) if gemm and not rowwise else row_log2)
-    rows = 0 if streamed else rows
-    # Rows that share weights come first: K is cut to what fits beside them.
-    resident = k_log2 <= input_log2 - rows
-    return {"resident": resident, "streamed": streamed, "chunk_log2": chunk_log2 + dim_log2,
-            "chunk": 1 << chunk_log2 + dim_log2, "block_log2": rows,
-            "k_span": config.dim << (k_log2 if resident else input_log2 - rows)}
-
-
 def plans(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]]) -> np.ndarray:
     """A ``PLAN`` a command; fields that a command does not name are 0.
 
@@ -111,6 +86,7 @@ def plans(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]]) -> n
             raise ValueError(f"command {index} must be a GEMM, VECTOR, FENCE or END, "
                              f"not opcode {opcode!r}")
         words, row["scans"] = _steps(fields.get("instructions", 0))
+        row["check_cycles"] = check_cycles(row["scans"])
         row["opcode"] = opcode
         if opcode in (Opcode.FENCE, Opcode.END):
             continue
@@ -121,13 +97,15 @@ def plans(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]]) -> n
             raise ValueError(f"command {index} must have M, K and N from 1 to {(1 << 24) - 1}, "
                              f"not {m}, {k}, {n}")
         rowwise, stored = _rowwise(words, bool(row["row_max"] or row["row_result"]))
-        spans = _spans(config, opcode == Opcode.GEMM, rowwise, stored, m, k, n)
-        if stored and n > config.acc_depth * config.dim:
+        if stored and not row_fits(config, n):
             raise ValueError(f"command {index} must keep its rows on chip: at most "
-                             f"{config.acc_depth * config.dim} columns, not {n}")
-        spans |= {"gemm": opcode == Opcode.GEMM, "rowwise": rowwise, "single": len(words) == 1,
-                  "passes": len(words) if spans["streamed"] else 1}
-        for name, value in spans.items():
+                             f"{row_columns(config)} columns, not {n}")
+        spans = cut(config, gemm=opcode == Opcode.GEMM, rowwise=rowwise, stored=stored,
+                    m=m, k=k, n=n)
+        found = asdict(spans) | {
+            "gemm": opcode == Opcode.GEMM, "rowwise": rowwise, "single": len(words) == 1,
+            "passes": len(words) if spans.streamed else 1}
+        for name, value in found.items():
             row[name] = value
         for number, word in enumerate(words):
             for name, value in _flags(word).items():

@@ -2,21 +2,21 @@
 
 import numpy as np
 
+from hdl.spec.timing import (
+    BURST_BEATS,
+    OUTSTANDING,
+    PAGE_BYTES,
+    READ_ROWS,
+    READ_TRANSFERS,
+    READERS,
+    URGENT_BURSTS,
+)
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
 
-__all__ = ["CLIENT", "CLIENTS", "READ", "TRANSFER", "ask", "client_ready", "granted_to",
-           "read_step"]
+__all__ = ["CLIENT", "READ", "TRANSFER", "ask", "client_ready", "granted_to", "read_step"]
 
-CLIENTS = ("program", "operands", "weights", "y")
-BURST_BEATS, OUTSTANDING, PAGE_BYTES = 16, 16, 4096
-LANDING = 64
-"""Beats of landing space a client."""
-URGENT_BURSTS = 15
-"""Most bursts in a row of urgent clients while others wait."""
-QUEUE, ROWS = 2, 4
-"""Transfers that wait for their bursts, and for their data."""
-_RING = 8
+_RING = 2 * READ_ROWS
 _BURSTS = 64
 
 TRANSFER = np.dtype(ints("address row_bytes rows stride tag"))
@@ -35,7 +35,7 @@ READ = np.dtype([
     *ints("bus bus_log2 latency outstanding"),
     *ints("arvalid ar_ready turn passed granted"),
     *arrays("client tag beats due", _BURSTS), *ints("first accepted last done"),
-    *ints("emitted r_valid r_last"), ("clients", CLIENT, len(CLIENTS))])
+    *ints("emitted r_valid r_last"), ("clients", CLIENT, len(READERS))])
 """Bursts are numbered: ``first`` is the oldest whose data are not all taken, ``emitted`` that which
 the memory answers, ``accepted`` the next that it will take, ``last`` the next to be granted."""
 
@@ -43,7 +43,7 @@ the memory answers, ``accepted`` the next that it will take, ``last`` the next t
 @compiled
 def client_ready(c):
     """Whether a transfer is taken."""
-    return c.queued != QUEUE and c.waiting_rows != ROWS
+    return c.queued != READ_TRANSFERS and c.waiting_rows != READ_ROWS
 
 
 @compiled
@@ -147,7 +147,7 @@ def _client_step(c, read, granted, beats, arrives, ready):
 def _grant(read, urgent):
     """The client whose burst is requested in this cycle, or -1: in turn, urgent ones first."""
     wanted = pressing = 0
-    for index in range(len(CLIENTS)):
+    for index in range(len(READERS)):
         c = read.clients[index]
         if c.busy and c.free >= _burst_beats(c, read.bus_log2):
             wanted |= 1 << index
@@ -159,8 +159,8 @@ def _grant(read, urgent):
         pool = pressing
     else:
         pool = wanted if pressing == wanted else wanted & ~pressing
-    for distance in range(1, len(CLIENTS) + 1):
-        index = (read.turn + distance) % len(CLIENTS)
+    for distance in range(1, len(READERS) + 1):
+        index = (read.turn + distance) % len(READERS)
         if pool >> index & 1:
             read.passed = read.passed + 1 if pool & pressing and pool != wanted else 0
             read.turn = index
@@ -205,7 +205,7 @@ def read_step(read, cycle, urgent, taken):
         slot = read.last % _BURSTS
         read.client[slot], read.tag[slot], read.beats[slot] = granted, c.tag_now, beats
     read.granted = granted
-    for index in range(len(CLIENTS)):
+    for index in range(len(READERS)):
         _client_step(read.clients[index], read, index == granted, beats,
                      1 if index == client else 0, taken >> index & 1)
     if read.r_valid and read.r_last:

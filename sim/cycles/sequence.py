@@ -3,18 +3,16 @@
 import numpy as np
 
 from hdl.spec.commands import COMMAND_BYTES, HEADER_BYTES, Opcode
+from hdl.spec.timing import PLAN_LATENCY, UNITS
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
 from sim.cycles.read import ask, client_ready
 
-__all__ = ["DONE", "DRAIN", "FEEDER", "LOADER", "SEQUENCER", "UNITS", "WEIGHTS", "sequencer_step"]
+__all__ = ["DONE", "DRAIN", "FEEDER", "LOADER", "SEQUENCER", "WEIGHTS", "sequencer_step"]
 
-UNITS = ("operands", "weights", "feeder", "drain")
 LOADER, WEIGHTS, FEEDER, DRAIN = range(4)
 (REQUEST_HEADER, HEADER, CHECK_HEADER, REQUEST, COMMAND, SCAN, CHECK, PLAN, DISPATCH, SETTLE,
  DONE) = range(11)
-PLAN_CYCLES = 3
-"""The planner's two registers, and the cycle that looks at its result."""
 _FENCE, _END, _GEMM = int(Opcode.FENCE), int(Opcode.END), int(Opcode.GEMM)
 
 SEQUENCER = np.dtype([
@@ -65,43 +63,66 @@ def _following(q):
 
 
 @compiled
-def sequencer_step(q, plans, client):
-    """One cycle, before all units. Whether the program client's chunk is taken."""
-    plan, state = plans[q.command], q.state
-    for unit in range(len(UNITS)):
-        q.accepts[unit] = -1
-    if state == REQUEST_HEADER:
+def _fetch(q, client):
+    """Header and command are asked for and come in. Whether the client's chunk is taken."""
+    if q.state == REQUEST_HEADER:
         _request(q, client, HEADER_BYTES, HEADER)
-    elif state == HEADER or state == COMMAND:
-        if client.valid and client.last:
-            q.state = CHECK_HEADER if state == HEADER else SCAN
-        return client.valid
-    elif state == CHECK_HEADER:
+        return False
+    if q.state == REQUEST:
+        _request(q, client, COMMAND_BYTES, COMMAND)
+        return False
+    if q.state == CHECK_HEADER:
         q.address += HEADER_BYTES
         q.state = REQUEST
-    elif state == REQUEST:
-        _request(q, client, COMMAND_BYTES, COMMAND)
-    elif state == SCAN:
-        # An instruction a cycle, and one for the verdict.
-        q.wait, q.state = plan.scans + 1, CHECK
-    elif state == CHECK:
-        q.wait -= 1
-        if q.wait == 0:
-            q.wait, q.state = PLAN_CYCLES, PLAN
-    elif state == PLAN:
-        q.wait -= 1
-        if plan.opcode == _FENCE or plan.opcode == _END:
-            q.state = SETTLE
-        elif q.wait == 0:
-            for unit in range(len(UNITS)):
-                q.due[unit] = 1 if plan.opcode == _GEMM or unit in (LOADER, DRAIN) else 0
-            q.state = DISPATCH
-    elif state == DISPATCH:
-        if _dispatch(q, plan):
-            _following(q)
-    elif state == SETTLE and q.settled and q.writer_idle:
-        if plan.opcode == _END:
-            q.state = DONE
-        else:
-            _following(q)
-    return 0
+        return False
+    if client.valid and client.last:
+        q.state = CHECK_HEADER if q.state == HEADER else SCAN
+    return client.valid
+
+
+@compiled
+def _decide(q, plan):
+    """The check of the command, and its plan, which FENCE and END do not wait for."""
+    if q.state == SCAN:
+        q.wait, q.state = plan.check_cycles, CHECK
+        return
+    q.wait -= 1
+    if q.state == PLAN and (plan.opcode == _FENCE or plan.opcode == _END):
+        q.state = SETTLE
+        return
+    if q.wait != 0:
+        return
+    if q.state == CHECK:
+        q.wait, q.state = PLAN_LATENCY + 1, PLAN
+        return
+    for unit in range(len(UNITS)):
+        q.due[unit] = 1 if plan.opcode == _GEMM or unit in (LOADER, DRAIN) else 0
+    q.state = DISPATCH
+
+
+@compiled
+def _settle(q, plan):
+    """FENCE and END, once nothing is under way."""
+    if not q.settled or not q.writer_idle:
+        return
+    if plan.opcode == _END:
+        q.state = DONE
+    else:
+        _following(q)
+
+
+@compiled
+def sequencer_step(q, plans, client):
+    """One cycle, before all units. Whether the program client's chunk is taken."""
+    plan = plans[q.command]
+    for unit in range(len(UNITS)):
+        q.accepts[unit] = -1
+    if q.state <= COMMAND:
+        return _fetch(q, client)
+    if q.state <= PLAN:
+        _decide(q, plan)
+    elif q.state == SETTLE:
+        _settle(q, plan)
+    elif q.state == DISPATCH and _dispatch(q, plan):
+        _following(q)
+    return False

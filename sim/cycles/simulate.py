@@ -7,15 +7,11 @@ import numpy as np
 
 from hdl.spec.commands import Opcode
 from hdl.spec.config import AcceleratorConfig, log2_exact
-from sim.cycles import drain, machine, read
-from sim.cycles.gather import INDEX_BYTES
+from hdl.spec.timing import INDEX_BYTES, LANDING_BEATS, lane_cycles, strip_tiles, sums_cycles
+from sim.cycles import drain, machine
 from sim.cycles.plan import plans
 
 __all__ = ["IDEAL", "Memory", "Run", "simulate"]
-
-ADDERS, MAXIMA, COUNTED = 3, 1, 1
-"""Cycles behind the array: the input bank's read and the read-modify-write of the accumulators;
-of the row maxima's last register, beside a level of their tree a cycle; the count of the words."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ def _configure(state, config: AcceleratorConfig, memory: Memory, address: int) -
         for name, value in (("bus", bus), ("bus_log2", log2_exact(bus)),
                             ("latency", memory.latency), ("outstanding", memory.outstanding)):
             state[part][name] = value
-    state["read"]["clients"]["free"] = read.LANDING
+    state["read"]["clients"]["free"] = LANDING_BEATS
     state["loader"]["panel_bytes"] = config.operand_depth * word
     state["loader"]["word_bytes"] = word
     state["loader"]["gather"]["room"] = word // INDEX_BYTES
@@ -74,17 +70,15 @@ def _configure(state, config: AcceleratorConfig, memory: Memory, address: int) -
         state[part]["n_panel"] = config.panel_columns * dim
     state["feeder"]["k_group"] = config.operand_depth * dim
     state["feeder"]["operand_depth"] = config.operand_depth
-    state["feeder"]["token_delay"] = (config.array_latency + log2_exact(dim)
-                                      + ADDERS + MAXIMA)
+    state["feeder"]["token_delay"] = sums_cycles(config)
     for part in ("loader", "shifter", "feeder", "drain", "vector"):
         state[part]["dim"] = dim
     for part in ("loader", "weights", "drain", "vector"):
         state[part]["element"] = element
-    strip = max(1, min(2 * bus // word, config.panel_columns))
-    state["drain"]["strip_columns"] = strip * dim
+    state["drain"]["strip_columns"] = strip_tiles(config) * dim
     state["drain"]["lanes"] = state["vector"]["lanes"] = config.lanes
     state["vector"]["lane_bytes"] = lane_bytes
-    state["vector"]["latency"] = 1 + 4 * config.lane_latency
+    state["vector"]["latency"] = lane_cycles(config)
     state["vector"]["reduce_levels"] = log2_exact(config.lanes)
     for resizer, i_bytes, o_bytes in (
             (state["loader"]["resizer"], bus, word), (state["weights"]["resizer"], bus, word),

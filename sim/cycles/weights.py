@@ -4,7 +4,18 @@ import numpy as np
 
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
-from sim.cycles.nest import NEST, TOP, advanced, last, move, set_loop, set_panels, size, valid
+from sim.cycles.nest import (
+    NEST,
+    TOP,
+    advanced,
+    last,
+    move,
+    set_loop,
+    set_panels,
+    size,
+    take_command,
+    valid,
+)
 from sim.cycles.read import ask, client_ready
 from sim.cycles.stream import RESIZER, resizer_output, resizer_ready, resizer_step
 
@@ -35,28 +46,27 @@ def _begin(u, plan):
 
 
 @compiled
+def _offset(nest, event, outer, inner, offset, base, step):
+    """Bytes to the current panel along one side, and to the first of its span, behind ``event``:
+    ``outer`` is the loop over spans, ``inner`` that over the panels of one."""
+    if event == outer:
+        return offset, 0
+    if advanced(nest, event, outer):
+        return offset, offset + step
+    if event == inner:
+        return base, base
+    return offset + step if advanced(nest, event, inner) else offset, base
+
+
+@compiled
 def _walk(u, plan, go):
     """The nest moves, and with it the bytes from B to the current panel."""
     along_k = u.k_panel * (u.element if plan.b_transposed else plan.b_stride)
     along_n = u.n_panel * (plan.b_stride if plan.b_transposed else u.element)
     nest = u.nest
     event = move(nest, u.starting, go)
-    if event == _CHUNK:
-        u.n_chunk = 0
-    elif advanced(nest, event, _CHUNK):
-        u.n_chunk = u.n_offset + along_n
-    elif event == _PANEL_N:
-        u.n_offset = u.n_chunk
-    elif advanced(nest, event, _PANEL_N):
-        u.n_offset += along_n
-    elif event == _SPAN:
-        u.k_span = 0
-    elif advanced(nest, event, _SPAN):
-        u.k_span = u.k_offset + along_k
-    elif event == _PANEL_K:
-        u.k_offset = u.k_span
-    elif advanced(nest, event, _PANEL_K):
-        u.k_offset += along_k
+    u.n_offset, u.n_chunk = _offset(nest, event, _CHUNK, _PANEL_N, u.n_offset, u.n_chunk, along_n)
+    u.k_offset, u.k_span = _offset(nest, event, _SPAN, _PANEL_K, u.k_offset, u.k_span, along_k)
 
 
 @compiled
@@ -98,12 +108,8 @@ def weights_step(u, plans, accept, client, pulses):
         u.half ^= 1
     idle = u.nest.idle
     _walk(u, plan, go)
-    if accept >= 0:
-        u.plan, u.running = accept, 1
+    if take_command(u, accept, idle):
         _begin(u, plans[accept])
-    elif idle and u.starting == 0:
-        u.running = 0
-    u.starting = 1 if accept >= 0 else 0
     return taken
 
 

@@ -2,23 +2,27 @@
 
 import numpy as np
 
+from hdl.spec.timing import (
+    BURST_BEATS,
+    OUTSTANDING,
+    PAGE_BYTES,
+    WRITE_BEATS,
+    WRITE_BURSTS,
+    WRITE_TRANSFERS,
+)
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
-from sim.cycles.read import BURST_BEATS, OUTSTANDING, PAGE_BYTES
 
 __all__ = ["WRITE", "command_ready", "order", "packer_ready", "write_step", "writer_idle"]
 
-QUEUE = 2
-BURSTS = 4
-"""Complete bursts that wait for their address to be sent."""
-BEATS = 64
 BUFFERED = 64
 """Beats that the memory takes ahead of their addresses."""
 _RING = 256
 
 WRITE = np.dtype([
     *ints("bus bus_log2 latency outstanding"),
-    ("asked", "i8"), *arrays("address row_bytes rows stride tag", QUEUE), *ints("tail queued"),
+    ("asked", "i8"), *arrays("address row_bytes rows stride tag", WRITE_TRANSFERS),
+    *ints("tail queued"),
     # The packer.
     *ints("busy row rows_left bytes stride_now tag_now beat end count"),
     # Beats in line, in an SRAM and at its output, and complete bursts.
@@ -34,13 +38,13 @@ WRITE = np.dtype([
 @compiled
 def command_ready(w):
     """Whether a transfer is taken."""
-    return w.queued != QUEUE
+    return w.queued != WRITE_TRANSFERS
 
 
 @compiled
 def order(w, address, row_bytes, rows, stride, tag):
     """Hand over a transfer behind ``write_step``, only while ``command_ready`` was true before."""
-    slot = w.tail % QUEUE
+    slot = w.tail % WRITE_TRANSFERS
     w.address[slot], w.row_bytes[slot], w.rows[slot] = address, row_bytes, rows
     w.stride[slot], w.tag[slot] = stride, tag
     w.tail += 1
@@ -56,7 +60,8 @@ def writer_idle(w):
 @compiled
 def packer_ready(w):
     """Whether a chunk would be taken in this cycle."""
-    return (w.busy and w.end > (w.row & (w.bus - 1)) and w.beats != BEATS and w.bursts != BURSTS)
+    return (w.busy and w.end > (w.row & (w.bus - 1)) and w.beats != WRITE_BEATS
+            and w.bursts != WRITE_BURSTS)
 
 
 @compiled
@@ -88,7 +93,7 @@ def _pack(w, i_valid, room):
     if w.busy == 0 or (step and row_done and w.rows_left == 1):
         w.busy = 1 if w.queued else 0
         if w.queued:
-            slot = (w.tail - w.queued) % QUEUE
+            slot = (w.tail - w.queued) % WRITE_TRANSFERS
             w.rows_left, w.bytes = w.rows[slot], w.row_bytes[slot]
             w.stride_now, w.tag_now = w.stride[slot], w.tag[slot]
             _row_begins(w, w.address[slot], w.bytes)
@@ -127,7 +132,7 @@ def _memory(w, cycle, address, beat):
 @compiled
 def write_step(w, cycle, i_valid):
     """One cycle; ``i_valid``: a chunk is offered. The command that a beat was sent for, or -1."""
-    room = w.beats != BEATS and w.bursts != BURSTS
+    room = w.beats != WRITE_BEATS and w.bursts != WRITE_BURSTS
     answer = w.b_valid
     request = w.bursts != 0 and (w.awvalid == 0 or w.aw_ready) and w.unanswered != OUTSTANDING
     address = 1 if w.awvalid and w.aw_ready else 0
