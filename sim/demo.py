@@ -8,90 +8,55 @@ compares it with the arithmetic models called without a program. Exit code 1 whe
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from compiler.checkpoints import minilm, small
-from compiler.checkpoints.layer import AttentionLayer
+from compiler.checkpoints.heads import AttentionHeads
 from compiler.checkpoints.packages import ModelUnavailable
-from compiler.lowering.heads import Comparison, compare, expected, lower
+from compiler.lowering.heads import lower
 from compiler.program.assembly.listing import disassemble
-from compiler.program.builder import read_codes
+from compiler.program.builder import read
 from compiler.program.lowered import LoweredProgram
 from gen.cli import Parser, number, piped
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
-from sim.model import codec
-from sim.verify.image_run import RunError, on_machine, on_rtl
+from sim.verify.compare import Comparison, compare
+from sim.verify.heads import expected
+from sim.verify.report import cosine
+from sim.verify.runner import ImageRun, RunError, on_machine, on_rtl
 
-__all__ = ["Run", "main", "run_machine", "run_rtl"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """Where it ran, how it compares, the memory behind it and, on RTL, seconds of the build and
-    cycles."""
-
-    where: str
-    memory: np.ndarray
-    comparison: Comparison
-    built: float | None = None
-    cycles: int | None = None
+__all__ = ["main"]
 
 
-def run_machine(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int],
-                program: LoweredProgram) -> Run:
-    """On the machine model, against the arithmetic models."""
-    memory = on_machine(program.image, config).memory
-    return Run("machine model", memory, compare(program, memory, expected(config, layer, heads)))
-
-
-def run_rtl(config: AcceleratorConfig, program: LoweredProgram, seed: int,
-            optimise: str = "-O1") -> Run:
-    """On the generated Verilog through AXI, against the machine model.
-
-    ``optimise``: as for ``Accelerator``.
-    """
-    run = on_rtl(program.image, config, seed=seed, optimise=optimise)
-    reference = {name: read_codes(run.wanted, tensor, program.base)
-                 for name, tensor in program.results.items()}
-    comparison = compare(program, run.memory, reference, run.written)
-    return Run("RTL on Verilator", run.memory, comparison, run.built, run.cycles)
-
-
-def _errors(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int],
-            program: LoweredProgram, memory: np.ndarray) -> tuple[float, float, float]:
+def _errors(layer: AttentionHeads, heads: Sequence[int], program: LoweredProgram,
+            memory: np.ndarray) -> tuple[float, float, float]:
     """Largest and mean absolute error of O against fp32, and the cosine between the two."""
-    codes = read_codes(memory, program.results["O"], program.base)
-    found = codec.decode(config.format.encodings[0], codes)
+    found = read(memory, program.results["O"], program.base)
     wanted = np.concatenate([layer.head(h).o for h in heads], axis=1).astype(np.float64)
     error = np.abs(found - wanted)
-    norms = np.linalg.norm(found) * np.linalg.norm(wanted)
-    return float(error.max()), float(error.mean()), float((found * wanted).sum() / norms)
+    return float(error.max()), float(error.mean()), cosine(found, wanted)
 
 
-def report(config: AcceleratorConfig, layer: AttentionLayer, heads: Sequence[int],
-           program: LoweredProgram, run: Run) -> None:
+def _report(config: AcceleratorConfig, layer: AttentionHeads, heads: Sequence[int],
+            program: LoweredProgram, run: ImageRun, result: Comparison) -> None:
     """Print what ran, how each tensor compares, cycles and accuracy; the verdict is last."""
     named = f"head {heads[0]}" if len(heads) == 1 else f"heads {heads[0]}-{heads[-1]}"
     print(f"config: fmt {config.fmt}, acc {config.acc}, softmax {config.softmax}, "
           f"dim {config.dim}, lanes {config.lanes}, on the {run.where}")
     print(f"work: {layer.name}, {named}, {layer.tokens} tokens, {program.macs} MACs")
-    result = run.comparison
     for name, compared in result.compared.items():
         rows, columns = program.results[name].shape
         print(f"  {name:4} {rows:4} × {columns:<4} {compared:8} bytes, "
               f"{result.differing[name]} differ")
     print(f"  bytes written outside the results: {result.stray}")
-    if run.cycles is not None:
+    if run.cycles:
         share = program.macs / (config.dim ** 2 * run.cycles)
         print(f"cycles: {run.cycles}, utilisation {share:.1%} of {config.dim ** 2} MACs a cycle")
-    largest, mean, cosine = _errors(config, layer, heads, program, run.memory)
+    largest, mean, near = _errors(layer, heads, program, run.memory)
     print(f"error of O against fp32 ({config.fmt}, softmax {config.softmax}): "
-          f"max {largest:.4f}, mean {mean:.5f}, cosine {cosine:.5f}")
+          f"max {largest:.4f}, mean {mean:.5f}, cosine {near:.5f}")
     print(f"bytes compared: {result.total}, mismatches: {result.mismatches}")
 
 
@@ -137,19 +102,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{error}; --small needs no network")
     if options.list:
         print("\n".join(disassemble(program.memory, program.address, program.base)))
-    started = time.monotonic()
+    rtl = options.on == "rtl"
     try:
-        run = (run_rtl(config, program, options.seed) if options.on == "rtl"
-               else run_machine(config, layer, heads, program))
+        run = (on_rtl(program.image, config, seed=options.seed) if rtl
+               else on_machine(program.image, config))
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    spent = time.monotonic() - started
-    if run.built is not None:
+    if rtl:
         print(f"built in {run.built:.1f} s")
-    print(f"ran in {spent - (run.built or 0):.1f} s")
-    report(config, layer, heads, program, run)
-    return 1 if run.comparison.mismatches else 0
+    print(f"ran in {run.seconds:.1f} s")
+    comparison = compare(program, run, None if rtl else expected(config, layer, heads))
+    _report(config, layer, heads, program, run, comparison)
+    return 1 if comparison.mismatches else 0
 
 
 if __name__ == "__main__":

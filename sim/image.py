@@ -17,8 +17,8 @@ import numpy as np
 from compiler.program.image import ImageError, ProgramImage
 from gen.cli import Parser, add_config_flags, describe, piped
 from hdl.spec.config import AcceleratorConfig
-from sim.bench.catalog import SIMULATORS
-from sim.verify.image_run import RunError, on_cocotb, on_machine, on_rtl
+from sim.bench.catalog import IMAGE, SIMULATORS, Job
+from sim.verify.runner import RunError, cycle_limit, on_machine, on_rtl
 
 __all__ = ["main"]
 
@@ -62,16 +62,30 @@ def _show(image: ProgramImage) -> None:
               f"{tensor.encoding.name:9} {tensor.name}{mark}")
 
 
+def _on_cocotb(image: ProgramImage, config: AcceleratorConfig, options: argparse.Namespace
+               ) -> int:
+    """By the bench ``sim.bench.image_tb``, which compares every byte of memory with the machine
+    model; ``RunError`` where one differs."""
+    from sim.bench.runner import missing, run
+
+    if missing(options.sim):
+        raise RunError(f"{options.sim} is not installed")
+    environment = {"OTTAVA_IMAGE": str(Path(options.file).resolve()),
+                   "OTTAVA_LIMIT": str(cycle_limit(image, config))}
+    report = run(Job(IMAGE, config, options.sim, environment), options.seed, options.waves)
+    if not report.passed:
+        raise RunError(report.message)
+    print(f"bytes written: {report.cases}, {report.cycles} cycles, mismatches: 0")
+    if report.waves is not None:
+        print(f"waveform: {report.waves}")
+    return 0
+
+
 def _run(image: ProgramImage, config: AcceleratorConfig, options: argparse.Namespace) -> int:
     if config != image.config:
         print("note: built for another configuration; results may differ in their last bits")
     if options.on == "cocotb":
-        written, cycles, waves = on_cocotb(Path(options.file), image, config, seed=options.seed,
-                                           simulator=options.sim, waves=options.waves)
-        print(f"bytes written: {written}, {cycles} cycles, mismatches: 0")
-        if waves is not None:
-            print(f"waveform: {waves}")
-        return 0
+        return _on_cocotb(image, config, options)
     run = (on_machine(image, config, options.progress) if options.on == "machine"
            else on_rtl(image, config, options.progress, seed=options.seed))
     if options.on == "rtl":

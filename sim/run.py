@@ -26,10 +26,10 @@ from compiler.program.assembly.listing import disassemble
 from compiler.program.lowered import LoweredProgram
 from gen.cli import Parser, add_config_flags, config_from, piped
 from hdl.spec.config import AcceleratorConfig
+from sim.verify.compare import Comparison, compare
 from sim.verify.expected import expected
-from sim.verify.image_run import RunError
 from sim.verify.report import report
-from sim.verify.runner import Outcome, on_machine, on_rtl
+from sim.verify.runner import ImageRun, RunError, on_machine, on_rtl
 
 __all__ = ["Work", "main", "prepare"]
 
@@ -137,18 +137,19 @@ def _save(name: str, path: Path, write: Callable[[Path], object]) -> None:
                          f"{error.strerror or error}") from error
 
 
-def _run(work: Work, options: argparse.Namespace) -> Outcome:
+def _run(work: Work, options: argparse.Namespace) -> tuple[ImageRun, Comparison]:
+    program, codes = work.program, None
     if options.on == "rtl":
-        outcome = on_rtl(work.config, work.program, options.seed, options.progress)
-        print(f"built in {outcome.run.built:.1f} s")
+        run = on_rtl(program.image, work.config, options.progress, seed=options.seed)
+        print(f"built in {run.built:.1f} s")
     else:
         started = time.monotonic()
         codes = expected(work.config, work.model, work.inputs, work.steps, level=work.level,
                          layers=work.layers)
         print(f"expected codes in {time.monotonic() - started:.1f} s")
-        outcome = on_machine(work.config, work.program, codes, options.progress)
-    print(f"ran in {outcome.run.seconds:.1f} s on the {outcome.where}")
-    return outcome
+        run = on_machine(program.image, work.config, options.progress)
+    print(f"ran in {run.seconds:.1f} s on the {run.where}")
+    return run, compare(program, run, codes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -168,12 +169,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
           f"{work.inputs.length} positions, {program.macs} MACs, {program.memory.size} bytes")
     print(f"lowered in {time.monotonic() - started:.1f} s")
     try:
-        outcome = _run(work, options)
+        run, comparison = _run(work, options)
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    report(config, program, outcome, work.steps, work.states)
-    return 1 if outcome.mismatches else 0
+    report(config, program, run, comparison, work.steps, work.states)
+    return 1 if comparison.mismatches else 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """Transformers to run: loaders of checkpoints, what they fill, and an fp32 reference."""
 
-from compiler.checkpoints.registry import NAMES, inputs, load
+from compiler.checkpoints.registry import NAMES, load, model_inputs
 
-__all__ = ["NAMES", "inputs", "load"]
+__all__ = ["NAMES", "load", "model_inputs"]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from compiler.checkpoints.bert import load_bert
-from compiler.checkpoints.layer import AttentionLayer
+from compiler.checkpoints.heads import AttentionHeads
 from compiler.checkpoints.packages import MINILM
 from compiler.checkpoints.reference import embed
 from compiler.checkpoints.vocabulary import encode, from_folder
@@ -11,7 +11,7 @@ from compiler.checkpoints.vocabulary import encode, from_folder
 __all__ = ["load"]
 
 
-def load(tokens: int, cache: Path | None = None, offline: bool = False) -> AttentionLayer:
+def load(tokens: int, cache: Path | None = None, offline: bool = False) -> AttentionHeads:
     """Layer 0's attention on the first ``tokens`` tokens of ``TEXT`` ([CLS] and [SEP] included).
 
     32 tokens are exactly the text's first sentence. Raises ``ModelUnavailable``.
@@ -20,7 +20,5 @@ def load(tokens: int, cache: Path | None = None, offline: bool = False) -> Atten
     ids = encode(from_folder(folder), tokens)
     model = load_bert(folder)
     attention = model.blocks[0].attention
-    query, key, value = attention.query, attention.key, attention.value
-    return AttentionLayer("MiniLM-L6 layer 0", embed(model.embedding, ids), attention.heads,
-                          query.weight, key.weight, value.weight,
-                          query.bias, key.bias, value.bias)
+    return AttentionHeads("MiniLM-L6 layer 0", embed(model.embedding, ids), attention.heads,
+                          attention.query, attention.key, attention.value)

@@ -15,10 +15,9 @@ from compiler.checkpoints.description import (
     Tokens,
     Transformer,
 )
-from compiler.checkpoints.layer import layer_norm, softmax
 
 __all__ = ["Cache", "Values", "activate", "attend", "embed", "feed_forward", "finish", "forward",
-           "gelu", "linear", "normalise", "rotate", "run_block"]
+           "gelu", "layer_norm", "linear", "normalise", "rotate", "run_block", "softmax"]
 
 # GELU's sigmoid form is x σ(1.702 x).
 _GELU_SIGMOID = np.float32(1.702)
@@ -50,6 +49,18 @@ class Values:
 def linear(layer: Linear, x: np.ndarray) -> np.ndarray:
     y = x @ layer.weight.T
     return y if layer.bias is None else y + layer.bias
+
+
+def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float) -> np.ndarray:
+    """LayerNorm over the last axis in the input's type."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + eps) * weight + bias
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    """Over the last axis in the input's type."""
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
 
 
 def normalise(norm: Norm, x: np.ndarray) -> np.ndarray:

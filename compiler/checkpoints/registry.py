@@ -15,7 +15,7 @@ from compiler.checkpoints.settings import Settings
 from compiler.checkpoints.text import TEXT
 from compiler.checkpoints.vocabulary import encode, from_folder, from_gguf
 
-__all__ = ["NAMES", "inputs", "load"]
+__all__ = ["NAMES", "load", "model_inputs"]
 
 _PACKAGES: dict[str, Package] = {"minilm": MINILM, "bert-tiny": BERT_TINY, "smollm2": SMOLLM2}
 _FAMILIES = {"bert": load_bert, "llama": load_llama}
@@ -44,8 +44,8 @@ def load(name: str | Path, cache: Path | None = None, offline: bool = False) -> 
     return _FAMILIES[family](path, title)
 
 
-def inputs(name: str | Path, tokens: int, text: str = TEXT, cache: Path | None = None,
-           offline: bool = False) -> np.ndarray:
+def model_inputs(name: str | Path, tokens: int, text: str = TEXT, cache: Path | None = None,
+                 offline: bool = False) -> np.ndarray:
     """What the model ``name``, as for ``load``, reads: the first ``tokens`` token ids of ``text``.
 
     The text starts over at its end. The digits ViT reads the 16 patches of a drawn digit instead.

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.checkpoints.layer import AttentionLayer, layer_norm
+from compiler.checkpoints.description import Linear
+from compiler.checkpoints.heads import AttentionHeads
+from compiler.checkpoints.reference import layer_norm
 
 __all__ = ["HEADS", "LONGEST", "SYMBOLS", "WEIGHTS", "WIDTH", "embeddings", "layer_input", "load"]
 
@@ -37,7 +39,7 @@ def layer_input(table: np.ndarray, symbols: np.ndarray) -> np.ndarray:
     return layer_norm(x, 1.0, 0.0, NORM_EPS)
 
 
-def load(tokens: int, seed: int = 0) -> AttentionLayer:
+def load(tokens: int, seed: int = 0) -> AttentionHeads:
     """The layer on ``tokens`` symbols drawn from ``seed``, fp32."""
     if not 1 <= tokens <= LONGEST:
         raise ValueError(f"tokens must be from 1 to {LONGEST}, not {tokens!r}")
@@ -45,6 +47,6 @@ def load(tokens: int, seed: int = 0) -> AttentionLayer:
         weights = {name: file[name].astype(np.float32) for name in file.files}
     symbols = np.random.default_rng(seed).integers(0, SYMBOLS, tokens)
     x = layer_input(weights["embeddings"], symbols).astype(np.float32)
-    return AttentionLayer(
-        "small layer", x, HEADS, weights["query"], weights["key"], weights["value"],
-        weights["query_bias"], weights["key_bias"], weights["value_bias"])
+    query, key, value = (Linear(weights[name], weights[f"{name}_bias"])
+                         for name in ("query", "key", "value"))
+    return AttentionHeads("small layer", x, HEADS, query, key, value)

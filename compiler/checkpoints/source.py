@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compiler.checkpoints import NAMES, inputs, load, reference
+from compiler.checkpoints import NAMES, load, model_inputs, reference
 from compiler.checkpoints.description import Patches, Transformer
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.samples import SAMPLES, inputs_for
@@ -34,7 +34,7 @@ def read(name: str, model: Transformer, tokens: int | None, offline: bool = Fals
         raise ValueError(f"tokens must be at least 1, not {tokens!r}")
     if name in SAMPLES:
         return inputs_for(model, tokens, seed=seed)
-    values = inputs(name, tokens, offline=offline)
+    values = model_inputs(name, tokens, offline=offline)
     return Inputs("patches" if isinstance(model.embedding, Patches) else "ids", values[None])
 
 

@@ -20,17 +20,17 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from compiler.checkpoints import minilm, small
-from compiler.checkpoints.layer import AttentionLayer
+from compiler.checkpoints.heads import AttentionHeads
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.lowering.heads import lower
 from gen.cli import Parser, make_folder, number
 from gen.cli.folders import build_folder, checkout
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS, format_named
-from sim.demo import run_rtl
-from sim.verify.image_run import RunError
+from sim.verify.compare import compare
+from sim.verify.runner import RunError, on_rtl
 
-__all__ = ["Cell", "Outcome", "cells", "main", "page_file", "refusals", "run_cell", "sample",
+__all__ = ["Cell", "CellResult", "cells", "main", "page_file", "refusals", "run_cell", "sample",
            "support_page"]
 
 TOKENS = 32
@@ -53,7 +53,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CellResult:
     """What a cell's run gave: ``error`` (one line) where it could not be compared."""
 
     cell: Cell
@@ -107,44 +107,46 @@ def sample(every: Sequence[Cell]) -> list[Cell]:
 
 
 @cache
-def _layer(tokens: int, real: bool) -> AttentionLayer:
+def _layer(tokens: int, real: bool) -> AttentionHeads:
     return minilm.load(tokens, offline=True) if real else small.load(tokens)
 
 
-def run_cell(cell: Cell, dim: int, tokens: int, real: bool, seed: int = 0) -> Outcome:
+def run_cell(cell: Cell, dim: int, tokens: int, real: bool, seed: int = 0) -> CellResult:
     """Build the cell and run head 0 on it; ``real``: of MiniLM-L6, else of the small layer."""
     started = time.monotonic()
     layer = _layer(tokens, real)
     config = cell.config(dim)
     # One head is over in a second: compiling well pays only for builds that others run too.
     optimise = "-O1" if cell in sample(cells(dim)) else "-O0"
+    program = lower(config, layer, [0], seed=seed)
     try:
-        run = run_rtl(config, lower(config, layer, [0], seed=seed), seed, optimise)
+        run = on_rtl(program.image, config, seed=seed, optimise=optimise)
     except RunError as error:
-        return Outcome(cell, layer.name, error=str(error), seconds=time.monotonic() - started)
-    return Outcome(cell, layer.name, run.comparison.total, run.comparison.mismatches,
-                   run.cycles, time.monotonic() - started)
+        return CellResult(cell, layer.name, error=str(error), seconds=time.monotonic() - started)
+    found = compare(program, run)
+    return CellResult(cell, layer.name, found.total, found.mismatches, run.cycles,
+                      time.monotonic() - started)
 
 
-def _run(work: Sequence[Cell], options: argparse.Namespace, real: bool) -> list[Outcome]:
+def _run(work: Sequence[Cell], options: argparse.Namespace, real: bool) -> list[CellResult]:
     """Outcomes in the order of ``work``, printed as they come."""
-    outcomes = []
+    results = []
     # Workers start afresh: a forked one would share the compilers' locks with this process.
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         pending = [pool.submit(run_cell, cell, options.dim, options.tokens, real, options.seed)
                    for cell in work]
         for future in pending:
-            outcome = future.result()
-            outcomes.append(outcome)
-            told = outcome.error or (f"{outcome.compared:6} bytes, {outcome.mismatches} differ, "
-                                     f"{outcome.cycles:7} cycles")
-            print(f"{'passed' if outcome.passed else 'FAILED'}  {outcome.cell!s:32}  {told}, "
-                  f"{outcome.seconds:5.1f} s", flush=True)
-    return outcomes
+            result = future.result()
+            results.append(result)
+            told = result.error or (f"{result.compared:6} bytes, {result.mismatches} differ, "
+                                     f"{result.cycles:7} cycles")
+            print(f"{'passed' if result.passed else 'FAILED'}  {result.cell!s:32}  {told}, "
+                  f"{result.seconds:5.1f} s", flush=True)
+    return results
 
 
-def _entry(outcome: Outcome) -> str:
-    return f"{outcome.compared:,} / {outcome.cycles:,}" if outcome.passed else "**failed**"
+def _entry(result: CellResult) -> str:
+    return f"{result.compared:,} / {result.cycles:,}" if result.passed else "**failed**"
 
 
 def page_file() -> Path:
@@ -153,20 +155,20 @@ def page_file() -> Path:
     return build_folder() / "support.md" if root is None else root / "docs/support.md"
 
 
-def support_page(outcomes: Sequence[Outcome], dim: int, tokens: int) -> str:
+def support_page(results: Sequence[CellResult], dim: int, tokens: int) -> str:
     """docs/support.md: what passed, bytes compared and cycles, and what is refused."""
-    found = {outcome.cell: outcome for outcome in outcomes}
-    passed = sum(outcome.passed for outcome in outcomes)
+    found = {result.cell: result for result in results}
+    passed = sum(result.passed for result in results)
     lines = [
         "# Formats, accumulators, softmax modes", "",
         "Written by `python -m sim.matrix` (`make matrix`); do not edit.", "",
         f"Each cell is a build with `--dim {dim}` on Verilator that ran head 0 of "
-        f"{outcomes[0].layer}, {tokens} tokens: projections, softmax(Q Kᵀ / √d), P V, through its "
+        f"{results[0].layer}, {tokens} tokens: projections, softmax(Q Kᵀ / √d), P V, through its "
         "AXI ports. Cells show the bytes of the results that were compared with the machine model "
         "and the clock cycles. All bytes were equal, and none was written outside the results.", "",
-        f"Passed: {passed} of {len(outcomes)} cells, "
-        f"{sum(o.compared for o in outcomes):,} bytes, "
-        f"{sum(o.mismatches for o in outcomes)} mismatches.", "",
+        f"Passed: {passed} of {len(results)} cells, "
+        f"{sum(o.compared for o in results):,} bytes, "
+        f"{sum(o.mismatches for o in results)} mismatches.", "",
         "| `--fmt` | `--acc` | " + " | ".join(f"`{mode}`" for mode in SOFTMAX_MODES) + " |",
         "|---|---|" + "---|" * len(SOFTMAX_MODES)]
     for fmt, acc in dict.fromkeys((cell.fmt, cell.acc) for cell in found):
@@ -209,17 +211,17 @@ def _chosen(options: argparse.Namespace) -> list[Cell]:
                    for name in ("fmt", "acc", "softmax"))]
 
 
-def _write(options: argparse.Namespace, outcomes: list[Outcome]) -> None:
-    record = {"dim": options.dim, "tokens": options.tokens, "layer": outcomes[0].layer,
-              "cells": [asdict(o) | {"passed": o.passed} for o in outcomes],
+def _write(options: argparse.Namespace, results: list[CellResult]) -> None:
+    record = {"dim": options.dim, "tokens": options.tokens, "layer": results[0].layer,
+              "cells": [asdict(o) | {"passed": o.passed} for o in results],
               "refused": {reason: [asdict(cell) for cell in refused]
                           for reason, refused in refusals(options.dim).items()}}
     options.output.write_text(json.dumps(record, indent=1) + "\n")
     print(f"wrote {options.output}")
-    complete = {outcome.cell for outcome in outcomes} == set(cells(options.dim))
-    if complete and all(outcome.passed for outcome in outcomes):
+    complete = {result.cell for result in results} == set(cells(options.dim))
+    if complete and all(result.passed for result in results):
         page = page_file()
-        page.write_text(support_page(outcomes, options.dim, options.tokens))
+        page.write_text(support_page(results, options.dim, options.tokens))
         print(f"wrote {page}")
 
 
@@ -245,11 +247,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for reason, refused in refusals(options.dim).items():
         print(f"refused  {len(refused)} cells, first {refused[0]}: {reason}")
     started = time.monotonic()
-    outcomes = _run(work, options, real)
-    failed = [outcome for outcome in outcomes if not outcome.passed]
-    print(f"{len(outcomes) - len(failed)} of {len(outcomes)} cells passed, "
-          f"{sum(o.compared for o in outcomes)} bytes compared, "
-          f"{sum(o.mismatches for o in outcomes)} mismatches, "
+    results = _run(work, options, real)
+    failed = [result for result in results if not result.passed]
+    print(f"{len(results) - len(failed)} of {len(results)} cells passed, "
+          f"{sum(o.compared for o in results)} bytes compared, "
+          f"{sum(o.mismatches for o in results)} mismatches, "
           f"{time.monotonic() - started:.0f} s")
-    _write(options, outcomes)
+    _write(options, results)
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""The results of a run against the codes that they should be, byte by byte."""
+"""What a run left against what it should have left, byte by byte."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,16 +7,22 @@ import numpy as np
 
 from compiler.program.builder import read_codes
 from compiler.program.lowered import LoweredProgram
+from compiler.program.records import commands
+from hdl.spec.commands import Opcode
+from sim.model.command import Command
+from sim.verify.runner import ImageRun
 
-__all__ = ["Comparison", "compare_codes"]
+__all__ = ["Comparison", "compare"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Bytes of each result that were compared and that differ."""
+    """Bytes of each result that were compared and that differ; ``stray``: bytes outside the
+    results that are wrong."""
 
     compared: dict[str, int]
     differing: dict[str, int]
+    stray: int = 0
 
     @property
     def total(self) -> int:
@@ -24,18 +30,45 @@ class Comparison:
 
     @property
     def mismatches(self) -> int:
-        return sum(self.differing.values())
+        return sum(self.differing.values()) + self.stray
 
 
-def compare_codes(program: LoweredProgram, memory: np.ndarray,
-                  reference: Mapping[str, np.ndarray]) -> Comparison:
-    """``memory`` behind a run of ``program`` against ``reference``, codes by a result's name."""
+def compare(program: LoweredProgram, run: ImageRun,
+            reference: Mapping[str, np.ndarray] | None = None) -> Comparison:
+    """What ``run`` left of ``program`` against ``reference``, codes by a result's name; without
+    one against the machine model's memory of the run.
+
+    Stray is a byte outside the results that differs from the machine model's memory, where the run
+    has one, or that no command names and that was written all the same: as the run counts writes,
+    or else by its value.
+    """
+    if reference is None:
+        reference = {name: read_codes(run.wanted, tensor, program.base)
+                     for name, tensor in program.results.items()}
+    stray = program.memory != run.memory if run.written is None else run.written != 0
+    _clear_named(program, stray)
+    if run.wanted is not None:
+        stray |= run.memory != run.wanted
     compared, differing = {}, {}
     for name, tensor in program.results.items():
-        found = np.ascontiguousarray(read_codes(memory, tensor, program.base))
+        found = np.ascontiguousarray(read_codes(run.memory, tensor, program.base))
         wanted = np.ascontiguousarray(reference[name]).astype(found.dtype)
         if found.shape != wanted.shape:
             raise ValueError(f"{name} must be {wanted.shape} as expected, not {found.shape}")
         compared[name] = found.nbytes
         differing[name] = int(np.count_nonzero(found.view(np.uint8) != wanted.view(np.uint8)))
-    return Comparison(compared, differing)
+        tensor.window(stray, program.base)[:] = False
+    return Comparison(compared, differing, int(np.count_nonzero(stray)))
+
+
+def _clear_named(program: LoweredProgram, marks: np.ndarray) -> None:
+    """Clear ``marks``, one a byte of the memory, of every byte that a command may write."""
+    for _, fields in commands(program.memory, program.address, program.base):
+        command = Command(program.image.config, fields)
+        if command.opcode not in (Opcode.GEMM, Opcode.VECTOR) or not command.uses("c"):
+            continue
+        out = command.tensor("c")
+        first = out.address - program.base
+        np.lib.stride_tricks.as_strided(
+            marks[first:], (out.rows, out.columns * out.element_bytes), (out.stride, 1)
+        )[:] = False

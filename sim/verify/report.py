@@ -9,7 +9,8 @@ from compiler.program.builder import read
 from compiler.program.lowered import LoweredProgram
 from compiler.program.tensor import Tensor
 from hdl.spec.config import AcceleratorConfig
-from sim.verify.runner import Outcome
+from sim.verify.compare import Comparison
+from sim.verify.runner import ImageRun
 
 __all__ = ["cosine", "report"]
 
@@ -42,16 +43,16 @@ def _truth(name: str, tensor: Tensor, step: Step, states: Mapping[str, np.ndarra
     return every[:, last - rows:last].reshape(-1, tensor.columns)
 
 
-def _lines(program: LoweredProgram, outcome: Outcome, steps: Sequence[Step],
-           states: Mapping[str, np.ndarray]) -> Iterator[str]:
+def _lines(program: LoweredProgram, run: ImageRun, comparison: Comparison,
+           steps: Sequence[Step], states: Mapping[str, np.ndarray]) -> Iterator[str]:
     for name, tensor in program.results.items():
         rows, columns = tensor.shape
-        line = (f"  {name:22} {rows:4} × {columns:<5} {outcome.comparison.compared[name]:8} bytes, "
-                f"{outcome.comparison.differing[name]} differ")
+        line = (f"  {name:22} {rows:4} × {columns:<5} {comparison.compared[name]:8} bytes, "
+                f"{comparison.differing[name]} differ")
         step = next((s for s in steps if s.label and name.startswith(s.label)), steps[0])
         truth = _truth(name, tensor, step, states)
         if truth is not None:
-            found = read(outcome.run.memory, tensor, program.base)
+            found = read(run.memory, tensor, program.base)
             line += f", cosine to fp32 {cosine(found, truth):.5f}"
             if "head" in name:
                 same = int((found.argmax(axis=1) == truth.argmax(axis=1)).sum())
@@ -59,14 +60,15 @@ def _lines(program: LoweredProgram, outcome: Outcome, steps: Sequence[Step],
         yield line
 
 
-def report(config: AcceleratorConfig, program: LoweredProgram, outcome: Outcome,
-           steps: Sequence[Step], states: Mapping[str, np.ndarray]) -> None:
+def report(config: AcceleratorConfig, program: LoweredProgram, run: ImageRun,
+           comparison: Comparison, steps: Sequence[Step], states: Mapping[str, np.ndarray]
+           ) -> None:
     """Print how each result compares, cycles and use of the array; the verdict is last."""
-    run, total = outcome.run, outcome.comparison.total
-    print("\n".join(_lines(program, outcome, steps, states)))
+    total = comparison.total
+    print("\n".join(_lines(program, run, comparison, steps, states)))
     if run.cycles:
         peak = config.dim ** 2
         print(f"cycles: {run.cycles}, utilisation {program.macs / (peak * run.cycles):.1%} of "
               f"{peak} MACs a cycle")
-        print(f"the other {run.memory.size - total} bytes of memory: {outcome.stray} differ")
-    print(f"bytes compared: {total}, mismatches: {outcome.mismatches}")
+        print(f"the other {run.memory.size - total} bytes of memory: {comparison.stray} wrong")
+    print(f"bytes compared: {total}, mismatches: {comparison.mismatches}")

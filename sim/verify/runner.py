@@ -1,52 +1,84 @@
-"""A transformer's program on the machine model or on RTL, and what it left against what it should.
-"""
+"""A program image run on the machine model or on the generated Verilog."""
 
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.program.builder import read_codes
-from compiler.program.lowered import LoweredProgram
+from compiler.program.image import ProgramImage
 from hdl.spec.config import AcceleratorConfig
-from sim.verify import image_run as run
-from sim.verify.compare import Comparison, compare_codes
+from sim.model.machine import Machine
+from sim.verify.progress import Progress, milestones
 
-__all__ = ["Outcome", "on_machine", "on_rtl"]
+__all__ = ["ImageRun", "RunError", "cycle_limit", "on_machine", "on_rtl"]
+
+
+class RunError(RuntimeError):
+    """A run that did not end well; the message is one line."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A run, how its results compare, and how many bytes outside them differ (on RTL)."""
+class ImageRun:
+    """``memory`` after a run on ``where``, and its seconds; of RTL also the build's seconds, the
+    cycles, how often each byte was written, and the machine model's memory (``wanted``)."""
 
     where: str
-    run: run.Run
-    comparison: Comparison
-    stray: int = 0
+    memory: np.ndarray
+    seconds: float = 0.0
+    built: float = 0.0
+    cycles: int = 0
+    written: np.ndarray | None = None
+    wanted: np.ndarray | None = None
 
     @property
     def mismatches(self) -> int:
-        return self.comparison.mismatches + self.stray
+        """Bytes of the memory that differ from the machine model's; 0 where that is not known."""
+        return 0 if self.wanted is None else int(np.count_nonzero(self.memory != self.wanted))
 
 
-def on_machine(config: AcceleratorConfig, program: LoweredProgram,
-               reference: Mapping[str, np.ndarray], progress: bool | None = None) -> Outcome:
-    """On the machine model, against codes that no program made; ``RunError`` of ``image_run``.
+def on_machine(image: ProgramImage, config: AcceleratorConfig, progress: bool | None = None
+               ) -> ImageRun:
+    """On the machine model of ``config``; ``progress`` as ``shown`` of ``sim.verify.progress``."""
+    memory, started = image.memory.copy(), time.monotonic()
+    with Progress("machine", config, memory, image.address, image.base, shown=progress) as told:
+        outcome = Machine(config).run(memory, image.address, image.base, progress=told.after)
+    if outcome.error is not None:
+        raise RunError(f"the machine model stopped with {outcome.error.name} "
+                       f"at {outcome.error_address:#x}")
+    return ImageRun("machine model", memory, time.monotonic() - started)
 
-    ``progress``: ``shown`` of ``sim.verify.progress.Progress``.
+
+def on_rtl(image: ProgramImage, config: AcceleratorConfig, progress: bool | None = None, *,
+           seed: int = 0, optimise: str = "-O1") -> ImageRun:
+    """On the generated Verilog of ``config`` through AXI, and on the machine model for comparison.
+
+    ``optimise``: as for ``sim.harness.accelerator.Accelerator``.
     """
-    done = run.on_machine(program.image, config, progress)
-    return Outcome("machine model", done, compare_codes(program, done.memory, reference))
+    from sim.harness.accelerator import Accelerator, HungError
+    from sim.harness.verilate import ToolError
+
+    wanted = on_machine(image, config, progress).memory
+    memory, started = image.memory.copy(), time.monotonic()
+    try:
+        accelerator = Accelerator(config, optimise=optimise)
+        built = time.monotonic()
+        with Progress("RTL", config, memory, image.address, image.base, shown=progress) as told:
+            result = accelerator.run(memory, image.address, image.base, seed=seed,
+                                     max_cycles=cycle_limit(image, config), progress=told.at_cycle)
+    except (HungError, ToolError) as error:
+        raise RunError(str(error)) from error
+    if result.error is not None:
+        raise RunError(f"the accelerator stopped with {result.error.name} "
+                       f"at {result.error_address:#x}")
+    if result.violations:
+        raise RunError(f"AXI rules broken {len(result.violations)} times, "
+                       f"first: {result.violations[0]}")
+    return ImageRun("RTL on Verilator", memory, time.monotonic() - built, built - started,
+                    result.cycles, result.written, wanted)
 
 
-def on_rtl(config: AcceleratorConfig, program: LoweredProgram, seed: int = 0,
-           progress: bool | None = None) -> Outcome:
-    """On the generated Verilog through AXI, every byte of memory against the machine model."""
-    done = run.on_rtl(program.image, config, progress, seed=seed)
-    reference = {name: read_codes(done.wanted, tensor, program.base)
-                 for name, tensor in program.results.items()}
-    stray = done.memory != done.wanted
-    for tensor in program.results.values():
-        tensor.window(stray, program.base)[:] = False
-    return Outcome("RTL on Verilator", done, compare_codes(program, done.memory, reference),
-                   int(np.count_nonzero(stray)))
+def cycle_limit(image: ProgramImage, config: AcceleratorConfig) -> int:
+    """Cycles that no working program needs: one for each multiply-accumulate, and the memory ten
+    times."""
+    work = milestones(config, image.memory, image.address, image.base)
+    return 1_000_000 + (work[-1][0] if work else 0) + 10 * image.memory.size

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from compiler.checkpoints import minilm, small
 from compiler.checkpoints.packages import ModelUnavailable
-from compiler.lowering.heads import compare, expected, lower
+from compiler.lowering.heads import lower
 from hdl.spec.commands import ErrorCause
 from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
@@ -12,7 +14,9 @@ from sim.campaigns.matrix import cells, sample
 from sim.harness import accelerator
 from sim.harness.accelerator import Result
 from sim.model.machine import Machine
-from sim.verify.image_run import on_machine
+from sim.verify.compare import compare
+from sim.verify.heads import expected
+from sim.verify.runner import ImageRun, on_machine
 from tools.train import train_small
 
 # Largest mean error of O that a format may show on the small layer with exact enough softmax;
@@ -104,19 +108,24 @@ def test_a_wrong_byte_anywhere_is_counted():
     layer = small.load(6)
     program = lower(config, layer, [1], base=0x2000)
     reference = expected(config, layer, [1])
-    memory = on_machine(program.image, config).memory
-    assert compare(program, memory, reference).mismatches == 0
+    run = on_machine(program.image, config)
+    memory = run.memory
+    assert compare(program, run, reference).mismatches == 0
     memory[program.results["P1"].address - 0x2000 + 7] ^= 1
     memory[program.results["O"].address - 0x2000] ^= 0x80
     memory[0] ^= 1
-    found = compare(program, memory, reference)
+    found = compare(program, run, reference)
     assert (found.differing["P1"], found.differing["O"], found.stray) == (1, 1, 1)
     assert found.mismatches == 3 and found.total == 6 * (4 * 16 + 6)
     written = np.zeros_like(memory)
     written[program.results["Q"].address - 0x2000] = 1
-    assert compare(program, memory, reference, written).stray == 0
+    assert compare(program, replace(run, written=written), reference).stray == 0
     written[1] = 2
-    assert compare(program, memory, reference, written).stray == 1
+    assert compare(program, replace(run, written=written), reference).stray == 1
+    wanted = memory.copy()
+    wanted[program.results["Q"].address - 0x2000] ^= 1  # a result: not stray
+    wanted[2] ^= 1
+    assert compare(program, replace(run, written=written, wanted=wanted), reference).stray == 2
 
 
 def test_a_mismatch_is_exit_code_1(monkeypatch, capsys):
@@ -134,7 +143,8 @@ def test_memory_that_stays_unwritten_does_not_match():
     config = AcceleratorConfig(dim=4)
     layer = small.load(6)
     program = lower(config, layer, [0], seed=3)
-    found = compare(program, program.memory.copy(), expected(config, layer, [0]))
+    run = ImageRun("nowhere", program.memory.copy())
+    found = compare(program, run, expected(config, layer, [0]))
     assert found.mismatches > 0.9 * found.total
 
 

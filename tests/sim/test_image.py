@@ -11,7 +11,7 @@ from sim.bench.runner import missing
 from sim.campaigns.programs import random_case
 from sim.campaigns.regression import small_accelerator
 from sim.image import main
-from sim.verify.image_run import RunError, on_machine, on_rtl
+from sim.verify.runner import RunError, on_machine, on_rtl
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_a_difference_is_counted(image, monkeypatch):
         run = on_machine(*arguments)
         run.memory[:5] ^= 1
         return run
-    monkeypatch.setattr("sim.verify.image_run.on_machine", other)
+    monkeypatch.setattr("sim.verify.runner.on_machine", other)
     assert on_rtl(image, image.config).mismatches == 5
 
 

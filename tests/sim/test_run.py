@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from compiler.checkpoints import source
@@ -44,16 +45,21 @@ class Device:
         self.config = config
 
     def run(self, memory, address, base, *, seed, max_cycles, progress):
+        before = memory.copy()
         outcome = Machine(self.config).run(memory, address, base)
+        written = (memory != before).astype(np.uint8)
         if self.fault == "byte":
             memory[-1] ^= 1
+        elif self.fault == "write":
+            written[-1] = 1
         error = ErrorCause.READ_ERROR if self.fault == "error" else outcome.error
         violations = ["RLAST missing"] if self.fault == "violation" else []
-        return Result(error, (), 0x40, 0, 0, 0, 1000, {}, {}, violations, memory)
+        return Result(error, (), 0x40, 0, 0, 0, 1000, {}, {}, violations, written)
 
 
 @pytest.mark.parametrize("fault, code, told", [
     (None, 0, "mismatches: 0"), ("byte", 1, "mismatches: 1"),
+    ("write", 1, "mismatches: 1"),
     ("error", 1, "the accelerator stopped with READ_ERROR at 0x40"),
     ("violation", 1, "AXI rules broken 1 times, first: RLAST missing")])
 def test_rtl_is_compared_with_the_machine(fault, code, told, monkeypatch, capsys):
@@ -62,7 +68,7 @@ def test_rtl_is_compared_with_the_machine(fault, code, told, monkeypatch, capsys
     assert run.main(["random-vit", "--tokens", "4", "--dim", "4"]) == code
     output = capsys.readouterr()
     assert told in output.out + output.err
-    if fault in (None, "byte"):
+    if fault in (None, "byte", "write"):
         assert "cycles: 1000, utilisation " in output.out
 
 

@@ -30,8 +30,8 @@ from compiler.checkpoints.digits import (
     images,
     patches,
 )
-from compiler.checkpoints.layer import softmax
 from compiler.checkpoints.packages import ModelUnavailable
+from compiler.checkpoints.reference import softmax
 from gen.cli import Parser, piped
 from tools.train.training import Adam, join, split
 

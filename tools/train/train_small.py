@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.checkpoints.layer import softmax
+from compiler.checkpoints.reference import softmax
 from compiler.checkpoints.small import HEADS, SYMBOLS, WEIGHTS, WIDTH, embeddings, layer_input
 from tools.train.training import Adam, join, split
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from compiler.checkpoints import inputs, load
+from compiler.checkpoints import load, model_inputs
 from compiler.checkpoints.digits import DRAWN, HELD_OUT, WEIGHTS, images, patches
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.checkpoints.reference import forward
@@ -27,12 +27,12 @@ def test_drawn_digits_are_read():
     assert all(row.shape == (1, 10) for row in read)
     right = sum(int(row.argmax()) == digit for row, digit in zip(read, DRAWN, strict=True))
     assert right >= 8 and [int(row.argmax()) for row in read][3] == 3
-    assert inputs("digits-vit", 16).tolist() == patches(DRAWN[3]).tolist()
+    assert model_inputs("digits-vit", 16).tolist() == patches(DRAWN[3]).tolist()
 
 
 def test_other_numbers_of_patches_are_refused():
     with pytest.raises(ValueError, match="tokens of digits-vit must be 16, not 15"):
-        inputs("digits-vit", 15)
+        model_inputs("digits-vit", 15)
 
 
 def test_training_computes_what_the_reference_does():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ml_dtypes import bfloat16
 
-from compiler.checkpoints import inputs, load
+from compiler.checkpoints import load, model_inputs
 from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.packages import SMOLLM2, ModelUnavailable
 from compiler.checkpoints.reference import Cache, forward
@@ -206,7 +206,7 @@ def test_damaged_bytes_are_one_line_or_harmless(llama):
         path.write_bytes(damaged)
         try:
             list(load(path).blocks)
-            inputs(path, 4, "ab c")
+            model_inputs(path, 4, "ab c")
         except CheckpointError as error:
             assert "\n" not in str(error)
             refused += 1
@@ -221,8 +221,8 @@ WORDS = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm",
 
 def test_vocabulary_of_a_gguf(llama):
     path = llama.write_gguf(WORDS)
-    assert inputs(path, 7, "abc abc 12<|end|>d").tolist() == [8, 3, 10, 7, 5, 6, 0]
-    assert inputs(path, 5, "ab").tolist() == [8, 9, 9, 9, 9]
+    assert model_inputs(path, 7, "abc abc 12<|end|>d").tolist() == [8, 3, 10, 7, 5, 6, 0]
+    assert model_inputs(path, 5, "ab").tolist() == [8, 9, 9, 9, 9]
 
 
 @pytest.mark.parametrize("settings, message", [
@@ -232,7 +232,7 @@ def test_vocabulary_of_a_gguf(llama):
 ])
 def test_other_vocabularies_are_one_line(llama, settings, message):
     with pytest.raises(CheckpointError, match=message) as error:
-        inputs(llama.write_gguf(WORDS | settings), 2)
+        model_inputs(llama.write_gguf(WORDS | settings), 2)
     assert "\n" not in str(error.value)
 
 
@@ -250,7 +250,7 @@ def test_smollm2_knows_its_language():
     except ModelUnavailable as error:
         pytest.skip(str(error))
     text = "The capital of France is Paris, and the capital of Italy is Rome."
-    ids = inputs("smollm2", 15, text)
+    ids = model_inputs("smollm2", 15, text)
     assert perplexity(model, ids) < 10
     assert perplexity(model, np.random.default_rng(1).permutation(ids)) > 100
     cache = Cache()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from compiler.checkpoints import NAMES, inputs, load
+from compiler.checkpoints import NAMES, load, model_inputs
 from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.packages import ModelUnavailable
 
@@ -18,7 +18,7 @@ def test_what_is_no_checkpoint_is_one_line(path, message, tmp_path):
     (tmp_path / "empty.gguf").write_bytes(b"")
     (tmp_path / "empty").mkdir()
     found = tmp_path / path
-    for read in (load, lambda name: inputs(name, 4)):
+    for read in (load, lambda name: model_inputs(name, 4)):
         if path == "empty" and read is not load:
             continue
         with pytest.raises(CheckpointError, match=message) as error:
@@ -29,7 +29,7 @@ def test_what_is_no_checkpoint_is_one_line(path, message, tmp_path):
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"digits-vit"}))
 def test_without_network_a_model_is_unavailable(name, tmp_path):
     for read in (lambda: load(name, tmp_path, offline=True),
-                 lambda: inputs(name, 8, cache=tmp_path, offline=True)):
+                 lambda: model_inputs(name, 8, cache=tmp_path, offline=True)):
         with pytest.raises(ModelUnavailable, match="is not in the cache"):
             read()
 
@@ -46,15 +46,15 @@ def test_tokens_of_a_folder(bert):
     tokenizer.enable_padding(length=64)
     tokenizer.save(str(folder / "tokenizer.json"))
     for path in (folder, folder / "model.safetensors"):
-        found = [inputs(path, count, "high note").tolist() for count in (1, 2, 3, 6)]
+        found = [model_inputs(path, count, "high note").tolist() for count in (1, 2, 3, 6)]
         assert found == [[3], [3, 4], [0, 3, 1], [0, 3, 4, 3, 4, 1]]
     with pytest.raises(ValueError, match="tokens must be at least 1, not 0"):
-        inputs(folder, 0)
+        model_inputs(folder, 0)
     with pytest.raises(ValueError, match="text must hold at least one token, not ' '"):
-        inputs(folder, 4, " ")
+        model_inputs(folder, 4, " ")
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(CheckpointError, match="must be a readable tokenizer") as error:
-        inputs(folder, 4)
+        model_inputs(folder, 4)
     assert "\n" not in str(error.value)
 
 

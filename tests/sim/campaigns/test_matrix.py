@@ -3,15 +3,15 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
-from compiler.lowering.heads import Comparison
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES
 from hdl.spec.formats import FORMATS
 from sim.campaigns import matrix
 from sim.campaigns.matrix import (
     Cell,
-    Outcome,
+    CellResult,
     cells,
     main,
     page_file,
@@ -19,8 +19,7 @@ from sim.campaigns.matrix import (
     sample,
     support_page,
 )
-from sim.demo import Run
-from sim.verify.image_run import RunError
+from sim.verify.runner import ImageRun, RunError
 
 
 def test_cells_are_all_that_the_configuration_accepts():
@@ -53,19 +52,20 @@ def test_the_sample_on_rtl(tmp_path, capsys):
            "0 mismatches" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("differing, stray, message", [
-    (1, 0, "1 differ"), (0, 1, "1 differ"), (None, 0, "AXI rules broken")])
-def test_a_wrong_byte_fails_its_cell(differing, stray, message, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("name, message", [
+    ("O", "1 differ"), ("WQ", "1 differ"), (None, "AXI rules broken")])
+def test_a_wrong_byte_fails_its_cell(name, message, monkeypatch, tmp_path, capsys):
     # The negative control, in this process: what differs on the RTL is told and counted.
-    def spoiled(config, program, seed, optimise):
-        if differing is None:
+    def spoiled(image, config, *, seed, optimise):
+        if name is None:
             raise RunError("AXI rules broken 1 times, first: wlast is missing")
-        names = dict.fromkeys(program.results, 0)
-        found = Comparison(dict.fromkeys(names, 8), names | {"O": differing}, stray)
-        return Run("RTL", program.memory, found, 0.0, 7)
+        wrong = image.memory.copy()
+        wrong[image.tensor(name).address - image.base] ^= 1
+        return ImageRun("RTL", wrong, cycles=7, written=np.zeros_like(wrong),
+                        wanted=image.memory)
 
     monkeypatch.setattr(matrix, "ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(jobs))
-    monkeypatch.setattr(matrix, "run_rtl", spoiled)
+    monkeypatch.setattr(matrix, "on_rtl", spoiled)
     result = tmp_path / "matrix.json"
     assert main(["--small", "--fmt", "fp8", "--softmax", "pwl", "-o", str(result)]) == 1
     out = capsys.readouterr().out
@@ -75,8 +75,8 @@ def test_a_wrong_byte_fails_its_cell(differing, stray, message, monkeypatch, tmp
 
 
 def test_a_cell_without_bytes_has_not_passed():
-    assert not Outcome(cells()[0], "small layer").passed
-    assert Outcome(cells()[0], "small layer", compared=1).passed
+    assert not CellResult(cells()[0], "small layer").passed
+    assert CellResult(cells()[0], "small layer", compared=1).passed
 
 
 def test_the_page_in_the_docs_covers_what_is_supported():
@@ -91,8 +91,8 @@ def test_the_page_in_the_docs_covers_what_is_supported():
 
 def test_the_page_tells_what_passed_and_what_is_refused():
     every = cells()
-    page = support_page([Outcome(c, "small layer", 8, 0, 9) for c in every[:-1]]
-                        + [Outcome(every[-1], "small layer", 8, 1, 9)], 4, 12)
+    page = support_page([CellResult(c, "small layer", 8, 0, 9) for c in every[:-1]]
+                        + [CellResult(every[-1], "small layer", 8, 1, 9)], 4, 12)
     assert page.count("8 / 9") == len(every) - 1 and page.count("**failed**") == 1
     assert f"Passed: {len(every) - 1} of {len(every)} cells" in page
     for reason in refusals():

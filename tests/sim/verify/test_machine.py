@@ -13,28 +13,26 @@ from compiler.lowering.lower import layer_range, lower, make_steps
 from compiler.program.builder import read_codes
 from hdl.spec.config import AcceleratorConfig
 from sim.model import codec
-from sim.model.machine import Machine
-from sim.verify.compare import compare_codes
+from sim.verify.compare import compare
 from sim.verify.expected import expected
+from sim.verify.runner import on_machine
 
 TINY = {"input_depth": 64, "weight_depth": 32, "acc_depth": 16, "row_depth": 8}
 
 
 def run(config, model, inputs, **options):
-    """The program, its memory behind a run, and every code that it should hold."""
+    """The program, its run on the machine model, and every code that it should leave."""
     program = lower(config, model, inputs, **options)
-    memory = program.memory.copy()
-    outcome = Machine(config).run(memory, program.address, program.base)
-    assert outcome.error is None
+    done = on_machine(program.image, config)
     steps = make_steps(model, inputs, options.get("steps"))
     codes = expected(config, model, inputs, steps, level=options.get("level", Fusion.RESIDUAL),
                      layers=layer_range(model, options.get("layers")))
-    return program, memory, codes
+    return program, done, codes
 
 
 def agree(*arguments, **options):
-    program, memory, codes = run(*arguments, **options)
-    result = compare_codes(program, memory, codes)
+    program, done, codes = run(*arguments, **options)
+    result = compare(program, done, codes)
     wrong = [name for name, count in result.differing.items() if count]
     assert not wrong, f"{len(wrong)} tensors differ, first {wrong[0]}"
     return result.total
@@ -86,15 +84,15 @@ def test_bf16_results_are_near_the_fp32_model(family):
     model = SAMPLES[family]()
     inputs = inputs_for(model, 6)
     config = AcceleratorConfig("bf16", dim=4)
-    program, memory, _ = run(config, model, inputs)
+    program, done, _ = run(config, model, inputs)
     truth = reference.forward(model, inputs.values[0])
     for index, wanted in enumerate(truth.blocks):
         tensor = program.results[f"layer {index} bf16"]
-        found = codec.decode(tensor.encoding, read_codes(memory, tensor))
+        found = codec.decode(tensor.encoding, read_codes(done.memory, tensor))
         assert np.abs(found - wanted).max() < 0.08 and np.abs(wanted).max() > 1
     if model.head is not None:
         tensor = program.results["head bf16"]
-        found = codec.decode(tensor.encoding, read_codes(memory, tensor))
+        found = codec.decode(tensor.encoding, read_codes(done.memory, tensor))
         assert np.abs(found - truth.output[-1:]).max() < 0.03 * np.abs(truth.output).max()
 
 
@@ -103,9 +101,9 @@ def test_levels_differ():
         seen = []
         for level in Fusion:
             model = make()
-            program, memory, _ = run(AcceleratorConfig("posit8", dim=4), model,
+            program, done, _ = run(AcceleratorConfig("posit8", dim=4), model,
                                      inputs_for(model, 6), level=level)
-            seen.append(read_codes(memory, program.results["layer 1 bf16" if level == 4 else [
+            seen.append(read_codes(done.memory, program.results["layer 1 bf16" if level == 4 else [
                 name for name in program.results if name.startswith("layer 1 ")][-1]]).tobytes())
         assert len(set(seen)) == len(seen)
 
@@ -114,13 +112,14 @@ def test_decoding_gives_what_prefill_gives():
     model = llama()
     inputs = inputs_for(model, 7)
     config = AcceleratorConfig("posit8", dim=4)
-    whole, memory, _ = run(config, model, inputs)
-    stepped, by_steps, _ = run(config, model, inputs, steps=(4, 2, 1))
-    rows = [read_codes(by_steps, stepped.results[f"step {step} layer 1 bf16"])
+    whole, done, _ = run(config, model, inputs)
+    stepped, after, _ = run(config, model, inputs, steps=(4, 2, 1))
+    rows = [read_codes(after.memory, stepped.results[f"step {step} layer 1 bf16"])
             for step in range(3)]
-    assert np.array_equal(np.concatenate(rows), read_codes(memory, whole.results["layer 1 bf16"]))
-    assert np.array_equal(read_codes(by_steps, stepped.results["step 2 head bf16"]),
-                          read_codes(memory, whole.results["head bf16"]))
+    assert np.array_equal(np.concatenate(rows),
+                          read_codes(done.memory, whole.results["layer 1 bf16"]))
+    assert np.array_equal(read_codes(after.memory, stepped.results["step 2 head bf16"]),
+                          read_codes(done.memory, whole.results["head bf16"]))
 
 
 @pytest.mark.parametrize("level", [Fusion.NONE, Fusion.RESIDUAL])
@@ -130,12 +129,12 @@ def test_padding_is_not_seen(level):
     ids = inputs_for(model, 6, sequences=3).values
     lengths = (6, 1, 4)
     valid = np.arange(6) < np.array(lengths)[:, None]
-    program, memory, codes = run(config, model, Inputs("ids", ids, valid), level=level)
-    assert compare_codes(program, memory, codes).mismatches == 0
+    program, done, codes = run(config, model, Inputs("ids", ids, valid), level=level)
+    assert compare(program, done, codes).mismatches == 0
     for row, length in enumerate(lengths):
         alone, own, _ = run(config, model, Inputs("ids", ids[row:row + 1, :length]), level=level)
-        assert np.array_equal(read_codes(own, alone.results["pooled bf16"])[0],
-                              read_codes(memory, program.results["pooled bf16"])[row])
+        assert np.array_equal(read_codes(own.memory, alone.results["pooled bf16"])[0],
+                              read_codes(done.memory, program.results["pooled bf16"])[row])
 
 
 def test_layers_alone_take_states():
@@ -149,10 +148,12 @@ def test_layers_alone_take_states():
 
 def test_comparison_finds_a_wrong_byte():
     model = vit()
-    program, memory, codes = run(AcceleratorConfig("posit8", dim=4), model, inputs_for(model, 3))
-    program.results["layer 1 bf16"].window(memory)[1, 3] ^= 1
-    result = compare_codes(program, memory, codes)
+    program, done, codes = run(AcceleratorConfig("posit8", dim=4), model, inputs_for(model, 3))
+    program.results["layer 1 bf16"].window(done.memory)[1, 3] ^= 1
+    result = compare(program, done, codes)
     assert result.mismatches == 1 and result.differing["layer 1 bf16"] == 1
+    done.memory[program.image.tensor("patches").address] ^= 1
+    assert compare(program, done, codes).stray == 1
 
 
 @pytest.mark.slow
