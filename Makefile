@@ -46,8 +46,9 @@ lint: $(STAMP)  ## ruff over the sources; Verilator, Icarus and Yosys over gener
 	$(RUN) -m ruff check .
 	$(RUN) -m synth.lint
 
-docs: $(STAMP)  ## write the pages that follow from hdl/spec: registers, commands, counters
+docs: $(STAMP)  ## renew the pages that follow from hdl/spec; the site in build/site, without warnings
 	@$(RUN) -m gen.docs
+	@$(RUN) tools/site.py
 
 doctor:  ## tell which tools are here, their versions, and what works without the missing ones
 	@$(PYTHON) tools/doctor.py

@@ -79,7 +79,7 @@ def lower(config: AcceleratorConfig, model: Transformer, inputs: Inputs, *,
     ``seed``. Whatever cannot be lowered is a ``ValueError`` in one line.
 
     Results: ``embedding E``, ``layer 0 E`` …, ``final norm E``, ``pooled E``, ``head bf16``, E the
-    encoding; behind ``step 1 `` … where there are steps.
+    encoding; behind ``step 1`` … where there are steps.
     """
     layers = layer_range(model, layers)
     check_model(model, layers)

@@ -9,6 +9,7 @@ turns a partial sum of −0 (FP32 underflow of BF16 operands) into +0.
 
 Sums are taken in float64 and rounded to the accumulator's p bits, which gives the bits of one
 rounding of the exact sum: float64's own rounding could only harm where it ends on a tie of p bits.
+
 - Both addends have at most p bits: innocuous, as 53 ≥ 2p + 2 (Figueroa 1995). So it is for FP32
   (products have 16 bits), for BF16 with floats and posit8es2 (8), and for tiles and buffer.
 - BF16 with posit8 and posit8es0, whose products have 10 and 12 bits. Such a product can be a tie
