@@ -14,6 +14,7 @@ from compiler.checkpoints.inputs import Step
 from compiler.lowering.emitter import WIDE, Emitter, columns_of
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.rotary import rotate
+from compiler.program.epilogue import Epilogue
 from compiler.program.tensor import Tensor
 from hdl.spec.formats import BFLOAT16
 from hdl.spec.timing import row_fits
@@ -73,7 +74,7 @@ def _project_at_once(low: Emitter, attention: Attention, x: Tensor, label: str
     weight = low.weight(f"{label}projections weight", *(linear.weight for linear in linears))
     bias = low.bias(f"{label}projections bias", *(linear.bias for linear in linears))
     out = low.take(f"{label}projections", x.rows, sum(widths))
-    low.gemm(x, weight, out, bias=bias)
+    low.gemm(x, weight, out, Epilogue(bias=bias))
     queries, keys, values = columns_of(out, widths)
     return out, queries, Cache(keys, values)
 
@@ -152,23 +153,24 @@ def _softmax(low: Emitter, units: list[_Unit], out: Tensor, scale: float, label:
     """Every unit's softmax(scale · QKᵀ + mask) into its rows of ``out``, by the fusion level."""
     if low.level.fuses(Fusion.ACTIVATION):
         for unit in units:
-            low.gemm(unit.queries, unit.keys, _rows(out, unit), scale=scale, bias=unit.mask,
-                     softmax=True)
+            low.gemm(unit.queries, unit.keys, _rows(out, unit),
+                     Epilogue(scale=scale, bias=unit.mask, softmax=True))
         return
     scaled = low.take(f"{label}scores", *out.shape)
     if low.level.fuses(Fusion.SCALING):
         for unit in units:
-            low.gemm(unit.queries, unit.keys, _rows(scaled, unit), scale=scale, bias=unit.mask)
+            low.gemm(unit.queries, unit.keys, _rows(scaled, unit),
+                     Epilogue(scale=scale, bias=unit.mask))
     else:
         plain = low.take(f"{label}unscaled scores", *out.shape)
         for unit in units:
             low.gemm(unit.queries, unit.keys, _rows(plain, unit))
         if all(unit.mask is None for unit in units):
-            low.builder.vector(plain, scaled, scale=scale)
+            low.builder.vector(plain, scaled, Epilogue(scale=scale))
         else:
             for unit in units:
-                low.builder.vector(_rows(plain, unit), _rows(scaled, unit), scale=scale,
-                                   bias=unit.mask)
+                low.builder.vector(_rows(plain, unit), _rows(scaled, unit),
+                                   Epilogue(scale=scale, bias=unit.mask))
         low.give(plain)
-    low.builder.vector(scaled, out, softmax=True)
+    low.builder.vector(scaled, out, Epilogue(softmax=True))
     low.give(scaled)

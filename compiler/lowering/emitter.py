@@ -1,15 +1,17 @@
 """Commands of one transformer: tensors by their form, linear layers, norms, residual additions."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from compiler.checkpoints.description import Activation, Linear, Norm
+from compiler.lowering import lists
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.memory import Arena
 from compiler.program.builder import ProgramBuilder
-from compiler.program.epilogue import Instruction
+from compiler.program.epilogue import STORE, Epilogue
+from compiler.program.instruction import Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand
 from hdl.spec.config import AcceleratorConfig
@@ -156,38 +158,41 @@ class Emitter:
 
     # Operations
 
-    def gemm(self, a: Tensor, b: Tensor, out: Tensor, **options) -> None:
+    def gemm(self, a: Tensor, b: Tensor, out: Tensor, epilogue: Epilogue = STORE, *,
+             b_transposed: bool = True) -> None:
         """``builder.gemm`` with B stored N×K unless told otherwise; counts the MACs."""
-        options = {"b_transposed": True} | options
         self.macs += a.rows * a.columns * out.columns
-        self.builder.gemm(a, b, out, **options)
+        self.builder.gemm(a, b, out, epilogue, b_transposed=b_transposed)
 
-    def linear(self, x: Tensor, linear: Linear, out: Tensor, name: str, **options) -> None:
-        """out = x Wᵀ + b, then what ``options`` say."""
-        self.gemm(x, self.weight(f"{name} weight", linear.weight), out,
-                  bias=self.bias(f"{name} bias", linear.bias), **options)
+    def linear(self, x: Tensor, linear: Linear, out: Tensor, name: str,
+               epilogue: Epilogue = STORE) -> None:
+        """out = x Wᵀ + b, then what the ``epilogue`` says beside."""
+        weight = self.weight(f"{name} weight", linear.weight)
+        bias = self.bias(f"{name} bias", linear.bias)
+        self.gemm(x, weight, out, replace(epilogue, bias=bias))
 
     def linear_with(self, x: Tensor, linear: Linear, y: Tensor, out: Tensor, name: str,
-                    first: dict[str, object], second: dict[str, object]) -> None:
+                    second: Instruction, function: Function = Function.NONE) -> None:
         """out = what one list does with x Wᵀ, the bias and ``y``.
 
-        ``first``: fields of the instruction that takes the bias; ``second``: of the one that takes
-        ``y`` and stores. They are one where there is no bias. Two keep their rows on chip, so that
+        ``function``: of the instruction that takes the bias; ``second``: the one that takes ``y``
+        and stores. They are one where there is no bias. Two keep their rows on chip, so that
         wider results than a bank has room for are cut into blocks of columns.
         """
         weight = self.weight(f"{name} weight", linear.weight)
         bias = self.bias(f"{name} bias", linear.bias)
-        store = {"y": 0 if bias is None else 1, "destination": Destination.MEMORY}
+        store = replace(second, destination=Destination.MEMORY)
         if bias is None:
-            self.gemm(x, weight, out, bias=y, instructions=[Instruction(**first | second | store)])
+            alone = (replace(store, function=function),)
+            self.gemm(x, weight, out, Epilogue(bias=y, instructions=alone))
             return
-        instructions = [Instruction(add=Operand.Y, destination=Destination.BUFFER, **first),
-                        Instruction(**second | store)]
+        instructions = (Instruction(add=Operand.Y, function=function,
+                                    destination=Destination.BUFFER), replace(store, y=1))
         for start, count in self.on_chip(out.columns):
             self.gemm(x, weight.block(start, 0, count, weight.columns),
                       out.block(0, start, out.rows, count),
-                      bias=bias.block(0, start, 1, count), y1=y.block(0, start, y.rows, count),
-                      instructions=instructions)
+                      Epilogue(bias=bias.block(0, start, 1, count),
+                               y1=y.block(0, start, y.rows, count), instructions=instructions))
 
     def on_chip(self, columns: int) -> Iterator[tuple[int, int]]:
         """First column and width of the blocks into which a list that writes its rows back is
@@ -201,29 +206,29 @@ class Emitter:
 
     def add(self, x: Tensor, y: Tensor, out: Tensor) -> None:
         """out = x + y."""
-        self.builder.vector(x, out, bias=y)
+        self.builder.vector(x, out, Epilogue(bias=y))
 
-    def activate(self, activation: Activation) -> dict[str, object]:
-        """``activation`` as options of ``gemm``, ``linear`` and ``builder.vector``."""
+    def activate(self, activation: Activation) -> Epilogue:
+        """``activation`` of what a command gives."""
         if activation == "relu":
-            return {"relu": True}
+            return Epilogue(relu=True)
         if activation not in FUNCTIONS:
             raise ValueError(f"activation must be one of {', '.join((*FUNCTIONS, 'relu'))}, "
                              f"not {activation!r}")
-        return {"function": FUNCTIONS[activation]}
+        return Epilogue(function=FUNCTIONS[activation])
 
     def norm(self, x: Tensor, norm: Norm, out: Tensor, name: str) -> None:
         """LayerNorm or RMSNorm of each row."""
         gain = self.parameter(norm.gain, STORED, f"{name} gain")
         if norm.shift is None:
-            self.builder.rms_norm(x, gain, out, norm.eps)
+            self.builder.vector(x, out, lists.rms_norm(gain, norm.eps))
             return
         if not row_fits(self.config, x.columns):
             raise ValueError(f"LayerNorm takes rows of at most {self.widest()} items in this "
                              f"build, not {x.columns}; RMSNorm takes any, a larger acc_depth "
                              "longer ones")
         shift = self.parameter(norm.shift, WIDE, f"{name} shift")
-        self.builder.layer_norm(x, gain, shift, out, norm.eps)
+        self.builder.vector(x, out, lists.layer_norm(gain, shift, norm.eps))
 
     def residual(self, x: Tensor, linear: Linear, before: Stream, name: str, sum_name: str,
                  needs: frozenset[str], *, result: bool = False) -> Stream:
@@ -231,7 +236,8 @@ class Emitter:
         rows, columns = x.rows, len(linear.weight)
         if self.level.fuses(Fusion.RESIDUAL):
             return self.produce(sum_name, rows, columns, needs, lambda out: self.linear_with(
-                x, linear, before.form(WIDE), out, name, {}, {"add": Operand.Y}), result=result)
+                x, linear, before.form(WIDE), out, name, Instruction(add=Operand.Y)),
+                                result=result)
         part = self.take(name, rows, columns)
         self.linear(x, linear, part, name)
         total = self.produce(sum_name, rows, columns, needs, lambda out: self.add(

@@ -6,9 +6,10 @@ import numpy as np
 
 from compiler.checkpoints.description import Patches, Tokens, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
+from compiler.lowering import lists
 from compiler.lowering.emitter import STORED, WIDE, Emitter, Stream
-from compiler.program import epilogue as lowering
-from compiler.program.epilogue import Instruction
+from compiler.program.epilogue import Epilogue
+from compiler.program.instruction import Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Operand
 
@@ -53,7 +54,7 @@ def _patches(low: Emitter, embedding: Patches, values: np.ndarray, step: Step, o
     for sequence in range(step.sequences):
         rows = sequence * step.length, 0, step.length
         low.linear_with(patches.block(*rows, patches.columns), embedding.projection, positions,
-                        out.block(*rows, out.columns), label, {}, {"add": Operand.Y})
+                        out.block(*rows, out.columns), label, Instruction(add=Operand.Y))
 
 
 def _tokens(low: Emitter, embedding: Tokens, ids: np.ndarray, step: Step, out: Tensor) -> None:
@@ -77,8 +78,8 @@ def _tokens(low: Emitter, embedding: Tokens, ids: np.ndarray, step: Step, out: T
             own = [y.block(0, start, y.rows, width) for y in added]
             low.builder.gather(
                 table.block(0, start, table.rows, width), numbers,
-                out.block(first, start, at_once, width), instructions=instructions,
-                **dict(zip(("bias", "y1"), own, strict=False)))
+                out.block(first, start, at_once, width),
+                Epilogue(instructions=instructions, **dict(zip(("bias", "y1"), own, strict=False))))
 
 
 def final_needs(low: Emitter, model: Transformer) -> frozenset[str]:
@@ -144,13 +145,8 @@ def _mean(low: Emitter, pooling: str, x: Tensor, step: Step, out: Tensor) -> Non
         mask = None if valid.all() else low.derived(
             ("valid", valid.tobytes()), lambda valid=valid: valid[None].astype(float), WIDE,
             "valid positions")
-        options = lowering.row_mean(int(valid.sum()))
-        if mask is not None:
-            total, store = options["instructions"]
-            options |= {"bias": mask,
-                        "instructions": [replace(total, multiply=Operand.Y), store]}
-        low.builder.vector(turned, own if pooling == "mean" else mean, out_transposed=True,
-                           **options)
+        low.builder.vector(turned, own if pooling == "mean" else mean,
+                           lists.row_mean(int(valid.sum()), mask), out_transposed=True)
         if pooling == "mean_l2":
-            low.builder.vector(mean, own, **lowering.l2_norm(L2_EPSILON))
+            low.builder.vector(mean, own, lists.l2_norm(L2_EPSILON))
     low.give(turned, mean)

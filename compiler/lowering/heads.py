@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from compiler.checkpoints.heads import AttentionHeads
 from compiler.program.builder import ProgramBuilder
+from compiler.program.epilogue import Epilogue
 from compiler.program.image import ProgramImage
 from compiler.program.lowered import LoweredProgram
 from hdl.spec.config import AcceleratorConfig
@@ -32,13 +33,13 @@ def lower(config: AcceleratorConfig, layer: AttentionHeads, heads: Sequence[int]
         weight = builder.constant(linear.weight, name=f"W{name}")
         bias = builder.constant(linear.bias, "bf16", name=f"b{name}")
         results[name] = builder.empty(tokens, weight.rows, name=name)
-        builder.gemm(x, weight, results[name], b_transposed=True, bias=bias)
+        builder.gemm(x, weight, results[name], Epilogue(bias=bias), b_transposed=True)
     columns = {h: (0, index * size, tokens, size) for index, h in enumerate(heads)}
     for head in heads:
         q, k = (results[name].block(*columns[head]) for name in "QK")
         results[f"P{head}"] = builder.empty(tokens, tokens, name=f"P{head}")
-        builder.gemm(q, k, results[f"P{head}"], b_transposed=True, scale=layer.scale,
-                     softmax=True)
+        builder.gemm(q, k, results[f"P{head}"], Epilogue(scale=layer.scale, softmax=True),
+                     b_transposed=True)
     results["O"] = builder.empty(tokens, len(heads) * size, name="O")
     for head in heads:
         builder.gemm(results[f"P{head}"], results["V"].block(*columns[head]),

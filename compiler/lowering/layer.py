@@ -1,11 +1,14 @@
 """One layer as commands: attention, feed-forward, their norms and residual additions."""
 
+from dataclasses import replace
+
 from compiler.checkpoints.description import Block, FeedForward
 from compiler.checkpoints.inputs import Step
 from compiler.lowering.attention import Cache, attend
 from compiler.lowering.emitter import STORED, WIDE, Emitter, Stream
 from compiler.lowering.fusion import Fusion
-from compiler.program.epilogue import Instruction
+from compiler.program.epilogue import Epilogue
+from compiler.program.instruction import Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Operand
 
@@ -69,29 +72,29 @@ def _expand(low: Emitter, ffn: FeedForward, x: Tensor, label: str) -> Tensor:
     """f(up x), or f(gate x) ⊙ up x."""
     rows, columns = x.rows, len(ffn.up.weight)
     hidden = low.take(f"{label}hidden", rows, columns)
-    options = low.activate(ffn.activation)
+    activated = low.activate(ffn.activation)
     fused = low.level.fuses(Fusion.ACTIVATION)
     if ffn.gate is None:
         if fused:
-            low.linear(x, ffn.up, hidden, f"{label}up", **options)
+            low.linear(x, ffn.up, hidden, f"{label}up", activated)
         else:
             plain = low.take(f"{label}up", rows, columns)
             low.linear(x, ffn.up, plain, f"{label}up")
-            low.builder.vector(plain, hidden, **options)
+            low.builder.vector(plain, hidden, activated)
             low.give(plain)
         return hidden
     up = low.take(f"{label}up", rows, columns, WIDE)
     low.linear(x, ffn.up, up, f"{label}up")
-    multiply = {"scale": Operand.Y}
-    if "relu" in options:
+    multiply = Instruction(scale=Operand.Y)
+    if activated.relu:
         raise ValueError("a gated feed-forward takes gelu, gelu_sigmoid or silu, not relu")
     if fused:
-        low.linear_with(x, ffn.gate, up, hidden, f"{label}gate", options, multiply)
+        low.linear_with(x, ffn.gate, up, hidden, f"{label}gate", multiply, activated.function)
     else:
         plain = low.take(f"{label}gate", rows, columns)
         low.linear(x, ffn.gate, plain, f"{label}gate")
-        low.builder.vector(plain, hidden, bias=up, instructions=[
-            Instruction(**options, **multiply, destination=Destination.MEMORY)])
+        low.builder.vector(plain, hidden, Epilogue(bias=up, instructions=(replace(
+            multiply, function=activated.function, destination=Destination.MEMORY),)))
         low.give(plain)
     low.give(up)
     return hidden

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.program import epilogue as lowering
+from compiler.lowering import lists
 from compiler.program.builder import ProgramBuilder
-from compiler.program.epilogue import Instruction
+from compiler.program.epilogue import Epilogue
+from compiler.program.instruction import Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Operand
 from hdl.spec.formats import BFLOAT16
@@ -34,19 +35,19 @@ def transpose(builder: ProgramBuilder, x: Tensor, out: Tensor) -> None:
 
 def add(builder: ProgramBuilder, x: Tensor, y: Tensor, out: Tensor) -> None:
     """out = x + y, as for a residual; ``y`` of x's shape, or one row for all."""
-    builder.vector(x, out, bias=y)
+    builder.vector(x, out, Epilogue(bias=y))
 
 
 def multiply(builder: ProgramBuilder, x: Tensor, y: Tensor, out: Tensor) -> None:
     """out = x ⊙ y, as for a gate; ``y`` of x's shape, or one row for all."""
-    builder.vector(x, out, **lowering.product(y))
+    builder.vector(x, out, lists.product(y))
 
 
 # Reductions
 
 def row_means(builder: ProgramBuilder, x: Tensor, out: Tensor) -> None:
     """out = the mean of each row of x, M×1 or 1×M; a row must stay on chip."""
-    builder.vector(x, out, out_transposed=out.rows == 1 != x.rows, **lowering.row_mean(x.columns))
+    builder.vector(x, out, lists.row_mean(x.columns), out_transposed=out.rows == 1 != x.rows)
 
 
 def column_means(builder: ProgramBuilder, x: Tensor, out: Tensor) -> None:
@@ -61,7 +62,7 @@ def column_means(builder: ProgramBuilder, x: Tensor, out: Tensor) -> None:
 
 def l2_normalise(builder: ProgramBuilder, x: Tensor, out: Tensor, eps: float = 1e-24) -> None:
     """out = each row of x divided by √(Σx² + eps)."""
-    builder.vector(x, out, **lowering.l2_norm(eps))
+    builder.vector(x, out, lists.l2_norm(eps))
 
 
 # Masks, to be added to scores before their softmax
@@ -106,7 +107,7 @@ def rotary_tables(positions: np.ndarray, size: int, heads: int, base: float
 
 def rotary_products(builder: ProgramBuilder, x: Tensor, sines: Tensor, crossed: Tensor) -> None:
     """The first command of ``rotate``: crossed = x ⊙ [s, −s], heads as rows."""
-    builder.vector(x, crossed, **lowering.product(sines))
+    builder.vector(x, crossed, lists.product(sines))
 
 
 def rotary_halves(builder: ProgramBuilder, x: Tensor, cosines: Tensor, crossed: Tensor,
@@ -119,9 +120,10 @@ def rotary_halves(builder: ProgramBuilder, x: Tensor, cosines: Tensor, crossed: 
 
     for own, other in ((0, half), (half, 0)):
         builder.vector(
-            columns(x, own), columns(out, own), bias=cosines, y1=columns(crossed, other),
-            instructions=[Instruction(multiply=Operand.Y, destination=Destination.BUFFER),
-                          Instruction(add=Operand.Y, y=1, destination=Destination.MEMORY)])
+            columns(x, own), columns(out, own), Epilogue(
+                bias=cosines, y1=columns(crossed, other), instructions=(
+                    Instruction(multiply=Operand.Y, destination=Destination.BUFFER),
+                    Instruction(add=Operand.Y, y=1, destination=Destination.MEMORY))))
 
 
 def rotate(builder: ProgramBuilder, x: Tensor, cosines: Tensor, sines: Tensor, out: Tensor

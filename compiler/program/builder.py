@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.program import epilogue as lowering
-from compiler.program.epilogue import Epilogue, Instruction, instruction_words
+from compiler.program.epilogue import STORE, Epilogue, keeps_order
+from compiler.program.instruction import Instruction, instruction_words
 from compiler.program.placement import Placement
 from compiler.program.tensor import INDICES, Tensor, overlap
 from hdl.spec.commands import (
@@ -52,14 +52,13 @@ class ProgramBuilder(Placement):
 
     # Commands
 
-    def gemm(self, a: Tensor, b: Tensor, out: Tensor, *, a_transposed: bool = False,
-             b_transposed: bool = False, out_transposed: bool = False, row_max: bool = False,
-             **epilogue) -> None:
+    def gemm(self, a: Tensor, b: Tensor, out: Tensor, epilogue: Epilogue = STORE, *,
+             a_transposed: bool = False, b_transposed: bool = False, out_transposed: bool = False,
+             row_max: bool = False) -> None:
         """out = epilogue(A · B). ``a_transposed``: ``a`` holds Aᵀ, K×M; ``b_transposed``: Bᵀ, N×K.
 
-        ``out_transposed``: ``out`` is N×M and takes the transposed result. ``epilogue``: what
-        ``compiler.program.epilogue.Epilogue`` has. ``row_max``: R0 starts as IMM0 times the
-        maximum of each row of A · B.
+        ``out_transposed``: ``out`` is N×M and takes the transposed result. ``row_max``: R0 starts
+        as IMM0 times the maximum of each row of A · B.
 
         A softmax takes its row maxima while the array drains, if there is no bias and the scale
         is positive. One of rows that do not stay on chip is streamed. With a bias it takes two
@@ -79,15 +78,16 @@ class ProgramBuilder(Placement):
         fields = {"opcode": Opcode.GEMM, "k": k, "a_transposed": int(a_transposed),
                   "b_transposed": int(b_transposed), "b_address": b.address, "b_stride": b.stride,
                   "b_e5m2": self._e5m2(b), "row_max": int(row_max)}
-        self._command(fields, (m, n), a, [b], out, out_transposed, Epilogue(**epilogue))
+        self._command(fields, (m, n), a, [b], out, out_transposed, epilogue)
 
-    def vector(self, x: Tensor, out: Tensor, *, out_transposed: bool = False, **epilogue) -> None:
+    def vector(self, x: Tensor, out: Tensor, epilogue: Epilogue = STORE, *,
+               out_transposed: bool = False) -> None:
         """out = epilogue(x), as ``gemm``."""
         fields = {"opcode": Opcode.VECTOR, "k": 1, "x_wide": self._wide(x)}
-        self._command(fields, x.shape, x, [], out, out_transposed, Epilogue(**epilogue))
+        self._command(fields, x.shape, x, [], out, out_transposed, epilogue)
 
-    def gather(self, table: Tensor, indices: Tensor, out: Tensor, *, out_transposed: bool = False,
-               **epilogue) -> None:
+    def gather(self, table: Tensor, indices: Tensor, out: Tensor, epilogue: Epilogue = STORE, *,
+               out_transposed: bool = False) -> None:
         """out = epilogue(X): row i of X is that row of ``table`` that ``indices`` has at i.
 
         ``indices``: M×1, dense, from ``indices``. A number beyond the table stops the program.
@@ -98,15 +98,7 @@ class ProgramBuilder(Placement):
         fields = {"opcode": Opcode.VECTOR, "k": table.rows, "x_wide": self._wide(table),
                   "x_gather": 1, "b_address": indices.address}
         self._command(fields, (indices.rows, table.columns), table, [indices], out,
-                      out_transposed, Epilogue(**epilogue))
-
-    def layer_norm(self, x: Tensor, gamma: Tensor, beta: Tensor, out: Tensor, eps: float) -> None:
-        """out = (x − μ) / √(σ² + eps) · gamma + beta for each row of x; a row must stay on chip."""
-        self.vector(x, out, **lowering.layer_norm(gamma, beta, eps))
-
-    def rms_norm(self, x: Tensor, gamma: Tensor, out: Tensor, eps: float) -> None:
-        """out = x / √(mean of x² + eps) · gamma for each row of x."""
-        self.vector(x, out, **lowering.rms_norm(gamma, eps))
+                      out_transposed, epilogue)
 
     def fence(self) -> None:
         """Later commands start when every earlier one has written its last byte."""
@@ -150,44 +142,50 @@ class ProgramBuilder(Placement):
         memory[start:start + len(program)] = np.frombuffer(program, dtype=np.uint8)
         return memory, address
 
-    # Lowering
+    # Commands in full
 
     def _command(self, fields: dict[str, int], shape: tuple[int, int], a: Tensor,
                  operands: list[Tensor], out: Tensor, turned: bool, epilogue: Epilogue) -> None:
-        """Check shapes, choose the instruction list, emit the command behind its fence."""
+        """Check shapes, choose the instruction list, emit the command after its fence."""
         stored = (shape[0], 1) if epilogue.row_result else shape
         stored = stored[::-1] if turned else stored
         if out.shape != stored:
             raise ValueError(f"{out.name} must be {stored[0]}×{stored[1]}, "
                              f"not {out.rows}×{out.columns}")
-        if epilogue.softmax and (epilogue.relu or epilogue.function):
-            raise ValueError("softmax must not be combined with relu or a function")
         fits = row_fits(self.config, shape[1])
-        bias, soft, instructions = epilogue.bias, epilogue.softmax, epilogue.instructions
-        if soft and not fits and bias is not None and instructions is None:
+        if epilogue.softmax and epilogue.bias is not None and not fits:
             middle = self.empty(*shape, "bf16", name=f"{out.name} before softmax")
             self._command(fields, shape, a, operands, middle, False,
                           replace(epilogue, softmax=False))
-            self.vector(middle, out, out_transposed=turned, softmax=True)
+            self.vector(middle, out, Epilogue(softmax=True), out_transposed=turned)
             return
-        if instructions is None:
-            maximum = False
-            if soft and fits and bias is None and fields["opcode"] == Opcode.GEMM:
-                epilogue = replace(
-                    epilogue, scale=1.0 if epilogue.scale is None else epilogue.scale)
-                maximum = lowering.keeps_order(_bfloat16(epilogue.scale))
-                fields = fields | {"row_max": int(maximum)}
-            instructions = epilogue.lower(maximum)
+        maximum = False
+        if (epilogue.softmax and epilogue.bias is None and fits
+                and fields["opcode"] == Opcode.GEMM):
+            epilogue = replace(epilogue, scale=1.0 if epilogue.scale is None else epilogue.scale)
+            maximum = keeps_order(_bfloat16(epilogue.scale))
+            fields = fields | {"row_max": int(maximum)}
+        instructions = epilogue.lower(maximum)
         if not fits and (epilogue.row_result
                          or any(i.destination == Destination.BUFFER for i in instructions)):
             raise ValueError(f"a row that is kept on chip must have at most "
                              f"{row_columns(self.config)} columns, not {shape[1]}")
+        reads = [a, *operands, *(y for y in (epilogue.bias, epilogue.y1) if y is not None)]
+        stores = any(i.destination == Destination.MEMORY for i in instructions)
+        self._order(reads, [out] if stores else [])
+        self._need(fields["opcode"], [*reads, out], instructions)
+        self.command(**self._fields(fields, shape, a, out, turned, epilogue, instructions))
+
+    def _fields(self, fields: dict[str, int], shape: tuple[int, int], a: Tensor, out: Tensor,
+                turned: bool, epilogue: Epilogue, instructions: Sequence[Instruction]
+                ) -> dict[str, int]:
+        """``fields`` of the opcode with those of shape, A or X, C, Y0, Y1 and the list."""
         fields = fields | {
             "m": shape[0], "n": shape[1], "a_address": a.address, "a_stride": a.stride,
             "a_e5m2": self._e5m2(a), "c_address": out.address, "c_stride": out.stride,
             "c_e5m2": self._e5m2(out), "c_wide": self._wide(out), "c_transposed": int(turned),
             "row_result": int(epilogue.row_result), "instructions": instruction_words(instructions)}
-        for index, y in enumerate((bias, epilogue.y1)):
+        for index, y in enumerate((epilogue.bias, epilogue.y1)):
             if y is not None:
                 fields |= self._operand_y(index, y, shape)
         for index, value in enumerate((epilogue.scale, epilogue.imm1)):
@@ -195,11 +193,7 @@ class ProgramBuilder(Placement):
                 fields[f"imm{index}"] = _bfloat16(value)
         for name in ("inverse_n", "epsilon"):
             fields[name] = int(np.float32(getattr(epilogue, name)).view(np.uint32))
-        reads = [a, *operands, *(y for y in (bias, epilogue.y1) if y is not None)]
-        stores = any(i.destination == Destination.MEMORY for i in instructions)
-        self._order(reads, [out] if stores else [])
-        self._need(fields["opcode"], [*reads, out], instructions)
-        self.command(**fields)
+        return fields
 
     def _operand_y(self, index: int, y: Tensor, shape: tuple[int, int]) -> dict[str, int]:
         if y.columns != shape[1] or y.rows not in (1, shape[0]):

@@ -1,68 +1,14 @@
-"""Lists of vector instructions for what a GEMM's epilogue or a vector command has to do."""
+"""What a command does with A·B or X on its way out, and the lists of the plain cases."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
+from compiler.program.instruction import Instruction
 from compiler.program.tensor import Tensor
-from hdl.spec.commands import (
-    INSTRUCTION,
-    INSTRUCTIONS,
-    Destination,
-    Function,
-    Operand,
-    Post,
-    Reduce,
-    pack,
-    unpack,
-)
+from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 from hdl.spec.formats import BFLOAT16
 
-__all__ = ["Epilogue", "Instruction", "elementwise", "instruction_words", "keeps_order",
-           "l2_norm", "layer_norm", "product", "rms_norm", "row_mean", "softmax"]
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """One pass of the vector unit over a block; fields as in ``hdl.spec.commands.INSTRUCTION``."""
-
-    multiply: Operand = Operand.NONE
-    add: Operand = Operand.NONE
-    subtract: bool = False
-    function: Function = Function.NONE
-    scale: Operand = Operand.NONE
-    relu: bool = False
-    y: int = 0
-    reduce: Reduce = Reduce.NONE
-    reduce_to: int = 0
-    post: Post = Post.NONE
-    destination: Destination = Destination.NONE
-
-    def word(self, last: bool) -> int:
-        """The 32-bit instruction; ``last`` ends the list."""
-        values = {field.name: int(getattr(self, field.name)) for field in fields(self)}
-        return int.from_bytes(pack(INSTRUCTION, values | {"last": int(last)}, 4), "little")
-
-    @classmethod
-    def from_word(cls, word: int) -> "Instruction":
-        """The instruction in ``word``; ``ValueError`` where a field is no member of its enum."""
-        values = unpack(INSTRUCTION, word.to_bytes(4, "little"))
-        kinds = {field.name: field.type for field in fields(cls)}
-        return cls(**{name: kinds[name](values[name]) for name in kinds})
-
-    def uses(self, operand: Operand) -> bool:
-        return operand in (self.multiply, self.add, self.scale)
-
-    @property
-    def needs_softmax(self) -> bool:
-        """Whether its result depends on the build's softmax mode."""
-        return (self.function in (Function.EXP, Function.RECIPROCAL)
-                or self.post == Post.RECIPROCAL)
-
-    @property
-    def needs_functions(self) -> bool:
-        """Whether it takes a build of all functions."""
-        return (self.function > Function.RECIPROCAL or self.post > Post.RECIPROCAL
-                or self.uses(Operand.SELF))
+__all__ = ["STORE", "Epilogue", "elementwise", "keeps_order", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +20,7 @@ class Epilogue:
     repeats for every row, M×N is added item by item. ``instructions`` replace all that; there IMM0
     is ``scale``, IMM1 ``imm1``, Y0 ``bias``, Y1 ``y1``, and reductions have ``inverse_n``,
     ``epsilon`` (``hdl.spec.commands.Post``). ``row_result``: only column 0 of what goes to memory
-    is stored, one item a row.
+    is stored, one item a row. ``ValueError`` for what excludes each other.
     """
 
     scale: float | None = None
@@ -89,23 +35,28 @@ class Epilogue:
     row_result: bool = False
     instructions: Sequence[Instruction] | None = None
 
-    def lower(self, maximum: bool) -> list[Instruction]:
+    def __post_init__(self) -> None:
+        if self.softmax and (self.relu or self.function):
+            raise ValueError("softmax must not be combined with relu or a function")
+        if self.instructions is None:
+            return
+        if self.softmax or self.relu or self.function:
+            raise ValueError("instructions must say all of an epilogue, without softmax, relu or "
+                             "a function beside them")
+        object.__setattr__(self, "instructions", tuple(self.instructions))
+
+    def lower(self, maximum: bool) -> tuple[Instruction, ...]:
         """The list; ``maximum`` as for ``softmax``."""
         given = self.scale is not None, self.bias is not None
+        if self.instructions is not None:
+            return self.instructions
         if self.softmax:
-            return softmax(*given, maximum)
-        return elementwise(*given, function=self.function, relu=self.relu)
+            return tuple(softmax(*given, maximum))
+        return tuple(elementwise(*given, function=self.function, relu=self.relu))
 
 
-def instruction_words(instructions: Sequence[Instruction]) -> int:
-    """The 256-bit field ``instructions`` of a command."""
-    if not 1 <= len(instructions) <= INSTRUCTIONS:
-        raise ValueError(
-            f"instructions must be 1 to {INSTRUCTIONS}, not {len(instructions)}")
-    words = 0
-    for index, instruction in enumerate(instructions):
-        words |= instruction.word(index == len(instructions) - 1) << 32 * index
-    return words
+STORE = Epilogue()
+"""Stores what comes, rounded to the encoding of the command's result."""
 
 
 def keeps_order(word: int) -> bool:
@@ -144,51 +95,6 @@ def softmax(scaled: bool, biased: bool, maximum: bool = False) -> list[Instructi
     first = [] if maximum else [Instruction(**z, reduce=Reduce.MAX)]
     return [*first, Instruction(**z, **exponential, **total),
             Instruction(**z, **exponential, **probability)]
-
-
-def layer_norm(gamma: Tensor, beta: Tensor, eps: float) -> dict[str, object]:
-    """The ``Epilogue`` that normalises rows: (x − μ) · gamma · r + beta, r = 1/√(σ² + eps).
-
-    Mean into R0; squares of x − R0, r into R1; (x − R0) · gamma, kept; · R1 + beta, stored. The
-    block stays on chip, for one instruction takes one of gamma and beta.
-    """
-    centred = {"add": Operand.R0, "subtract": True}
-    return {"bias": gamma, "y1": beta, "inverse_n": 1 / gamma.columns, "epsilon": eps,
-            "instructions": [
-                Instruction(reduce=Reduce.SUM, post=Post.MEAN),
-                Instruction(**centred, scale=Operand.SELF, reduce=Reduce.SUM, reduce_to=1,
-                            post=Post.INVERSE_SQRT),
-                Instruction(**centred, scale=Operand.Y, destination=Destination.BUFFER),
-                Instruction(multiply=Operand.R1, add=Operand.Y, y=1,
-                            destination=Destination.MEMORY)]}
-
-
-def rms_norm(gamma: Tensor, eps: float) -> dict[str, object]:
-    """The ``Epilogue`` that divides rows by their root mean square: x · r · gamma; any length."""
-    return {"bias": gamma, "inverse_n": 1 / gamma.columns, "epsilon": eps, "instructions": [
-        Instruction(multiply=Operand.SELF, reduce=Reduce.SUM, reduce_to=1, post=Post.INVERSE_SQRT),
-        Instruction(multiply=Operand.R1, scale=Operand.Y, destination=Destination.MEMORY)]}
-
-
-def l2_norm(eps: float) -> dict[str, object]:
-    """The ``Epilogue`` that divides rows by their length: x / √(Σx² + eps); any length."""
-    return {"inverse_n": 1.0, "epsilon": eps, "instructions": [
-        Instruction(multiply=Operand.SELF, reduce=Reduce.SUM, post=Post.INVERSE_SQRT),
-        Instruction(multiply=Operand.R0, destination=Destination.MEMORY)]}
-
-
-def row_mean(columns: int) -> dict[str, object]:
-    """The ``Epilogue`` that leaves the mean of each row, one item a row (``row_result``): R0,
-    taken to memory by x · 0 + R0."""
-    return {"scale": 0.0, "inverse_n": 1 / columns, "row_result": True, "instructions": [
-        Instruction(reduce=Reduce.SUM, post=Post.MEAN),
-        Instruction(multiply=Operand.IMM0, add=Operand.R0, destination=Destination.MEMORY)]}
-
-
-def product(y: Tensor) -> dict[str, object]:
-    """The ``Epilogue`` that multiplies by ``y``, item by item, or each row by the one row of it."""
-    return {"bias": y, "instructions": [
-        Instruction(multiply=Operand.Y, destination=Destination.MEMORY)]}
 
 
 def _scale(scaled: bool) -> Operand:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from compiler.program.builder import ProgramBuilder
-from compiler.program.epilogue import Instruction
+from compiler.program.epilogue import Epilogue
+from compiler.program.instruction import Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand, Post, Reduce, largest_members
 from hdl.spec.config import AcceleratorConfig
@@ -76,20 +77,21 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
     encoding = str(rng.choice(["bf16", config.format.encodings[-1].name]))
     stored = (m, 1 if single else n)
     out = builder.empty(*(stored[::-1] if turned else stored), encoding)
-    options = {"scale": 0.75, "imm1": -1.5, "inverse_n": 1 / n, "epsilon": 0.125,
-               "bias": tensor(1 if rng.random() < 0.5 else m, n),
-               "y1": tensor(1 if rng.random() < 0.5 else m, n), "instructions": steps,
-               "out_transposed": turned, "row_result": single}
+    epilogue = Epilogue(scale=0.75, bias=tensor(1 if rng.random() < 0.5 else m, n), imm1=-1.5,
+                        y1=tensor(1 if rng.random() < 0.5 else m, n), inverse_n=1 / n,
+                        epsilon=0.125, row_result=single, instructions=steps)
     if rng.random() < 0.5:
-        if rng.random() < 0.5:
+        row_max = bool(rng.random() < 0.5)
+        if row_max:
             skipped = min(int(rng.integers(2)), len(steps) - 1)
-            options |= {"row_max": True, "instructions": steps[skipped:]}
-        builder.gemm(tensor(m, k, False), tensor(k, n, False), out, **options)
+            epilogue = replace(epilogue, instructions=steps[skipped:])
+        builder.gemm(tensor(m, k, False), tensor(k, n, False), out, epilogue,
+                     out_transposed=turned, row_max=row_max)
+    elif rng.random() < 0.3:
+        x = tensor(k, n)
+        builder.gather(x, builder.indices(rng.integers(0, k, m)), out, epilogue,
+                       out_transposed=turned)
     else:
-        if rng.random() < 0.3:
-            x = tensor(k, n)
-            builder.gather(x, builder.indices(rng.integers(0, k, m)), out, **options)
-        else:
-            builder.vector(tensor(m, n), out, **options)
+        builder.vector(tensor(m, n), out, epilogue, out_transposed=turned)
     memory, address = builder.build(seed=int(rng.integers(1 << 31)))
-    return Case(memory, address, BASE, (out,), f"{m}x{k}x{n} {options['instructions']}")
+    return Case(memory, address, BASE, (out,), f"{m}x{k}x{n} {epilogue.instructions}")

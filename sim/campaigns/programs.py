@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.program.builder import ProgramBuilder
+from compiler.program.epilogue import Epilogue
 from compiler.program.tensor import Tensor
 from hdl.spec.config import AcceleratorConfig
 
@@ -73,20 +74,16 @@ class _Maker:
             return self.output(n, m), {"out_transposed": True}
         return self.output(m, n), {}
 
-    def epilogue(self, kind: str, m: int, n: int) -> dict[str, object]:
-        options: dict[str, object] = {}
+    def epilogue(self, kind: str, m: int, n: int) -> Epilogue:
+        scale = bias = None
         if kind == "scale" or self.some(0.3):
-            options["scale"] = float(self.rng.choice([0.25, 0.3, -1.5, 2.0]))
+            scale = float(self.rng.choice([0.25, 0.3, -1.5, 2.0]))
         if kind == "softmax" and self.some(0.3):
-            options["bias"] = self.mask(m, n)
+            bias = self.mask(m, n)
         elif kind == "bias" or self.some(0.3):
             rows = m if self.some(0.3) else 1
-            options["bias"] = self.constant(rows, n, self.stored() if self.some(0.7) else "bf16")
-        if kind == "softmax":
-            options["softmax"] = True
-        elif kind == "relu":
-            options["relu"] = True
-        return options
+            bias = self.constant(rows, n, self.stored() if self.some(0.7) else "bf16")
+        return Epilogue(scale, bias, softmax=kind == "softmax", relu=kind == "relu")
 
     def gemm(self, kind: str, a: Tensor | None = None) -> Tensor:
         flip_a, flip_b = self.some(0.4), self.some(0.5)
@@ -95,11 +92,10 @@ class _Maker:
         m, k = a.shape[::-1] if flip_a else a.shape
         n = self.size()
         b = self.constant(*((n, k) if flip_b else (k, n)), self.stored())
-        options = self.epilogue(kind, m, n)
+        epilogue = self.epilogue(kind, m, n)
         out, turned = self.result(m, n)
-        self.builder.gemm(a, b, out, a_transposed=flip_a, b_transposed=flip_b, **turned,
-                          **options)
-        shown = "+".join(name for name in options)
+        self.builder.gemm(a, b, out, epilogue, a_transposed=flip_a, b_transposed=flip_b, **turned)
+        shown = _shown(epilogue)
         sides = " A^T" * flip_a + " B^T" * flip_b + " C^T" * bool(turned)
         self.labels.append(f"{m}x{k}x{n}{sides} {shown}".strip())
         return out
@@ -108,10 +104,10 @@ class _Maker:
         m = self.size()
         n = self.size() if n is None else n
         x = self.constant(m, n, self.stored() if self.some(0.6) else "bf16")
-        options = self.epilogue(kind, m, n)
+        epilogue = self.epilogue(kind, m, n)
         out, turned = self.result(m, n)
-        self.builder.vector(x, out, **turned, **options)
-        self.labels.append(f"vector {m}x{n}{' C^T' if turned else ''} {'+'.join(options)}")
+        self.builder.vector(x, out, epilogue, **turned)
+        self.labels.append(f"vector {m}x{n}{' C^T' if turned else ''} {_shown(epilogue)}")
 
     def case(self) -> Case:
         """Everything so far as one program."""
@@ -119,6 +115,13 @@ class _Maker:
         # A row softmax with a bias too long for the chip goes through a tensor of the builder's.
         between = [t for t in self.builder.tensors if t.name.endswith("before softmax")]
         return Case(memory, address, BASE, (*self.outputs, *between), "; ".join(self.labels))
+
+
+def _shown(epilogue: Epilogue) -> str:
+    """The parts of an epilogue that are there."""
+    given = {"scale": epilogue.scale is not None, "bias": epilogue.bias is not None,
+             "softmax": epilogue.softmax, "relu": epilogue.relu}
+    return "+".join(name for name, there in given.items() if there)
 
 
 def random_case(config: AcceleratorConfig, rng: np.random.Generator, *, largest: int = 13,

@@ -19,7 +19,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from compiler.program.epilogue import Instruction
+from compiler.program.instruction import Instruction
 from compiler.program.records import commands, instructions
 from gen.cli import Parser, number
 from hdl.spec.commands import COMMAND, Function, Opcode

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.program.builder import ProgramBuilder
+from compiler.program.epilogue import Epilogue
 from sim.harness.accelerator import Accelerator
 
 __all__ = ["CASES", "LEAST", "Rate", "measure", "table"]
@@ -64,9 +65,9 @@ def measure(accelerator: Accelerator, fused: bool, rows: int, commands: int) -> 
         out = builder.empty(rows, _COLUMNS)
         if fused:
             builder.gemm(operand(rows, config.dim), operand(config.dim, _COLUMNS), out,
-                         scale=0.25, softmax=True)
+                         Epilogue(scale=0.25, softmax=True))
         else:
-            builder.vector(operand(rows, _COLUMNS), out, softmax=True)
+            builder.vector(operand(rows, _COLUMNS), out, Epilogue(softmax=True))
     result = accelerator.run(*builder.build())
     counters = result.counters
     rate = Rate(fused, config.lanes, rows, commands, counters["active"], counters["vector_beats"])

@@ -52,8 +52,8 @@ class Measurement:
         return self.cycles - self.rows - sum(self.stalls.values())
 
 
-def measure(accelerator: Accelerator, size: int, commands: int, **options) -> Measurement:
-    """Run ``commands`` GEMMs on operands of their own; ``options`` as for the builder's ``gemm``.
+def measure(accelerator: Accelerator, size: int, commands: int, **layout: bool) -> Measurement:
+    """Run ``commands`` GEMMs on operands of their own; ``layout``: flags of the builder's ``gemm``.
 
     ``RuntimeError`` where the program does not end or the bus rules are broken.
     """
@@ -62,7 +62,7 @@ def measure(accelerator: Accelerator, size: int, commands: int, **options) -> Me
     rng = np.random.default_rng(size)
     for _ in range(commands):
         a, b = (builder.constant(rng.standard_normal((size, size))) for _ in range(2))
-        builder.gemm(a, b, builder.empty(size, size), **options)
+        builder.gemm(a, b, builder.empty(size, size), **layout)
     memory, address = builder.build()
     result = accelerator.run(memory, address)
     if result.error is not None or result.violations:

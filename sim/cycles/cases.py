@@ -1,10 +1,13 @@
 """Commands and programs that the cycle model is held against: every kind, many shapes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from compiler.lowering import lists
 from compiler.program.builder import ProgramBuilder
-from compiler.program.epilogue import Instruction
-from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
+from compiler.program.epilogue import STORE, Epilogue
+from compiler.program.instruction import Instruction
+from hdl.spec.commands import Destination, Function, Operand, Reduce
 
 __all__ = ["cases"]
 
@@ -19,9 +22,11 @@ def _place(builder: ProgramBuilder, place: str) -> dict[str, int]:
     return {"skew": _SKEWS[place] // item * item, "align": 64 if place == "skew" else None}
 
 
-def _gemm(m: int, k: int, n: int, *, place: str = "dense", bias: str = "", y1: bool = False,
-          wide: bool = False, bias_wide: bool = False, **options) -> Case:
-    """A GEMM; ``bias``: ``row`` or ``full``."""
+def _gemm(m: int, k: int, n: int, epilogue: Epilogue = STORE, *, place: str = "dense",
+          bias: str = "", y1: bool = False, wide: bool = False, bias_wide: bool = False,
+          a_transposed: bool = False, b_transposed: bool = False, out_transposed: bool = False
+          ) -> Case:
+    """A GEMM; ``bias``: ``row`` or ``full``; ``y1``: a second addend of the epilogue."""
     def emit(builder: ProgramBuilder) -> None:
         where = _place(builder, place)
 
@@ -29,28 +34,31 @@ def _gemm(m: int, k: int, n: int, *, place: str = "dense", bias: str = "", y1: b
             shape = (columns, rows) if turned else (rows, columns)
             return builder.empty(*shape, kind, **({} if kind else where))
 
-        given = dict(options)
+        given = epilogue
         if bias:
-            given["bias"] = tensor(1 if bias == "row" else m, n, kind="bf16" if bias_wide else None)
+            given = replace(given, bias=tensor(1 if bias == "row" else m, n,
+                                               kind="bf16" if bias_wide else None))
         if y1:
-            given["y1"] = tensor(m, n)
-        a = tensor(m, k, options.get("a_transposed", False))
-        b = tensor(k, n, options.get("b_transposed", False))
-        out = tensor(m, n, options.get("out_transposed", False), "bf16" if wide else None)
-        builder.gemm(a, b, out, **given)
+            given = replace(given, y1=tensor(m, n))
+        a, b = tensor(m, k, a_transposed), tensor(k, n, b_transposed)
+        out = tensor(m, n, out_transposed, "bf16" if wide else None)
+        builder.gemm(a, b, out, given, a_transposed=a_transposed, b_transposed=b_transposed,
+                     out_transposed=out_transposed)
     return emit
 
 
-def _vector(m: int, n: int, *, x_wide: bool = False, wide: bool = False, bias: str = "",
-            place: str = "dense", **options) -> Case:
+def _vector(m: int, n: int, epilogue: Epilogue = STORE, *, x_wide: bool = False,
+            wide: bool = False, bias: str = "", place: str = "dense",
+            out_transposed: bool = False) -> Case:
     def emit(builder: ProgramBuilder) -> None:
         where = _place(builder, place)
         x = builder.empty(m, n, "bf16" if x_wide else None, **({} if x_wide else where))
-        given = dict(options)
+        given = epilogue
         if bias:
-            given["bias"] = builder.empty(1 if bias == "row" else m, n)
-        shape = (n, m) if options.get("out_transposed") else (m, n)
-        builder.vector(x, builder.empty(*shape, "bf16" if wide else None), **given)
+            given = replace(given, bias=builder.empty(1 if bias == "row" else m, n))
+        shape = (n, m) if out_transposed else (m, n)
+        builder.vector(x, builder.empty(*shape, "bf16" if wide else None), given,
+                       out_transposed=out_transposed)
     return emit
 
 
@@ -59,23 +67,21 @@ def _norm(m: int, n: int, name: str, *, x_wide: bool = False) -> Case:
     def emit(builder: ProgramBuilder) -> None:
         x, gain = builder.empty(m, n, "bf16" if x_wide else None), builder.empty(1, n)
         shift = [builder.empty(1, n, "bf16")] if name == "layer_norm" else []
-        getattr(builder, name)(x, gain, *shift, builder.empty(m, n, "bf16"), 1e-5)
+        epilogue = getattr(lists, name)(gain, *shift, 1e-5)
+        builder.vector(x, builder.empty(m, n, "bf16"), epilogue)
     return emit
 
 
 def _means(m: int, n: int, *, k: int = 0, turned: bool = False, x_wide: bool = False) -> Case:
     """The mean of each row, an item a row; of a GEMM's rows with ``k``."""
-    mean = [Instruction(reduce=Reduce.SUM, post=Post.MEAN),
-            Instruction(multiply=Operand.IMM0, add=Operand.R0, destination=_MEMORY)]
-    options = {"scale": 0.0, "inverse_n": 1 / n, "row_result": True, "instructions": mean,
-               "out_transposed": turned}
-
     def emit(builder: ProgramBuilder) -> None:
         out = builder.empty(*((1, m) if turned else (m, 1)), "bf16")
         if k:
-            builder.gemm(builder.empty(m, k), builder.empty(k, n), out, **options)
+            builder.gemm(builder.empty(m, k), builder.empty(k, n), out, lists.row_mean(n),
+                         out_transposed=turned)
         else:
-            builder.vector(builder.empty(m, n, "bf16" if x_wide else None), out, **options)
+            builder.vector(builder.empty(m, n, "bf16" if x_wide else None), out,
+                           lists.row_mean(n), out_transposed=turned)
     return emit
 
 
@@ -98,17 +104,18 @@ def _several(*parts: Case, fenced: bool = False) -> Case:
     return emit
 
 
-def _normalise() -> list[Instruction]:
+def _normalise() -> Epilogue:
     """Passes through the bank, with both of Y: (x − max) × Y0 + Y1."""
-    return [Instruction(reduce=Reduce.MAX, destination=_BUFFER),
-            Instruction(add=Operand.R0, subtract=True, scale=Operand.Y, destination=_BUFFER),
-            Instruction(add=Operand.Y, y=1, destination=_MEMORY)]
+    return Epilogue(instructions=(
+        Instruction(reduce=Reduce.MAX, destination=_BUFFER),
+        Instruction(add=Operand.R0, subtract=True, scale=Operand.Y, destination=_BUFFER),
+        Instruction(add=Operand.Y, y=1, destination=_MEMORY)))
 
 
-def _residual() -> list[Instruction]:
+def _residual() -> Epilogue:
     """x + Y0 kept on chip, then + Y1."""
-    return [Instruction(add=Operand.Y, destination=_BUFFER),
-            Instruction(add=Operand.Y, y=1, destination=_MEMORY)]
+    return Epilogue(instructions=(Instruction(add=Operand.Y, destination=_BUFFER),
+                                  Instruction(add=Operand.Y, y=1, destination=_MEMORY)))
 
 
 def _attention(tokens: int, size: int) -> Case:
@@ -116,7 +123,7 @@ def _attention(tokens: int, size: int) -> Case:
     def emit(builder: ProgramBuilder) -> None:
         q, k, v = (builder.empty(tokens, size) for _ in range(3))
         scores, out = builder.empty(tokens, tokens), builder.empty(tokens, size)
-        builder.gemm(q, k, scores, b_transposed=True, scale=0.25, softmax=True)
+        builder.gemm(q, k, scores, Epilogue(scale=0.25, softmax=True), b_transposed=True)
         builder.gemm(scores, v, out)
     return emit
 
@@ -147,23 +154,23 @@ def _gemms(d: int) -> dict[str, Case]:
         "gemm Cᵀ, one K-tile": _gemm(45, d, 50, out_transposed=True),
         "gemm Aᵀ Bᵀ Cᵀ": _gemm(35, 45, 55, a_transposed=True, b_transposed=True,
                                out_transposed=True),
-        "gemm scale, bias, ReLU": _gemm(48, 40, 56, scale=0.5, bias="row", relu=True),
+        "gemm scale, bias, ReLU": _gemm(48, 40, 56, Epilogue(scale=0.5, relu=True), bias="row"),
         "gemm bias of all items": _gemm(48, 40, 56, bias="full"),
         "gemm bias of all items, one K-tile": _gemm(70, d, 56, bias="full", place="odd"),
         "gemm BF16 bias and result": _gemm(40, 50, 60, bias="full", bias_wide=True, wide=True),
         "gemm BF16 result transposed": _gemm(40, 50, 30, wide=True, out_transposed=True),
-        "gemm softmax": _gemm(60, 32, 60, scale=0.2, softmax=True, b_transposed=True),
-        "gemm softmax, one K-tile": _gemm(100, d, 64, scale=0.2, softmax=True),
-        "gemm softmax, mask": _gemm(40, 20, 50, scale=0.2, softmax=True, bias="full"),
-        "gemm softmax, transposed": _gemm(30, 20, 40, softmax=True, out_transposed=True),
-        "gemm softmax of streamed rows": _gemm(2, d, 513 * d, softmax=True),
-        "gemm bias, GELU": _gemm(48, 40, 56, bias="row", bias_wide=True, function=Function.GELU),
-        "gemm bias, residual": _gemm(60, 40, 5 * d, bias="row", bias_wide=True, y1=True, wide=True,
-                                     instructions=_residual()),
-        "gemm exp": _gemm(30, 2 * d, 50, instructions=[
-            Instruction(multiply=Operand.IMM0, function=Function.EXP, destination=_MEMORY)]),
-        "gemm passes through the bank": _gemm(40, 30, 50, bias="full", y1=True,
-                                              instructions=_normalise()),
+        "gemm softmax": _gemm(60, 32, 60, Epilogue(scale=0.2, softmax=True), b_transposed=True),
+        "gemm softmax, one K-tile": _gemm(100, d, 64, Epilogue(scale=0.2, softmax=True)),
+        "gemm softmax, mask": _gemm(40, 20, 50, Epilogue(scale=0.2, softmax=True), bias="full"),
+        "gemm softmax, transposed": _gemm(30, 20, 40, Epilogue(softmax=True), out_transposed=True),
+        "gemm softmax of streamed rows": _gemm(2, d, 513 * d, Epilogue(softmax=True)),
+        "gemm bias, GELU": _gemm(48, 40, 56, Epilogue(function=Function.GELU), bias="row",
+                                 bias_wide=True),
+        "gemm bias, residual": _gemm(60, 40, 5 * d, _residual(), bias="row", bias_wide=True,
+                                     y1=True, wide=True),
+        "gemm exp": _gemm(30, 2 * d, 50, Epilogue(instructions=(
+            Instruction(multiply=Operand.IMM0, function=Function.EXP, destination=_MEMORY),))),
+        "gemm passes through the bank": _gemm(40, 30, 50, _normalise(), bias="full", y1=True),
     }
 
 
@@ -175,16 +182,16 @@ def _vectors(d: int) -> dict[str, Case]:
         "vector to BF16": _vector(40, 60, wide=True),
         "vector from BF16": _vector(40, 60, x_wide=True),
         "vector BF16 to BF16": _vector(33, 35, x_wide=True, wide=True),
-        "vector scale and bias": _vector(40, 61, scale=2.0, bias="row"),
+        "vector scale and bias": _vector(40, 61, Epilogue(scale=2.0), bias="row"),
         "vector sum": _vector(40, 61, bias="full"),
-        "vector reciprocal": _vector(20, 64, function=Function.RECIPROCAL),
-        "vector softmax": _vector(60, 64, softmax=True),
-        "vector softmax, mask": _vector(40, 50, scale=0.5, softmax=True, bias="full"),
-        "vector softmax of streamed rows": _vector(3, 513 * d, softmax=True),
+        "vector reciprocal": _vector(20, 64, Epilogue(function=Function.RECIPROCAL)),
+        "vector softmax": _vector(60, 64, Epilogue(softmax=True)),
+        "vector softmax, mask": _vector(40, 50, Epilogue(scale=0.5, softmax=True), bias="full"),
+        "vector softmax of streamed rows": _vector(3, 513 * d, Epilogue(softmax=True)),
         "vector transpose": _vector(45, 52, out_transposed=True),
         "vector transpose to BF16": _vector(30, 22, wide=True, out_transposed=True),
         "vector long rows": _vector(4, 600 * d),
-        "vector GELU to BF16": _vector(30, 50, function=Function.GELU, wide=True),
+        "vector GELU to BF16": _vector(30, 50, Epilogue(function=Function.GELU), wide=True),
         "vector LayerNorm": _norm(30, 60, "layer_norm", x_wide=True),
         "vector LayerNorm of an item": _norm(1, 1, "layer_norm"),
         "vector LayerNorm of rows of one tile": _norm(70, d, "layer_norm"),
@@ -197,9 +204,10 @@ def _vectors(d: int) -> dict[str, Case]:
         "vector means": _means(45, 50),
         "vector means, transposed": _means(45, 50, turned=True, x_wide=True),
         "gemm means": _means(30, 50, k=20),
-        "vector passes through the bank": _vector(40, 50, bias="full", instructions=_normalise(
-            )[:1] + [Instruction(add=Operand.R0, subtract=True, scale=Operand.Y,
-                                 destination=_MEMORY)]),
+        "vector passes through the bank": _vector(40, 50, Epilogue(instructions=(
+            Instruction(reduce=Reduce.MAX, destination=_BUFFER),
+            Instruction(add=Operand.R0, subtract=True, scale=Operand.Y, destination=_MEMORY))),
+            bias="full"),
     }
 
 
@@ -211,11 +219,11 @@ def _programs(d: int) -> dict[str, Case]:
         "program: 8 small GEMMs": _several(*[small] * 8),
         "program: 5 copies": _several(*[_vector(20, 60)] * 5),
         "program: GEMM, copy, GEMM": _several(_gemm(40, 40, 40), _vector(30, 50), small),
-        "program: softmaxes": _several(*[_gemm(48, d, 48, scale=0.5, softmax=True)] * 3),
+        "program: softmaxes": _several(*[_gemm(48, d, 48, Epilogue(scale=0.5, softmax=True))] * 3),
         "program: attention": _attention(36, 24),
         "program: mixed": _several(
             _vector(9, 33, x_wide=True), _gemm(25, 30, 35, bias="row", wide=True),
-            _vector(30, 30, softmax=True), _gemm(20, 50, 20, a_transposed=True),
+            _vector(30, 30, Epilogue(softmax=True)), _gemm(20, 50, 20, a_transposed=True),
             _gemm(30, 20, 30, out_transposed=True), _vector(20, 30, out_transposed=True)),
     }
 
@@ -223,15 +231,17 @@ def _programs(d: int) -> dict[str, Case]:
 def _bert_base(d: int) -> dict[str, Case]:
     """What a layer of BERT-base is made of, at 128 positions: its GEMMs, the large ones in slices
     of columns, and its norm."""
-    scores = {"scale": 0.125, "softmax": True, "b_transposed": True}
+    scores = Epilogue(scale=0.125, softmax=True)
     stored = {"b_transposed": True, "bias": "row", "bias_wide": True}
-    wide = stored | {"y1": True, "wide": True, "instructions": _residual()}
+    wide = stored | {"epilogue": _residual(), "y1": True, "wide": True}
     return {
         "layer: projections": _gemm(128, 768, 12 * d, **stored),
-        "layer: 3 heads' probabilities": _several(*[_gemm(128, 64, 128, **scores)] * 3),
+        "layer: 3 heads' probabilities": _several(
+            *[_gemm(128, 64, 128, scores, b_transposed=True)] * 3),
         "layer: 3 heads": _several(*[_gemm(128, 128, 64)] * 3),
         "layer: output, residual": _gemm(128, 768, 8 * d, **wide),
-        "layer: feed-forward up, GELU": _gemm(128, 768, 12 * d, function=Function.GELU, **stored),
+        "layer: feed-forward up, GELU": _gemm(128, 768, 12 * d, Epilogue(function=Function.GELU),
+                                              **stored),
         "layer: feed-forward down, residual": _gemm(128, 3072, 4 * d, **wide),
         "layer: norm": _norm(128, 768, "layer_norm", x_wide=True),
     }

@@ -5,6 +5,7 @@ import pytest
 
 from compiler.program.assembly.listing import program_bytes
 from compiler.program.builder import ProgramBuilder
+from compiler.program.epilogue import Epilogue
 from compiler.program.image import ProgramImage
 from hdl.spec.config import AcceleratorConfig
 from sim.assembly import main
@@ -14,7 +15,7 @@ from sim.assembly import main
 def image(tmp_path):
     builder = ProgramBuilder(AcceleratorConfig(dim=4), 0x40)
     x = builder.constant(np.ones((2, 3)), name="x")
-    builder.vector(x, builder.empty(2, 3, name="y"), relu=True)
+    builder.vector(x, builder.empty(2, 3, name="y"), Epilogue(relu=True))
     image = ProgramImage.of(builder)
     image.save(tmp_path / "image")
     return image

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from compiler.lowering.lists import l2_norm
 from compiler.program.assembly.listing import disassemble
 from compiler.program.builder import ProgramBuilder
-from compiler.program.epilogue import l2_norm
+from compiler.program.epilogue import Epilogue
 from hdl.spec.commands import COMMAND_BYTES, HEADER_BYTES, ErrorCause, Function
 from sim.campaigns.programs import BASE, Case
 from sim.campaigns.regression import LIMIT, compare, small_accelerator
@@ -14,9 +15,9 @@ from sim.harness.stalls import PROFILES
 from sim.model.machine import Machine
 
 EPILOGUES = {
-    "copy": {},
-    "function": {"scale": 0.5, "function": Function.SILU},
-    "softmax": {"softmax": True},
+    "copy": Epilogue(),
+    "function": Epilogue(scale=0.5, function=Function.SILU),
+    "softmax": Epilogue(softmax=True),
     "l2": l2_norm(1e-9),
 }
 
@@ -36,7 +37,7 @@ def gathered(config, rows, table_rows, columns, numbers=None, *, epilogue="copy"
         numbers[-1] = table_rows - 1
     indices = builder.indices(numbers)
     out = builder.empty(*((columns, rows) if turned else (rows, columns)), kind, skew=2)
-    builder.gather(table, indices, out, out_transposed=turned, **EPILOGUES[epilogue])
+    builder.gather(table, indices, out, EPILOGUES[epilogue], out_transposed=turned)
     memory, address = builder.build(seed=seed)
     return (Case(memory, address, BASE, (out,), f"{rows} of {table_rows}x{columns} {epilogue}"),
             table.codes(memory, BASE)[np.asarray(numbers) % table_rows])

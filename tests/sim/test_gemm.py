@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from compiler.program.builder import ProgramBuilder
+from compiler.program.epilogue import Epilogue
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.programs import EPILOGUES, Case, long_rows_case, random_case
 from sim.campaigns.regression import LIMIT, compare, small_accelerator
@@ -49,7 +50,7 @@ def test_a_streamed_softmax_ends_however_slow_the_bus():
     a, b = builder.constant(rng.standard_normal((4, 80))), builder.constant(
         rng.standard_normal((91, 80)))
     out = builder.empty(4, 91)
-    builder.gemm(a, b, out, b_transposed=True, softmax=True)
+    builder.gemm(a, b, out, Epilogue(softmax=True), b_transposed=True)
     memory, address = builder.build()
     assert compare(machine, Case(memory, address, 0, (out,), "4x80x91"), "bursty", 6) == 4 * 91
     ideal, heavy = (machine.run(memory.copy(), address, stalls=PROFILES[name], seed=6,

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from compiler.lowering import operations
-from compiler.program import epilogue as lowering
+from compiler.lowering import lists, operations
 from compiler.program.assembly.listing import disassemble
 from compiler.program.builder import ProgramBuilder, read
+from compiler.program.epilogue import Epilogue
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.programs import BASE, Case
@@ -46,7 +46,7 @@ def tensors(builder, rng, out):
 
 def layer_norm(builder, rng, out):
     (x, xs), (gamma, gammas), (beta, betas) = tensors(builder, rng, out)
-    builder.layer_norm(x, gamma, beta, out, EPS)
+    builder.vector(x, out, lists.layer_norm(gamma, beta, EPS))
     centred = xs - xs.mean(axis=1, keepdims=True)
     deviation = np.sqrt((centred ** 2).mean(axis=1, keepdims=True) + EPS)
     return centred / deviation * gammas + betas
@@ -54,7 +54,7 @@ def layer_norm(builder, rng, out):
 
 def rms_norm(builder, rng, out):
     (x, xs), (gamma, gammas), _ = tensors(builder, rng, out)
-    builder.rms_norm(x, gamma, out, EPS)
+    builder.vector(x, out, lists.rms_norm(gamma, EPS))
     return xs / np.sqrt((xs ** 2).mean(axis=1, keepdims=True) + EPS) * gammas
 
 
@@ -70,7 +70,7 @@ def layer_norm_behind_gemm(builder, rng, out):
     a = rng.integers(-2, 3, (rows, 9)).astype(float)
     b = rng.integers(-2, 3, (9, columns)).astype(float)
     builder.gemm(builder.constant(a), builder.constant(b), out,
-                 **lowering.layer_norm(gamma, beta, EPS))
+                 lists.layer_norm(gamma, beta, EPS))
     x = a @ b
     centred = x - x.mean(axis=1, keepdims=True)
     deviation = np.sqrt((centred ** 2).mean(axis=1, keepdims=True) + EPS)
@@ -132,7 +132,7 @@ def test_functions_as_epilogues_on_rtl(function):
         rows, columns = out.shape
         a = rng.integers(-2, 3, (rows, 5)).astype(float)
         b = rng.integers(-1, 2, (5, columns)).astype(float)
-        builder.gemm(builder.constant(a), builder.constant(b), out, function=function)
+        builder.gemm(builder.constant(a), builder.constant(b), out, Epilogue(function=function))
         return np.vectorize(FUNCTIONS[function])(a @ b)
 
     case, truth = case_of(machine.config, emit)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from compiler.lowering.lists import row_mean
 from compiler.program.assembly.listing import disassemble
 from compiler.program.builder import ProgramBuilder, read
-from compiler.program.epilogue import row_mean
 from sim.campaigns.programs import BASE, Case
 from sim.campaigns.regression import compare, small_accelerator
 from sim.model.machine import Machine
@@ -16,14 +16,15 @@ def means(config, rows, columns, turned, *, gemm=False, seed=0):
     rng = np.random.default_rng([rows, columns, seed])
     builder = ProgramBuilder(config, BASE)
     out = builder.empty(*((1, rows) if turned else (rows, 1)), "bf16", stride=2 * rows, skew=6)
-    options = row_mean(columns) | {"out_transposed": turned}
     if gemm:
         a, b = rng.integers(-3, 4, (rows, 9)), rng.integers(-1, 2, (9, columns))
-        builder.gemm(builder.constant(a), builder.constant(b), out, **options)
+        builder.gemm(builder.constant(a), builder.constant(b), out, row_mean(columns),
+                     out_transposed=turned)
         x = a @ b
     else:
         x = rng.integers(-8, 9, (rows, columns))
-        builder.vector(builder.constant(x, "bf16"), out, **options)
+        builder.vector(builder.constant(x, "bf16"), out, row_mean(columns),
+                       out_transposed=turned)
     memory, address = builder.build(seed=seed)
     case = Case(memory, address, BASE, (out,), f"means of {rows}x{columns}")
     real = x.mean(axis=1)

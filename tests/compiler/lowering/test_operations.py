@@ -5,6 +5,7 @@ import pytest
 
 from compiler.lowering import operations
 from compiler.program.builder import ProgramBuilder, read
+from compiler.program.epilogue import Epilogue
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.programs import BASE, Case
 from sim.campaigns.regression import compare, small_accelerator
@@ -86,7 +87,7 @@ def l2_normalise(b, m, n):
 def causal_softmax(b, m, n):
     n = max(m, n)  # the last m keys are the rows' own
     (x, xs), out = b.tensor(m, n), b.out(m, n)
-    b.builder.vector(x, out, bias=operations.causal_mask(b.builder, m, n), softmax=True)
+    b.builder.vector(x, out, Epilogue(bias=operations.causal_mask(b.builder, m, n), softmax=True))
     seen = np.tri(m, n, n - m, dtype=bool)
     return out, softmax(np.where(seen, xs, -np.inf))
 
@@ -94,7 +95,7 @@ def causal_softmax(b, m, n):
 def padded_softmax(b, m, n):
     (x, xs), out = b.tensor(m, n), b.out(m, n)
     valid = np.arange(n) < max(1, n - 2)
-    b.builder.vector(x, out, bias=operations.padding_mask(b.builder, valid), softmax=True)
+    b.builder.vector(x, out, Epilogue(bias=operations.padding_mask(b.builder, valid), softmax=True))
     return out, softmax(np.where(valid, xs, -np.inf))
 
 

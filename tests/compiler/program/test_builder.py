@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 
 from compiler.program.assembly.listing import disassemble
 from compiler.program.builder import ProgramBuilder, read, read_codes
-from compiler.program.epilogue import Instruction, softmax
+from compiler.program.epilogue import Epilogue, softmax
+from compiler.program.instruction import Instruction
 from compiler.program.tensor import Tensor, overlap
 from hdl.spec.commands import (
     COMMAND,
@@ -115,8 +117,8 @@ def test_gemm_with_epilogue_is_near_the_real_product(fmt, flip_a, flip_b):
     w = builder.constant(b.T if flip_b else b, stride=32)
     y = builder.constant(bias, "bf16")
     out = builder.empty(5, 9, "bf16", stride=30)
-    builder.gemm(x, w, out, a_transposed=flip_a, b_transposed=flip_b, scale=0.5, bias=y,
-                 relu=True)
+    builder.gemm(x, w, out, Epilogue(scale=0.5, bias=y, relu=True), a_transposed=flip_a,
+                 b_transposed=flip_b)
     memory, address = builder.build(seed=2)
     outcome = Machine(builder.config).run(memory, address, 0x4000)
     assert outcome.error is None
@@ -135,11 +137,11 @@ def test_a_transposed_result_holds_the_same_codes(fmt, encoding, soft):
     kinds = [builder.empty(5, 9, encoding), builder.empty(9, 5, encoding, stride=24),
              builder.empty(7, 5, encoding), builder.empty(5, 7, encoding)]
     w, y = builder.constant(values(7, 9, 1)), builder.constant(values(5, 9, 2))
-    extra = {"softmax": True} if soft else {"relu": True, "bias": y}
+    epilogue = Epilogue(softmax=True) if soft else Epilogue(relu=True, bias=y)
     for out in kinds[:2]:
-        builder.gemm(x, w, out, out_transposed=out is kinds[1], **extra)
+        builder.gemm(x, w, out, epilogue, out_transposed=out is kinds[1])
     for out in kinds[2:]:
-        builder.vector(x, out, out_transposed=out is kinds[2], softmax=soft)
+        builder.vector(x, out, Epilogue(softmax=soft), out_transposed=out is kinds[2])
     memory, address = builder.build(seed=3)
     assert Machine(builder.config).run(memory, address).error is None
     codes = [read_codes(memory, out) for out in kinds]
@@ -161,7 +163,7 @@ def test_softmax_streamed_gives_the_bits_of_softmax_on_chip(fmt, biased):
         # FP32 lanes lose bits on the way through the BF16 tensor; a zero bias keeps them apart.
         bias = builder.constant(values(1, columns, 2), "bf16") if biased else None
         out = builder.empty(3, columns)
-        builder.gemm(x, w, out, scale=0.5, softmax=True, bias=bias)
+        builder.gemm(x, w, out, Epilogue(scale=0.5, softmax=True, bias=bias))
         memory, address = builder.build()
         kinds = [c["opcode"] for c in commands(memory, address)]
         assert (Opcode.VECTOR in kinds) == (biased and depth == 16)
@@ -178,8 +180,8 @@ def test_vector_softmax_and_function():
     builder = ProgramBuilder(config(softmax="pwl"))
     x = builder.constant(values(4, 6), "bf16")
     e, p = builder.empty(4, 6, "bf16"), builder.empty(4, 6, "bf16")
-    builder.vector(x, e, function=Function.EXP, scale=2)
-    builder.vector(x, p, softmax=True)
+    builder.vector(x, e, Epilogue(function=Function.EXP, scale=2))
+    builder.vector(x, p, Epilogue(softmax=True))
     memory, address = builder.build()
     assert Machine(builder.config).run(memory, address).error is None
     assert np.allclose(read(memory, e), np.exp(2 * read(memory, x)), rtol=0.02)
@@ -213,16 +215,16 @@ def test_header_asks_for_what_the_program_uses():
     build = config(fmt="fp8")
     builder = ProgramBuilder(build)
     x = builder.constant(values(2, 2), "e5m2")
-    builder.vector(x, builder.empty(2, 2, "e5m2"), relu=True)
+    builder.vector(x, builder.empty(2, 2, "e5m2"), Epilogue(relu=True))
     header = unpack(HEADER, builder.build()[0].tobytes()[64:128])
     assert header["features"] == Feature.E5M2 and header["config_hash"] == build.hash
-    builder.gemm(builder.constant(values(2, 2)), x, builder.empty(2, 2), softmax=True)
+    builder.gemm(builder.constant(values(2, 2)), x, builder.empty(2, 2), Epilogue(softmax=True))
     memory, address = builder.build()
     needed = unpack(HEADER, memory.tobytes()[address:])["features"]
     assert needed == features_of(build) & ~Feature.FUNCTIONS
     last = commands(memory, address)[-2]
     assert (last["a_e5m2"], last["b_e5m2"], last["c_e5m2"]) == (0, 1, 0)
-    builder.vector(x, builder.empty(2, 2, "e5m2"), function=Function.SILU)
+    builder.vector(x, builder.empty(2, 2, "e5m2"), Epilogue(function=Function.SILU))
     memory, address = builder.build()
     assert unpack(HEADER, memory.tobytes()[address:])["features"] == features_of(build)
 
@@ -241,8 +243,9 @@ def test_disassembly_has_a_line_for_each_command():
     builder = ProgramBuilder(config())
     x = builder.constant(values(3, 5))
     out = builder.empty(3, 2)
-    builder.gemm(x, builder.constant(values(2, 5)), out, b_transposed=True, scale=2, softmax=True)
-    builder.vector(out, builder.empty(3, 2, "bf16"), bias=builder.constant(values(1, 2)))
+    builder.gemm(x, builder.constant(values(2, 5)), out, Epilogue(scale=2, softmax=True),
+                 b_transposed=True)
+    builder.vector(out, builder.empty(3, 2, "bf16"), Epilogue(bias=builder.constant(values(1, 2))))
     builder.command(opcode=200)
     memory, address = builder.build()
     lines = disassemble(memory, address)
@@ -252,6 +255,19 @@ def test_disassembly_has_a_line_for_each_command():
                              "exp(x × IMM0 − R0) × R1 →MEMORY")
     assert "fence" in lines[2] and "C.bf16@" in lines[3] and lines[3].endswith("x + Y0 →MEMORY")
     assert lines[4].endswith("opcode 200") and lines[5].endswith("end")
+
+
+def test_a_misspelt_option_fails_at_once():
+    builder = ProgramBuilder(config())
+    x, out = builder.empty(2, 3), builder.empty(2, 3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'sclae'"):
+        Epilogue(sclae=0.5)
+    for emit in (builder.vector, lambda x, out, **options: builder.gemm(x, x, out, **options)):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'scale'"):
+            emit(x, out, scale=0.5)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Epilogue().scale = 0.5
+    assert opcodes(builder) == [Opcode.END]
 
 
 def wrong_k(b):
@@ -267,7 +283,7 @@ def wide_operand(b):
 
 
 def wrong_bias(b):
-    b.vector(b.empty(4, 3), b.empty(4, 3), bias=b.empty(2, 3))
+    b.vector(b.empty(4, 3), b.empty(4, 3), Epilogue(bias=b.empty(2, 3)))
 
 
 def in_place(b):
@@ -276,11 +292,15 @@ def in_place(b):
 
 
 def softmax_relu(b):
-    b.vector(b.empty(2, 3), b.empty(2, 3), softmax=True, relu=True)
+    b.vector(b.empty(2, 3), b.empty(2, 3), Epilogue(softmax=True, relu=True))
+
+
+def softmax_beside_instructions(b):
+    b.vector(b.empty(2, 3), b.empty(2, 3), Epilogue(softmax=True, instructions=[Instruction()]))
 
 
 def no_instruction(b):
-    b.vector(b.empty(2, 3), b.empty(2, 3), instructions=[])
+    b.vector(b.empty(2, 3), b.empty(2, 3), Epilogue(instructions=[]))
 
 
 @pytest.mark.parametrize("misuse, message", [
@@ -290,6 +310,7 @@ def no_instruction(b):
     (wrong_bias, "tensor 2 must be 1×3 or 4×3, not 2×3"),
     (in_place, "tensor 0 must not overlap the operand tensor 0"),
     (softmax_relu, "softmax must not be combined with relu or a function"),
+    (softmax_beside_instructions, "instructions must say all of an epilogue, without softmax"),
     (no_instruction, "instructions must be 1 to 8, not 0"),
     (lambda b: b.empty(2, 3, "e4m3"), "encoding must be one of posit8, bf16, not 'e4m3'"),
     (lambda b: b.empty(0, 3), "tensor 0 must have at least one row and one column, not 0×3"),
@@ -316,9 +337,9 @@ def test_softmax_behind_row_maxima_gives_the_bits_of_three_passes(fmt, acc, scal
     x[3, 5] = np.nan
     x, y = builder.constant(x), builder.constant(values(40, 21, 1))
     outs = [builder.empty(9, 21, "bf16") for _ in range(2)]
-    builder.gemm(x, y, outs[0], scale=scale, softmax=True)
-    builder.gemm(x, y, outs[1], scale=1 if scale is None else scale,
-                 instructions=softmax(scale is not None, False))
+    builder.gemm(x, y, outs[0], Epilogue(scale=scale, softmax=True))
+    builder.gemm(x, y, outs[1], Epilogue(scale=1 if scale is None else scale,
+                                         instructions=softmax(scale is not None, False)))
     memory, address = builder.build()
     first, second = commands(memory, address)[:2]
     assert (first["row_max"], second["row_max"]) == (1, 0)
@@ -336,5 +357,5 @@ def test_softmax_takes_row_maxima_only_where_they_are_right(options):
     if "bias" in options:
         options["bias"] = builder.constant(values(1, columns))
     builder.gemm(builder.constant(values(3, 5)), builder.constant(values(5, columns)),
-                 builder.empty(3, columns), softmax=True, **options)
+                 builder.empty(3, columns), Epilogue(softmax=True, **options))
     assert commands(*builder.build())[0]["row_max"] == 0

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from compiler.program.builder import ProgramBuilder, read_codes
+from compiler.program.epilogue import Epilogue
 from compiler.program.image import ImageError, ProgramImage
 from hdl.spec.commands import HEADER_BYTES
 from hdl.spec.config import AcceleratorConfig
@@ -27,7 +28,7 @@ def image_of(config=None):
     x, w = builder.constant(rng.normal(size=(3, 5)), name="x"), builder.constant(
         rng.normal(size=(2, 5)), name="w", skew=4)
     out = builder.empty(3, 2, "bf16", name="out")
-    builder.gemm(x, w, out, b_transposed=True, scale=0.5)
+    builder.gemm(x, w, out, Epilogue(scale=0.5), b_transposed=True)
     return ProgramImage.of(builder, (out,), seed=1)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from compiler.program.builder import ProgramBuilder
-from compiler.program.epilogue import Instruction, instruction_words
+from compiler.program.instruction import Instruction, instruction_words
 from compiler.program.records import commands
 from hdl.spec.commands import Destination, Opcode
 from hdl.spec.config import AcceleratorConfig

@@ -1,0 +1,52 @@
+"""Epilogues of several instructions: norms, means, products."""
+
+from compiler.program.epilogue import Epilogue
+from compiler.program.instruction import Instruction
+from compiler.program.tensor import Tensor
+from hdl.spec.commands import Destination, Operand, Post, Reduce
+
+__all__ = ["l2_norm", "layer_norm", "product", "rms_norm", "row_mean"]
+
+
+def layer_norm(gamma: Tensor, beta: Tensor, eps: float) -> Epilogue:
+    """Normalises rows: (x − μ) · gamma · r + beta, r = 1/√(σ² + eps).
+
+    Mean into R0; squares of x − R0, r into R1; (x − R0) · gamma, kept; · R1 + beta, stored. The
+    block stays on chip, for one instruction takes one of gamma and beta.
+    """
+    centred = {"add": Operand.R0, "subtract": True}
+    return Epilogue(bias=gamma, y1=beta, inverse_n=1 / gamma.columns, epsilon=eps, instructions=(
+        Instruction(reduce=Reduce.SUM, post=Post.MEAN),
+        Instruction(**centred, scale=Operand.SELF, reduce=Reduce.SUM, reduce_to=1,
+                    post=Post.INVERSE_SQRT),
+        Instruction(**centred, scale=Operand.Y, destination=Destination.BUFFER),
+        Instruction(multiply=Operand.R1, add=Operand.Y, y=1, destination=Destination.MEMORY)))
+
+
+def rms_norm(gamma: Tensor, eps: float) -> Epilogue:
+    """Divides rows by their root mean square: x · r · gamma; any length."""
+    return Epilogue(bias=gamma, inverse_n=1 / gamma.columns, epsilon=eps, instructions=(
+        Instruction(multiply=Operand.SELF, reduce=Reduce.SUM, reduce_to=1, post=Post.INVERSE_SQRT),
+        Instruction(multiply=Operand.R1, scale=Operand.Y, destination=Destination.MEMORY)))
+
+
+def l2_norm(eps: float) -> Epilogue:
+    """Divides rows by their length: x / √(Σx² + eps); any length."""
+    return Epilogue(inverse_n=1.0, epsilon=eps, instructions=(
+        Instruction(multiply=Operand.SELF, reduce=Reduce.SUM, post=Post.INVERSE_SQRT),
+        Instruction(multiply=Operand.R0, destination=Destination.MEMORY)))
+
+
+def row_mean(count: int, weights: Tensor | None = None) -> Epilogue:
+    """Leaves the sum of each row over ``count``, one item a row (``row_result``): R0, taken to
+    memory by x · 0 + R0. ``weights``: what each item counts, in a row for all."""
+    weighed = Operand.NONE if weights is None else Operand.Y
+    return Epilogue(scale=0.0, bias=weights, inverse_n=1 / count, row_result=True, instructions=(
+        Instruction(multiply=weighed, reduce=Reduce.SUM, post=Post.MEAN),
+        Instruction(multiply=Operand.IMM0, add=Operand.R0, destination=Destination.MEMORY)))
+
+
+def product(y: Tensor) -> Epilogue:
+    """Multiplies by ``y``, item by item, or each row by the one row of it."""
+    return Epilogue(bias=y, instructions=(
+        Instruction(multiply=Operand.Y, destination=Destination.MEMORY),))
