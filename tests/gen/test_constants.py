@@ -1,6 +1,5 @@
 """Constant bits of a variable that other logic drives in part have their value on Icarus."""
 
-import shutil
 import subprocess
 
 import pytest
@@ -9,6 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gen.leaves import Library
+from support.require import command, require
 
 BENCH = """
 module bench;
@@ -32,9 +32,9 @@ class Part(wiring.Component):
         return m
 
 
-@pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus is not installed")
 @pytest.mark.parametrize("standard", ["2005", "2012"])
 def test_constants_are_known(tmp_path, standard):
+    require(command, "iverilog", "vvp")
     library = Library()
     library.add(Part(), "part")
     source, program = tmp_path / "part.v", tmp_path / "part.vvp"

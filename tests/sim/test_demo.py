@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from compiler.checkpoints import minilm, small
-from compiler.checkpoints.packages import ModelUnavailable
 from compiler.lowering.heads import lower
 from hdl.spec.commands import ErrorCause
 from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
@@ -17,6 +16,7 @@ from sim.model.machine import Machine
 from sim.verify.compare import compare
 from sim.verify.heads import expected
 from sim.verify.runner import ImageRun, on_machine
+from support.require import require
 from tools.train import train_small
 
 # Largest mean error of O that a format may show on the small layer with exact enough softmax;
@@ -53,6 +53,7 @@ def test_small_layer_on_rtl(capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("fmt", ["posit8", "fp8", "bf16"])
 def test_minilm_on_rtl(fmt, capsys):
+    require(minilm.load, 32)
     code = demo.main(["--fmt", fmt])
     check_rtl(code, result(capsys), FORMATS[fmt].default_softmax,
               32 * (4 * 32 + 32) * FORMATS[fmt].storage_bits // 8)
@@ -182,10 +183,7 @@ def test_no_model_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     (128, ["--all-heads", "--fmt", "fp8"], 4 * 128 * 384 + 12 * 128 * 128),
 ])
 def test_minilm_on_the_machine(tokens, arguments, count, capsys):
-    try:
-        layer = minilm.load(tokens)
-    except ModelUnavailable as error:
-        pytest.skip(str(error))
+    layer = require(minilm.load, tokens)
     assert layer.x.shape == (tokens, 384) and layer.head_size == 32
     assert demo.main(["--on", "machine", "--tokens", str(tokens), *arguments]) == 0
     assert result(capsys)[-1] == f"bytes compared: {count}, mismatches: 0"

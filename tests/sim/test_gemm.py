@@ -12,6 +12,7 @@ from sim.campaigns.programs import EPILOGUES, Case, long_rows_case, random_case
 from sim.campaigns.regression import LIMIT, compare, small_accelerator
 from sim.harness.accelerator import Accelerator
 from sim.harness.stalls import PROFILES
+from support.seeds import seed_of
 
 PROGRAMS = 100
 
@@ -20,7 +21,7 @@ PROGRAMS = 100
 @pytest.mark.parametrize("fmt", ["posit8", "fp8", "bf16"])
 def test_random_programs(fmt, profile):
     machine = small_accelerator(fmt)
-    rng = np.random.default_rng(["ideal", "heavy"].index(profile))
+    rng = np.random.default_rng(seed_of(fmt, profile))
     compared = sum(compare(
         machine, random_case(machine.config, rng, epilogue=EPILOGUES[index % len(EPILOGUES)]),
         profile, index) for index in range(PROGRAMS))

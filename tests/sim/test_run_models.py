@@ -5,17 +5,20 @@ import pytest
 
 from compiler.checkpoints import digits
 from compiler.checkpoints.inputs import Inputs
+from compiler.checkpoints.source import open_model
 from compiler.lowering.lower import lower
 from compiler.program.builder import read
 from hdl.spec.config import AcceleratorConfig
 from sim import run
 from sim.model.machine import Machine
+from support.require import require
 
 FORMATS = ("posit8", "posit8es2", "fp8", "bf16")
 
 
 def checked(capsys, *arguments):
     """The least bytes of results that a run without a difference compared, and cosines to fp32."""
+    require(open_model, arguments[0])
     code = run.main([*map(str, arguments)])
     lines = capsys.readouterr().out.strip().splitlines()
     assert code == 0 and lines[-1].endswith("mismatches: 0")
@@ -33,7 +36,7 @@ def test_digits_vit_on_the_machine(fmt, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_digits_that_are_read(fmt):
-    pictures, wanted = (part[-digits.HELD_OUT:] for part in digits.images())
+    pictures, wanted = (part[-digits.HELD_OUT:] for part in require(digits.images))
     config = AcceleratorConfig(fmt)
     program = lower(config, digits.load_digits(), Inputs("patches", digits.patches(pictures)))
     memory = program.memory.copy()

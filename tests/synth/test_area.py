@@ -7,23 +7,19 @@ import pytest
 
 from gen.block import generate_block
 from hdl.spec.config import ACCUMULATORS, AcceleratorConfig
+from support.require import require
 from synth.accumulators import accumulator_table
 from synth.area import Areas, figure_of_merit, main, tables
 from synth.flow import Flow, Mapped, Report
 from synth.hierarchy import Hierarchy
-from synth.library import LibraryMissing, library_named
+from synth.library import library_named
 from synth.tables import render
 from synth.yosys import YosysError
 
 
 @pytest.fixture(scope="module")
 def osu018():
-    try:
-        return Flow(library_named("osu018"))
-    except LibraryMissing as missing:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(missing))
+    return Flow(require(library_named, "osu018"))
 
 
 @pytest.mark.parametrize("block, fmt, softmax, gates, delay", [

@@ -4,9 +4,10 @@ import pytest
 
 from gen.block import generate_block
 from hdl.spec.config import AcceleratorConfig
+from support.require import require
 from synth.equivalence import YosysError, prove_mapping
 from synth.flow import Flow
-from synth.library import LIBRARIES, LibraryMissing, library_named
+from synth.library import LIBRARIES, library_named
 
 SWAP_AN_XOR = {"ottava": "chtype -set XNOR2 t:XOR2 %R1",
                "osu018": "chtype -set XNOR2X1 t:XOR2X1 %R1"}
@@ -14,10 +15,7 @@ SWAP_AN_XOR = {"ottava": "chtype -set XNOR2 t:XOR2 %R1",
 
 @pytest.fixture(params=LIBRARIES)
 def flow(request):
-    try:
-        return Flow(library_named(request.param))
-    except LibraryMissing as missing:
-        pytest.skip(str(missing))
+    return Flow(require(library_named, request.param))
 
 
 def prove(flow, block, fmt, softmax, spoil=None):

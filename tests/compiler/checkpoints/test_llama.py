@@ -6,8 +6,9 @@ from ml_dtypes import bfloat16
 
 from compiler.checkpoints import load, model_inputs
 from compiler.checkpoints.checkpoint import CheckpointError
-from compiler.checkpoints.packages import SMOLLM2, ModelUnavailable
+from compiler.checkpoints.packages import SMOLLM2
 from compiler.checkpoints.reference import Cache, forward
+from support.require import require
 
 IDS = np.array([3, 17, 39, 0, 3, 21])
 
@@ -245,10 +246,7 @@ def perplexity(model, ids):
 
 @pytest.mark.slow
 def test_smollm2_knows_its_language():
-    try:
-        model = load("smollm2")
-    except ModelUnavailable as error:
-        pytest.skip(str(error))
+    model = require(load, "smollm2")
     text = "The capital of France is Paris, and the capital of Italy is Rome."
     ids = model_inputs("smollm2", 15, text)
     assert perplexity(model, ids) < 10

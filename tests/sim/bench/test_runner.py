@@ -1,6 +1,5 @@
 """The bench runner: a wrong design fails, wrong names are one line, every bench has its module."""
 
-import shutil
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -11,10 +10,14 @@ from hdl.spec.config import AcceleratorConfig
 from sim.bench.__main__ import main
 from sim.bench.catalog import BENCHES, Bench, Job, jobs
 from sim.bench.runner import run
+from support.require import command, require
 
 CONFIG = AcceleratorConfig("posit8", dim=4)
-needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None,
-                                  reason="Icarus is not installed")
+
+
+@pytest.fixture
+def icarus():
+    require(command, "iverilog", "vvp")
 
 
 def broken(name, port):
@@ -34,7 +37,7 @@ def broken(name, port):
     return generate
 
 
-@needs_icarus
+@pytest.mark.usefixtures("icarus")
 @pytest.mark.parametrize("name, port", [("decoder", "sign"), ("encoder", "result"),
                                         ("mac", "psum_o")])
 def test_a_wrong_design_fails(name, port, tmp_path, monkeypatch):
@@ -44,7 +47,7 @@ def test_a_wrong_design_fails(name, port, tmp_path, monkeypatch):
     assert "AssertionError" in report.message
 
 
-@needs_icarus
+@pytest.mark.usefixtures("icarus")
 def test_a_bench_without_cases_fails(tmp_path, monkeypatch):
     monkeypatch.setenv("OTTAVA_BUILD", str(tmp_path))
     monkeypatch.setattr(Bench, "module", "sim.bench.support")

@@ -18,6 +18,7 @@ from hdl.spec.formats import (
 from sim.model.codec import decode, encode, max_finite, saturates
 from sim.model.rounding import from_words
 from support import oracle
+from support.require import module, require
 
 POSITS = (POSIT8, POSIT8ES0, POSIT8ES2)
 FLOATS = (E4M3, E5M2)
@@ -136,7 +137,7 @@ def test_boundaries_and_their_neighbours(encoding):
 
 @named(POSITS)
 def test_posits_match_softposit(encoding):
-    softposit = pytest.importorskip("softposit")
+    softposit = require(module, "softposit")
     cases = 0
     for code in range(256):
         if encoding.es == 2:

@@ -1,0 +1,66 @@
+"""The tests' own tools: what is required, and seeds."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from support.require import command, module, require
+from support.seeds import seed_of
+from synth.lint import ToolMissing
+
+TESTS = Path(__file__).parent
+OTHER_SKIPS = re.compile(r"pytest\.skip\b|importorskip|mark\.skip|unittest")
+
+
+def absent():
+    raise ToolMissing("a tool is not installed")
+
+
+@pytest.mark.parametrize("obtain, arguments, line", [
+    (absent, (), "a tool is not installed"),
+    (command, ("no-such-program",), "no-such-program is not installed"),
+    (module, ("no_such_module",), "no_such_module is not installed")])
+def test_what_is_missing_is_skipped_and_fails_under_ci(obtain, arguments, line, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match=line):
+        require(obtain, *arguments)
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match=f"required where CI=true: {line}"):
+        require(obtain, *arguments)
+
+
+def test_what_is_there_is_given_and_other_errors_are_errors(monkeypatch):
+    assert require(module, "json").loads("1") == 1
+    assert require(lambda *values: values, 1, 2) == (1, 2)
+    with pytest.raises(ZeroDivisionError):
+        require(lambda: 1 // 0)
+
+
+@pytest.mark.parametrize("ci, outcome", [("", "skipped"), ("true", "failed")])
+def test_a_test_that_meets_no_verilator_ends_the_same_way(ci, outcome, pytester, monkeypatch):
+    monkeypatch.setenv("CI", ci)
+    pytester.makeconftest((TESTS / "conftest.py").read_text())
+    pytester.makepyfile("""
+        from sim.harness.verilate import VerilatorMissing
+
+        def test_deep():
+            raise VerilatorMissing("Verilator must be installed")
+    """)
+    pytester.runpytest_inprocess().assert_outcomes(**{outcome: 1})
+
+
+def test_no_test_skips_in_another_way():
+    files = [path for path in TESTS.rglob("*.py") if path != Path(__file__)]
+    assert len(files) > 90
+    found = {str(path.relative_to(TESTS)) for path in files
+             if OTHER_SKIPS.search(path.read_text())}
+    assert found == {"support/require.py"}
+
+
+def test_seeds_tell_words_of_one_length_apart():
+    words = ["ideal", "heavy", "light", "bursty", ("ideal", 1), ("ideal", 11), ("a", "bc"),
+             ("ab", "c")]
+    seeds = [seed_of(*([word] if isinstance(word, str) else word)) for word in words]
+    assert len(set(seeds)) == len(seeds) and all(0 <= seed < 1 << 64 for seed in seeds)
+    assert seeds[0] == 0x3f59_6aa8_ffa8_c8cb
