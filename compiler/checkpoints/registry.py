@@ -1,6 +1,7 @@
 """One place that knows every model by name, and a checkpoint of one's own by its path."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +16,10 @@ from compiler.checkpoints.settings import Settings
 from compiler.checkpoints.text import TEXT
 from compiler.checkpoints.vocabulary import encode, from_folder, from_gguf
 
-__all__ = ["NAMES", "load", "model_inputs"]
+if TYPE_CHECKING:  # imported where it is used: the project's own models need no tokenizers
+    from tokenizers import Tokenizer
+
+__all__ = ["NAMES", "load", "model_inputs", "tokenizer"]
 
 _PACKAGES: dict[str, Package] = {"minilm": MINILM, "bert-tiny": BERT_TINY, "smollm2": SMOLLM2}
 _FAMILIES = {"bert": load_bert, "llama": load_llama}
@@ -55,10 +59,18 @@ def model_inputs(name: str | Path, tokens: int, text: str = TEXT, cache: Path | 
         if tokens != PATCHES:
             raise ValueError(f"tokens of {_DIGITS} must be {PATCHES}, not {tokens!r}")
         return patches(DRAWN[3])
+    return encode(tokenizer(name, cache, offline), tokens, text)
+
+
+def tokenizer(name: str | Path, cache: Path | None = None, offline: bool = False) -> "Tokenizer":
+    """The tokenizer that comes with the model ``name``, as for ``load``; raises as that does,
+    ``CheckpointError`` for the digits ViT, which reads no text."""
+    if name == _DIGITS:
+        raise CheckpointError(f"{_DIGITS} reads images, not text")
     path = _locate(name, cache, offline)
     if path.suffix == ".gguf":
-        return encode(from_gguf(open_gguf(path)), tokens, text)
-    return encode(from_folder(path if path.is_dir() else path.parent), tokens, text)
+        return from_gguf(open_gguf(path))
+    return from_folder(path if path.is_dir() else path.parent)
 
 
 def _locate(name: str | Path, cache: Path | None, offline: bool) -> Path:

@@ -1,0 +1,114 @@
+"""What a pass reads and what it leaves: weights as they are stored, adapters, gradients by name."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compiler.training.gradients.numerics import Array, Exact
+
+__all__ = ["Adapter", "Run", "Weights", "lora_names"]
+
+
+def lora_names(linear: str) -> tuple[str, str]:
+    """The names of A and B of the adapter of a linear layer, ``blocks.0.query`` say."""
+    return f"{linear}.lora_a", f"{linear}.lora_b"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter: W + ``scale`` · B A, ``a`` rank × inputs and ``b`` outputs × rank."""
+
+    a: Array
+    b: Array
+    scale: float
+
+
+class Weights:
+    """``arrays`` (``parameters``) as ``numerics`` stores them, each converted once.
+
+    ``adapters``: by linear layer, their arrays as the masters have them; ``set`` renews one of
+    them, or an array of the model, after an update.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array], numerics: Exact,
+                 adapters: Mapping[str, Adapter] | None = None) -> None:
+        self._arrays = dict(arrays)
+        self._numerics = numerics
+        self._adapters = dict(adapters or {})
+        wrong = [name for name in self._adapters if f"{name}.weight" not in self._arrays]
+        if wrong:
+            raise ValueError(f"{wrong[0]} has no weight that an adapter could be added to")
+        self._kept: dict[str, Array] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._arrays
+
+    def set(self, name: str, values: Array) -> None:
+        """``name`` is a parameter's, or one of ``lora_names``."""
+        linear, _, part = name.rpartition(".")
+        if part in ("lora_a", "lora_b"):
+            old = self._adapters[linear]
+            a, b = (values, old.b) if part == "lora_a" else (old.a, values)
+            self._adapters[linear] = Adapter(a, b, old.scale)
+            for key in (f"{linear}.weight", name):
+                self._kept.pop(f"stored {key}", None)
+        else:
+            self._arrays[name] = values
+            self._kept.pop(f"stored {name}", None)
+            self._kept.pop(f"wide {name}", None)
+
+    def stored(self, name: str) -> Array:
+        """The array in the format; a matrix with an adapter is merged with it."""
+        return self._once(f"stored {name}", lambda: self._merged(name))
+
+    def wide(self, name: str) -> Array:
+        """The array in BF16."""
+        return self._once(f"wide {name}",
+                          lambda: self._numerics.wide_constant(self._arrays[name]))
+
+    def adapter(self, linear: str) -> Adapter | None:
+        """The adapter of a linear layer, its arrays in the format."""
+        own = self._adapters.get(linear)
+        if own is None:
+            return None
+        names = lora_names(linear)
+        a, b = (self._once(f"stored {name}", lambda values=values: self._numerics.constant(values))
+                for name, values in zip(names, (own.a, own.b), strict=True))
+        return Adapter(a, b, own.scale)
+
+    def _once(self, key: str, make) -> Array:
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def _merged(self, name: str) -> Array:
+        """Q(W₀ + scale · B A), W₀, A and B rounded before; B A leaves the array rounded once."""
+        numerics = self._numerics
+        plain = self._once(f"plain {name}", lambda: numerics.constant(self._arrays[name]))
+        adapter = self.adapter(name.removesuffix(".weight"))
+        if adapter is None:
+            self._kept.pop(f"plain {name}")
+            return plain
+        added = numerics.lane(adapter.b @ adapter.a)
+        scale = numerics.wide_constant(np.asarray(adapter.scale))
+        return numerics.stored(numerics.lane(numerics.lane(added * scale) + plain))
+
+
+@dataclass
+class Run:
+    """One pass forward and back: ``gradients`` collects those of the names ``wanted``."""
+
+    numerics: Exact
+    weights: Weights
+    wanted: Collection[str]
+    gradients: dict[str, Array] = field(default_factory=dict)
+
+    def wants(self, names: Iterable[str]) -> bool:
+        return any(name in self.wanted for name in names)
+
+    def add(self, name: str, gradient: Array) -> None:
+        """``gradient`` where it is wanted; several add up, as those of a table that is a head."""
+        if name in self.wanted:
+            old = self.gradients.get(name)
+            self.gradients[name] = gradient if old is None else self.numerics.lane(old + gradient)
