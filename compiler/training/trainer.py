@@ -122,6 +122,11 @@ class Trainer:
                 total[name] = n.lane(total[name] + own) if name in total else own
         return mean, total
 
+    def calibrate(self, batch: Batch) -> None:
+        """Gradients alone, so that the first step has magnitudes to scale its gradients by."""
+        self.gradients(batch)
+        self.numerics.end_step()
+
     def step(self, batch: Batch) -> StepReport:
         """One update; ``NotFinite`` where there cannot be one."""
         number = self.updater.steps + 1
@@ -132,8 +137,7 @@ class Trainer:
         rate = self.training.rate_at(number)
         self.updater.apply(gradients, rate, self.training.clip)
         self._renew()
-        if hasattr(self.numerics, "end_step"):
-            self.numerics.end_step()
+        self.numerics.end_step()
         return StepReport(number, loss, norm, rate)
 
     def evaluate(self, examples: Batch, size: int = 64) -> tuple[float, float]:

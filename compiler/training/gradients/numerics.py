@@ -59,6 +59,9 @@ class Exact:
         """Gradient tensor ``site`` as it is stored."""
         return g
 
+    def end_step(self) -> None:
+        """A step's gradients are complete."""
+
     # Functions of the lanes
 
     def exp(self, x: Array) -> Array:

@@ -1,0 +1,1 @@
+"""Fine-tuning with fake quantisation: what each choice of the numerics does to training."""
