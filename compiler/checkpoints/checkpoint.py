@@ -112,6 +112,10 @@ class Safetensors:
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} must be a whole safetensors file: {error}") from error
 
+    def metadata(self) -> dict[str, str]:
+        """What the file says beside its tensors."""
+        return self._file.metadata() or {}
+
     def load(self, name: str) -> np.ndarray:
         kind = self._file.get_slice(name).get_dtype()
         if kind not in _FLOATS:

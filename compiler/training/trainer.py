@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.checkpoints.description import Transformer
+from compiler.checkpoints.description import Linear, Transformer
+from compiler.training.adapters import AdapterSet
 from compiler.training.description import LowRank, Training
 from compiler.training.gradients.loss import LossKind, loss_of, rows_counted
 from compiler.training.gradients.network import Batch, gradients_of, logits_of
@@ -121,6 +122,20 @@ class Trainer:
                 own = n.lane(gradient * factor)
                 total[name] = n.lane(total[name] + own) if name in total else own
         return mean, total
+
+    def adapters(self) -> AdapterSet:
+        """What was trained, as ``adapters.save_adapters`` writes it; ``ValueError`` where matrices
+        themselves were."""
+        if not isinstance(self.training.method, LowRank):
+            raise ValueError("adapters must be what is trained, not whole matrices")
+        values = self.updater.values
+        layers = {layer: Adapter(*(values[name] for name in lora_names(layer)),
+                                 self.training.method.scale)
+                  for layer in self.training.layers(self.model)}
+        if not self.training.head:
+            return AdapterSet(layers)
+        head = Linear(values["head.weight"], values.get("head.bias"))
+        return AdapterSet(layers, head, self.model.pooling)
 
     def calibrate(self, batch: Batch) -> None:
         """Gradients alone, so that the first step has magnitudes to scale its gradients by."""

@@ -43,10 +43,7 @@ def clip_factor(numerics: Exact, gradients: Mapping[str, Array], limit: float | 
 
 
 class Updater:
-    """The masters of ``start``, by name, and their moments; all in one row of items.
-
-    ``values``: the arrays after the last update, those of ``start`` as masters at first.
-    """
+    """The masters of ``start``, by name, and their moments; all in one row of items."""
 
     def __init__(self, numerics: Exact, optimiser: Optimiser, start: Mapping[str, Array],
                  masters: Masters = "float") -> None:
@@ -65,9 +62,19 @@ class Updater:
 
     @property
     def values(self) -> dict[str, Array]:
+        """The arrays after the last update, those of the start as masters at first; of pairs the
+        upper words, which is all that the network reads."""
+        return self._arrays(self._high)
+
+    @property
+    def lower(self) -> dict[str, Array]:
+        """The lower words of pairs, zeros of other masters."""
+        return self._arrays(self._low if self.masters == "pair" else np.zeros_like(self._low))
+
+    def _arrays(self, row: Array) -> dict[str, Array]:
         ends = np.cumsum([math.prod(shape) for shape in self._shapes.values()])[:-1]
         return {name: part.reshape(shape) for (name, shape), part
-                in zip(self._shapes.items(), np.split(self._high, ends), strict=True)}
+                in zip(self._shapes.items(), np.split(row, ends), strict=True)}
 
     def _row(self, arrays: Mapping[str, Array]) -> Array:
         """All items, in the order of the names of the start."""

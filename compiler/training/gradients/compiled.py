@@ -17,6 +17,10 @@ _EXPONENT = np.uint32(0x7F800000)
 _SIGN = np.uint32(0x80000000)
 _16 = np.uint32(16)
 _1 = np.uint32(1)
+_0 = np.uint32(0)
+_SMALLEST = np.uint32(1 << 23)
+_FRACTION = np.uint32((1 << 23) - 1)
+_NEARLY = np.uint32(0x7FC000)  # eight bits of a subnormal this large round to the smallest normal
 
 
 def _compiled(function: Callable) -> Callable:
@@ -28,11 +32,15 @@ def _compiled(function: Callable) -> Callable:
 
 @_compiled
 def round_words(words: np.ndarray, out: np.ndarray) -> None:
-    """To the nearest BF16, ties to even; subnormals become zeros of their sign."""
+    """To the nearest BF16, ties to even, with an exponent without bounds; then subnormals become
+    zeros of their sign."""
     for i in range(words.size):
         word = words[i]
         rounded = (word + _HALF + ((word >> _16) & _1)) & _KEPT
-        out[i] = rounded if rounded & _EXPONENT else rounded & _SIGN
+        if word & _EXPONENT:
+            out[i] = rounded
+        else:
+            out[i] = word & _SIGN | (_SMALLEST if word & _FRACTION >= _NEARLY else _0)
 
 
 @_compiled

@@ -69,7 +69,8 @@ class Exact:
         return np.exp(x)
 
     def reciprocal(self, x: Array) -> Array:
-        return 1 / x
+        """1/x; of 0 it is 0."""
+        return np.divide(1, x, out=np.zeros_like(x), where=x != 0)
 
     def mean(self, x: Array) -> Array:
         """The mean of each row, as a row register holds it."""
