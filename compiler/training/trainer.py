@@ -113,8 +113,9 @@ class Trainer:
         total: dict[str, Array] = {}
         mean = 0.0
         for part, own_rows in zip(parts, rows, strict=True):
-            loss, found = gradients_of(self.model, self.weights, n, part, self.kind, self.names,
-                                       self.training.recompute)
+            with np.errstate(over="ignore", invalid="ignore"):  # ``step`` tells of it
+                loss, found = gradients_of(self.model, self.weights, n, part, self.kind,
+                                           self.names, self.training.recompute)
             share = own_rows / sum(rows)
             mean += loss * share
             factor = n.wide_constant(np.asarray(share))
@@ -161,7 +162,8 @@ class Trainer:
         losses, right, count = 0.0, 0, 0
         for start in range(0, len(examples), size):
             part = trimmed(examples.part(slice(start, start + size)))
-            logits = logits_of(self.model, self.weights, self.numerics, part)
+            with np.errstate(over="ignore", invalid="ignore"):
+                logits = logits_of(self.model, self.weights, self.numerics, part)
             losses += loss_of(self.kind, Exact(self.numerics.dtype), logits, part.labels,
                               part.valid)[0] * len(part)
             hits = correct(self.kind, logits, part)
