@@ -45,6 +45,8 @@ COMMANDS: dict[str, Command] = {
     "shapes": Command("sim.shapes", "random GEMMs on RTL, all memory compared", "sim"),
     "faults": Command("sim.faults", "faults in programs, bus and host on RTL", "sim"),
     "coverage": Command("sim.coverage", "what the campaigns exercise, and what they miss", "sim"),
+    "study": Command("sim.study", "fine-tuning with every rounding: which choice costs what",
+                     "sim"),
     "area": Command("synth.area", "tables of area: formats and accumulators side by side", "synth"),
     "summary": Command("synth.summary", "generate an accelerator and tell what is in it", "synth"),
     "isomorphism": Command("synth.isomorphism", "are two texts one circuit under other names?",

@@ -25,7 +25,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
 ORDER: dict[str, tuple[str, ...]] = {
     "hdl": ("spec", "lib", "codec", "arith", "ports", "array", "accumulate", "vector",
             "bus", "load", "feed", "drain", "issue", "host", "core", "top"),
-    "compiler": ("checkpoints", "program", "lowering", ""),
+    "compiler": ("checkpoints", "program", "lowering", "training", ""),
     "sim": ("model", "harness", "cycles", "verify", "campaigns", "bench", ""),
 }
 MOST_FLOORS = 5

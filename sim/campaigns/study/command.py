@@ -8,7 +8,6 @@ arguments and data that cannot be had.
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,7 +107,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.output.write_text(json.dumps({"sources": sources(), "parts": written}, indent=1)
                                   + "\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
