@@ -1,38 +1,51 @@
-"""Compilation of the model's functions by numba, kept between runs beside the sources."""
+"""Compilation of the model's functions by numba, kept between runs among the products of builds."""
 
 import hashlib
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numba
 
-from hdl.spec import commands
+from gen.cli.folders import build_folder
+from hdl import spec
 
-__all__ = ["compiled", "drop_stale"]
+__all__ = ["compiled", "kept_folder"]
 
-_FOLDER = Path(__file__).parent
+_SOURCES, _SPEC = Path(__file__).parent, Path(spec.__file__).parent
 
 
-def drop_stale() -> None:
-    """Forget what was compiled from other sources.
+@cache
+def kept_folder(sources: Path = _SOURCES) -> Path | None:
+    """Where compiled code is kept, a folder for each content of ``sources``; ``None`` where none
+    can be written, then every process compiles anew.
 
-    numba looks at the file of the function itself; what that calls may be in another one.
+    numba looks at the file of a function itself; what that calls may be in another one, and so may
+    the constants that it was compiled with.
     """
-    sources = [Path(commands.__file__), *sorted(_FOLDER.glob("*.py"))]
-    digest = hashlib.sha256(numba.__version__.encode())
-    for source in sources:
+    digest = hashlib.sha256()
+    for source in (*sorted(_SPEC.glob("*.py")), *sorted(sources.glob("*.py"))):
         text = source.read_bytes()
-        if source.parent != _FOLDER or b"@compiled" in text:
+        if source.parent == _SPEC or b"@compiled" in text:
             digest.update(text)
-    kept = _FOLDER / "__pycache__"
-    mark = kept / "sources.sha256"
-    if mark.exists() and mark.read_text() == digest.hexdigest():
-        return
-    for path in kept.glob("*.nb[ic]"):
-        path.unlink(missing_ok=True)
-    kept.mkdir(exist_ok=True)
-    mark.write_text(digest.hexdigest())
+    root = Path(numba.config.CACHE_DIR or build_folder() / "numba").resolve()
+    folder = root / f"cycles-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return None
+    return folder
 
 
 def compiled(function):
     """``function`` compiled on its first call, some seconds for the whole model."""
-    return numba.njit(cache=True)(function)
+    folder = kept_folder()
+    if folder is None:
+        return numba.njit(function)
+    # The folder is numba's choice for a function when it is decorated, and its own for others.
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
+    try:
+        return numba.njit(cache=True)(function)
+    finally:
+        numba.config.CACHE_DIR = before

@@ -9,7 +9,6 @@ from compiler.program.records import commands
 from hdl.spec.commands import Destination, Opcode
 from hdl.spec.config import AcceleratorConfig
 from sim.cycles.cases import cases
-from sim.cycles.compiled import drop_stale
 from sim.cycles.plan import plans
 from sim.cycles.simulate import IDEAL, Memory, simulate
 
@@ -100,17 +99,3 @@ def test_plans_follow_the_rules_of_the_architecture():
     assert list(table["chunk"]) == [64, 64, 64]
     assert (1 << table["block_log2"]).tolist() == [64, 64, 16]
     assert table["k_span"][:2].tolist() == [256, 64]
-
-
-def test_what_was_compiled_from_other_sources_is_forgotten(tmp_path, monkeypatch):
-    monkeypatch.setattr("sim.cycles.compiled._FOLDER", tmp_path)
-    (tmp_path / "unit.py").write_text("@compiled\n")
-    drop_stale()
-    kept = tmp_path / "__pycache__" / "unit.step-1.py311.nbi"
-    kept.write_bytes(b"")
-    (tmp_path / "report.py").write_text("one = 1\n")
-    drop_stale()
-    assert kept.exists()
-    (tmp_path / "unit.py").write_text("@compiled\n\n")
-    drop_stale()
-    assert not kept.exists()
