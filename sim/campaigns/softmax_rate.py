@@ -13,7 +13,10 @@ import numpy as np
 
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
+from compiler.program.records import commands as records
+from sim.cycles.bound import Bound, program_bound
 from sim.harness.accelerator import Accelerator
+from sim.harness.stalls import PROFILES
 
 __all__ = ["CASES", "LEAST", "Rate", "measure", "table"]
 
@@ -29,13 +32,15 @@ _COLUMNS = 128
 
 @dataclass(frozen=True)
 class Rate:
-    """``commands`` softmaxes over ``rows`` rows of 128 scores."""
+    """``commands`` softmaxes over ``rows`` rows of 128 scores: ACTIVE cycles and the least that
+    these can be, beats of the lanes."""
 
     fused: bool
     lanes: int
     rows: int
     commands: int
     cycles: int
+    bound: Bound
     beats: int
 
     @property
@@ -68,9 +73,13 @@ def measure(accelerator: Accelerator, fused: bool, rows: int, commands: int) -> 
                          Epilogue(scale=0.25, softmax=True))
         else:
             builder.vector(operand(rows, _COLUMNS), out, Epilogue(softmax=True))
-    result = accelerator.run(*builder.build())
+    memory, address = builder.build()
+    least = program_bound(config, [fields for _, fields in records(memory, address)],
+                          PROFILES["ideal"].latency[0])
+    result = accelerator.run(memory, address)
     counters = result.counters
-    rate = Rate(fused, config.lanes, rows, commands, counters["active"], counters["vector_beats"])
+    rate = Rate(fused, config.lanes, rows, commands, counters["active"], least,
+                counters["vector_beats"])
     beats = rate.passes * commands * rows * -(-_COLUMNS // config.lanes)
     if result.error is not None or result.violations or rate.beats != beats:
         raise RuntimeError(f"{commands} softmaxes of {rows} rows ended with {result.error}, "
@@ -81,11 +90,12 @@ def measure(accelerator: Accelerator, fused: bool, rows: int, commands: int) -> 
 def table(rates: Sequence[Rate]) -> list[str]:
     """One line a measurement, below a heading."""
     lines = [f"{'softmax':>9} {'rows':>5} {'commands':>8} {'cycles each':>11} "
-             f"{'elements/cycle':>14} {'of L/passes':>11} {'target':>6}"]
+             f"{'×bound':>6} {'elements/cycle':>14} {'of L/passes':>11} {'target':>6}"]
     for rate in rates:
         promised = rate.lanes == 16 and (rate.fused, rate.rows, rate.commands) in CASES
         lines.append(
             f"{'fused' if rate.fused else 'alone':>9} {rate.rows:5} {rate.commands:8} "
-            f"{rate.cycles / rate.commands:11.1f} {rate.elements_per_cycle:14.2f} "
+            f"{rate.cycles / rate.commands:11.1f} {rate.bound.ratio(rate.cycles):6.3f} "
+            f"{rate.elements_per_cycle:14.2f} "
             f"{rate.share:11.2%} {f'{LEAST:.0%}' if promised else '-':>6}")
     return lines

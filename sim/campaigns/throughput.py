@@ -3,7 +3,8 @@
 GEMMs of M = N = K on the generated Verilog, one cold and eight back to back, 16-byte aligned, on a
 memory of one beat a cycle and channel, 30 cycles latency and 16 bursts outstanding. Utilisation is
 the MACs of the shapes over D² times the hardware's ACTIVE cycles, which run from the issue of the
-first command to the last write response; the stalls come from the hardware's counters as well.
+first command to the last write response; the stalls come from the hardware's counters as well, and
+beside the cycles stands their ratio to the least that any execution takes (``sim.cycles.bound``).
 Behind them the rates of softmaxes (``sim.softmax_rate``).
 Exit code 1 when a figure misses its target, 2 for a wrong argument.
 """
@@ -16,11 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.program.builder import ProgramBuilder
+from compiler.program.records import commands as records
 from gen.cli import Parser, number
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.campaigns import softmax_rate
+from sim.cycles.bound import Bound, program_bound
 from sim.harness.accelerator import Accelerator
+from sim.harness.stalls import PROFILES
 
 __all__ = ["TARGETS", "Measurement", "main", "measure", "table"]
 
@@ -32,12 +36,14 @@ _STALLS = ("stall_input", "stall_weight", "stall_accumulator")
 
 @dataclass(frozen=True)
 class Measurement:
-    """``commands`` GEMMs of M = N = K = ``size``: ACTIVE cycles, rows fed, cycles by cause."""
+    """``commands`` GEMMs of M = N = K = ``size``: ACTIVE cycles and the least that these can be,
+    rows fed, cycles by cause."""
 
     dim: int
     size: int
     commands: int
     cycles: int
+    bound: Bound
     rows: int
     stalls: dict[str, int]
 
@@ -64,24 +70,28 @@ def measure(accelerator: Accelerator, size: int, commands: int, **layout: bool) 
         a, b = (builder.constant(rng.standard_normal((size, size))) for _ in range(2))
         builder.gemm(a, b, builder.empty(size, size), **layout)
     memory, address = builder.build()
+    least = program_bound(config, [fields for _, fields in records(memory, address)],
+                          PROFILES["ideal"].latency[0])
     result = accelerator.run(memory, address)
     if result.error is not None or result.violations:
         raise RuntimeError(f"{commands} GEMMs of {size} ended with {result.error}, "
                            f"{result.violations}")
     count = result.counters
-    return Measurement(config.dim, size, commands, count["active"], count["array_rows"],
+    return Measurement(config.dim, size, commands, count["active"], least, count["array_rows"],
                        {name: count[name] for name in _STALLS})
 
 
 def table(rows: Sequence[Measurement]) -> list[str]:
     """One line a measurement, below a heading."""
-    lines = [f"{'M = N = K':>9} {'commands':>8} {'cycles each':>11} {'utilisation':>11} "
-             f"{'target':>6} {'input':>6} {'weight':>6} {'bank':>6} {'ends':>6}"]
+    lines = [f"{'M = N = K':>9} {'commands':>8} {'cycles each':>11} {'×bound':>6} "
+             f"{'utilisation':>11} {'target':>6} {'input':>6} {'weight':>6} "
+             f"{'bank':>6} {'ends':>6}"]
     for row in rows:
         target = TARGETS.get((row.size, row.commands)) if row.dim == 16 else None
         waits = " ".join(f"{row.stalls[name]:6}" for name in _STALLS)
         lines.append(f"{row.size:9} {row.commands:8} {row.cycles / row.commands:11.1f} "
-                     f"{row.utilisation:11.2%} {f'{target:.0%}' if target else '-':>6} "
+                     f"{row.bound.ratio(row.cycles):6.3f} {row.utilisation:11.2%} "
+                     f"{f'{target:.0%}' if target else '-':>6} "
                      f"{waits} {row.ends:6}")
     return lines
 

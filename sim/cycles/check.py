@@ -8,6 +8,7 @@ import numpy as np
 from compiler.program.builder import ProgramBuilder
 from compiler.program.records import commands
 from hdl.spec.config import AcceleratorConfig
+from sim.cycles.bound import Bound
 from sim.cycles.cases import cases
 from sim.cycles.simulate import simulate
 from sim.harness.accelerator import Accelerator
@@ -23,17 +24,24 @@ COUNTERS = ("tiles", "array_rows", "stall_input", "stall_weight", "stall_accumul
 
 @dataclass(frozen=True)
 class Comparison:
-    """A program on both: cycles of the counter ACTIVE, and each of ``COUNTERS``: RTL, model."""
+    """A program on both: cycles of the counter ACTIVE, the least that these can be, and each of
+    ``COUNTERS``: RTL, model."""
 
     name: str
     dim: int
     rtl: int
     model: int
+    bound: Bound
     counters: dict[str, tuple[int, int]]
 
     @property
     def error(self) -> float:
         return self.model / self.rtl - 1
+
+    @property
+    def fails(self) -> bool:
+        """Whether the model is beyond its tolerance or the bound beyond the cycles."""
+        return abs(self.error) > TOLERANCE or self.rtl < self.bound.cycles
 
     @property
     def differing(self) -> list[str]:
@@ -53,7 +61,8 @@ def measure(accelerator: Accelerator, name: str, memory: np.ndarray, address: in
         raise RuntimeError(f"{name} ended with {result.error}, {result.violations}")
     run = simulate(accelerator.config, fields, address=address)
     counters = {key: (result.counters[key], run.total(key)) for key in COUNTERS}
-    return Comparison(name, accelerator.config.dim, result.counters["active"], run.active, counters)
+    return Comparison(name, accelerator.config.dim, result.counters["active"], run.active,
+                      run.bound, counters)
 
 
 def compare(accelerator: Accelerator, names: Sequence[str] | None = None) -> list[Comparison]:
@@ -69,14 +78,18 @@ def compare(accelerator: Accelerator, names: Sequence[str] | None = None) -> lis
 
 def table(rows: Sequence[Comparison]) -> list[str]:
     """One line a case below a heading, and a verdict."""
-    lines = [f"{'case':36} {'dim':>3} {'RTL':>8} {'model':>8} {'error':>7}  counters that differ"]
+    lines = [f"{'case':36} {'dim':>3} {'RTL':>8} {'model':>8} {'error':>7} {'bound':>8} "
+             f"{'×bound':>6} {'limit':7}  counters that differ"]
     for row in rows:
-        lines.append(f"{row.name:36} {row.dim:3} {row.rtl:8} {row.model:8} {row.error:7.2%}  "
+        lines.append(f"{row.name:36} {row.dim:3} {row.rtl:8} {row.model:8} {row.error:7.2%} "
+                     f"{row.bound.cycles:8} {row.bound.ratio(row.rtl):6.2f} {row.bound.limit:7}  "
                      f"{', '.join(row.differing) or '-'}")
+    below = sum(row.rtl < row.bound.cycles for row in rows)
     beyond = sum(abs(row.error) > TOLERANCE for row in rows)
     worst = max((abs(row.error) for row in rows), default=0)
     lines.append(f"{len(rows)} compared, {beyond} beyond {TOLERANCE:.0%}, the worst "
-                 f"{worst:.2%}; {sum(row.model == row.rtl for row in rows)} to the cycle")
+                 f"{worst:.2%}; {sum(row.model == row.rtl for row in rows)} to the cycle; "
+                 f"{below} below the bound")
     return lines
 
 

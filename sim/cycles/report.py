@@ -1,10 +1,11 @@
 """Tables of what a program costs: by command, by layer, in all."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from hdl.spec.commands import Opcode
+from sim.cycles.bound import Bound, work_bound
 from sim.cycles.simulate import Run
 from sim.cycles.workload import Workload
 
@@ -19,7 +20,8 @@ class Row:
     """Some neighbouring commands together.
 
     ``cycles``: by how much the program's end moves when they are done: commands overlap, these
-    add up. ``macs``: of their shapes. ``counts``: the sums of the model's counts.
+    add up. ``macs``: of their shapes. ``bound``: of their work alone, which overlaps with their
+    neighbours', so that ``cycles`` may be less. ``counts``: the sums of the model's counts.
     """
 
     label: str
@@ -28,6 +30,7 @@ class Row:
     start: int
     cycles: int
     macs: int
+    bound: Bound
     counts: dict[str, int]
 
     def utilisation(self, dim: int) -> float:
@@ -48,6 +51,7 @@ def _row(label: str, work: Workload, run: Run, indices: Sequence[int], before: i
     return Row(label, shapes.pop() if len(shapes) == 1 else "", len(started),
                int(started.min()) if started.size else before, end - before,
                sum(work.macs[i] for i in indices),
+               work_bound(run.config, work.commands[indices[0]:indices[-1] + 1]),
                {name: int(counts[name].sum()) for name in counts.dtype.names
                 if counts[name].ndim == 1})
 
@@ -76,25 +80,27 @@ def by_part(work: Workload, run: Run) -> list[Row]:
 
 
 def total(work: Workload, run: Run) -> Row:
-    """The whole program from START on, as the counter CYCLES."""
+    """The whole program from START on, as the counter CYCLES; ``bound``: that of the program."""
     row = _row("total", work, run, range(len(work.labels)), 0)
-    return Row(row.label, "", row.commands, row.start, run.cycles, row.macs, row.counts)
+    return replace(row, shape="", cycles=run.cycles, bound=run.bound)
 
 
 def table(rows: Sequence[Row], run: Run) -> list[str]:
-    """One line a row below a heading. Shares are of the row's cycles; read and write are beats."""
+    """One line a row below a heading. Shares are of the row's cycles; read and write are beats.
+    ×bound: cycles in those of the row's bound, and the part that demands them."""
     dim = run.config.dim
     width = max([len("writes"), *(len(row.label) for row in rows)])
     lines = [f"{'writes':{width}} {'shape':>13} {'cmds':>4} {'start':>9} {'cycles':>9} "
-             f"{'of peak':>7} {'input':>7} {'weight':>7} {'bank':>7} {'vector':>7} {'Y':>7} "
-             f"{'beats':>6} {'read':>5} {'write':>5}"]
+             f"{'of peak':>7} {'×bound':>7} {'limit':>7} {'input':>7} {'weight':>7} "
+             f"{'bank':>7} {'vector':>7} {'Y':>7} {'beats':>6} {'read':>5} {'write':>5}"]
     for row in rows:
         cycles = max(row.cycles, 1)
         stalls = " ".join(f"{row.counts[name]:7}" for name in STALLS)
         share = f"{row.utilisation(dim):7.1%}" if row.macs else f"{'-':>7}"
         lines.append(
             f"{row.label:{width}} {row.shape:>13} {row.commands:4} {row.start:9} {row.cycles:9} "
-            f"{share} {stalls} {row.counts['vector_beats'] / cycles:6.0%} "
+            f"{share} {row.bound.ratio(row.cycles):7.3f} {row.bound.limit:>7} {stalls} "
+            f"{row.counts['vector_beats'] / cycles:6.0%} "
             f"{row.counts['read_beats'] / cycles:5.0%} {row.counts['write_beats'] / cycles:5.0%}")
     return lines
 

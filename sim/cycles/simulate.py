@@ -9,6 +9,7 @@ from hdl.spec.commands import Opcode
 from hdl.spec.config import AcceleratorConfig, log2_exact
 from hdl.spec.timing import INDEX_BYTES, LANDING_BEATS, lane_cycles, strip_tiles, sums_cycles
 from sim.cycles import drain, machine
+from sim.cycles.bound import Bound, program_bound
 from sim.cycles.plan import plans
 
 __all__ = ["IDEAL", "Memory", "Run", "simulate"]
@@ -37,15 +38,22 @@ class Run:
 
     Attributes
     ----------
-    cycles: from START's effect to END, as the counter CYCLES. active: as ACTIVE.
+    memory: what it ran on. cycles: from START's effect to END, as the counter CYCLES. active: as
+        ACTIVE.
     counts: a record (``machine.COUNTS``) a command, in the program's order.
     """
 
     config: AcceleratorConfig
+    memory: Memory
     commands: list[Mapping[str, int]]
     cycles: int
     active: int
     counts: np.ndarray
+
+    @property
+    def bound(self) -> Bound:
+        """What ``active`` is at least."""
+        return program_bound(self.config, self.commands, self.memory.latency)
 
     def total(self, name: str) -> int:
         """The sum of a count over all commands, as the hardware's counter of that name."""
@@ -108,4 +116,4 @@ def simulate(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]], *
     if not machine.run(state, table, counts, limit):
         raise TimeoutError(f"the program must end within {limit} cycles, but did not")
     final = state[0]
-    return Run(config, listed, int(final["cycle"]), int(final["active"]), counts)
+    return Run(config, memory, listed, int(final["cycle"]), int(final["active"]), counts)

@@ -9,6 +9,7 @@ from compiler.checkpoints.samples import bert, llama, vit
 from hdl.spec.config import AcceleratorConfig
 from sim.cycles import __main__ as command
 from sim.cycles import report
+from sim.cycles.bound import Bound
 from sim.cycles.check import Comparison
 from sim.cycles.draw import draw
 from sim.cycles.simulate import simulate
@@ -36,6 +37,8 @@ def test_every_command_belongs_to_a_part_and_all_cycles_are_told(work):
     whole = report.total(work, run)
     assert whole.counts["array_rows"] + sum(whole.counts[name] for name in report.STALLS[:3]) \
         + report.idle(run) == run.cycles
+    assert whole.bound == run.bound and 1 <= whole.bound.ratio(run.active) < 4
+    assert all(row.bound.cycles for row in report.by_command(work, run))
     lines = report.table([*parts, whole], run)
     assert len(lines) == len(parts) + 2
     assert lines[-1].split()[0] == "total"
@@ -76,6 +79,8 @@ def test_a_model_is_told_and_drawn(monkeypatch, tmp_path, capsys):
     out = capsys.readouterr().out
     assert re.search(r"^layer 1 +\d+ +\d+ +\d+ +[\d.]+%", out, re.MULTILINE)
     assert "at the array's peak" in out
+    least, limit, ratio = re.search(r"can be (\d+), by (\w+): \d+ are ([\d.]+) times", out).groups()
+    assert int(least) > 1000 and limit in out and 1 < float(ratio) < 4
     assert svg.read_text().startswith("<svg")
 
 
@@ -102,10 +107,12 @@ def test_wrong_arguments(arguments, message, capsys):
     assert told.count("\n") == 1
 
 
-@pytest.mark.parametrize("model, code", [(1019, 0), (1021, 1)])
-def test_the_check_judges(model, code, monkeypatch, capsys):
+@pytest.mark.parametrize("model, least, code", [(1019, 1000, 0), (1021, 1000, 1), (1000, 1001, 1)])
+def test_the_check_judges(model, least, code, monkeypatch, capsys):
     monkeypatch.setattr("sim.harness.accelerator.Accelerator", lambda config: config)
     monkeypatch.setattr("sim.cycles.check.compare", lambda config: [
-        Comparison("gemm", config.dim, 1000, model, {})])
+        Comparison("gemm", config.dim, 1000, model, Bound(least, "array"), {})])
     assert command.main(["--check", "--dim", "8"]) == code
-    assert f"1 compared, {code} beyond 2%" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"1 compared, {int(model > 1020)} beyond 2%" in out
+    assert f"{int(least > 1000)} below the bound" in out
