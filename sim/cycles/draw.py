@@ -157,7 +157,8 @@ def draw(work: Workload, run: Run) -> str:
     whole = total(work, run)
     config = run.config
     title = (f"{work.name}: {run.cycles:,} cycles, {whole.utilisation(config.dim):.1%} of the "
-             f"array's peak (D = {config.dim}, L = {config.lanes}, {8 * config.bus_bytes}-bit bus)")
+             f"array's peak, {run.bound.ratio(run.active):.3f} times the lower bound (D = "
+             f"{config.dim}, L = {config.lanes}, {8 * config.bus_bytes}-bit bus)")
     roof = _TOP + _LANE * len(LANES) + _GAP
     height = roof + _ROOF
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
