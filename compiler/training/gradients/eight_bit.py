@@ -147,11 +147,13 @@ class EightBit(Exact):
         and the inverse square root: e^x = 1 / (1 / σ(x) − 1), 1 / y = (1 / √y)²."""
         below = self.lane(logits - logits.max(axis=-1, keepdims=True))
         if self.config.softmax == "pwl":
-            e, inverse = self.exp(below), self.reciprocal
-        else:
-            inverse = self._inverse_by_root
-            e = inverse(self.lane(inverse(self.activation("sigmoid", below)) - 1))
-        return self.lane(e * inverse(self.total(e)))
+            e = self.exp(below)
+            return self.lane(e * self.reciprocal(self.total(e)))
+        inverse = self._inverse_by_root(self.activation("sigmoid", below))
+        e = self._inverse_by_root(self.lane(inverse - 1))
+        total = round_to(BINARY32, e.sum(axis=-1, keepdims=True, dtype=np.float64))
+        root = self.lane(lanes.inverse_sqrt(BINARY32, total).astype(self.dtype))
+        return self.lane(self.lane(e * root) * root)
 
     def _inverse_by_root(self, x: Array) -> Array:
         root = self.inverse_sqrt(x)
