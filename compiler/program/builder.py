@@ -28,7 +28,7 @@ from hdl.spec.formats import BF16_ENCODING, E5M2
 from hdl.spec.timing import row_columns, row_fits
 from sim.model import codec
 
-__all__ = ["PROGRAM_ALIGNMENT", "ProgramBuilder", "read", "read_codes"]
+__all__ = ["PROGRAM_ALIGNMENT", "ProgramBuilder", "in_place", "read", "read_codes"]
 
 PROGRAM_ALIGNMENT = 64
 
@@ -37,8 +37,9 @@ class ProgramBuilder(Placement):
     """One program and the image of the memory that it works on.
 
     The program follows the tensors; ``base`` is a multiple of 64. A command that reads or
-    overwrites what an earlier one still works on gets a FENCE before it. Every misuse is a
-    ``ValueError`` of one line.
+    overwrites what an earlier one still works on gets a FENCE before it. A result may take the
+    place of the command's own X, Y0 or Y1 (``in_place``). Every misuse is a ``ValueError`` of one
+    line.
     """
 
     def __init__(self, config: AcceleratorConfig, base: int = 0) -> None:
@@ -170,9 +171,14 @@ class ProgramBuilder(Placement):
                          or any(i.destination == Destination.BUFFER for i in instructions)):
             raise ValueError(f"a row that is kept on chip must have at most "
                              f"{row_columns(self.config)} columns, not {shape[1]}")
-        reads = [a, *operands, *(y for y in (epilogue.bias, epilogue.y1) if y is not None)]
+        itemwise = [y for y in (epilogue.bias, epilogue.y1) if y is not None]
+        reads = [a, *operands, *itemwise]
         stores = any(i.destination == Destination.MEMORY for i in instructions)
-        self._order(reads, [out] if stores else [])
+        if fields["opcode"] == Opcode.VECTOR and not operands:
+            itemwise.append(a)
+        replaced = [] if turned or epilogue.row_result or not _stores_last(instructions) else [
+            tensor for tensor in itemwise if in_place(out, tensor)]
+        self._order(reads, [out] if stores else [], replaced)
         self._need(fields["opcode"], [*reads, out], instructions)
         self.command(**self._fields(fields, shape, a, out, turned, epilogue, instructions))
 
@@ -203,11 +209,12 @@ class ProgramBuilder(Placement):
         return {f"y{index}_address": y.address, f"y{index}_stride": stride,
                 f"y{index}_e5m2": self._e5m2(y), f"y{index}_wide": self._wide(y)}
 
-    def _order(self, reads: list[Tensor], writes: list[Tensor]) -> None:
-        """Put a fence where the command would race with one that may still run."""
+    def _order(self, reads: list[Tensor], writes: list[Tensor], replaced: list[Tensor]) -> None:
+        """Put a fence where the command would race with one that may still run. ``replaced``:
+        operands whose place the result may take."""
         for written in writes:
             for other in reads:
-                if overlap(written, other):
+                if overlap(written, other) and other not in replaced:
                     raise ValueError(f"{written.name} must not overlap the operand {other.name}")
         hazards = [(reads, self._writes), (writes, self._writes), (writes, self._reads)]
         if any(overlap(x, y) for now, before in hazards for x in now for y in before):
@@ -239,6 +246,21 @@ class ProgramBuilder(Placement):
 
     def _wide(self, tensor: Tensor) -> int:
         return int(tensor.encoding not in self.config.format.encodings)
+
+
+def in_place(out: Tensor, operand: Tensor) -> bool:
+    """Whether ``out`` takes the place of ``operand`` item by item: every item is read before it is
+    written where the operand is the command's own X, Y0 or Y1 and only its last instruction
+    stores, neither transposed nor one item a row."""
+    return (out.address == operand.address and out.shape == operand.shape
+            and (out.stride == operand.stride or out.rows == 1)
+            and out.item_bytes == operand.item_bytes)
+
+
+def _stores_last(instructions: Sequence[Instruction]) -> bool:
+    """Whether the last instruction alone goes to memory."""
+    return [i.destination == Destination.MEMORY for i in instructions] == [
+        False] * (len(instructions) - 1) + [True]
 
 
 def _bfloat16(value: float) -> int:

@@ -93,10 +93,10 @@ class Updater:
         g = n.lane(self._row(gradients) * clip_factor(n, gradients, clip))
         eta = rate * own.correction(self.steps) if isinstance(own, AdamW) else rate
         step = n.lane(self._direction(g) * self._constant(-eta))
-        if own.decay:
-            step = n.lane(step + n.lane(self._high * self._constant(-rate * own.decay)))
         if self.masters == "pair":
             step = n.lane(step + self._low)
+        if own.decay:
+            step = n.lane(step + n.lane(self._high * self._constant(-rate * own.decay)))
         moved = n.lane(self._high + step)
         if self.masters == "pair":
             self._low = n.lane(step - n.lane(moved - self._high))
