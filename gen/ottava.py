@@ -34,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     "docs": Command("gen.docs", "renew the pages of docs/ that follow from the program format"),
     "run": Command("sim.run", "run a transformer on RTL or machine model, every byte compared",
                    "sim"),
+    "train": Command("sim.train", "fine-tune a transformer: adapters from texts and labels", "sim"),
     "demo": Command("sim.demo", "run an attention head on RTL or machine model", "sim"),
     "image": Command("sim.image", "show or run a program with its memory", "sim"),
     "assembly": Command("sim.assembly", "programs as text: list and assemble", "sim"),

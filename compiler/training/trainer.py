@@ -138,6 +138,14 @@ class Trainer:
         head = Linear(values["head.weight"], values.get("head.bias"))
         return AdapterSet(layers, head, self.model.pooling)
 
+    def resume(self, steps: int, rows: Mapping[str, Array], histories: dict[str, list[float]]
+               ) -> None:
+        """Take the place of a run after ``steps`` updates: ``Updater.state``,
+        ``Exact.histories``. ``ValueError`` for arrays of other sizes."""
+        self.updater.restore(steps, rows)
+        self.numerics.resume(histories)
+        self._renew()
+
     def calibrate(self, batch: Batch) -> None:
         """Gradients alone, so that the first step has magnitudes to scale its gradients by."""
         self.gradients(batch)

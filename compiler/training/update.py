@@ -84,6 +84,19 @@ class Updater:
         return np.concatenate([np.asarray(arrays[name], self._n.dtype).ravel()
                                for name in self._shapes])
 
+    def state(self) -> dict[str, Array]:
+        """All that an update changes but ``steps``, each a row of items."""
+        return {"high": self._high, "low": self._low, "first": self._first,
+                "second": self._second}
+
+    def restore(self, steps: int, rows: Mapping[str, Array]) -> None:
+        """Take ``state`` of another updater of the same arrays; ``ValueError`` for other sizes."""
+        for name, values in self.state().items():
+            if rows[name].shape != values.shape:
+                raise ValueError(f"{name} must have {values.size} items, not {rows[name].size}")
+            setattr(self, f"_{name}", rows[name].astype(values.dtype))
+        self.steps = steps
+
     def apply(self, gradients: Mapping[str, Array], rate: float, clip: float | None = None
               ) -> None:
         """One update by ``gradients``, one of each array, at ``rate``; clipped to the norm

@@ -48,6 +48,12 @@ class EightBit(Exact):
         """The scales of the next step follow from the gradients so far."""
         self.scaling.end_step()
 
+    def histories(self) -> dict[str, list[float]]:
+        return self.scaling.histories()
+
+    def resume(self, histories: dict[str, list[float]]) -> None:
+        self.scaling.resume(histories)
+
     # Where values are rounded
 
     def lane(self, x: Array) -> Array:

@@ -62,6 +62,13 @@ class Exact:
     def end_step(self) -> None:
         """A step's gradients are complete."""
 
+    def histories(self) -> dict[str, list[float]]:
+        """What the scales of gradients follow from, by site."""
+        return {}
+
+    def resume(self, histories: dict[str, list[float]]) -> None:
+        """Take ``histories`` of another run."""
+
     # Functions of the lanes
 
     def exp(self, x: Array) -> Array:

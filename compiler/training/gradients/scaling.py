@@ -59,3 +59,13 @@ class Scaling:
         for site, magnitude in self._now.items():
             self._histories.setdefault(site, deque(maxlen=HISTORY)).append(magnitude)
         self._now.clear()
+
+    def histories(self) -> dict[str, list[float]]:
+        """The magnitudes of the last steps by site, the oldest first."""
+        return {site: list(history) for site, history in self._histories.items()}
+
+    def resume(self, histories: dict[str, list[float]]) -> None:
+        """Take ``histories`` in place of one's own."""
+        self._histories = {site: deque(values, maxlen=HISTORY)
+                           for site, values in histories.items()}
+        self._now.clear()

@@ -4,7 +4,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from compiler.checkpoints import samples
 from compiler.checkpoints.digits import HELD_OUT
-from compiler.checkpoints.packages import ModelUnavailable
 from compiler.checkpoints.registry import load, tokenizer
 from compiler.training.data import DataError, encode_texts, read_csv, split, windows
 from compiler.training.gradients.network import Batch
@@ -16,6 +15,7 @@ from compiler.training.tasks import (
     review_text,
     with_head,
 )
+from support.require import require
 
 GOOD = "text,label\n" + "".join(f"a good film {i},good\na bad film {i},bad\n" for i in range(9))
 
@@ -129,16 +129,9 @@ def test_heads_are_made_where_there_is_none():
         with_head(samples.vit(), 4)
 
 
-def available(make, *arguments):
-    try:
-        return make(*arguments)
-    except ModelUnavailable as error:
-        pytest.skip(str(error))
-
-
 @pytest.mark.parametrize("name", DIGITS_TASKS)
 def test_digits_tasks_hold_out_what_the_model_never_saw(name):
-    task = available(digits_task, name)
+    task = require(digits_task, name)
     assert (len(task.train), len(task.held_out)) == (1347, HELD_OUT)
     assert task.train.inputs.min() == 0 and task.train.inputs.max() == 1
     inside = task.train.inputs.mean()
@@ -151,7 +144,7 @@ def test_an_unknown_task_is_refused():
 
 
 def test_sentences_of_reviews_are_split_once():
-    task = available(lambda: movie_reviews(tokenizer("bert-tiny"), 32))
+    task = require(lambda: movie_reviews(tokenizer("bert-tiny"), 32))
     assert (len(task.train), len(task.held_out)) == (7464, 1066)
     assert task.train.inputs.shape == (7464, 32)
     rows = {part: {tuple(row) for row in batch.inputs} for part, batch in
@@ -165,7 +158,7 @@ def test_sentences_of_reviews_are_split_once():
 
 
 def test_windows_of_reviews():
-    task = available(lambda: review_text(tokenizer("bert-tiny"), 16, 40, 8))
+    task = require(lambda: review_text(tokenizer("bert-tiny"), 16, 40, 8))
     assert task.kind == "vocabulary" and not task.classes
     assert task.train.inputs.shape == (40, 16) and task.held_out.inputs.shape == (8, 16)
     assert np.array_equal(task.train.inputs, task.train.labels)

@@ -1,8 +1,9 @@
-"""Against torch's autograd on the models of transformers, and against peft; neither is part of the
-project's environment: ``pip install torch transformers peft`` beside it."""
+"""Against torch's autograd on the models of transformers, and against peft: the extra ``autograd``,
+which is no part of the set-up."""
 
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,15 +11,14 @@ import pytest
 from compiler.checkpoints import load
 from compiler.checkpoints.description import Linear
 from compiler.checkpoints.reference import forward
+from compiler.training import names as family_names
 from compiler.training.adapters import AdapterSet, load_adapters, merge, save_adapters
 from compiler.training.gradients.network import Batch, gradients_of
 from compiler.training.gradients.numerics import Exact
 from compiler.training.gradients.parameters import parameters
 from compiler.training.gradients.weights import Adapter, Weights
-from compiler.training.names import names_of
+from support.require import module, require
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.slow
 
 SMALL = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -28,22 +28,29 @@ IDS = np.random.default_rng(0).integers(1, 40, (3, 7))
 VALID = np.arange(7) < np.array([[7], [4], [6]])
 
 
-def bert_config():
-    return transformers.BertConfig(**SMALL, hidden_dropout_prob=0.0,
+@pytest.fixture
+def libs():
+    """The three packages, or the end of the test."""
+    return SimpleNamespace(**{name: require(module, name)
+                              for name in ("torch", "transformers", "peft")})
+
+
+def bert_config(libs):
+    return libs.transformers.BertConfig(**SMALL, hidden_dropout_prob=0.0,
                                    attention_probs_dropout_prob=0.0)
 
 
-def llama_config():
-    return transformers.LlamaConfig(**SMALL, num_key_value_heads=2, tie_word_embeddings=False)
+def llama_config(libs):
+    return libs.transformers.LlamaConfig(**SMALL, num_key_value_heads=2, tie_word_embeddings=False)
 
 
-def made(kind, config, folder):
+def made(libs, kind, config, folder):
     """The model of transformers in float64, and the same as it is loaded here."""
-    torch.manual_seed(1)
+    libs.torch.manual_seed(1)
     model = kind(config).eval()
-    with torch.no_grad():
+    with libs.torch.no_grad():
         for name, values in model.named_parameters():
-            values.add_(0.05 * torch.randn_like(values))
+            values.add_(0.05 * libs.torch.randn_like(values))
             if "norm" in name.lower() and name.endswith("weight"):
                 values.mul_(1.3)
     model.save_pretrained(folder)
@@ -82,8 +89,7 @@ def theirs(model, name):
 
 
 def names(family):
-    from compiler.training import names as module
-    return {"bert": module._BERT, "llama": module._LLAMA}[family]
+    return {"bert": family_names._BERT, "llama": family_names._LLAMA}[family]
 
 
 def compare(model, ours, batch, kind, loss, extra=()):
@@ -104,54 +110,57 @@ def compare(model, ours, batch, kind, loss, extra=()):
     assert compared > 3000 and worst < 1e-4
 
 
-def test_bert_has_the_gradients_of_autograd(tmp_path):
-    model, ours = made(transformers.BertModel, bert_config(), tmp_path)
+def test_bert_has_the_gradients_of_autograd(libs, tmp_path):
+    model, ours = made(libs, libs.transformers.BertModel, bert_config(libs), tmp_path)
     head = np.random.default_rng(2).normal(0, 1, (3, 16))
     labels = np.array([0, 2, 1])
-    states = model(torch.tensor(IDS), torch.tensor(VALID.astype(int))).last_hidden_state
-    mask = torch.tensor(VALID)[..., None].double()
-    logits = (states * mask).sum(1) / mask.sum(1) @ torch.tensor(head).T
+    states = model(libs.torch.tensor(IDS), libs.torch.tensor(VALID.astype(int))).last_hidden_state
+    mask = libs.torch.tensor(VALID)[..., None].double()
+    logits = (states * mask).sum(1) / mask.sum(1) @ libs.torch.tensor(head).T
     ours = replace(ours, head=Linear(head), pooling="mean")
     compare(model, ours, Batch(IDS, labels, VALID), "classes",
-            torch.nn.functional.cross_entropy(logits, torch.tensor(labels)))
+            libs.torch.nn.functional.cross_entropy(logits, libs.torch.tensor(labels)))
 
 
-def test_spans_have_the_gradients_of_autograd(tmp_path):
-    model, ours = made(transformers.BertModel, bert_config(), tmp_path)
+def test_spans_have_the_gradients_of_autograd(libs, tmp_path):
+    model, ours = made(libs, libs.transformers.BertModel, bert_config(libs), tmp_path)
     head = np.random.default_rng(2).normal(0, 1, (2, 16))
     labels = np.array([[0, 6], [1, 3], [2, 2]])
-    states = model(torch.tensor(IDS), torch.tensor(VALID.astype(int))).last_hidden_state
-    logits = (states @ torch.tensor(head).T).masked_fill(~torch.tensor(VALID)[..., None], -1e30)
-    loss = sum(torch.nn.functional.cross_entropy(logits[..., end], torch.tensor(labels[:, end]))
+    states = model(libs.torch.tensor(IDS), libs.torch.tensor(VALID.astype(int))).last_hidden_state
+    hidden = ~libs.torch.tensor(VALID)[..., None]
+    logits = (states @ libs.torch.tensor(head).T).masked_fill(hidden, -1e30)
+    ends = libs.torch.tensor(labels)
+    loss = sum(libs.torch.nn.functional.cross_entropy(logits[..., end], ends[:, end])
                for end in range(2)) / 2
     compare(model, replace(ours, head=Linear(head)), Batch(IDS, labels, VALID), "spans", loss)
 
 
-def test_llama_has_the_gradients_of_autograd(tmp_path):
-    model, ours = made(transformers.LlamaForCausalLM, llama_config(), tmp_path)
-    labels = torch.tensor(np.where(VALID, IDS, -100))
-    loss = model(torch.tensor(IDS), torch.tensor(VALID.astype(int)), labels=labels).loss
+def test_llama_has_the_gradients_of_autograd(libs, tmp_path):
+    model, ours = made(libs, libs.transformers.LlamaForCausalLM, llama_config(libs), tmp_path)
+    labels = libs.torch.tensor(np.where(VALID, IDS, -100))
+    loss = model(libs.torch.tensor(IDS), libs.torch.tensor(VALID.astype(int)), labels=labels).loss
     compare(model, ours, Batch(IDS, IDS, VALID), "vocabulary", loss, extra=["head.weight"])
 
 
 @pytest.mark.parametrize("family", ["bert", "llama"])
-def test_peft_reads_and_writes_the_same_adapters(family, tmp_path):
-    peft = pytest.importorskip("peft")
-    kind, config, task = {"bert": (transformers.BertModel, bert_config(), "FEATURE_EXTRACTION"),
-                          "llama": (transformers.LlamaForCausalLM, llama_config(), "CAUSAL_LM"),
-                          }[family]
-    model, ours = made(kind, config, tmp_path / "base")
+def test_peft_reads_and_writes_the_same_adapters(libs, family, tmp_path):
+    kind, config, task = {
+        "bert": (libs.transformers.BertModel, bert_config(libs), "FEATURE_EXTRACTION"),
+        "llama": (libs.transformers.LlamaForCausalLM, llama_config(libs), "CAUSAL_LM"),
+    }[family]
+    model, ours = made(libs, kind, config, tmp_path / "base")
     parts = names(family)
-    wrapped = peft.get_peft_model(model, peft.LoraConfig(
-        task_type=task, r=3, lora_alpha=6, target_modules=names_of(ours).targets(set(parts))))
-    with torch.no_grad():
+    wrapped = libs.peft.get_peft_model(model, libs.peft.LoraConfig(
+        task_type=task, r=3, lora_alpha=6,
+        target_modules=family_names.names_of(ours).targets(set(parts))))
+    with libs.torch.no_grad():
         for name, values in wrapped.named_parameters():
             if "lora_B" in name:
                 values.normal_(0, 0.2)
     wrapped.save_pretrained(tmp_path / "theirs")
     found = load_adapters(tmp_path / "theirs", ours)
     assert len(found.layers) == 2 * len(parts) and found.rank == 3 and found.alpha == 6
-    agree(wrapped, merge(ours, found))
+    agree(libs, wrapped, merge(ours, found))
 
     rng = np.random.default_rng(3)
     own = AdapterSet({layer: Adapter(*(rng.normal(0, 0.2, values.shape).astype(np.float32)
@@ -160,16 +169,16 @@ def test_peft_reads_and_writes_the_same_adapters(family, tmp_path):
     save_adapters(tmp_path / "ours", ours, own)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        again = peft.PeftModel.from_pretrained(
-            made(kind, config, tmp_path / "base")[0], tmp_path / "ours")
+        again = libs.peft.PeftModel.from_pretrained(
+            made(libs, kind, config, tmp_path / "base")[0], tmp_path / "ours")
     assert not [one for one in warned if "missing" in str(one.message)]
-    agree(again, merge(ours, own))
+    agree(libs, again, merge(ours, own))
 
 
-def agree(wrapped, merged):
+def agree(libs, wrapped, merged):
     """Both give the same states, or logits, of one sequence."""
-    with torch.no_grad():
-        out = wrapped.double()(torch.tensor(IDS[:1]))
+    with libs.torch.no_grad():
+        out = wrapped.double()(libs.torch.tensor(IDS[:1]))
     wanted = out.logits if hasattr(out, "logits") else out.last_hidden_state
     own = forward(merged, IDS[0]).output
     assert wanted[0].shape == own.shape and np.abs(wanted[0].numpy() - own).max() < 1e-4

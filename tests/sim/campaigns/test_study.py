@@ -3,9 +3,11 @@ from dataclasses import replace
 
 import pytest
 
+from compiler.checkpoints import digits
 from sim.campaigns.study import command, measure
 from sim.campaigns.study.cells import GROUPS, STUDY_TASKS, Cell, cells_of
 from sim.campaigns.study.report import summaries, table
+from support.require import require
 
 TASK = "digits-negative-transposed"
 
@@ -18,12 +20,7 @@ def build(tmp_path, monkeypatch):
 
 @pytest.fixture
 def images():
-    from compiler.checkpoints.digits import images
-    from compiler.checkpoints.packages import ModelUnavailable
-    try:
-        images()
-    except ModelUnavailable as error:
-        pytest.skip(str(error))
+    return require(digits.images)
 
 
 def test_cells_fill_in_what_is_usual():

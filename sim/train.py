@@ -1,0 +1,259 @@
+"""Fine-tune a transformer: ``python -m sim.train bert-tiny --task movie-reviews --lora 8``.
+
+Trains adapters, or whole matrices, in numpy with every rounding that the accelerator makes (or with
+none: ``--plain``), on a task by name or on one's own CSV file with the columns text and label. The
+adapters are saved in the files of peft. Exit code 1 where a loss or a gradient is not finite (the
+last good adapters are saved) or a run is interrupted, 2 for wrong arguments, models and data.
+"""
+
+import argparse
+import csv
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from compiler.checkpoints import NAMES, load
+from compiler.checkpoints.packages import ModelUnavailable
+from compiler.checkpoints.registry import tokenizer
+from compiler.training.adapters import save_adapters
+from compiler.training.description import (
+    OPTIMISERS,
+    PARTS_OF,
+    SCHEDULES,
+    LowRank,
+    Training,
+    WholeMatrices,
+)
+from compiler.training.gradients.eight_bit import EightBit
+from compiler.training.gradients.numerics import Exact
+from compiler.training.gradients.softmax import BACKWARD
+from compiler.training.state import restore, save_state
+from compiler.training.tasks import (
+    DIGITS_TASKS,
+    TASKS,
+    Task,
+    digits_task,
+    movie_reviews,
+    own_data,
+    review_text,
+    with_head,
+)
+from compiler.training.trainer import NotFinite, StepReport, Trainer, batches
+from gen.cli import Parser, add_config_flags, config_from, piped
+from hdl.spec.config import AcceleratorConfig
+from sim.curve import curve
+from sim.gradient_check import check
+
+__all__ = ["main"]
+
+_SAVED_EVERY = 100  # steps between two states
+
+
+@dataclass
+class Run:
+    """A trainer with what it learns from, and what came of each step."""
+
+    trainer: Trainer
+    task: Task
+    options: argparse.Namespace
+    about: dict[str, object]
+    reports: list[StepReport] = field(default_factory=list)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m sim.train", description=__doc__.split(":")[0] + ".")
+    parser.add_argument("model", metavar="MODEL",
+                        help=f"{', '.join(NAMES)}, or the path of a checkpoint")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--task", help=f"one of {', '.join(TASKS)}")
+    what.add_argument("--data", type=Path, metavar="FILE",
+                      help="a CSV file with the columns text and label")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--lora", type=int, default=8, metavar="RANK", help="rank of adapters (8)")
+    how.add_argument("--full", action="store_true", help="train the matrices themselves")
+    parser.add_argument("--targets", help=f"some of {','.join(PARTS_OF)} (all that the model has)")
+    parser.add_argument("--alpha", type=float, help="adapters count alpha / rank times (2 · rank)")
+    parser.add_argument("--optimizer", default="adamw", help=f"{', '.join(OPTIMISERS)} (adamw)")
+    for flag, kind, value, text in (
+            ("rate", float, 1e-3, "largest rate"), ("steps", int, 100, "updates"),
+            ("batch", int, 32, "sequences of an update"), ("warmup", float, 0.06,
+                                                           "share of the steps"),
+            ("clip", float, 1.0, "largest norm of all gradients"), ("seed", int, 0, "of all"),
+            ("recompute", int, 0, "keep every N-th layer's input alone"),
+            ("tokens", int, 64, "longest text")):
+        parser.add_argument(f"--{flag}", type=kind, default=value, help=f"{text} ({value})")
+    parser.add_argument("--micro", type=int, help="sequences at once (all of a batch)")
+    parser.add_argument("--schedule", default="linear", help=f"{', '.join(SCHEDULES)} (linear)")
+    parser.add_argument("--backward", help=f"softmax: {', '.join(BACKWARD)} (ordinary with pwl)")
+    parser.add_argument("--plain", action="store_true", help="round nothing: the fp32 baseline")
+    parser.add_argument("--check", action="store_true",
+                        help="train nothing: gradients of one batch against float64")
+    for flag, text in (("out", "adapters: a folder, or a file that ends in .safetensors"),
+                       ("state", "all of the run, to go on from"),
+                       ("log", "loss, norm and rate of each step, as CSV"),
+                       ("curve", "the losses, as SVG")):
+        parser.add_argument(f"--{flag}", type=Path, metavar="FILE", help=f"write there {text}")
+    parser.add_argument("--resume", action="store_true", help="go on from --state")
+    parser.add_argument("--offline", action="store_true",
+                        help="take models and data from the cache, never from the network")
+    add_config_flags(parser, output=False)
+    return parser
+
+
+def _task(options: argparse.Namespace) -> Task:
+    if options.data is not None:
+        return own_data(options.data, tokenizer(options.model, offline=options.offline),
+                        options.tokens)
+    name = options.task or ("digits-negative-transposed" if options.model == "digits-vit"
+                            else "movie-reviews")
+    if name not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, not {name!r}")
+    if (name in DIGITS_TASKS) != (options.model == "digits-vit"):
+        raise ValueError(f"task {name} is not for {options.model}: digits are for digits-vit, "
+                         "texts for the others")
+    if name in DIGITS_TASKS:
+        return digits_task(name, offline=options.offline)
+    words = tokenizer(options.model, offline=options.offline)
+    make = movie_reviews if name == "movie-reviews" else review_text
+    return make(words, options.tokens, offline=options.offline)
+
+
+def _training(options: argparse.Namespace, targets: tuple[str, ...], config: AcceleratorConfig,
+              head: bool) -> Training:
+    if options.optimizer not in OPTIMISERS:
+        raise ValueError(f"optimizer must be one of {', '.join(OPTIMISERS)}, "
+                         f"not {options.optimizer!r}")
+    method = WholeMatrices(targets) if options.full else LowRank(targets, options.lora,
+                                                                 options.alpha)
+    usual = "ordinary" if options.plain or config.softmax == "pwl" else "centred"
+    return Training(
+        method, OPTIMISERS[options.optimizer](), options.rate, options.steps, head,
+        options.schedule, options.warmup, options.clip, options.batch, options.micro,
+        options.recompute, options.backward or usual, options.seed)
+
+
+def prepare(options: argparse.Namespace) -> Run:
+    """Model, task, trainer; ``ValueError``, ``ModelUnavailable`` in one line."""
+    if options.full and options.out is not None:
+        raise ValueError("out is for adapters: whole matrices have none")
+    if options.resume and options.state is None:
+        raise ValueError("resume needs --state, the file to go on from")
+    config = config_from(options)
+    model, task = load(options.model, offline=options.offline), _task(options)
+    if task.kind == "classes":
+        model = with_head(model, len(task.classes), seed=options.seed)
+    own = model.blocks[0].feed_forward.gate is not None
+    usual = [name for name in PARTS_OF if own or name != "gate"]
+    targets = tuple(options.targets.split(",") if options.targets else usual)
+    training = _training(options, targets, config, task.kind == "classes")
+    if training.batch > len(task.train):
+        raise ValueError(f"batch must be at most {len(task.train)}, the number of examples, "
+                         f"not {training.batch}")
+    numerics = Exact(np.float32) if options.plain else EightBit(config, backward=training.backward)
+    trainer = Trainer(model, training, task.kind, numerics, "float" if options.plain else "pair")
+    about = {"model": options.model, "task": task.name, "training": repr(training),
+             "config": "fp32" if options.plain else config.as_dict()}
+    if options.resume:
+        restore(options.state, trainer, about)
+    return Run(trainer, task, options, about)
+
+
+def _train(run: Run) -> None:
+    """All steps that are left, a line for each of about twenty of them."""
+    trainer, training = run.trainer, run.trainer.training
+    done = trainer.updater.steps
+    stream = batches(run.task.train, training.batch, training.seed)
+    stream = islice(stream, done, training.steps)
+    every = max(1, training.steps // 20)
+    started = time.monotonic()
+    for batch in stream:
+        if trainer.updater.steps == 0:
+            trainer.calibrate(batch)
+        report = trainer.step(batch)
+        run.reports.append(report)
+        spent = (time.monotonic() - started) / len(run.reports)
+        left = spent * (training.steps - report.step)
+        text = (f"step {report.step} of {training.steps}: loss {report.loss:.4f}, norm "
+                f"{report.norm:.3f}, {getattr(trainer.numerics, 'saturated', 0)} saturated; "
+                f"{left:.0f} s left")
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{text}\x1b[K")
+            sys.stderr.flush()
+        if report.step % every == 0 or report.step in (1, training.steps):
+            print(("\r\x1b[K" if sys.stderr.isatty() else "") + text, flush=True)
+        if run.options.state is not None and report.step % _SAVED_EVERY == 0:
+            save_state(run.options.state, trainer, run.about)
+
+
+def _save(run: Run) -> None:
+    """What was asked for; ``OSError``."""
+    options = run.options
+    if options.out is not None:
+        save_adapters(options.out, run.trainer.model, run.trainer.adapters())
+        print(f"adapters: {options.out}")
+    if options.state is not None:
+        save_state(options.state, run.trainer, run.about)
+    if options.log is not None:
+        with options.log.open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["step", "loss", "norm", "rate"])
+            rows.writerows((r.step, r.loss, r.norm, r.rate) for r in run.reports)
+    if options.curve is not None and run.reports:
+        title = f"{run.about['model']}, {run.task.name}: loss"
+        options.curve.write_text(curve([report.loss for report in run.reports], title))
+
+
+def _writable(options: argparse.Namespace) -> None:
+    """``ValueError`` for a place that cannot be written, before the work begins."""
+    for name in ("out", "state", "log", "curve"):
+        path = getattr(options, name)
+        if path is not None and not path.parent.is_dir():
+            raise ValueError(f"{name} must be in a folder that there is, not {str(path)!r}")
+
+
+def _measured(run: Run, when: str) -> None:
+    loss, accuracy = run.trainer.evaluate(run.task.held_out)
+    print(f"{when}: {len(run.task.held_out)} held out: loss {loss:.4f}, right {accuracy:.4f}",
+          flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train; 0, 1 where training failed or was interrupted, 2 for what cannot be trained."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        _writable(options)
+        run = prepare(options)
+        for line in run.trainer.training.warnings():
+            print(f"warning: {line}", file=sys.stderr)
+        if options.check:
+            return check(run.trainer, run.task.train)
+        print(f"{options.model}, {run.task.name}: {len(run.task.train)} examples, "
+              f"{sum(v.size for v in run.trainer.updater.values.values())} trained items")
+        _measured(run, "before")
+    except (ValueError, ModelUnavailable) as error:
+        parser.error(str(error))
+    code = 0
+    try:
+        _train(run)
+    except NotFinite as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        print(f"interrupted behind step {run.trainer.updater.steps}", file=sys.stderr)
+        code = 1
+    _measured(run, "after")
+    try:
+        _save(run)
+    except OSError as error:
+        parser.error(f"results must be writable files, not {error.filename!r}: {error.strerror}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(piped(main))

@@ -1,0 +1,162 @@
+import csv
+import re
+
+import numpy as np
+import pytest
+
+from compiler.checkpoints import digits, load, registry
+from compiler.training import trainer as trainers
+from compiler.training.adapters import load_adapters, merge
+from sim import train
+from sim.curve import curve
+from support.require import require
+
+SHORT = ["digits-vit", "--steps", "8", "--batch", "16", "--lora", "2", "--rate", "4e-3"]
+
+
+@pytest.fixture(autouse=True)
+def images():
+    return require(digits.images)
+
+
+def run(capsys, *arguments):
+    code = train.main([*SHORT, *map(str, arguments)])
+    return code, *capsys.readouterr()
+
+
+def test_adapters_log_and_curve_are_written(tmp_path, capsys):
+    code, out, _ = run(capsys, "--out", tmp_path / "a", "--log", tmp_path / "l.csv",
+                       "--curve", tmp_path / "c.svg")
+    assert code == 0
+    assert "before: 450 held out: loss 5.5" in out and "right 0.1600" in out
+    assert "step 8 of 8: loss " in out and "0 saturated" in out and "after: 450 held out" in out
+    found = load_adapters(tmp_path / "a", load("digits-vit"))
+    assert len(found.layers) == 12 and found.rank == 2 and found.pooling == "mean"
+    assert not np.array_equal(merge(load("digits-vit"), found).head.weight,
+                              load("digits-vit").head.weight)
+    rows = list(csv.DictReader((tmp_path / "l.csv").open()))
+    assert [row["step"] for row in rows] == [str(step) for step in range(1, 9)]
+    assert all(0 < float(row["loss"]) < 8 and float(row["norm"]) > 0 for row in rows)
+    assert (tmp_path / "c.svg").read_text().count("polyline") == 2
+
+
+@pytest.mark.parametrize("more", [[], ["--plain"], ["--fmt", "fp8", "--optimizer", "momentum"]],
+                         ids=str)
+def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(more, tmp_path, capsys,
+                                                                   monkeypatch):
+    assert run(capsys, *more, "--state", tmp_path / "whole.npz")[0] == 0
+
+    right = trainers.Trainer.step
+
+    def interrupted(self, batch):
+        if self.updater.steps == 5:
+            raise KeyboardInterrupt
+        return right(self, batch)
+
+    part = tmp_path / "part.npz"
+    monkeypatch.setattr(trainers.Trainer, "step", interrupted)
+    code, out, error = run(capsys, *more, "--state", part)
+    assert code == 1 and "interrupted behind step 5" in error
+    monkeypatch.setattr(trainers.Trainer, "step", right)
+    code, out, _ = run(capsys, *more, "--state", part, "--resume")
+    assert code == 0 and "step 6 of 8" in out and "step 5 of 8" not in out
+    with np.load(part) as own, np.load(tmp_path / "whole.npz") as whole:
+        assert str(own["told"]) == str(whole["told"])
+        for name in ("high", "low", "first", "second"):
+            assert np.array_equal(own[name], whole[name])
+        assert own["high"].any()
+
+
+def test_another_run_does_not_go_on(tmp_path, capsys):
+    state = tmp_path / "s.npz"
+    assert run(capsys, "--state", state)[0] == 0
+    for more, message in ((["--rate", "1e-3"], "is of another run: training was .*rate=0.004"),
+                          (["--dim", "8"], "is of another run: config was"),
+                          (["--task", "digits-negative"], "is of another run: task was 'digits-n")):
+        refused(capsys, [*more, "--state", state, "--resume"], message)
+    state.write_bytes(state.read_bytes()[:300])
+    refused(capsys, ["--state", state, "--resume"], "state must be a file of an earlier run")
+
+
+def refused(capsys, more, message):
+    with pytest.raises(SystemExit) as ended:
+        train.main([*SHORT, *map(str, more)])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and error.count("\n") == 1 and re.search(message, error), error
+
+
+@pytest.mark.parametrize("more, message", [
+    (["--task", "mnist"], "task must be one of digits-negative, .*, not 'mnist'"),
+    (["--task", "movie-reviews"], "task movie-reviews is not for digits-vit"),
+    (["--targets", "q,w"], "targets must be some of .*, not 'w'"),
+    (["--targets", "gate"], "targets of digits-vit must be some of q, k, v, .* not 'gate'"),
+    (["--targets", "embedding"], "targets must not name 'embedding'"),
+    (["--lora", "0"], "rank must be a whole number of at least 1, not 0"),
+    (["--optimizer", "lion"], "optimizer must be one of adamw, momentum, sgd, not 'lion'"),
+    (["--rate", "-1"], "rate must be a number above 0, not -1.0"),
+    (["--batch", "9999"], "batch must be at most 1347, the number of examples, not 9999"),
+    (["--micro", "3"], "micro must be a divisor of batch = 16, not 3"),
+    (["--fmt", "int3"], "format must be one of"),
+    (["--resume"], "resume needs --state, the file to go on from"),
+    (["--state", "none.npz", "--resume"], "state must be a file of an earlier run, not none.npz"),
+    (["--out", "no/such/folder/x"], "out must be in a folder that there is, not 'no/such"),
+    (["--data", "none.csv"], "digits-vit reads images, not text")])
+def test_what_cannot_be_trained_is_one_line(more, message, capsys):
+    refused(capsys, more, message)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["gpt-5"], "model must be one of minilm, .* or the path of a checkpoint, not 'gpt-5'"),
+    (["digits-vit", "--full", "--out", "x"], "out is for adapters: whole matrices have none")])
+def test_other_arguments_are_one_line(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        train.main(arguments)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and error.count("\n") == 1 and re.search(message, error)
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_adapters(tmp_path, capsys, monkeypatch):
+    right = trainers.Trainer.gradients
+
+    def spoiled(self, batch):
+        loss, found = right(self, batch)
+        return (float("nan") if self.updater.steps == 4 else loss), found
+
+    monkeypatch.setattr(trainers.Trainer, "gradients", spoiled)
+    code, out, error = run(capsys, "--out", tmp_path / "a")
+    assert code == 1 and "error: step 5: loss nan" in error and "step 4 of 8" in out
+    found = load_adapters(tmp_path / "a", load("digits-vit"))
+    assert all(np.isfinite(own.b).all() and own.b.any() for own in found.layers.values())
+
+
+@pytest.mark.parametrize("fmt, least", [("posit8", 0.93), ("fp8", 0.9), ("bf16", 0.999)])
+def test_gradients_are_checked_against_float64(fmt, least, capsys):
+    code, out, _ = run(capsys, "--check", "--fmt", fmt, "--softmax", "pwl")
+    lines = out.splitlines()
+    assert code == 0 and len(lines) == 27
+    assert lines[0].startswith("blocks.0.query.lora_a: cosine ")
+    total = re.match(r"all 2634 items: cosine (\S+), norm (\S+) of float64's", lines[-1])
+    assert float(total[1]) >= least and 0.9 < float(total[2]) < 1.1
+
+
+def test_own_texts_are_learned(tmp_path, capsys):
+    require(registry.tokenizer, "bert-tiny")
+    data = tmp_path / "own.csv"
+    data.write_text("text,label\n" + "".join(
+        f"the {kind} was {word},{label}\n" for kind in ("film", "play", "cast", "plot")
+        for word, label in (("wonderful", "good"), ("great", "good"), ("dreadful", "bad"),
+                            ("dull", "bad"))))
+    code = train.main(["bert-tiny", "--data", str(data), "--steps", "12", "--batch", "8",
+                       "--rate", "1e-2", "--out", str(tmp_path / "a.safetensors"), "--offline"])
+    out = capsys.readouterr().out
+    assert code == 0 and "own.csv: 14 examples" in out
+    assert out.splitlines()[-2].startswith("after: 2 held out: ")
+    assert load_adapters(tmp_path / "a.safetensors", load("bert-tiny")).head.weight.shape[0] == 2
+
+
+def test_curves_of_any_length_are_drawn():
+    for losses in ([1.0], [0.0, 0.0], list(np.linspace(7, 0.01, 1050)), [1e-3, 2e-3]):
+        text = curve(losses, "a < b")
+        points = re.findall(r'points="([^"]*)"', text)
+        assert [len(line.split()) for line in points] == [len(losses)] * 2
+        assert "a &lt; b" in text and "nan" not in text
