@@ -40,9 +40,9 @@ def softmax_backward(p: Tensor, factor: float, centred: bool = False) -> Epilogu
 
 
 def layer_norm_backward(h: Tensor, eps: float, factor: float = 1.0,
-                        residual: Tensor | None = None) -> Epilogue:
-    """Of the norm's input x, with h = γ ⊙ ∂/∂y: the gradient of x, times ``factor``, plus
-    ``residual``.
+                        residual: Tensor | None = None, after: float = 1.0) -> Epilogue:
+    """Of the norm's input x, with h = γ ⊙ ∂/∂y: the gradient of x, times ``factor``; with a
+    ``residual``, (that + ``residual``) · ``after``.
 
     c = x − μ, x̂ = c · r with r = 1/√(mean c² + ``eps``); m = mean(x̂ ⊙ h), t = (x̂ · m − h) ·
     (−``factor``), then (t − mean t) · r. A row must stay on chip.
@@ -51,8 +51,9 @@ def layer_norm_backward(h: Tensor, eps: float, factor: float = 1.0,
     mean = {"reduce": Reduce.SUM, "post": Post.MEAN}
     end = (Instruction(**centred, scale=Operand.R1, **_STORE),) if residual is None else (
         Instruction(**centred, scale=Operand.R1, **_KEEP),
-        Instruction(add=Operand.Y, y=1, **_STORE))
-    return Epilogue(-factor, h, y1=residual, inverse_n=1 / h.columns, epsilon=eps, instructions=(
+        Instruction(add=Operand.Y, y=1, scale=Operand.IMM1, **_STORE))
+    return Epilogue(-factor, h, imm1=after, y1=residual, inverse_n=1 / h.columns, epsilon=eps,
+                    instructions=(
         Instruction(**mean),
         Instruction(**centred, scale=Operand.SELF, reduce=Reduce.SUM, reduce_to=1,
                     post=Post.INVERSE_SQRT),
@@ -64,11 +65,12 @@ def layer_norm_backward(h: Tensor, eps: float, factor: float = 1.0,
 
 
 def rms_norm_backward(h: Tensor, eps: float, factor: float = 1.0,
-                      residual: Tensor | None = None) -> Epilogue:
+                      residual: Tensor | None = None, after: float = 1.0) -> Epilogue:
     """As ``layer_norm_backward`` without the means of x and of t: x̂ = x · r, m = mean(x̂ ⊙ h), then
     (x̂ · m − h) · (−``factor``) · r."""
-    added = {} if residual is None else {"add": Operand.Y, "y": 1}
-    return Epilogue(-factor, h, y1=residual, inverse_n=1 / h.columns, epsilon=eps, instructions=(
+    added = {} if residual is None else {"add": Operand.Y, "y": 1, "scale": Operand.IMM1}
+    return Epilogue(-factor, h, imm1=after, y1=residual, inverse_n=1 / h.columns, epsilon=eps,
+                    instructions=(
         Instruction(multiply=Operand.SELF, reduce=Reduce.SUM, reduce_to=1, post=Post.INVERSE_SQRT),
         Instruction(multiply=Operand.R1, **_KEEP),
         Instruction(multiply=Operand.Y, reduce=Reduce.SUM, post=Post.MEAN),

@@ -73,8 +73,8 @@ def layer_norm(b):
 
 def layer_norm_residual(b):
     x, h, d = b.normal(2.0), b.normal(0.5, b.stored), b.normal(0.25, b.stored)
-    b.builder.vector(x, b.out, lists.layer_norm_backward(h, 1e-5, 2.0, d))
-    return lambda x, h, d: 2 * _norm(x, h, 1e-5, True) + d
+    b.builder.vector(x, b.out, lists.layer_norm_backward(h, 1e-5, 2.0, d, 0.25))
+    return lambda x, h, d: (2 * _norm(x, h, 1e-5, True) + d) / 4
 
 
 def rms_norm(b):
@@ -85,8 +85,8 @@ def rms_norm(b):
 
 def rms_norm_residual(b):
     x, h, d = b.normal(2.0), b.normal(0.5, b.stored), b.normal(0.25, b.stored)
-    b.builder.vector(x, b.out, lists.rms_norm_backward(h, 1e-5, 1.0, d))
-    return lambda x, h, d: _norm(x, h, 1e-5, False) + d
+    b.builder.vector(x, b.out, lists.rms_norm_backward(h, 1e-5, 1.0, d, 8.0))
+    return lambda x, h, d: 8 * (_norm(x, h, 1e-5, False) + d)
 
 
 def relu(b):
