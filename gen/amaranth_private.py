@@ -5,14 +5,14 @@ underscore in Amaranth; ``tests/gen/test_private.py`` looks for it.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from amaranth.back import verilog
-from amaranth.hdl import Elaboratable, Value
+from amaranth.hdl import Elaboratable, Fragment, Signal, Value, ValueLike, _ast
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
-__all__ = ["directed", "mark_used", "yosys_verilog"]
+__all__ = ["assignments", "directed", "mark_used", "signals_of", "yosys_verilog"]
 
 
 def mark_used(component: Elaboratable) -> None:
@@ -32,3 +32,30 @@ def yosys_verilog(rtlil_text: str) -> str:
     # An old Yosys on PATH would write other text, or fail.
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     return verilog._convert_rtlil_text(rtlil_text, strip_internal_attrs=True)
+
+
+def signals_of(value: ValueLike) -> list[Signal]:
+    """Signals whose bits ``value`` holds; what only selects among them is left out."""
+    match Value.cast(value):
+        case Signal() as signal:
+            return [signal]
+        case _ast.Operator(operands=parts) | _ast.Concat(parts=parts):
+            return [signal for part in parts for signal in signals_of(part)]
+        case _ast.Slice(value=inner) | _ast.Part(value=inner):
+            return signals_of(inner)
+        case _ast.SwitchValue(cases=cases):
+            return [signal for _, part in cases for signal in signals_of(part)]
+        case other:
+            return list(other._rhs_signals())
+
+
+def assignments(fragment: Fragment) -> Iterator[tuple[list[Signal], list[Signal]]]:
+    """Of each assignment of ``fragment`` itself the signals that are written and read; conditions
+    are left out."""
+    todo = [statement for part in fragment.statements.values() for statement in part]
+    while todo:
+        match todo.pop():
+            case _ast.Assign(lhs=target, rhs=source):
+                yield list(target._lhs_signals()), signals_of(source)
+            case _ast.Switch(cases=cases):
+                todo += [statement for case in cases for statement in case[1]]

@@ -1,5 +1,7 @@
 """``python -m gen.docs`` (``make docs``): the pages of docs/ that are printed from ``hdl.spec``.
 
+The diagram of a posit8 build is drawn from the design itself (``gen.diagram``).
+
 ``--check`` writes nothing; it names the pages that differ from what would be written and then ends
 with code 1.
 """
@@ -11,6 +13,7 @@ from pathlib import Path
 
 from gen.cli import Parser, deliver
 from gen.cli.folders import checkout
+from gen.diagram import draw
 from gen.regmap import bit_range, register_map
 from hdl.spec.commands import (
     COMMAND,
@@ -32,6 +35,7 @@ from hdl.spec.commands import (
     Reduce,
     reserved_mask,
 )
+from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import COUNTER_BASE, COUNTERS
 
 __all__ = ["DOCS", "PAGES", "main", "stale"]
@@ -111,6 +115,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "registers.md": lambda: _NOTE + _registers(),
     "commands.md": lambda: _NOTE + _commands(),
     "counters.md": lambda: _NOTE + _counters(),
+    "accelerator.svg": lambda: draw(AcceleratorConfig("posit8")),
 }
 
 

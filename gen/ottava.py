@@ -31,6 +31,7 @@ COMMANDS: dict[str, Command] = {
     "top": Command("gen.top", "generate the accelerator: Verilog, SDC, register map, C header"),
     "block": Command("gen.block", "generate one block: decoder, MAC, lane, array, ..."),
     "scaling": Command("gen.scaling", "bytes and seconds of generation for growing arrays"),
+    "diagram": Command("gen.diagram", "draw the units of a build and what flows between them"),
     "docs": Command("gen.docs", "renew the pages of docs/ that follow from the program format"),
     "run": Command("sim.run", "run a transformer on RTL or machine model, every byte compared",
                    "sim"),
