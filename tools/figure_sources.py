@@ -1,0 +1,157 @@
+"""Where each figure of the pages comes from: a command, and what is taken of its output."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["SOURCES", "Source", "Values"]
+
+Values = dict[str, str | list[str]]
+_SECONDS = re.compile(r"^ran in |^compiled in | in [0-9.]+ s$|, [0-9.]+ s$")
+_FORMATS = ("posit8", "fp8", "bf16")
+_MODES = ("pwl", "approx", "approx_shifted")
+
+
+@dataclass(frozen=True)
+class Source:
+    """``command`` as the pages name it. ``also``: options that change none of these figures.
+
+    ``values`` takes them from standard output. ``cheap``: seconds of work and no download, so that
+    every run of the tests does it again.
+    """
+
+    command: str
+    values: Callable[[str], Values]
+    cheap: bool = False
+    also: tuple[str, ...] = ()
+
+
+def _found(pattern: str, output: str) -> re.Match[str]:
+    match = re.search(pattern, output, re.MULTILINE)
+    if match is None:
+        raise ValueError(f"output must have {pattern!r}; it begins {output[:80]!r}")
+    return match
+
+
+def _grouped(text: str) -> str:
+    """Digits with commas between thousands; anything else as it is."""
+    return f"{int(text):,}" if text.isdigit() else text
+
+
+def numbers(patterns: Mapping[str, str]) -> Callable[[str], Values]:
+    """A value for each pattern: its first group."""
+    return lambda output: {name: _grouped(_found(pattern, output)[1])
+                           for name, pattern in patterns.items()}
+
+
+def report(output: str) -> list[str]:
+    """Output as a block of code, without lines that tell how long it took."""
+    lines = [re.sub(r"(modelled) in [0-9.]+ s", r"\1", line) for line in output.splitlines()]
+    return [f"    {line}".rstrip() for line in lines if not _SECONDS.search(line)]
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table of Markdown."""
+    return [f"| {' | '.join(row)} |".replace("|  |", "| |")
+            for row in (heads, ["---"] * len(heads), *rows)]
+
+
+def _short(text: str) -> str:
+    """A number below 1 to four places without its 0: .0063."""
+    return f"{float(text):.4f}".removeprefix("0")
+
+
+def _error(output: str) -> Values:
+    match = _found(r"^error of O .* mean ([0-9.]+), cosine ([0-9.]+)$", output)
+    return {"error": f"{_short(match[1])} / {_short(match[2])}"}
+
+
+_HEAD = {"cycles": r"^cycles: (\d+)", "use": r"utilisation ([0-9.]+)%",
+         "bytes": r"^bytes compared: (\d+), mismatches: 0$"}
+
+
+def _head(output: str) -> Values:
+    return {**numbers(_HEAD)(output), "report": report(output)}
+
+
+_GEMM = re.compile(r"^ *(\d+) +(\d+) +([\d.]+) +([\d.]+)% +\S+ +(\d+) +(\d+) +(\d+) +(\d+)$", re.M)
+_RATE = re.compile(r"^ *(alone|fused) +(\d+) +(\d+) +([\d.]+) +[\d.]+ +([\d.]+)% +\S+$", re.M)
+
+
+def _throughput(output: str) -> Values:
+    """Both tables, and each share of what is possible alone."""
+    made: Values = {}
+    gemms, rates = [], []
+    for size, commands, cycles, use, inputs, weights, _, ends in _GEMM.findall(output):
+        made[f"gemm-{size}x{commands}"] = f"{float(use):.1f} %"
+        gemms.append([size, commands, f"{float(cycles):,.0f}", f"{float(use):.1f} %",
+                      f"{inputs} / {weights}", ends])
+    for kind, rows, commands, cycles, share in _RATE.findall(output):
+        made[f"softmax-{kind}-{rows}x{commands}"] = f"{float(share):.1f} %"
+        rates.append([kind, rows, commands, f"{float(cycles):,.0f}", f"{float(share):.1f} %"])
+    if not gemms or not rates:
+        raise ValueError(f"output must have GEMMs and softmaxes; it begins {output[:80]!r}")
+    made["gemms"] = table(["M = N = K", "commands", "cycles each", "utilisation", "array waits for "
+                           "input / weights", "before, between and behind"], gemms)
+    made["softmaxes"] = table(["softmax", "rows", "commands", "cycles each", "share"], rates)
+    return made
+
+
+def _counts(output: str) -> Values:
+    match = _found(r"^cycles (\d+), at the array's peak (\d+): ([0-9.]+)%", output)
+    bound = _found(r"are ([0-9.]+) times as many$", output)[1]
+    ratio = _found(r"^total .*% +([0-9.]+) +\w+", output)[1]
+    return {"cycles": _grouped(match[1]), "peak": _grouped(match[2]),
+            "use": f"{float(match[3]):.1f} %", "bound": bound, "ratio": f"{float(ratio):.2f}"}
+
+
+def _cycles(output: str) -> Values:
+    return _counts(output) | {"report": report(output)}
+
+
+def _errors(output: str) -> Values:
+    """A row of docs/numerics.md for each function with BF16 lanes."""
+    made: Values = {}
+    for name, largest, mean, rest in re.findall(
+            r"^(\w+) +bf16 .*?max ([0-9.]+), mean ([0-9.]+) ulp(.*)$", output, re.MULTILINE):
+        key = name.lower()
+        made[key] = f"{largest} / {mean}"
+        below = re.search(r"(\d+) beyond 1 ulp, at most ([0-9.]+)", rest)
+        if below:
+            made[f"{key}-below"] = (f"{below[1]} beyond 1 ulp, at most {below[2]} · 2^-9"
+                                    if int(below[1]) else "none beyond 1 ulp")
+    largest = max(float(text) for text in re.findall(r"fp32 .*?max ([0-9.]+)", output))
+    return made | {"fp32-largest": f"{largest:.2f}"}
+
+
+def _scaling(output: str) -> Values:
+    """Bytes by format and D; seconds are of one machine."""
+    made: Values = {}
+    dims = re.findall(r"D = (\d+)", output)
+    for fmt, cells in re.findall(r"^\| (\w+) \w+ \|(.*)\|$", output, re.MULTILINE):
+        sizes = cells.split("|")[::2]
+        made |= {f"{fmt}-{dim}": size.strip() for dim, size in zip(dims, sizes, strict=True)}
+    if not made:
+        raise ValueError(f"output must have rows of bytes; it begins {output[:80]!r}")
+    return made
+
+
+_MODELS = "python -m sim.cycles"
+_RUNS = {
+    "digits": "digits-vit", "digits-bf16": "digits-vit --fmt bf16",
+    "bert-tiny": "bert-tiny --tokens 32", "bert-tiny-bf16": "bert-tiny --tokens 32 --fmt bf16",
+    "minilm-layer": "minilm --tokens 32 --layers 0:1",
+    "smollm2-layer": "smollm2 --layers 0:1 --tokens 12 --decode 1"}
+
+SOURCES: dict[str, Source] = {
+    "head": Source("python -m sim.demo --fmt posit8", _head),
+    "heads-128": Source("python -m sim.demo --fmt posit8 --tokens 128 --all-heads", _head),
+    **{f"head-{fmt}-{mode}": Source(f"python -m sim.demo --fmt {fmt} --softmax {mode}", _error,
+                                    also=("--on", "machine"))
+       for fmt in _FORMATS for mode in _MODES},
+    "throughput": Source("python -m sim.throughput", _throughput),
+    "bert-base-layer": Source(f"{_MODELS} bert-base --layers 1:2", _cycles, cheap=True),
+    **{name: Source(f"{_MODELS} {options}", _counts) for name, options in _RUNS.items()},
+    "functions": Source("python tools/function_errors.py", _errors, cheap=True),
+    "scaling": Source("python -m gen.scaling --fmt posit8 bf16", _scaling),
+}

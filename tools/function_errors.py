@@ -1,0 +1,69 @@
+"""Errors of the vector unit's functions over all BF16 inputs: ``python tools/function_errors.py``.
+
+Each function of the reference model, which the hardware equals to the bit, against the real one in
+float64, over every finite normal BF16 number. An ulp is that of BF16 at the real result. Lines: the
+largest and the mean error of positive inputs; of negative ones how many lie beyond one ulp, and
+the largest of their errors as a multiple of 2^-9.
+"""
+
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from hdl.spec.commands import Function  # noqa: E402
+from hdl.spec.config import AcceleratorConfig  # noqa: E402
+from sim.model import lanes  # noqa: E402
+from sim.model.rounding import from_words  # noqa: E402
+
+SMALLEST = 2.0 ** -126
+REAL: dict[Function, Callable[[float], float]] = {
+    Function.GELU: lambda x: x * math.erfc(-x / math.sqrt(2)) / 2,
+    Function.GELU_SIGMOID: lambda x: x / (1 + math.exp(-1.702 * x)) if x > -400 else 0.0,
+    Function.SILU: lambda x: x / (1 + math.exp(-x)) if x > -700 else 0.0,
+    Function.SIGMOID: lambda x: (1 + math.tanh(x / 2)) / 2 if x > -30 else math.exp(x),
+    Function.TANH: math.tanh,
+    Function.INVERSE_SQRT: lambda x: 1 / math.sqrt(x),
+}
+
+
+def ulps(config: AcceleratorConfig, function: Function, x: np.ndarray
+         ) -> tuple[np.ndarray, np.ndarray]:
+    """Absolute errors at ``x``, and the same in BF16 ulp; 0 ulp where the result is subnormal."""
+    exact = np.array([REAL[function](value) for value in x.tolist()])
+    error = np.abs(lanes.apply(config, function, x) - exact)
+    normal = np.abs(exact) >= SMALLEST
+    ulp = 2.0 ** (np.frexp(np.where(normal, exact, 1))[1] - 8)
+    return error, np.where(normal, error, 0) / ulp
+
+
+def line(config: AcceleratorConfig, function: Function) -> str:
+    """The errors of one function, as the module says."""
+    lane = config.lane
+    x = from_words(lane, np.arange(1 << 16, dtype=np.uint32) << lane.bits - 16)
+    x = x[np.isfinite(x) & (np.abs(x) >= SMALLEST)]
+    up, down = x[x > 0], x[x < 0]
+    _, positive = ulps(config, function, up)
+    text = (f"{function.name:12} {lane.name:8} {up.size} x > 0: max {positive.max():.2f}, "
+            f"mean {positive.mean():.3f} ulp")
+    if function is Function.INVERSE_SQRT:
+        return text
+    error, negative = ulps(config, function, down)
+    beyond = negative > 1
+    return (f"{text}; {down.size} x < 0: {beyond.sum()} beyond 1 ulp, "
+            f"at most {512 * error[beyond].max(initial=0):.2f} · 2^-9")
+
+
+def main() -> int:
+    for fmt in ("posit8", "bf16"):  # lanes of BF16, lanes of FP32
+        for function in REAL:
+            print(line(AcceleratorConfig(fmt, dim=4), function))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
