@@ -7,6 +7,8 @@ residual's.
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from compiler.checkpoints.description import Block, FeedForward
 from compiler.training.gradients.attention import attend
 from compiler.training.gradients.linear import linear, linears_at_once
@@ -35,9 +37,8 @@ def feed_forward(run: Run, name: str, layer: FeedForward, x: Array) -> tuple[Arr
         slope = n.slope(layer.activation, argument)
         if up is None:
             return back_inward([n.gradient(f"{name} du", n.lane(d * slope))])
-        d_up = n.gradient(f"{name} du", n.lane(d * y))
-        d_gate = n.gradient(f"{name} dgate", n.lane(n.lane(d * slope) * up))
-        return back_inward([d_gate, d_up])
+        both = np.concatenate([n.lane(n.lane(d * slope) * up), n.lane(d * y)], axis=-1)
+        return back_inward(np.split(n.gradient(f"{name} du", both), 2, axis=-1))
 
     return n.stored(y if up is None else n.lane(y * up)), back
 

@@ -129,12 +129,21 @@ class EightBit(Exact):
         return lanes.reciprocal(self.config, x).astype(self.dtype)
 
     def mean(self, x: Array) -> Array:
-        return self.lane(x.sum(axis=-1, keepdims=True) * np.float32(1 / x.shape[-1]))
+        return self.lane(self._mean(x).astype(self.dtype))
+
+    def total(self, x: Array) -> Array:
+        total = round_to(BINARY32, x.sum(axis=-1, keepdims=True, dtype=np.float64))
+        return self.lane(total.astype(self.dtype))
 
     def inverse_root(self, x: Array, eps: float) -> Array:
-        mean = x.mean(axis=-1, keepdims=True, dtype=np.float64)
-        given = round_to(BINARY32, mean + np.float32(eps))
+        given = round_to(BINARY32, self._mean(x) + np.float32(eps))
         return self.lane(lanes.inverse_sqrt(BINARY32, given).astype(self.dtype))
+
+    @staticmethod
+    def _mean(x: Array) -> Array:
+        """Of each row, FP32: its sum times the FP32 word next to one over its length."""
+        total = round_to(BINARY32, x.sum(axis=-1, keepdims=True, dtype=np.float64))
+        return round_to(BINARY32, total * np.float64(np.float32(1 / x.shape[-1])))
 
     def inverse_sqrt(self, x: Array) -> Array:
         return lanes.inverse_sqrt(self.config.lane, x).astype(self.dtype)
