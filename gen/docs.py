@@ -8,7 +8,6 @@ with code 1.
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from enum import IntEnum
 from pathlib import Path
 
 from gen.cli import Parser, deliver
@@ -18,25 +17,31 @@ from gen.regmap import bit_range, register_map
 from hdl.spec.commands import (
     COMMAND,
     COMMAND_BYTES,
-    ERROR_DOCS,
-    FUNCTION_DOCS,
+    COMPUTING,
     HEADER,
     HEADER_BYTES,
     INSTRUCTION,
     ISA_MAJOR,
     ISA_MINOR,
-    OPCODE_DOCS,
-    Destination,
+    LISTED,
+    TENSORS,
+    AtLeast,
+    CommandField,
+    ErrorCause,
     Feature,
     Field,
-    Function,
-    Operand,
-    Post,
-    Reduce,
+    InstructionField,
+    Member,
+    Needs,
+    Opcode,
+    Trait,
+    When,
     reserved_mask,
 )
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.features import HYBRID, NARROW
 from hdl.spec.registers import COUNTER_BASE, COUNTERS
+from hdl.spec.timing import INDEX_BYTES
 
 __all__ = ["DOCS", "PAGES", "main", "stale"]
 
@@ -48,10 +53,18 @@ def _registers() -> str:
     return register_map("md")
 
 
-def _fields(table: Mapping[str, Field]) -> list[str]:
-    return ["| word | bits | field | meaning |", "|---|---|---|---|",
+def _placed(table: Mapping[str, Field]) -> list[Field]:
+    """The fields of a table in the order of their bits."""
+    return sorted(table.values(), key=lambda field: field.offset)
+
+
+def _fields(table: Mapping[str, Field], rules: Callable[[Field], str] | None = None) -> list[str]:
+    """The rows of a table; ``rules`` adds a column of what must hold."""
+    more = (" must |", "---|") if rules else ("", "")
+    return ["| word | bits | field | meaning |" + more[0], "|---|---|---|---|" + more[1],
             *(f"| {_words(field)} | {bit_range(field.low, min(field.bits, 32))} | `{field.name}` "
-              f"| {field.doc} |" for field in table.values())]
+              f"| {field.doc} |" + (f" {rules(field)} |" if rules else "")
+              for field in _placed(table))]
 
 
 def _words(field: Field) -> str:
@@ -64,17 +77,88 @@ def _reserved(table: Mapping[str, Field], size: int) -> str:
     return f"The other {bits} of {8 * size} bits are reserved and must be 0 (BAD_FIELD)."
 
 
-def _functions() -> list[str]:
-    return ["", "### Function", "", "| value | name | of x |", "|---|---|---|",
-            *(f"| {int(member)} | {member.name} | {doc} |"
-              for member, doc in FUNCTION_DOCS.items())]
+def _names(needs: Needs) -> str:
+    """The builds that have one feature of each entry."""
+    if needs in (HYBRID, NARROW):
+        return {HYBRID: "both FP8 encodings", NARROW: "8-bit formats"}[needs]
+    return " and ".join(" or ".join(feature.name for feature in Feature if feature in choice)
+                        for choice in needs)
 
 
-def _enumeration(kind: type[IntEnum]) -> list[str]:
+def _where(when: When) -> str:
+    return ("/".join(opcode.name for opcode in when.opcodes)
+            + f" with `{when.flag}`" * bool(when.flag))
+
+
+def _command_rules(field: CommandField) -> str:
+    """What must hold of a command's field, and where it means nothing."""
+    where = [_where(when) for when in field.used if when.opcodes != COMPUTING or when.flag]
+    found = [" or ".join(where)] * bool(where)
+    found += [f"builds of {_names(field.needs)}"] * bool(field.needs)
+    if found:
+        found = [", ".join(found) + ", else " + (f"{field.default}" if field.strict
+                                                 else "ignored")]
+    for limit in field.limits:
+        if isinstance(limit, AtLeast):
+            found.append(f"at least {limit.least} ({limit.cause.name})")
+        else:
+            most = f"`{limit.most}`" if isinstance(limit.most, str) else str(limit.most)
+            found.append(f"at most {most} ({limit.cause.name}"
+                         + f", builds of {_names(limit.needs)}" * bool(limit.needs) + ")")
+    if field.bars:
+        found.append("no instruction " + " and ".join(
+            _BARRED[trait] for trait in field.bars) + " at once")
+    if Trait.ON_CHIP in field.traits:
+        found.append("a row fits a bank (OVERSIZE)")
+    return "; ".join(found)
+
+
+def _instruction_rules(field: InstructionField) -> str:
+    found = ["a member of the build's"] if field.kind is not None else []
+    found += [f"0, but in builds of {_names(field.needs)}"] if field.needs else []
+    if field.bars:
+        found.append("not " + " and ".join(_BARRED[trait] for trait in field.bars) + " at once")
+    return "; ".join(found)
+
+
+_BARRED = {Trait.REDUCES: "reduces rows", Trait.STORES: "stores", Trait.ON_CHIP: "keeps the block",
+           Trait.WHOLE_ROWS: "works on whole rows"}
+
+
+def _member_rules(member: Member) -> str:
+    meaning = member.meaning
+    found = [_names(meaning.needs)] * bool(meaning.needs and all(meaning.needs))
+    found += ["in " + ", ".join(f"`{name}`" for name in meaning.fields)] * bool(meaning.fields)
+    found += ["in one stage of an instruction"] * meaning.once
+    if meaning.register is not None:
+        found.append(f"something was reduced into R{meaning.register} before")
+    found += ["a row fits a bank"] * (Trait.ON_CHIP in meaning.traits)
+    return "; ".join(found)
+
+
+def _enumeration(kind: type[Member]) -> list[str]:
     doc = vars(kind).get("__doc__") or ""
-    own = [" ".join(doc.split()), ""] if doc and doc != IntEnum.__doc__ else []
-    return ["", f"### {kind.__name__}", "", *own, "| value | name |", "|---|---|",
-            *(f"| {int(member)} | {member.name} |" for member in kind)]
+    own = [" ".join(doc.split()), ""] if doc else []
+    return ["", f"### {kind.__name__}", "", *own, "| value | name | says | needs |",
+            "|---|---|---|---|",
+            *(f"| {int(member)} | {member.name} | {member.doc} | {_member_rules(member)} |"
+              for member in kind)]
+
+
+def _tensors() -> list[str]:
+    lines = ["## Tensors", "", "| tensor | in | rows × columns | fields |", "|---|---|---|---|"]
+    for name, tensor in TENSORS.items():
+        for shape in tensor.shapes:
+            fields = ", ".join(f"`{field.name}`" for field in _placed(COMMAND)
+                               if field.tensor == name and any(
+                                   set(used.opcodes) & set(shape.when.opcodes)
+                                   for used in field.used))
+            where = _where(shape.when) + ", where the list names it" * (name in LISTED)
+            size = f"{str(shape.rows).upper()} × {str(shape.columns).upper()}"
+            size += f", {INDEX_BYTES} bytes each, without gaps" * shape.indices
+            lines.append(f"| {shape.label} | {where} | {size} | {fields} |")
+    return [*lines, "", "Items of two bytes stand at even addresses with even strides "
+            "(MISALIGNED); all others anywhere.", ""]
 
 
 def _commands() -> str:
@@ -84,19 +168,22 @@ def _commands() -> str:
              "words of 32 bits, little-endian. [Programs](programs.md) says what they do,",
              "`python -m gen.top --regmap h` prints this page as a C header with packers.", "",
              "## Header", "", *_fields(HEADER), "",
-             "## Command", "", *_fields(COMMAND), "", _reserved(COMMAND, COMMAND_BYTES), "",
+             "## Command", "", *_fields(COMMAND, _command_rules), "",
+             _reserved(COMMAND, COMMAND_BYTES), "",
+             "What breaks a rule is BAD_FIELD where no other cause is named. END and FENCE read no "
+             "field but their opcode.", "",
+             *_tensors(),
              "## Opcodes", "", "| opcode | name | does |", "|---|---|---|",
-             *(f"| {int(opcode)} | {opcode.name} | {doc} |"
-               for opcode, doc in OPCODE_DOCS.items()), "",
-             "## Instruction", "", "A word of the command's list.", "", *_fields(INSTRUCTION), "",
-             _reserved(INSTRUCTION, 4)]
-    for kind in (Operand, Function, Reduce, Post, Destination):
-        lines += _functions() if kind is Function else _enumeration(kind)
+             *(f"| {int(opcode)} | {opcode.name} | {opcode.doc} |" for opcode in Opcode), "",
+             "## Instruction", "", "A word of the command's list.", "",
+             *_fields(INSTRUCTION, _instruction_rules), "", _reserved(INSTRUCTION, 4)]
+    for kind in dict.fromkeys(field.kind for field in INSTRUCTION.values() if field.kind):
+        lines += _enumeration(kind)
     lines += ["", "## Features", "", "| bit | feature |", "|---|---|",
               *(f"| {feature.bit_length() - 1} | {feature.name} |" for feature in Feature), "",
               "## Error causes", "", "Bits of the register ERROR.", "",
               "| bit | cause | meaning |", "|---|---|---|",
-              *(f"| {int(cause)} | {cause.name} | {doc} |" for cause, doc in ERROR_DOCS.items())]
+              *(f"| {int(cause)} | {cause.name} | {cause.doc} |" for cause in ErrorCause)]
     return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,6 @@ from gen.cli import in_ascii
 from hdl.spec.commands import (
     COMMAND,
     COMMAND_BYTES,
-    ERROR_DOCS,
     HEADER,
     HEADER_BYTES,
     INSTRUCTION,
@@ -19,6 +18,7 @@ from hdl.spec.commands import (
     ISA_MINOR,
     MAGIC,
     Destination,
+    ErrorCause,
     Feature,
     Field,
     Function,
@@ -58,7 +58,7 @@ def c_header(config: AcceleratorConfig, name: str = "ottava") -> str:
     lines += _USE.format(upper=upper, lower=lower, header=HEADER_BYTES // 4,
                          command=COMMAND_BYTES // 4).splitlines()
     for record, table in (("header", HEADER), ("command", COMMAND)):
-        for field in table.values():
+        for field in sorted(table.values(), key=lambda field: field.offset):
             lines += _accessors(lower, record, field)
     lines += ["", "/* Fields of an instruction, to be joined with |. */"]
     lines += [line for field in INSTRUCTION.values() for line in (
@@ -99,8 +99,8 @@ def _registers(upper: str) -> list[str]:
                           f"{start}_MASK {_mask(field.bits, field.low)}",
                           f"{start}_SHIFT {field.low}"]
     lines += ["", "/* Causes: bits of the register ERROR. */"]
-    for cause, doc in ERROR_DOCS.items():
-        lines += [_note(doc), f"#define {upper}_CAUSE_{cause.name} {_mask(1, int(cause))}"]
+    for cause in ErrorCause:
+        lines += [_note(cause.doc), f"#define {upper}_CAUSE_{cause.name} {_mask(1, int(cause))}"]
     lines += ["", "/* Features: bits of the register FEATURES and of a program's header. */"]
     lines += [f"#define {upper}_FEATURE_{feature.name} UINT32_C(0x{int(feature):08X})"
               for feature in Feature]

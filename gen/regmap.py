@@ -3,7 +3,7 @@
 import json
 
 from gen.header import c_header
-from hdl.spec.commands import ERROR_DOCS, Feature
+from hdl.spec.commands import ErrorCause, Feature
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import REGISTERS, Register
 
@@ -47,7 +47,7 @@ def _markdown() -> str:
             lines += ["", f"## {register.name} (0x{register.offset:03X})", "",
                       "| bits | field | access | meaning |", "|---|---|---|---|", *_rows(register)]
     lines += ["", "## Bits of ERROR", "", "| bit | cause | meaning |", "|---|---|---|"]
-    lines += [f"| {int(cause)} | {cause.name} | {doc} |" for cause, doc in ERROR_DOCS.items()]
+    lines += [f"| {int(cause)} | {cause.name} | {cause.doc} |" for cause in ErrorCause]
     lines += ["", "## Bits of FEATURES", "", "| bit | feature |", "|---|---|"]
     lines += [f"| {feature.bit_length() - 1} | {feature.name} |" for feature in Feature]
     return "\n".join(lines) + "\n"
@@ -59,8 +59,8 @@ def _json() -> str:
          "fields": [{"name": field.name, "low": field.low, "bits": field.bits,
                      "access": field.access, "doc": field.doc} for field in register.fields]}
         for register in REGISTERS]
-    errors = [{"bit": int(cause), "name": cause.name, "doc": doc}
-              for cause, doc in ERROR_DOCS.items()]
+    errors = [{"bit": int(cause), "name": cause.name, "doc": cause.doc}
+              for cause in ErrorCause]
     features = [{"bit": feature.bit_length() - 1, "name": feature.name} for feature in Feature]
     return json.dumps(
         {"registers": registers, "errors": errors, "features": features}, indent=2) + "\n"

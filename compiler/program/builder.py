@@ -14,14 +14,18 @@ from hdl.spec.commands import (
     COMMAND_BYTES,
     HEADER,
     HEADER_BYTES,
+    INSTRUCTION,
     ISA_MAJOR,
-    ISA_MINOR,
     MAGIC,
     Destination,
     Feature,
     Opcode,
+    Role,
     features_of,
+    meanings,
+    means,
     pack,
+    roles,
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING, E5M2
@@ -48,6 +52,7 @@ class ProgramBuilder(Placement):
         super().__init__(config, base)
         self._commands: list[dict[str, int]] = []
         self._features = Feature(0)
+        self._minor = 0
         self._reads: list[Tensor] = []
         self._writes: list[Tensor] = []
 
@@ -77,14 +82,14 @@ class ProgramBuilder(Placement):
             raise ValueError(f"K must be at most k_max = {self.config.k_max} with the exact "
                              f"accumulator, not {k}")
         fields = {"opcode": Opcode.GEMM, "k": k, "a_transposed": int(a_transposed),
-                  "b_transposed": int(b_transposed), "b_address": b.address, "b_stride": b.stride,
-                  "b_e5m2": self._e5m2(b), "row_max": int(row_max)}
+                  "b_transposed": int(b_transposed), "row_max": int(row_max)}
+        fields |= self._placed(Opcode.GEMM, "b", b)
         self._command(fields, (m, n), a, [b], out, out_transposed, epilogue)
 
     def vector(self, x: Tensor, out: Tensor, epilogue: Epilogue = STORE, *,
                out_transposed: bool = False) -> None:
         """out = epilogue(x), as ``gemm``."""
-        fields = {"opcode": Opcode.VECTOR, "k": 1, "x_wide": self._wide(x)}
+        fields = {"opcode": Opcode.VECTOR, "k": COMMAND["k"].default}
         self._command(fields, x.shape, x, [], out, out_transposed, epilogue)
 
     def gather(self, table: Tensor, indices: Tensor, out: Tensor, epilogue: Epilogue = STORE, *,
@@ -96,8 +101,8 @@ class ProgramBuilder(Placement):
         if indices.encoding != INDICES or indices.columns != 1 or indices.stride != 4:
             raise ValueError(f"{indices.name} must be a dense column of indices, not "
                              f"{indices.rows}×{indices.columns} of {indices.encoding.name}")
-        fields = {"opcode": Opcode.VECTOR, "k": table.rows, "x_wide": self._wide(table),
-                  "x_gather": 1, "b_address": indices.address}
+        fields = {"opcode": Opcode.VECTOR, "k": table.rows, "x_gather": 1}
+        fields |= self._placed(Opcode.VECTOR, "b", indices)
         self._command(fields, (indices.rows, table.columns), table, [indices], out,
                       out_transposed, epilogue)
 
@@ -127,7 +132,7 @@ class ProgramBuilder(Placement):
         if not self._commands or self._commands[-1].get("opcode") != Opcode.END:
             self.end()
         address = -(-self._cursor // PROGRAM_ALIGNMENT) * PROGRAM_ALIGNMENT
-        values = {"magic": MAGIC, "isa_major": ISA_MAJOR, "isa_minor": ISA_MINOR,
+        values = {"magic": MAGIC, "isa_major": ISA_MAJOR, "isa_minor": self._minor,
                   "features": int(self._features), "commands": len(self._commands),
                   "config_hash": self.config.hash}
         program = pack(HEADER, values | header, HEADER_BYTES)
@@ -179,21 +184,24 @@ class ProgramBuilder(Placement):
         replaced = [] if turned or epilogue.row_result or not _stores_last(instructions) else [
             tensor for tensor in itemwise if in_place(out, tensor)]
         self._order(reads, [out] if stores else [], replaced)
-        self._need(fields["opcode"], [*reads, out], instructions)
-        self.command(**self._fields(fields, shape, a, out, turned, epilogue, instructions))
+        fields = self._fields(fields, shape, a, out, turned, epilogue, instructions)
+        self._need(fields, [*reads, out], instructions)
+        self.command(**fields)
 
     def _fields(self, fields: dict[str, int], shape: tuple[int, int], a: Tensor, out: Tensor,
                 turned: bool, epilogue: Epilogue, instructions: Sequence[Instruction]
                 ) -> dict[str, int]:
         """``fields`` of the opcode with those of shape, A or X, C, Y0, Y1 and the list."""
-        fields = fields | {
-            "m": shape[0], "n": shape[1], "a_address": a.address, "a_stride": a.stride,
-            "a_e5m2": self._e5m2(a), "c_address": out.address, "c_stride": out.stride,
-            "c_e5m2": self._e5m2(out), "c_wide": self._wide(out), "c_transposed": int(turned),
-            "row_result": int(epilogue.row_result), "instructions": instruction_words(instructions)}
+        opcode = fields["opcode"]
+        fields = fields | self._placed(opcode, "a", a) | self._placed(opcode, "c", out) | {
+            "m": shape[0], "n": shape[1], "c_transposed": int(turned),
+            "instructions": instruction_words(instructions)}
+        # A flag that an epilogue has by the name of its field.
+        fields |= {name: int(getattr(epilogue, name)) for name, field in COMMAND.items()
+                   if field.bits == 1 and hasattr(epilogue, name)}
         for index, y in enumerate((epilogue.bias, epilogue.y1)):
             if y is not None:
-                fields |= self._operand_y(index, y, shape)
+                fields |= self._operand_y(opcode, f"y{index}", y, shape)
         for index, value in enumerate((epilogue.scale, epilogue.imm1)):
             if value is not None:
                 fields[f"imm{index}"] = _bfloat16(value)
@@ -201,13 +209,23 @@ class ProgramBuilder(Placement):
             fields[name] = int(np.float32(getattr(epilogue, name)).view(np.uint32))
         return fields
 
-    def _operand_y(self, index: int, y: Tensor, shape: tuple[int, int]) -> dict[str, int]:
+    def _operand_y(self, opcode: int, name: str, y: Tensor, shape: tuple[int, int]
+                   ) -> dict[str, int]:
         if y.columns != shape[1] or y.rows not in (1, shape[0]):
             raise ValueError(f"{y.name} must be 1×{shape[1]} or {shape[0]}×{shape[1]}, "
                              f"not {y.rows}×{y.columns}")
-        stride = 0 if y.rows == 1 else y.stride
-        return {f"y{index}_address": y.address, f"y{index}_stride": stride,
-                f"y{index}_e5m2": self._e5m2(y), f"y{index}_wide": self._wide(y)}
+        return self._placed(opcode, name, y, repeated=y.rows == 1)
+
+    def _placed(self, opcode: int, name: str, tensor: Tensor, *, repeated: bool = False
+                ) -> dict[str, int]:
+        """The fields of a command of ``opcode`` that say where its tensor ``name`` lies and what
+        it holds; ``repeated``: its one row serves for all."""
+        fmt = self.config.format
+        told = {Role.ADDRESS: tensor.address, Role.STRIDE: 0 if repeated else tensor.stride,
+                Role.E5M2: int(fmt.hybrid and tensor.encoding == E5M2),
+                Role.WIDE: int(tensor.encoding not in fmt.encodings)}
+        return {field.name: told[role] for role, field in roles(name).items()
+                if role in told and means(field, opcode, self.config)}
 
     def _order(self, reads: list[Tensor], writes: list[Tensor], replaced: list[Tensor]) -> None:
         """Put a fence where the command would race with one that may still run. ``replaced``:
@@ -222,30 +240,29 @@ class ProgramBuilder(Placement):
         self._reads += reads
         self._writes += writes
 
-    def _need(self, opcode: int, tensors: list[Tensor],
+    def _need(self, fields: dict[str, int], tensors: list[Tensor],
               instructions: Sequence[Instruction]) -> None:
-        """Note the features that a command needs, out of those that the build has."""
+        """Note the features that a command needs, out of those that the build has, and the oldest
+        ISA that knows all of it."""
+        told = [Opcode(fields["opcode"]).meaning,
+                *(meaning for i in instructions for meaning in meanings(i.values).values()),
+                *(field for i in instructions for name, field in INSTRUCTION.items()
+                  if i.values.get(name)),
+                # What is not strict may stand in any program: a build without it passes it over.
+                *(field for name, field in COMMAND.items() if field.strict and fields.get(name))]
         built = features_of(self.config)
-        accumulators = Feature.ACC_BF16 | Feature.ACC_FP32 | Feature.ACC_EXACT
-        modes = Feature.SOFTMAX_PWL | Feature.SOFTMAX_APPROX | Feature.SOFTMAX_APPROX_SHIFTED
-        if opcode == Opcode.GEMM:
-            self._features |= built & accumulators
-        if any(i.needs_softmax for i in instructions):
-            self._features |= built & modes
-        if any(i.needs_functions for i in instructions):
-            if Feature.FUNCTIONS not in built:
+        for choice in dict.fromkeys(choice for entry in told for choice in entry.needs):
+            if choice == Feature.FUNCTIONS and not built & choice:
                 raise ValueError("functions must be all in a build that runs such instructions, "
                                  f"not {self.config.functions!r}")
-            self._features |= Feature.FUNCTIONS
+            if not built & choice:
+                raise ValueError(f"build must have {choice.name} for such commands, "
+                                 f"not {built.name}")
+            self._features |= built & choice
+        self._minor = max(self._minor, *(entry.minor for entry in told))
         for tensor in tensors:
             if tensor.encoding in self.config.format.encodings:
                 self._features |= Feature[tensor.encoding.name.upper()]
-
-    def _e5m2(self, tensor: Tensor) -> int:
-        return int(self.config.format.hybrid and tensor.encoding == E5M2)
-
-    def _wide(self, tensor: Tensor) -> int:
-        return int(tensor.encoding not in self.config.format.encodings)
 
 
 def in_place(out: Tensor, operand: Tensor) -> bool:

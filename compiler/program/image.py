@@ -25,17 +25,23 @@ from safetensors.numpy import save_file
 from compiler.program.builder import PROGRAM_ALIGNMENT, ProgramBuilder
 from compiler.program.records import commands
 from compiler.program.tensor import INDICES, Tensor
-from hdl.spec.commands import HEADER, HEADER_BYTES, Feature, Opcode, features_of, unpack
+from hdl.spec.commands import (
+    HEADER,
+    HEADER_BYTES,
+    TENSORS,
+    Feature,
+    Opcode,
+    features_of,
+    unpack,
+)
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING
-from hdl.spec.timing import INDEX_BYTES
 from sim.model.command import Command
 
 __all__ = ["ImageError", "ProgramImage"]
 
 _VERSION = 1
 _KEY = "ottava"
-_OPERANDS = ("a", "b", "c", "y0", "y1")
 
 
 class ImageError(ValueError):
@@ -121,19 +127,11 @@ class ProgramImage:
         opcode = None
         for address, fields in commands(self.memory, self.address, self.base):
             command, opcode = Command(self.config, fields), fields["opcode"]
-            if opcode in (Opcode.GEMM, Opcode.VECTOR):
-                for name in filter(command.uses, _OPERANDS):
-                    self._check_operand(command, name, address, where)
-                if fields["x_gather"]:
-                    self._check_span("indices", fields["b_address"], INDEX_BYTES * fields["m"],
-                                     address, where)
+            for name in filter(command.uses, TENSORS):
+                tensor, label = command.tensor(name), command.shape(name).label
+                self._check_span(label, tensor.address, tensor.size, address, where)
         if opcode != Opcode.END:
             raise ImageError(f"program at {self.address:#x} must end with END in {where}")
-
-    def _check_operand(self, command: Command, name: str, address: int, where: str) -> None:
-        tensor = command.tensor(name)
-        size = (tensor.rows - 1) * tensor.stride + tensor.columns * tensor.element_bytes
-        self._check_span(name.upper(), tensor.address, size, address, where)
 
     def _check_span(self, name: str, start: int, size: int, address: int, where: str) -> None:
         """``size`` bytes from ``start`` on, which the command at ``address`` calls ``name``."""

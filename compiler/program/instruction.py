@@ -34,10 +34,14 @@ class Instruction:
     post: Post = Post.NONE
     destination: Destination = Destination.NONE
 
+    @property
+    def values(self) -> dict[str, int]:
+        """The fields by name, but for what ends the list."""
+        return {field.name: int(getattr(self, field.name)) for field in fields(self)}
+
     def word(self, last: bool) -> int:
         """The 32-bit instruction; ``last`` ends the list."""
-        values = {field.name: int(getattr(self, field.name)) for field in fields(self)}
-        return int.from_bytes(pack(INSTRUCTION, values | {"last": int(last)}, 4), "little")
+        return int.from_bytes(pack(INSTRUCTION, self.values | {"last": int(last)}, 4), "little")
 
     @classmethod
     def from_word(cls, word: int) -> "Instruction":
@@ -48,18 +52,6 @@ class Instruction:
 
     def uses(self, operand: Operand) -> bool:
         return operand in (self.multiply, self.add, self.scale)
-
-    @property
-    def needs_softmax(self) -> bool:
-        """Whether its result depends on the build's softmax mode."""
-        return (self.function in (Function.EXP, Function.RECIPROCAL)
-                or self.post == Post.RECIPROCAL)
-
-    @property
-    def needs_functions(self) -> bool:
-        """Whether it takes a build of all functions."""
-        return (self.function > Function.RECIPROCAL or self.post > Post.RECIPROCAL
-                or self.uses(Operand.SELF))
 
 
 def instruction_words(instructions: Sequence[Instruction]) -> int:

@@ -1,10 +1,15 @@
-"""What makes a program header or a command invalid, decided before anything moves."""
+"""What makes a program header or a command invalid, decided before anything moves.
+
+``hdl.spec`` says where a field lies and how its values are numbered; what must hold of them is
+written here by hand, as a second statement beside the rules of ``hdl.spec.command_fields``, by
+which the reference model decides. ``tests/hdl/issue/test_command_rules.py`` holds one against the
+other, field by field.
+"""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.ports.plan import COUNT_BITS
 from hdl.spec.commands import (
     COMMAND,
     HEADER,
@@ -15,14 +20,15 @@ from hdl.spec.commands import (
     MAGIC,
     Destination,
     ErrorCause,
+    Function,
     Opcode,
     Operand,
+    Post,
     Reduce,
     features_of,
-    largest_members,
     reserved_mask,
 )
-from hdl.spec.config import AcceleratorConfig
+from hdl.spec.config import COUNT_BITS, AcceleratorConfig
 from hdl.vector.beat import instruction_field
 
 __all__ = ["CommandCheck", "HeaderCheck", "first_cause"]
@@ -94,6 +100,17 @@ class CommandCheck(wiring.Component):
         row = COMMAND[name]
         return self.record[row.offset : row.offset + row.bits]
 
+    def _largest(self) -> dict[str, int]:
+        """The largest value that this build knows of each field of an enumeration."""
+        whole = self.config.functions == "all"
+        factor = Operand.SELF if whole else Operand.R1
+        return {
+            "multiply": factor, "add": Operand.R1, "scale": factor,
+            "function": Function.GELU_SIGMOID if whole else Function.RECIPROCAL,
+            "reduce": Reduce.SUM, "post": Post.INVERSE_SQRT if whole else Post.RECIPROCAL,
+            "destination": Destination.MEMORY,
+        }
+
     def _scan(self, m: Module, instruction) -> dict[str, Signal]:
         """What one instruction uses, and whether its fields are known."""
         operands = [instruction_field(instruction, name) for name in ("multiply", "add", "scale")]
@@ -102,9 +119,9 @@ class CommandCheck(wiring.Component):
         found |= {"reads": Signal(2, name="scan_reads"), "reduces": Signal(2, name="scan_reduces")}
         uses_y = [operand == Operand.Y for operand in operands]
         two = (uses_y[0] & uses_y[1]) | (uses_y[0] & uses_y[2]) | (uses_y[1] & uses_y[2])
-        used = INSTRUCTION["last"].low + 1
+        used = max(field.low + field.bits for field in INSTRUCTION.values())
         unknown = _any([*(instruction_field(instruction, name) > last for name, last
-                          in largest_members(self.config).items()), instruction[used:].any()])
+                          in self._largest().items()), instruction[used:].any()])
         m.d.comb += [
             found["reads"].eq(Cat(_any(operand == row for operand in operands)
                                   for row in (Operand.R0, Operand.R1))),
@@ -122,22 +139,9 @@ class CommandCheck(wiring.Component):
         m.d.comb += found["row"].eq(found["reads"].any() | found["reduces"].any())
         return found
 
-    def _misaligned(self, uses_y, memory):
-        """A BF16 tensor at an odd address or with an odd stride."""
-        always = self.config.format.storage_bytes > 1
-        vector = self._field("opcode") == Opcode.VECTOR
-
-        def odd(name):
-            return self._field(f"{name}_address")[0] | self._field(f"{name}_stride")[0]
-
-        return ((odd("a") & (always | (vector & self._field("x_wide"))))
-                | (odd("b") & always & ~vector)
-                | (odd("c") & memory & (always | self._field("c_wide")))
-                | (odd("y0") & uses_y[0] & (always | self._field("y0_wide")))
-                | (odd("y1") & uses_y[1] & (always | self._field("y1_wide"))))
-
-    def elaborate(self, platform):
-        m = Module()
+    def _scan_list(self, m: Module) -> tuple:
+        """Look at an instruction a cycle: whether one stores, whether the list is bad, which of Y0
+        and Y1 it takes; ``count``, ``rowwise``, ``stored`` and ``done`` on the way."""
         index = Signal(range(INSTRUCTIONS))
         scanning = Signal()
         memory, bad_list, uses_y, reduced = Signal(), Signal(), Signal(2), Signal(2)
@@ -166,11 +170,25 @@ class CommandCheck(wiring.Component):
                 m.d.sync += [scanning.eq(0), self.done.eq(1)]
         with m.If(self.done):
             m.d.sync += self.done.eq(0)
+        return memory, bad_list, uses_y
 
-        opcode = self._field("opcode")
-        computes = (opcode == Opcode.GEMM) | (opcode == Opcode.VECTOR)
-        known = computes | (opcode == Opcode.END) | (opcode == Opcode.FENCE)
-        vector = opcode == Opcode.VECTOR
+    def _misaligned(self, uses_y, memory):
+        """A BF16 tensor at an odd address or with an odd stride."""
+        always = self.config.format.storage_bytes > 1
+        vector = self._field("opcode") == Opcode.VECTOR
+
+        def odd(name):
+            return self._field(f"{name}_address")[0] | self._field(f"{name}_stride")[0]
+
+        return ((odd("a") & (always | (vector & self._field("x_wide"))))
+                | (odd("b") & always & ~vector)
+                | (odd("c") & memory & (always | self._field("c_wide")))
+                | (odd("y0") & uses_y[0] & (always | self._field("y0_wide")))
+                | (odd("y1") & uses_y[1] & (always | self._field("y1_wide"))))
+
+    def _counts(self, m: Module) -> list:
+        """Of M, K and N one is 0, or beyond what is counted; with the accumulators that bound it,
+        K is beyond that."""
         counts = [self._field(name) for name in ("m", "k", "n")]
         zero, large = Signal(), Signal()
         m.d.comb += [
@@ -181,14 +199,30 @@ class CommandCheck(wiring.Component):
         # Only a fixed-point word bounds K: a condition that is always false is none.
         k_range = []
         if self.config.acc == "exact":
-            deep = (opcode == Opcode.GEMM) & (counts[1] > self.config.k_max)
+            deep = (self._field("opcode") == Opcode.GEMM) & (counts[1] > self.config.k_max)
             k_range = [(ErrorCause.K_RANGE, deep)]
+        return [zero, large, k_range]
+
+    def _misplaced(self, vector) -> tuple:
+        """Reserved bits that are not 0; fields that are not 0 in a GEMM, in a VECTOR, where they
+        must be. K of a VECTOR must be 1 where it counts nothing."""
         reserved = reserved_mask(COMMAND, len(self.record))
         transposed = self._field("a_transposed") | self._field("b_transposed")
         gathers = self._field("x_gather")
-        bad_field = (bad_list | (self.record & reserved).any() | (~vector & gathers)
-                     | (vector & (((counts[1] != 1) & ~gathers) | transposed
-                                  | self._field("row_max"))))
+        return ((self.record & reserved).any(), ~vector & gathers,
+                vector & (((self._field("k") != 1) & ~gathers) | transposed
+                          | self._field("row_max")))
+
+    def elaborate(self, platform):
+        m = Module()
+        memory, bad_list, uses_y = self._scan_list(m)
+        opcode = self._field("opcode")
+        computes = (opcode == Opcode.GEMM) | (opcode == Opcode.VECTOR)
+        known = computes | (opcode == Opcode.END) | (opcode == Opcode.FENCE)
+        vector = opcode == Opcode.VECTOR
+        zero, large, k_range = self._counts(m)
+        reserved, of_vector, of_gemm = self._misplaced(vector)
+        bad_field = bad_list | reserved | of_vector | of_gemm
         first_cause(
             m, self.cause, self.failed,
             (ErrorCause.BAD_OPCODE, ~known),

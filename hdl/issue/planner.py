@@ -9,12 +9,13 @@ from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.ports.plan import COPIED, COUNT_BITS, COUNTS, FLAGS, constants, count_tiles, plan_layout
+from hdl.ports.plan import copied, count_tiles, plan_layout
 from hdl.spec.commands import COMMAND, INSTRUCTIONS, Opcode
-from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.spec.config import COUNT_BITS, AcceleratorConfig, log2_exact
 from hdl.spec.timing import BLOCK_TILES, PLAN_LATENCY
 
 __all__ = ["Planner"]
+
 
 class Planner(wiring.Component):
     """Combinational: command fields and what its instruction list needs → plan.
@@ -59,7 +60,7 @@ class Planner(wiring.Component):
         m = Module()
         config, plan = self.config, self.plan
         dim_log2 = log2_exact(config.dim)
-        for name in FLAGS + COUNTS + COPIED + constants(config):
+        for name in copied(config):
             m.d.comb += plan[name].eq(self._field(name))
 
         m_log2 = self._ceil_log2(m, "rows", self._field("m")[:COUNT_BITS])

@@ -2,23 +2,40 @@
 
 from amaranth.lib import data
 
-from hdl.spec.commands import COMMAND, INSTRUCTIONS
-from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.spec.commands import COMMAND, INSTRUCTIONS, AtMost, CommandField, Unit, available
+from hdl.spec.config import COUNT_BITS, AcceleratorConfig, log2_exact
 
-__all__ = ["COPIED", "COUNT_BITS", "COUNTS", "FLAGS", "constants", "count_tiles", "plan_layout"]
-
-COUNT_BITS = 24
-FLAGS = ("a_transposed", "b_transposed", "c_transposed", "row_max", "row_result", "a_e5m2",
-          "b_e5m2", "y0_e5m2", "y1_e5m2", "c_e5m2", "x_wide", "y0_wide", "y1_wide", "c_wide",
-          "x_gather")
-COUNTS = ("m", "k", "n")
-COPIED = ("a_address", "b_address", "c_address", "y0_address", "y1_address",
-           "a_stride", "b_stride", "c_stride", "y0_stride", "y1_stride", "instructions")
+__all__ = ["COUNT_BITS", "constants", "copied", "count_tiles", "plan_layout"]
 
 
 def constants(config: AcceleratorConfig) -> tuple[str, ...]:
     """Fields of a command that the vector unit takes as they are."""
-    return ("imm0", "imm1", *(("inverse_n", "epsilon") if config.functions == "all" else ()))
+    return tuple(field.name for field in COMMAND.values()
+                 if Unit.VECTOR in field.units and available(field.needs, config))
+
+
+def _bits(field: CommandField) -> int:
+    """Bits that hold every value of the field that is not refused."""
+    most = [limit.most.bit_length() for limit in field.limits
+            if isinstance(limit, AtMost) and isinstance(limit.most, int)]
+    return min(field.bits, *most) if most else field.bits
+
+
+def _rank(field: CommandField) -> int:
+    """Flags first, then counts, then the rest; constants of the vector unit last."""
+    if field.bits == 1:
+        return 0
+    return 1 if _bits(field) < field.bits else 2 if field.number is None else 3
+
+
+def copied(config: AcceleratorConfig) -> dict[str, int]:
+    """Fields of a command that are part of its plan, and their bits there.
+
+    Flags stay that a build does not heed: they are wires to nowhere.
+    """
+    taken = [field for field in COMMAND.values()
+             if field.units and (field.number is None or field.name in constants(config))]
+    return {field.name: _bits(field) for field in sorted(taken, key=_rank)}
 
 
 def plan_layout(config: AcceleratorConfig) -> data.StructLayout:
@@ -31,14 +48,10 @@ def plan_layout(config: AcceleratorConfig) -> data.StructLayout:
     list makes its own pass over the input; then ``passes`` is their number, else 1. ``single``:
     the list has one instruction. ``rowwise``: see ``Planner``. ``chunk_log2``: log2 of ``chunk``.
     """
-    members = {name: 1 for name in FLAGS}
-    members |= {name: COUNT_BITS for name in COUNTS}
-    members |= {name: COMMAND[name].bits for name in COPIED}
-    members |= {name: COMMAND[name].bits for name in constants(config)}
-    members |= {"gemm": 1, "block_log2": range(log2_exact(config.row_depth) + 1),
-                "chunk": COUNT_BITS, "k_span": COUNT_BITS, "resident": 1, "streamed": 1,
-                "passes": range(INSTRUCTIONS + 1), "single": 1, "rowwise": 1, "chunk_log2": 5}
-    return data.StructLayout(members)
+    return data.StructLayout(copied(config) | {
+        "gemm": 1, "block_log2": range(log2_exact(config.row_depth) + 1),
+        "chunk": COUNT_BITS, "k_span": COUNT_BITS, "resident": 1, "streamed": 1,
+        "passes": range(INSTRUCTIONS + 1), "single": 1, "rowwise": 1, "chunk_log2": 5})
 
 
 def count_tiles(config: AcceleratorConfig, elements):

@@ -6,12 +6,15 @@ from dataclasses import asdict, dataclass
 
 from hdl.spec.formats import Format, LaneType, format_named
 
-__all__ = ["ACCUMULATORS", "FUNCTION_SETS", "SOFTMAX_MODES", "AcceleratorConfig",
-           "ceil_log2", "log2_exact"]
+__all__ = ["ACCUMULATORS", "COUNT_BITS", "COUNT_MOST", "FUNCTION_SETS", "SOFTMAX_MODES",
+           "AcceleratorConfig", "ceil_log2", "log2_exact"]
 
 ACCUMULATORS = ("bf16", "fp32", "exact")
 SOFTMAX_MODES = ("pwl", "approx", "approx_shifted")
 FUNCTION_SETS = ("all", "softmax")
+COUNT_BITS = 24
+COUNT_MOST = (1 << COUNT_BITS) - 1
+"""The largest M, K and N: what the hardware's counters of rows and columns hold."""
 
 
 def log2_exact(value: int) -> int:
@@ -99,7 +102,7 @@ class AcceleratorConfig:
             reason = ("an exact sum of BF16 products needs more than 500 bits"
                       if self.acc == "exact" else "a BF16 product alone has 16 significand bits")
             raise ValueError(f"acc must be fp32 for format bf16, not {self.acc!r}: {reason}")
-        _require_integer("k_max", self.k_max, 1, (1 << 24) - 1)
+        _require_integer("k_max", self.k_max, 1, COUNT_MOST)
         if self.softmax is None:
             object.__setattr__(self, "softmax", fmt.default_softmax)
         if self.softmax not in SOFTMAX_MODES:

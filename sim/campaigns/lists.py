@@ -1,6 +1,7 @@
 """Random lists of vector instructions behind a GEMM or on a stored X."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -8,34 +9,60 @@ from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Instruction
 from compiler.program.tensor import Tensor
-from hdl.spec.commands import Destination, Function, Operand, Post, Reduce, largest_members
+from hdl.spec.commands import (
+    COMMAND,
+    INSTRUCTION,
+    STAGES,
+    CommandField,
+    Destination,
+    Operand,
+    Reduce,
+    Role,
+    Trait,
+    available,
+    members,
+    traits,
+)
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.programs import BASE, Case
 
 __all__ = ["random_list", "random_list_case"]
 
 _SHORT = 0.2  # part of the lists that read no row register, so that they need not be written
+_FLAGS = [COMMAND[field.name] for field in fields(Epilogue) if field.name in COMMAND
+          and COMMAND[field.name].bits == 1]
+"""Flags of a command that an epilogue has by the name of the field."""
 
 
 def random_instruction(config: AcceleratorConfig, rng: np.random.Generator, last: bool,
                        registers: bool = True) -> Instruction:
     """Any instruction with at most one stage on Y; the last one of a list stores."""
-    free = (Operand.NONE, Operand.NONE, Operand.IMM0, Operand.IMM1)
-    free += (Operand.R0, Operand.R1) if registers else ()
-    stages = dict.fromkeys(("multiply", "add", "scale"), Operand.NONE)
-    last_of = largest_members(config)
-    stages = {name: Operand(rng.choice([*free, *range(Operand.SELF, last_of[name] + 1)]))
-              for name in stages}
+    values: dict[str, object] = {}
+    for name, field in INSTRUCTION.items():
+        if field.kind is not None:
+            known = [member for member in members(name, config) if not member.meaning.once
+                     and (registers or member.meaning.register is None)]
+            # Stages stay off more often, functions every other time.
+            more = {"function": len(known)}.get(name, int(name in STAGES))
+            values[name] = field.kind(int(rng.choice([*[0] * more, *known])))
+        elif name != "last" and available(field.needs, config):
+            values[name] = int(rng.random() < 0.4)
     if rng.random() < 0.5:
-        stages[str(rng.choice(list(stages)))] = Operand.Y
-    destinations = (Destination.NONE, Destination.BUFFER, Destination.MEMORY)
-    return Instruction(
-        **stages, subtract=bool(rng.integers(2)), relu=bool(rng.random() < 0.3),
-        function=Function(rng.choice((0, rng.integers(last_of["function"] + 1)))),
-        y=int(rng.integers(2)),
-        reduce=Reduce(rng.integers(3)), reduce_to=int(rng.integers(2)),
-        post=Post(rng.integers(last_of["post"] + 1)),
-        destination=Destination.MEMORY if last else Destination(rng.choice(destinations)))
+        values[str(rng.choice(STAGES))] = Operand.Y
+    if last:
+        values["destination"] = Destination.MEMORY
+    return _permitted(Instruction(**values), ())
+
+
+def _permitted(instruction: Instruction, flags: Sequence[CommandField]) -> Instruction:
+    """``instruction`` without what ``flags`` of its command, or flags of its own, bar."""
+    own = [field for name, field in INSTRUCTION.items()
+           if field.bars and instruction.values.get(name)]
+    for field in (*flags, *own):
+        if field.bars and field.bars in traits(instruction.values):
+            # Every bar is on a reduction, together with whatever else.
+            instruction = replace(instruction, reduce=Reduce.NONE)
+    return instruction
 
 
 def random_list(config: AcceleratorConfig, rng: np.random.Generator) -> list[Instruction]:
@@ -51,7 +78,7 @@ def random_list(config: AcceleratorConfig, rng: np.random.Generator) -> list[Ins
     count = int(rng.integers(1, 7))
     steps = start + [random_instruction(config, rng, index == count - 1)
                      for index in range(count)]
-    if any(step.destination == Destination.MEMORY for step in steps[:-1]) and rng.random() < 0.3:
+    if any(Trait.STORES in traits(step.values) for step in steps[:-1]) and rng.random() < 0.3:
         kept = Destination(rng.choice((Destination.NONE, Destination.BUFFER)))
         steps[-1] = replace(steps[-1], destination=kept)
     return steps
@@ -69,17 +96,15 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
 
     m, k, n = (int(size) for size in rng.integers(1, 20, 3))
     turned = bool(rng.random() < 0.4)
-    steps = random_list(config, rng)
-    single = bool(rng.random() < 0.25)
-    if turned or single:  # what goes to memory then is not reduced
-        steps = [replace(step, reduce=Reduce.NONE) if step.destination == Destination.MEMORY
-                 else step for step in steps]
+    flags = [flag for flag in _FLAGS if available(flag.needs, config) and rng.random() < 0.25]
+    barring = [*flags, COMMAND["c_transposed"]] if turned else flags
+    steps = [_permitted(step, barring) for step in random_list(config, rng)]
     encoding = str(rng.choice(["bf16", config.format.encodings[-1].name]))
-    stored = (m, 1 if single else n)
+    stored = (m, 1 if any(flag.role is Role.COLUMN for flag in flags) else n)
     out = builder.empty(*(stored[::-1] if turned else stored), encoding)
     epilogue = Epilogue(scale=0.75, bias=tensor(1 if rng.random() < 0.5 else m, n), imm1=-1.5,
                         y1=tensor(1 if rng.random() < 0.5 else m, n), inverse_n=1 / n,
-                        epsilon=0.125, row_result=single, instructions=steps)
+                        epsilon=0.125, instructions=steps, **{flag.name: True for flag in flags})
     if rng.random() < 0.5:
         row_max = bool(rng.random() < 0.5)
         if row_max:

@@ -22,7 +22,7 @@ import numpy as np
 from compiler.program.instruction import Instruction
 from compiler.program.records import commands, instructions
 from gen.cli import Parser, number
-from hdl.spec.commands import COMMAND, Function, Opcode
+from hdl.spec.commands import INSTRUCTION, TENSORS, Function, Opcode, Role, roles
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.campaigns.matrix import cells, sample
@@ -34,7 +34,7 @@ from sim.harness.stalls import PROFILES
 __all__ = ["Tally", "builds", "classes", "main", "run"]
 
 _MOST_ROUNDS = 4
-_OPERANDS = ("a", "b", "c")
+_OPERANDS = [name for name in TENSORS if Role.TRANSPOSED in roles(name)]
 
 
 @dataclass
@@ -74,14 +74,12 @@ def builds(dim: int, fmts: Sequence[str] | None = None) -> list[AcceleratorConfi
 
 def _transposes() -> list[str]:
     """Names of every combination of operands that a command can say are transposed."""
-    usable = [name for name in _OPERANDS if f"{name}_transposed" in COMMAND
-              and not COMMAND[f"{name}_transposed"].doc.startswith("reserved")]
-    return [_transpose(dict(zip(usable, values, strict=True)))
-            for values in product((0, 1), repeat=len(usable))]
+    return [_transpose(values) for values in product((0, 1), repeat=len(_OPERANDS))]
 
 
-def _transpose(values: dict[str, int]) -> str:
-    return " ".join(f"{name.upper()}{'ᵀ' if values.get(name) else ''}" for name in _OPERANDS)
+def _transpose(values: Sequence[int]) -> str:
+    return " ".join(f"{name.upper()}{'ᵀ' if value else ''}"
+                    for name, value in zip(_OPERANDS, values, strict=True))
 
 
 def classes() -> list[str]:
@@ -93,8 +91,8 @@ def classes() -> list[str]:
 
 def _kinds(fields: dict[str, int]) -> Iterator[str]:
     """The classes of a GEMM that its command tells."""
-    yield _transpose({name: fields.get(f"{name}_transposed", 0) for name in _OPERANDS})
-    steps = [Instruction.from_word(word & ~(1 << 24))
+    yield _transpose([fields[roles(name)[Role.TRANSPOSED].name] for name in _OPERANDS])
+    steps = [Instruction.from_word(word & ~(1 << INSTRUCTION["last"].low))
              for word in instructions(fields["instructions"])]
     if any(step.function == Function.EXP for step in steps):
         yield "softmax"

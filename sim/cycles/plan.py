@@ -6,23 +6,27 @@ from dataclasses import asdict
 import numpy as np
 
 from hdl.spec.commands import (
-    INSTRUCTION,
+    COMMAND,
+    COMPUTING,
     INSTRUCTIONS,
     Destination,
     Opcode,
     Operand,
-    Post,
     Reduce,
+    Trait,
+    meanings,
+    touched,
+    traits,
 )
-from hdl.spec.config import AcceleratorConfig
+from hdl.spec.config import COUNT_MOST, AcceleratorConfig
 from hdl.spec.timing import check_cycles, cut, row_columns, row_fits
+from sim.model.command import Command
 
 __all__ = ["PLAN", "STEP_FLAGS", "plans"]
 
-_COPIED = ("m", "k", "n", "a_address", "b_address", "c_address", "y0_address", "y1_address",
-           "a_stride", "b_stride", "c_stride", "y0_stride", "y1_stride", "a_transposed",
-           "b_transposed", "c_transposed", "row_max", "row_result", "x_gather", "x_wide",
-           "y0_wide", "y1_wide", "c_wide")
+# Whatever a unit takes; the list goes into the flags of its steps.
+_COPIED = tuple(field.name for field in COMMAND.values()
+                if field.units and field.name != "instructions")
 STEP_FLAGS = ("uses_y", "second_y", "to_buffer", "to_memory", "reduces", "averages")
 """What the timing of an instruction depends on; ``averages``: its post takes two cycles more."""
 
@@ -36,42 +40,11 @@ the input, one or as many as there are instructions. ``single``: the list has on
 ``rowwise``: it needs whole rows."""
 
 
-def _field(word: int, name: str) -> int:
-    field = INSTRUCTION[name]
-    return word >> field.low & (1 << field.bits) - 1
-
-
-def _steps(words: int) -> tuple[list[int], int]:
-    """The list's words and how many are looked at until the one marked last."""
-    found = []
-    for index in range(INSTRUCTIONS):
-        word = words >> 32 * index & 0xFFFFFFFF
-        found.append(word)
-        if _field(word, "last"):
-            break
-    return found, len(found)
-
-
-def _flags(word: int) -> dict[str, int]:
-    uses_y = any(_field(word, stage) == Operand.Y for stage in ("multiply", "add", "scale"))
-    destination = _field(word, "destination")
-    post = {step.value: step.name for step in Post}.get(_field(word, "post"))
-    return {"uses_y": uses_y, "second_y": _field(word, "y"),
-            "to_buffer": destination == Destination.BUFFER,
-            "to_memory": destination == Destination.MEMORY,
-            "reduces": _field(word, "reduce") != Reduce.NONE,
-            "averages": post in ("MEAN", "INVERSE_SQRT")}
-
-
-def _rowwise(words: Sequence[int], whole: bool) -> tuple[bool, bool]:
-    """Whether the list needs whole rows, and whether a row must fit on chip; ``whole``: both,
-    whatever the list."""
-    registers = (Operand.R0, Operand.R1)
-    stored = whole or any(_field(w, "destination") == Destination.BUFFER for w in words)
-    uses = any(_field(w, "reduce") != Reduce.NONE
-               or any(_field(w, stage) in registers for stage in ("multiply", "add", "scale"))
-               for w in words)
-    return whole or uses, stored
+def _flags(step: Mapping[str, int]) -> dict[str, int]:
+    return {"uses_y": not touched(step).isdisjoint(Operand.Y.meaning.tensors),
+            "second_y": step["y"], "to_buffer": step["destination"] == Destination.BUFFER,
+            "to_memory": Trait.STORES in traits(step), "reduces": step["reduce"] != Reduce.NONE,
+            "averages": any("inverse_n" in meaning.reads for meaning in meanings(step).values())}
 
 
 def plans(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]]) -> np.ndarray:
@@ -79,35 +52,35 @@ def plans(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]]) -> n
 
     ``ValueError`` for a command that the accelerator would refuse for its opcode or its size.
     """
-    table = np.zeros(len(commands), PLAN)
-    for index, (row, fields) in enumerate(zip(table, commands, strict=True)):
-        opcode = fields.get("opcode", 0)
-        if opcode not in (Opcode.GEMM, Opcode.VECTOR, Opcode.FENCE, Opcode.END):
+    table, absent = np.zeros(len(commands), PLAN), dict.fromkeys(COMMAND, 0)
+    for index, (row, given) in enumerate(zip(table, commands, strict=True)):
+        command = Command(config, absent | dict(given))
+        fields, opcode, steps = command.fields, command.opcode, command.instructions
+        if opcode not in (*COMPUTING, Opcode.FENCE, Opcode.END):
             raise ValueError(f"command {index} must be a GEMM, VECTOR, FENCE or END, "
-                             f"not opcode {opcode!r}")
-        words, row["scans"] = _steps(fields.get("instructions", 0))
-        row["check_cycles"] = check_cycles(row["scans"])
-        row["opcode"] = opcode
-        if opcode in (Opcode.FENCE, Opcode.END):
+                             f"not opcode {given.get('opcode', 0)!r}")
+        row["opcode"], row["scans"] = opcode, len(steps)
+        row["check_cycles"] = check_cycles(len(steps))
+        if opcode not in COMPUTING:
             continue
         for name in _COPIED:
-            row[name] = fields.get(name, 0)
-        m, k, n = (fields.get(name, 0) for name in "mkn")
-        if not all(0 < count < 1 << 24 for count in (m, k, n)):
-            raise ValueError(f"command {index} must have M, K and N from 1 to {(1 << 24) - 1}, "
+            row[name] = fields[name]
+        m, k, n = (fields[name] for name in "mkn")
+        if not all(0 < count <= COUNT_MOST for count in (m, k, n)):
+            raise ValueError(f"command {index} must have M, K and N from 1 to {COUNT_MOST}, "
                              f"not {m}, {k}, {n}")
-        rowwise, stored = _rowwise(words, bool(row["row_max"] or row["row_result"]))
+        rowwise, stored = (trait in command.traits for trait in (Trait.WHOLE_ROWS, Trait.ON_CHIP))
         if stored and not row_fits(config, n):
             raise ValueError(f"command {index} must keep its rows on chip: at most "
                              f"{row_columns(config)} columns, not {n}")
         spans = cut(config, gemm=opcode == Opcode.GEMM, rowwise=rowwise, stored=stored,
                     m=m, k=k, n=n)
         found = asdict(spans) | {
-            "gemm": opcode == Opcode.GEMM, "rowwise": rowwise, "single": len(words) == 1,
-            "passes": len(words) if spans.streamed else 1}
+            "gemm": opcode == Opcode.GEMM, "rowwise": rowwise, "single": len(steps) == 1,
+            "passes": len(steps) if spans.streamed else 1}
         for name, value in found.items():
             row[name] = value
-        for number, word in enumerate(words):
-            for name, value in _flags(word).items():
+        for number, step in enumerate(steps):
+            for name, value in _flags(step).items():
                 row[name][number] = value
     return table

@@ -1,30 +1,97 @@
-"""One command: what it names and whether the sequencer accepts it."""
+"""One command: what it names, what it does, and whether it is valid.
+
+All of it follows from the tables of ``hdl.spec``: nothing here knows a field by its name, but for
+the list. The hardware's check (``hdl.issue.command_check``) is written by hand beside it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache, reduce
+from operator import or_
 
 from hdl.spec.commands import (
+    COMMAND,
+    COMPUTING,
     INSTRUCTION,
     INSTRUCTIONS,
-    Destination,
+    LISTED,
+    TENSORS,
+    AtLeast,
+    CommandField,
     ErrorCause,
+    Meaning,
+    Needs,
     Opcode,
-    Operand,
-    largest_members,
+    Role,
+    Shape,
+    Trait,
+    When,
+    available,
+    meanings,
+    members,
+    reserved_mask,
+    roles,
+    touched,
+    traits,
     unpack,
 )
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.timing import row_fits
-from sim.model.memory import Fault, Tensor
+from hdl.spec.timing import INDEX_BYTES, row_fits
+from sim.model.memory import ProgramError, TensorView
 
-__all__ = ["Command"]
+__all__ = ["CHECKED", "Command"]
 
-_KNOWN = (Opcode.END, Opcode.FENCE, Opcode.GEMM, Opcode.VECTOR)
-_MOST = (1 << 24) - 1
-_USED = max(field.low + field.bits for field in INSTRUCTION.values())
-_STAGES = ("multiply", "add", "scale")
+CHECKED = (ErrorCause.BAD_SHAPE, ErrorCause.OVERSIZE, ErrorCause.K_RANGE, ErrorCause.BAD_FIELD,
+           ErrorCause.MISALIGNED)
+"""What a command that computes is checked for, in this order; after that OVERSIZE once more, for
+rows that have to stay on chip."""
+
+_WORD_BITS = 32
+_RESERVED = reserved_mask(INSTRUCTION, _WORD_BITS)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """An instruction: its ``fields``, the meaning of each, what it does and touches."""
+
+    fields: dict[str, int]
+    meanings: dict[str, Meaning]
+    traits: Trait
+    touched: frozenset[str]
+
+
+@lru_cache(4096)
+def _step(word: int) -> _Step:
+    fields = unpack(INSTRUCTION, word.to_bytes(_WORD_BITS // 8, "little"))
+    fields["reserved"] = word & _RESERVED
+    return _Step(fields, meanings(fields), traits(fields), frozenset(touched(fields)))
+
+
+class _Build:
+    """What a configuration's build has."""
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self.opcodes = {int(opcode) for opcode in Opcode
+                        if available(opcode.meaning.needs, config)}
+        self.members = {name: {int(member) for member in members(name, config)}
+                        for name, field in INSTRUCTION.items() if field.kind is not None}
+        self._config = config
+        self._has: dict[Needs, bool] = {(): True}
+
+    def has(self, needs: Needs) -> bool:
+        """Whether it has one feature of each entry."""
+        if needs not in self._has:
+            self._has[needs] = available(needs, self._config)
+        return self._has[needs]
+
+
+_build = cache(_Build)
 
 
 class Command:
     """A command's ``fields`` (``hdl.spec.commands.COMMAND``) as a build of ``config`` sees them.
 
+    ``fields`` may hold ``reserved``, the bits of the record that belong to no field.
     ``instructions``: the fields of each vector instruction up to the one marked last; all eight
     where none is (``check`` refuses that).
     """
@@ -32,122 +99,141 @@ class Command:
     def __init__(self, config: AcceleratorConfig, fields: dict[str, int]) -> None:
         self.config = config
         self.fields = fields
-        self.instructions: list[dict[str, int]] = []
+        self._build = _build(config)
+        self._steps: list[_Step] = []
         for index in range(INSTRUCTIONS):
-            word = fields["instructions"] >> 32 * index & 0xFFFF_FFFF
-            instruction = unpack(INSTRUCTION, word.to_bytes(4, "little"))
-            self.instructions.append(instruction | {"reserved": word >> _USED})
-            if self.instructions[-1]["last"]:
+            step = _step(fields["instructions"] >> _WORD_BITS * index & (1 << _WORD_BITS) - 1)
+            self._steps.append(step)
+            if step.fields["last"]:
                 break
+        self.instructions = [step.fields for step in self._steps]
 
     @property
     def opcode(self) -> int:
         return self.fields["opcode"]
 
-    def uses(self, name: str) -> bool:
-        """Whether tensor ``name`` (a, b, c, y0, y1) is touched."""
-        if name == "a":
-            return True
-        if name == "b":
-            return self.opcode == Opcode.GEMM
-        if name == "c":
-            return any(i["destination"] == Destination.MEMORY for i in self.instructions)
-        return any(i["y"] == int(name[1]) and i[stage] == Operand.Y
-                   for i in self.instructions for stage in _STAGES)
+    def _holds(self, when: When) -> bool:
+        return self.opcode in when.opcodes and (not when.flag or bool(self.fields[when.flag]))
 
-    def tensor(self, name: str) -> Tensor:
-        """Tensor ``name`` as stored."""
-        fields, fmt = self.fields, self.config.format
-        rows, columns = fields["m"], fields["n"]
-        if self.fields["x_gather"] and name == "a":
-            rows = fields["k"]  # the table
-        if self.opcode == Opcode.GEMM and name == "a":
-            columns = fields["k"]
-            if fields["a_transposed"]:
-                rows, columns = columns, rows
-        elif name == "b":
-            rows = fields["k"]
-            if fields["b_transposed"]:
-                rows, columns = columns, rows
-        elif name == "c":
-            columns = 1 if fields["row_result"] else columns
-            if fields["c_transposed"]:
-                rows, columns = columns, rows
-        # A is wide only as the X of a VECTOR command, B never.
-        wide = {"a": "x_wide" if self.opcode == Opcode.VECTOR else None, "b": None,
-                "c": "c_wide", "y0": "y0_wide", "y1": "y1_wide"}[name]
-        encoding = fmt.encodings[fields[f"{name}_e5m2"] if fmt.hybrid else 0]
-        if fmt.storage_bytes == 1 and wide is not None and fields[wide]:
-            encoding = None
-        return Tensor(fields[f"{name}_address"], fields[f"{name}_stride"], rows, columns, encoding)
+    def means(self, field: CommandField) -> bool:
+        """Whether ``field`` says something in this command."""
+        return self._build.has(field.needs) and any(map(self._holds, field.used))
+
+    def value(self, field: CommandField) -> int:
+        """What ``field`` says, its default where it says nothing."""
+        return self.fields[field.name] if self.means(field) else field.default
+
+    def shape(self, name: str) -> Shape | None:
+        """What tensor ``name`` (of ``TENSORS``) is in this command; ``None``: it has none."""
+        return next((shape for shape in TENSORS[name].shapes if self._holds(shape.when)), None)
+
+    def uses(self, name: str) -> bool:
+        """Whether tensor ``name`` is touched."""
+        return self.shape(name) is not None and (
+            name not in LISTED or any(name in step.touched for step in self._steps))
+
+    def tensor(self, name: str) -> TensorView:
+        """Tensor ``name`` as stored; ``ValueError`` where the command has none."""
+        shape = self.shape(name)
+        if shape is None:
+            raise ValueError(f"name must be a tensor of the command, not {name!r}")
+        told = {role: self.value(field) for role, field in roles(name).items()}
+        rows = self.fields[shape.rows]
+        columns = shape.columns if isinstance(shape.columns, int) else self.fields[shape.columns]
+        columns = 1 if told.get(Role.COLUMN) else columns
+        if told.get(Role.TRANSPOSED):
+            rows, columns = columns, rows
+        if shape.indices:
+            return TensorView(told[Role.ADDRESS], INDEX_BYTES * columns, rows, columns, None,
+                              INDEX_BYTES)
+        fmt = self.config.format
+        if told.get(Role.WIDE):
+            return TensorView(told[Role.ADDRESS], told[Role.STRIDE], rows, columns, None, 2)
+        encoding = fmt.encodings[told[Role.E5M2]]
+        return TensorView(told[Role.ADDRESS], told[Role.STRIDE], rows, columns, encoding,
+                          fmt.storage_bytes)
+
+    @property
+    def traits(self) -> Trait:
+        """All that its flags and its instructions do."""
+        return reduce(or_, [*(step.traits for step in self._steps),
+                            *(field.traits for field in COMMAND.values()
+                              if field.traits and self.value(field))])
 
     def check(self) -> None:
-        """Raise the first ``Fault``: opcode, shape, size, K, fields, alignment, rows on chip."""
-        if self.opcode not in _KNOWN:
-            raise Fault(ErrorCause.BAD_OPCODE)
-        if self.opcode in (Opcode.END, Opcode.FENCE):
-            return
-        shape = [self.fields[name] for name in "mkn"]
-        if 0 in shape:
-            raise Fault(ErrorCause.BAD_SHAPE)
-        if max(shape) > _MOST:
-            raise Fault(ErrorCause.OVERSIZE)
-        if (self.opcode == Opcode.GEMM and self.config.acc == "exact"
-                and self.fields["k"] > self.config.k_max):
-            raise Fault(ErrorCause.K_RANGE)
-        if not self._fields_valid():
-            raise Fault(ErrorCause.BAD_FIELD)
-        for name in ("a", "b", "c", "y0", "y1"):
-            if self.uses(name) and not self._aligned(self.tensor(name)):
-                raise Fault(ErrorCause.MISALIGNED)
-        if not self._fits():
-            raise Fault(ErrorCause.OVERSIZE)
+        """Raise a ``ProgramError`` of the first cause that there is."""
+        cause = self.invalid
+        if cause is None and Trait.ON_CHIP in self.traits and not row_fits(
+                self.config, self.fields["n"]):
+            cause = ErrorCause.OVERSIZE
+        if cause is not None:
+            raise ProgramError(cause)
 
-    def _fields_valid(self) -> bool:
-        if self.fields["reserved"]:
-            return False
-        gathers = self.fields["x_gather"]
-        if self.opcode == Opcode.VECTOR and (self.fields["k"] != 1 and not gathers or any(
-                self.fields[name] for name in ("a_transposed", "b_transposed", "row_max"))):
-            return False
-        if self.opcode == Opcode.GEMM and gathers:
-            return False
-        if (self.fields["c_transposed"] or self.fields["row_result"]) and any(
-                i["reduce"] and i["destination"] == Destination.MEMORY for i in self.instructions):
-            return False
-        return (bool(self.instructions[-1]["last"])
-                and all(self._instruction_valid(i) for i in self.instructions)
-                and self._registers_reduced())
+    @property
+    def invalid(self) -> ErrorCause | None:
+        """What is wrong with the record, whatever the sizes of the build's banks: its opcode, or
+        the first of ``CHECKED``."""
+        if self.opcode not in self._build.opcodes:
+            return ErrorCause.BAD_OPCODE
+        found = set(self._causes()) if self.opcode in COMPUTING else ()
+        return next((cause for cause in CHECKED if cause in found), None)
 
-    def _instruction_valid(self, instruction: dict[str, int]) -> bool:
-        known = all(instruction[name] <= last
-                    for name, last in largest_members(self.config).items())
-        known = known and not instruction["reserved"]
-        return known and sum(instruction[stage] == Operand.Y for stage in _STAGES) <= 1
+    def _causes(self) -> Iterator[ErrorCause]:
+        """What every rule that does not hold says."""
+        for field in COMMAND.values():
+            yield from self._limited(field)
+            if field.strict and not self.means(field) and self.fields[field.name] != field.default:
+                yield ErrorCause.BAD_FIELD
+        if self.fields.get("reserved") or not self._list_valid():
+            yield ErrorCause.BAD_FIELD
+        for name in TENSORS:
+            if self.uses(name) and not self.tensor(name).aligned:
+                yield ErrorCause.MISALIGNED
 
-    def _registers_reduced(self) -> bool:
-        """Whether each row register is reduced into by an instruction before those that read it."""
-        held = {Operand.R0} if self.fields["row_max"] else set()
-        for instruction in self.instructions:
-            read = {instruction[stage] for stage in _STAGES} & {Operand.R0, Operand.R1}
-            if not read <= held:
+    def _limited(self, field: CommandField) -> Iterator[ErrorCause]:
+        value = self.fields[field.name]
+        for limit in field.limits:
+            if isinstance(limit, AtLeast):
+                broken = value < limit.least
+            else:
+                most = limit.most if isinstance(limit.most, int) else getattr(
+                    self.config, limit.most)
+                broken = (value > most and self._holds(limit.when)
+                          and self._build.has(limit.needs))
+            if broken:
+                yield limit.cause
+
+    def _list_valid(self) -> bool:
+        barred = [field.bars for field in COMMAND.values() if field.bars and self.value(field)]
+        return (bool(self._steps[-1].fields["last"])
+                and all(map(self._step_valid, self._steps))
+                and not any(bars in step.traits for step in self._steps for bars in barred)
+                and self._registers_filled())
+
+    def _step_valid(self, step: _Step) -> bool:
+        """Whether the build knows its values, and it does nothing that they bar."""
+        if step.fields["reserved"]:
+            return False
+        for name, field in INSTRUCTION.items():
+            value = step.fields[name]
+            if field.kind is not None and value not in self._build.members[name]:
                 return False
-            if instruction["reduce"]:
-                held.add((Operand.R0, Operand.R1)[instruction["reduce_to"]])
+            if value and (not self._build.has(field.needs)
+                          or field.bars and field.bars in step.traits):
+                return False
+        once = [(INSTRUCTION[name].kind, step.fields[name])
+                for name, meaning in step.meanings.items() if meaning.once]
+        return len(once) == len(set(once))
+
+    def _registers_filled(self) -> bool:
+        """Whether each row register is filled by the command, or reduced into by an instruction,
+        before those that read it."""
+        filled = {field.register for field in COMMAND.values()
+                  if field.register is not None and self.value(field)}
+        for step in self._steps:
+            read = {meaning.register for meaning in step.meanings.values()}
+            if not read - {None} <= filled:
+                return False
+            if Trait.REDUCES in step.traits:
+                filled.add(step.fields["reduce_to"])
         return True
-
-    @staticmethod
-    def _aligned(tensor: Tensor) -> bool:
-        """BF16 tensors stand at even addresses with even strides."""
-        return tensor.element_bytes == 1 or not (tensor.address | tensor.stride) & 1
-
-    def _fits(self) -> bool:
-        """Lists that keep a block on chip (BUFFER) need its rows in an accumulation bank, and so
-        do row maxima of A·B and results of one item a row.
-
-        Lists without BUFFER stream longer rows: each instruction computes or reads its input again.
-        """
-        kept = any(i["destination"] == Destination.BUFFER for i in self.instructions)
-        if not kept and not self.fields["row_max"] and not self.fields["row_result"]:
-            return True
-        return row_fits(self.config, self.fields["n"])

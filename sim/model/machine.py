@@ -13,6 +13,7 @@ import numpy as np
 from hdl.spec.commands import (
     COMMAND,
     COMMAND_BYTES,
+    COMPUTING,
     HEADER,
     HEADER_BYTES,
     ISA_MAJOR,
@@ -27,22 +28,21 @@ from hdl.spec.commands import (
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32
-from hdl.spec.timing import INDEX_BYTES
 from sim.model import lanes
 from sim.model.accumulate import product
 from sim.model.codec import saturates
 from sim.model.command import Command
-from sim.model.memory import Fault, Image
+from sim.model.memory import Image, ProgramError
 from sim.model.rounding import Array, from_words
 from sim.model.vector import RowState, execute
 
-__all__ = ["Machine", "Outcome"]
+__all__ = ["Machine", "Ending"]
 
 _RESERVED = reserved_mask(COMMAND, 8 * COMMAND_BYTES)
 
 
 @dataclass
-class Outcome:
+class Ending:
     """How a program ended: ``error`` is ``None`` after END.
 
     ``error_address`` is that of the offending header or command (0 without an error),
@@ -64,7 +64,7 @@ class Machine:
         self.config = config
 
     def run(self, memory: Array, program_address: int, base: int = 0, *,
-            progress: Callable[[int], None] | None = None) -> Outcome:
+            progress: Callable[[int], None] | None = None) -> Ending:
         """Run the program at ``program_address``, changing ``memory`` in place.
 
         ``memory`` is uint8 and covers addresses from ``base``; a read or write outside it ends
@@ -72,40 +72,40 @@ class Machine:
         written is not defined. ``progress`` is called with the number of commands completed.
         """
         image = Image(memory, base)
-        outcome = Outcome()
+        ending = Ending()
         try:
             count = self._check_header(image, program_address)
             for index in range(count):
                 address = program_address + HEADER_BYTES + index * COMMAND_BYTES
-                ended = self._run_command(image, address, outcome)
-                outcome.commands += 1
+                ended = self._run_command(image, address, ending)
+                ending.commands += 1
                 if progress is not None:
-                    progress(outcome.commands)
+                    progress(ending.commands)
                 if ended:
-                    return outcome
-            raise Fault(ErrorCause.BAD_LENGTH, program_address + HEADER_BYTES
+                    return ending
+            raise ProgramError(ErrorCause.BAD_LENGTH, program_address + HEADER_BYTES
                         + count * COMMAND_BYTES)
-        except Fault as fault:
-            outcome.error = fault.cause
-            outcome.error_address = fault.address
-        return outcome
+        except ProgramError as error:
+            ending.error = error.cause
+            ending.error_address = error.address
+        return ending
 
     def _check_header(self, image: Image, address: int) -> int:
         """Number of commands; refuses what this build cannot run."""
         if address % HEADER_BYTES:
-            raise Fault(ErrorCause.MISALIGNED, address)
+            raise ProgramError(ErrorCause.MISALIGNED, address)
         header = unpack(HEADER, image.record(address, HEADER_BYTES))
         if header["magic"] != MAGIC:
-            raise Fault(ErrorCause.BAD_MAGIC, address)
+            raise ProgramError(ErrorCause.BAD_MAGIC, address)
         if header["isa_major"] != ISA_MAJOR or header["isa_minor"] > ISA_MINOR:
-            raise Fault(ErrorCause.BAD_VERSION, address)
+            raise ProgramError(ErrorCause.BAD_VERSION, address)
         if header["features"] & ~int(features_of(self.config)):
-            raise Fault(ErrorCause.BAD_FEATURE, address)
+            raise ProgramError(ErrorCause.BAD_FEATURE, address)
         if not header["commands"]:
-            raise Fault(ErrorCause.BAD_LENGTH, address)
+            raise ProgramError(ErrorCause.BAD_LENGTH, address)
         return header["commands"]
 
-    def _run_command(self, image: Image, address: int, outcome: Outcome) -> bool:
+    def _run_command(self, image: Image, address: int, ending: Ending) -> bool:
         """Run the command at ``address``; True for END."""
         record = image.record(address, COMMAND_BYTES)
         fields = unpack(COMMAND, record)
@@ -113,13 +113,13 @@ class Machine:
         command = Command(self.config, fields)
         try:
             command.check()
-            if command.opcode in (Opcode.GEMM, Opcode.VECTOR):
-                self._compute(image, command, outcome)
-        except Fault as fault:
-            raise Fault(fault.cause, address) from None
+            if command.opcode in COMPUTING:
+                self._compute(image, command, ending)
+        except ProgramError as error:
+            raise ProgramError(error.cause, address) from None
         return command.opcode == Opcode.END
 
-    def _compute(self, image: Image, command: Command, outcome: Outcome) -> None:
+    def _compute(self, image: Image, command: Command, ending: Ending) -> None:
         """Fill the block X, then run the instruction list over it."""
         x = self._fill(image, command)
         state = RowState(
@@ -137,7 +137,7 @@ class Machine:
             if instruction["destination"] == Destination.BUFFER:
                 x = result
             elif instruction["destination"] == Destination.MEMORY:
-                self._write(image, command, result, outcome)
+                self._write(image, command, result, ending)
 
     def _fill(self, image: Image, command: Command) -> Array:
         if command.fields["x_gather"]:
@@ -154,20 +154,20 @@ class Machine:
 
     def _gather(self, image: Image, command: Command) -> Array:
         """The rows of the table that the indices name."""
-        table = command.tensor("a")
-        words = image.record(command.fields["b_address"], INDEX_BYTES * command.fields["m"])
+        table, listed = command.tensor("a"), command.tensor("b")
+        words = image.record(listed.address, listed.size)
         indices = np.frombuffer(words, "<u4").astype(np.int64)
         if indices.max() >= table.rows:
-            raise Fault(ErrorCause.INDEX_RANGE)
+            raise ProgramError(ErrorCause.INDEX_RANGE)
         return np.concatenate([
             image.load(replace(table, address=table.address + int(index) * table.stride, rows=1))
             for index in indices])
 
-    def _write(self, image: Image, command: Command, values: Array, outcome: Outcome) -> None:
+    def _write(self, image: Image, command: Command, values: Array, ending: Ending) -> None:
         tensor = command.tensor("c")
         values = values[:, :1] if command.fields["row_result"] else values
         values = values.T if command.fields["c_transposed"] else values
         image.store(tensor, values)
         if tensor.encoding is not None:
-            outcome.saturations += int(np.count_nonzero(saturates(tensor.encoding, values)))
-            outcome.nars += int(np.count_nonzero(~np.isfinite(values)))
+            ending.saturations += int(np.count_nonzero(saturates(tensor.encoding, values)))
+            ending.nars += int(np.count_nonzero(~np.isfinite(values)))

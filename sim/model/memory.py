@@ -9,10 +9,10 @@ from hdl.spec.formats import BFLOAT16, Encoding
 from sim.model.codec import decode, encode
 from sim.model.rounding import Array, from_words, to_words
 
-__all__ = ["Fault", "Image", "Tensor"]
+__all__ = ["Image", "ProgramError", "TensorView"]
 
 
-class Fault(Exception):
+class ProgramError(Exception):
     """The program stops with ``cause``; ``address`` is of the header or command at fault."""
 
     def __init__(self, cause: ErrorCause, address: int = 0) -> None:
@@ -22,10 +22,11 @@ class Fault(Exception):
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """A row-major matrix in memory; ``stride`` in bytes, 0 repeats one row.
+class TensorView:
+    """A row-major matrix as a command sees it in memory; ``stride`` in bytes, 0 repeats one row.
 
-    ``encoding`` is ``None`` for raw BF16 lane words of a build with an 8-bit format.
+    ``encoding`` is ``None`` for raw BF16 lane words of a build with an 8-bit format, and for
+    indices; ``element_bytes`` tells them apart.
     """
 
     address: int
@@ -33,10 +34,18 @@ class Tensor:
     rows: int
     columns: int
     encoding: Encoding | None
+    element_bytes: int
 
     @property
-    def element_bytes(self) -> int:
-        return 2 if self.encoding is None else self.encoding.bits // 8
+    def size(self) -> int:
+        """Bytes from the first element to the end of the last."""
+        return (self.rows - 1) * self.stride + self.columns * self.element_bytes
+
+    @property
+    def aligned(self) -> bool:
+        """Whether BF16 stands at an even address with an even stride; all else may stand
+        anywhere."""
+        return self.element_bytes != 2 or not (self.address | self.stride) & 1
 
 
 class Image:
@@ -49,13 +58,12 @@ class Image:
         self.memory = memory
         self.base = base
 
-    def _window(self, tensor: Tensor, cause: ErrorCause) -> Array:
+    def _window(self, tensor: TensorView, cause: ErrorCause) -> Array:
         """View of the bytes of ``tensor``; rows × bytes of a row."""
         row_bytes = tensor.columns * tensor.element_bytes
         first = tensor.address - self.base
-        last = first + (tensor.rows - 1) * tensor.stride + row_bytes
-        if first < 0 or last > len(self.memory):
-            raise Fault(cause)
+        if first < 0 or first + tensor.size > len(self.memory):
+            raise ProgramError(cause)
         step, = self.memory.strides
         return np.lib.stride_tricks.as_strided(
             self.memory[first:], (tensor.rows, row_bytes), (tensor.stride * step, step))
@@ -64,10 +72,10 @@ class Image:
         """``size`` bytes of the program at ``address``; READ_ERROR there outside the image."""
         start = address - self.base
         if start < 0 or start + size > len(self.memory):
-            raise Fault(ErrorCause.READ_ERROR, address)
+            raise ProgramError(ErrorCause.READ_ERROR, address)
         return self.memory[start:start + size].tobytes()
 
-    def load(self, tensor: Tensor) -> Array:
+    def load(self, tensor: TensorView) -> Array:
         """Lane values of ``tensor``, rows × columns."""
         stored = np.ascontiguousarray(self._window(tensor, ErrorCause.READ_ERROR))
         if tensor.element_bytes == 2:
@@ -76,7 +84,7 @@ class Image:
             return from_words(BFLOAT16, stored)
         return decode(tensor.encoding, stored)
 
-    def store(self, tensor: Tensor, values: Array) -> None:
+    def store(self, tensor: TensorView, values: Array) -> None:
         """Encode lane ``values`` into ``tensor``."""
         window = self._window(tensor, ErrorCause.WRITE_ERROR)
         if tensor.encoding is None:

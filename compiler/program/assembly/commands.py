@@ -5,10 +5,11 @@
     fence | end | opcode N [, ITEM …]
     header isa MAJOR.MINOR, commands N, features NAME …, hash N[, ITEM …]
 
-TENSOR is [.bf16 | .e5m2]@ADDRESS/STRIDE. ITEM is Y0TENSOR, Y1TENSOR, ``IMM0 NUMBER`` (or IMM1,
+TENSOR is [.bf16][.e5m2]@ADDRESS/STRIDE. ITEM is Y0TENSOR, Y1TENSOR, ``IMM0 NUMBER`` (or IMM1,
 inverse_n, epsilon; hexadecimal numbers are raw words), ``rows of K by @ADDRESS`` (x_gather: X is a
-table of K rows, its indices at ADDRESS), ``row result``, or FIELD=VALUE of ``hdl.spec.commands``
-for what nothing else says. Fields that are not named are 0, but for K of a vector command, 1.
+table of K rows, its indices at ADDRESS), a flag that has no other sign by its name, as ``row
+result``, or FIELD=VALUE of ``hdl.spec.commands`` for what nothing else says. Fields that are not
+named are 0, but for K of a vector command, 1.
 """
 
 import re
@@ -22,18 +23,42 @@ from compiler.program.assembly.instructions import (
     parse_assignments,
     parse_list,
 )
-from hdl.spec.commands import COMMAND, HEADER, MAGIC, Feature, Opcode
-from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
+from compiler.program.records import instructions
+from hdl.spec.commands import (
+    COMMAND,
+    COMPUTING,
+    HEADER,
+    INSTRUCTION,
+    LISTED,
+    MAGIC,
+    TENSORS,
+    CommandField,
+    Feature,
+    Opcode,
+    Role,
+    meanings,
+    roles,
+    touched,
+    unpack,
+)
+from hdl.spec.formats import LaneType
 from sim.model.rounding import from_words, round_to, to_words
 
 __all__ = ["command_text", "header_text", "parse_command", "parse_header"]
 
-_NUMBERS = {"imm0": BFLOAT16, "imm1": BFLOAT16, "inverse_n": BINARY32, "epsilon": BINARY32}
-_TENSOR = re.compile(r"(?P<label>[A-Z][01]?)(?P<turned>ᵀ?)(?:\.(?P<kind>\w+))?"
+_NUMBERS = {name: field.number for name, field in COMMAND.items() if field.number is not None}
+_KINDS = {Role.WIDE: "bf16", Role.E5M2: "e5m2"}
+_TENSOR = re.compile(r"(?P<label>[A-Z][01]?)(?P<turned>ᵀ?)(?P<kinds>(?:\.\w+)*)"
                      r"@(?P<address>\w+)/(?P<stride>\w+)")
 _GATHER = re.compile(r"rows of (?P<k>\w+) by @(?P<b_address>\w+)")
-_ROW_RESULT = "row result"
 _ROW_MAX = "IMM0 × row max→R0; "
+# A flag is said by its tensor's text, before the list, or else by its name.
+_FLAGS = {name.replace("_", " "): name for name, field in COMMAND.items()
+          if field.bits == 1 and field.register is None
+          and field.role not in (*_KINDS, Role.TRANSPOSED, Role.GATHER)}
+# Tensors beside those that every command of its kind has.
+_OPERANDS = [shape.label for name, tensor in TENSORS.items() for shape in tensor.shapes
+             if name in LISTED and name != "c"]
 _SIMPLE = {opcode.name.lower(): opcode for opcode in (Opcode.END, Opcode.FENCE)}
 
 
@@ -64,54 +89,73 @@ def _integer(name: str, text: str) -> int:
         raise ValueError(f"{name} must be an integer, not {text!r}") from None
 
 
-def _tensor_text(label: str, fields: Mapping[str, int], prefix: str, wide: str | None = None
-                 ) -> str:
-    turned = "ᵀ" if label != "X" and fields.get(f"{prefix}_transposed") else ""
-    kind = ".e5m2" if fields[f"{prefix}_e5m2"] else ""
-    kind = ".bf16" if fields.get(wide or f"{prefix}_wide") else kind
-    return f"{label}{turned}{kind}@{fields[f'{prefix}_address']:#x}/{fields[f'{prefix}_stride']}"
+def _labels(opcode: int) -> dict[str, str]:
+    """Tensors of commands of ``opcode`` by the letters of their text."""
+    return {shape.label: name for name, tensor in TENSORS.items() for shape in tensor.shapes
+            if opcode in shape.when.opcodes and not shape.indices}
 
 
-def _parse_tensor(text: str, *labels: str) -> dict[str, int]:
+def _told(opcode: int, name: str) -> dict[Role, CommandField]:
+    """The fields that the text of tensor ``name`` can say in a command of ``opcode``."""
+    return {role: field for role, field in roles(name).items()
+            if any(opcode in when.opcodes for when in field.used)}
+
+
+def _tensor_text(label: str, fields: Mapping[str, int]) -> str:
+    told = _told(fields["opcode"], _labels(fields["opcode"])[label])
+    said = {role for role, field in told.items() if fields[field.name]}
+    kinds = "".join(f".{kind}" for role, kind in _KINDS.items() if role in said)
+    return (f"{label}{'ᵀ' * (Role.TRANSPOSED in said)}{kinds}"
+            f"@{fields[told[Role.ADDRESS].name]:#x}/{fields[told[Role.STRIDE].name]}")
+
+
+def _parse_tensor(opcode: int, text: str, *labels: str) -> dict[str, int]:
     found = _TENSOR.fullmatch(text.strip())
     if found is None or found["label"] not in labels:
         raise ValueError(f"tensor must be {' or '.join(labels)} with @address/stride, "
                          f"not {text.strip()!r}")
     label = found["label"]
-    prefix = "a" if label == "X" else label.lower()
-    fields = {f"{prefix}_{name}": _integer(f"{name} of {label}", found[name])
-              for name in ("address", "stride")}
-    if found["turned"]:
-        fields[f"{prefix}_transposed"] = 1
-    if found["kind"]:
-        field = {"e5m2": f"{prefix}_e5m2",
-                 "bf16": "x_wide" if label == "X" else f"{prefix}_wide"}.get(found["kind"])
-        if field not in COMMAND:
-            raise ValueError(f"{label} must not be of kind {found['kind']!r}")
-        fields[field] = 1
-    if label == "X" and found["turned"] or not set(fields) <= set(COMMAND):
+    told = _told(opcode, _labels(opcode)[label])
+    fields = {told[role].name: _integer(f"{role.value} of {label}", found[role.value])
+              for role in (Role.ADDRESS, Role.STRIDE)}
+    kinds = {kind: told[role].name for role, kind in _KINDS.items() if role in told}
+    for kind in found["kinds"].split(".")[1:]:
+        if kind not in kinds:
+            raise ValueError(f"{label} must not be of kind {kind!r}")
+        fields[kinds[kind]] = 1
+    if found["turned"] and Role.TRANSPOSED not in told:
         raise ValueError(f"{label} must not be transposed")
-    return fields
+    return fields | ({told[Role.TRANSPOSED].name: 1} if found["turned"] else {})
 
 
-def _items(fields: Mapping[str, int], passes: str) -> list[str]:
+def _taken(fields: Mapping[str, int]) -> set[str]:
+    """Constants and tensors that the list, or a flag, takes."""
+    steps = [unpack(INSTRUCTION, word.to_bytes(4, "little"))
+             for word in instructions(fields["instructions"])]
+    found = {name for flag, field in COMMAND.items() if fields[flag] for name in field.reads}
+    for step in steps:
+        found |= touched(step)
+        found |= {name for meaning in meanings(step).values() for name in meaning.reads}
+    return found
+
+
+def _items(fields: Mapping[str, int]) -> list[str]:
     """What X and C are, and operands of a list's stages: those that it reads or that are not 0."""
+    taken = _taken(fields)
     items = [f"rows of {fields['k']} by @{fields['b_address']:#x}"] * fields["x_gather"]
-    items += [_ROW_RESULT] * fields["row_result"]
-    for index in "01":
-        used = f"Y{index}" in passes
-        names = [f"y{index}_{part}" for part in ("address", "stride", "wide", "e5m2")]
-        if used or any(fields[name] for name in names):
-            items.append(_tensor_text(f"Y{index}", fields, f"y{index}"))
+    items += [text for text, name in _FLAGS.items() if fields[name]]
+    for label, name in _labels(fields["opcode"]).items():
+        if label in _OPERANDS and (name in taken or any(
+                fields[field.name] for field in roles(name).values())):
+            items.append(_tensor_text(label, fields))
     for name, kind in _NUMBERS.items():
-        label = name.upper() if name.startswith("imm") else name
-        used = label in passes or "mean" in passes and kind is BINARY32
-        if used or fields[name]:
+        if name in taken or fields[name]:
+            label = name.upper() if name.startswith("imm") else name
             items.append(f"{label} {_number_text(kind, fields[name])}")
     return items
 
 
-def _parse_items(items: list[str]) -> dict[str, int]:
+def _parse_items(opcode: int, items: list[str]) -> dict[str, int]:
     fields, rest = {}, []
     for item in filter(None, map(str.strip, items)):
         name, _, number = item.partition(" ")
@@ -120,10 +164,10 @@ def _parse_items(items: list[str]) -> dict[str, int]:
         elif gather := _GATHER.fullmatch(item):
             fields |= {"x_gather": 1} | {
                 name: _integer(name, text) for name, text in gather.groupdict().items()}
-        elif item == _ROW_RESULT:
-            fields["row_result"] = 1
-        elif "@" in item:
-            fields |= _parse_tensor(item, "Y0", "Y1")
+        elif item in _FLAGS:
+            fields[_FLAGS[item]] = 1
+        elif "@" in item and opcode in COMPUTING:
+            fields |= _parse_tensor(opcode, item, *_OPERANDS)
         else:
             rest.append(item)
     return fields | parse_assignments(rest, COMMAND)
@@ -139,18 +183,17 @@ def _shape(text: str, names: str) -> dict[str, int]:
 def _parts(fields: Mapping[str, int]) -> tuple[str, list[str], str]:
     """A command's line in its parts: up to the items, the items, the instructions."""
     opcode = fields["opcode"]
-    if opcode not in (Opcode.GEMM, Opcode.VECTOR):
+    if opcode not in COMPUTING:
         name = next((name for name, known in _SIMPLE.items() if known == opcode), None)
         return name or f"opcode {opcode}", [], ""
     m, k, n = fields["m"], fields["k"], fields["n"]
     if opcode == Opcode.GEMM:
-        head = (f"gemm   {m}×{k}×{n} {_tensor_text('A', fields, 'a')} · "
-                f"{_tensor_text('B', fields, 'b')}")
+        head = (f"gemm   {m}×{k}×{n} {_tensor_text('A', fields)} · "
+                f"{_tensor_text('B', fields)}")
     else:
-        head = f"vector {m}×{n} {_tensor_text('X', fields, 'a', 'x_wide')}"
+        head = f"vector {m}×{n} {_tensor_text('X', fields)}"
     passes = _ROW_MAX * fields["row_max"] + list_text(fields["instructions"])
-    return (f"{head} → {_tensor_text('C', fields, 'c')}", _items(fields, passes),
-            f": {passes}")
+    return f"{head} → {_tensor_text('C', fields)}", _items(fields), f": {passes}"
 
 
 def command_text(fields: Mapping[str, int]) -> str:
@@ -170,7 +213,8 @@ def parse_command(line: str) -> dict[str, int]:
         if colon or name in _SIMPLE and rest:
             raise ValueError(f"{name} must be followed by , and FIELD=VALUE alone, "
                              f"not {line.strip()!r}")
-        return {"opcode": _SIMPLE.get(name) or _integer("opcode", rest)} | _parse_items(items)
+        opcode = _SIMPLE.get(name) or _integer("opcode", rest)
+        return {"opcode": opcode} | _parse_items(opcode, items)
     if name not in ("gemm", "vector"):
         raise ValueError(f"command must be gemm, vector, {', '.join(_SIMPLE)} or opcode, "
                          f"not {name!r}")
@@ -179,17 +223,20 @@ def parse_command(line: str) -> dict[str, int]:
     if not arrow or not colon:
         raise ValueError(f"{name} must have → C and : with its instructions, "
                          f"not {line.strip()!r}")
-    if name == "gemm":
+    opcode = Opcode[name.upper()]
+    if opcode == Opcode.GEMM:
         a, _, b = inputs.partition("·")
-        fields = _shape(shape, "mkn") | _parse_tensor(a, "A") | _parse_tensor(b, "B")
+        fields = _shape(shape, "mkn") | _parse_tensor(opcode, a, "A")
+        fields |= _parse_tensor(opcode, b, "B")
     else:
-        fields = _shape(shape, "mn") | {"k": 1} | _parse_tensor(inputs, "X")
+        fields = _shape(shape, "mn") | {"k": COMMAND["k"].default}
+        fields |= _parse_tensor(opcode, inputs, "X")
     passes = passes.strip()
     row_max = passes.startswith(_ROW_MAX)
-    fields |= _parse_tensor(c, "C") | {
-        "opcode": Opcode[name.upper()], "row_max": int(row_max),
+    fields |= _parse_tensor(opcode, c, "C") | {
+        "opcode": opcode, "row_max": int(row_max),
         "instructions": parse_list(passes.removeprefix(_ROW_MAX))}
-    return fields | _parse_items(items)
+    return fields | _parse_items(opcode, items)
 
 
 def header_text(fields: Mapping[str, int]) -> str:

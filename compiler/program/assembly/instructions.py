@@ -17,6 +17,7 @@ from compiler.program.records import RESERVED, join, split
 from hdl.spec.commands import (
     INSTRUCTION,
     INSTRUCTIONS,
+    STAGES,
     Destination,
     Function,
     Operand,
@@ -70,7 +71,7 @@ def _text(values: Mapping[str, int]) -> str:
         value = values[stage]
         return _NAMES.get((value, values["y"] if value == Operand.Y else None))
 
-    multiply, add, scale = map(operand, ("multiply", "add", "scale"))
+    multiply, add, scale = map(operand, STAGES)
     text = "x" + f" × {multiply}" * bool(multiply)
     text += f" {'−' if values['subtract'] else '+'} {add}" * bool(add)
     function = next((n for n, f in _FUNCTIONS.items() if f == values["function"]), "")
@@ -107,7 +108,7 @@ def _stages(text: str) -> dict[str, int]:
                              f"not {names['function']!r}")
         values["function"] = _FUNCTIONS[names["function"]]
     values["subtract"] = int(names["sign"] == "−")
-    for stage in ("multiply", "add", "scale"):
+    for stage in STAGES:
         if names.get(stage):
             values[stage], y = _operand(names[stage], y)
     return values | {"y": y or 0}

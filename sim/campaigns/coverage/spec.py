@@ -1,9 +1,9 @@
 """Spec coverage: which parts of the program format a build has run, rightly or with its error.
 
-The points follow from ``hdl.spec``: for each format the opcodes; for GEMM and VECTOR each flag
-both ways, each stage with each operand, functions, reductions with their register and post, the
-destinations, lengths of the list; and each error cause. A field that the table calls reserved
-has no points.
+The points follow from ``hdl.spec``: for each format the opcodes; for those that compute each flag
+both ways, where it means something; each field of an instruction with each of its values, Y with
+what is repeated of it, reductions with their register and post; lengths of the list; and each
+error cause that the build has.
 """
 
 from collections.abc import Iterator
@@ -14,81 +14,89 @@ import numpy as np
 from compiler.program.records import commands, instructions
 from hdl.spec.commands import (
     COMMAND,
+    COMPUTING,
     INSTRUCTION,
     INSTRUCTIONS,
-    Destination,
+    STAGES,
+    AtMost,
     ErrorCause,
-    Function,
     Opcode,
     Operand,
     Post,
     Reduce,
-    largest_members,
+    available,
+    means,
+    members,
     unpack,
 )
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["Point", "SpecCoverage", "points"]
+__all__ = ["Point", "SpecCoverage", "flags", "points"]
 
 Point = tuple[str, ...]
-_STAGES = ("multiply", "add", "scale")
-_COMPUTING = (Opcode.GEMM, Opcode.VECTOR)
-_RESERVED_FROM = Opcode.COPY
-_GEMM_ONLY = {"a_transposed", "b_transposed", "b_e5m2", "row_max"}
-_VECTOR_ONLY = {"x_wide", "x_gather"}
+# Told together with what they go with, or by the list's length.
+_JOINED = ("subtract", "y", "reduce", "reduce_to", "post", "last")
+_ALONE = tuple(name for name in INSTRUCTION if name not in _JOINED)
 
 
 def flags(config: AcceleratorConfig, opcode: Opcode) -> list[str]:
     """The one-bit fields of a command that mean something to ``opcode`` in this build."""
-    other = _VECTOR_ONLY if opcode == Opcode.GEMM else _GEMM_ONLY
-    names = [field.name for field in COMMAND.values()
-             if field.bits == 1 and not field.doc.startswith("reserved")]
-    return [name for name in names if name not in other
-            and (config.format.hybrid or not name.endswith("_e5m2"))
-            and (config.format.storage_bytes == 1 or not name.endswith("_wide"))]
+    return [field.name for field in COMMAND.values()
+            if field.bits == 1 and means(field, opcode, config)]
+
+
+def _value(name: str, value: int) -> str:
+    """How a point calls ``value`` of an instruction's field."""
+    kind = INSTRUCTION[name].kind
+    return str(value) if kind is None else kind(value).name
+
+
+def _values(config: AcceleratorConfig, name: str) -> list[str]:
+    """Every value of an instruction's field that a build has."""
+    field = INSTRUCTION[name]
+    if field.kind is not None:
+        return [member.name for member in members(name, config)]
+    return [str(value) for value in range(1 << field.bits)] if available(
+        field.needs, config) else []
 
 
 def _list_points(config: AcceleratorConfig) -> Iterator[Point]:
-    last = largest_members(config)
     yield from (("list", str(length)) for length in range(1, INSTRUCTIONS + 1))
-    yield from ((stage, operand.name) for stage, operand in product(_STAGES, Operand)
-               if operand <= last[stage])
+    yield from ((name, value) for name in _ALONE for value in _values(config, name))
     yield from (("add", "subtract", str(value)) for value in (0, 1))
-    yield from (("function", function.name) for function in Function
-               if function <= last["function"])
-    yield from (("relu", str(value)) for value in (0, 1))
     yield from (("y", f"Y{value}", kind) for value, kind in product((0, 1), ("rows", "repeated")))
-    yield ("reduce", Reduce.NONE.name)
-    for reduce, register, post in product(Reduce, (0, 1), Post):
-        if reduce != Reduce.NONE and post <= last["post"]:
-            yield ("reduce", reduce.name, f"R{register}", f"post {post.name}")
-    yield from (("destination", destination.name) for destination in Destination)
+    for reduce in members("reduce", config):
+        if reduce == Reduce.NONE:
+            yield ("reduce", reduce.name)
+            continue
+        yield from (("reduce", reduce.name, f"R{register}", f"post {post.name}")
+                    for register, post in product((0, 1), members("post", config)))
 
 
 def points(config: AcceleratorConfig) -> list[Point]:
     """Everything that a build can be made to do, each with its format first."""
-    found: list[Point] = [("opcode", op.name) for op in Opcode if op < _RESERVED_FROM]
-    for opcode in _COMPUTING:
+    found: list[Point] = [("opcode", opcode.name) for opcode in Opcode
+                          if available(opcode.meaning.needs, config)]
+    for opcode in COMPUTING:
         found += [(opcode.name, flag, str(value))
                   for flag in flags(config, opcode) for value in (0, 1)]
         found += [(opcode.name, *point) for point in _list_points(config)]
-    found += [("error", cause.name) for cause in ErrorCause if _can_fail(config, cause)]
+    found += [("error", cause.name) for cause in ErrorCause if cause not in _impossible(config)]
     return [(config.fmt, *point) for point in found]
 
 
-def _can_fail(config: AcceleratorConfig, cause: ErrorCause) -> bool:
-    return config.acc == "exact" or cause.name != "K_RANGE"
+def _impossible(config: AcceleratorConfig) -> set[ErrorCause]:
+    """Causes of limits that other builds have."""
+    return {limit.cause for field in COMMAND.values() for limit in field.limits
+            if isinstance(limit, AtMost) and not available(limit.needs, config)}
 
 
 def _instruction_points(fields: dict[str, int], word: int) -> Iterator[Point]:
     values = unpack(INSTRUCTION, word.to_bytes(4, "little"))
-    operands = {stage: Operand(values[stage]) for stage in _STAGES}
-    yield from ((stage, operand.name) for stage, operand in operands.items())
-    if operands["add"]:
+    yield from ((name, _value(name, values[name])) for name in _ALONE)
+    if values["add"]:
         yield ("add", "subtract", str(values["subtract"]))
-    yield ("function", Function(values["function"]).name)
-    yield ("relu", str(values["relu"]))
-    if Operand.Y in operands.values():
+    if Operand.Y in (values[stage] for stage in STAGES):
         y = values["y"]
         yield ("y", f"Y{y}", "rows" if fields[f"y{y}_stride"] else "repeated")
     reduce = Reduce(values["reduce"])
@@ -97,7 +105,6 @@ def _instruction_points(fields: dict[str, int], word: int) -> Iterator[Point]:
                f"post {Post(values['post']).name}")
     else:
         yield ("reduce", reduce.name)
-    yield ("destination", Destination(values["destination"]).name)
 
 
 class SpecCoverage:
@@ -118,7 +125,7 @@ class SpecCoverage:
         for _, fields in commands(memory, address, base):
             opcode = Opcode(fields["opcode"])
             self.met.add((config.fmt, "opcode", opcode.name))
-            if opcode in _COMPUTING:
+            if opcode in COMPUTING:
                 words = list(instructions(fields["instructions"]))
                 found = [(flag, str(fields[flag])) for flag in flags(config, opcode)]
                 found.append(("list", str(len(words))))

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from hdl.spec.commands import COMMAND_BYTES, HEADER_BYTES, ErrorCause
+from hdl.spec.commands import COMMAND_BYTES, HEADER_BYTES, TENSORS, ErrorCause, Opcode
 from hdl.spec.registers import CLIENTS
 from sim.campaigns.faults.injection import STOP, Action, Injection, Maker, NotApplicable, kind
 from sim.harness.accelerator import DECERR, SLVERR, Fault, Freeze
 from sim.harness.stalls import CHANNELS
 
-_PROGRAM, _OPERANDS, _WEIGHTS, _Y, _WRITER = range(len(CLIENTS))
-_CLIENTS = {"a": _OPERANDS, "b": _WEIGHTS, "y0": _Y, "y1": _Y, "c": _WRITER}
+_NUMBERS = {name: number for number, (name, _) in enumerate(CLIENTS)}
+_PROGRAM, _WRITER = _NUMBERS["program"], _NUMBERS["results"]
 _NAMES = {"A": ("a",), "B": ("b",), "Y": ("y0", "y1")}
 _RESPONSES = {"SLVERR": SLVERR, "DECERR": DECERR}
 
@@ -42,11 +42,11 @@ def _spoiled_operand(make: Maker, names: tuple[str, ...], opcodes: str, response
         target, faults=(Fault(first, end, response, writes=False),),
         errors=frozenset({(ErrorCause.READ_ERROR,)}),
         addresses=frozenset(target.address(i) for i, _ in hit),
-        clients=frozenset(_CLIENTS[name] for _, name in hit), response=response)
+        clients=frozenset(_NUMBERS[target.client(*one)] for one in hit), response=response)
 
 
 def _is(target, index: int, opcodes: str) -> bool:
-    return opcodes == "any" or target.uses(index, "b") == (opcodes == "gemm")
+    return opcodes == "any" or target.records[index]["opcode"] == Opcode[opcodes.upper()]
 
 
 def _enter_errors(label: str, response: int) -> None:
@@ -92,13 +92,13 @@ def _program_nowhere(make: Maker) -> Injection:
 @kind("DECERR: tensor outside memory")
 def _tensor_nowhere(make: Maker) -> Injection:
     target = make.target
-    index, name = make.pick((i, name) for i in target.computing for name in _CLIENTS
+    index, name = make.pick((i, name) for i in target.computing for name in TENSORS
                             if target.uses(i, name))
-    cause = ErrorCause.WRITE_ERROR if name == "c" else ErrorCause.READ_ERROR
+    cause = ErrorCause.WRITE_ERROR if TENSORS[name].written else ErrorCause.READ_ERROR
     patches = make.record(index, {f"{name}_address": 2 * make.below(1 << 31)})
     return Injection(target, patches, errors=frozenset({(cause,)}),
                      addresses=frozenset({target.address(index)}),
-                     clients=frozenset({_CLIENTS[name]}), response=DECERR)
+                     clients=frozenset({_NUMBERS[target.client(index, name)]}), response=DECERR)
 
 
 @kind("bus error and STOP", 2)
@@ -107,7 +107,8 @@ def _error_and_stop(make: Maker) -> Injection:
     if make.flag():
         injection = _spoiled_write(make, response)
     else:
-        injection = _spoiled_operand(make, ("a", "b", "y0", "y1"), "any", response)
+        read = tuple(name for name, tensor in TENSORS.items() if not tensor.written)
+        injection = _spoiled_operand(make, read, "any", response)
     injection.action = Action(make.below(make.target.cycles), STOP)
     injection.errors |= {(ErrorCause.STOPPED,)}
     injection.addresses = make.target.addresses

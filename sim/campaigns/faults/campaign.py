@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sim.campaigns.faults import (
-    programs,  # noqa: F401  they enter their kinds
-)
+from sim.campaigns.faults import bus, host, programs  # noqa: F401  they enter their kinds
 from sim.campaigns.faults.injection import KINDS, SOFT_RESET, START, Injection, Maker, NotApplicable
 from sim.campaigns.faults.judge import BUSY, STUCK, judge, judge_clean
 from sim.campaigns.faults.target import Target

@@ -1,33 +1,43 @@
-"""Faults of programs: headers and commands that a build must refuse, each with its cause."""
+"""Faults of programs: headers and commands that a build must refuse, each with its cause.
+
+What can be spoiled in a command follows from the rules of ``hdl.spec``.
+"""
 
 from hdl.spec.commands import (
     COMMAND,
     COMMAND_BYTES,
+    COMPUTING,
     HEADER_BYTES,
     INSTRUCTION,
     INSTRUCTIONS,
     ISA_MAJOR,
     ISA_MINOR,
+    STAGES,
+    TENSORS,
+    AtLeast,
     Destination,
     ErrorCause,
     Opcode,
     Operand,
     Reduce,
+    Role,
     features_of,
-    largest_members,
+    members,
     pack,
     reserved_mask,
+    roles,
+    unpack,
 )
-from hdl.spec.config import AcceleratorConfig
+from hdl.spec.config import COUNT_MOST, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from hdl.spec.timing import row_columns
 from sim.campaigns.faults.injection import Injection, Maker, NotApplicable, kind
 from sim.model.command import Command
-from sim.model.memory import Fault as Refusal
+from sim.model.memory import ProgramError
 
-_MOST = (1 << 24) - 1
 _STORE = {"destination": Destination.MEMORY}
 _TRIES = 200
+_RECORD_BITS = 8 * COMMAND_BYTES
 
 
 # Headers
@@ -88,16 +98,14 @@ def _misaligned_program(make: Maker) -> Injection:
 
 # Commands
 
-def _verdict(make: Maker, index: int, patches: dict[int, bytes]) -> ErrorCause | None:
+def _verdict(make: Maker, patches: dict[int, bytes]) -> ErrorCause | None:
     """What the reference model says to the patched command."""
     record, = patches.values()
-    word = int.from_bytes(record, "little")
-    fields = {name: word >> f.offset & (1 << f.bits) - 1 for name, f in COMMAND.items()}
-    fields["reserved"] = word & reserved_mask(COMMAND, 8 * COMMAND_BYTES)
+    reserved = int.from_bytes(record, "little") & reserved_mask(COMMAND, _RECORD_BITS)
     try:
-        Command(make.config, fields).check()
-    except Refusal as refusal:
-        return refusal.cause
+        Command(make.config, unpack(COMMAND, record) | {"reserved": reserved}).check()
+    except ProgramError as error:
+        return error.cause
     return None
 
 
@@ -109,7 +117,7 @@ def _refused_command(make: Maker, cause: ErrorCause, propose) -> Injection:
     for _ in range(_TRIES):
         index = make.pick(make.target.computing)
         patches = make.record(index, propose(make.target.records[index]))
-        if _verdict(make, index, patches) == cause:
+        if _verdict(make, patches) == cause:
             return make.refused(index, cause, patches)
     raise NotApplicable
 
@@ -120,37 +128,49 @@ def _opcode(make: Maker) -> Injection:
                             lambda _: {"opcode": make.pick((0, *Opcode, make.below(256)))})
 
 
+def _beyond(make: Maker, cause: ErrorCause) -> dict[str, int]:
+    """A value that some limit of a field refuses with ``cause``."""
+    field, limit = make.pick((field, limit) for field in COMMAND.values()
+                             for limit in field.limits if limit.cause == cause)
+    if isinstance(limit, AtLeast):
+        return {field.name: make.below(limit.least)}
+    most = limit.most if isinstance(limit.most, int) else getattr(make.config, limit.most)
+    top = (1 << field.bits) - 1
+    values = (most + 1, most + 1 + make.below(top - most), COUNT_MOST, COUNT_MOST + 1, top)
+    return {field.name: make.pick(value for value in values if most < value <= top)}
+
+
 @kind("command: zero M, K or N")
 def _zero(make: Maker) -> Injection:
-    return _refused_command(make, ErrorCause.BAD_SHAPE, lambda _: {make.pick("mkn"): 0})
+    return _refused_command(make, ErrorCause.BAD_SHAPE,
+                            lambda _: _beyond(make, ErrorCause.BAD_SHAPE))
 
 
 @kind("command: M, K or N beyond 2^24 - 1")
 def _oversize(make: Maker) -> Injection:
-    return _refused_command(make, ErrorCause.OVERSIZE, lambda _: {
-        make.pick("mkn"): make.pick((1 << 24, (1 << 32) - 1, _MOST + 1 + make.below(1 << 31)))})
+    return _refused_command(make, ErrorCause.OVERSIZE,
+                            lambda _: _beyond(make, ErrorCause.OVERSIZE))
 
 
 @kind("command: K beyond k_max", accs=("exact",))
 def _k_range(make: Maker) -> Injection:
-    most = make.config.k_max
-    return _refused_command(make, ErrorCause.K_RANGE, lambda _: {
-        "k": make.pick((most + 1, _MOST, most + 1 + make.below(_MOST - most)))})
+    return _refused_command(make, ErrorCause.K_RANGE,
+                            lambda _: _beyond(make, ErrorCause.K_RANGE))
 
 
 @kind("command: row beyond a bank")
 def _long_row(make: Maker) -> Injection:
     room = row_columns(make.config)
     return _refused_command(make, ErrorCause.OVERSIZE, lambda _: {
-        "n": make.pick((room + 1, _MOST, room + 1 + make.below(_MOST - room))),
+        "n": make.pick((room + 1, COUNT_MOST, room + 1 + make.below(COUNT_MOST - room))),
         "instructions": _words({"destination": Destination.BUFFER}, _STORE)})
 
 
 @kind("command: reserved bit")
 def _reserved_bit(make: Maker) -> Injection:
     index = make.pick(make.target.computing)
-    mask = reserved_mask(COMMAND, 8 * COMMAND_BYTES)
-    bit = make.pick(bit for bit in range(8 * COMMAND_BYTES) if mask >> bit & 1)
+    mask = reserved_mask(COMMAND, _RECORD_BITS)
+    bit = make.pick(bit for bit in range(_RECORD_BITS) if mask >> bit & 1)
     (at, record), = make.record(index, {}).items()
     patched = (int.from_bytes(record, "little") | 1 << bit).to_bytes(COMMAND_BYTES, "little")
     return make.refused(index, ErrorCause.BAD_FIELD, {at: patched})
@@ -158,10 +178,14 @@ def _reserved_bit(make: Maker) -> Injection:
 
 @kind("command: field of no meaning")
 def _field(make: Maker) -> Injection:
-    vector = {"opcode": int(Opcode.VECTOR)}
-    return _refused_command(make, ErrorCause.BAD_FIELD, lambda _: make.pick((
-        {"a_transposed": 1}, vector | {"k": 2 + make.below(_MOST - 1)},
-        vector | {"k": 1, "b_transposed": 1})))
+    strict = [field for field in COMMAND.values() if field.strict]
+
+    def change(_: dict[str, int]) -> dict[str, int]:
+        field = make.pick(strict)
+        most = min((1 << field.bits) - 1, COUNT_MOST)
+        return {other.name: other.default for other in strict} | {
+            "opcode": int(make.pick(COMPUTING)), field.name: 1 + make.below(most)}
+    return _refused_command(make, ErrorCause.BAD_FIELD, change)
 
 
 def _words(*instructions: dict[str, int], last: bool = True) -> int:
@@ -175,15 +199,15 @@ def _words(*instructions: dict[str, int], last: bool = True) -> int:
 
 def _bad_instruction(make: Maker) -> dict[str, int]:
     """One field beyond its enumeration, or two stages that take Y."""
-    stages = ("multiply", "add", "scale")
-    last = largest_members(make.config)
-    name = make.pick((*last, "two"))
+    kinds = [name for name, field in INSTRUCTION.items() if field.kind is not None]
+    name = make.pick((*kinds, "two"))
     if name == "two":
-        first = make.pick(stages)
-        second = make.pick(stage for stage in stages if stage != first)
+        first = make.pick(STAGES)
+        second = make.pick(stage for stage in STAGES if stage != first)
         return _STORE | {first: Operand.Y, second: Operand.Y}
-    beyond = range(last[name] + 1, 1 << INSTRUCTION[name].bits)
-    return _STORE | {name: make.pick(beyond)}
+    known = members(name, make.config)
+    return _STORE | {name: make.pick(value for value in range(1 << INSTRUCTION[name].bits)
+                                     if value not in known)}
 
 
 def _bad_list(make: Maker) -> int:
@@ -195,7 +219,7 @@ def _bad_list(make: Maker) -> int:
     if what == 1:  # the end is not marked
         return _words(*[_STORE] * INSTRUCTIONS, last=False)
     if what == 2:  # nothing reduces into R1
-        return _words(*before, _STORE | {make.pick(("multiply", "add", "scale")): Operand.R1})
+        return _words(*before, _STORE | {make.pick(STAGES): Operand.R1})
     if what == 3:
         used = max(f.low + f.bits for f in INSTRUCTION.values())
         return _words(*before, _STORE) | 1 << used + make.below(32 - used) + 32 * len(before)
@@ -213,7 +237,7 @@ def _index(make: Maker) -> Injection:
     """A vector command turned into a gather whose first index is the header's magic number."""
     target = make.target
     index = make.pick(i for i in target.computing if target.records[i]["opcode"] == Opcode.VECTOR)
-    patches = make.record(index, {"x_gather": 1, "k": 1 + make.below(_MOST),
+    patches = make.record(index, {"x_gather": 1, "k": 1 + make.below(COUNT_MOST),
                                   "b_address": target.address(-1)})
     return Injection(target, patches, errors=frozenset({(ErrorCause.INDEX_RANGE,)}),
                      addresses=frozenset({target.address(index)}))
@@ -222,8 +246,8 @@ def _index(make: Maker) -> Injection:
 @kind("command: odd BF16 tensor", 2)
 def _odd(make: Maker) -> Injection:
     def change(fields: dict[str, int]) -> dict[str, int]:
-        name = make.pick(("a", "b", "c", "y0", "y1"))
-        place = make.pick((f"{name}_address", f"{name}_stride"))
-        wide = {"a": "x_wide", "b": None}.get(name, f"{name}_wide")
-        return {place: fields[place] | 1} | ({wide: 1} if wide else {})
+        told = roles(make.pick(TENSORS))
+        place = told[make.pick((Role.ADDRESS, Role.STRIDE))].name
+        wide = {told[Role.WIDE].name: 1} if Role.WIDE in told else {}
+        return {place: fields[place] | 1} | wide
     return _refused_command(make, ErrorCause.MISALIGNED, change)

@@ -5,15 +5,22 @@ from functools import cached_property
 
 import numpy as np
 
-from hdl.spec.commands import COMMAND, COMMAND_BYTES, HEADER_BYTES, Opcode, pack, unpack
+from hdl.spec.commands import (
+    COMMAND,
+    COMMAND_BYTES,
+    COMPUTING,
+    HEADER_BYTES,
+    TENSORS,
+    Opcode,
+    pack,
+    unpack,
+)
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.programs import Case
 from sim.model.command import Command
 from sim.model.machine import Machine
 
-__all__ = ["COMPUTING", "Target"]
-
-COMPUTING = (Opcode.GEMM, Opcode.VECTOR)
+__all__ = ["Target"]
 
 
 @dataclass
@@ -102,9 +109,12 @@ class Target:
         return written
 
     def uses(self, index: int, name: str) -> bool:
-        """Whether command ``index`` touches tensor ``name`` (a, b, c, y0, y1)."""
-        return (index in self.computing
-                and Command(self.config, self.records[index]).uses(name))
+        """Whether command ``index`` touches tensor ``name`` (of ``TENSORS``)."""
+        return Command(self.config, self.records[index]).uses(name)
+
+    def client(self, index: int, name: str) -> str:
+        """Whose transfers (of ``CLIENTS``) a tensor that command ``index`` touches takes."""
+        return Command(self.config, self.records[index]).shape(name).client
 
     def footprint(self, index: int, name: str) -> np.ndarray:
         """Positions in the image of the bytes of a command's tensor, in order."""
@@ -116,6 +126,6 @@ class Target:
         """The (command, tensor) whose reads take a bus beat with bytes ``[first, end)``."""
         width = self.config.bus_bytes
         beats = range(first // width, -(-end // width))
-        return [(index, name) for index in self.computing for name in ("a", "b", "y0", "y1")
-                if self.uses(index, name)
+        return [(index, name) for index in self.computing for name, spec in TENSORS.items()
+                if not spec.written and self.uses(index, name)
                 and np.isin((self.footprint(index, name) + self.case.base) // width, beats).any()]

@@ -1,6 +1,5 @@
-"""The checks of headers and commands against the model's, instruction by instruction."""
-
-from itertools import product
+"""The checks of headers and commands in Amaranth's simulator; field by field against the table:
+test_command_rules.py."""
 
 import pytest
 from amaranth.sim import Simulator
@@ -11,7 +10,6 @@ from hdl.spec.commands import (
     COMMAND_BYTES,
     HEADER,
     HEADER_BYTES,
-    INSTRUCTION,
     ISA_MAJOR,
     MAGIC,
     ErrorCause,
@@ -19,11 +17,8 @@ from hdl.spec.commands import (
     Opcode,
     features_of,
     pack,
-    unpack,
 )
 from hdl.spec.config import FUNCTION_SETS, AcceleratorConfig
-from sim.model.command import Command
-from sim.model.memory import Fault
 
 
 def config_of(functions):
@@ -49,48 +44,6 @@ def verdicts(config, commands):
     simulator.add_testbench(bench)
     simulator.run()
     return found
-
-
-def modelled(config, fields):
-    record = pack(COMMAND, fields, COMMAND_BYTES)
-    try:
-        Command(config, unpack(COMMAND, record) | {"reserved": 0}).check()
-    except Fault as fault:
-        return fault.cause
-    return None
-
-
-def lists():
-    """Every value of every field of an instruction, alone and behind two reductions."""
-    reductions = [{"reduce": 1, "reduce_to": register} for register in (0, 1)]
-    for name, field in INSTRUCTION.items():
-        if name == "last":
-            continue
-        for value in range(1 << field.bits):
-            yield [{name: value}]
-            yield [*reductions, {"reduce": 2, "destination": 2} | {name: value}]
-
-
-@pytest.mark.parametrize("functions", FUNCTION_SETS)
-def test_every_field_of_an_instruction(functions):
-    config = config_of(functions)
-    commands = []
-    for steps in lists():
-        words = 0
-        for index, fields in enumerate(steps):
-            fields = fields | {"last": int(index == len(steps) - 1)}
-            words |= int.from_bytes(pack(INSTRUCTION, fields, 4), "little") << 32 * index
-        commands.append({"opcode": Opcode.VECTOR, "m": 3, "k": 1, "n": 5, "instructions": words})
-    flags = [name for name, field in COMMAND.items() if field.bits == 1]
-    for opcode, k, flag in product((Opcode.VECTOR, Opcode.GEMM), (1, 2), flags):
-        for words in (2 << 22 | 1 << 24, 2 << 22 | 2 << 16 | 1 << 24):  # stored; reduced as well
-            commands.append({"opcode": opcode, "m": 3, "k": k, "n": 5, "instructions": words,
-                             flag: 1})
-    got, expected = verdicts(config, commands), [modelled(config, c) for c in commands]
-    assert got == expected
-    refused = sum(cause == ErrorCause.BAD_FIELD for cause in expected)
-    print(f"functions {functions}: {len(got)} commands, {refused} refused")
-    assert 20 < refused < len(got) - 50
 
 
 def test_a_build_of_softmax_alone_refuses_more():

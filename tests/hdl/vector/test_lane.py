@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gen.block import generate_block
-from hdl.spec.commands import Function, largest_members
+from hdl.spec.commands import Function, members
 from hdl.spec.config import AcceleratorConfig
 from sim.harness.batch import Batch
 from sim.harness.check import check, count_mismatches
@@ -77,7 +77,7 @@ def stimuli(config, rng):
     switch = {name: int(rng.integers(0, 2)) for name in SWITCHES}
     if config.functions == "all":
         switch |= {name: int(rng.random() < 0.2) for name in SELF}
-    switch["function_"] = int(rng.integers(largest_members(config)["function"] + 1))
+    switch["function_"] = int(rng.choice(members("function", config)))
     enable = rng.random(CYCLES) < 0.8
     moves = np.flatnonzero(enable)
     latency, arrivals = 1 + 4 * config.lane_latency, arrival(config)

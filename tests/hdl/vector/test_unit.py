@@ -12,7 +12,7 @@ from hdl.spec.commands import (
     Operand,
     Post,
     Reduce,
-    largest_members,
+    members,
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32
@@ -63,7 +63,8 @@ def instruction_word(fields):
 
 def random_instruction(config, rng):
     """Any instruction; at most one stage takes Y."""
-    fields = {name: int(rng.integers(last + 1)) for name, last in largest_members(config).items()}
+    fields = {name: int(rng.choice(members(name, config)))
+              for name, field in INSTRUCTION.items() if field.kind is not None}
     fields |= {name: int(rng.integers(0, 2)) for name in ("subtract", "relu", "reduce_to")}
     ys = [stage for stage in ("multiply", "add", "scale") if fields[stage] == Operand.Y]
     for stage in ys[1:]:

@@ -9,7 +9,7 @@ from hdl.spec.commands import COMMAND, INSTRUCTION, Function, Opcode, Operand, P
 from hdl.spec.config import AcceleratorConfig
 from sim.cycles.simulate import Memory, simulate
 from sim.model.command import Command
-from sim.model.memory import Fault
+from sim.model.memory import ProgramError
 
 PROGRAMS = 60
 BUILDS = [
@@ -50,7 +50,7 @@ def command(rng, unit):
 def valid(config, fields):
     try:
         Command(config, fields | {"reserved": 0}).check()
-    except Fault:
+    except ProgramError:
         return False
     return True
 
