@@ -1,0 +1,113 @@
+"""``python -m support.new_fields``: three fields more in the tables, and everything that follows.
+
+The tables are changed before anything that derives from them is imported. Each check names a place
+that would have to be changed by hand if it repeated what the tables say.
+"""
+
+from dataclasses import replace
+
+from hdl.spec import command_fields, instructions
+from hdl.spec.command_fields import CommandField, Role, Unit
+from hdl.spec.features import Feature
+from hdl.spec.instructions import InstructionField
+from hdl.spec.meaning import Trait
+from hdl.spec.opcodes import Opcode, When
+
+COMMAND, INSTRUCTION = command_fields.COMMAND, instructions.INSTRUCTION
+COMMAND["y0_column"] = CommandField(
+    "y0_column", 0, 27, 1, "Y0 is M×1: one item a row", (When((Opcode.VECTOR,)),), strict=True,
+    needs=(Feature.FUNCTIONS,), minor=1, tensor="y0", role=Role.COLUMN, units=(Unit.DRAIN,))
+COMMAND["silent_list"] = CommandField(
+    "silent_list", 0, 28, 1, "no instruction stores", bars=Trait.STORES, units=(Unit.VECTOR,))
+COMMAND["row_result"] = replace(COMMAND["row_result"], strict=True, minor=2)
+INSTRUCTION["whole"] = InstructionField(
+    "whole", 0, 25, 1, "works on whole rows, reduces none", traits=Trait.WHOLE_ROWS,
+    bars=Trait.REDUCES, needs=(Feature.FUNCTIONS,))
+
+
+def main() -> None:
+    import numpy as np
+
+    from compiler.program.assembly.listing import assemble, disassemble, program_bytes
+    from compiler.program.builder import ProgramBuilder, read
+    from compiler.program.epilogue import Epilogue
+    from compiler.program.instruction import Instruction
+    from gen.docs import PAGES
+    from gen.header import c_header
+    from hdl.ports.plan import plan_layout
+    from hdl.spec.commands import HEADER, HEADER_BYTES, ISA_MINOR, ErrorCause, unpack
+    from hdl.spec.config import AcceleratorConfig
+    from sim.campaigns.coverage.spec import flags, points
+    from sim.cycles.plan import PLAN
+    from sim.model.command import Command
+    from sim.model.machine import Machine
+
+    config = AcceleratorConfig("posit8", dim=4)
+    less = AcceleratorConfig("posit8", dim=4, functions="softmax")
+    assert ISA_MINOR == 2
+
+    # Plan and cycle model.
+    assert {"y0_column", "silent_list"} <= set(plan_layout(config).members) & set(PLAN.names)
+
+    # Legality.
+    store, whole = 2 << 22 | 1 << 24, 1 << 25
+    base = dict.fromkeys(COMMAND, 0) | {"m": 3, "k": 1, "n": 4, "instructions": store}
+
+    def judged(build, **fields):
+        return Command(build, base | fields).invalid
+
+    vector, gemm, bad = int(Opcode.VECTOR), int(Opcode.GEMM), ErrorCause.BAD_FIELD
+    assert judged(config, opcode=vector, y0_column=1) is None
+    assert judged(config, opcode=gemm, y0_column=1) is bad
+    assert judged(less, opcode=vector, y0_column=1) is bad
+    assert judged(config, opcode=gemm, silent_list=1) is bad
+    assert judged(config, opcode=gemm, silent_list=1, instructions=1 << 24) is None
+    assert judged(config, opcode=gemm, instructions=store | whole) is None
+    assert judged(less, opcode=gemm, instructions=store | whole) is bad
+    assert judged(config, opcode=gemm, instructions=1 << 24 | whole | 1 << 16) is bad
+    assert Trait.WHOLE_ROWS in Command(config, base | {
+        "opcode": gemm, "instructions": store | whole}).traits
+
+    # What a command does: the tensor's shape, and the sum with an item a row.
+    builder = ProgramBuilder(config, 0x1000)
+    x, column = np.arange(12).reshape(3, 4), np.array([[8], [16], [-8]])
+    out = builder.empty(3, 4, "bf16")
+    builder.vector(builder.constant(x, "bf16"), out,
+                   Epilogue(bias=builder.constant(np.zeros((1, 4)), "bf16")))
+    y = builder.constant(column, "bf16")
+    builder._commands[-1] |= {"y0_column": 1, "y0_address": y.address, "y0_stride": y.stride}
+    memory, address = builder.build()
+    view = Command(config, base | builder._commands[0]).tensor("y0")
+    assert (view.rows, view.columns) == (3, 1)
+    ending = Machine(config).run(memory, address, 0x1000)
+    assert ending.error is None and (read(memory, out, 0x1000) == x + column).all()
+
+    # Text, reference page, C header.
+    lines = disassemble(memory, address, 0x1000)
+    assert ", y0 column, " in lines[1]
+    assert assemble("\n".join(lines)) == program_bytes(memory, address, 0x1000)
+    page = PAGES["commands.md"]()
+    assert "| 0 | 27 | `y0_column` | Y0 is M×1: one item a row | VECTOR, builds of FUNCTIONS, " \
+        "else 0 |" in page and "| 0 | 25 | `whole` |" in page
+    assert "ottava_command_set_silent_list" in c_header(config)
+
+    # What a program needs.
+    def header(**options):
+        made = ProgramBuilder(config)
+        rows = made.empty(3, 1, "bf16") if options else made.empty(3, 4, "bf16")
+        made.vector(made.empty(3, 4), rows, Epilogue(**options))
+        memory, address = made.build()
+        return unpack(HEADER, memory[address:address + HEADER_BYTES].tobytes())
+
+    assert header()["isa_minor"] == 0 and header(row_result=True)["isa_minor"] == 2
+
+    # Campaigns: points, random instructions, what is spoiled.
+    assert "y0_column" in flags(config, Opcode.VECTOR) and "y0_column" not in flags(
+        config, Opcode.GEMM) and "y0_column" not in flags(less, Opcode.VECTOR)
+    assert ("posit8", "GEMM", "whole", "1") in points(config)
+    assert not hasattr(Instruction(), "whole")  # an option of the compiler is its author's to add
+    print("plan, cycle model, legality, tensors, machine, text, pages, header, campaigns follow")
+
+
+if __name__ == "__main__":
+    main()
