@@ -1,122 +1,120 @@
-"""What stands before the first layer and behind the last: embeddings, final norm, pooling, head."""
+"""What stands before the first layer and after the last: embeddings, final norm, pooling, head."""
 
-from dataclasses import replace
+from collections.abc import Iterator
 
 import numpy as np
 
 from compiler.checkpoints.description import Patches, Tokens, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
-from compiler.lowering import lists
-from compiler.lowering.emitter import STORED, WIDE, Emitter, Stream
-from compiler.program.epilogue import Epilogue
-from compiler.program.instruction import Instruction
-from compiler.program.tensor import Tensor
-from hdl.spec.commands import Destination, Operand
+from compiler.lowering.layer import layer_uses
+from compiler.lowering.steps import Mean, Unit
+from compiler.lowering.tracer import Tracer
+from compiler.lowering.values import Form, Life, Use, Value, View
+from hdl.spec.formats import BF16_ENCODING
+from sim.model import codec
 
-__all__ = ["L2_EPSILON", "emit_embedding", "emit_final"]
+__all__ = ["L2_EPSILON", "trace_embedding", "trace_final"]
 
 # Added to a sum of squares before its inverse square root: far below that of any real row.
 L2_EPSILON = 1e-24
 
 
-def emit_embedding(low: Emitter, model: Transformer, inputs: Inputs, step: Step,
-                   needs: frozenset[str], label: str) -> Stream:
-    """What the first layer gets, in the forms ``needs``, named ``label``."""
-    part = slice(step.past, step.total)
-    values = inputs.values[:, part]
+def trace_embedding(trace: Tracer, model: Transformer, inputs: Inputs, step: Step, label: str
+                    ) -> Value:
+    """What the first layer gets, named ``label``."""
+    values = inputs.values[:, step.past:step.total]
     if inputs.kind == "states":
-        return low.constant_stream(values.reshape(step.rows, -1), label)
+        return _states(trace, values.reshape(step.rows, -1), label)
     embedding = model.embedding
-    if isinstance(embedding, Patches):
-        return low.produce(label, step.rows, model.width, needs, lambda out: _patches(
-            low, embedding, values, step, out, label), result=True)
-    if embedding.norm is None:
-        return low.produce(label, step.rows, model.width, needs, lambda out: _tokens(
-            low, embedding, values, step, out), result=True)
-    total = low.take(f"{label} sum", step.rows, model.width, low.norm_form())
-    _tokens(low, embedding, values, step, total)
-    out = low.produce(label, step.rows, model.width, needs, lambda out: low.norm(
-        total, embedding.norm, out, f"{label} norm"), result=True)
-    low.give(total)
+    norm = None if isinstance(embedding, Patches) else embedding.norm
+    shape = step.rows, model.width
+    if norm is not None:
+        total = trace.value(f"{label} sum", *shape)
+        _tokens(trace, embedding, values, step, total)
+    out = trace.value(label, *shape, Life.RESULT, labelled=True)
+    if norm is not None:
+        trace.norm(total.whole, norm, out, f"{label} norm")
+    elif isinstance(embedding, Patches):
+        _patches(trace, embedding, values, step, out, label)
+    else:
+        _tokens(trace, embedding, values, step, out)
     return out
 
 
-def _positions(low: Emitter, table: np.ndarray, step: Step) -> Tensor:
-    return low.parameter(table, STORED, "positions").block(
-        step.past, 0, step.length, table.shape[1])
+def _states(trace: Tracer, values: np.ndarray, name: str) -> Value:
+    """Values that the program finds in memory: BF16, and rounded from that."""
+    def rounded() -> np.ndarray:
+        return codec.decode(BF16_ENCODING, codec.encode(BF16_ENCODING, values))
+
+    return trace.constant(name, *values.shape, rounded, Form.WIDE, Form.STORED)
 
 
-def _patches(low: Emitter, embedding: Patches, values: np.ndarray, step: Step, out: Tensor,
+def _positions(trace: Tracer, table: np.ndarray, step: Step) -> list[View]:
+    """The rows of this step's positions, for each sequence the same."""
+    rows = trace.parameter(table, Form.STORED, "positions").whole
+    return [rows.row_block(step.past, step.length)] * step.sequences
+
+
+def _patches(trace: Tracer, embedding: Patches, values: np.ndarray, step: Step, out: Value,
              label: str) -> None:
-    """Projection, bias and position; each sequence a command, for positions repeat."""
-    patches = low.builder.constant(values.reshape(step.rows, -1), name="patches")
-    positions = _positions(low, embedding.positions, step)
-    for sequence in range(step.sequences):
-        rows = sequence * step.length, 0, step.length
-        low.linear_with(patches.block(*rows, patches.columns), embedding.projection, positions,
-                        out.block(*rows, out.columns), label, Instruction(add=Operand.Y))
+    """Projection, bias and position."""
+    rows = values.reshape(step.rows, -1)
+    patches = trace.constant("patches", *rows.shape, lambda: rows, Form.STORED)
+    positions = _positions(trace, embedding.positions, step)
+    projected = trace.value(f"{label} projection", out.rows, out.columns)
+    trace.linear(patches.whole, embedding.projection, projected, label)
+    trace.add(projected.whole, positions, out)
 
 
-def _tokens(low: Emitter, embedding: Tokens, ids: np.ndarray, step: Step, out: Tensor) -> None:
-    """Rows of the table that ``ids`` name, + position, + segment; positions repeat with each
-    sequence, which then is a command."""
-    table = low.parameter(embedding.table, STORED, "token table")
-    added, at_once = [], step.rows
+def _tokens(trace: Tracer, embedding: Tokens, ids: np.ndarray, step: Step, out: Value) -> None:
+    """Rows of the table that ``ids`` name, + position, + segment."""
+    table = trace.parameter(embedding.table, Form.STORED, "token table")
+    added: list[list[View]] = []
     if embedding.positions is not None:
-        added.append(_positions(low, embedding.positions, step))
-        at_once = step.length
+        added.append(_positions(trace, embedding.positions, step))
     if embedding.segment is not None:
-        added.append(low.parameter(embedding.segment, STORED, "segment"))
-    count = max(1, len(added))
-    instructions = [Instruction(
-        add=Operand.Y if added else Operand.NONE, y=index,
-        destination=Destination.BUFFER if index < count - 1 else Destination.MEMORY)
-        for index in range(count)]
-    for first in range(0, step.rows, at_once):
-        numbers = low.builder.indices(ids.ravel()[first:first + at_once])
-        for start, width in low.on_chip(out.columns):
-            own = [y.block(0, start, y.rows, width) for y in added]
-            low.builder.gather(
-                table.block(0, start, table.rows, width), numbers,
-                out.block(first, start, at_once, width),
-                Epilogue(instructions=instructions, **dict(zip(("bias", "y1"), own, strict=False))))
+        added.append([trace.parameter(embedding.segment, Form.STORED, "segment").whole])
+    # Positions repeat with each sequence: it is a command of its own.
+    count = 1 if embedding.positions is None else step.sequences
+    numbers = [trace.constant("ids", part.size, 1, lambda part=part: part, Form.INDICES)
+               for part in np.split(ids.ravel(), count)]
+    x = out.whole
+    if added:
+        x = trace.value(f"{out.name} rows", out.rows, out.columns).whole
+    trace.gather(table.whole, numbers, x)
+    for index, views in enumerate(added):
+        last = index == len(added) - 1
+        to = out if last else trace.value(f"{out.name} with positions", out.rows, out.columns)
+        trace.add(x, views, to)
+        x = to.whole
 
 
-def final_needs(low: Emitter, model: Transformer) -> frozenset[str]:
-    """The forms in which the last layer's result is read; empty if it is the model's."""
-    if model.final_norm is not None:
-        return frozenset({low.norm_form()})
-    if model.pooling in ("mean", "mean_l2"):
-        return frozenset({WIDE})
-    return frozenset({STORED} if model.head is not None else ())
-
-
-def emit_final(low: Emitter, model: Transformer, x: Stream, step: Step) -> None:
+def trace_final(trace: Tracer, model: Transformer, x: Value, step: Step) -> None:
     """Final norm, pooling and head. Of a causal model only each sequence's last position counts
-    behind the last layer, of one with ``first`` pooling only its first."""
-    mean = model.pooling.startswith("mean")
+    after the last layer, of one with ``first`` pooling only its first."""
+    view = x.whole
+    uses = layer_uses(model.blocks[-1])
     position = _position(model, step)
     if position is not None:
-        x = Stream(*(tensor and _every(tensor, position, step) for tensor in (x.stored, x.wide)))
-    head_needs = frozenset({WIDE if model.head is None else STORED})
+        view = view.every(step.length, position)
     if model.final_norm is not None:
-        needs = frozenset({WIDE}) if mean else head_needs
-        given = x.form(low.norm_form())
         name = f"{step.label}final norm"
-        x = low.produce(name, *given.shape, needs, lambda out: low.norm(
-            given, model.final_norm, out, name), result=True)
-    if mean:
-        given = x.form(WIDE)
-        x = low.produce(f"{step.label}pooled", step.sequences, model.width, head_needs,
-                        lambda out: _mean(low, model.pooling, given, step, out), result=True)
-    if model.head is not None:
-        given = x.form(STORED)
-        out = low.lasting(f"{step.label}head bf16", given.rows, len(model.head.weight), WIDE)
-        low.linear(given, model.head, out, "head")
+        x = trace.value(name, *view.shape, Life.RESULT, labelled=True)
+        trace.norm(view, model.final_norm, x, name)
+        view, uses = x.whole, (Use.LANES,)
+    if model.pooling.startswith("mean"):
+        x = _mean(trace, model.pooling, view, step)
+        view, uses = x.whole, (Use.LANES,)
+    if model.head is None:
+        trace.output(x, *uses)
+        return
+    out = trace.value(f"{step.label}head", view.rows, len(model.head.weight), Life.RESULT,
+                      labelled=True, forms=(Form.WIDE,))
+    trace.linear(view, model.head, out, "head")
 
 
 def _position(model: Transformer, step: Step) -> int | None:
-    """The one position of each sequence that is read behind the last layer; ``None``: all."""
+    """The one position of each sequence that is read after the last layer; ``None``: all."""
     if model.pooling == "first":
         return 0
     if model.pooling == "none" and model.blocks[-1].attention.causal:
@@ -124,29 +122,32 @@ def _position(model: Transformer, step: Step) -> int | None:
     return None
 
 
-def _every(tensor: Tensor, position: int, step: Step) -> Tensor:
-    """Row ``position`` of each sequence."""
-    first = tensor.block(position, 0, 1, tensor.columns)
-    return replace(first, rows=step.sequences, stride=step.length * tensor.stride)
-
-
-def _mean(low: Emitter, pooling: str, x: Tensor, step: Step, out: Tensor) -> None:
+def _mean(trace: Tracer, pooling: str, x: View, step: Step) -> Value:
     """The mean over each sequence's valid positions, for ``mean_l2`` divided by its length.
 
     x is transposed, which makes a mean over positions one over a row, a single item.
     """
-    turned = low.arena.take(x.columns, step.length, "bf16", "pooling transposed")
-    mean = low.arena.take(1, x.columns, "bf16", "pooling mean")
+    out = trace.value(f"{step.label}pooled", step.sequences, x.columns, Life.RESULT,
+                      labelled=True)
+    turned = trace.value("pooling transposed", x.columns, x.rows, Life.SCRATCH)
+    mean = out if pooling == "mean" else trace.value("pooling mean", *out.shape, Life.SCRATCH)
+    trace.vector(x, None, turned, transposed=True)
+    for sequence, (count, weights) in enumerate(_valid(trace, step)):
+        part = turned.whole.block(0, sequence * step.length, x.columns, step.length)
+        trace.vector(part, Mean(count, weights), mean.whole.row_block(sequence, 1),
+                     transposed=True)
+    if pooling == "mean_l2":
+        trace.vector(mean.whole, Unit(L2_EPSILON), out)
+    return out
+
+
+def _valid(trace: Tracer, step: Step) -> Iterator[tuple[int, View | None]]:
+    """Of each sequence how many positions count, and 1 or 0 for each unless all do."""
     for sequence in range(step.sequences):
-        own = out.block(sequence, 0, 1, x.columns)
-        low.builder.vector(x.block(sequence * step.length, 0, step.length, x.columns), turned,
-                           out_transposed=True)
         valid = np.ones(step.length, bool) if step.valid is None else step.valid[sequence]
-        mask = None if valid.all() else low.derived(
-            ("valid", valid.tobytes()), lambda valid=valid: valid[None].astype(float), WIDE,
-            "valid positions")
-        low.builder.vector(turned, own if pooling == "mean" else mean,
-                           lists.row_mean(int(valid.sum()), mask), out_transposed=True)
-        if pooling == "mean_l2":
-            low.builder.vector(mean, own, lists.l2_norm(L2_EPSILON))
-    low.give(turned, mean)
+        weights = None
+        if not valid.all():
+            weights = trace.shared(("valid", valid.tobytes()), "valid positions",
+                                   (1, valid.size), Form.WIDE,
+                                   lambda valid=valid: valid[None].astype(float)).whole
+        yield int(valid.sum()), weights

@@ -5,19 +5,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.checkpoints.description import Attention, Transformer
+from compiler.checkpoints.description import Attention, Block, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.lowering.attention import Cache
-from compiler.lowering.emitter import STORED, Emitter
-from compiler.lowering.ends import emit_embedding, emit_final, final_needs
+from compiler.lowering.emit import emit
+from compiler.lowering.ends import trace_embedding, trace_final
+from compiler.lowering.fuse import fuse
 from compiler.lowering.fusion import Fusion
-from compiler.lowering.layer import emit_layer, layer_needs
+from compiler.lowering.layer import layer_uses, trace_layer
+from compiler.lowering.ops import OpList
+from compiler.lowering.place import place
 from compiler.lowering.rotary import halves_first
+from compiler.lowering.tracer import Tracer
+from compiler.lowering.values import Form, Life
+from compiler.program.builder import ProgramBuilder
 from compiler.program.image import ProgramImage
 from compiler.program.lowered import LoweredProgram
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["check_model", "layer_range", "lower", "make_steps"]
+__all__ = ["check_model", "layer_range", "lower", "make_steps", "trace"]
 
 
 def check_model(model: Transformer, layers: range) -> None:
@@ -81,42 +87,49 @@ def lower(config: AcceleratorConfig, model: Transformer, inputs: Inputs, *,
     Results: ``embedding E``, ``layer 0 E`` …, ``final norm E``, ``pooled E``, ``head bf16``, E the
     encoding; behind ``step 1`` … where there are steps.
     """
+    listed = trace(model, inputs, layers, steps)
+    builder = ProgramBuilder(config, base)
+    fused = fuse(listed, config, level)
+    places = place(fused, builder, keep)
+    emitted = emit(fused, places, builder)
+    image = ProgramImage.of(builder, tuple(places.results.values()), seed=seed)
+    return LoweredProgram(image, places.results, emitted.macs, emitted.written)
+
+
+def trace(model: Transformer, inputs: Inputs, layers: range | None = None,
+          steps: Sequence[int] | None = None) -> OpList:
+    """The ops of ``model`` on ``inputs``, one thing each, for no format or build; as ``lower``."""
     layers = layer_range(model, layers)
     check_model(model, layers)
     inputs.check(model)
     if layers.start and inputs.kind != "states":
         raise ValueError(f"layers from {layers.start} on take states, not {inputs.kind}")
-    low = Emitter(config, level, keep=keep, base=base)
+    tracer = Tracer()
     blocks = {index: _halves_first(model.blocks[index]) for index in layers}
-    caches = {index: _cache(low, blocks[index].attention, inputs, index) for index in layers}
-    last = layers.stop == len(model.blocks)
+    caches = {index: _cache(tracer, blocks[index].attention, inputs, index) for index in layers}
     for step in make_steps(model, inputs, steps):
-        x = emit_embedding(low, model, inputs, step, layer_needs(low, blocks[layers.start]),
-                           f"{step.label}embedding")
+        x = trace_embedding(tracer, model, inputs, step, f"{step.label}embedding")
         for index in layers:
-            needs = frozenset()
-            if index + 1 == len(model.blocks):
-                needs = final_needs(low, model)
-            needs = needs or layer_needs(low, blocks.get(index + 1, blocks[index]))
-            x = emit_layer(low, blocks[index], x, caches[index], step,
-                           f"{step.label}layer {index}", needs)
-        if last:
-            emit_final(low, model, x, step)
-    image = ProgramImage.of(low.builder, tuple(low.results.values()), seed=seed)
-    return LoweredProgram(image, low.results, low.macs)
+            x = trace_layer(tracer, blocks[index], x, caches[index], step,
+                            f"{step.label}layer {index}")
+        if layers.stop == len(model.blocks):
+            trace_final(tracer, model, x, step)
+        else:
+            tracer.output(x, *layer_uses(blocks[layers[-1]]))
+    return tracer.listed()
 
 
-def _halves_first(block):
+def _halves_first(block: Block) -> Block:
     if block.attention.rotary is None:
         return block
     return replace(block, attention=halves_first(block.attention))
 
 
-def _cache(low: Emitter, attention: Attention, inputs: Inputs, index: int) -> Cache | None:
+def _cache(tracer: Tracer, attention: Attention, inputs: Inputs, index: int) -> Cache | None:
     """Room for the keys and values of all positions; ``None`` where one GEMM makes them with the
     queries."""
     if attention.rotary is None and not attention.causal:
         return None
     rows, columns = inputs.sequences * inputs.length, len(attention.key.weight)
-    return Cache(*(low.lasting(f"layer {index} {name}", rows, columns, STORED)
-                   for name in ("keys", "values")))
+    return Cache(*(tracer.value(f"layer {index} {name}", rows, columns, Life.STATE,
+                                forms=(Form.STORED,)) for name in ("keys", "values")))

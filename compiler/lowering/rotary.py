@@ -1,7 +1,11 @@
-"""Rotary embedding of queries and keys, by the commands of ``compiler.lowering.operations``.
+"""Rotary embedding of queries and keys.
 
-Pairs that lie interleaved in the model are brought to
-the two halves by the order of the rows of Wq and Wk, which leaves the scores' terms the same.
+With c and s of a row's position, and halves x₁ x₂ of each head:
+    t  = x ⊙ [s, −s]           one command over whole heads, BF16
+    x₁ = x₁ ⊙ c + t₂           one command a half, the product kept on chip
+    x₂ = x₂ ⊙ c + t₁
+Pairs that lie interleaved in a model are brought to the two halves by the order of the rows of Wq
+and Wk, which leaves the scores' terms the same.
 """
 
 from collections.abc import Sequence
@@ -11,14 +15,9 @@ import numpy as np
 
 from compiler.checkpoints.description import Attention, Linear, Rotary
 from compiler.checkpoints.inputs import Step
-from compiler.lowering.emitter import WIDE, Emitter
-from compiler.lowering.operations import (
-    heads_as_rows,
-    rotary_halves,
-    rotary_products,
-    rotary_tables,
-)
-from compiler.program.tensor import Tensor
+from compiler.lowering.operations import rotary_tables
+from compiler.lowering.tracer import Tracer
+from compiler.lowering.values import Form, Value, View
 
 __all__ = ["halves_first", "rotate"]
 
@@ -41,8 +40,8 @@ def halves_first(attention: Attention) -> Attention:
                    rotary=replace(attention.rotary, interleaved=False))
 
 
-def _tables(low: Emitter, rotary: Rotary, size: int, heads: int, step: Step
-            ) -> tuple[Tensor, Tensor]:
+def _tables(trace: Tracer, rotary: Rotary, size: int, heads: int, step: Step
+            ) -> tuple[View, View]:
     """c, (S · heads) × d/2, and [s, −s], (S · heads) × d, in BF16, for all layers the same."""
     key = (rotary, size, heads, step.sequences, step.past, step.length)
 
@@ -50,22 +49,30 @@ def _tables(low: Emitter, rotary: Rotary, size: int, heads: int, step: Step
         positions = np.tile(np.arange(step.past, step.total), step.sequences)
         return rotary_tables(positions, size, heads, rotary.base)
 
+    rows = step.rows * heads
     where = f"{step.past} on, {heads} heads"
-    return (low.derived(("cos", *key), lambda: tables()[0], WIDE, f"cosines of {where}"),
-            low.derived(("sin", *key), lambda: tables()[1], WIDE, f"sines of {where}"))
+    cosines = trace.shared(("cos", *key), f"cosines of {where}", (rows, size // 2), Form.WIDE,
+                           lambda: tables()[0])
+    sines = trace.shared(("sin", *key), f"sines of {where}", (rows, size), Form.WIDE,
+                         lambda: tables()[1])
+    return cosines.whole, sines.whole
 
 
-def rotate(low: Emitter, rotary: Rotary, size: int, parts: Sequence[tuple[Tensor, Tensor, str]],
+def rotate(trace: Tracer, rotary: Rotary, size: int, parts: Sequence[tuple[Value, View, str]],
            step: Step) -> None:
     """Of each ``(x, out, name)``: out = x with each head rotated, both S × (heads · ``size``).
 
     All first commands come before all second ones: one fence between them serves all parts.
     """
-    crossed = [low.take(f"{name} crossed", *x.shape, WIDE) for x, _, name in parts]
-    tables = [_tables(low, rotary, size, x.columns // size, step) for x, _, _ in parts]
-    for (x, _, _), t, (_, sines) in zip(parts, crossed, tables, strict=True):
-        rotary_products(low.builder, heads_as_rows(x, size), sines, heads_as_rows(t, size))
-    for (x, out, _), t, (cosines, _) in zip(parts, crossed, tables, strict=True):
-        x, out, t = (heads_as_rows(tensor, size) for tensor in (x, out, t))
-        rotary_halves(low.builder, x, cosines, t, out)
-    low.give(*crossed)
+    crossed = [trace.value(f"{name} crossed", x.rows, x.columns) for x, _, name in parts]
+    tables = [_tables(trace, rotary, size, x.columns // size, step) for x, _, _ in parts]
+    for (x, _, _), between, (_, sines) in zip(parts, crossed, tables, strict=True):
+        trace.multiply(x.whole.split(size), sines, between.whole.split(size))
+    for (x, out, name), between, (cosines, _) in zip(parts, crossed, tables, strict=True):
+        x, out, between = x.whole.split(size), out.split(size), between.whole.split(size)
+        half = size // 2
+        for own, other in ((0, half), (half, 0)):
+            own_half, other_half = ((0, first, x.rows, half) for first in (own, other))
+            scaled = trace.value(f"{name} × cosines", x.rows, half)
+            trace.multiply(x.block(*own_half), cosines, scaled)
+            trace.add(scaled.whole, [between.block(*other_half)], out.block(*own_half))

@@ -120,6 +120,11 @@ class ProgramBuilder(Placement):
         pack(COMMAND, fields, COMMAND_BYTES)
         self._commands.append(fields)
 
+    @property
+    def commands(self) -> tuple[dict[str, int], ...]:
+        """The fields of every command so far."""
+        return tuple(self._commands)
+
     # The image
 
     def build(self, *, seed: int | None = None, spare: int = 0, **header: int

@@ -15,12 +15,14 @@ class LoweredProgram:
     """A program with the memory that it works on.
 
     ``results`` maps the names that the lowering gives to tensors in that memory. ``macs`` counts
-    the multiply-accumulates of the GEMMs' shapes.
+    the multiply-accumulates of the GEMMs' shapes. ``written``: for each command the name of the
+    tensor that it writes, empty for a fence and the end.
     """
 
     image: ProgramImage
     results: dict[str, Tensor]
     macs: int
+    written: tuple[str, ...] = ()
 
     @property
     def memory(self) -> np.ndarray:

@@ -25,7 +25,6 @@ from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.source import open_model
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.lower import layer_range, lower
-from compiler.program.lowered import LoweredProgram
 from compiler.program.records import commands
 from hdl.spec.commands import Opcode
 from hdl.spec.config import AcceleratorConfig
@@ -95,22 +94,6 @@ def _inputs(model: Transformer, layers: range, tokens: int) -> Inputs:
     return Inputs("ids", np.arange(tokens)[None] % len(model.embedding.table))
 
 
-def _listed(program: LoweredProgram) -> list[dict[str, int]]:
-    return [found for _, found in commands(program.memory, program.address, program.base)]
-
-
-def _labels(kept: LoweredProgram) -> list[str]:
-    """The tensor that each command writes, from a program in which each has a place of its own."""
-    places = [(tensor.address, tensor.address + tensor.span, name)
-              for name, tensor in kept.results.items()]
-    found = []
-    for command in _listed(kept):
-        if command["opcode"] in (Opcode.GEMM, Opcode.VECTOR):
-            found.append(next((name for first, end, name in places
-                               if first <= command["c_address"] < end), "temporary"))
-    return found
-
-
 def _parts(labels: Sequence[str]) -> list[str]:
     """The part of the model that each label names, else that of the command before it.
 
@@ -143,10 +126,7 @@ def workload(config: AcceleratorConfig, name: str, *, tokens: int | None = None,
     model = _hollow(model, {})
     layers = layer_range(model, layers)
     inputs = _inputs(model, layers, tokens)
-    program, kept = (lower(config, model, inputs, level=level, layers=layers, steps=steps,
-                           seed=None, keep=keep) for keep in (False, True))
-    listed, names = _listed(program), iter(_labels(kept))
-    labels = [next(names) if command["opcode"] in (Opcode.GEMM, Opcode.VECTOR) else ""
-              for command in listed]
-    return Workload(model.name, config, listed, program.memory, program.address, labels,
-                    _parts(labels))
+    program = lower(config, model, inputs, level=level, layers=layers, steps=steps, seed=None)
+    listed = [found for _, found in commands(program.memory, program.address, program.base)]
+    return Workload(model.name, config, listed, program.memory, program.address,
+                    list(program.written), _parts(program.written))

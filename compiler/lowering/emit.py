@@ -1,0 +1,150 @@
+"""Third pass: ops as commands of a program builder.
+
+An op is a command for each of its products or blocks of rows. A list that keeps its block on chip
+takes rows as long as an accumulation bank has room for: longer ones are cut into columns.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from compiler.lowering.epilogues import epilogue_of
+from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Vector
+from compiler.lowering.place import Places
+from compiler.lowering.steps import Normalise, Step
+from compiler.lowering.values import View
+from compiler.program.builder import ProgramBuilder
+from compiler.program.epilogue import Epilogue
+from compiler.program.tensor import Tensor
+from hdl.spec.commands import Destination, Opcode
+from hdl.spec.timing import row_columns, row_fits
+
+__all__ = ["Emitted", "emit"]
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """``macs``: multiply-accumulates of the GEMMs' shapes; ``written``: for each command the name
+    of the tensor that it writes, empty for a fence and the end."""
+
+    macs: int
+    written: tuple[str, ...]
+
+
+def emit(fused: OpList, places: Places, builder: ProgramBuilder) -> Emitted:
+    """The commands of every op in turn, and END; ``ValueError`` for what the build cannot do."""
+    emitter = _Emitter(places, builder)
+    ends = []
+    for op in fused.ops:
+        if not isinstance(op, Output):
+            emitter.emit(op)
+            ends.append((len(builder.commands), places[op.out.value, op.out.form].name))
+    builder.end()
+    return Emitted(emitter.macs, tuple(_written(builder, ends)))
+
+
+def _written(builder: ProgramBuilder, ends: Sequence[tuple[int, str]]) -> Iterator[str]:
+    start = 0
+    for end, name in (*ends, (len(builder.commands), "")):
+        for fields in builder.commands[start:end]:
+            yield name if fields["opcode"] in (Opcode.GEMM, Opcode.VECTOR) else ""
+        start = end
+
+
+class _Emitter:
+    """Commands of one op after the other; ``macs`` counts."""
+
+    def __init__(self, places: Places, builder: ProgramBuilder) -> None:
+        self.places, self.builder, self.config = places, builder, builder.config
+        self.macs = 0
+
+    def emit(self, op: Op) -> None:
+        if op.blocks is None:
+            raise ValueError(f"{op.out.value.name} must have operands of one number of blocks")
+        if isinstance(op, Gemm):
+            self._gemm(op)
+        elif isinstance(op, Gather):
+            self._gather(op)
+        elif isinstance(op, Vector):
+            self._vector(op)
+
+    def _gemm(self, op: Gemm) -> None:
+        parts = [(product.a, product.b, product.out) for product in op.products]
+        if len(parts) < op.blocks:
+            (a, b, out), = parts
+            if op.a_transposed:
+                raise ValueError(f"{out.value.name} must have one block, for Aᵀ is not cut")
+            parts = [(own, b, to) for own, to in _cut(op.blocks, a, out)]
+        for index, views in enumerate(parts):
+            a, b, out = map(self.places.tensor, views)
+            self.macs += out.rows * out.columns * (a.rows if op.a_transposed else a.columns)
+            for columns, epilogue in self._epilogues(op.steps, index, out.columns):
+                own = _rows(b, columns) if op.b_transposed else _columns(b, columns)
+                self.builder.gemm(a, own, _columns(out, columns), epilogue,
+                                  a_transposed=op.a_transposed, b_transposed=op.b_transposed)
+
+    def _vector(self, op: Vector) -> None:
+        for index, views in enumerate(_cut(op.blocks, op.x, op.out)):
+            x, out = map(self.places.tensor, views)
+            for columns, epilogue in self._epilogues(op.steps, index, x.columns):
+                target = out
+                if columns != range(x.columns):
+                    target = (_rows if op.transposed else _columns)(out, columns)
+                self.builder.vector(_columns(x, columns), target, epilogue,
+                                    out_transposed=op.transposed)
+
+    def _gather(self, op: Gather) -> None:
+        table = self.places.tensor(op.table)
+        outs = _cut(len(op.indices), op.out)
+        for index, (numbers, (out,)) in enumerate(zip(op.indices, outs, strict=True)):
+            numbers, out = self.places.tensor(numbers), self.places.tensor(out)
+            for columns, epilogue in self._epilogues(op.steps, index, out.columns):
+                self.builder.gather(_columns(table, columns), numbers, _columns(out, columns),
+                                    epilogue)
+
+    def _epilogues(self, steps: Sequence[Step], index: int, width: int
+                   ) -> Iterator[tuple[range, Epilogue]]:
+        """Columns and epilogue of each command for block ``index`` of rows of ``width`` items."""
+        own = [step for step in (step.of_block(index) for step in steps) if step is not None]
+        given = [(step, tuple(self.places.tensor(read.view) for read in step.reads))
+                 for step in own]
+        epilogue = epilogue_of(given)
+        if not _keeps_block(epilogue) or row_fits(self.config, width):
+            yield range(width), epilogue
+            return
+        widest = row_columns(self.config)
+        if any(isinstance(step, Normalise) for step in own):
+            raise ValueError(f"LayerNorm takes rows of at most {widest} items in this build, not "
+                             f"{width}; RMSNorm takes any, a larger acc_depth longer ones")
+        for first in range(0, width, widest):
+            columns = range(first, min(first + widest, width))
+            yield columns, epilogue_of([
+                (step, tuple(_columns(tensor, columns) for tensor in tensors))
+                for step, tensors in given])
+
+
+def _keeps_block(epilogue: Epilogue) -> bool:
+    """Whether its list writes the block back on chip."""
+    return any(step.destination == Destination.BUFFER for step in epilogue.instructions or ())
+
+
+def _cut(count: int, *views: View) -> Iterator[tuple[View, ...]]:
+    """``count`` equal blocks of rows of each view, side by side; the views themselves if one."""
+    if count == 1:
+        yield views
+        return
+    for index in range(count):
+        heights = [view.rows // count for view in views]
+        yield tuple(view.block(index * height, 0, height, view.columns)
+                    for view, height in zip(views, heights, strict=True))
+
+
+def _columns(tensor: Tensor, columns: range) -> Tensor:
+    if len(columns) == tensor.columns:
+        return tensor
+    return tensor.block(0, columns.start, tensor.rows, len(columns))
+
+
+def _rows(tensor: Tensor, rows: range) -> Tensor:
+    if len(rows) == tensor.rows:
+        return tensor
+    return tensor.block(rows.start, 0, len(rows), tensor.columns)

@@ -1,0 +1,113 @@
+"""Steps as the epilogue of one command, or not: what the lanes can do in one list."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from compiler.checkpoints.description import Activation
+from compiler.lowering import lists
+from compiler.lowering.steps import (
+    Add,
+    Apply,
+    Mean,
+    Normalise,
+    Scale,
+    Softmax,
+    Step,
+    Unit,
+)
+from compiler.program.epilogue import STORE, Epilogue
+from compiler.program.instruction import Instruction
+from compiler.program.tensor import Tensor
+from hdl.spec.commands import INSTRUCTIONS, Destination, Function, Operand
+
+__all__ = ["ACTIVATIONS", "epilogue_of", "fits_one_list"]
+
+_FUNCTIONS: dict[Activation, Function] = {
+    "gelu": Function.GELU, "gelu_sigmoid": Function.GELU_SIGMOID, "silu": Function.SILU}
+ACTIVATIONS = (*_FUNCTIONS, "relu")
+_IMMEDIATES = (Operand.IMM0, Operand.IMM1)
+# The stages of an instruction in the order in which a word passes them.
+_STAGES = ("multiply", "add", "function", "scale", "relu")
+
+
+def fits_one_list(steps: Sequence[Step]) -> bool:
+    """Whether one command can do ``steps``, given operands from memory where they take some."""
+    if not steps:
+        return True
+    *before, last = steps
+    if any(step.ends for step in before):
+        return False
+    if isinstance(last, Softmax):
+        kinds = [type(step) for step in before]
+        return kinds in ([], [Scale], [Add], [Scale, Add])
+    if last.ends:
+        return not before
+    return _instructions(steps) is not None
+
+
+def epilogue_of(steps: Sequence[tuple[Step, tuple[Tensor, ...]]]) -> Epilogue:
+    """The epilogue that does ``steps``, each with its operands; ``ValueError`` where there is
+    none."""
+    if not steps:
+        return STORE
+    last, operands = steps[-1]
+    kinds = [step for step, _ in steps]
+    if not fits_one_list(kinds):
+        raise ValueError(f"one command cannot do {', '.join(map(str, kinds))}")
+    if isinstance(last, Normalise):
+        if last.shift is None:
+            return lists.rms_norm(*operands, last.eps)
+        return lists.layer_norm(*operands, last.eps)
+    if isinstance(last, Unit):
+        return lists.l2_norm(last.eps)
+    if isinstance(last, Mean):
+        return lists.row_mean(last.count, *operands)
+    scales = [step.factor for step in kinds if isinstance(step, Scale)]
+    addends = [tensor for _, tensors in steps for tensor in tensors]
+    first, second = [*scales, None, None][:2]
+    y0, y1 = [*addends, None, None][:2]
+    if isinstance(last, Softmax):
+        return Epilogue(scale=first, bias=y0, softmax=True)
+    return Epilogue(scale=first, imm1=second, bias=y0, y1=y1, instructions=_instructions(kinds))
+
+
+def _instructions(steps: Sequence[Step]) -> tuple[Instruction, ...] | None:
+    """The fewest instructions that do ``steps`` in order; ``None`` where one list cannot.
+
+    A step takes the first of its stages that lies behind all that are taken; where there is none,
+    or its operand would be the instruction's second from memory, the block is kept on chip and
+    the next instruction goes on. A list has two immediates and two operands from memory.
+    """
+    done: list[Instruction] = []
+    current, taken, applied = Instruction(), -1, False
+    immediates, operands = iter(_IMMEDIATES), iter((0, 1))
+    for step in steps:
+        reads = bool(step.reads)
+        stages = _stages(step, applied)
+        applied = applied or isinstance(step, Apply)
+        stage = next((stage for stage in stages if _STAGES.index(stage) > taken), None)
+        if stage is None or reads and current.uses(Operand.Y):
+            done.append(replace(current, destination=Destination.BUFFER))
+            current, stage = Instruction(), stages[0]
+        taken = _STAGES.index(stage)
+        if isinstance(step, Apply):
+            applies = stage == "relu" or _FUNCTIONS[step.activation]
+            current = replace(current, **{stage: applies})
+            continue
+        number = next(operands if reads else immediates, None)
+        if number is None:
+            return None
+        current = (replace(current, y=number, **{stage: Operand.Y}) if reads
+                   else replace(current, **{stage: number}))
+    done.append(replace(current, destination=Destination.MEMORY))
+    return tuple(done) if len(done) <= INSTRUCTIONS else None
+
+
+def _stages(step: Step, applied: bool) -> tuple[str, ...]:
+    """The stages that can do ``step``; ``applied``: an activation has come before it."""
+    if isinstance(step, Apply):
+        return ("relu",) if step.activation == "relu" else ("function",)
+    if isinstance(step, Add):
+        return ("add",)
+    # What follows a function meets its factor in the stage behind the functions, in any list.
+    return ("scale",) if applied else ("multiply", "scale")

@@ -1,0 +1,105 @@
+"""Second pass: where every value lies.
+
+Constants, states and results have memory of their own, one after the other as they are declared.
+Temporary values share a block of memory: each lives from the first op that writes it to the last
+that reads it, so that whoever reads it later makes it live longer.
+"""
+
+import numpy as np
+
+from compiler.lowering.memory import Span, share
+from compiler.lowering.ops import OpList
+from compiler.lowering.values import Form, Life, Value, View
+from compiler.program.builder import ProgramBuilder
+from compiler.program.tensor import Tensor
+from hdl.spec.formats import Encoding
+
+__all__ = ["Places", "place"]
+
+_SHARED = (Life.TEMPORARY, Life.SCRATCH)
+Slot = tuple[Value, Form]
+
+
+class Places:
+    """The tensor of each form of each value. ``results``: by name, what a run leaves."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, Tensor] = {}
+        self._tensors: dict[Slot, Tensor] = {}
+
+    def __getitem__(self, slot: Slot) -> Tensor:
+        return self._tensors[slot]
+
+    def add(self, slot: Slot, tensor: Tensor, result: bool) -> None:
+        self._tensors[slot] = tensor
+        if result:
+            self.results[tensor.name] = tensor
+
+    def tensor(self, view: View) -> Tensor:
+        """The view's part of its tensor."""
+        whole = self._tensors[view.value, view.form]
+        if view.is_whole:
+            return whole
+        size = whole.item_bytes
+        name = f"{whole.name}[{view.offset}:{view.rows}×{view.columns}]"
+        return Tensor(name, whole.address + size * view.offset, view.rows, view.columns,
+                      whole.encoding, size * view.stride)
+
+
+def place(fused: OpList, builder: ProgramBuilder, keep: bool = False) -> Places:
+    """Memory for all values of ``fused`` in the builder's image; constants get their contents.
+
+    ``keep``: temporary values have memory of their own, too, and are results.
+    """
+    places, lives = Places(), _lives(fused)
+    slots = [(value, form) for value in fused.values for form in fused.forms[value]]
+    temporary = [slot for slot in slots if slot[0].life in _SHARED and not keep]
+    for value, form in slots:
+        if (value, form) not in temporary:
+            left = value.life in (Life.RESULT, Life.STATE) or value.life == Life.TEMPORARY
+            places.add((value, form), _own_memory(value, form, builder), left)
+    if temporary:
+        sizes = [_bytes(slot, builder) for slot in temporary]
+        starts, size = share([Span(size, *lives[slot])
+                              for size, slot in zip(sizes, temporary, strict=True)])
+        item = builder.encoding().bits // 8
+        block = builder.empty(1, size // item, name="temporary values")
+        for (value, form), start in zip(temporary, starts, strict=True):
+            name, encoding = _named(value, form, builder)
+            tensor = Tensor(name, block.address + start, *value.shape, encoding,
+                            value.columns * encoding.bits // 8)
+            places.add((value, form), tensor, False)
+    return places
+
+
+def _lives(fused: OpList) -> dict[Slot, tuple[int, int]]:
+    """Numbers of the first and the last op that touch a value in a form."""
+    found: dict[Slot, tuple[int, int]] = {}
+    for index, op in enumerate(fused.ops):
+        for view in (op.out, *(read.view for read in op.reads)):
+            slot = view.value, view.form
+            found[slot] = found.get(slot, (index, index))[0], index
+    return found
+
+
+def _named(value: Value, form: Form, builder: ProgramBuilder) -> tuple[str, Encoding]:
+    """The name and the encoding of the value's tensor in ``form``."""
+    encoding = builder.encoding("bf16" if form == Form.WIDE else None)
+    return f"{value.name} {encoding.name}" if value.labelled else value.name, encoding
+
+
+def _bytes(slot: Slot, builder: ProgramBuilder) -> int:
+    """What the value takes in a form, up to a multiple of the bus."""
+    value, form = slot
+    size = value.rows * value.columns * _named(value, form, builder)[1].bits // 8
+    bus = builder.config.bus_bytes
+    return -(-size // bus) * bus
+
+
+def _own_memory(value: Value, form: Form, builder: ProgramBuilder) -> Tensor:
+    if form == Form.INDICES:
+        return builder.indices(np.ravel(value.make()))
+    name, encoding = _named(value, form, builder)
+    if value.life == Life.CONSTANT:
+        return builder.constant(value.make(), encoding.name, name=name)
+    return builder.empty(*value.shape, encoding.name, name=name)

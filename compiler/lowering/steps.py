@@ -1,0 +1,190 @@
+"""Steps of an op: one thing each that the lanes do to what passes.
+
+A step says what reads the passing value (``use``), which operands it takes from memory, and
+whether anything may follow in the same command.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from compiler.checkpoints.description import Activation
+from compiler.lowering.values import Read, Use, View
+
+__all__ = ["Add", "Apply", "Mean", "Multiply", "Normalise", "Scale", "Softmax", "Step", "Unit"]
+
+Change = Callable[[View, Use | None], View]
+
+
+@dataclass(frozen=True)
+class Step:
+    """``use``: what reads the passing value; ``ends``: nothing may follow in the same command."""
+
+    use: ClassVar[Use] = Use.LANES
+    ends: ClassVar[bool] = False
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """Operands from memory."""
+        return ()
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of rows that have operands of their own."""
+        return 1
+
+    def of_block(self, index: int) -> "Step | None":
+        """The step of one block; ``None`` where that passes as it is."""
+        return self
+
+    def with_views(self, change: Change) -> "Step":
+        """The same on views that ``change`` gives, from a view and its use."""
+        return self
+
+
+@dataclass(frozen=True)
+class Scale(Step):
+    """× a number, which rounds to BF16."""
+
+    use: ClassVar[Use] = Use.SCALING
+    factor: float
+
+    def __str__(self) -> str:
+        return f"× {self.factor:.7g}"
+
+
+@dataclass(frozen=True)
+class _Elementwise(Step):
+    """With an operand from memory, item by item; a view of one row counts for all rows.
+
+    ``y``: the rows are cut into as many equal blocks, of which each has its own view; ``None``:
+    this block passes as it is.
+    """
+
+    y: tuple[View | None, ...]
+
+    @property
+    def operand_use(self) -> Use:
+        return Use.LANES
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        return tuple(Read(view, self.operand_use) for view in self.y if view is not None)
+
+    @property
+    def blocks(self) -> int:
+        return len(self.y)
+
+    def of_block(self, index: int) -> "Step | None":
+        if len(self.y) == 1:
+            return self
+        return None if self.y[index] is None else replace(self, y=(self.y[index],))
+
+    def with_views(self, change: Change) -> "Step":
+        return replace(self, y=tuple(view and change(view, self.operand_use) for view in self.y))
+
+    def _shown(self) -> str:
+        first = next(view for view in self.y if view is not None)
+        return str(first) if len(self.y) == 1 else f"{first} and others, {len(self.y)} blocks"
+
+
+@dataclass(frozen=True)
+class Add(_Elementwise):
+    """+ y: a bias, positions, a mask."""
+
+    def __str__(self) -> str:
+        return f"+ {self._shown()}"
+
+
+@dataclass(frozen=True)
+class AddResidual(Add):
+    """+ y, which a residual connection has led past what comes: both are read alike."""
+
+    use: ClassVar[Use] = Use.RESIDUAL
+
+    @property
+    def operand_use(self) -> Use:
+        return Use.RESIDUAL
+
+
+@dataclass(frozen=True)
+class Multiply(_Elementwise):
+    """× y: a gate, a rotation's cosines; in one row, a scale for each column."""
+
+    def __str__(self) -> str:
+        return f"× {self._shown()}"
+
+
+@dataclass(frozen=True)
+class Apply(Step):
+    """An activation."""
+
+    use: ClassVar[Use] = Use.ACTIVATION
+    activation: Activation
+
+    def __str__(self) -> str:
+        return self.activation
+
+
+@dataclass(frozen=True)
+class Softmax(Step):
+    """Over each row."""
+
+    use: ClassVar[Use] = Use.ACTIVATION
+    ends: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        return "softmax"
+
+
+@dataclass(frozen=True)
+class Normalise(Step):
+    """LayerNorm of each row, RMSNorm where there is no ``shift``; gain and shift are one row."""
+
+    use: ClassVar[Use] = Use.NORM
+    ends: ClassVar[bool] = True
+    gain: View
+    shift: View | None
+    eps: float
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        return tuple(Read(view, Use.LANES) for view in (self.gain, self.shift) if view is not None)
+
+    def with_views(self, change: Change) -> "Step":
+        return replace(self, gain=change(self.gain, Use.LANES),
+                       shift=self.shift and change(self.shift, Use.LANES))
+
+    def __str__(self) -> str:
+        return "RMSNorm" if self.shift is None else "LayerNorm"
+
+
+@dataclass(frozen=True)
+class Unit(Step):
+    """Each row over its length: x / √(Σ x² + eps)."""
+
+    ends: ClassVar[bool] = True
+    eps: float
+
+    def __str__(self) -> str:
+        return "÷ length"
+
+
+@dataclass(frozen=True)
+class Mean(Step):
+    """Each row's sum, of its items times those of ``weights`` if given, over ``count``: one item
+    a row."""
+
+    ends: ClassVar[bool] = True
+    count: int
+    weights: View | None = None
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        return () if self.weights is None else (Read(self.weights, Use.LANES),)
+
+    def with_views(self, change: Change) -> "Step":
+        return replace(self, weights=self.weights and change(self.weights, Use.LANES))
+
+    def __str__(self) -> str:
+        return f"mean of {self.count}"

@@ -1,0 +1,142 @@
+"""Makes op lists: declares values, places constants once, lists ops of one step each."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from compiler.checkpoints.description import Activation, Linear, Norm
+from compiler.lowering.epilogues import ACTIVATIONS
+from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Product, Vector
+from compiler.lowering.steps import Add, AddResidual, Apply, Multiply, Normalise, Step
+from compiler.lowering.values import Form, Life, Use, Value, View
+
+__all__ = ["Tracer"]
+
+
+class Tracer:
+    """An op list in the making. Ops stand in the order in which they are asked for, values in that
+    of their declaration."""
+
+    def __init__(self) -> None:
+        self._values: list[Value] = []
+        self._ops: list[Op] = []
+        self._constants: dict[object, tuple[Value, object]] = {}
+
+    def listed(self) -> OpList:
+        """Everything so far."""
+        return OpList(tuple(self._values), tuple(self._ops))
+
+    # Values
+
+    def value(self, name: str, rows: int, columns: int, life: Life = Life.TEMPORARY, *,
+              labelled: bool = False, forms: tuple[Form, ...] | None = None) -> Value:
+        """One that some op writes."""
+        return self._declare(Value(name, rows, columns, life, forms, labelled))
+
+    def constant(self, name: str, rows: int, columns: int, make: Callable[[], np.ndarray],
+                 *forms: Form, labelled: bool = False) -> Value:
+        """One that the image holds from the start: what ``make`` gives, in ``forms``."""
+        return self._declare(Value(name, rows, columns, Life.CONSTANT, forms, labelled, make))
+
+    def shared(self, key: object, name: str, shape: tuple[int, int], form: Form,
+               make: Callable[[], np.ndarray], owner: object = None) -> Value:
+        """A constant that is placed once for each ``key``. ``owner``: what must live as long as
+        the key is of it, since that holds its id."""
+        key = key, form
+        if key not in self._constants:
+            self._constants[key] = self.constant(name, *shape, make, form), owner
+        return self._constants[key][0]
+
+    def parameter(self, values: np.ndarray, form: Form, name: str) -> Value:
+        """Constant ``values``, placed once however often the same array is asked for."""
+        return self.shared(id(values), name, np.atleast_2d(values).shape, form, lambda: values,
+                           values)
+
+    def weight(self, name: str, *parts: np.ndarray) -> Value:
+        """Weights in the format, the rows of ``parts`` below one another."""
+        if len(parts) == 1:
+            return self.parameter(parts[0], Form.STORED, name)
+        shape = sum(len(part) for part in parts), parts[0].shape[1]
+        return self.shared(tuple(map(id, parts)), name, shape, Form.STORED,
+                           lambda: np.concatenate(parts), parts)
+
+    def bias(self, name: str, *parts: np.ndarray | None) -> Value | None:
+        """Biases in BF16, side by side; ``None`` where there are none."""
+        given = [part for part in parts if part is not None]
+        if not given:
+            return None
+        if len(given) != len(parts):
+            raise ValueError(f"{name} must be given for all of query, key and value or for none; "
+                             "zeros may stand for a missing one")
+        return self.shared(tuple(map(id, parts)), name, (1, sum(map(len, given))), Form.WIDE,
+                           lambda: np.concatenate(given), parts)
+
+    def _declare(self, value: Value) -> Value:
+        self._values.append(value)
+        return value
+
+    # Ops
+
+    def gemm(self, products: Sequence[Product], out: Value | View, *, b_transposed: bool = True
+             ) -> None:
+        """Products side by side in ``out``."""
+        self._ops.append(Gemm(_view(out), tuple(products), b_transposed=b_transposed))
+
+    def linear(self, x: View, linear: Linear, out: Value | View, name: str) -> None:
+        """out = x Wᵀ + b."""
+        weight = self.weight(f"{name} weight", linear.weight)
+        self.product(x, weight, self.bias(f"{name} bias", linear.bias), out, name)
+
+    def product(self, x: View, weight: Value, bias: Value | None, out: Value | View, name: str
+                ) -> None:
+        """out = x · weightᵀ + bias."""
+        out = _view(out)
+        plain = out if bias is None else self.value(f"{name} without bias", *out.shape).whole
+        self.gemm([Product(x, weight.whole, plain)], plain)
+        if bias is not None:
+            self.vector(plain, Add((bias.whole,)), out)
+
+    def vector(self, x: View, step: Step | None, out: Value | View, *, transposed: bool = False
+               ) -> None:
+        """out = what ``step`` makes of x, or x."""
+        steps = () if step is None else (step,)
+        self._ops.append(Vector(_view(out), x, transposed, steps=steps))
+
+    def gather(self, table: View, indices: Sequence[Value], out: Value | View) -> None:
+        """Rows of ``table`` by number."""
+        self._ops.append(Gather(_view(out), table, tuple(item.whole for item in indices)))
+
+    def output(self, value: Value, *uses: Use) -> None:
+        """``value`` is read beyond this list."""
+        self._ops.append(Output(value.whole, uses))
+
+    def add(self, x: View, y: Sequence[View | None], out: Value | View) -> None:
+        """out = x + y; ``y``: one view, or one a block of rows."""
+        self.vector(x, Add(tuple(y)), out)
+
+    def add_residual(self, x: View, y: View, out: Value | View) -> None:
+        """out = x + y, the two ends of a residual connection."""
+        self.vector(x, AddResidual((y,)), out)
+
+    def multiply(self, x: View, y: View, out: Value | View) -> None:
+        """out = x ⊙ y."""
+        self.vector(x, Multiply((y,)), out)
+
+    def activate(self, x: View, activation: Activation, out: Value | View) -> None:
+        """out = activation(x)."""
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, "
+                             f"not {activation!r}")
+        self.vector(x, Apply(activation), out)
+
+    def norm(self, x: View, norm: Norm, out: Value | View, name: str) -> None:
+        """out = LayerNorm or RMSNorm of each row of x."""
+        gain = self.parameter(norm.gain, Form.STORED, f"{name} gain").whole
+        shift = None
+        if norm.shift is not None:
+            shift = self.parameter(norm.shift, Form.WIDE, f"{name} shift").whole
+        self.vector(x, Normalise(gain, shift, norm.eps), out)
+
+
+def _view(target: Value | View) -> View:
+    return target.whole if isinstance(target, Value) else target
