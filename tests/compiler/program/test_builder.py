@@ -286,9 +286,9 @@ def wrong_bias(b):
     b.vector(b.empty(4, 3), b.empty(4, 3), Epilogue(bias=b.empty(2, 3)))
 
 
-def in_place(b):
-    x = b.empty(2, 3)
-    b.vector(x, x)
+def product_in_place(b):
+    x = b.empty(3, 3)
+    b.gemm(x, b.empty(3, 3), x)
 
 
 def softmax_relu(b):
@@ -308,7 +308,7 @@ def no_instruction(b):
     (wrong_out, "tensor 2 must be 2×5, not 2×4"),
     (wide_operand, "tensor 0 must hold posit8 as an operand of a GEMM, not bf16"),
     (wrong_bias, "tensor 2 must be 1×3 or 4×3, not 2×3"),
-    (in_place, "tensor 0 must not overlap the operand tensor 0"),
+    (product_in_place, "tensor 0 must not overlap the operand tensor 0"),
     (softmax_relu, "softmax must not be combined with relu or a function"),
     (softmax_beside_instructions, "instructions must say all of an epilogue, without softmax"),
     (no_instruction, "instructions must be 1 to 8, not 0"),
