@@ -1,4 +1,4 @@
-"""The backward pass of a layer as commands, beside what ``EightBit`` has of it.
+"""The backward pass of a layer as commands, beside what ``Bits`` has of it.
 
 Pre-norm and post-norm, gated or not, with shared heads and rotary embedding (pairs in halves).
 Adapters stand on every matrix. Scales are immediates, as a host would set them.
@@ -14,8 +14,8 @@ from compiler.lowering.backward import rotary_tables_back
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Instruction
+from compiler.training.gradients.bits import Bits
 from compiler.training.gradients.block import run_block
-from compiler.training.gradients.eight_bit import EightBit
 from compiler.training.gradients.ends import embed
 from compiler.training.gradients.norm import normalise
 from compiler.training.gradients.parameters import linears, parameters
@@ -26,7 +26,7 @@ RANK, BASE, NAME = 4, 0x2_0000_0000, "blocks.0"
 STORE, KEEP = {"destination": Destination.MEMORY}, {"destination": Destination.BUFFER}
 
 
-class Recorded(EightBit):
+class Recorded(Bits):
     """Keeps what is stored, in order, and each gradient with its scale."""
 
     def __init__(self, *args, **kwargs):
@@ -49,7 +49,7 @@ class Layer:
 
     def __init__(self, config, backward, model, inputs):
         self.config, self.block = config, model.blocks[0]
-        self.n = Recorded(config, backward=backward, dtype=np.float64)
+        self.n = Recorded(config, backward=backward)
         rng, arrays = np.random.default_rng(5), parameters(model)
         self.parts = list(linears(self.block))
         shapes = {part: arrays[f"{NAME}.{part}.weight"].shape for part in self.parts}
@@ -97,7 +97,7 @@ class Layer:
                          getattr(self.block, f"{part}_norm"), x, "again")[0]
 
     def linear(self, part, x):
-        y = self.n.lane(x @ self.matrix(part).T)
+        y = self.n.product(x, self.matrix(part).T)
         bias = f"{NAME}.{part}.bias"
         return self.n.lane(y + self.weights.wide(bias)) if bias in self.weights else y
 
@@ -111,7 +111,7 @@ class Layer:
         return self.n.back[site][1]
 
     def expected(self, found):
-        """What ``EightBit`` has for each name of ``found``, as it is stored."""
+        """What ``Bits`` has for each name of ``found``, as it is stored."""
         for name in found:
             if name in self.run.gradients:
                 yield name, self.run.gradients[name]

@@ -55,19 +55,20 @@ def _heads(run: Run, name: str, attention: Attention, q: Array, k: Array, v: Arr
     shared = attention.heads // attention.kv_heads
     every_k, every_v = (np.repeat(part, shared, axis=1) for part in (k, v))
     scale = n.wide_constant(np.asarray(attention.head_size ** -0.5))
-    z = n.lane(n.lane(q @ every_k.swapaxes(2, 3)) * scale)
+    z = n.lane(n.product(q, every_k.swapaxes(2, 3)) * scale)
     if hidden is not None:
         z = n.lane(z + np.where(hidden, n.masked, 0).astype(z.dtype))
     p, back_softmax = softmax(n, z)
     p = n.stored(p)
 
     def back(d: Array) -> tuple[Array, Array, Array]:
-        g = n.lane(n.lane(d @ every_v.swapaxes(2, 3)) * scale)
+        g = n.lane(n.product(d, every_v.swapaxes(2, 3)) * scale)
         scores = n.gradient(f"{name} ds", back_softmax(p, g))
-        return (n.lane(scores @ every_k), _shared(n, n.lane(scores.swapaxes(2, 3) @ q), shared),
-                _shared(n, n.lane(p.swapaxes(2, 3) @ d), shared))
+        return (n.product(scores, every_k),
+                _shared(n, n.product(scores.swapaxes(2, 3), q), shared),
+                _shared(n, n.product(p.swapaxes(2, 3), d), shared))
 
-    return n.lane(p @ every_v), back
+    return n.product(p, every_v), back
 
 
 def _shared(n: Exact, x: Array, count: int) -> Array:
@@ -90,15 +91,20 @@ def _join(x: Array) -> Array:
 
 
 def rotate(n: Exact, attention: Attention, x: Array, sign: int) -> Array:
-    """Rotary embedding of lane values ``x``, B × heads × S × size; ``sign`` −1 turns back."""
+    """Rotary embedding of lane values ``x``, B × heads × S × size; ``sign`` −1 turns back.
+
+    Turned forward, the first items of all pairs stand before the second ones, whatever their order
+    was, and turned back they return to it: scores are sums in that order.
+    """
     rotary, half = attention.rotary, x.shape[-1] // 2
     rate = rotary.base ** (-np.arange(half) / half)
     angle = np.arange(x.shape[-2])[:, None] * rate
     c, s = n.wide_constant(np.cos(angle)), n.wide_constant(sign * np.sin(angle))
-    pairs = (slice(0, None, 2), slice(1, None, 2)) if rotary.interleaved else (
-        slice(0, half), slice(half, None))
-    a, b = (n.wide(x)[..., pair] for pair in pairs)
+    halves = slice(0, half), slice(half, None)
+    own = (slice(0, None, 2), slice(1, None, 2)) if rotary.interleaved else halves
+    before, behind = (own, halves) if sign > 0 else (halves, own)
+    a, b = (n.wide(x)[..., pair] for pair in before)
     turned = np.empty_like(x)
-    turned[..., pairs[0]] = n.lane(n.lane(a * c) - n.wide(n.lane(b * s)))
-    turned[..., pairs[1]] = n.lane(n.lane(b * c) + n.wide(n.lane(a * s)))
+    turned[..., behind[0]] = n.lane(n.lane(a * c) - n.wide(n.lane(b * s)))
+    turned[..., behind[1]] = n.lane(n.lane(b * c) + n.wide(n.lane(a * s)))
     return turned

@@ -57,7 +57,9 @@ class EightBit(Exact):
     # Where values are rounded
 
     def lane(self, x: Array) -> Array:
-        return self.wide(x) if self._lane_is_bf16 else x
+        if self._lane_is_bf16:
+            return self.wide(x)
+        return round_to(BINARY32, x) if self.dtype == np.float64 else x
 
     def wide(self, x: Array) -> Array:
         if self.dtype == np.float64:
@@ -128,22 +130,27 @@ class EightBit(Exact):
             return self._of_words(self._reciprocal, x)
         return lanes.reciprocal(self.config, x).astype(self.dtype)
 
-    def mean(self, x: Array) -> Array:
-        return self.lane(self._mean(x).astype(self.dtype))
+    def product(self, a: Array, b: Array) -> Array:
+        return self.lane(a @ b)
+
+    def mean(self, x: Array, count: Array | None = None) -> Array:
+        return self.lane(self._mean(x, count).astype(self.dtype))
 
     def total(self, x: Array) -> Array:
-        total = round_to(BINARY32, x.sum(axis=-1, keepdims=True, dtype=np.float64))
-        return self.lane(total.astype(self.dtype))
+        return self.lane(self.row_sums(x).astype(self.dtype))
 
-    def inverse_root(self, x: Array, eps: float) -> Array:
-        given = round_to(BINARY32, self._mean(x) + np.float32(eps))
+    def inverse_root(self, x: Array, eps: float, count: Array | None = None) -> Array:
+        given = round_to(BINARY32, self._mean(x, count) + np.float32(eps))
         return self.lane(lanes.inverse_sqrt(BINARY32, given).astype(self.dtype))
 
-    @staticmethod
-    def _mean(x: Array) -> Array:
-        """Of each row, FP32: its sum times the FP32 word next to one over its length."""
-        total = round_to(BINARY32, x.sum(axis=-1, keepdims=True, dtype=np.float64))
-        return round_to(BINARY32, total * np.float64(np.float32(1 / x.shape[-1])))
+    def row_sums(self, x: Array) -> Array:
+        """FP32 sums of the rows: of float64's, in any order."""
+        return round_to(BINARY32, x.sum(axis=-1, keepdims=True, dtype=np.float64))
+
+    def _mean(self, x: Array, count: Array | None) -> Array:
+        """The sum of each row times the FP32 word next to one over their number."""
+        part = np.float32(1 / np.asarray(x.shape[-1] if count is None else count, np.float64))
+        return round_to(BINARY32, self.row_sums(x) * np.float64(part))
 
     def inverse_sqrt(self, x: Array) -> Array:
         return lanes.inverse_sqrt(self.config.lane, x).astype(self.dtype)
@@ -166,8 +173,7 @@ class EightBit(Exact):
             return self.lane(e * self.reciprocal(self.total(e)))
         inverse = self._inverse_by_root(self.activation("sigmoid", below))
         e = self._inverse_by_root(self.lane(inverse - 1))
-        total = round_to(BINARY32, e.sum(axis=-1, keepdims=True, dtype=np.float64))
-        root = self.lane(lanes.inverse_sqrt(BINARY32, total).astype(self.dtype))
+        root = self.lane(lanes.inverse_sqrt(BINARY32, self.row_sums(e)).astype(self.dtype))
         return self.lane(self.lane(e * root) * root)
 
     def _inverse_by_root(self, x: Array) -> Array:

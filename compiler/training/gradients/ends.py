@@ -103,10 +103,10 @@ def _head(run: Run, name: str, x: Array) -> tuple[Array, Callable[[Array], Array
 
     def back(d: Array) -> Array:
         if "embedding.table" in run.wanted:
-            run.add("embedding.table", n.lane(rows_of(d).T @ rows_of(x)))
-        return n.lane(d @ table)
+            run.add("embedding.table", n.product(rows_of(d).T, rows_of(x)))
+        return n.product(d, table)
 
-    y = n.lane(x @ table.T)
+    y = n.product(x, table.T)
     return (n.lane(y + run.weights.wide("head.bias")) if "head.bias" in run.weights else y), back
 
 
@@ -125,7 +125,8 @@ def _pool(run: Run, pooling: str, x: Array, valid: Array | None
     seen = np.ones(x.shape[:2], bool) if valid is None else valid
     count = seen.sum(axis=1, keepdims=True)
     part = n.wide_constant(1 / count)[..., None]
-    mean = n.wide(n.lane((x * seen[..., None]).sum(axis=1) / count.astype(x.dtype)))
+    turned = (x * seen[..., None]).swapaxes(1, 2)
+    mean = n.wide(n.mean(turned, count[..., None])[..., 0])
 
     def back_mean(d: Array) -> Array:
         d = n.gradient("pooled", d)[:, None]
@@ -133,8 +134,7 @@ def _pool(run: Run, pooling: str, x: Array, valid: Array | None
 
     if pooling == "mean":
         return mean, back_mean
-    items = x.shape[2]
-    inverse = n.inverse_root(n.lane(mean * mean) * items, _L2_EPSILON)
+    inverse = n.inverse_root(n.lane(mean * mean), _L2_EPSILON, np.ones((len(mean), 1)))
     unit = n.lane(mean * inverse)
 
     def back_unit(d: Array) -> Array:

@@ -38,7 +38,7 @@ def linears_at_once(run: Run, names: Sequence[str], x: Array, site: str
     matrices = [weights.stored(f"{name}.weight") for name in names]
     outputs = []
     for name, matrix in zip(names, matrices, strict=True):
-        y = numerics.lane(x @ matrix.T)
+        y = numerics.product(x, matrix.T)
         if f"{name}.bias" in weights:
             y = numerics.lane(y + weights.wide(f"{name}.bias"))
         outputs.append(y)
@@ -49,16 +49,18 @@ def linears_at_once(run: Run, names: Sequence[str], x: Array, site: str
         _adapters(run, names, x, gradients, site)
         if not onward:
             return None
-        return numerics.lane(np.concatenate(gradients, axis=-1) @ np.concatenate(matrices))
+        return numerics.product(np.concatenate(gradients, axis=-1), np.concatenate(matrices))
 
     return outputs, back
 
 
 def _parameters(run: Run, name: str, x: Array, gradient: Array) -> None:
     if f"{name}.weight" in run.wanted:
-        run.add(f"{name}.weight", run.numerics.lane(rows_of(gradient).T @ rows_of(x)))
+        run.add(f"{name}.weight", run.numerics.product(rows_of(gradient).T, rows_of(x)))
     if f"{name}.bias" in run.wanted:
-        run.add(f"{name}.bias", run.numerics.lane(rows_of(gradient).sum(axis=0)))
+        rows = rows_of(gradient)
+        ones = np.ones((1, len(rows)), rows.dtype)
+        run.add(f"{name}.bias", run.numerics.product(ones, rows)[0])
 
 
 def _adapters(run: Run, names: Sequence[str], x: Array, gradients: Sequence[Array], site: str
@@ -71,14 +73,15 @@ def _adapters(run: Run, names: Sequence[str], x: Array, gradients: Sequence[Arra
     if not found:
         return
     x = rows_of(x)
-    inner = numerics.stored(numerics.lane(x @ np.concatenate([own.a for _, _, own in found]).T))
+    inner = numerics.stored(numerics.product(
+        x, np.concatenate([own.a for _, _, own in found]).T))
     inward = numerics.gradient(
-        f"{site} U", np.concatenate([numerics.lane(d @ own.b) for _, d, own in found], axis=1))
+        f"{site} U", np.concatenate([numerics.product(d, own.b) for _, d, own in found], axis=1))
     start = 0
     for name, d, own in found:
         part = slice(start, start + len(own.a))
         start = part.stop
         scale = numerics.wide_constant(np.asarray(own.scale))
         a, b = lora_names(name)
-        run.add(a, numerics.lane(numerics.lane(inward[:, part].T @ x) * scale))
-        run.add(b, numerics.lane(numerics.lane(d.T @ inner[:, part]) * scale))
+        run.add(a, numerics.lane(numerics.product(inward[:, part].T, x) * scale))
+        run.add(b, numerics.lane(numerics.product(d.T, inner[:, part]) * scale))

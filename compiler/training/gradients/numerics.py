@@ -79,17 +79,26 @@ class Exact:
         """1/x; of 0 it is 0."""
         return np.divide(1, x, out=np.zeros_like(x), where=x != 0)
 
-    def mean(self, x: Array) -> Array:
-        """The mean of each row, as a row register holds it."""
-        return self.lane(x.mean(axis=-1, keepdims=True))
+    def product(self, a: Array, b: Array) -> Array:
+        """Lane values of the matrix product, over the last two axes."""
+        return a @ b
+
+    def mean(self, x: Array, count: Array | None = None) -> Array:
+        """The mean of each row, or its sum over ``count``, as a row register holds it."""
+        return self._mean(x, count)
 
     def total(self, x: Array) -> Array:
         """The sum of each row, as a row register holds it."""
         return self.lane(x.sum(axis=-1, keepdims=True))
 
-    def inverse_root(self, x: Array, eps: float) -> Array:
-        """1/√(mean of each row + ``eps``), as a row register holds it."""
-        return 1 / np.sqrt(x.mean(axis=-1, keepdims=True) + self.dtype(eps))
+    def inverse_root(self, x: Array, eps: float, count: Array | None = None) -> Array:
+        """1/√(``mean`` + ``eps``), as a row register holds it."""
+        return 1 / np.sqrt(self._mean(x, count) + self.dtype(eps))
+
+    def _mean(self, x: Array, count: Array | None) -> Array:
+        if count is None:
+            return x.mean(axis=-1, keepdims=True)
+        return x.sum(axis=-1, keepdims=True) / count.astype(x.dtype)
 
     def inverse_sqrt(self, x: Array) -> Array:
         """1/√x of each item."""

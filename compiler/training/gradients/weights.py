@@ -90,7 +90,7 @@ class Weights:
         if adapter is None:
             self._kept.pop(f"plain {name}")
             return plain
-        added = numerics.lane(adapter.b @ adapter.a)
+        added = numerics.product(adapter.b, adapter.a)
         scale = numerics.wide_constant(np.asarray(adapter.scale))
         return numerics.stored(numerics.lane(numerics.lane(added * scale) + plain))
 

@@ -1,5 +1,5 @@
 """The backward pass of whole layers with their adapters as programs of today's commands, against
-``EightBit``: every gradient tensor, item by item.
+``Bits``: every gradient tensor, item by item.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ SIZES = {"digits ViT": (24, 9344), "BERT": (25, 3123), "Llama": (26, 4048)}
 
 
 def run(layer, centred):
-    """Each gradient as the program and as ``EightBit`` have it."""
+    """Each gradient as the program and as ``Bits`` have it."""
     low = Emitter(layer, centred).all()
     memory, address = low.builder.build(seed=0)
     assert Machine(layer.config).run(memory, address, BASE).error is None
@@ -32,17 +32,18 @@ def run(layer, centred):
         yield name, own, wanted.reshape(own.shape)
 
 
-@pytest.mark.parametrize("fmt", ["posit8", "fp8"])
+@pytest.mark.parametrize("fmt, acc", [("posit8", "bf16"), ("posit8", "exact"), ("fp8", "fp32"),
+                                      ("posit8es2", "bf16")])
 @pytest.mark.parametrize("backward", ["ordinary", "centred"])
 @pytest.mark.parametrize("family", MODELS)
-def test_a_layer_of_commands_has_the_gradients_of_the_rules(family, fmt, backward):
-    layer = Layer(AcceleratorConfig(fmt, acc="exact"), backward, *MODELS[family]())
+def test_a_layer_of_commands_has_the_gradients_of_the_rules(family, fmt, acc, backward):
+    layer = Layer(AcceleratorConfig(fmt, acc=acc), backward, *MODELS[family]())
     compared = same = tensors = 0
     for name, own, wanted in run(layer, backward == "centred"):
         assert wanted.any(), name
         compared, same = compared + own.size, same + int((own == wanted).sum())
         tensors += 1
-    print(f"{family} {fmt} {backward}: {same} of {compared} items in {tensors} tensors are equal")
+    print(f"{family} {fmt} {acc} {backward}: {same} of {compared} items, {tensors} tensors")
     assert (tensors, compared) == SIZES[family] and same == compared
 
 
