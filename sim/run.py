@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--decode", type=int, default=0, metavar="N",
                         help="pass the last N positions one by one, with a cache of keys and "
                         "values (0)")
+    parser.add_argument("--adapter", type=Path, metavar="PATH",
+                        help="merge these adapters into the model: a folder or a file of peft, or "
+                        "what python -m sim.train wrote")
     parser.add_argument("--memory", type=int, metavar="BYTES",
                         help="refuse a program that needs more than this memory")
     parser.add_argument("--dump", type=Path, metavar="FILE",
@@ -95,11 +98,21 @@ def _steps(tokens: int, decode: int) -> list[int] | None:
     return [tokens - decode, *[1] * decode]
 
 
+def _merged(model: Transformer, path: Path, config: AcceleratorConfig) -> Transformer:
+    """With adapters as training merges them: inference has the bits of its forward pass."""
+    from compiler.training.adapters import load_adapters, merge
+    from compiler.training.gradients.eight_bit import EightBit  # imports numba
+
+    return merge(model, load_adapters(path, model), EightBit(config))
+
+
 def prepare(options: argparse.Namespace) -> Work:
     """Load the model, lower it; ``ValueError``, ``ModelUnavailable`` in one line."""
     config = config_from(options)
     level = fusion_named(options.fusion)
     model = open_model(options.model, options.offline, options.seed)
+    if options.adapter is not None:
+        model = _merged(model, options.adapter, config)
     layers = layer_range(model, _layers(options.layers))
     inputs = read(options.model, model, options.tokens, options.offline, options.seed)
     inputs.check(model)

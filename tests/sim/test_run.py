@@ -5,17 +5,30 @@ import re
 import numpy as np
 import pytest
 
-from compiler.checkpoints import source
+from compiler.checkpoints import load, source
+from compiler.checkpoints.digits import DRAWN, patches
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.checkpoints.samples import SAMPLES
 from compiler.lowering.fusion import FUSION_LEVELS
 from compiler.program.image import ProgramImage
+from compiler.training.adapters import save_adapters
+from compiler.training.description import LowRank, Training
+from compiler.training.gradients.bits import Bits
+from compiler.training.gradients.eight_bit import EightBit
+from compiler.training.gradients.network import Batch, logits_of
+from compiler.training.gradients.parameters import parameters
+from compiler.training.gradients.weights import Weights
+from compiler.training.trainer import Trainer
 from hdl.spec.commands import ErrorCause
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BF16_ENCODING
 from sim import run
 from sim.harness import accelerator
 from sim.harness.accelerator import Result
 from sim.image import main as image_main
+from sim.model import codec
 from sim.model.machine import Machine
+from sim.verify.expected import expected
 
 
 def called(capsys, *arguments):
@@ -127,3 +140,40 @@ def test_a_missing_model_is_one_line(monkeypatch, capsys):
         run.main(["minilm"])
     assert caught.value.code == 2
     assert capsys.readouterr().err == "python -m sim.run: error: no network\n"
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    """Trained a little on drawn digits, light and dark exchanged; with its trainer."""
+    trainer = Trainer(load("digits-vit"), Training(LowRank(rank=2), rate=4e-3, steps=6, batch=10),
+                      "classes", EightBit(AcceleratorConfig("posit8")), "pair")
+    images = np.stack([patches(16 - image) for image in DRAWN.values()])
+    for _ in range(6):
+        trainer.step(Batch(images, np.arange(10)))
+    save_adapters(tmp_path / "adapter", trainer.model, trainer.adapters())
+    return tmp_path / "adapter", trainer
+
+
+def test_adapters_run_with_the_bits_of_training(adapter, capsys):
+    path, trainer = adapter
+    arguments = ["digits-vit", "--on", "machine", "--adapter", str(path)]
+    code, lines = called(capsys, *arguments)
+    assert code == 0 and lines[-1].endswith("mismatches: 0")
+    work = run.prepare(run._parser().parse_args(arguments))
+    codes = expected(work.config, work.model, work.inputs, work.steps, layers=work.layers)
+    weights = Weights(parameters(trainer.model), Bits(work.config), trainer.adapters().layers)
+    weights.set("head.weight", trainer.updater.values["head.weight"])
+    weights.set("head.bias", trainer.updater.values["head.bias"])
+    logits = logits_of(trainer.model, weights, Bits(work.config),
+                       Batch(work.inputs.values, np.zeros(1)))
+    assert np.array_equal(codec.encode(BF16_ENCODING, logits), codes["head bf16"])
+    plain = expected(work.config, load("digits-vit"), work.inputs, work.steps, layers=work.layers)
+    assert not np.array_equal(plain["head bf16"], codes["head bf16"])
+
+
+def test_adapters_of_another_model_are_one_line(adapter, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run.main(["random-llama", "--on", "machine", "--adapter", str(adapter[0])])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and error.count("\n") == 1
+    assert "has no place in adapters of random Llama" in error
