@@ -121,7 +121,8 @@ def row_squares() -> Epilogue:
 def clip_factor(limit: float) -> Epilogue:
     """Of the squares of all rows in one row: min(1, ``limit`` / √Σ), in every item of the row.
 
-    n² = Σ / ``limit``², then 1/√(relu(n² − 1) + 1), exactly 1 where the norm is within the limit.
+    n² is Σ over the square of ``limit``, the factor 1/√(relu(n² − 1) + 1): exactly 1 where the norm
+    is within the limit.
     """
     return Epilogue(0.0, imm1=1.0, inverse_n=1 / limit ** 2, instructions=(
         Instruction(reduce=Reduce.SUM, post=Post.MEAN),
