@@ -42,8 +42,9 @@ faults: $(STAMP)  ## 10,000 random faults in programs, bus and host on RTL
 area: $(STAMP)  ## tables of area: posit8 beside fp8 beside bf16; build/area.json
 	$(RUN) -m synth.area
 
-lint: $(STAMP)  ## ruff over the sources; Verilator, Icarus and Yosys over generated Verilog
+lint: $(STAMP)  ## ruff and mypy over the sources; Verilator, Icarus and Yosys over generated Verilog
 	$(RUN) -m ruff check .
+	$(RUN) -m mypy
 	$(RUN) -m synth.lint
 
 docs: $(STAMP)  ## renew the pages that follow from hdl/spec; the site in build/site, without warnings

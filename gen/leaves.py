@@ -211,10 +211,13 @@ def _module_text(name: str, text: str, signature: wiring.Signature) -> ModuleTex
     # A line for every zero word would outgrow the rest, and an ASIC's memories start unknown.
     text = _ZERO_MEMORY.sub("", text)
     starts = [match.start() for match in _MODULE.finditer(text)] + [len(text)]
-    cells, ports = {}, frozenset()
+    cells: dict = {}
+    ports: frozenset = frozenset()
     for start, end in zip(starts, starts[1:], strict=False):
         body = text[start:end]
-        found = _MODULE.match(body)[1]
+        begun = _MODULE.match(body)
+        assert begun is not None, "every part of the text is a module"
+        found = begun[1]
         if found in cells:
             raise ValueError(f"two modules are called {found!r}")
         cells[found] = Counter(_CELL.findall(body))

@@ -38,7 +38,8 @@ def to_verilog(rtlil_text: str | Iterable[str]) -> str:
 def _rename(module: str) -> str:
     """Plain names for Yosys' own, unless the module uses such names itself."""
     if _TAKEN.search(module):
-        raise ValueError(f"a signal is called {_TAKEN.search(module)[0]!r}, a name of the writer's")
+        taken = _TAKEN.search(module)
+        raise ValueError(f"a signal is called {taken and taken[0]!r}, a name of the writer's")
     return _TEMPORARY.sub(r"_\1", _WAKE_NAME.sub("_wake", module))
 
 
@@ -67,7 +68,9 @@ def _share_wires(module: str) -> str:
         widths.setdefault(width, []).append(name)
     if not widths:
         return module
-    start = _WIRE.search(module).start()
+    first = _WIRE.search(module)
+    assert first is not None, "a module without wires has none to join"
+    start = first.start()
     lines = [line for width, names in widths.items()
              for line in textwrap.wrap(f"wire {width}" + ", ".join(names) + ";", 100,
                                        initial_indent="  ", subsequent_indent="    ",

@@ -33,7 +33,8 @@ def check(trainer: Trainer, examples: Batch) -> int:
     _, found = own.gradients(batch)
     values = own.updater.values
     true = Trainer(own.model, training, own.kind, Exact(), "float", {
-        layer: Adapter(*(values[name] for name in lora_names(layer)), adapter.scale)
+        layer: Adapter(values[lora_names(layer)[0]], values[lora_names(layer)[1]],
+                        adapter.scale)
         for layer, adapter in moved.items()})
     for name in own.names:
         if "lora" not in name:

@@ -95,7 +95,7 @@ def _run(image: ProgramImage, config: AcceleratorConfig, options: argparse.Names
         replace(image, memory=run.memory).save(options.output)
         print(f"wrote {options.output}")
     if options.on == "rtl":
-        written = np.count_nonzero(run.written)
+        written = 0 if run.written is None else np.count_nonzero(run.written)
         print(f"bytes written: {written}, memory of {run.memory.size} bytes compared, "
               f"mismatches: {run.mismatches}")
         return 1 if run.mismatches or not written else 0

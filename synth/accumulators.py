@@ -84,7 +84,8 @@ def _design(block: str, config: AcceleratorConfig) -> tuple[str, str]:
 def accumulator_table(flow: Flow, fmt: str, dim: int, lanes: int | None
                       ) -> tuple[dict, dict[tuple[str, str], Report]]:
     """The table, as those of ``synth.area.tables``, and the report of each (block, accumulator)."""
-    configs = {acc: AcceleratorConfig(fmt=fmt, acc=acc, dim=dim, lanes=lanes)
+    configs = {acc: AcceleratorConfig(fmt=fmt, acc=acc, dim=dim,
+                                      lanes=lanes)  # type: ignore[arg-type]  # None: the default
                for acc in ACCUMULATORS}
     keys = [(block, acc) for block in ROWS for acc in ACCUMULATORS
             if block != "column" or acc == "exact"]

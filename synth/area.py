@@ -66,7 +66,8 @@ class Areas:
         self.reports: dict[Key, Report] = {}
 
     def config(self, fmt: str, softmax: str) -> AcceleratorConfig:
-        return AcceleratorConfig(fmt=fmt, dim=self.dim, lanes=self.lanes, softmax=softmax,
+        return AcceleratorConfig(fmt=fmt, dim=self.dim, softmax=softmax,
+                                 lanes=self.lanes,  # type: ignore[arg-type]  # None: the default
                                  functions=self.functions)
 
     def report(self, block: str, fmt: str, softmax: str) -> Report:
@@ -117,7 +118,7 @@ def _row(areas: Areas, block: str, formats: Sequence[str], mode: dict[str, str])
 
 def tables(areas: Areas, blocks: Sequence[str], formats: Sequence[str]) -> list[dict]:
     """Tables of measured blocks: a title and rows of block, gates, cells, delay."""
-    made = []
+    made: list[dict] = []
     for title, group in (("leaves", LEAVES), ("functions that no softmax needs", ACTIVATIONS)):
         mode = PAIRINGS["tables for all"]  # these do not depend on the softmax mode
         rows = [_row(areas, block, formats, mode) for block in blocks if block in group]
@@ -184,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not (arguments.blocks and block in (ACCUMULATORS, *WHOLES))]
     blocks = [block for block in chosen if block != ACCUMULATORS]
     eight_bit = [fmt for fmt in arguments.fmt if format_named(fmt).storage_bits == 8]
-    made = []
+    made: list[dict] = []
 
     def measured() -> str:
         areas.measure(_keys(blocks, arguments.fmt))

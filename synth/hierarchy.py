@@ -38,7 +38,9 @@ class VerilogModule:
     @cached_property
     def black_box(self) -> str:
         """The module as its surroundings see it: ports only."""
-        lines = [_HEADER.search(self.text)[0], *_PORT.findall(self.text), "endmodule"]
+        header = _HEADER.search(self.text)
+        assert header is not None, "a module begins with one"
+        lines = [header[0], *_PORT.findall(self.text), "endmodule"]
         return "(* blackbox *)\n" + "\n".join(lines) + "\n"
 
     @property

@@ -42,10 +42,11 @@ def _describe(design: Netlist, value: tuple[int, int]) -> str:
 def _two_kinds(mine: Node, other: Node) -> tuple[str, str]:
     """Two nodes by their types and, where these are equal, by the parameters that differ."""
     if mine.kind[0] != other.kind[0]:
-        return tuple(f"{node.kind[0]} {node.name}" for node in (mine, other))
+        return f"{mine.kind[0]} {mine.name}", f"{other.kind[0]} {other.name}"
     differ = [pair for pair in zip(mine.kind, other.kind, strict=False) if pair[0] != pair[1]]
-    return tuple(f"{node.kind[0]} {node.name} of {differ[0][side] if differ else node.kind}"
-                 for side, node in enumerate((mine, other)))
+    parts = differ[0] if differ else (mine.kind, other.kind)
+    return (f"{mine.kind[0]} {mine.name} of {parts[0]}",
+            f"{other.kind[0]} {other.name} of {parts[1]}")
 
 
 def compare(old: Netlist, new: Netlist) -> Difference | None:
@@ -60,11 +61,12 @@ def compare(old: Netlist, new: Netlist) -> Difference | None:
         return Difference(absent[0], *("there" if absent[0] in design.ports else "absent"
                                        for design in (old, new)))
     # Both walks start at the same ports: the first difference shows in their order.
-    reached = {}
-    for (label, mine), (_, other) in zip(old.outputs, new.outputs, strict=True):
-        if mine != other:
-            return Difference(f"output {label}", _describe(old, mine), _describe(new, other))
-        reached.setdefault(mine[0], f"what drives output {label}")
+    reached: dict[int, str] = {}
+    for (label, driver), (_, other_driver) in zip(old.outputs, new.outputs, strict=True):
+        if driver != other_driver:
+            return Difference(f"output {label}", _describe(old, driver),
+                              _describe(new, other_driver))
+        reached.setdefault(driver[0], f"what drives output {label}")
     for number, (mine, other) in enumerate(zip(old.nodes, new.nodes, strict=False)):
         if mine.kind != other.kind or len(mine.inputs) != len(other.inputs):
             return Difference(reached[number], *_two_kinds(mine, other))

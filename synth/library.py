@@ -45,9 +45,9 @@ class Library:
         """Name and area of the smallest two-input NAND: what a gate-equivalent is here."""
         cells = []
         for match in _NAND2.finditer(self.text):
-            area = _AREA.search(self.text, match.end())
-            if area and float(area[1]) > 0:
-                cells.append((float(area[1]), match[1]))
+            found = _AREA.search(self.text, match.end())
+            if found and float(found[1]) > 0:
+                cells.append((float(found[1]), match[1]))
         if not cells:
             raise ValueError(f"library must have a cell whose name holds NAND2, not {self.path}")
         area, name = min(cells)

@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         deliver(parser, str(path), partial(generate, config, TOP))
         design = f"{config.fmt} {config.acc} {config.dim}×{config.dim}"
         work += [(f"{design} {tool}", tool, path) for tool in TOOLS]
-    counts = Counter()
+    counts: Counter[str] = Counter()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for verdict, line in pool.map(_judge, work):
             counts[verdict] += 1

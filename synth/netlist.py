@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gen.leaves import Library
 from synth.yosys import quoted, run_yosys
@@ -188,7 +189,7 @@ class Netlist:
 
 def _class_of(node: Node) -> str:
     """What a node is counted as, one of ``_CLASSES``."""
-    kind = node.kind[0]
+    kind = str(node.kind[0])
     if kind in _REGISTERS:
         return "register bits"
     if kind == "$mem_v2":
@@ -198,7 +199,7 @@ def _class_of(node: Node) -> str:
     return {"input": "input bits", "constant": "constants"}.get(kind, "black boxes")
 
 
-def _initial_values(module: Mapping[str, dict]) -> dict[Bit, str]:
+def _initial_values(module: Any) -> dict[Bit, str]:
     """Initial value of each bit that has one."""
     if "initial" not in module:
         found: dict[Bit, str] = {}

@@ -92,7 +92,7 @@ def found_here(root):
     if not python.is_file():
         python = Path(sys.executable)
     path = os.pathsep.join([str(binaries), os.environ.get("PATH", "")])
-    found = {"python": f"{sys.version.split()[0]} ({python})"}
+    found: dict[str, str | None] = {"python": f"{sys.version.split()[0]} ({python})"}
     found.update((name, program_version(name, arguments, path))
                  for name, arguments in PROGRAMS.items())
     versions = package_versions(python)

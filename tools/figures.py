@@ -18,12 +18,11 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from figure_sources import SOURCES, Source, Values
-
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT))  # this checkout, wherever another one is installed
 
-from gen.cli import Parser  # noqa: E402  of this checkout, wherever another one is installed
+from gen.cli import Parser  # noqa: E402
+from tools.figure_sources import SOURCES, Source, Values  # noqa: E402
 
 _MARK = re.compile(r"<!-- = (\S+) -->(.*?)<!-- (?:/|= \S+) -->", re.DOTALL)
 _OPEN = re.compile(r"<!-- = ")

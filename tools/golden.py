@@ -36,7 +36,9 @@ class Build:
 
     @property
     def config(self) -> AcceleratorConfig:
-        return AcceleratorConfig(self.fmt, dim=self.dim, acc=self.acc, softmax=self.softmax,
+        # None: the default.
+        return AcceleratorConfig(self.fmt, dim=self.dim,
+                                 acc=self.acc, softmax=self.softmax,  # type: ignore[arg-type]
                                  functions=self.functions)
 
     def __str__(self) -> str:

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
 from compiler.checkpoints import small
-from compiler.checkpoints.description import Linear, Norm, Transformer
+from compiler.checkpoints.description import Linear, Norm, Tokens, Transformer
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.samples import bert, inputs_for, llama, vit
 from compiler.lowering import heads
@@ -41,7 +42,7 @@ def _whole(model: Callable[..., Transformer], length: int) -> Maker:
     return make
 
 
-def _padded(model: Transformer, lengths: list[int], **options: object) -> Maker:
+def _padded(model: Transformer, lengths: list[int], **options: Any) -> Maker:
     """Sequences of ``lengths``, padded to the longest at their ends."""
     def make() -> tuple[Transformer, Inputs, dict[str, object]]:
         given = inputs_for(model, max(lengths), len(lengths))
@@ -50,7 +51,7 @@ def _padded(model: Transformer, lengths: list[int], **options: object) -> Maker:
     return make
 
 
-def _states(model: Transformer, rows: int, **options: object) -> Maker:
+def _states(model: Transformer, rows: int, **options: Any) -> Maker:
     def make() -> tuple[Transformer, Inputs, dict[str, object]]:
         values = np.random.default_rng(5).normal(0, 1, (1, rows, model.width))
         return model, Inputs("states", values), options
@@ -67,14 +68,16 @@ def _rms(model: Transformer) -> Transformer:
     def plain(norm: Norm) -> Norm:
         return replace(norm, shift=None)
 
-    return replace(_changed_tokens(model, norm=plain(model.embedding.norm)), blocks=tuple(
+    norm = model.embedding.norm if isinstance(model.embedding, Tokens) else None
+    return replace(_changed_tokens(model, norm=norm and plain(norm)), blocks=tuple(
         replace(block, attention_norm=plain(block.attention_norm),
                 feed_forward_norm=plain(block.feed_forward_norm)) for block in model.blocks))
 
 
 def _gate_bias(model: Transformer) -> Transformer:
     """Biases for the gate and the down projection."""
-    def biased(linear: Linear) -> Linear:
+    def biased(linear: Linear | None) -> Linear:
+        assert linear is not None
         return replace(linear, bias=linear.weight[:, 0])
 
     return replace(model, blocks=tuple(replace(block, feed_forward=replace(
@@ -82,13 +85,13 @@ def _gate_bias(model: Transformer) -> Transformer:
         down=biased(block.feed_forward.down))) for block in model.blocks))
 
 
-def _changed_tokens(model: Transformer, **fields: object) -> Transformer:
+def _changed_tokens(model: Transformer, **fields: Any) -> Transformer:
     return replace(model, embedding=replace(model.embedding, **fields))
 
 
 def _variants() -> dict[str, Maker]:
     """Forms of models, inputs and steps that the plain samples leave out."""
-    def llama_of(length: int, **options: object) -> Maker:
+    def llama_of(length: int, **options: Any) -> Maker:
         return lambda: (llama(), inputs_for(llama(), length), options)
 
     return {
@@ -132,7 +135,7 @@ def _transformers() -> Iterator[tuple[str, Case]]:
 def _case(config: AcceleratorConfig, level: Fusion, make: Maker) -> Case:
     def lowered() -> LoweredProgram:
         model, inputs, options = make()
-        return lower(config, model, inputs, **({"level": level} | options))
+        return lower(config, model, inputs, **cast(Any, {"level": level} | options))
     return lowered
 
 
@@ -153,7 +156,8 @@ def _others() -> Iterator[tuple[str, Case]]:
 
             yield f"{name} kept, posit8, {named}", kept
         for fmt in FORMATS:
-            large = AcceleratorConfig(fmt, acc="exact" if fmt != "bf16" else None, softmax="pwl")
+            large = AcceleratorConfig(fmt, softmax="pwl",
+                                      acc="exact" if fmt != "bf16" else "fp32")
             yield f"bert 70 at dim 16, {fmt}, {named}", _case(large, level, _whole(wide, 70))
         yield f"bert 9 in small banks, posit8, {named}", _case(
             small_banks, level, lambda: (_rms(bert(width=96, hidden=200)), inputs_for(

@@ -105,8 +105,9 @@ def make_environment() -> None:
 def pip_install(project: str, **environment: str) -> None:
     """Install this project, editable, with the extras named, at the pinned releases."""
     constraints = ROOT / "tools/constraints.txt"
-    command = [BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-               "--use-pep517", "--editable", project]
+    command: list[str | Path] = [
+        BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+        "--use-pep517", "--editable", project]
     # The variable also reaches the isolated environments in which packages are built.
     settings = {**os.environ, "PIP_CONSTRAINT": str(constraints), **environment}
     if subprocess.run(command, cwd=ROOT, env=settings).returncode:

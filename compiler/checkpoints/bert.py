@@ -112,8 +112,8 @@ def _pooling(folder: Path) -> Pooling:
         where = Settings(module if isinstance(module, dict) else {}, str(path))
         kinds.append(str(where.get("type")).rsplit(".", 1)[-1])
         if kinds[-1] == "Pooling":
-            pooled = Settings.from_json(folder / str(where.get("path")) / "config.json")
-            chosen += [name for name, value in pooled.values.items()
+            pooled = read_json(folder / str(where.get("path")) / "config.json", dict)
+            chosen += [name for name, value in pooled.items()
                        if name.startswith("pooling_mode_") and value is True]
     supported: dict[tuple[tuple[str, ...], tuple[str, ...]], Pooling] = {
         (("Transformer",), ()): "none",

@@ -63,7 +63,8 @@ class AttentionHeads:
     def projections(self, heads: Sequence[int]) -> dict[str, Linear]:
         """The rows of consecutive ``heads`` of each projection, by the letters Q, K and V."""
         rows = self.rows(heads)
-        return {letter: Linear(whole.weight[rows], whole.bias[rows])
+        return {letter: Linear(whole.weight[rows], None if whole.bias is None
+                               else whole.bias[rows])
                 for letter, whole in (("Q", self.query), ("K", self.key), ("V", self.value))}
 
     def head(self, head: int) -> HeadValues:

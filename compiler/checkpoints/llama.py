@@ -72,12 +72,12 @@ class _Layers:
 
     def block(self, take: Take, index: int) -> Block:
         query, keys = self.heads * self.size, self.kv_heads * self.size
-        attention = Attention(
-            *(self.linear(take, part, rows, columns, index, self.attention_bias)
-              for part, rows, columns in (("query", query, self.width), ("key", keys, self.width),
-                                          ("value", keys, self.width),
-                                          ("output", self.width, query))),
-            self.heads, self.kv_heads, self.rotary, causal=True)
+        q, k, v, output = (
+            self.linear(take, part, rows, columns, index, self.attention_bias)
+            for part, rows, columns in (("query", query, self.width), ("key", keys, self.width),
+                                        ("value", keys, self.width),
+                                        ("output", self.width, query)))
+        attention = Attention(q, k, v, output, self.heads, self.kv_heads, self.rotary, causal=True)
         gate, up, down = (
             self.linear(take, part, rows, columns, index, self.mlp_bias)
             for part, rows, columns in (("gate", self.hidden, self.width),

@@ -51,7 +51,8 @@ def linear(layer: Linear, x: np.ndarray) -> np.ndarray:
     return y if layer.bias is None else y + layer.bias
 
 
-def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float) -> np.ndarray:
+def layer_norm(x: np.ndarray, weight: np.ndarray | float, bias: np.ndarray | float,
+               eps: float | np.floating) -> np.ndarray:
     """LayerNorm over the last axis in the input's type."""
     centred = x - x.mean(axis=-1, keepdims=True)
     return centred / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + eps) * weight + bias
@@ -73,7 +74,7 @@ def normalise(norm: Norm, x: np.ndarray) -> np.ndarray:
 
 def gelu(x: np.ndarray) -> np.ndarray:
     """x Φ(x), by the error function in float64."""
-    cdf = (1 + _erf(np.asarray(x, np.float64) * math.sqrt(0.5)).astype(np.float64)) / 2
+    cdf = (1 + np.asarray(_erf(np.asarray(x, np.float64) * math.sqrt(0.5)), np.float64)) / 2
     return (x * cdf).astype(np.float32)
 
 

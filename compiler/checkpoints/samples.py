@@ -5,12 +5,14 @@ from collections.abc import Callable
 import numpy as np
 
 from compiler.checkpoints.description import (
+    Activation,
     Attention,
     Block,
     FeedForward,
     Linear,
     Norm,
     Patches,
+    Pooling,
     Rotary,
     Tokens,
     Transformer,
@@ -39,13 +41,13 @@ class _Maker:
                     self.array(self.width, scale=0.2) if shift else None, 1e-5)
 
     def attention(self, heads: int, kv_heads: int, size: int, bias: bool = True,
-                  **options: object) -> Attention:
-        shapes = (heads, kv_heads, kv_heads)
-        inward = (self.linear(count * size, self.width, bias) for count in shapes)
-        return Attention(*inward, self.linear(self.width, heads * size, bias), heads, kv_heads,
-                         **options)
+                  rotary: Rotary | None = None, causal: bool = False) -> Attention:
+        query, key, value = (self.linear(count * size, self.width, bias)
+                             for count in (heads, kv_heads, kv_heads))
+        return Attention(query, key, value, self.linear(self.width, heads * size, bias), heads,
+                         kv_heads, rotary, causal)
 
-    def feed_forward(self, hidden: int, activation: str, gated: bool = False,
+    def feed_forward(self, hidden: int, activation: Activation, gated: bool = False,
                      bias: bool = True) -> FeedForward:
         gate = self.linear(hidden, self.width, bias) if gated else None
         return FeedForward(self.linear(hidden, self.width, bias),
@@ -59,7 +61,7 @@ class _Maker:
 
 
 def bert(seed: int = 0, *, layers: int = 2, width: int = 12, heads: int = 3, hidden: int = 20,
-         words: int = 50, positions: int = 32, pooling: str = "none") -> Transformer:
+         words: int = 50, positions: int = 32, pooling: Pooling = "none") -> Transformer:
     """Post-norm with biases and GELU, LayerNorm behind the embeddings."""
     make = _Maker(seed, width)
     embedding = Tokens(make.array(words, width), make.array(positions, width, scale=0.5),
@@ -70,7 +72,7 @@ def bert(seed: int = 0, *, layers: int = 2, width: int = 12, heads: int = 3, hid
 
 
 def vit(seed: int = 0, *, layers: int = 2, width: int = 12, heads: int = 2, hidden: int = 24,
-        items: int = 7, positions: int = 9, classes: int = 5, pooling: str = "mean"
+        items: int = 7, positions: int = 9, classes: int = 5, pooling: Pooling = "mean"
         ) -> Transformer:
     """Pre-norm with biases and GELU by the sigmoid, final norm, pooling and head."""
     make = _Maker(seed, width)

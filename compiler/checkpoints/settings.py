@@ -2,9 +2,9 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from compiler.checkpoints.checkpoint import CheckpointError
 
@@ -24,13 +24,20 @@ def read_json(path: Path, kind: type) -> Any:
     return values
 
 
+class Lookup(Protocol):
+    """A mapping, or a file that finds values by name."""
+
+    def get(self, name: str, /) -> Any:
+        """The value, ``None`` where there is none."""
+
+
 class Settings:
     """``values`` by name; ``where`` opens the message of each ``CheckpointError``.
 
     A null counts as absent. ``prefix`` stands before each name, in the messages too.
     """
 
-    def __init__(self, values: Mapping[str, Any], where: str, prefix: str = "") -> None:
+    def __init__(self, values: Lookup, where: str, prefix: str = "") -> None:
         self.values = values
         self.where = where
         self.prefix = prefix

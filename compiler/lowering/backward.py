@@ -11,14 +11,14 @@ import numpy as np
 from compiler.lowering import operations
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
-from compiler.program.instruction import Instruction
+from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Operand
 
 __all__ = ["column_sums", "mean_pool_backward", "rotary_tables_back", "rotate_backward",
            "vocabulary_backward"]
 
-_STORE = {"destination": Destination.MEMORY}
+_STORE: Fields = {"destination": Destination.MEMORY}
 
 
 def rotary_tables_back(positions: np.ndarray, size: int, heads: int, base: float

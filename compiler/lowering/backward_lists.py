@@ -6,7 +6,7 @@ the next. The mathematics is that of ``compiler.training.gradients``.
 """
 
 from compiler.program.epilogue import Epilogue
-from compiler.program.instruction import Instruction
+from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 
@@ -16,7 +16,8 @@ __all__ = ["RELU_STEEP", "accumulate", "accurate_softmax", "clip_factor", "cross
 
 # tanh of any positive number of 8 bits times this is 1; the smallest is 2^-26.
 RELU_STEEP = 2.0 ** 60
-_KEEP, _STORE = {"destination": Destination.BUFFER}, {"destination": Destination.MEMORY}
+_KEEP: Fields = {"destination": Destination.BUFFER}
+_STORE: Fields = {"destination": Destination.MEMORY}
 
 
 def softmax_backward(p: Tensor, factor: float, centred: bool = False) -> Epilogue:
@@ -25,10 +26,10 @@ def softmax_backward(p: Tensor, factor: float, centred: bool = False) -> Epilogu
     ``centred``: d = g − R, R′ = Σ d ⊙ P, then (d − R′) ⊙ P, whose rows add up to zero much better
     where those of P do not add up to 1; then a row must stay on chip.
     """
-    g = {"multiply": Operand.IMM0}
-    weighed = {"scale": Operand.Y}
+    g: Fields = {"multiply": Operand.IMM0}
+    weighed: Fields = {"scale": Operand.Y}
     total = Instruction(**g, **weighed, reduce=Reduce.SUM)
-    centre = {"add": Operand.R0, "subtract": True}
+    centre: Fields = {"add": Operand.R0, "subtract": True}
     if not centred:
         return Epilogue(factor, p, instructions=(
             total, Instruction(**g, **centre, **weighed, **_STORE)))
@@ -47,8 +48,8 @@ def layer_norm_backward(h: Tensor, eps: float, factor: float = 1.0,
     c = x − μ, x̂ = c · r with r = 1/√(mean c² + ``eps``); m = mean(x̂ ⊙ h), t = (x̂ · m − h) ·
     (−``factor``), then (t − mean t) · r. A row must stay on chip.
     """
-    centred = {"add": Operand.R0, "subtract": True}
-    mean = {"reduce": Reduce.SUM, "post": Post.MEAN}
+    centred: Fields = {"add": Operand.R0, "subtract": True}
+    mean: Fields = {"reduce": Reduce.SUM, "post": Post.MEAN}
     end = (Instruction(**centred, scale=Operand.R1, **_STORE),) if residual is None else (
         Instruction(**centred, scale=Operand.R1, **_KEEP),
         Instruction(add=Operand.Y, y=1, scale=Operand.IMM1, **_STORE))
@@ -68,7 +69,7 @@ def rms_norm_backward(h: Tensor, eps: float, factor: float = 1.0,
                       residual: Tensor | None = None, after: float = 1.0) -> Epilogue:
     """As ``layer_norm_backward`` without the means of x and of t: x̂ = x · r, m = mean(x̂ ⊙ h), then
     (x̂ · m − h) · (−``factor``) · r."""
-    added = {} if residual is None else {"add": Operand.Y, "y": 1, "scale": Operand.IMM1}
+    added: Fields = {} if residual is None else {"add": Operand.Y, "y": 1, "scale": Operand.IMM1}
     return Epilogue(-factor, h, imm1=after, y1=residual, inverse_n=1 / h.columns, epsilon=eps,
                     instructions=(
         Instruction(multiply=Operand.SELF, reduce=Reduce.SUM, reduce_to=1, post=Post.INVERSE_SQRT),
@@ -94,7 +95,7 @@ def accumulate(total: Tensor, factor: float = 1.0) -> Epilogue:
 def accurate_softmax() -> Epilogue:
     """Softmax of each row of x without the build's exp and reciprocal, for losses: d = x − max,
     e = 1/(1/σ(d) − 1) with 1/y = (1/√y)², then e · (1/√Σe) · (1/√Σe)."""
-    inverse = {"function": Function.INVERSE_SQRT, "scale": Operand.SELF, **_KEEP}
+    inverse: Fields = {"function": Function.INVERSE_SQRT, "scale": Operand.SELF, **_KEEP}
     return Epilogue(imm1=1.0, inverse_n=1.0, instructions=(
         Instruction(reduce=Reduce.MAX),
         Instruction(add=Operand.R0, subtract=True, function=Function.SIGMOID, **_KEEP),

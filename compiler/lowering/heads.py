@@ -31,6 +31,7 @@ def lower(config: AcceleratorConfig, layer: AttentionHeads, heads: Sequence[int]
     results = {}
     for name, linear in projections.items():
         weight = builder.constant(linear.weight, name=f"W{name}")
+        assert linear.bias is not None, "the layers of heads have biases"
         bias = builder.constant(linear.bias, "bf16", name=f"b{name}")
         results[name] = builder.empty(tokens, weight.rows, name=name)
         builder.gemm(x, weight, results[name], Epilogue(bias=bias), b_transposed=True)

@@ -1,7 +1,7 @@
 """Epilogues of several instructions: norms, means, products."""
 
 from compiler.program.epilogue import Epilogue
-from compiler.program.instruction import Instruction
+from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Operand, Post, Reduce
 
@@ -14,7 +14,7 @@ def layer_norm(gamma: Tensor, beta: Tensor, eps: float) -> Epilogue:
     Mean into R0; squares of x − R0, r into R1; (x − R0) · gamma, kept; · R1 + beta, stored. The
     block stays on chip, for one instruction takes one of gamma and beta.
     """
-    centred = {"add": Operand.R0, "subtract": True}
+    centred: Fields = {"add": Operand.R0, "subtract": True}
     return Epilogue(bias=gamma, y1=beta, inverse_n=1 / gamma.columns, epsilon=eps, instructions=(
         Instruction(reduce=Reduce.SUM, post=Post.MEAN),
         Instruction(**centred, scale=Operand.SELF, reduce=Reduce.SUM, reduce_to=1,

@@ -7,14 +7,15 @@ taken in its place.
 
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
-from compiler.program.instruction import Instruction
+from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand
 
 __all__ = ["SECANT", "gelu_secant", "sigmoid_slope"]
 
 SECANT = 2.0 ** -3
-_KEEP, _STORE = {"destination": Destination.BUFFER}, {"destination": Destination.MEMORY}
+_KEEP: Fields = {"destination": Destination.BUFFER}
+_STORE: Fields = {"destination": Destination.MEMORY}
 
 
 def sigmoid_slope(builder: ProgramBuilder, x: Tensor, out: Tensor, rate: float = 1.0) -> None:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from compiler.lowering.backward_lists import clip_factor, row_squares
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
-from compiler.program.instruction import Instruction
+from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand
 
 __all__ = ["State", "adamw", "add_to_pair", "clip", "decay", "momentum", "sgd"]
 
-_KEEP, _STORE = {"destination": Destination.BUFFER}, {"destination": Destination.MEMORY}
+_KEEP: Fields = {"destination": Destination.BUFFER}
+_STORE: Fields = {"destination": Destination.MEMORY}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def adamw(builder: ProgramBuilder, state: State, rate: float, beta1: float, beta
           eps: float) -> None:
     """m ← (g − m) · (1 − β₁) + m; v ← (g² − v) · (1 − β₂) + v; room ← (1/√(v + ε²) · m) ·
     (−``rate``) + lo. ``rate`` has the corrections of the start in it."""
-    less = {"add": Operand.Y, "subtract": True, "scale": Operand.IMM0, **_KEEP}
+    less: Fields = {"add": Operand.Y, "subtract": True, "scale": Operand.IMM0, **_KEEP}
     more = Instruction(add=Operand.Y, **_STORE)
     builder.vector(state.gradient, state.first, Epilogue(1 - beta1, state.first, instructions=(
         Instruction(**less), more)))

@@ -8,7 +8,7 @@ import numpy as np
 from compiler.program.epilogue import STORE, Epilogue, keeps_order
 from compiler.program.instruction import Instruction, instruction_words
 from compiler.program.placement import Placement
-from compiler.program.tensor import INDICES, Tensor, overlap
+from compiler.program.tensor import INDICES, IndexEncoding, Tensor, overlap
 from hdl.spec.commands import (
     COMMAND,
     COMMAND_BYTES,
@@ -173,8 +173,9 @@ class ProgramBuilder(Placement):
         maximum = False
         if (epilogue.softmax and epilogue.bias is None and fits
                 and fields["opcode"] == Opcode.GEMM):
-            epilogue = replace(epilogue, scale=1.0 if epilogue.scale is None else epilogue.scale)
-            maximum = keeps_order(_bfloat16(epilogue.scale))
+            scale = 1.0 if epilogue.scale is None else epilogue.scale
+            epilogue = replace(epilogue, scale=scale)
+            maximum = keeps_order(_bfloat16(scale))
             fields = fields | {"row_max": int(maximum)}
         instructions = epilogue.lower(maximum)
         if not fits and (epilogue.row_result
@@ -296,4 +297,6 @@ def read_codes(memory: np.ndarray, tensor: Tensor, base: int = 0) -> np.ndarray:
 
 def read(memory: np.ndarray, tensor: Tensor, base: int = 0) -> np.ndarray:
     """The values of ``tensor`` in the image, float64, rows × columns."""
+    if isinstance(tensor.encoding, IndexEncoding):
+        raise ValueError(f"{tensor.name} must hold numbers of a format, not indices")
     return codec.decode(tensor.encoding, tensor.codes(memory, base))

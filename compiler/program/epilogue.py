@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compiler.program.instruction import Instruction
+from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 from hdl.spec.formats import BFLOAT16
@@ -49,7 +49,7 @@ class Epilogue:
         """The list; ``maximum`` as for ``softmax``."""
         given = self.scale is not None, self.bias is not None
         if self.instructions is not None:
-            return self.instructions
+            return tuple(self.instructions)
         if self.softmax:
             return tuple(softmax(*given, maximum))
         return tuple(elementwise(*given, function=self.function, relu=self.relu))
@@ -84,12 +84,12 @@ def softmax(scaled: bool, biased: bool, maximum: bool = False) -> list[Instructi
     Rounding to nearest is monotone, so that imm0 > 0 times the row's maximum has the very bits of
     the maximum of the products.
     """
-    z = {"multiply": _scale(scaled)}
-    exponential = {"add": Operand.R0, "subtract": True, "function": Function.EXP}
-    total = {"reduce": Reduce.SUM, "reduce_to": 1, "post": Post.RECIPROCAL}
-    probability = {"scale": Operand.R1, "destination": Destination.MEMORY}
+    z: Fields = {"multiply": _scale(scaled)}
+    exponential: Fields = {"add": Operand.R0, "subtract": True, "function": Function.EXP}
+    total: Fields = {"reduce": Reduce.SUM, "reduce_to": 1, "post": Post.RECIPROCAL}
+    probability: Fields = {"scale": Operand.R1, "destination": Destination.MEMORY}
     if biased:
-        kept = {"destination": Destination.BUFFER}
+        kept: Fields = {"destination": Destination.BUFFER}
         return [Instruction(**z, add=Operand.Y, reduce=Reduce.MAX, **kept),
                 Instruction(**exponential, **total, **kept), Instruction(**probability)]
     first = [] if maximum else [Instruction(**z, reduce=Reduce.MAX)]

@@ -17,6 +17,7 @@ import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -64,7 +65,7 @@ class ProgramImage:
     results: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, builder: ProgramBuilder, results: tuple[Tensor, ...] = (), **build: int
+    def of(cls, builder: ProgramBuilder, results: tuple[Tensor, ...] = (), **build: Any
            ) -> "ProgramImage":
         """What ``builder.build(**build)`` gives."""
         memory, address = builder.build(**build)
@@ -84,7 +85,7 @@ class ProgramImage:
             "tensors": [{"name": t.name, "address": t.address, "rows": t.rows,
                          "columns": t.columns, "encoding": t.encoding.name, "stride": t.stride}
                         for t in self.tensors],
-            "results": list(self.results), "crc32": zlib.crc32(self.memory)}
+            "results": list(self.results), "crc32": zlib.crc32(self.memory.data)}
         try:
             save_file({"memory": np.ascontiguousarray(self.memory)}, path,
                       {_KEY: json.dumps(about)})
@@ -157,12 +158,13 @@ class ProgramImage:
                 f"{config.acc}, softmax {config.softmax}, functions {config.functions}")
 
 
-def _described(memory: np.ndarray, about: object) -> ProgramImage:
+def _described(memory: np.ndarray, about: Any) -> ProgramImage:
     """The image that the metadata tells of; ``ImageError``."""
     try:
         if about["version"] != _VERSION:
             raise ImageError(f"version must be {_VERSION}, not {about['version']!r}")
-        if memory.dtype != np.uint8 or memory.ndim != 1 or zlib.crc32(memory) != about["crc32"]:
+        if (memory.dtype != np.uint8 or memory.ndim != 1
+                or zlib.crc32(memory.data) != about["crc32"]):
             raise ImageError("memory must have the bytes that it was written with")
         config = AcceleratorConfig(**about["config"])
         if f"{config.hash:#x}" != about["config_hash"]:

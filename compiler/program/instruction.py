@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from hdl.spec.commands import (
     INSTRUCTION,
@@ -15,7 +16,10 @@ from hdl.spec.commands import (
     unpack,
 )
 
-__all__ = ["Instruction", "instruction_words"]
+__all__ = ["Fields", "Instruction", "instruction_words"]
+
+Fields = dict[str, Any]
+"""Fields of an ``Instruction`` by name, which several of a list share."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Instruction:
     def from_word(cls, word: int) -> "Instruction":
         """The instruction in ``word``; ``ValueError`` where a field is no member of its enum."""
         values = unpack(INSTRUCTION, word.to_bytes(4, "little"))
-        kinds = {field.name: field.type for field in fields(cls)}
+        kinds: Fields = {field.name: field.type for field in fields(cls)}
         return cls(**{name: kinds[name](values[name]) for name in kinds})
 
     def uses(self, operand: Operand) -> bool:

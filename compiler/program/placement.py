@@ -1,8 +1,9 @@
 """Where tensors lie in a memory image, and what they hold at first."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from compiler.program.tensor import INDICES, IndexEncoding, Tensor
 from hdl.spec.config import AcceleratorConfig
@@ -56,7 +57,8 @@ class Placement:
         self.tensors.append(tensor)
         return tensor
 
-    def constant(self, values: np.ndarray, encoding: str | None = None, **placement) -> Tensor:
+    def constant(self, values: np.ndarray, encoding: str | None = None, **placement: Any
+                 ) -> Tensor:
         """A tensor that holds ``values`` (rows × columns, or one row) rounded to ``encoding``.
 
         ``placement`` as for ``empty``.
@@ -64,10 +66,11 @@ class Placement:
         values = np.atleast_2d(np.asarray(values, dtype=np.float64))
         return self.codes(codec.encode(self.encoding(encoding), values), encoding, **placement)
 
-    def codes(self, codes: np.ndarray, encoding: str | None = None, **placement) -> Tensor:
+    def codes(self, codes: np.ndarray, encoding: str | None = None, **placement: Any) -> Tensor:
         """A tensor that holds exactly these codes (rows × columns, or one row)."""
         codes = np.atleast_2d(np.asarray(codes))
-        tensor = self.empty(*codes.shape, encoding, **placement)
+        rows, columns = codes.shape
+        tensor = self.empty(rows, columns, encoding, **placement)
         bits = tensor.encoding.bits
         if codes.size and not 0 <= int(codes.min()) <= int(codes.max()) < 1 << bits:
             raise ValueError(f"codes of {tensor.name} must fit {bits} bits")
@@ -75,7 +78,7 @@ class Placement:
         self._contents.append((tensor, stored.view(np.uint8)))
         return tensor
 
-    def indices(self, numbers: Sequence[int]) -> Tensor:
+    def indices(self, numbers: ArrayLike) -> Tensor:
         """A column of row numbers for ``gather``; a program that runs anew may be given others."""
         numbers = np.asarray(numbers)
         if numbers.ndim != 1 or not numbers.size or numbers.dtype.kind not in "iu":

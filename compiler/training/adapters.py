@@ -194,14 +194,14 @@ def load_adapters(path: Path, model: Transformer) -> AdapterSet:
         head |= {name.removeprefix("head."): _finite(source, name) for name in source.shapes}
     rank, scale = _rank_and_scale(settings)
     layers = {}
-    for layer, own in matrices.items():
+    for layer, pair in matrices.items():
         for part in ("A", "B"):
-            if part not in own:
+            if part not in pair:
                 raise CheckpointError(f"{file.path}: lora_{part} of {layer} is missing")
-        layers[layer] = Adapter(own["A"], own["B"], scale)
-        if len(own["A"]) != rank:
+        layers[layer] = Adapter(pair["A"], pair["B"], scale)
+        if len(pair["A"]) != rank:
             raise CheckpointError(f"{file.path}: A of {layer} must have {rank} rows, "
-                                  f"as {settings.where} says, not {len(own['A'])}")
+                                  f"as {settings.where} says, not {len(pair['A'])}")
     if not layers:
         raise CheckpointError(f"{file.path} must hold lora_A and lora_B of one layer at least")
     found = AdapterSet(layers, _head(head, source),

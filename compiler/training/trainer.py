@@ -69,7 +69,7 @@ def trimmed(batch: Batch, multiple: int = 16) -> Batch:
     """Without the last positions that only pad, in whole ``multiple``s of positions."""
     if batch.valid is None:
         return batch
-    length = int(batch.valid.any(axis=0).nonzero()[0][-1]) + 1
+    length = int(np.flatnonzero(batch.valid.any(axis=0))[-1]) + 1
     length = min(-(-length // multiple) * multiple, batch.valid.shape[1])
     labels = batch.labels
     if labels.ndim == 2 and labels.shape == batch.valid.shape:
@@ -130,8 +130,8 @@ class Trainer:
         if not isinstance(self.training.method, LowRank):
             raise ValueError("adapters must be what is trained, not whole matrices")
         values = self.updater.values
-        layers = {layer: Adapter(*(values[name] for name in lora_names(layer)),
-                                 self.training.method.scale)
+        layers = {layer: Adapter(values[lora_names(layer)[0]], values[lora_names(layer)[1]],
+                        self.training.method.scale)
                   for layer in self.training.layers(self.model)}
         if not self.training.head:
             return AdapterSet(layers)

@@ -71,12 +71,13 @@ class AcceleratorConfig:
 
     fmt: str = "posit8"
     dim: int = 16
-    lanes: int | None = None
-    acc: str | None = None
+    # None stands for what __post_init__ puts there.
+    lanes: int = None  # type: ignore[assignment]
+    acc: str = None  # type: ignore[assignment]
     k_max: int = 4096
-    softmax: str | None = None
+    softmax: str = None  # type: ignore[assignment]
     functions: str = "all"
-    exp_epsilon: int | None = None
+    exp_epsilon: int = None  # type: ignore[assignment]
     exp_theta: int | None = None
     exact_power_reciprocal: bool = False
     input_depth: int = 1024

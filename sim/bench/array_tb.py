@@ -23,7 +23,7 @@ TILES = 60
 
 def schedule(dim, rng):
     """Inputs of each cycle: ``load`` (tile, line), ``swap``, ``row`` (the tile that it meets)."""
-    cycles = []
+    cycles: list[dict] = []
 
     def at(cycle):
         while len(cycles) <= cycle:
@@ -43,6 +43,7 @@ def schedule(dim, rng):
         swap = following
         at(swap)["swap"] = True
         start = swap + int(rng.integers(0, 3)) * int(rng.integers(0, 2))
+    assert swap is not None
     for cycle in range(swap + 1, swap + dim):
         at(cycle)["row"] = TILES - 1
     return cycles

@@ -120,7 +120,7 @@ class AxiMemory:
         if (write := self._address("aw")) is not None:
             self._bursts.append(write)
         if self._port("wvalid") and self._port("wready"):
-            self._data.append(tuple(self._port(name) for name in ("wdata", "wstrb", "wlast")))
+            self._data.append((self._port("wdata"), self._port("wstrb"), self._port("wlast")))
         while self._bursts and len(self._data) >= self._bursts[0][1]:
             address, count = self._bursts.popleft()
             beats = [self._data.popleft() for _ in range(count)]
@@ -173,7 +173,7 @@ class LiteHost:
 
     async def write(self, register: str, value: int) -> None:
         """Address and data in any order."""
-        offset, done = _OFFSETS[register], set()
+        offset, done = _OFFSETS[register], set[str]()
         for _ in range(self.LIMIT):
             await step(self.dut.aclk)
             self._put(awaddr=offset, wdata=value, wstrb=0xF, bready=done == {"aw", "w"},

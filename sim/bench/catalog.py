@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gen.block import generate_block
 from hdl.spec.config import AcceleratorConfig
@@ -27,8 +28,8 @@ class Bench:
 
     name: str
     formats: tuple[str, ...] = _MAIN
-    variants: tuple[dict[str, object], ...] = ({"dim": 4},)
-    extra: tuple[dict[str, object], ...] = ()
+    variants: tuple[dict[str, Any], ...] = ({"dim": 4},)
+    extra: tuple[dict[str, Any], ...] = ()
     generate: Callable[[str, AcceleratorConfig], str] = field(default=generate_block)
     toplevel: str = ""
 
@@ -88,7 +89,7 @@ def jobs(names: list[str], simulators: list[str], fmt: str | None) -> list[Job]:
             for values in _configurations(bench, fmt)]
 
 
-def _configurations(bench: Bench, fmt: str | None) -> list[dict[str, object]]:
+def _configurations(bench: Bench, fmt: str | None) -> list[dict[str, Any]]:
     own = [{"fmt": name, **variant} for name in bench.formats for variant in bench.variants]
     if fmt is None:
         return [*own, *bench.extra]

@@ -24,4 +24,4 @@ async def image(dut):
     assert status == 0b10, f"STATUS {status:#x}, ERROR {error:#x}"
     wrong = np.flatnonzero(found.memory != expected)
     assert not wrong.size, f"{wrong.size} bytes differ, first {wrong[:5]}"
-    report(np.count_nonzero(memory.written), cycles)
+    report(int(np.count_nonzero(memory.written)), cycles)

@@ -1,5 +1,7 @@
 """Processing element: random weights shifted in, swapped and used, one operand a clock."""
 
+from typing import Any
+
 import cocotb
 import numpy as np
 
@@ -46,8 +48,10 @@ async def load_swap_multiply(dut):
     # A first load, so that no weight is unknown.
     move[0], words["down_i"][0], words["right_i"][0], words["swap_i"][:2] = 2, 1, 0, (0, 1)
     await reset(dut, dict.fromkeys(words, 0))
-    shadow = active = None
-    factors = [None] * (config.pe_latency - 1)  # those whose product has not joined its psum yet
+    shadow: Any = None
+    active: Any = None
+    # Those whose product has not joined its psum yet.
+    factors: list = [None] * (config.pe_latency - 1)
     for case in range(CASES):
         put(dut, **{name: column[case] for name, column in words.items()})
         await step(dut.clk)

@@ -1,6 +1,7 @@
 """Random programs for the whole accelerator: GEMMs of any shape, place, layout and epilogue."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,7 @@ class _Maker:
 
     def output(self, rows: int, columns: int) -> Tensor:
         encoding = "bf16" if self.some(0.25) else self.stored()
-        place = self.placement(encoding, columns)
+        place: dict[str, Any] = self.placement(encoding, columns)
         self.outputs.append(self.builder.empty(rows, columns, encoding, **place))
         return self.outputs[-1]
 

@@ -1,6 +1,7 @@
 """One random program on the Verilated accelerator and on the model, compared byte by byte."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +15,12 @@ __all__ = ["LIMIT", "STUCK_CYCLES", "TINY", "compare", "small_accelerator"]
 
 LIMIT = 2_000_000
 STUCK_CYCLES = 1024
-TINY = {"input_depth": 64, "weight_depth": 32, "acc_depth": 16, "row_depth": 8,
+TINY: dict[str, Any] = {"input_depth": 64, "weight_depth": 32, "acc_depth": 16, "row_depth": 8,
         "stuck_cycles": STUCK_CYCLES}
 
 
 @cache
-def small_accelerator(fmt: str, **changes: object) -> Accelerator:
+def small_accelerator(fmt: str, **changes: Any) -> Accelerator:
     """D = 4 and small buffers, so that small shapes already need several blocks and panels."""
     return Accelerator(AcceleratorConfig(fmt, **({"dim": 4} | TINY | changes)))
 

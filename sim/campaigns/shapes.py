@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import product
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class Tally:
 def builds(dim: int, fmts: Sequence[str] | None = None) -> list[AcceleratorConfig]:
     """Tiny and normal buffers; at ``dim`` 4 all formats, beyond it two builds, which are large:
     one of them with fewer lanes than columns and every pipeline register."""
-    tiny = TINY | {"weight_depth": max(TINY["weight_depth"], 2 * dim), "dim": dim}
+    tiny: dict[str, Any] = TINY | {"weight_depth": max(TINY["weight_depth"], 2 * dim), "dim": dim}
     normal = [cell.config(dim) for cell in sample(cells(dim))]
     if fmts is not None:
         return [config for fmt in fmts
@@ -155,7 +156,8 @@ def _share(config: AcceleratorConfig, count: int, seed: int, flip: bool) -> Tall
     """One build's part in a process of its own: what it counted, or what differed."""
     machine = Accelerator(config)
     try:
-        return run(Flipped(machine, count // 10) if flip else machine, count, seed)
+        judged: Any = Flipped(machine, count // 10) if flip else machine
+        return run(judged, count, seed)
     except (AssertionError, HungError) as error:
         return str(error)
 

@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class Measurement:
         return self.cycles - self.rows - sum(self.stalls.values())
 
 
-def measure(accelerator: Accelerator, size: int, commands: int, **layout: bool) -> Measurement:
+def measure(accelerator: Accelerator, size: int, commands: int, **layout: Any) -> Measurement:
     """Run ``commands`` GEMMs on operands of their own; ``layout``: flags of the builder's ``gemm``.
 
     ``RuntimeError`` where the program does not end or the bus rules are broken.

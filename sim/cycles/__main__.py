@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.lowering.fusion import FUSION_LEVELS, fusion_named
@@ -62,7 +63,7 @@ def _integer(options: argparse.Namespace, name: str, least: int) -> int:
     return value
 
 
-def _config(options: argparse.Namespace, dim: int | str) -> AcceleratorConfig:
+def _config(options: argparse.Namespace, dim: Any) -> AcceleratorConfig:
     bits = options.bus
     if not isinstance(bits, int) or bits % 8:
         raise ValueError(f"bus must be 8 times a power of two from 4 to 64, not {bits!r}")

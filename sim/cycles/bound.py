@@ -201,12 +201,12 @@ def _beats(rows: Sequence[tuple[int, int, int, int]], bus: int) -> int:
     if not rows:
         return 0
     origin = min(address for address, *_ in rows) // bus * bus
-    first, last = [], []
+    firsts, lasts = [], []
     for address, stride, count, size in rows:
         begins = address - origin + stride * np.arange(count if stride else 1, dtype=np.int64)
-        first.append(begins // bus)
-        last.append((begins + size - 1) // bus)
-    first, last = np.concatenate(first), np.concatenate(last)
+        firsts.append(begins // bus)
+        lasts.append((begins + size - 1) // bus)
+    first, last = np.concatenate(firsts), np.concatenate(lasts)
     order = np.argsort(first, kind="stable")
     first, last = first[order], last[order]
     before = np.concatenate([[-1], np.maximum.accumulate(last)[:-1]])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from compiler.lowering import lists
 from compiler.program.builder import ProgramBuilder
@@ -16,7 +17,7 @@ _MEMORY, _BUFFER = Destination.MEMORY, Destination.BUFFER
 _SKEWS = {"dense": 0, "odd": 5, "skew": 3}
 
 
-def _place(builder: ProgramBuilder, place: str) -> dict[str, int]:
+def _place(builder: ProgramBuilder, place: str) -> dict[str, Any]:
     """Where tensors lie: as they come, or some bytes behind a multiple of the bus; BF16 is even."""
     item = builder.config.format.storage_bytes
     return {"skew": _SKEWS[place] // item * item, "align": 64 if place == "skew" else None}
@@ -232,8 +233,8 @@ def _bert_base(d: int) -> dict[str, Case]:
     """What a layer of BERT-base is made of, at 128 positions: its GEMMs, the large ones in slices
     of columns, and its norm."""
     scores = Epilogue(scale=0.125, softmax=True)
-    stored = {"b_transposed": True, "bias": "row", "bias_wide": True}
-    wide = stored | {"epilogue": _residual(), "y1": True, "wide": True}
+    stored: dict[str, Any] = {"b_transposed": True, "bias": "row", "bias_wide": True}
+    wide: dict[str, Any] = stored | {"epilogue": _residual(), "y1": True, "wide": True}
     return {
         "layer: projections": _gemm(128, 768, 12 * d, **stored),
         "layer: 3 heads' probabilities": _several(

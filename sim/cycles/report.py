@@ -52,7 +52,7 @@ def _row(label: str, work: Workload, run: Run, indices: Sequence[int], before: i
                int(started.min()) if started.size else before, end - before,
                sum(work.macs[i] for i in indices),
                work_bound(run.config, work.commands[indices[0]:indices[-1] + 1]),
-               {name: int(counts[name].sum()) for name in counts.dtype.names
+               {name: int(counts[name].sum()) for name in counts.dtype.names or ()
                 if counts[name].ndim == 1})
 
 

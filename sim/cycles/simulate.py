@@ -116,4 +116,4 @@ def simulate(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]], *
     if not machine.run(state, table, counts, limit):
         raise TimeoutError(f"the program must end within {limit} cycles, but did not")
     final = state[0]
-    return Run(config, memory, listed, int(final["cycle"]), int(final["active"]), counts)
+    return Run(config, memory, [*listed], int(final["cycle"]), int(final["active"]), counts)

@@ -7,6 +7,7 @@ shape, so that lowering is quick and layers share their constants; addresses kee
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -73,13 +74,13 @@ def bert_base(layers: int = 12) -> Transformer:
     return Transformer("bert-base", Tokens(table, table, table[0], norm), (block,) * layers)
 
 
-def _hollow(part, zeros: dict[tuple[int, ...], np.ndarray]):
+def _hollow(part: Any, zeros: dict[tuple[int, ...], np.ndarray]):
     """``part`` with all its arrays replaced by zeros of their shapes, each shape's the same."""
     if isinstance(part, np.ndarray):
         return zeros.setdefault(part.shape, np.zeros(part.shape, np.float32))
     if isinstance(part, tuple):
         return tuple(_hollow(item, zeros) for item in part)
-    if is_dataclass(part):
+    if is_dataclass(part) and not isinstance(part, type):
         return replace(part, **{item.name: _hollow(getattr(part, item.name), zeros)
                                 for item in fields(part)})
     return part
@@ -116,8 +117,9 @@ def workload(config: AcceleratorConfig, name: str, *, tokens: int | None = None,
     or as many as an image has patches). ``ValueError`` in one line, ``ModelUnavailable``."""
     model = bert_base() if name == "bert-base" else open_model(name, offline)
     if tokens is None:
-        images = isinstance(model.embedding, Patches)
-        tokens = len(model.embedding.positions) if images else 128
+        embedding = model.embedding
+        whole = embedding.positions if isinstance(embedding, Patches) else None
+        tokens = 128 if whole is None else len(whole)
     if tokens < 1:
         raise ValueError(f"tokens must be at least 1, not {tokens!r}")
     if isinstance(model.embedding, Tokens):

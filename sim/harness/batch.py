@@ -106,7 +106,7 @@ class Batch:
         if set(inputs) != set(self.inputs):
             raise ValueError(f"inputs of {self.module} must be {', '.join(self.inputs)}, "
                              f"not {', '.join(inputs)}")
-        lengths = {len(value) for value in inputs.values() if np.ndim(value)}
+        lengths = {len(value) for value in map(np.asarray, inputs.values()) if value.ndim}
         if len(lengths) != 1:
             raise ValueError(f"inputs must be arrays of one length, not of {sorted(lengths)}")
         cases = lengths.pop()

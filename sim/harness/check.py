@@ -21,7 +21,7 @@ def check(label: str, got: np.ndarray, expected: np.ndarray,
     wrong = count_mismatches(got, expected)
     print(f"{label}: {got.size} cases, {wrong} mismatches")
     if wrong:
-        at = np.argmax(got != expected)
+        at = int(np.argmax(got != expected))
         case = ", ".join(f"{name}={_show(values, at)}" for name, values in (inputs or {}).items())
         raise AssertionError(f"{label}: {wrong} of {got.size} cases differ; case {at}: "
                              f"got {got.flat[at]:#x}, expected {expected.flat[at]:#x}; {case}")
@@ -29,5 +29,5 @@ def check(label: str, got: np.ndarray, expected: np.ndarray,
 
 
 def _show(values: np.ndarray | int, at: int) -> str:
-    value = values.flat[at] if np.ndim(values) else values
+    value = np.asarray(values).flat[at] if np.ndim(values) else values
     return f"{int(value):#x}"

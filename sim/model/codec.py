@@ -13,6 +13,7 @@ from fractions import Fraction
 from functools import cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hdl.spec.formats import Encoding, FloatEncoding, PositEncoding
 from sim.model.rounding import Array
@@ -31,7 +32,8 @@ def posit_value(bits: int, es: int, code: int) -> Fraction | None:
     if code == 1 << bits - 1:
         return None
     if code >> bits - 1:
-        return -posit_value(bits, es, (1 << bits) - code)
+        opposite = posit_value(bits, es, (1 << bits) - code)
+        return None if opposite is None else -opposite
     text = format(code, f"0{bits}b")[1:]
     run = len(text) - len(text.lstrip(text[0]))
     regime = run - 1 if text[0] == "1" else -run
@@ -59,8 +61,9 @@ def _float_table(encoding: FloatEncoding) -> Array:
 @cache
 def _posit_boundaries(encoding: PositEncoding) -> Array:
     """Element c − 1: where magnitudes of code c end and those of c + 1 begin."""
-    return np.array([float(posit_value(encoding.bits + 1, encoding.es, 2 * code + 1))
-                     for code in range(1, (1 << encoding.bits - 1) - 1)])
+    between = (posit_value(encoding.bits + 1, encoding.es, 2 * code + 1)
+               for code in range(1, (1 << encoding.bits - 1) - 1))
+    return np.array([float(value) for value in between if value is not None])
 
 
 def _decode_float(encoding: FloatEncoding, codes: Array) -> Array:
@@ -74,7 +77,7 @@ def _decode_float(encoding: FloatEncoding, codes: Array) -> Array:
     return np.where(codes >> encoding.bits - 1, -value, value)
 
 
-def decode(encoding: Encoding, codes: Array) -> Array:
+def decode(encoding: Encoding, codes: ArrayLike) -> Array:
     """Values (float64, exact) of ``codes``; NaR, NaN and Inf become NaN, −0 keeps its sign."""
     codes = np.asarray(codes)
     if isinstance(encoding, PositEncoding):
@@ -108,8 +111,9 @@ def _encode_float(encoding: FloatEncoding, values: Array) -> Array:
 
 
 def _encode_finite(encoding: Encoding, values: Array) -> Array:
-    rule = _encode_posit if isinstance(encoding, PositEncoding) else _encode_float
-    return rule(encoding, values)
+    if isinstance(encoding, PositEncoding):
+        return _encode_posit(encoding, values)
+    return _encode_float(encoding, values)
 
 
 @cache
@@ -134,7 +138,7 @@ def _encode_by_table(encoding: Encoding, values: Array) -> Array:
     return codes | negative.astype(np.int64) << encoding.bits - 1
 
 
-def encode(encoding: Encoding, values: Array) -> Array:
+def encode(encoding: Encoding, values: ArrayLike) -> Array:
     """Codes (uint8, or uint16 of 16-bit formats) of ``values``, each rounded once.
 
     Round to nearest even, saturate, NaN and Inf to the canonical NaR.

@@ -122,7 +122,7 @@ def round_sums(config: AcceleratorConfig, lane: LaneType, sums: Sums) -> Array:
 
 def round_exact(config: AcceleratorConfig, lane: LaneType, sums: Array) -> Array:
     """``round_sums`` of Python integers, ``None`` for NaR."""
-    nar = np.equal(sums, None)
+    nar = np.asarray(sums == None)  # noqa: E711  item by item
     whole = np.where(nar, 0, sums)
     high, low = (np.asarray(part, object).astype(np.int64) for part in (whole >> _LOW,
                                                                         whole & _MASK))

@@ -127,11 +127,12 @@ class Machine:
                              for name in ("imm0", "imm1")),
             y=tuple(image.load(command.tensor(name)) if command.uses(name) else None
                     for name in ("y0", "y1")),
-            **{name: float(from_words(BINARY32, np.uint32(command.fields[name])))
-               for name in ("inverse_n", "epsilon")})
+            inverse_n=float(from_words(BINARY32, np.uint32(command.fields["inverse_n"]))),
+            epsilon=float(from_words(BINARY32, np.uint32(command.fields["epsilon"]))))
         if command.fields["row_max"]:
             state.registers[0] = lanes.multiply(
-                self.config.lane, lanes.row_max(self.config.lane, x), state.immediates[0])
+                self.config.lane, lanes.row_max(self.config.lane, x),
+                np.asarray(state.immediates[0]))
         for instruction in command.instructions:
             result = execute(self.config, instruction, x, state)
             if instruction["destination"] == Destination.BUFFER:

@@ -10,6 +10,7 @@ finite is infinite.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hdl.spec.formats import LaneType
 
@@ -29,13 +30,13 @@ def smallest(lane: LaneType) -> float:
     return float(2.0 ** (1 - lane.bias))
 
 
-def flush(lane: LaneType, values: Array) -> Array:
+def flush(lane: LaneType, values: ArrayLike) -> Array:
     """Subnormal values of ``lane`` as zero with their sign; the rest as it is."""
     values = np.asarray(values, np.float64)
     return np.where(np.abs(values) < smallest(lane), np.copysign(0.0, values), values)
 
 
-def round_to(lane: LaneType, values: Array) -> Array:
+def round_to(lane: LaneType, values: ArrayLike) -> Array:
     """Float64 ``values`` rounded once to ``lane``, zero for subnormals, Inf for overflow.
 
     The values are exact, or rounded to odd (``add_to_odd``).
@@ -81,14 +82,14 @@ def multiply(lane: LaneType, a: Array, b: Array) -> Array:
         return round_to(lane, np.multiply(a, b))
 
 
-def from_words(lane: LaneType, words: Array) -> Array:
+def from_words(lane: LaneType, words: ArrayLike) -> Array:
     """Raw words of ``lane`` as values (subnormals and infinities too)."""
     words = np.asarray(words).astype(np.uint32)
     with np.errstate(invalid="ignore"):  # signalling NaNs
         return (words << np.uint32(32 - lane.bits)).view(np.float32).astype(np.float64)
 
 
-def to_words(lane: LaneType, values: Array) -> Array:
+def to_words(lane: LaneType, values: ArrayLike) -> Array:
     """Values that ``lane`` holds exactly as raw words; every NaN is the canonical one.
 
     ``ValueError`` if a value is not of the lane type.

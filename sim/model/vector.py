@@ -5,6 +5,7 @@ row. Immediates are BF16 values. A stage that is off passes its words on unchang
 too (only NaN is made canonical); a stage that acts counts them as zero.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,8 +24,8 @@ class RowState:
     """Operands of a command's instructions: immediates, Y tensors, row registers, and what scales
     reductions."""
 
-    immediates: tuple[float, float]
-    y: tuple[Array | None, Array | None]
+    immediates: Sequence[float]
+    y: Sequence[Array | None]
     registers: list[Array | None] = field(default_factory=lambda: [None, None])
     inverse_n: float = 0.0
     epsilon: float = 0.0
@@ -36,7 +37,9 @@ def _operand(state: RowState, instruction: dict[str, int], operand: Operand,
     if operand in (Operand.IMM0, Operand.IMM1):
         return np.full(shape, state.immediates[operand - Operand.IMM0])
     if operand == Operand.Y:
-        return np.broadcast_to(state.y[instruction["y"]], shape)
+        y = state.y[instruction["y"]]
+        assert y is not None, "a command has what its instructions take"
+        return np.broadcast_to(y, shape)
     register = state.registers[operand - Operand.R0]
     if register is None:
         return np.zeros(shape)

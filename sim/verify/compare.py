@@ -43,6 +43,8 @@ def compare(program: LoweredProgram, run: ImageRun,
     or else by its value.
     """
     if reference is None:
+        if run.wanted is None:
+            raise ValueError("reference must be given for a run on the machine model")
         reference = {name: read_codes(run.wanted, tensor, program.base)
                      for name, tensor in program.results.items()}
     stray = program.memory != run.memory if run.written is None else run.written != 0

@@ -43,7 +43,7 @@ class _Forward:
         self.past: dict[tuple[int, str], list[Array]] = {}
         self.eight = {kind: not level.fuses(kind) for kind in Fusion}
         self.label = ""
-        self.now: Step | None = None
+        self.now: Step
 
     # What a tensor holds
 
@@ -205,6 +205,7 @@ class _Forward:
     def rotate(self, attention: Attention, x: Array, name: str) -> Array:
         """Each pair (a, b) becomes (a c − b s, b c + a s); first items of the pairs come first."""
         math, step, size = self.math, self.now, attention.head_size
+        assert attention.rotary is not None
         heads = self.keep(f"{name} unrotated", self.sorted(attention, x), False)
         heads = heads.reshape(step.rows, -1, 2, size // 2)
         pair = np.arange(size // 2)
@@ -222,7 +223,7 @@ class _Forward:
     @staticmethod
     def sorted(attention: Attention, x: Array) -> Array:
         """First items of each head's pairs, then the second ones."""
-        if not attention.rotary.interleaved:
+        if attention.rotary is None or not attention.rotary.interleaved:
             return x
         pairs = x.reshape(len(x), -1, attention.head_size // 2, 2)
         return pairs.swapaxes(2, 3).reshape(x.shape)

@@ -19,7 +19,7 @@ def expected(config: AcceleratorConfig, layer: AttentionHeads, heads: Sequence[i
     x = math.stored(layer.x)
     values = {name: math.stored(math.linear(x, linear))
               for name, linear in layer.projections(heads).items()}
-    scale = np.full((1, 1), math.wide(layer.scale))
+    scale = np.full((1, 1), math.wide(np.asarray(layer.scale)))
     outputs = []
     for index, head in enumerate(heads):
         part = slice(index * layer.head_size, (index + 1) * layer.head_size)

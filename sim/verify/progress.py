@@ -38,7 +38,8 @@ def milestones(config: AcceleratorConfig, memory: np.ndarray, address: int, base
                ) -> list[tuple[int, int | None, int]]:
     """For each command: the work of all up to it, the place in ``memory`` of the last byte that it
     writes (``None``: it writes nothing there), how often that byte has been written by then."""
-    done, writes, found = 0, Counter(), []
+    writes: Counter = Counter()
+    done, found = 0, []
     for _, fields in commands(memory, address, base):
         command, last = Command(config, fields), None
         if command.opcode in (Opcode.GEMM, Opcode.VECTOR):

@@ -10,7 +10,8 @@ class AxiRules:
     def __init__(self, bus_bytes):
         self.bus_bytes = bus_bytes
         self.held = {}
-        self.bursts, self.bursts_done = deque(), deque()
+        self.bursts: deque = deque()
+        self.bursts_done: deque = deque()
         self.beats = 0
         self.outstanding = 0
         self.checked = 0
@@ -74,7 +75,7 @@ class ReadSlave(Slave):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.queue = deque()
+        self.queue: deque = deque()
         self.offered = None
         self.beats = 0
         self.addresses = []
@@ -119,9 +120,9 @@ class WriteSlave(Slave):
     def __init__(self, *args, patient=False, **kwargs):
         super().__init__(*args, **kwargs)
         self.patient = patient
-        self.bursts = deque()
-        self.data = deque()
-        self.answers = deque()
+        self.bursts: deque = deque()
+        self.data: deque = deque()
+        self.answers: deque = deque()
         self.offered = False
         self.answered = 0
         self.addresses = []

@@ -52,5 +52,5 @@ def worst_parameter(model, batch, kind, numerics=None, wanted=None):
         assert gradients[name].shape == arrays[name].shape
         errors[name] = relative(gradients[name], slopes(loss, arrays[name]))
         checked += arrays[name].size
-    worst = max(errors, key=errors.get)
+    worst = max(errors, key=errors.__getitem__)
     return worst, errors[worst], checked

@@ -13,6 +13,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -114,7 +115,9 @@ class Tape:
             d_p = d_o @ v.swapaxes(2, 3)
             d_s = p * (d_p - (d_p * p).sum(axis=-1, keepdims=True)) * scale
             inner = (d_s @ k, d_s.swapaxes(2, 3) @ q, p.swapaxes(2, 3) @ d_o)
-            return sum(step(join(part)) for (_, step), part in zip(parts, inner, strict=True))
+            q_part, k_part, v_part = (step(join(part))
+                                      for (_, step), part in zip(parts, inner, strict=True))
+            return q_part + k_part + v_part
 
         return y, back
 
@@ -218,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     weights = train(x[:-HELD_OUT], digits[:-HELD_OUT], options.epochs, options.seed)
     print(f"accuracy on {HELD_OUT} held-out images: "
           f"{accuracy(weights, x[-HELD_OUT:], digits[-HELD_OUT:]):.4f}")
-    np.savez_compressed(options.output, **weights)
+    np.savez_compressed(options.output, **cast(Any, weights))
     return 0
 
 

@@ -9,6 +9,7 @@ and a linear readout are learned by Adam, in numpy. Takes some seconds:
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=WEIGHTS)
     options = parser.parse_args()
     weights = train(options.steps, options.seed)
-    np.savez_compressed(options.output, **{n: w.astype(np.float16) for n, w in weights.items()})
+    half: Any = {name: values.astype(np.float16) for name, values in weights.items()}
+    np.savez_compressed(options.output, **half)
 
 
 if __name__ == "__main__":

@@ -243,7 +243,7 @@ def header_text(fields: Mapping[str, int]) -> str:
     """The line of a header."""
     known = [feature for feature in Feature if fields["features"] & feature]
     more = fields["features"] & ~sum(known)
-    names = [feature.name for feature in known] + [f"{more:#x}"] * bool(more)
+    names = [str(feature.name) for feature in known] + [f"{more:#x}"] * bool(more)
     told = {"magic": MAGIC, **{name: fields[name] for name in HEADER if name != "magic"}}
     return ", ".join([
         f"header isa {fields['isa_major']}.{fields['isa_minor']}",
@@ -252,7 +252,7 @@ def header_text(fields: Mapping[str, int]) -> str:
 
 
 def _features(text: str) -> int:
-    known, value = {feature.name: feature for feature in Feature}, 0
+    known, value = {str(feature.name): feature for feature in Feature}, 0
     for name in text.split():
         if name not in known and not name.startswith("0x") and name != "none":
             raise ValueError(f"feature must be one of {', '.join(known)}, not {name!r}")

@@ -38,7 +38,8 @@ _FUNCTIONS = {function.name.lower(): function for function in Function if functi
 _OPERANDS = {"self": (Operand.SELF, None), "Y0": (Operand.Y, 0), "Y1": (Operand.Y, 1)} | {
     operand.name: (operand, None) for operand in Operand
     if operand not in (Operand.NONE, Operand.Y, Operand.SELF)}
-_NAMES = {value: name for name, value in _OPERANDS.items()}
+_NAMES: dict[tuple[int, int | None], str] = {
+    value: name for name, value in _OPERANDS.items()}
 _FIRST = re.compile(r"x(?: × (?P<multiply>\w+))?(?: (?P<sign>[+−]) (?P<add>\w+))?")
 _THIRD = re.compile(r"(?P<function>\w*)\((?P<inner>[^()]*)\)(?: × (?P<scale>\w+))?")
 _DESTINATIONS = {f" →{d.name}": d for d in Destination if d}
@@ -116,7 +117,7 @@ def _stages(text: str) -> dict[str, int]:
 
 def _parse(text: str) -> dict[str, int]:
     """The fields of one instruction without its braces."""
-    values = {}
+    values: dict[str, int] = {}
     for end, destination in _DESTINATIONS.items():
         if text.endswith(end):
             values["destination"], text = destination, text[:-len(end)]

@@ -5,6 +5,7 @@ product has a gradient of its own: T = x Aᵀ, U = dy B, dB = s dyᵀ T, dA = s 
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +20,14 @@ def rows_of(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
 
 
-def linear(run: Run, name: str, x: Array, site: str) -> tuple[Array, Callable[[Array], Array]]:
+def linear(run: Run, name: str, x: Array, site: str) -> tuple[Array, Callable[..., Any]]:
     """``linears_at_once`` of one layer; back takes and gives arrays."""
     outputs, back = linears_at_once(run, [name], x, site)
-    return outputs[0], lambda d, onward=True: back([d], onward)
+
+    def back_one(d: Array, onward: bool = True) -> Array | None:
+        return back([d], onward)
+
+    return outputs[0], back_one
 
 
 def linears_at_once(run: Run, names: Sequence[str], x: Array, site: str

@@ -127,7 +127,8 @@ class SpecCoverage:
             self.met.add((config.fmt, "opcode", opcode.name))
             if opcode in COMPUTING:
                 words = list(instructions(fields["instructions"]))
-                found = [(flag, str(fields[flag])) for flag in flags(config, opcode)]
+                found: list[tuple[str, ...]] = [(flag, str(fields[flag]))
+                                                for flag in flags(config, opcode)]
                 found.append(("list", str(len(words))))
                 for word in words:
                     found += _instruction_points(fields, word)

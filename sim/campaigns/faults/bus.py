@@ -123,7 +123,8 @@ def _silent(make: Maker, channel: str, way: str) -> Injection:
     if target.transfers is None:
         raise NotApplicable
     after = make.below(target.transfers[channel])
-    stuck, causes = (ErrorCause.BUS_STUCK,), [(ErrorCause.BUS_STUCK,)]
+    stuck = (ErrorCause.BUS_STUCK,)
+    causes: list[tuple[ErrorCause, ...]] = [stuck]
     injection = Injection(target, freeze=Freeze(channel, after), thaw=make.flag())
     if way == "watchdog":
         injection.watchdog = 1 + make.below(2 * target.cycles)

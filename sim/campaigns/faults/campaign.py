@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,7 @@ class Campaign:
         raise RuntimeError(f"no program has a place for a fault of kind {name!r}")
 
     @staticmethod
-    def _stalls(rng: np.random.Generator) -> dict[str, object]:
+    def _stalls(rng: np.random.Generator) -> dict[str, Any]:
         return {"stalls": PROFILES[str(rng.choice(list(PROFILES)))],
                 "seed": int(rng.integers(1 << 31))}
 

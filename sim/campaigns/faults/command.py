@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from typing import Any
 
 from gen.cli import Parser
 from hdl.spec.config import AcceleratorConfig
@@ -45,14 +46,14 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _changes(build: str, arguments: argparse.Namespace) -> dict[str, object]:
+def _changes(build: str, arguments: argparse.Namespace) -> dict[str, Any]:
     fmt, _, acc = build.partition("/")
     return {"fmt": fmt, "acc": acc or None, "dim": arguments.dim, "lanes": arguments.lanes}
 
 
 def run(fmt: str, arguments: argparse.Namespace, count: int) -> Tally:
     """One build's share of the campaign."""
-    machine = small_accelerator(**_changes(fmt, arguments))
+    machine: Any = small_accelerator(**_changes(fmt, arguments))
     if arguments.sabotage:
         machine = Liar(machine, arguments.sabotage)
     campaign = Campaign(machine, arguments.seed, count)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -92,7 +93,7 @@ class Maker:
         return {at: pack(table, fields | changes, size)}
 
     def refused(self, index: int, cause: ErrorCause, patches: dict[int, bytes],
-                **others: object) -> Injection:
+                **others: Any) -> Injection:
         """Record ``index`` is refused when everything before it is complete."""
         return Injection(self.target, patches, errors=frozenset({(cause,)}),
                          addresses=frozenset({self.target.address(index)}),

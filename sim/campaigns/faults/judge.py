@@ -75,6 +75,7 @@ def _judge_complete(injection: Injection, memory: np.ndarray, result: Result,
     """The first commands are complete, nothing else is touched."""
     target, base = injection.target, injection.target.case.base
     count = injection.complete if count is None else count
+    assert count is not None, "a fault that leaves a part is judged by its parts"
     expected = target.after(count).copy()
     for at, patch in injection.patches.items():
         expected[at:at + len(patch)] = np.frombuffer(patch, np.uint8)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -50,16 +51,16 @@ class Liar:
         self._machine = machine
         self._lie = LIES[lie]
         self._runs = 0
-        self._memory: np.ndarray | None = None
+        self._memory: np.ndarray
 
     def __getattr__(self, name: str):
         return getattr(self._machine, name)
 
-    def attached(self, memory: np.ndarray, *arguments: object, **options: object):
+    def attached(self, memory: np.ndarray, *arguments: Any, **options: Any):
         self._memory = memory
         return self._machine.attached(memory, *arguments, **options)
 
-    def collect(self, *arguments: object, **options: object) -> Result:
+    def collect(self, *arguments: Any, **options: Any) -> Result:
         result = self._machine.collect(*arguments, **options)
         self._runs += 1
         return result if self._runs % _HONEST else self._lie(result, self._memory)

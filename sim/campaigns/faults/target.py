@@ -41,7 +41,7 @@ class Target:
     @cached_property
     def records(self) -> list[dict[str, int]]:
         """The fields of every command, END included."""
-        records = []
+        records: list[dict[str, int]] = []
         while not records or records[-1]["opcode"] != Opcode.END:
             at = self.offset(len(records))
             records.append(unpack(COMMAND, self.case.memory[at:at + COMMAND_BYTES].tobytes()))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -132,7 +133,7 @@ def measure(cell: Cell) -> Result:
 
 def _probe(trainer: Trainer, batch: Batch) -> Result:
     """Gradients of one batch against those of float32 with the very same arrays."""
-    numerics = trainer.numerics
+    numerics: Any = trainer.numerics
     numerics.watching = True
     _, own = trainer.gradients(batch)
     numerics.watching = False
@@ -141,7 +142,8 @@ def _probe(trainer: Trainer, batch: Batch) -> Result:
     adapters = {name.removesuffix(".lora_a"): name for name in values if name.endswith(".lora_a")}
     plain = Trainer(
         trainer.model, trainer.training, trainer.kind, Exact(np.float32), "float",
-        {layer: Adapter(*(values[name] for name in lora_names(layer)), scale)
+        {layer: Adapter(values[lora_names(layer)[0]], values[lora_names(layer)[1]],
+                        scale)
          for layer in adapters})
     for name in ("head.weight", "head.bias"):
         if name in values:

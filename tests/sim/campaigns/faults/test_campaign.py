@@ -81,7 +81,7 @@ def test_the_model_refuses_what_the_campaign_says(name):
     (["--dim", "3"], "dim must be a power of two"),
     (["--sabotage", "none"], "invalid choice: 'none'")])
 def test_bad_arguments_are_refused_in_one_line(arguments, message):
-    done = subprocess.run([sys.executable, "-m", "sim.campaigns.faults", *arguments], text=True,
+    done = subprocess.run([sys.executable, "-m", "sim.faults", *arguments], text=True,
                           capture_output=True)
     assert done.returncode == 2 and message in done.stderr
     assert len(done.stderr.splitlines()) == 1
