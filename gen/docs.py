@@ -9,6 +9,7 @@ with code 1.
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gen.cli import Parser, deliver
 from gen.cli.folders import checkout
@@ -53,12 +54,12 @@ def _registers() -> str:
     return register_map("md")
 
 
-def _placed(table: Mapping[str, Field]) -> list[Field]:
+def _placed(table: Mapping[str, Any]) -> list[Any]:
     """The fields of a table in the order of their bits."""
     return sorted(table.values(), key=lambda field: field.offset)
 
 
-def _fields(table: Mapping[str, Field], rules: Callable[[Field], str] | None = None) -> list[str]:
+def _fields(table: Mapping[str, Any], rules: Callable[[Any], str] | None = None) -> list[str]:
     """The rows of a table; ``rules`` adds a column of what must hold."""
     more = (" must |", "---|") if rules else ("", "")
     return ["| word | bits | field | meaning |" + more[0], "|---|---|---|---|" + more[1],
@@ -81,7 +82,7 @@ def _names(needs: Needs) -> str:
     """The builds that have one feature of each entry."""
     if needs in (HYBRID, NARROW):
         return {HYBRID: "both FP8 encodings", NARROW: "8-bit formats"}[needs]
-    return " and ".join(" or ".join(feature.name for feature in Feature if feature in choice)
+    return " and ".join(" or ".join(str(feature.name) for feature in Feature if feature in choice)
                         for choice in needs)
 
 

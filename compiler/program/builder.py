@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -250,7 +251,7 @@ class ProgramBuilder(Placement):
               instructions: Sequence[Instruction]) -> None:
         """Note the features that a command needs, out of those that the build has, and the oldest
         ISA that knows all of it."""
-        told = [Opcode(fields["opcode"]).meaning,
+        told: list[Any] = [Opcode(fields["opcode"]).meaning,
                 *(meaning for i in instructions for meaning in meanings(i.values).values()),
                 *(field for i in instructions for name, field in INSTRUCTION.items()
                   if i.values.get(name)),

@@ -129,8 +129,9 @@ class ProgramImage:
         for address, fields in commands(self.memory, self.address, self.base):
             command, opcode = Command(self.config, fields), fields["opcode"]
             for name in filter(command.uses, TENSORS):
-                tensor, label = command.tensor(name), command.shape(name).label
-                self._check_span(label, tensor.address, tensor.size, address, where)
+                view, shape = command.tensor(name), command.shape(name)
+                assert shape is not None, "a tensor that is used has a shape"
+                self._check_span(shape.label, view.address, view.size, address, where)
         if opcode != Opcode.END:
             raise ImageError(f"program at {self.address:#x} must end with END in {where}")
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Flag, IntEnum, auto
+from typing import TYPE_CHECKING
 
 from hdl.spec.features import Needs
 
@@ -57,11 +58,12 @@ class Member(IntEnum):
 
     meaning: Meaning
 
-    def __new__(cls, number: int, meaning: Meaning):
-        member = int.__new__(cls, number)
-        member._value_ = number
-        member.meaning = meaning
-        return member
+    if not TYPE_CHECKING:  # a call looks a member up by its number
+        def __new__(cls, number: int, meaning: Meaning):
+            member = int.__new__(cls, number)
+            member._value_ = number
+            member.meaning = meaning
+            return member
 
     @property
     def doc(self) -> str:

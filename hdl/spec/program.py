@@ -2,6 +2,7 @@
 
 from hdl.spec.command_fields import COMMAND
 from hdl.spec.instructions import INSTRUCTION
+from hdl.spec.meaning import Member
 from hdl.spec.opcodes import Opcode
 from hdl.spec.record import Field
 
@@ -16,7 +17,8 @@ COMMAND_BYTES = 128
 
 def newest_minor() -> int:
     """The newest ISA minor version that a field, an opcode or a value of a field names."""
-    kinds = [Opcode, *(field.kind for field in INSTRUCTION.values() if field.kind is not None)]
+    kinds: list[type[Member]] = [Opcode, *(field.kind for field in INSTRUCTION.values()
+                                           if field.kind is not None)]
     return max(*(field.minor for table in (COMMAND, INSTRUCTION) for field in table.values()),
                *(member.meaning.minor for kind in kinds for member in kind))
 

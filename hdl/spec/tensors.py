@@ -64,4 +64,5 @@ LISTED = frozenset(
 
 def roles(tensor: str) -> dict[Role, CommandField]:
     """The fields that say something of ``tensor``."""
-    return {field.role: field for field in COMMAND.values() if field.tensor == tensor}
+    return {field.role: field for field in COMMAND.values()
+            if field.role is not None and field.tensor == tensor}

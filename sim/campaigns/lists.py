@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ _FLAGS = [COMMAND[field.name] for field in fields(Epilogue) if field.name in COM
 def random_instruction(config: AcceleratorConfig, rng: np.random.Generator, last: bool,
                        registers: bool = True) -> Instruction:
     """Any instruction with at most one stage on Y; the last one of a list stores."""
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for name, field in INSTRUCTION.items():
         if field.kind is not None:
             known = [member for member in members(name, config) if not member.meaning.once
@@ -58,7 +59,8 @@ def _permitted(instruction: Instruction, flags: Sequence[CommandField]) -> Instr
     """``instruction`` without what ``flags`` of its command, or flags of its own, bar."""
     own = [field for name, field in INSTRUCTION.items()
            if field.bars and instruction.values.get(name)]
-    for field in (*flags, *own):
+    every: list[Any] = [*flags, *own]
+    for field in every:
         if field.bars and field.bars in traits(instruction.values):
             # Every bar is on a reduction, together with whatever else.
             instruction = replace(instruction, reduce=Reduce.NONE)
@@ -96,15 +98,17 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
 
     m, k, n = (int(size) for size in rng.integers(1, 20, 3))
     turned = bool(rng.random() < 0.4)
-    flags = [flag for flag in _FLAGS if available(flag.needs, config) and rng.random() < 0.25]
+    flags: list[Any] = [flag for flag in _FLAGS
+                        if available(flag.needs, config) and rng.random() < 0.25]
     barring = [*flags, COMMAND["c_transposed"]] if turned else flags
     steps = [_permitted(step, barring) for step in random_list(config, rng)]
     encoding = str(rng.choice(["bf16", config.format.encodings[-1].name]))
     stored = (m, 1 if any(flag.role is Role.COLUMN for flag in flags) else n)
     out = builder.empty(*(stored[::-1] if turned else stored), encoding)
+    given: dict[str, Any] = {flag.name: True for flag in flags}
     epilogue = Epilogue(scale=0.75, bias=tensor(1 if rng.random() < 0.5 else m, n), imm1=-1.5,
                         y1=tensor(1 if rng.random() < 0.5 else m, n), inverse_n=1 / n,
-                        epsilon=0.125, instructions=steps, **{flag.name: True for flag in flags})
+                        epsilon=0.125, instructions=steps, **given)
     if rng.random() < 0.5:
         row_max = bool(rng.random() < 0.5)
         if row_max:

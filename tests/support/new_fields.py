@@ -47,7 +47,7 @@ def main() -> None:
     assert ISA_MINOR == 2
 
     # Plan and cycle model.
-    assert {"y0_column", "silent_list"} <= set(plan_layout(config).members) & set(PLAN.names)
+    assert {"y0_column", "silent_list"} <= set(plan_layout(config).members) & set(PLAN.names or ())
 
     # Legality.
     store, whole = 2 << 22 | 1 << 24, 1 << 25

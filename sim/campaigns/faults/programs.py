@@ -35,7 +35,7 @@ from sim.campaigns.faults.injection import Injection, Maker, NotApplicable, kind
 from sim.model.command import Command
 from sim.model.memory import ProgramError
 
-_STORE = {"destination": Destination.MEMORY}
+_STORE: dict[str, int] = {"destination": Destination.MEMORY}
 _TRIES = 200
 _RECORD_BITS = 8 * COMMAND_BYTES
 

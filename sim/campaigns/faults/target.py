@@ -114,7 +114,9 @@ class Target:
 
     def client(self, index: int, name: str) -> str:
         """Whose transfers (of ``CLIENTS``) a tensor that command ``index`` touches takes."""
-        return Command(self.config, self.records[index]).shape(name).client
+        shape = Command(self.config, self.records[index]).shape(name)
+        assert shape is not None, "a tensor that is touched has a shape"
+        return shape.client
 
     def footprint(self, index: int, name: str) -> np.ndarray:
         """Positions in the image of the bytes of a command's tensor, in order."""
