@@ -56,8 +56,10 @@ def epilogue_of(steps: Sequence[tuple[Step, tuple[Tensor, ...]]]) -> Epilogue:
         raise ValueError(f"one command cannot do {', '.join(map(str, kinds))}")
     if isinstance(last, Normalise):
         if last.shift is None:
-            return lists.rms_norm(*operands, last.eps)
-        return lists.layer_norm(*operands, last.eps)
+            gain, = operands
+            return lists.rms_norm(gain, last.eps)
+        gain, shift = operands
+        return lists.layer_norm(gain, shift, last.eps)
     if isinstance(last, Unit):
         return lists.l2_norm(last.eps)
     if isinstance(last, Mean):

@@ -51,7 +51,7 @@ def _join(listed: OpList, config: AcceleratorConfig, level: Fusion
         if isinstance(op, Vector) and readings[op.x.value] == writings[op.x.value] == 1:
             index = _movable(done, op.x.value)
         after = None if index is None else _joined(done[index], op, config, level)
-        if after is not None:
+        if after is not None and isinstance(op, Vector):
             del done[index]
             places[op.out.value] = min(places[op.out.value], places[op.x.value])
         done.append(after or op)

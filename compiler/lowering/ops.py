@@ -10,6 +10,7 @@ say, reads the values of those before.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from compiler.lowering.steps import Step
 from compiler.lowering.values import Form, Read, Use, Value, View
@@ -54,7 +55,7 @@ class Op:
                     for read in step.reads)
         return None if len(counts) > 1 or whole else counts.pop()
 
-    def with_views(self, change: Change) -> "Op":
+    def with_views(self, change: Change) -> Self:
         """The same op on views that ``change`` gives, from a view and its use; of what it writes
         the use is ``None``."""
         return replace(self, out=change(self.out, None),
@@ -94,7 +95,7 @@ class Gemm(Op):
     def own_blocks(self) -> int:
         return len(self.products)
 
-    def with_views(self, change: Change) -> "Op":
+    def with_views(self, change: Change) -> Self:
         products = tuple(Product(change(product.a, Use.OPERAND), change(product.b, Use.OPERAND),
                                  change(product.out, None)) for product in self.products)
         return replace(super().with_views(change), products=products)
@@ -122,7 +123,7 @@ class Vector(Op):
         found = super().blocks
         return None if self.transposed and found != 1 else found
 
-    def with_views(self, change: Change) -> "Op":
+    def with_views(self, change: Change) -> Self:
         return replace(super().with_views(change), x=change(self.x, self.sources[0].use))
 
     def __str__(self) -> str:
@@ -144,7 +145,7 @@ class Gather(Op):
     def own_blocks(self) -> int:
         return len(self.indices)
 
-    def with_views(self, change: Change) -> "Op":
+    def with_views(self, change: Change) -> Self:
         return replace(super().with_views(change), table=change(self.table, Use.LANES),
                        indices=tuple(change(view, Use.LANES) for view in self.indices))
 

@@ -66,10 +66,10 @@ def rotate(trace: Tracer, rotary: Rotary, size: int, parts: Sequence[tuple[Value
     """
     crossed = [trace.value(f"{name} crossed", x.rows, x.columns) for x, _, name in parts]
     tables = [_tables(trace, rotary, size, x.columns // size, step) for x, _, _ in parts]
-    for (x, _, _), between, (_, sines) in zip(parts, crossed, tables, strict=True):
-        trace.multiply(x.whole.split(size), sines, between.whole.split(size))
-    for (x, out, name), between, (cosines, _) in zip(parts, crossed, tables, strict=True):
-        x, out, between = x.whole.split(size), out.split(size), between.whole.split(size)
+    for (source, _, _), crossing, (_, sines) in zip(parts, crossed, tables, strict=True):
+        trace.multiply(source.whole.split(size), sines, crossing.whole.split(size))
+    for (whole, into, name), middle, (cosines, _) in zip(parts, crossed, tables, strict=True):
+        x, out, between = whole.whole.split(size), into.split(size), middle.whole.split(size)
         half = size // 2
         for own, other in ((0, half), (half, 0)):
             own_half, other_half = ((0, first, x.rows, half) for first in (own, other))

@@ -13,7 +13,7 @@ from compiler.lowering import operations
 from compiler.lowering.backward import rotary_tables_back
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
-from compiler.program.instruction import Instruction
+from compiler.program.instruction import Fields, Instruction
 from compiler.training.gradients.bits import Bits
 from compiler.training.gradients.block import run_block
 from compiler.training.gradients.ends import embed
@@ -23,7 +23,8 @@ from compiler.training.gradients.weights import Adapter, Run, Weights, lora_name
 from hdl.spec.commands import Destination, Function, Operand
 
 RANK, BASE, NAME = 4, 0x2_0000_0000, "blocks.0"
-STORE, KEEP = {"destination": Destination.MEMORY}, {"destination": Destination.BUFFER}
+STORE: Fields = {"destination": Destination.MEMORY}
+KEEP: Fields = {"destination": Destination.BUFFER}
 
 
 class Recorded(Bits):
@@ -255,7 +256,7 @@ class Emitter:
         rotary = layer.block.attention.rotary
         ds = self.new(ds_site, heads * rows, rows)
         dqkv = self.new(site, rows, (heads + 2 * kv_heads) * size)
-        plain = self.room(*dqkv.shape, "bf16") if rotary else dqkv
+        plain = self.room(dqkv.rows, dqkv.columns, "bf16") if rotary else dqkv
         places = (0, heads, heads + kv_heads)
         for head in range(heads):
             own_kv, first = head * kv_heads // heads, head % (heads // kv_heads) == 0
@@ -284,7 +285,7 @@ class Emitter:
         if layer.block.pre_norm:
             self.joined("attention", dqkv, scale(site), weight, d, own)
         else:
-            below = self.new("below", *d.shape, "bf16")
+            below = self.new("below", d.rows, d.columns, "bf16")
             b.gemm(dqkv, weight, below, Epilogue(own / scale(site), d))
 
     def turn_back(self, plain, out, heads, kv_heads, size, base):
