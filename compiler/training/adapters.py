@@ -180,6 +180,9 @@ def load_adapters(path: Path, model: Transformer) -> AdapterSet:
     for tensor in file.shapes:
         own = names.layer(tensor)
         if own is not None:
+            if len(file.shapes[tensor]) != 2:
+                raise CheckpointError(f"{file.path}: tensor {tensor} must be a matrix, "
+                                      f"not of shape {file.shapes[tensor]}")
             matrices.setdefault(own[0], {})[own[1]] = _finite(file, tensor)
         elif tensor in _HEAD_NAMES:
             head[tensor.removeprefix("head.")] = _finite(file, tensor)

@@ -167,18 +167,20 @@ class Trainer:
     def evaluate(self, examples: Batch) -> tuple[float, float]:
         """Mean loss over ``examples``, and the share whose largest logit is at the label: of
         classes, of next ids, of both ends of a span."""
-        losses, right, count = 0.0, 0, 0
+        losses, rows, right, count = 0.0, 0, 0, 0
         # Logits over a vocabulary are a thousand times as large.
         size = 4 if self.kind == "vocabulary" else 64
         for start in range(0, len(examples), size):
             part = trimmed(examples.part(slice(start, start + size)))
             with np.errstate(over="ignore", invalid="ignore"):
                 logits = logits_of(self.model, self.weights, self.numerics, part)
-            losses += loss_of(self.kind, Exact(self.numerics.dtype), logits, part.labels,
-                              part.valid)[0] * len(part)
+            own = rows_counted(self.kind, part.labels, part.valid)
+            losses += own * loss_of(self.kind, Exact(self.numerics.dtype), logits, part.labels,
+                                    part.valid)[0]
+            rows += own
             hits = correct(self.kind, logits, part)
             right, count = right + int(hits.sum()), count + hits.size
-        return losses / len(examples), right / count
+        return losses / rows, right / count
 
 
 def correct(kind: LossKind, logits: Array, batch: Batch) -> Array:

@@ -198,6 +198,7 @@ QUERY = "base_model.model.encoder.layer.0.attention.self.query.lora_"
     ({}, {f"{QUERY}A.weight": None}, "lora_A of blocks.0.query is missing"),
     ({}, {f"{QUERY}A.weight": np.ones((2, 13), np.float32)},
      r"A of blocks.0.query must be of shape \(2, 12\) in random BERT, not \(2, 13\)"),
+    ({}, {f"{QUERY}A.weight": np.array(1, np.float32)}, r"must be a matrix, not of shape \(\)"),
     ({}, {f"{QUERY}B.weight": np.full((12, 2), np.nan, np.float32)},
      "tensor .*lora_B.weight must be finite, but holds nan"),
     ({}, {"base_model.model.classifier.weight": np.ones((2, 12), np.float32)},
