@@ -3,13 +3,17 @@
 from enum import IntFlag
 
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import FORMATS
 
 __all__ = ["ACCUMULATORS", "HYBRID", "NARROW", "RESERVED", "SOFTMAX_MODES", "Feature", "Needs",
            "available", "features_of"]
 
 
 class Feature(IntFlag):
-    """What a program may need of a build; unknown or missing bits are refused."""
+    """What a program may need of a build; unknown or missing bits are refused.
+
+    An encoding, an accumulator and a softmax mode have theirs by their names.
+    """
 
     POSIT8 = 1 << 0
     POSIT8ES0 = 1 << 1
@@ -33,36 +37,29 @@ Needs = tuple[Feature, ...]
 """What something takes: of each entry at least one feature. A program that uses it names those of
 them that its build has, for its results depend on which they are."""
 
-ACCUMULATORS = Feature.ACC_BF16 | Feature.ACC_FP32 | Feature.ACC_EXACT | Feature.ACC_INT32
-SOFTMAX_MODES = (Feature.SOFTMAX_PWL | Feature.SOFTMAX_APPROX
-                 | Feature.SOFTMAX_APPROX_SHIFTED)
+def _named(start: str) -> Feature:
+    """All features whose names begin so."""
+    return Feature(sum(feature for feature in Feature if feature.name.startswith(start)))
+
+
+ACCUMULATORS = _named("ACC_")
+SOFTMAX_MODES = _named("SOFTMAX_")
 HYBRID: Needs = (Feature.E4M3, Feature.E5M2)
 """A build of both FP8 encodings, where each tensor picks one."""
 
-NARROW: Needs = (Feature.POSIT8 | Feature.POSIT8ES0 | Feature.POSIT8ES2 | Feature.E4M3
-                 | Feature.E5M2 | Feature.INT8,)
+NARROW: Needs = (Feature(sum({Feature[encoding.name.upper()] for fmt in FORMATS.values()
+                              for encoding in fmt.encodings if encoding.bits == 8})),)
 """A build of a format of 8 bits, where a tensor may be BF16 instead."""
 
 RESERVED: Needs = (Feature(0),)
 """One feature out of none: no build has it."""
 
-_ENCODING_FEATURES = {
-    "posit8": Feature.POSIT8, "posit8es0": Feature.POSIT8ES0, "posit8es2": Feature.POSIT8ES2,
-    "e4m3": Feature.E4M3, "e5m2": Feature.E5M2, "bf16": Feature.BF16,
-}
-_ACCUMULATOR_FEATURES = {"bf16": Feature.ACC_BF16, "fp32": Feature.ACC_FP32,
-                         "exact": Feature.ACC_EXACT}
-_SOFTMAX_FEATURES = {
-    "pwl": Feature.SOFTMAX_PWL, "approx": Feature.SOFTMAX_APPROX,
-    "approx_shifted": Feature.SOFTMAX_APPROX_SHIFTED,
-}
-
 
 def features_of(config: AcceleratorConfig) -> Feature:
     """Every feature that a build of ``config`` has."""
-    found = _ACCUMULATOR_FEATURES[config.acc] | _SOFTMAX_FEATURES[config.softmax]
+    found = Feature[f"ACC_{config.acc.upper()}"] | Feature[f"SOFTMAX_{config.softmax.upper()}"]
     for encoding in config.format.encodings:
-        found |= _ENCODING_FEATURES[encoding.name]
+        found |= Feature[encoding.name.upper()]
     if config.functions == "all":
         found |= Feature.FUNCTIONS
     return found
