@@ -1,6 +1,8 @@
 """Features: what a program may need of a build, and what a build has."""
 
 from enum import IntFlag
+from functools import reduce
+from operator import or_
 
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
@@ -39,7 +41,8 @@ them that its build has, for its results depend on which they are."""
 
 def _named(start: str) -> Feature:
     """All features whose names begin so."""
-    return Feature(sum(feature for feature in Feature if feature.name.startswith(start)))
+    return reduce(or_, (feature for name, feature in Feature.__members__.items()
+                        if name.startswith(start)))
 
 
 ACCUMULATORS = _named("ACC_")
@@ -47,8 +50,8 @@ SOFTMAX_MODES = _named("SOFTMAX_")
 HYBRID: Needs = (Feature.E4M3, Feature.E5M2)
 """A build of both FP8 encodings, where each tensor picks one."""
 
-NARROW: Needs = (Feature(sum({Feature[encoding.name.upper()] for fmt in FORMATS.values()
-                              for encoding in fmt.encodings if encoding.bits == 8})),)
+NARROW: Needs = (reduce(or_, (Feature[encoding.name.upper()] for fmt in FORMATS.values()
+                              for encoding in fmt.encodings if encoding.bits == 8)),)
 """A build of a format of 8 bits, where a tensor may be BF16 instead."""
 
 RESERVED: Needs = (Feature(0),)

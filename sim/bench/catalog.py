@@ -6,12 +6,13 @@ from typing import Any
 
 from gen.block import generate_block
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import FORMATS
 
 __all__ = ["BENCHES", "IMAGE", "SIMULATORS", "Bench", "Job", "jobs"]
 
 SIMULATORS = ("icarus", "verilator")
 _MAIN = ("posit8", "fp8", "bf16")
-_EIGHT_BIT = ("posit8", "posit8es0", "posit8es2", "e4m3", "e5m2", "fp8")
+_EIGHT_BIT = tuple(name for name, fmt in FORMATS.items() if fmt.storage_bits == 8)
 
 
 def _top(name: str, config: AcceleratorConfig) -> str:
