@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from gen.cached import generated
 from gen.cli import Parser, deliver, make_folder, number, piped
 from gen.cli.folders import build_folder
-from gen.top import generate
 from hdl.spec.config import AcceleratorConfig
 from synth.yosys import YosysError, quoted, run_yosys
 
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     work = []
     for config in configs:
         path = folder / f"{TOP}-{config.fmt}-{config.acc}-{config.dim}.v"
-        deliver(parser, str(path), partial(generate, config, TOP))
+        deliver(parser, str(path), partial(generated, config, TOP))
         design = f"{config.fmt} {config.acc} {config.dim}×{config.dim}"
         work += [(f"{design} {tool}", tool, path) for tool in TOOLS]
     counts: Counter[str] = Counter()

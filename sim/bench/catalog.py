@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gen.block import generate_block
+from gen.cached import generated
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 
@@ -16,8 +17,7 @@ _EIGHT_BIT = tuple(name for name, fmt in FORMATS.items() if fmt.storage_bits == 
 
 
 def _top(name: str, config: AcceleratorConfig) -> str:
-    from gen.top import generate
-    return generate(config, name)
+    return generated(config, name)
 
 
 @dataclass(frozen=True)

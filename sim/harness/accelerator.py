@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gen.cached import generated
 from hdl.spec.commands import ErrorCause
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import COUNTERS, IDENTITY, REGISTERS
@@ -105,8 +106,7 @@ class Accelerator:
                  verilog: str | None = None, top: str = "ottava", trace: bool = False,
                  coverage: bool = False, optimise: str = "-O1", seed: int = 0) -> None:
         if verilog is None:
-            from gen.top import generate  # a design of the caller's own needs no generator
-            verilog = generate(config)
+            verilog = generated(config)
         blocks = _repeated(verilog, config)
         path = build_library(verilog, top, SOURCES, headers=HEADERS, trace=trace, blocks=blocks,
                              coverage=coverage, defines={"BUS_BYTES": config.bus_bytes},

@@ -39,7 +39,7 @@ def test_generated_verilog_passes(tool, fmt, tmp_path):
 
 def stopped(arguments, capsys, monkeypatch):
     """What a run that ends with code 2 before it generates anything says."""
-    monkeypatch.setattr(synth.lint, "generate", None)
+    monkeypatch.setattr(synth.lint, "generated", None)
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     captured = capsys.readouterr()

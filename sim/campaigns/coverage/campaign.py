@@ -9,7 +9,7 @@ import numpy as np
 
 from compiler.checkpoints import small
 from compiler.lowering.heads import lower
-from gen.top import generate
+from gen.cached import generated
 from hdl.spec.commands import ErrorCause
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import REGISTERS
@@ -54,7 +54,7 @@ class Covered:
 
 def cover(config: AcceleratorConfig, amounts: Amounts, seed: int) -> Covered:
     """Build ``config`` with counters and run everything; ``AssertionError`` on a difference."""
-    verilog = generate(config)
+    verilog = generated(config)
     machine = Accelerator(config, verilog=verilog, coverage=True)
     found, spec = Covered(config), SpecCoverage()
 
