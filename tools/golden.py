@@ -1,15 +1,21 @@
-"""Digests of generated Verilog: ``python tools/golden.py``, ``--check``, ``--renew``.
+"""What must not change by accident: ``python -m tools.golden verilog`` or ``vectors``, ``--renew``.
 
 ``tests/golden/verilog.json`` names a SHA-256 for every build that the project promises to keep to
 the byte: each format × accumulator × softmax × functions at dim 4, and every format's defaults at
 dim 16. A change that is meant to leave the hardware alone leaves every digest; a change of the
-hardware renews them in a commit that says why. Exit code 1 where a digest differs.
+hardware renews them in a commit that says why.
+
+``tests/golden/vectors`` holds operands and results of every unit for those who implement the
+formats elsewhere; the models must still give these results.
+
+Without ``--renew`` both are checked; exit code 1 where something differs.
 """
 
 import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +26,8 @@ from pathlib import Path
 from gen.top import generate
 from hdl.spec.config import ACCUMULATORS, FUNCTION_SETS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
+from tools.vectors.every import UNITS, different, draw
+from tools.vectors.store import load, save
 
 FILE = Path(__file__).resolve().parent.parent / "tests/golden/verilog.json"
 
@@ -83,15 +91,10 @@ def digests(chosen: list[Build], jobs: int) -> dict[str, str]:
         return dict(zip(map(str, chosen), pool.map(digest, chosen), strict=True))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="tools/golden.py", description=__doc__.split("\n")[0])
-    parser.add_argument("--renew", action="store_true", help="write the file anew")
-    parser.add_argument("--sample", action="store_true", help="check a few that touch every choice")
-    parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
-    arguments = parser.parse_args()
-    chosen = sample(builds()) if arguments.sample else builds()
-    found = digests(chosen, arguments.jobs)
-    if arguments.renew:
+def check_verilog(renew: bool, part: bool, jobs: int) -> int:
+    chosen = sample(builds()) if part else builds()
+    found = digests(chosen, jobs)
+    if renew:
         FILE.write_text(json.dumps(found, indent=1) + "\n")
         print(f"{FILE}: {len(found)} digests")
         return 0
@@ -101,6 +104,35 @@ def main() -> int:
         print(f"differs: {name}")
     print(f"{len(found)} builds, {len(wrong)} differ from the {len(stored)} digests of the file")
     return 1 if wrong or not found else 0
+
+
+def check_vectors(renew: bool) -> int:
+    cases = wrong = 0
+    for unit in UNITS:
+        if renew:
+            save(draw(unit))
+        file = load(unit)
+        for line in different(unit, file):
+            print(f"differs: {line}")
+            wrong += 1
+        cases += sum(len(group.cases) for group in file.groups)
+    print(f"{len(UNITS)} units, {cases} cases, {wrong} differ from what the models give")
+    return 1 if wrong or not cases else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="tools.golden", description=__doc__.split("\n")[0])
+    parser.add_argument("what", nargs="?", choices=("verilog", "vectors"), default="verilog")
+    parser.add_argument("--renew", action="store_true", help="write the files anew")
+    parser.add_argument("--sample", action="store_true",
+                        help="of Verilog a few builds that touch every choice")
+    parser.add_argument("--jobs", type=int, default=2, help="processes that generate Verilog (2)")
+    arguments = parser.parse_args(argv)
+    if arguments.renew and arguments.sample:
+        parser.error("--renew writes every digest, not a sample")
+    if arguments.what == "vectors":
+        return check_vectors(arguments.renew)
+    return check_verilog(arguments.renew, arguments.sample, arguments.jobs)
 
 
 if __name__ == "__main__":

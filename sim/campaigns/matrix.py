@@ -116,11 +116,9 @@ def run_cell(cell: Cell, dim: int, tokens: int, real: bool, seed: int = 0) -> Ce
     started = time.monotonic()
     layer = _layer(tokens, real)
     config = cell.config(dim)
-    # One head is over in a second: compiling well pays only for builds that others run too.
-    optimise = "-O1" if cell in sample(cells(dim)) else "-O0"
     program = lower(config, layer, [0], seed=seed)
     try:
-        run = on_rtl(program.image, config, seed=seed, optimise=optimise)
+        run = on_rtl(program.image, config, seed=seed)
     except RunError as error:
         return CellResult(cell, layer.name, error=str(error), seconds=time.monotonic() - started)
     found = compare(program, run)

@@ -16,6 +16,7 @@ from sim.harness.operands import unpack
 from sim.model.codec import decode
 from sim.model.exact import exact_words, round_exact, unit_log2
 from sim.model.rounding import to_words
+from support import golden
 from support.sabotage import with_fault
 
 EIGHT_BIT = ("posit8", "posit8es0", "posit8es2", "e4m3", "e5m2", "fp8")
@@ -203,13 +204,17 @@ def rounding_cases(config, rng):
     return np.array([*values, None], object)
 
 
-@pytest.mark.parametrize("fmt", EIGHT_BIT)
-def test_rounding_to_the_lane(fmt):
+def rounder(fmt):
     config = AcceleratorConfig(fmt, acc="exact", dim=4)
     library = Library("")
     library.add(ExactRound(config.format, config.k_max), "rounder")
     verilog = with_fault(library.verilog(), "rounder", "result", BFLOAT16.nan)
-    batch, rng = Batch(verilog, "rounder"), np.random.default_rng(34)
+    return config, Batch(verilog, "rounder")
+
+
+@pytest.mark.parametrize("fmt", EIGHT_BIT)
+def test_rounding_to_the_lane(fmt):
+    (config, batch), rng = rounder(fmt), np.random.default_rng(34)
     sums = rounding_cases(config, rng)
     words = exact_words(sums, config.acc_bits)
     if config.acc_bits > 64:
@@ -224,3 +229,28 @@ def test_rounding_to_the_lane(fmt):
     assert count_mismatches(faulty, expected) == 1
     kept = batch.run({"value": given, "is_lane_word": 1, "fault": 0})["result"]
     assert np.array_equal(kept, (words & 0xFFFF).astype(np.uint32))
+
+
+def test_golden_sums(mac):
+    config, batch = mac
+    cases, bits = Cases(config, np.random.default_rng(35)), config.acc_bits
+    first, last = (config.format.encodings[at] for at in (0, -1))
+    (group,) = golden.groups("mac", format=config.fmt, accumulator="exact")
+    a = decode(first, golden.words(group, "a"))
+    b = decode(last, golden.words(group, "b"))
+    given = cases.inputs(a, b, np.zeros((len(a), cases.limbs), np.int64), np.zeros(len(a), int))
+    given |= {"psum_i": golden.words(group, "psum", bits), "fault": 0}
+    nar = np.array([int(text, 16) >> bits - 1 for text in golden.column(group, "result")]) == 1
+    got, expected = compared(config, batch.run(given, latency=1)["psum_o"],
+                             golden.words(group, "result", bits), nar)
+    assert check(f"golden mac {config.fmt} exact", got, expected) >= 170
+
+
+@pytest.mark.parametrize("fmt", EIGHT_BIT)
+def test_golden_rounding(fmt):
+    config, batch = rounder(fmt)
+    (group,) = golden.groups("rounding", format=fmt, accumulator="exact")
+    given = {"value": golden.words(group, "accumulator", config.acc_bits), "is_lane_word": 0}
+    expected = golden.words(group, "value")
+    check(f"golden round {fmt} exact", batch.run(given | {"fault": 0})["result"], expected)
+    assert count_mismatches(batch.run(given | {"fault": 1})["result"], expected) > 0

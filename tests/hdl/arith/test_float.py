@@ -13,6 +13,7 @@ from sim.harness.check import check, count_mismatches
 from sim.harness.operands import lane_words
 from sim.model import lanes
 from sim.model.rounding import from_words, round_to, to_words
+from support import golden
 from support.sabotage import with_fault
 
 TYPES = [BFLOAT16, BINARY32]
@@ -133,3 +134,31 @@ def test_rounding_an_accumulator_to_the_lane(acc, lane):
     given = {"value": np.array([one(source)])}
     sound, faulty = (batch.run(given | {"fault": fault})["result"] for fault in (0, 1))
     assert count_mismatches(sound, faulty) == 1
+
+
+UNITS = {"add": (FloatAdder, "adder", {"subtract": 0}),
+         "subtract": (FloatAdder, "adder", {"subtract": 1}),
+         "multiply": (FloatMultiplier, "product", {}), "maximum": (FloatMax, "maximum", {})}
+
+
+@pytest.mark.parametrize("lane", TYPES, ids=lambda lane: lane.name)
+@pytest.mark.parametrize("operation", UNITS)
+def test_golden_vectors(operation, lane):
+    component, name, extra = UNITS[operation]
+    batch = build(component(lane), name, "o", one(lane))
+    (group,) = golden.groups("lane", lane=lane.name, operation=operation)
+    a, b = (golden.words(group, side) for side in ("a", "b"))
+    if operation == "maximum":  # what it takes is clean: no subnormal, one NaN
+        a, b = (to_words(lane, lanes.flush(lane, from_words(lane, words))) for words in (a, b))
+    given = {"a": a, "b": b, "fault": 0, **extra}
+    check(f"golden {operation} {lane.name}", batch.run(given)["o"],
+          golden.words(group, "result"), given)
+
+
+@pytest.mark.parametrize("lane", TYPES, ids=lambda lane: lane.name)
+def test_golden_rounding(lane):
+    batch = build(AccumulatorRound("fp32", lane.name), "narrow", "result", one(lane))
+    (group,) = golden.groups("rounding", accumulator="fp32", lane=lane.name)
+    given = {"value": golden.words(group, "accumulator"), "fault": 0}
+    check(f"golden narrow fp32 {lane.name}", batch.run(given)["result"],
+          golden.words(group, "value"), given)

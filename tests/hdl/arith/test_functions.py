@@ -16,6 +16,7 @@ from sim.harness.check import check, count_mismatches
 from sim.harness.operands import lane_words
 from sim.model import lanes
 from sim.model.rounding import from_words, to_words
+from support import golden
 from support.sabotage import with_fault
 
 FUNCTIONS = [Function.INVERSE_SQRT, *ACTIVATIONS]
@@ -159,3 +160,12 @@ def test_a_block_of_one_function(fmt, function):
 def test_only_activations_make_an_activation():
     with pytest.raises(ValueError, match="functions must be of SIGMOID, .*, not"):
         ActivationUnit(BFLOAT16, (Function.EXP,))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name.lower())
+def test_golden_vectors(built, function):
+    config, batches = built
+    (group,) = golden.groups("functions", lane=config.lane.name, function=function.name.lower())
+    words, expected = golden.words(group, "value"), golden.words(group, "result")
+    check(f"golden {function.name.lower()} {config.lane.name}",
+          run(batches[function], function, words), expected, {"value": words})

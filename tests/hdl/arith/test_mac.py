@@ -11,6 +11,7 @@ from sim.harness.operands import unpack
 from sim.model.accumulate import accumulator_type, fused_multiply_add
 from sim.model.codec import decode, max_finite
 from sim.model.rounding import from_words, round_to, to_words
+from support import golden
 from support.sabotage import with_fault
 
 FULL, PART = 10_000_000, 1_200_000
@@ -149,3 +150,19 @@ def test_a_wrong_bit_is_seen(mac):
     given = inputs_for(config, a, b, psum, rng)
     sound, faulty = (results(config, batch, given | {"fault": fault}) for fault in (0, 1))
     assert count_mismatches(sound, faulty) == 3
+
+
+def test_golden_vectors(mac):
+    config, batch, _ = mac
+    rng, first, last = np.random.default_rng(13), *(config.format.encodings[at] for at in (0, -1))
+    acc, groups = accumulator_type(config), 0
+    for group in golden.groups("mac", format=config.fmt, accumulator=config.acc):
+        a = decode(first, golden.words(group, "a"))
+        b = decode(last, golden.words(group, "b"))
+        psum = from_words(acc, golden.words(group, "psum"))
+        given = inputs_for(config, a, b, psum, rng)
+        expected = golden.words(group, "result").astype(np.uint32)
+        check(f"golden mac {config.fmt} {config.acc}",
+              results(config, batch, given | {"fault": 0}), expected, given)
+        groups += 1
+    assert groups == 1

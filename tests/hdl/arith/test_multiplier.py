@@ -8,6 +8,7 @@ from sim.harness.batch import Batch
 from sim.harness.check import check, count_mismatches
 from sim.harness.operands import exact_values, unpack
 from sim.model.codec import decode
+from support import golden
 from support.sabotage import with_fault
 
 
@@ -53,3 +54,17 @@ def test_every_pair_of_codes(multiplier):
             label = f"multiplier {fmt.name} {first.name} {second.name}"
             check(label, words(products(fmt, batch, a, b, rng, 0)), expected)
             assert count_mismatches(words(products(fmt, batch, a, b, rng, 1)), expected) > 0
+
+
+def test_golden_vectors(multiplier):
+    fmt, batch = multiplier
+    rng, cases = np.random.default_rng(8), 0
+    for first in fmt.encodings:
+        for second in fmt.encodings:
+            for group in golden.groups("multiplier", a=first.name, b=second.name):
+                a, b = (decode(encoding, golden.words(group, name))
+                        for encoding, name in ((first, "a"), (second, "b")))
+                expected = words(golden.reals(group, "product"))
+                cases += check(f"golden multiplier {fmt.name}",
+                               words(products(fmt, batch, a, b, rng, 0)), expected)
+    assert cases == 200 * len(fmt.encodings) ** 2

@@ -11,6 +11,7 @@ from sim.harness.check import check, count_mismatches
 from sim.harness.operands import lane_words
 from sim.model import lanes
 from sim.model.rounding import from_words, to_words
+from support import golden
 from support.sabotage import with_fault
 
 # Both lane types in every mode, and the options of the bit tricks.
@@ -118,3 +119,18 @@ def test_binary32_tables_reach_their_precision(name):
     print(f"{name} fp32 pwl: {words.size} cases, relative error max {relative.max():.3g}, "
           f"mean {relative.mean():.3g}")
     assert words.size > 10_000 and relative.max() <= 2.0 ** -10
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_golden_vectors(name):
+    groups = list(golden.groups(name))
+    for group in groups:
+        choice = group[0].choice
+        options = {"fmt": {"bf16": "posit8", "fp32": "bf16"}[choice["lane"]]}
+        options |= {key: choice[key] for key in ("softmax", "exact_power_reciprocal")
+                    if key in choice}
+        _, batch = block(name, options)
+        given = {"value": golden.words(group, "value"), "fault": 0}
+        check(f"golden {label(name, options)}", batch.run(given)["result"],
+              golden.words(group, "result"), given)
+    assert len(groups) == {"exp": 6, "reciprocal": 8}[name]

@@ -11,6 +11,7 @@ from sim.harness.check import check, count_mismatches
 from sim.harness.operands import exact_values
 from sim.model.codec import decode
 from sim.model.rounding import to_words
+from support import golden
 from support.sabotage import with_fault
 
 ML_DTYPES = {"e4m3": "float8_e4m3fn", "e5m2": "float8_e5m2", "bf16": "bfloat16"}
@@ -97,3 +98,14 @@ def test_widen_every_code(name):
         check(f"widen {name} {encoding.name}", batch.run(given | {"fault": 0})["value"], expected,
               given)
         assert count_mismatches(batch.run(given | {"fault": 1})["value"], expected) == 1
+
+
+def test_golden_vectors(decoder):
+    fmt, batch = decoder
+    for which, encoding in enumerate(fmt.encodings):
+        for group in golden.groups("decoder", encoding=encoding.name):
+            codes = golden.words(group, "code")
+            expected = bits(golden.reals(group, "value"))
+            got = bits(decoded(fmt, batch, which, codes))
+            check(f"golden decoder {fmt.name} {encoding.name}", got, expected, {"code": codes})
+            assert count_mismatches(bits(decoded(fmt, batch, which, codes, fault=1)), expected)

@@ -9,6 +9,7 @@ from sim.harness.check import check, count_mismatches
 from sim.harness.operands import lane_words
 from sim.model.codec import decode, encode, saturates
 from sim.model.rounding import from_words
+from support import golden
 from support.sabotage import with_fault
 
 EIGHT_BIT = [name for name, fmt in FORMATS.items() if fmt.storage_bits == 8]
@@ -112,3 +113,14 @@ def test_bfloat16_from_binary32_by_class():
     words = np.array([0x00310000, 0x00310001, 0x00320000], np.uint32)
     sound, faulty = (batch.run({"value": words, "fault": fault})["result"] for fault in (0, 1))
     assert count_mismatches(sound, faulty) == 2
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_golden_vectors(name):
+    fmt, batch = FORMATS[name], encoder(name, True)
+    for which, encoding in enumerate(fmt.encodings):
+        for group in golden.groups("encoder", encoding=encoding.name):
+            given = inputs_for(fmt, which, golden.words(group, "value"))
+            expected = golden.words(group, "code")
+            check(f"golden encoder {name} {encoding.name}", batch.run(given)["result"], expected,
+                  given)

@@ -56,7 +56,7 @@ def test_the_sample_on_rtl(tmp_path, capsys):
     ("O", "1 differ"), ("WQ", "1 differ"), (None, "AXI rules broken")])
 def test_a_wrong_byte_fails_its_cell(name, message, monkeypatch, tmp_path, capsys):
     # The negative control, in this process: what differs on the RTL is told and counted.
-    def spoiled(image, config, *, seed, optimise):
+    def spoiled(image, config, *, seed):
         if name is None:
             raise RunError("AXI rules broken 1 times, first: wlast is missing")
         wrong = image.memory.copy()

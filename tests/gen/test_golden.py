@@ -1,0 +1,42 @@
+"""The Verilog of yesterday: digests of what ``gen.top`` writes."""
+
+import json
+
+import pytest
+
+from hdl.spec.config import ACCUMULATORS, FUNCTION_SETS, SOFTMAX_MODES
+from hdl.spec.formats import FORMATS
+from tools import golden
+
+BUILDS = golden.builds()
+SAMPLE = golden.sample(BUILDS)
+
+
+@pytest.mark.parametrize("build", [
+    build if build in SAMPLE else pytest.param(build, marks=pytest.mark.slow) for build in BUILDS],
+    ids=str)
+def test_verilog_is_that_of_its_digest(build):
+    assert golden.digest(build) == golden.known()[str(build)]
+
+
+def test_every_build_has_a_digest_and_the_sample_touches_every_choice():
+    assert set(golden.known()) == set(map(str, BUILDS)) and len(BUILDS) == 121
+    assert len(set(golden.known().values())) == len(BUILDS)
+    for name, choices in (("fmt", FORMATS), ("acc", ACCUMULATORS), ("softmax", SOFTMAX_MODES),
+                          ("functions", FUNCTION_SETS)):
+        assert {getattr(build, name) for build in SAMPLE} == set(choices)
+    assert len(SAMPLE) == len(FORMATS)
+
+
+def test_a_changed_byte_is_told(monkeypatch, capsys, tmp_path):
+    found = {str(build): "0" * 64 for build in SAMPLE}
+    known = found | {str(SAMPLE[2]): "1" * 64}
+    monkeypatch.setattr(golden, "FILE", tmp_path / "verilog.json")
+    golden.FILE.write_text(json.dumps(known))
+    monkeypatch.setattr(golden, "digests", lambda chosen, jobs: found)
+    assert golden.main(["verilog", "--sample"]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert out == [f"differs: {SAMPLE[2]}",
+                   f"{len(SAMPLE)} builds, 1 differ from the {len(SAMPLE)} digests of the file"]
+    monkeypatch.setattr(golden, "digests", lambda chosen, jobs: known)
+    assert golden.main(["verilog", "--sample"]) == 0

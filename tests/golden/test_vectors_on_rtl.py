@@ -1,0 +1,116 @@
+"""Golden rows and products of matrices as programs on the generated Verilog."""
+
+import numpy as np
+import pytest
+
+from compiler.program.builder import ProgramBuilder, read_codes
+from compiler.program.epilogue import Epilogue
+from compiler.program.instruction import Instruction
+from hdl.spec.commands import Destination, Operand, Reduce
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BF16_ENCODING, BFLOAT16, FORMATS
+from sim.campaigns.matrix import Cell, cells, sample
+from sim.campaigns.programs import BASE, Case
+from sim.campaigns.regression import compare
+from sim.harness.accelerator import Accelerator
+from sim.harness.check import check, count_mismatches
+from sim.model.codec import encode
+from sim.model.rounding import from_words
+from support import golden
+from tools.vectors.rows import SHAPES, SOFTMAX
+
+# The builds of test_shapes.py and test_matrix.py; the others at night.
+SAMPLE = sample(cells(4))
+CELLS = [cell if cell in SAMPLE else pytest.param(cell, marks=pytest.mark.slow)
+         for cell in cells(4)]
+REDUCTIONS = {"maximum": Reduce.MAX, "sum": Reduce.SUM}
+
+
+@pytest.fixture(scope="module", params=CELLS, ids=str)
+def machine(request):
+    return Accelerator(request.param.config(4))
+
+
+class Program:
+    """Commands with the words that each must store."""
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self.builder, self.wanted = ProgramBuilder(config, BASE), []
+
+    def out(self, words, encoding="bf16"):
+        words = np.asarray(words)
+        self.wanted.append((self.builder.empty(*words.shape, encoding), words))
+        return self.wanted[-1][0]
+
+    def run(self, machine, profile):
+        """Words found and wanted."""
+        memory, address = self.builder.build(seed=1)
+        outputs = tuple(tensor for tensor, _ in self.wanted)
+        case = Case(memory, address, BASE, outputs, "golden vectors")
+        compare(machine, case, profile, 1, rewrites=True)
+        assert machine.run(memory, address, BASE).error is None
+        found = [read_codes(memory, tensor, BASE).ravel() for tensor in outputs]
+        return (np.concatenate(found).astype(np.int64),
+                np.concatenate([words.ravel() for _, words in self.wanted]).astype(np.int64))
+
+
+def numbers(rows):
+    return np.array([[int(text, 16) for text in row] for row in rows])
+
+
+def stored(lane, words):
+    """What a wide result holds for words of the lane's type: BF16 as it is, FP32 encoded."""
+    return words if lane == BFLOAT16 else encode(BF16_ENCODING, from_words(lane, words))
+
+
+def test_products_of_matrices(machine):
+    config, program = machine.config, Program(machine.config)
+    (group,) = golden.groups("gemm", format=config.fmt, accumulator=config.acc, dim=4)
+    fields = zip(*(golden.column(group, name) for name in ("a", "b", "value", "code")), strict=True)
+    kinds = (config.format.encodings[0].name, config.format.encodings[-1].name)
+    for a, b, values, codes in fields:
+        left, right = (program.builder.codes(numbers(rows), kind)
+                       for rows, kind in zip((a, b), kinds, strict=True))
+        program.builder.gemm(left, right, program.out(numbers(codes), kinds[0]))
+        program.builder.gemm(left, right, program.out(stored(config.lane, numbers(values))))
+    found, wanted = program.run(machine, "light")
+    cases = check(f"golden gemm {config.fmt} {config.acc}", found, wanted)
+    assert cases == 2 * sum(m * n for m, _, n in SHAPES)
+    assert count_mismatches(found[1:], wanted[:-1]) > 0
+
+
+def emit_row(program, choice, x, words):
+    builder, row = program.builder, program.builder.codes(x[None], "bf16")
+    if choice["row"] == "softmax":
+        steps = [Instruction(**{name: value if name != "subtract" else bool(value)
+                                for name, value in fields.items()}) for fields in SOFTMAX]
+        builder.vector(row, program.out(words[None]), Epilogue(instructions=steps))
+        return
+    # Zeros plus the row; what is reduced comes out in the place of its first item.
+    zeros = builder.constant(np.zeros((1, x.size)), "bf16")
+    steps = [Instruction(add=Operand.Y, reduce=REDUCTIONS[choice["row"]]),
+             Instruction(add=Operand.R0, destination=Destination.MEMORY)]
+    builder.vector(zeros, program.out(words[None]),
+                   Epilogue(bias=row, instructions=steps, row_result=True))
+
+
+def test_rows(machine):
+    config, program, rows = machine.config, Program(machine.config), 0
+    for group in golden.groups("rows", lane=config.lane.name):
+        choice = group[0].choice
+        if choice.get("softmax") not in (None, config.softmax):
+            continue
+        for x, result in zip(*(golden.column(group, name) for name in ("x", "result")),
+                             strict=True):
+            emit_row(program, choice, numbers([x])[0], stored(config.lane, numbers([result])[0]))
+            rows += 1
+    found, wanted = program.run(machine, "ideal")
+    assert rows == 3 * 24
+    check(f"golden rows {config.lane.name} {config.softmax}", found, wanted)
+
+
+def test_the_sample_has_both_lanes_and_every_mode():
+    assert {FORMATS[cell.fmt].lane.name for cell in SAMPLE} == {"bf16", "fp32"}
+    assert {cell.softmax for cell in SAMPLE if cell.fmt != "bf16"} == {"pwl", "approx",
+                                                                       "approx_shifted"}
+    assert Cell("bf16", "fp32", "pwl") in cells(4)
