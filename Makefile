@@ -8,7 +8,7 @@ STAMP := .venv/stamp
 # The activation script also names what only some machines need, Python's shared library say.
 RUN := . .venv/bin/activate && python
 
-.PHONY: all setup test sim matrix shapes coverage faults area lint docs doctor nightly clean help
+.PHONY: all setup test sim matrix shapes coverage faults area lint golden docs doctor nightly clean help
 .DEFAULT_GOAL := all
 
 all: $(STAMP)  ## set up, write build/acc.v for FMT (posit8) and print a summary of it
@@ -46,6 +46,10 @@ lint: $(STAMP)  ## ruff and mypy over the sources; Verilator, Icarus and Yosys o
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 	$(RUN) -m synth.lint
+
+golden: $(STAMP)  ## write digests and golden vectors anew, after a change that means to change them
+	$(RUN) -m tools.golden verilog --renew
+	$(RUN) -m tools.golden vectors --renew
 
 docs: $(STAMP)  ## renew the pages that follow from hdl/spec; the site in build/site, without warnings
 	@$(RUN) -m gen.docs
