@@ -12,7 +12,7 @@ from sim.model import lanes
 from sim.model.rounding import from_words, to_words
 from tools.vectors.draw import lane_classes
 from tools.vectors.operands import texts
-from tools.vectors.store import File, Group, number
+from tools.vectors.store import Choice, File, Group, number
 
 __all__ = ["UNITS", "lane_config"]
 
@@ -22,22 +22,22 @@ OPERATIONS: dict[str, Callable] = {"add": lanes.add, "subtract": lanes.subtract,
                                    "multiply": lanes.multiply, "maximum": lanes.maximum}
 
 
-def lane_config(choice: dict[str, object]) -> AcceleratorConfig:
+def lane_config(choice: Choice) -> AcceleratorConfig:
     """A build with the lanes and the softmax of a group."""
     kind = {key: choice[key] for key in ("softmax", "exact_power_reciprocal") if key in choice}
     return AcceleratorConfig(FORMAT[choice["lane"]], dim=4, **kind)
 
 
-def _words(choice: dict[str, object], values: list[str]) -> np.ndarray:
+def _words(choice: Choice, values: list[str]) -> np.ndarray:
     return from_words(lane_config(choice).lane, np.array([number(text) for text in values]))
 
 
-def _texts(choice: dict[str, object], values: np.ndarray) -> list[str]:
+def _texts(choice: Choice, values: np.ndarray) -> list[str]:
     lane = lane_config(choice).lane
     return texts(to_words(lane, values), lane.bits)
 
 
-def _of_one(name: str, about: str, choices: list[dict], rng: np.random.Generator,
+def _of_one(name: str, about: str, choices: list[Choice], rng: np.random.Generator,
             octaves: tuple[int, int]) -> File:
     groups = []
     for choice in choices:
@@ -49,12 +49,12 @@ def _of_one(name: str, about: str, choices: list[dict], rng: np.random.Generator
     return File(name, about, {"value": WORD, "result": WORD}, groups)
 
 
-def applied(choice: dict[str, object], values: list[str]) -> list[str]:
+def applied(choice: Choice, values: list[str]) -> list[str]:
     function = Function[choice["function"].upper()]
     return _texts(choice, lanes.apply(lane_config(choice), function, _words(choice, values)))
 
 
-def _choices(function: str, modes: tuple[str, ...]) -> list[dict]:
+def _choices(function: str, modes: tuple[str, ...]) -> list[Choice]:
     return [{"lane": lane, "function": function, "softmax": mode} for lane in FORMAT
             for mode in modes]
 
@@ -106,15 +106,15 @@ def _two(kind: LaneType, rng: np.random.Generator) -> tuple[list[str], np.ndarra
             np.concatenate([b, cancel, halves]))
 
 
-def combined(choice: dict[str, object], left: list[str], right: list[str]) -> list[str]:
+def combined(choice: Choice, left: list[str], right: list[str]) -> list[str]:
     kind = lane_config(choice).lane
     with np.errstate(invalid="ignore"):
         return _texts(choice, OPERATIONS[choice["operation"]](
             kind, _words(choice, left), _words(choice, right)))
 
 
-
-UNITS = {"exp": (exp, lambda choice, given: applied(choice, *given)),
-         "reciprocal": (reciprocal, lambda choice, given: applied(choice, *given)),
-         "functions": (functions, lambda choice, given: applied(choice, *given)),
-         "lane": (lane, lambda choice, given: combined(choice, *given))}
+UNITS: dict[str, tuple[Callable, Callable]] = {
+    "exp": (exp, lambda choice, given: applied(choice, *given)),
+    "reciprocal": (reciprocal, lambda choice, given: applied(choice, *given)),
+    "functions": (functions, lambda choice, given: applied(choice, *given)),
+    "lane": (lane, lambda choice, given: combined(choice, *given))}

@@ -1,5 +1,6 @@
 """Units on codes: decoder, encoder, multiplier, multiply-accumulate, rounding to the lane."""
 
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 
 import numpy as np
@@ -10,7 +11,7 @@ from sim.model import accumulate, exact
 from sim.model.codec import decode, encode
 from sim.model.rounding import from_words, round_to, to_words
 from tools.vectors.draw import codes_by_class, kinds, lane_classes, pairs, values_to_encode
-from tools.vectors.store import File, Group, number, value, word
+from tools.vectors.store import Choice, File, Group, number, value, word
 
 __all__ = ["UNITS", "encoding_named", "mac_config"]
 
@@ -27,7 +28,7 @@ def encoding_named(name: str) -> Encoding:
     return ENCODINGS[name]
 
 
-def texts(words: np.ndarray, bits: int) -> list[str]:
+def texts(words: Iterable[int], bits: int) -> list[str]:
     return [word(int(item), bits) for item in words]
 
 
@@ -83,7 +84,7 @@ def multiplied(a: Encoding, b: Encoding, left: list[str], right: list[str]) -> l
     return [value(real) for real in np.multiply(x, y)]
 
 
-def mac_config(choice: dict[str, str]) -> AcceleratorConfig:
+def mac_config(choice: Choice) -> AcceleratorConfig:
     """The build whose accumulator a group of ``mac`` or ``rounding`` is of."""
     return AcceleratorConfig(choice["format"], acc=choice["accumulator"], dim=4)
 
@@ -104,7 +105,7 @@ def mac(rng: np.random.Generator) -> File:
                   "are 0"}, groups)
 
 
-def _mac_cases(choice: dict[str, str], rng: np.random.Generator) -> list[list[str]]:
+def _mac_cases(choice: Choice, rng: np.random.Generator) -> list[list[str]]:
     a, b = ENCODINGS[choice["a"]], ENCODINGS[choice["b"]]
     bits = mac_config(choice).acc_bits
     labels, first, second = pairs(a, b, rng, 60, 70)
@@ -127,7 +128,7 @@ def _mac_cases(choice: dict[str, str], rng: np.random.Generator) -> list[list[st
     return [list(case) for case in zip(labels, left, right, psums, results, strict=True)]
 
 
-def _sums(choice: dict[str, str], rng: np.random.Generator, counts: np.ndarray,
+def _sums(choice: Choice, rng: np.random.Generator, counts: np.ndarray,
           psums: list[str] | None = None) -> list[str]:
     """Accumulators after so many random products: what one can hold."""
     a, b = ENCODINGS[choice["a"]], ENCODINGS[choice["b"]]
@@ -140,7 +141,7 @@ def _sums(choice: dict[str, str], rng: np.random.Generator, counts: np.ndarray,
     return psums
 
 
-def _ties(choice: dict[str, str], rng: np.random.Generator, most: int = 26
+def _ties(choice: Choice, rng: np.random.Generator, most: int = 26
           ) -> list[tuple[str, str, str]]:
     """Operands whose exact sum lies halfway between two accumulators."""
     if choice["accumulator"] == "exact":
@@ -172,7 +173,7 @@ def _finite(encoding: Encoding, rng: np.random.Generator) -> str:
     return word(codes[int(rng.integers(len(codes)))], encoding.bits)
 
 
-def stepped(choice: dict[str, str], left: list[str], right: list[str], psums: list[str]
+def stepped(choice: Choice, left: list[str], right: list[str], psums: list[str]
             ) -> list[str]:
     """Accumulators after one step."""
     config = mac_config(choice)
@@ -185,10 +186,9 @@ def stepped(choice: dict[str, str], left: list[str], right: list[str], psums: li
     unit = Fraction(2) ** exact.unit_log2(config)
     found = []
     for p, q, text in zip(x.tolist(), y.tolist(), psums, strict=True):
-        before = _integer(number(text), config.acc_bits)
-        total = None if before is None or np.isnan(p * q) else before + int(
-            Fraction(p) * Fraction(q) / unit)
-        found.append(total)
+        held = _integer(number(text), config.acc_bits)
+        found.append(None if held is None or np.isnan(p * q) else held + int(
+            Fraction(p) * Fraction(q) / unit))
     return texts(exact.exact_words(np.array(found, object), config.acc_bits), config.acc_bits)
 
 
@@ -205,8 +205,8 @@ def rounding(rng: np.random.Generator) -> File:
         if fmt.storage_bits == 8:
             choice = {"format": fmt.name, "accumulator": "exact", "lane": fmt.lane.name}
             groups.append(Group(choice, _rounding_cases(choice, rng)))
-    for fmt in ("posit8", "bf16"):
-        choice = {"format": fmt, "accumulator": "fp32", "lane": FORMATS[fmt].lane.name}
+    for fmt in (FORMATS["posit8"], FORMATS["bf16"]):
+        choice = {"format": fmt.name, "accumulator": "fp32", "lane": fmt.lane.name}
         labels, words = lane_classes(BINARY32, rng, 60, 40)
         ties = rng.integers(0, 1 << 16, 30) << 16 | 0x8000
         words = np.concatenate([words, (ties[:, None] + np.array([-1, 0, 1])).ravel()])
@@ -219,7 +219,7 @@ def rounding(rng: np.random.Generator) -> File:
         "accumulator": "as in mac.json", "value": "word of the lane's type"}, groups)
 
 
-def _rounding_cases(choice: dict[str, str], rng: np.random.Generator) -> list[list[str]]:
+def _rounding_cases(choice: Choice, rng: np.random.Generator) -> list[list[str]]:
     config = mac_config(choice)
     width = config.acc_bits - 1
     most = width - 2
@@ -239,7 +239,7 @@ def _rounding_cases(choice: dict[str, str], rng: np.random.Generator) -> list[li
                                        narrowed(choice, given), strict=True)]
 
 
-def narrowed(choice: dict[str, str], accumulators: list[str]) -> list[str]:
+def narrowed(choice: Choice, accumulators: list[str]) -> list[str]:
     config = mac_config(choice)
     raw = [number(text) for text in accumulators]
     if config.acc == "exact":
@@ -252,7 +252,7 @@ def narrowed(choice: dict[str, str], accumulators: list[str]) -> list[str]:
 
 
 # Each unit: what draws its file, and what gives a group's results again from its operands.
-UNITS = {
+UNITS: dict[str, tuple[Callable, Callable]] = {
     "decoder": (decoder, lambda choice, given: decoded(ENCODINGS[choice["encoding"]], *given)),
     "encoder": (encoder, lambda choice, given: encoded(
         ENCODINGS[choice["encoding"]], LANES[choice["encoding"]], *given)),

@@ -1,5 +1,7 @@
 """Units on rows and matrices: reductions, softmax, whole products of matrices."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from hdl.spec.commands import INSTRUCTION, Destination, Function, Operand, Post, Reduce
@@ -11,7 +13,7 @@ from sim.model.rounding import from_words, to_words
 from sim.model.vector import RowState, execute
 from tools.vectors.lanes import lane_config
 from tools.vectors.operands import encoding_named, texts
-from tools.vectors.store import File, Group, number
+from tools.vectors.store import Choice, File, Group, number
 
 __all__ = ["SOFTMAX", "UNITS", "gemm_config"]
 
@@ -28,7 +30,7 @@ SHAPES = ((1, 1, 1), (5, 1, 5), (4, 4, 4), (5, 5, 5), (5, 8, 5), (5, 11, 6), (6,
 
 def _bf16_rows(rng: np.random.Generator) -> list[tuple[str, np.ndarray]]:
     """Rows of BF16 words by class and length."""
-    def words(reals: np.ndarray) -> np.ndarray:
+    def words(reals: np.ndarray | Sequence[float]) -> np.ndarray:
         return np.asarray(reals, np.float32).view(np.uint32) >> 16
 
     rows = [("random", words(rng.normal(0, 3, length))) for length in LENGTHS]
@@ -62,7 +64,7 @@ def rows(rng: np.random.Generator) -> File:
         groups)
 
 
-def computed(choice: dict[str, str], given: list[list[str]]) -> list[list[str]]:
+def computed(choice: Choice, given: list[list[str]]) -> list[list[str]]:
     config = lane_config(choice)
     assert config.lanes == LANES
     found = []
@@ -82,7 +84,7 @@ def computed(choice: dict[str, str], given: list[list[str]]) -> list[list[str]]:
     return found
 
 
-def gemm_config(choice: dict[str, object]) -> AcceleratorConfig:
+def gemm_config(choice: Choice) -> AcceleratorConfig:
     return AcceleratorConfig(choice["format"], acc=choice["accumulator"], dim=choice["dim"])
 
 
@@ -102,7 +104,7 @@ def gemm(rng: np.random.Generator) -> File:
         "code": "the same as stored in the format, in the encoding of a"}, groups)
 
 
-def _gemms(choice: dict[str, object], rng: np.random.Generator) -> list[list]:
+def _gemms(choice: Choice, rng: np.random.Generator) -> list[list]:
     cases = []
     for index, (m, k, n) in enumerate(SHAPES):
         kind = ("near 1", "any code", "NaR")[index % 3]
@@ -116,13 +118,13 @@ def _gemms(choice: dict[str, object], rng: np.random.Generator) -> list[list]:
                 codes = encode(encoding, rng.normal(0, 1, shape)).astype(np.int64)
             if kind == "NaR" and side == "a":
                 codes[0, 0] = encoding.nar_code
-            operands.append([texts(row, encoding.bits) for row in codes])
+            operands.append([texts(row, encoding.bits) for row in codes.tolist()])
         (results,) = multiplied(choice, [operands[0]], [operands[1]])
         cases.append([kind, *operands, *results])
     return cases
 
 
-def multiplied(choice: dict[str, object], left: list, right: list) -> list[tuple[list, list]]:
+def multiplied(choice: Choice, left: list, right: list) -> list[tuple[list, list]]:
     config = gemm_config(choice)
     stored = encoding_named(choice["a"])
     found = []
@@ -136,5 +138,6 @@ def multiplied(choice: dict[str, object], left: list, right: list) -> list[tuple
     return found
 
 
-UNITS = {"rows": (rows, lambda choice, given: computed(choice, *given)),
-         "gemm": (gemm, lambda choice, given: multiplied(choice, *given))}
+UNITS: dict[str, tuple[Callable, Callable]] = {
+    "rows": (rows, lambda choice, given: computed(choice, *given)),
+    "gemm": (gemm, lambda choice, given: multiplied(choice, *given))}

@@ -4,11 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-__all__ = ["FOLDER", "Group", "File", "bits_of", "load", "number", "save", "value", "word"]
+__all__ = ["FOLDER", "Choice", "Group", "File", "load", "number", "save", "value", "word"]
 
+Choice = dict[str, Any]
 FOLDER = Path(__file__).resolve().parents[2] / "tests/golden/vectors"
 
 
@@ -16,7 +18,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "tests/golden/vectors"
 class Group:
     """The cases of one choice of formats; ``cases`` have a class, then the unit's fields."""
 
-    choice: dict[str, object]
+    choice: Choice
     cases: list[list]
 
     def column(self, fields: Sequence[str], name: str) -> list:
@@ -55,10 +57,6 @@ def value(real: float) -> str:
         digits = digits.rstrip("0").rstrip(".")
     return f"{digits}p{exponent}"
 
-
-def bits_of(texts: Sequence[str]) -> np.ndarray:
-    """Words of at most 64 bits."""
-    return np.array([number(text) for text in texts], np.uint64)
 
 
 def save(file: File, folder: Path = FOLDER) -> Path:
