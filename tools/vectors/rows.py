@@ -9,7 +9,7 @@ from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, FORMATS
 from sim.model import accumulate
 from sim.model.codec import decode, encode
-from sim.model.rounding import from_words, to_words
+from sim.model.rounding import Array, from_words, to_words
 from sim.model.vector import RowState, execute
 from tools.vectors.lanes import lane_config
 from tools.vectors.operands import encoding_named, texts
@@ -111,6 +111,7 @@ def _gemms(choice: Choice, rng: np.random.Generator) -> list[list]:
         operands = []
         for side, shape in (("a", (m, k)), ("b", (k, n))):
             encoding = encoding_named(choice[side])
+            codes: Array
             if kind == "any code":
                 codes = np.arange(1 << encoding.bits)
                 codes = rng.choice(codes[np.isfinite(decode(encoding, codes))], shape)
@@ -118,7 +119,7 @@ def _gemms(choice: Choice, rng: np.random.Generator) -> list[list]:
                 codes = encode(encoding, rng.normal(0, 1, shape)).astype(np.int64)
             if kind == "NaR" and side == "a":
                 codes[0, 0] = encoding.nar_code
-            operands.append([texts(row, encoding.bits) for row in codes.tolist()])
+            operands.append([texts(row, encoding.bits) for row in codes])
         (results,) = multiplied(choice, [operands[0]], [operands[1]])
         cases.append([kind, *operands, *results])
     return cases
