@@ -8,6 +8,7 @@ an arrow that the design does not have and wide data without an arrow are errors
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from xml.sax.saxutils import escape
 
 from gen.cli import Parser, add_config_flags, config_from, deliver
@@ -149,7 +150,7 @@ def _drawn(arrows: Sequence[Arrow]) -> Iterator[tuple[str, str]]:
     """Pairs of units whose flow the drawing shows, by an arrow or a mark."""
     for arrow in arrows:
         chain = (arrow.source, *arrow.through, arrow.target)
-        yield from zip(chain, chain[1:], strict=False)
+        yield from pairwise(chain)
     yield from (("sequencer", unit) for unit in PLANNED)
     yield from ((unit, engine) for engine, units in ASKING.items() for unit in units)
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from amaranth.back import rtlil
 from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal, Value
@@ -213,7 +214,7 @@ def _module_text(name: str, text: str, signature: wiring.Signature) -> ModuleTex
     starts = [match.start() for match in _MODULE.finditer(text)] + [len(text)]
     cells: dict = {}
     ports: frozenset = frozenset()
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         body = text[start:end]
         begun = _MODULE.match(body)
         assert begun is not None, "every part of the text is a module"

@@ -21,7 +21,7 @@ from synth.hierarchy import Hierarchy
 from synth.library import Library
 from synth.yosys import YosysError, quoted, run_yosys, yosys_version
 
-__all__ = ["SCRIPTS", "Mapped", "Report", "Flow"]
+__all__ = ["SCRIPTS", "Flow", "Mapped", "Report"]
 
 _OPEN = "+strash;"
 _CLOSE = "&put;stime,-p"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gen.cli.folders import checkout
 
-__all__ = ["Library", "LibraryMissing", "LIBRARIES", "library_named"]
+__all__ = ["LIBRARIES", "Library", "LibraryMissing", "library_named"]
 
 _PACKAGE = Path("usr/share/qflow/tech/osu018")
 OSU018_FOLDERS = tuple(root / _PACKAGE for root in (

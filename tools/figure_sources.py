@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from itertools import pairwise
 
 __all__ = ["SOURCES", "Source", "Values"]
 
@@ -52,8 +54,8 @@ def report(output: str) -> list[str]:
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table of Markdown."""
-    return [f"| {' | '.join(row)} |".replace("|  |", "| |")
-            for row in (heads, ["---"] * len(heads), *rows)]
+    lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in (heads, *rows)]
+    return [lines[0], "|" + "---|" * len(heads), *lines[1:]]
 
 
 def _short(text: str) -> str:
@@ -136,7 +138,89 @@ def _scaling(output: str) -> Values:
     return made
 
 
+def _sections(output: str) -> dict[str, dict[str, dict[str, list[str]]]]:
+    """Tables of ``synth.area`` by title and row: of each column gates, cells, ns; and ratios."""
+    found: dict[str, dict[str, dict[str, list[str]]]] = {}
+    title, heads = "", []
+    rows: dict[str, dict[str, list[str]]] = {}
+    for before, line in pairwise(output.splitlines()):
+        if re.match(r" {20,}\S+ +cells +ns", line):
+            title, heads = before.split(":")[0], line.split()
+            rows = found[title] = {}
+        elif title and line.strip():
+            columns = [head for at, head in enumerate(heads) if at + 1 < len(heads)
+                       and heads[at + 1] == "cells"]
+            cells = [line[26 + 28 * at:54 + 28 * at] for at in range(len(columns))]
+            rest = line[26 + 28 * len(columns):].split()
+            rows[line[:26].strip()] = {
+                **{name: [cell[:11].strip(), cell[11:22].strip(), cell[22:].strip()]
+                   for name, cell in zip(columns, cells, strict=True)},
+                **{name: [value] for name, value in zip(heads[3 * len(columns):], rest,
+                                                        strict=True)}}
+        else:
+            title = ""
+    return found
+
+
+_PAIRING = "the paper's pairing"
+_ROWS = {
+    "decoder": ("leaves", "decoder"), "encoder": ("leaves", "encoder"),
+    "MAC with psum register (BF16, FP32 for bf16)": ("leaves", "mac"),
+    **{row: (_PAIRING, row) for row in ("exp", "reciprocal", "lane", "array")},
+    "vector unit": (_PAIRING, "vector"), "accelerator logic": (_PAIRING, "accelerator"),
+    "memory bits": (_PAIRING, "memory bits")}
+_SUMS = {"MAC with psum register": "mac", "column": "column",
+         "array and accumulation buffer, logic": "array and buffer",
+         "accumulation buffer, memory bits": "memory bits"}
+
+
+def _rounded(ratio: str) -> str:
+    return str(Decimal(ratio).quantize(Decimal("0.01"), ROUND_HALF_UP))
+
+
+def _area(output: str) -> Values:
+    """The tables of README, and the figures of its text and of the decisions."""
+    sections = _sections(output)
+    if not {"leaves", "accumulators", _PAIRING} <= set(sections):
+        raise ValueError(f"output must have tables of areas; it begins {output[:80]!r}")
+    pairing, sums = [], []
+    for label, (title, name) in _ROWS.items():
+        row = sections[title][name]
+        pairing.append([label, *(text for fmt in _FORMATS for text in row[fmt][::2]),
+                        *(_rounded(row[f"{fmt}/bf16"][0]) for fmt in ("posit8", "fp8"))])
+    for label, name in _SUMS.items():
+        row = sections["accumulators"][name]
+        sums.append([label, *(text for acc in ("bf16", "fp32", "exact") for text in row[acc][::2]),
+                     *(_rounded(row[f"exact/{acc}"][0]) for acc in ("bf16", "fp32"))])
+    made: Values = {
+        "pairing": table([
+            "the paper's pairing: tricks for posit8, tables for the others",
+            *(text for fmt in _FORMATS for text in (fmt, "ns")), "posit8/bf16", "fp8/bf16"],
+            pairing),
+        "sums": table(["", "bf16", "ns", "fp32", "ns", "exact", "ns", "exact/bf16", "exact/fp32"],
+                      sums)}
+    for title, name in (("tables for all", "tables"), ("bit tricks for all", "tricks"),
+                        (_PAIRING, "paired")):
+        made[f"{name}-ratio"] = _rounded(sections[title]["accelerator"]["posit8/fp8"][0])
+    made["lane-ratio"] = _rounded(sections[_PAIRING]["lane"]["posit8/fp8"][0])
+    for fmt in _FORMATS:
+        made[f"mac-{fmt}"], _, made[f"mac-{fmt}-ns"] = sections["leaves"]["mac"][fmt]
+    made["mac-exact"] = " | ".join(sections["accumulators"]["mac"]["exact"][::2])
+    made |= {f"bits-{acc}": sections["accumulators"]["memory bits"][acc][0]
+             for acc in ("bf16", "fp32", "exact")}
+    return made
+
+
+def _all_functions(output: str) -> Values:
+    sections = _sections(output)
+    if _PAIRING not in sections:
+        raise ValueError(f"output must have tables of areas; it begins {output[:80]!r}")
+    return {f"{block}-{fmt}": sections[_PAIRING][block][fmt][0]
+            for block in ("lane", "accelerator") for fmt in _FORMATS}
+
+
 _MODELS = "python -m sim.cycles"
+_AREA = "python -m synth.area --library osu018"
 _RUNS = {
     "digits": "digits-vit", "digits-bf16": "digits-vit --fmt bf16",
     "bert-tiny": "bert-tiny --tokens 32", "bert-tiny-bf16": "bert-tiny --tokens 32 --fmt bf16",
@@ -152,6 +236,9 @@ SOURCES: dict[str, Source] = {
     "throughput": Source("python -m sim.throughput", _throughput),
     "bert-base-layer": Source(f"{_MODELS} bert-base --layers 1:2", _cycles, cheap=True),
     **{name: Source(f"{_MODELS} {options}", _counts) for name, options in _RUNS.items()},
+    "area": Source(_AREA, _area),
+    "area-all": Source(f"{_AREA} --functions all", _all_functions,
+                       also=("--block", "lane", "accelerator")),
     "functions": Source("python tools/function_errors.py", _errors, cheap=True),
     "scaling": Source("python -m gen.scaling --fmt posit8 bf16", _scaling),
 }

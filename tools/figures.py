@@ -86,7 +86,7 @@ def selected(names: Sequence[str]) -> Iterator[str]:
     """Sources by name, pattern, ``cheap`` or ``all``; ``ValueError`` for one that selects none."""
     for name in names:
         found = [source for source in SOURCES if name == "all" or fnmatchcase(source, name)
-                 or name == "cheap" and SOURCES[source].cheap]
+                 or (name == "cheap" and SOURCES[source].cheap)]
         if not found:
             raise ValueError(f"NAMES must select sources of {', '.join(SOURCES)}, not {name!r}")
         yield from found

@@ -15,10 +15,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from hdl.spec.commands import Function  # noqa: E402
-from hdl.spec.config import AcceleratorConfig  # noqa: E402
-from sim.model import lanes  # noqa: E402
-from sim.model.rounding import from_words  # noqa: E402
+from hdl.spec.commands import Function
+from hdl.spec.config import AcceleratorConfig
+from sim.model import lanes
+from sim.model.rounding import from_words
 
 SMALLEST = 2.0 ** -126
 REAL: dict[Function, Callable[[float], float]] = {

@@ -108,7 +108,7 @@ class Safetensors:
         try:
             self._file = safe_open(path, framework="numpy")
             self.shapes = {name: tuple(self._file.get_slice(name).get_shape())
-                           for name in self._file.keys()}
+                           for name in self._file.keys()}  # noqa: SIM118  no mapping
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} must be a whole safetensors file: {error}") from error
 

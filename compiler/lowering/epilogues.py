@@ -88,7 +88,7 @@ def _instructions(steps: Sequence[Step]) -> tuple[Instruction, ...] | None:
         stages = _stages(step, applied)
         applied = applied or isinstance(step, Apply)
         stage = next((stage for stage in stages if _STAGES.index(stage) > taken), None)
-        if stage is None or reads and current.uses(Operand.Y):
+        if stage is None or (reads and current.uses(Operand.Y)):
             done.append(replace(current, destination=Destination.BUFFER))
             current, stage = Instruction(), stages[0]
         taken = _STAGES.index(stage)

@@ -73,12 +73,12 @@ def _joined(before: Op, op: Vector, config: AcceleratorConfig, level: Fusion) ->
     use, value = op.sources[0].use, op.x.value
     whole = op.x.is_whole and before.out.is_whole
     if (not whole or op.transposed or isinstance(before, Output) or not op.steps
-            or isinstance(before, Vector) and before.transposed
+            or (isinstance(before, Vector) and before.transposed)
             or value.life not in (Life.TEMPORARY, Life.SCRATCH)
             or value.forms is not None or use.form(level) == Form.STORED):
         return None
     steps = before.steps + op.steps
-    if op.steps[0].ends and not isinstance(op.steps[0], Softmax) or not fits_one_list(steps):
+    if (op.steps[0].ends and not isinstance(op.steps[0], Softmax)) or not fits_one_list(steps):
         return None
     masked = any(isinstance(step, Add) for step in before.steps)
     if isinstance(op.steps[0], Softmax) and masked and not row_fits(config, op.x.columns):

@@ -114,7 +114,7 @@ class View:
     def split(self, width: int) -> "View":
         """Each row as rows of ``width`` items, one after the other: of S × (heads · width) the
         heads as rows. One row, or rows without gaps."""
-        if self.columns % width or self.rows > 1 and self.stride != self.columns:
+        if self.columns % width or (self.rows > 1 and self.stride != self.columns):
             raise ValueError(f"{self.value.name} must have rows without gaps of {width} items "
                              f"each, not {self.columns} with stride {self.stride}")
         return replace(self, rows=self.rows * self.columns // width, columns=width, stride=width)

@@ -103,7 +103,7 @@ def overlap(first: Tensor, second: Tensor) -> bool:
     if distance >= first.span or -distance >= second.span:
         return False
     stride = first.stride if first.rows > 1 else second.stride
-    if second.rows > 1 and second.stride != stride or stride == 0:
+    if (second.rows > 1 and second.stride != stride) or stride == 0:
         return True
     lowest = (-second.row_bytes - distance) // stride + 1
     highest = -((distance - first.row_bytes) // stride) - 1

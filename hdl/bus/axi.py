@@ -13,8 +13,14 @@ from amaranth.lib.wiring import In, Out
 from hdl.spec.config import log2_exact
 
 __all__ = [
-    "ADDRESS_BITS", "CONTROL_ADDRESS_BITS", "OKAY", "read_members", "write_members", "lite_members",
-    "tie_constants", "attach",
+    "ADDRESS_BITS",
+    "CONTROL_ADDRESS_BITS",
+    "OKAY",
+    "attach",
+    "lite_members",
+    "read_members",
+    "tie_constants",
+    "write_members",
 ]
 
 ADDRESS_BITS = 64

@@ -9,7 +9,7 @@ from hdl.bus.transfer import TRANSFER
 from hdl.spec.config import log2_exact
 from hdl.spec.timing import BURST_BEATS, PAGE_BYTES, ROW_BYTES_BITS, row_beats_bits
 
-__all__ = ["burst_layout", "BurstGenerator"]
+__all__ = ["BurstGenerator", "burst_layout"]
 
 
 def burst_layout(bus_bytes: int) -> data.StructLayout:

@@ -9,7 +9,7 @@ from hdl.lib.rotate import rotate_bytes
 from hdl.spec.config import log2_exact
 from hdl.spec.timing import ROW_BYTES_BITS, ROWS_BITS
 
-__all__ = ["rows_layout", "RowAligner"]
+__all__ = ["RowAligner", "rows_layout"]
 
 
 def rows_layout(bus_bytes: int) -> data.StructLayout:

@@ -12,7 +12,7 @@ from hdl.lib.rotate import rotate_bytes
 from hdl.spec.config import log2_exact
 from hdl.spec.timing import BURST_BEATS, PAGE_BYTES, ROW_BYTES_BITS, ROW_END_BITS
 
-__all__ = ["beat_layout", "placed_layout", "RowPacker"]
+__all__ = ["RowPacker", "beat_layout", "placed_layout"]
 
 
 def beat_layout(bus_bytes: int) -> data.StructLayout:

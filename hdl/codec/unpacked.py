@@ -15,8 +15,13 @@ from amaranth.lib.wiring import Flow, Member
 from hdl.spec.formats import Format
 
 __all__ = [
-    "UNPACKED_FIELDS", "unpacked_members", "unpacked_fields", "connect_unpacked",
-    "operand_shape", "pack_operand", "unpack_operand",
+    "UNPACKED_FIELDS",
+    "connect_unpacked",
+    "operand_shape",
+    "pack_operand",
+    "unpack_operand",
+    "unpacked_fields",
+    "unpacked_members",
 ]
 
 UNPACKED_FIELDS = ("sign", "exponent", "significand", "is_zero", "is_nar")

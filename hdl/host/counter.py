@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["INCREMENT_BITS", "COUNTER_BITS", "Counter"]
+__all__ = ["COUNTER_BITS", "INCREMENT_BITS", "Counter"]
 
 INCREMENT_BITS = 8
 COUNTER_BITS = 64

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.spec.config import log2_exact
 
-__all__ = ["chunk_layout", "Resizer"]
+__all__ = ["Resizer", "chunk_layout"]
 
 
 def chunk_layout(nbytes: int) -> data.StructLayout:

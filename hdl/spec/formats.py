@@ -8,9 +8,20 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 __all__ = [
-    "PositEncoding", "FloatEncoding", "Encoding", "LaneType", "Format",
-    "POSIT8", "POSIT8ES0", "POSIT8ES2", "E4M3", "E5M2", "BFLOAT16", "BINARY32",
-    "FORMATS", "format_named",
+    "BFLOAT16",
+    "BINARY32",
+    "E4M3",
+    "E5M2",
+    "FORMATS",
+    "POSIT8",
+    "POSIT8ES0",
+    "POSIT8ES2",
+    "Encoding",
+    "FloatEncoding",
+    "Format",
+    "LaneType",
+    "PositEncoding",
+    "format_named",
 ]
 
 

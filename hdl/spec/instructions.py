@@ -37,7 +37,7 @@ class Operand(Member):
     SELF = 6, Meaning("the word itself", needs=_FUNCTIONS, fields=("multiply", "scale"))
 
 
-class Function(Member):
+class Function(Member):  # noqa: D101  its members say all
     NONE = 0, Meaning("the word passes")
     EXP = 1, Meaning("e^x", needs=_MODE)
     RECIPROCAL = 2, Meaning("1/x", needs=_MODE)
@@ -50,7 +50,7 @@ class Function(Member):
     GELU_SIGMOID = 8, Meaning("x times sigmoid(1.702 x)", needs=_FUNCTIONS)
 
 
-class Reduce(Member):
+class Reduce(Member):  # noqa: D101  its members say all
     NONE = 0, Meaning("nothing is reduced")
     MAX = 1, Meaning("the largest word of the row", traits=_REDUCTION)
     SUM = 2, Meaning("the sum of the row", traits=_REDUCTION)

@@ -2,8 +2,15 @@
 
 from dataclasses import dataclass
 
-__all__ = ["RegisterField", "Register", "REGISTERS", "COUNTERS", "COUNTER_BASE", "IDENTITY",
-           "CLIENTS"]
+__all__ = [
+    "CLIENTS",
+    "COUNTERS",
+    "COUNTER_BASE",
+    "IDENTITY",
+    "REGISTERS",
+    "Register",
+    "RegisterField",
+]
 
 IDENTITY = 0x61763876  # "v8va" in memory order
 

@@ -1,6 +1,6 @@
 """Layouts of the records that the compiled functions share."""
 
-__all__ = ["ints", "arrays"]
+__all__ = ["arrays", "ints"]
 
 
 def ints(names: str) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from sim.harness.stalls import CHANNELS, PROFILES, StallProfile
 from sim.harness.traffic import harmless_traffic
 from sim.harness.verilate import build_library
 
-__all__ = ["Accelerator", "Fault", "Freeze", "HungError", "Result", "SLVERR", "DECERR"]
+__all__ = ["DECERR", "SLVERR", "Accelerator", "Fault", "Freeze", "HungError", "Result"]
 
 SLVERR, DECERR = 2, 3
 BUS_FIELDS = ("read_bursts", "read_beats", "write_bursts", "write_beats", "write_responses",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["count_mismatches", "check"]
+__all__ = ["check", "count_mismatches"]
 
 
 def count_mismatches(got: np.ndarray, expected: np.ndarray) -> int:

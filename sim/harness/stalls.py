@@ -3,7 +3,7 @@
 import ctypes
 from dataclasses import dataclass, field
 
-__all__ = ["CHANNELS", "StallProfile", "PROFILES"]
+__all__ = ["CHANNELS", "PROFILES", "StallProfile"]
 
 CHANNELS = ("ar", "r", "aw", "w", "b")
 

@@ -7,7 +7,7 @@ from hdl.spec.commands import features_of
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import COUNTERS, IDENTITY, REGISTERS, Register
 
-__all__ = ["TrafficWord", "WORDS", "harmless_traffic"]
+__all__ = ["WORDS", "TrafficWord", "harmless_traffic"]
 
 WORDS = 1024
 _ALL = 0xFFFF_FFFF

@@ -219,7 +219,7 @@ class Command:
             if field.kind is not None and value not in self._build.members[name]:
                 return False
             if value and (not self._build.has(field.needs)
-                          or field.bars and field.bars in step.traits):
+                          or (field.bars and field.bars in step.traits)):
                 return False
         once = [(INSTRUCTION[name].kind, step.fields[name])
                 for name, meaning in step.meanings.items() if meaning.once]

@@ -36,7 +36,7 @@ from sim.model.memory import Image, ProgramError
 from sim.model.rounding import Array, from_words
 from sim.model.vector import RowState, execute
 
-__all__ = ["Machine", "Ending"]
+__all__ = ["Ending", "Machine"]
 
 _RESERVED = reserved_mask(COMMAND, 8 * COMMAND_BYTES)
 

@@ -57,7 +57,7 @@ def reciprocal(lane: LaneType, x: Array) -> Array:
 def inverse_sqrt(lane: LaneType, x: Array) -> Array:
     """1/√x as a value of ``lane``, for positive normal values ``x`` of it."""
     segments = INVERSE_SQRT[lane].segments
-    half, exponent = np.frexp(x)
+    _, exponent = np.frexp(x)
     m = np.floor_divide(exponent - 1, 2)  # x = v · 4^m, 1 <= v < 4
     v = np.ldexp(x, -2 * m)
     doubled = v >= 2

@@ -136,7 +136,7 @@ def test_nothing_overlaps(config):
     assert not [pair for pair in combinations(apart, 2) if overlap(*pair)]
     assert not [pair for pair in combinations(texts, 2) if overlap(*pair)]
     for text in texts:
-        assert 0 <= text[0] and text[2] <= 960 and 0 <= text[1] and text[3] <= 560
+        assert text[0] >= 0 and text[2] <= 960 and text[1] >= 0 and text[3] <= 560
         for unit in units:
             inside = unit[0] <= text[0] and text[2] <= unit[2]
             assert inside or not overlap(unit, text), text

@@ -122,7 +122,6 @@ def test_the_environment_is_read_only(borrowed):
         borrowed.run("-c", f"open({str(borrowed.site / 'hdl/new')!r}, 'w')")
 
 
-@pytest.mark.xfail(reason="sim.cycles keeps compiled code beside the sources", strict=False)
 def test_every_module_is_found_in_the_wheel(borrowed):
     code = f"""
 import importlib, pkgutil

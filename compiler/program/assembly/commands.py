@@ -210,7 +210,7 @@ def parse_command(line: str) -> dict[str, int]:
     name, _, rest = head.strip().partition(" ")
     fields = {}
     if name in _SIMPLE or name == "opcode":
-        if colon or name in _SIMPLE and rest:
+        if colon or (name in _SIMPLE and rest):
             raise ValueError(f"{name} must be followed by , and FIELD=VALUE alone, "
                              f"not {line.strip()!r}")
         opcode = _SIMPLE.get(name) or _integer("opcode", rest)

@@ -56,7 +56,7 @@ def parse_assignments(texts: list[str], fields: Mapping[str, object]) -> dict[st
     values = {}
     for text in texts:
         name, sign, number = text.partition("=")
-        if not sign or name not in fields and name != RESERVED:
+        if not sign or (name not in fields and name != RESERVED):
             raise ValueError(f"field must be one of {', '.join([*fields, RESERVED])} followed by "
                              f"= and a number, not {text!r}")
         try:

@@ -12,8 +12,18 @@ from hdl.spec.registers import REGISTERS
 from sim.campaigns.faults.target import Target
 from sim.harness.accelerator import Fault, Freeze
 
-__all__ = ["Action", "Injection", "KINDS", "Kind", "Maker", "NotApplicable", "START", "STOP",
-           "SOFT_RESET", "kind"]
+__all__ = [
+    "KINDS",
+    "SOFT_RESET",
+    "START",
+    "STOP",
+    "Action",
+    "Injection",
+    "Kind",
+    "Maker",
+    "NotApplicable",
+    "kind",
+]
 
 START, STOP, SOFT_RESET = (
     next(1 << f.low for r in REGISTERS if r.name == "CONTROL" for f in r.fields if f.name == name)

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_rates_rise_and_fall_and_are_never_zero(schedule):
     rates = [training.rate_at(step) for step in range(1, 101)]
     assert training.warm_steps == 6
     assert rates[:7] == pytest.approx([2 * step / 6 for step in range(1, 7)] + [2.0])
-    assert all(a > b > 0 for a, b in zip(rates[6:], rates[7:], strict=False))
+    assert all(a > b > 0 for a, b in pairwise(rates[6:]))
     middle = 2 * (1 - 47 / 94) if schedule == "linear" else 1 + math.cos(math.pi / 2)
     assert rates[53] == pytest.approx(middle)
     assert Training(steps=1, warmup=0.0).rate_at(1) == 1e-3

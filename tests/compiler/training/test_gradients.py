@@ -200,7 +200,7 @@ def test_what_is_not_wanted_is_not_computed():
 
 def test_parameters_are_put_back():
     for make in networks.NETWORKS.values():
-        model, batch, _ = make()
+        model, *_ = make()
         arrays = arrays_of(model)
         doubled = with_parameters(model, {name: 2 * values for name, values in arrays.items()})
         assert all(np.array_equal(values, 2 * arrays[name])

@@ -66,14 +66,14 @@ def test_kappa_lies_between_one_half_and_two():
     fraction = 2 * np.frexp(total)[0] - 1
     # κ T with T = S f(S), the sum of the row's probabilities.
     share = values * total * Segments().reciprocal(total)
-    assert 0.5 <= values.min() and values.max() <= 2
+    assert values.min() >= 0.5 and values.max() <= 2
     assert np.allclose(share, (1 + fraction) / (2 - fraction))
 
 
 def test_centring_again_squares_what_is_left_of_the_sum():
     """The row's sum is R (1 − T), then R (1 − T)², T the sum of the probabilities."""
     z, g = problem(3)
-    plain, back = softmax(Segments(), z)
+    plain, _ = softmax(Segments(), z)
     left = 1 - plain.sum(axis=1)
     common = (plain * g).sum(axis=1)
     assert np.abs(left).max() > 0.05

@@ -87,7 +87,7 @@ def domain(name, mode, lane, words):
 @pytest.mark.parametrize("mode", SOFTMAX_MODES)
 def test_error_against_the_real_function(name, mode):
     options = {"fmt": "posit8", "softmax": mode}
-    config, batch = block(name, options)
+    _, batch = block(name, options)
     words = np.arange(1 << 16)
     words = words[domain(name, mode, BFLOAT16, words)]
     x = from_words(BFLOAT16, words)

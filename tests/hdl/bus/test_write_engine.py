@@ -91,7 +91,7 @@ def test_long_rows_fill_the_bus():
 
 def test_no_burst_before_its_data():
     dut = engine(16)
-    slave, commands, data, wanted = stage(dut, [(BASE, 256, 1, 0)])
+    slave, commands, data, _ = stage(dut, [(BASE, 256, 1, 0)])
     data.items = type(data.items)(list(data.items)[:15])
     cycles = []
     watch = Watch(dut, "awvalid", "idle")

@@ -57,9 +57,8 @@ class Copier(wiring.Component):
             self.interrupt.eq(csr.interrupt),
         ]
         with m.FSM():
-            with m.State("IDLE"):
-                with m.If(csr.start):
-                    m.next = "READ"
+            with m.State("IDLE"), m.If(csr.start):
+                m.next = "READ"
             with m.State("READ"):
                 m.d.comb += [csr.busy.eq(1), read.source_command.valid.eq(1)]
                 with m.If(read.source_command.ready):

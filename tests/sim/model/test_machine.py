@@ -96,7 +96,7 @@ def test_a_stored_by_columns_gives_the_same_bytes(fmt):
 def test_epilogue_scales_adds_a_bias_and_clips(fmt):
     bench = Bench(fmt)
     m, k, n = 4, 7, 5
-    a, b, stride = operands(bench, m, k, n)
+    a, b, _ = operands(bench, m, k, n)
     bias = bench.place(Y, np.linspace(-1, 1, n)[None], 0)
     step = {"multiply": Operand.IMM1, "add": Operand.Y, "y": 1, "relu": 1, **STORE}
     fields = bench.gemm(m, k, n, (step,), b_e5m2=1, imm1=bf16(0.5), y1_address=Y)
