@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FOLDER", "Choice", "Group", "File", "load", "number", "save", "value", "word"]
+__all__ = ["FOLDER", "Choice", "File", "Group", "load", "number", "save", "value", "word"]
 
 Choice = dict[str, Any]
 FOLDER = Path(__file__).resolve().parents[2] / "tests/golden/vectors"
