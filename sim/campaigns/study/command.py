@@ -15,7 +15,7 @@ from pathlib import Path
 from compiler.checkpoints.packages import ModelUnavailable
 from gen.cli import Parser
 from sim.campaigns.study.cells import GROUPS, STUDY_TASKS, Cell, cells_of
-from sim.campaigns.study.measure import Result, kept, measure, sources
+from sim.campaigns.study.measure import Result, kept, measure
 from sim.campaigns.study.report import summaries, table
 
 __all__ = ["main"]
@@ -98,12 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, ModelUnavailable) as error:
         parser.error(str(error))
     written = []
+    made_by = sorted({str(result["sources"]) for result in found.values()})
     for (group, task), cells in parts.items():
         entries = summaries([(cell, found[cell]) for cell in cells if cell in found])
         if entries:
             print(f"\n{group}, {table(entries)}")
             written.append({"group": group, "task": task, "entries": entries})
     if options.output is not None:
-        options.output.write_text(json.dumps({"sources": sources(), "parts": written}, indent=1)
+        options.output.write_text(json.dumps({"sources": made_by, "parts": written}, indent=1)
                                   + "\n")
     return 0

@@ -40,7 +40,7 @@ def _summary(found: list[Result]) -> dict[str, object]:
 def table(entries: Sequence[dict[str, object]]) -> str:
     """Markdown; columns in which all entries agree stand above the table."""
     cells = [entry["cell"] for entry in entries]
-    varying = [name for name in _SHOWN if len({str(cell[name]) for cell in cells}) > 1]
+    varying = [name for name in _SHOWN if len({str(cell[name]) for cell in cells}) > 1] or ["fmt"]
     fixed = [f"{name} {cells[0][name]}" for name in _SHOWN if name not in varying]
     lines = [f"{cells[0]['task']}: {', '.join(fixed)}", "",
              f"| {' | '.join(varying)} | seeds | accuracy | lowest | last loss | cosine, worst "
