@@ -33,6 +33,8 @@ COMMANDS: dict[str, Command] = {
     "scaling": Command("gen.scaling", "bytes and seconds of generation for growing arrays"),
     "diagram": Command("gen.diagram", "draw the units of a build and what flows between them"),
     "docs": Command("gen.docs", "renew the pages of docs/ that follow from the program format"),
+    "compile": Command("compiler", "lower a transformer to one program; list its ops, its commands",
+                       "sim"),
     "run": Command("sim.run", "run a transformer on RTL or machine model, every byte compared",
                    "sim"),
     "train": Command("sim.train", "fine-tune a transformer: adapters from texts and labels", "sim"),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from gen.cli import Parser, number
+from gen.cli import Parser, add_config_flags, add_names, number
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 
@@ -85,9 +85,10 @@ def table(costs: Sequence[Cost]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="gen.scaling", description=__doc__.splitlines()[0])
-    parser.add_argument("--fmt", nargs="+", default=list(FORMATS))
-    parser.add_argument("--dim", nargs="+", type=number, default=DIMS)
-    parser.add_argument("--acc", help="accumulator of all (each format's own)")
+    add_names(parser, "--fmt", tuple(FORMATS), tuple(FORMATS), "formats")
+    parser.add_argument("--dim", nargs="+", type=number, default=DIMS, metavar="N",
+                        help=f"sizes of the array ({' '.join(map(str, DIMS))})")
+    add_config_flags(parser, output=False, only=("acc",))
     arguments = parser.parse_args(argv)
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     try:

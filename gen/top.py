@@ -8,7 +8,15 @@ error and exit code 2. ``--regmap md|json|h`` prints the register map and
 import sys
 from collections.abc import Sequence
 
-from gen.cli import Parser, add_config_flags, comment, config_from, deliver, describe
+from gen.cli import (
+    Parser,
+    add_config_flags,
+    comment,
+    config_from,
+    deliver,
+    describe,
+    real,
+)
 from gen.leaves import Library
 from gen.regmap import FORMS, register_map
 from gen.sdc import PERIOD_NS, constraints
@@ -49,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--regmap", choices=FORMS, help="print the register map instead")
     instead.add_argument("--sdc", action="store_true", help="print timing constraints instead")
-    parser.add_argument("--period-ns", type=float, default=PERIOD_NS, metavar="NS",
+    parser.add_argument("--period-ns", type=real(0), default=PERIOD_NS, metavar="NS",
                         help=f"clock period of the constraints ({PERIOD_NS:g})")
     arguments = parser.parse_args(argv)
     try:

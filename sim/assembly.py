@@ -9,13 +9,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from compiler.program.assembly.listing import AssemblyError, assemble, disassemble, program_bytes
 from compiler.program.image import ImageError, ProgramImage
-from gen.cli import Parser, piped
+from gen.cli import Parser, piped, save
 from hdl.spec.commands import HEADER_BYTES, MAGIC
 
 __all__ = ["main"]
@@ -75,13 +76,12 @@ def _into(image: ProgramImage, program: bytes) -> ProgramImage:
     return changed
 
 
-def _assemble(options: argparse.Namespace) -> None:
+def _assemble(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text()
     program = assemble(text)
-    if options.into is None:
-        Path(options.output).write_bytes(program)
-    else:
-        _into(ProgramImage.load(options.into), program).save(options.output)
+    write = (partial(Path.write_bytes, data=program) if options.into is None
+             else _into(ProgramImage.load(options.into), program).save)
+    save(parser, options.output, write)
     print(f"wrote {options.output}: {len(program)} bytes of program")
 
 
@@ -90,7 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        (_dump if options.action == "dump" else _assemble)(options)
+        if options.action == "dump":
+            _dump(options)
+        else:
+            _assemble(parser, options)
         return 0
     except AssemblyError as error:
         parser.error(f"{options.file}, {error}")
@@ -99,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImageError as error:
         parser.error(str(error))
     except OSError as error:
-        parser.error(f"{error.filename or options.output}: {error.strerror or error}")
+        parser.error(f"{error.filename or options.file}: {error.strerror or error}")
 
 
 if __name__ == "__main__":

@@ -19,9 +19,17 @@ from compiler.lowering.heads import lower
 from compiler.program.assembly.listing import disassemble
 from compiler.program.builder import read
 from compiler.program.lowered import LoweredProgram
-from gen.cli import Parser, number, piped
-from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
-from hdl.spec.formats import FORMATS
+from gen.cli import (
+    Parser,
+    add_config_flags,
+    add_offline,
+    add_on,
+    add_seed,
+    config_from,
+    integer,
+    piped,
+)
+from hdl.spec.config import AcceleratorConfig
 from sim.verify.compare import Comparison, compare
 from sim.verify.heads import expected
 from sim.verify.report import cosine
@@ -62,26 +70,22 @@ def _report(config: AcceleratorConfig, layer: AttentionHeads, heads: Sequence[in
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m sim.demo", description=__doc__.split(":")[0] + ".")
-    parser.add_argument("--fmt", default="posit8", help=f"one of {', '.join(FORMATS)}")
-    parser.add_argument("--acc", help=f"one of {', '.join(ACCUMULATORS)}; default: the format's")
-    parser.add_argument("--softmax",
-                        help=f"one of {', '.join(SOFTMAX_MODES)}; default: the format's")
-    parser.add_argument("--dim", type=number, default=16, help="rows and columns of the array")
-    parser.add_argument("--lanes", type=number, help="lanes of the vector unit")
-    parser.add_argument("--tokens", type=int, default=32, help="length of the sequence")
+    add_config_flags(parser, output=False)
+    parser.add_argument("--tokens", type=integer(1), default=32, metavar="N",
+                        help="length of the sequence (32)")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--head", type=int, default=0, help="the head that is computed")
+    which.add_argument("--head", type=integer(0), default=0, metavar="N",
+                       help="the head that is computed (0)")
     which.add_argument("--all-heads", action="store_true", help="every head of the layer")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--small", action="store_true",
                         help="the project's own small layer; needs no network")
-    source.add_argument("--offline", action="store_true",
-                        help="take MiniLM-L6 from the cache, never from the network")
-    parser.add_argument("--on", choices=("rtl", "machine"), default="rtl")
+    add_offline(source, "MiniLM-L6")
+    add_on(parser, "rtl", rtl="the generated Verilog, against the machine model",
+           machine="the machine model, against arithmetic without a program")
     parser.add_argument("--list", action="store_true",
                         help="print the program, one line a command, before it runs")
-    parser.add_argument("--seed", type=int, default=0,
-                        help="fills unused memory and, with --small, draws the sequence")
+    add_seed(parser, "fills unused memory and, with --small, draws the sequence")
     return parser
 
 
@@ -90,8 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        config = AcceleratorConfig(fmt=options.fmt, dim=options.dim, lanes=options.lanes,
-                                   acc=options.acc, softmax=options.softmax)
+        config = config_from(options)
         layer = (small.load(options.tokens, options.seed) if options.small
                  else minilm.load(options.tokens, offline=options.offline))
         heads = range(layer.heads) if options.all_heads else range(options.head, options.head + 1)

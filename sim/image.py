@@ -15,7 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from compiler.program.image import ImageError, ProgramImage
-from gen.cli import Parser, add_config_flags, describe, piped
+from gen.cli import (
+    Parser,
+    add_config_flags,
+    add_on,
+    add_seed,
+    changed_config,
+    describe,
+    piped,
+    save,
+    writable,
+)
 from hdl.spec.config import AcceleratorConfig
 from sim.bench.catalog import IMAGE, SIMULATORS, Job
 from sim.verify.runner import RunError, cycle_limit, on_machine, on_rtl
@@ -30,25 +40,17 @@ def _parser() -> argparse.ArgumentParser:
     run = actions.add_parser("run", help="run the program")
     for action in (show, run):
         action.add_argument("file", metavar="FILE")
-    run.add_argument("--on", choices=("rtl", "cocotb", "machine"), default="machine",
-                     help="RTL in the fast harness or in a cocotb bench, or the machine model")
+    add_on(run, "machine", rtl="the generated Verilog in the fast harness",
+           cocotb="the same in a cocotb bench", machine="the machine model")
     run.add_argument("--progress", action="store_true", default=None,
                      help="show progress where standard error is no terminal, too")
-    run.add_argument("--seed", type=int, default=0, help="of the bus and of unset registers")
-    run.add_argument("--sim", choices=SIMULATORS, default="verilator", help="of --on cocotb")
+    add_seed(run, "of the bus and of unset registers")
+    run.add_argument("--sim", choices=SIMULATORS, default="verilator",
+                     help="simulator of --on cocotb (verilator)")
     run.add_argument("--waves", action="store_true", help="leave a waveform of --on cocotb")
-    add_config_flags(run)
+    run.add_argument("-o", "--output", metavar="FILE", help="write the image after the run there")
+    add_config_flags(run, output=False)
     return parser
-
-
-def _config(image: ProgramImage, options: argparse.Namespace) -> AcceleratorConfig:
-    """The image's build with what the flags change; ``ValueError``."""
-    names = image.config.as_dict()
-    changes = {name: getattr(options, name) for name in names
-               if getattr(options, name, None) is not None}
-    if "fmt" in changes:  # what follows from the format is the new one's
-        changes = {"acc": None, "softmax": None, "exp_epsilon": None, "exp_theta": None} | changes
-    return replace(image.config, **changes)
 
 
 def _show(image: ProgramImage) -> None:
@@ -81,7 +83,8 @@ def _on_cocotb(image: ProgramImage, config: AcceleratorConfig, options: argparse
     return 0
 
 
-def _run(image: ProgramImage, config: AcceleratorConfig, options: argparse.Namespace) -> int:
+def _run(parser: argparse.ArgumentParser, image: ProgramImage, config: AcceleratorConfig,
+         options: argparse.Namespace) -> int:
     if config != image.config:
         print("note: built for another configuration; results may differ in their last bits")
     if options.on == "cocotb":
@@ -92,7 +95,7 @@ def _run(image: ProgramImage, config: AcceleratorConfig, options: argparse.Names
         print(f"built in {run.built:.1f} s")
     print(f"ran in {run.seconds:.1f} s" + (f", {run.cycles} cycles" if run.cycles else ""))
     if options.output is not None:
-        replace(image, memory=run.memory).save(options.output)
+        save(parser, options.output, replace(image, memory=run.memory).save)
         print(f"wrote {options.output}")
     if options.on == "rtl":
         written = 0 if run.written is None else np.count_nonzero(run.written)
@@ -113,14 +116,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.action == "show":
             _show(image)
             return 0
-        config = _config(image, options)
+        config = changed_config(image.config, options)
         image.require(config)
-        return _run(image, config, options)
+        if options.output is not None:
+            writable(parser, options.output)
+        return _run(parser, image, config, options)
     except (ImageError, ValueError) as error:
         parser.error(str(error))
-    except OSError as error:
-        parser.error(f"output must be a writable file, not {options.output!r}: "
-                     f"{error.strerror or error}")
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

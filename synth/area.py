@@ -19,10 +19,17 @@ from pathlib import Path
 from time import monotonic
 
 from gen.block import generate_block
-from gen.cli import Parser, deliver, make_folder, number, piped
-from gen.cli.folders import build_folder
+from gen.cli import (
+    Parser,
+    add_config_flags,
+    add_names,
+    add_product,
+    deliver,
+    make_folder,
+    piped,
+)
 from gen.top import generate
-from hdl.spec.config import FUNCTION_SETS, AcceleratorConfig
+from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import format_named
 from synth.accumulators import accumulator_table
 from synth.flow import Flow, Report
@@ -161,18 +168,18 @@ def _result(flow: Flow, made: list[dict], config: AcceleratorConfig, records: li
 
 def _parser() -> Parser:
     parser = Parser(prog="synth.area", description=__doc__.splitlines()[0])
-    parser.add_argument("--library", default="ottava", help=", ".join(LIBRARIES))
+    parser.add_argument("--library", default="ottava", metavar="NAME",
+                        help=f"cell library: {', '.join(LIBRARIES)} (ottava)")
     parser.add_argument("--liberty", metavar="PATH", help="a Liberty file instead")
-    parser.add_argument("--script", default="quick", help="quick, best")
-    parser.add_argument("--fmt", nargs="+", default=FORMATS, choices=FORMATS)
-    parser.add_argument("--dim", type=number, default=16, help="D (16)")
-    parser.add_argument("--lanes", type=number, help="L (the smaller of 16 and D)")
-    parser.add_argument("--functions", default="softmax",
-                        help=", ".join(FUNCTION_SETS) + ": those of the lanes (softmax)")
-    parser.add_argument("--block", nargs="+", choices=BLOCKS, help="these blocks only")
+    parser.add_argument("--script", default="quick", metavar="NAME",
+                        help="of ABC: quick, best (quick)")
+    add_names(parser, "--fmt", FORMATS, FORMATS, "formats side by side")
+    add_config_flags(parser, output=False, only=("dim", "lanes", "functions"), dim=16,
+                     functions="softmax")
+    add_names(parser, "--block", BLOCKS, None, "these blocks only")
     parser.add_argument("--blocks", action="store_true",
                         help="all but accumulators, array, vector, accelerator")
-    parser.add_argument("-o", "--output", default=str(build_folder() / "area.json"))
+    add_product(parser, "area.json", "every unit's area, as JSON")
     return parser
 
 

@@ -18,8 +18,17 @@ from functools import partial
 from pathlib import Path
 
 from gen.cached import generated
-from gen.cli import Parser, deliver, make_folder, number, piped
+from gen.cli import (
+    Parser,
+    add_config_flags,
+    add_names,
+    deliver,
+    make_folder,
+    number,
+    piped,
+)
 from gen.cli.folders import build_folder
+from hdl.spec import formats
 from hdl.spec.config import AcceleratorConfig
 from synth.yosys import YosysError, quoted, run_yosys
 
@@ -88,9 +97,10 @@ def lint_file(tool: str, path: Path, top: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="synth.lint", description=__doc__.splitlines()[0])
-    parser.add_argument("--fmt", nargs="+", default=FORMATS)
-    parser.add_argument("--dim", nargs="+", type=number, default=DIMS)
-    parser.add_argument("--acc", help="accumulator of all (each format's own)")
+    add_names(parser, "--fmt", tuple(formats.FORMATS), FORMATS, "formats")
+    parser.add_argument("--dim", nargs="+", type=number, default=DIMS, metavar="N",
+                        help=f"sizes of the array ({' '.join(map(str, DIMS))})")
+    add_config_flags(parser, output=False, only=("acc",))
     arguments = parser.parse_args(argv)
     try:
         configs = [AcceleratorConfig(fmt=fmt, acc=arguments.acc, dim=dim)

@@ -11,8 +11,15 @@ from functools import cache
 from pathlib import Path
 from time import monotonic
 
-from gen.cli import Parser, add_config_flags, config_from, deliver, make_folder, piped
-from gen.cli.folders import build_folder
+from gen.cli import (
+    Parser,
+    add_config_flags,
+    add_product,
+    config_from,
+    deliver,
+    make_folder,
+    piped,
+)
 from gen.top import generate
 from hdl.spec.config import AcceleratorConfig
 from synth.flow import Flow, Report
@@ -87,8 +94,8 @@ def summary(config: AcceleratorConfig, verilog: str, report: Report, path: str) 
 def main(argv: Sequence[str] | None = None) -> int:
     start = monotonic()
     parser = Parser(prog="synth.summary", description="Generate an accelerator and describe it.")
-    add_config_flags(parser)
-    parser.set_defaults(output=str(build_folder() / "acc.v"))
+    add_config_flags(parser, output=False)
+    add_product(parser, "acc.v", "the accelerator, as Verilog")
     arguments = parser.parse_args(argv)
     try:
         config = config_from(arguments)

@@ -11,7 +11,6 @@ formats elsewhere; the models must still give these results.
 Without ``--renew`` both are checked; exit code 1 where something differs.
 """
 
-import argparse
 import hashlib
 import json
 import sys
@@ -23,6 +22,7 @@ from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
+from gen.cli import Parser
 from gen.top import generate
 from hdl.spec.config import ACCUMULATORS, FUNCTION_SETS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
@@ -121,7 +121,7 @@ def check_vectors(renew: bool) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="tools.golden", description=__doc__.split("\n")[0])
+    parser = Parser(prog="tools.golden", description=__doc__.split("\n")[0])
     parser.add_argument("what", nargs="?", choices=("verilog", "vectors"), default="verilog")
     parser.add_argument("--renew", action="store_true", help="write the files anew")
     parser.add_argument("--sample", action="store_true",

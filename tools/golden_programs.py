@@ -6,7 +6,6 @@ compiler that is meant to leave programs alone leaves every digest; one that mak
 renews them in a commit that says why. Exit code 1 where a digest differs.
 """
 
-import argparse
 import hashlib
 import json
 import sys
@@ -26,6 +25,7 @@ from compiler.lowering import heads
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.lower import lower
 from compiler.program.lowered import LoweredProgram
+from gen.cli import Parser
 from hdl.spec.config import AcceleratorConfig
 
 FILE = Path(__file__).resolve().parent.parent / "tests/golden/programs.json"
@@ -194,8 +194,7 @@ def known() -> dict[str, str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tools/golden_programs.py",
-                                     description=__doc__.split("\n")[0])
+    parser = Parser(prog="tools/golden_programs.py", description=__doc__.split("\n")[0])
     parser.add_argument("--renew", action="store_true", help="write the file anew")
     arguments = parser.parse_args()
     found = {name: digest(case()) for name, case in cases().items()}

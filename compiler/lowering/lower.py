@@ -41,13 +41,17 @@ def check_model(model: Transformer, layers: range) -> None:
                          "last position (pooling none)")
 
 
-def layer_range(model: Transformer, layers: range | None) -> range:
-    """The layers that are lowered; ``ValueError`` where the model has not got them."""
+def layer_range(model: Transformer, layers: range | slice | None) -> range:
+    """The layers that are lowered, a slice's end being the model's where it is open; ``None``: all.
+    ``ValueError`` where the model has not got them."""
     count = len(model.blocks)
     if not count:
         raise ValueError(f"{model.name} must have at least one layer")
     if layers is None:
         return range(count)
+    if isinstance(layers, slice):
+        stop = count if layers.stop is None else layers.stop
+        layers = range(layers.start or 0, stop, layers.step or 1)
     if layers.step != 1 or not 0 <= layers.start < layers.stop <= count:
         raise ValueError(f"layers must be A:B with 0 <= A < B <= {count}, "
                          f"not {layers.start}:{layers.stop}")

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
-from hdl.spec.formats import Format, LaneType, format_named
+from hdl.spec.formats import FORMATS, Format, LaneType, format_named
 
 __all__ = ["ACCUMULATORS", "COUNT_BITS", "COUNT_MOST", "FUNCTION_SETS", "SOFTMAX_MODES",
-           "AcceleratorConfig", "ceil_log2", "log2_exact"]
+           "AcceleratorConfig", "Option", "ceil_log2", "log2_exact", "options"]
 
 ACCUMULATORS = ("bf16", "fp32", "exact")
 SOFTMAX_MODES = ("pwl", "approx", "approx_shifted")
@@ -40,54 +41,62 @@ def _require_integer(name: str, value: object, low: int, high: int) -> None:
         raise ValueError(f"{name} must be an integer from {low} to {high}, not {value!r}")
 
 
+def _option(default: object, text: str, usual: str = "", allowed: tuple[str, ...] = ()) -> Any:
+    """A field of the configuration with what is to be known of it (``Option``)."""
+    usual = usual or str(default)
+    return field(default=default, metadata={"text": text, "usual": usual, "allowed": allowed})
+
+
+@dataclass(frozen=True)
+class Option:
+    """A value of ``AcceleratorConfig`` as told to a user: its name, what it is, what it is unless
+    chosen, and the names that it may have, of one that is a name. ``switch``: true or false."""
+
+    name: str
+    text: str
+    usual: str
+    allowed: tuple[str, ...]
+    switch: bool
+
+
 @dataclass(frozen=True)
 class AcceleratorConfig:
     """Everything that a build is made from; every other figure is a property.
 
-    Attributes
-    ----------
-    fmt: name of the format (``hdl.spec.formats``).
-    dim: D, rows and columns of the array; a power of two.
-    lanes: L, lanes of the vector unit; a power of two, at most ``dim``. ``None``: min(16, dim).
-    acc: accumulator, ``bf16``, ``fp32`` or ``exact``; ``None`` takes the format's own.
-    k_max: the largest K of a GEMM with the ``exact`` accumulator, whose width follows from it;
-        the others take any K.
-    softmax: ``pwl``, ``approx`` or ``approx_shifted``; ``None`` takes the format's own.
-    functions: ``all`` that ``hdl.spec.commands.Function`` and ``Post`` name, or those of the
-        ``softmax``, exp and reciprocal, alone.
-    exp_epsilon, exp_theta: ε and θ of the bit-trick exponential in units of 2^-7; ``None`` takes
-        the mode's own (ε 128 with θ −640 for ``approx``, ε 144 and no θ for ``approx_shifted``).
-        ε from 0 to 255, θ from −32640 to 0.
-    exact_power_reciprocal: take the two's complement reciprocal, exact at powers of two.
-    input_depth: words of D operands in each of the two input banks.
-    weight_depth: words of D operands in the weight buffer, both halves together.
-    acc_depth: words of D accumulators in each of the two accumulation banks.
-    row_depth: rows of a block whose reductions (maximum, sum) are held at once.
-    bus_bytes: width of the AXI4 data bus in bytes.
-    stuck_cycles: cycles without a transfer after which a bus that owes one counts as stuck.
-    pe_latency: registers of a MAC, 1 or 2: the psum's, and one behind the multiplier.
-    lane_latency: pipeline registers in a lane's stage, 1 or 2.
+    What each value is stands beside it, and nowhere else (``options``). ``None`` takes what
+    follows from the others: it is never left in a configuration, but in ``exp_theta`` of a mode
+    that has no θ.
     """
 
-    fmt: str = "posit8"
-    dim: int = 16
-    # None stands for what __post_init__ puts there.
-    lanes: int = None  # type: ignore[assignment]
-    acc: str = None  # type: ignore[assignment]
-    k_max: int = 4096
-    softmax: str = None  # type: ignore[assignment]
-    functions: str = "all"
-    exp_epsilon: int = None  # type: ignore[assignment]
-    exp_theta: int | None = None
-    exact_power_reciprocal: bool = False
-    input_depth: int = 1024
-    weight_depth: int = 1024
-    acc_depth: int = 512
-    row_depth: int = 128
-    bus_bytes: int = 16
-    stuck_cycles: int = 1 << 16
-    pe_latency: int = 1
-    lane_latency: int = 1
+    fmt: str = _option("posit8", "number format", allowed=tuple(FORMATS))
+    dim: int = _option(16, "D, rows and columns of the array, a power of two")
+    lanes: int = _option(None, "L, lanes of the vector unit, a power of two, at most D",
+                                "the smaller of 16 and D")
+    acc: str = _option(None, "accumulator", "the format's own", ACCUMULATORS)
+    k_max: int = _option(4096, "largest K of a GEMM with the exact accumulator, whose width "
+                         "follows from it; the others take any K")
+    softmax: str = _option(None, "exp and 1/x", "the format's own", SOFTMAX_MODES)
+    functions: str = _option("all", "functions of the vector unit: all that an instruction can "
+                             "name, or exp and 1/x alone", allowed=FUNCTION_SETS)
+    exp_epsilon: int = _option(
+        None, "epsilon of the bit-trick exponential in units of 2^-7, 0 to 255",
+        "144 for approx_shifted, else 128")
+    exp_theta: int | None = _option(
+        None, "theta of the bit-trick exponential in units of 2^-7, -32640 to 0",
+        "-640 for approx, else none")
+    exact_power_reciprocal: bool = _option(
+        False, "bit-trick reciprocal by two's complement, exact at powers of two", "not so")
+    input_depth: int = _option(1024, "words of D operands in each of the two input banks")
+    weight_depth: int = _option(1024, "words of D operands in the weight buffer, both halves")
+    acc_depth: int = _option(512, "words of D accumulators in each of the two accumulation banks")
+    row_depth: int = _option(128, "rows of a block whose reductions are held at once")
+    bus_bytes: int = _option(16, "bytes of the AXI4 data bus")
+    stuck_cycles: int = _option(
+        1 << 16, "cycles without a transfer after which a bus that owes one counts as stuck")
+    pe_latency: int = _option(
+        1, "registers of a multiply-accumulate unit, 1 or 2: the psum's, and one after the "
+        "multiplier")
+    lane_latency: int = _option(1, "registers of each of a lane's four stages, 1 or 2")
 
     def __post_init__(self) -> None:
         fmt = format_named(self.fmt)
@@ -197,3 +206,9 @@ class AcceleratorConfig:
         """64-bit digest of the configuration, in the CSRs and in program headers."""
         text = json.dumps(self.as_dict(), sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+def options() -> tuple[Option, ...]:
+    """Every value of a configuration, in their order."""
+    return tuple(Option(item.name, **item.metadata, switch=isinstance(item.default, bool))
+                 for item in fields(AcceleratorConfig))

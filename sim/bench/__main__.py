@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from hdl.spec.formats import FORMATS, format_named
+from gen.cli import Parser, add_jobs, add_seed
+from hdl.spec.formats import FORMATS
 from sim.bench.catalog import BENCHES, SIMULATORS, jobs
 from sim.bench.runner import Report, missing, run
 
@@ -15,32 +16,18 @@ __all__ = ["main"]
 _DEFAULT_SEED = 1
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(prog="sim.bench", description="Run the cocotb benches.")
-    parser.add_argument("--test", metavar="NAME", help="one bench: " + ", ".join(BENCHES))
-    parser.add_argument("--sim", metavar="NAME", help="one simulator: " + ", ".join(SIMULATORS))
-    parser.add_argument("--fmt", metavar="F", help="one format: " + ", ".join(FORMATS))
-    parser.add_argument("--seed", type=int, default=_DEFAULT_SEED, help="of the random cases (1)")
+    parser = Parser(prog="sim.bench", description="Run the cocotb benches.")
+    parser.add_argument("--test", choices=tuple(BENCHES), metavar="NAME",
+                        help="one bench: " + ", ".join(BENCHES))
+    parser.add_argument("--sim", choices=SIMULATORS, metavar="NAME",
+                        help="one simulator: " + ", ".join(SIMULATORS))
+    parser.add_argument("--fmt", choices=tuple(FORMATS), metavar="NAME",
+                        help="one format: " + ", ".join(FORMATS))
+    add_seed(parser, "of the random cases", _DEFAULT_SEED)
     parser.add_argument("--waves", action="store_true", help="leave a waveform of each run")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
-                        help="runs at once (one a processor)")
+    add_jobs(parser, "runs at once")
     arguments = parser.parse_args(argv)
-    for flag, value, allowed in (("--test", arguments.test, BENCHES),
-                                 ("--sim", arguments.sim, SIMULATORS)):
-        if value is not None and value not in allowed:
-            parser.error(f"{flag} must be one of {', '.join(allowed)}, not {value!r}")
-    if arguments.jobs < 1:
-        parser.error(f"--jobs must be at least 1, not {arguments.jobs!r}")
-    if arguments.fmt is not None:
-        try:
-            format_named(arguments.fmt)
-        except ValueError as error:
-            parser.error(str(error))
     # cocotb's runner obeys these itself; one switch is enough.
     for name in ("WAVES", "GUI"):
         os.environ.pop(name, None)

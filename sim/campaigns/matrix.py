@@ -9,7 +9,6 @@ docs/support.md of the checkout. Exit code 1 when a cell fails, 2 for a wrong ar
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +22,18 @@ from compiler.checkpoints import minilm, small
 from compiler.checkpoints.heads import AttentionHeads
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.lowering.heads import lower
-from gen.cli import Parser, make_folder, number
+from gen.cli import (
+    Parser,
+    add_config_flags,
+    add_jobs,
+    add_names,
+    add_product,
+    add_seed,
+    deliver,
+    integer,
+    make_folder,
+    writable,
+)
 from gen.cli.folders import build_folder, checkout
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS, format_named
@@ -182,21 +192,19 @@ def support_page(results: Sequence[CellResult], dim: int, tokens: int) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m sim.matrix", description=__doc__.split(":")[0] + ".")
-    for name, allowed in (("fmt", FORMATS), ("acc", ACCUMULATORS), ("softmax", SOFTMAX_MODES)):
-        parser.add_argument(f"--{name}", action="append", choices=list(allowed), metavar="NAME",
-                            help=f"only these, of {', '.join(allowed)}; may be repeated")
+    for name, allowed in (("fmt", tuple(FORMATS)), ("acc", ACCUMULATORS),
+                          ("softmax", SOFTMAX_MODES)):
+        add_names(parser, f"--{name}", allowed, None, "only these")
     parser.add_argument("--sample", action="store_true",
                         help="one cell a format, each accumulator and mode at least once")
     parser.add_argument("--small", action="store_true",
                         help="the project's own small layer instead of MiniLM-L6")
-    parser.add_argument("--dim", type=number, default=4, help="rows and columns of the array (4)")
-    parser.add_argument("--tokens", type=int, default=TOKENS, help=f"length ({TOKENS})")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
-                        help="cells at once (one a processor)")
-    parser.add_argument("--seed", type=int, default=0, help="fills memory without content")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE",
-                        default=build_folder() / "matrix.json",
-                        help="the results as JSON (build/matrix.json)")
+    add_config_flags(parser, output=False, only=("dim",), dim=4)
+    parser.add_argument("--tokens", type=integer(1), default=TOKENS, metavar="N",
+                        help=f"length ({TOKENS})")
+    add_jobs(parser, "cells at once")
+    add_seed(parser, "fills memory without content")
+    add_product(parser, "matrix.json", "the results as JSON")
     return parser
 
 
@@ -209,17 +217,18 @@ def _chosen(options: argparse.Namespace) -> list[Cell]:
                    for name in ("fmt", "acc", "softmax"))]
 
 
-def _write(options: argparse.Namespace, results: list[CellResult]) -> None:
+def _write(parser: argparse.ArgumentParser, options: argparse.Namespace,
+           results: list[CellResult]) -> None:
     record = {"dim": options.dim, "tokens": options.tokens, "layer": results[0].layer,
               "cells": [asdict(o) | {"passed": o.passed} for o in results],
               "refused": {reason: [asdict(cell) for cell in refused]
                           for reason, refused in refusals(options.dim).items()}}
-    options.output.write_text(json.dumps(record, indent=1) + "\n")
+    deliver(parser, options.output, lambda: json.dumps(record, indent=1) + "\n")
     print(f"wrote {options.output}")
     complete = {result.cell for result in results} == set(cells(options.dim))
     if complete and all(result.passed for result in results):
         page = page_file()
-        page.write_text(support_page(results, options.dim, options.tokens))
+        deliver(parser, page, lambda: support_page(results, options.dim, options.tokens))
         print(f"wrote {page}")
 
 
@@ -227,8 +236,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0: every chosen cell passed, 1: one failed, 2: wrong arguments."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.jobs < 1:
-        parser.error(f"--jobs must be at least 1, not {options.jobs!r}")
     real = not options.small
     try:
         AcceleratorConfig(dim=options.dim)
@@ -241,7 +248,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work = _chosen(options)
     if not work:
         parser.error("--fmt, --acc and --softmax must leave at least one supported cell")
-    make_folder(parser, options.output.parent)
+    make_folder(parser, Path(options.output).parent)
+    writable(parser, options.output)
     for reason, refused in refusals(options.dim).items():
         print(f"refused  {len(refused)} cells, first {refused[0]}: {reason}")
     started = time.monotonic()
@@ -251,5 +259,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
           f"{sum(o.compared for o in results)} bytes compared, "
           f"{sum(o.mismatches for o in results)} mismatches, "
           f"{time.monotonic() - started:.0f} s")
-    _write(options, results)
+    _write(parser, options, results)
     return 1 if failed else 0

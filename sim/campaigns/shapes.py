@@ -8,7 +8,6 @@ something differs or a class of shapes did not come, 2 for a wrong argument.
 """
 
 import argparse
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ import numpy as np
 
 from compiler.program.instruction import Instruction
 from compiler.program.records import commands, instructions
-from gen.cli import Parser, number
+from gen.cli import Parser, add_config_flags, add_jobs, add_names, add_seed, integer
 from hdl.spec.commands import INSTRUCTION, TENSORS, Function, Opcode, Role, roles
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
@@ -164,13 +163,12 @@ def _share(config: AcceleratorConfig, count: int, seed: int, flip: bool) -> Tall
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m sim.shapes", description=__doc__.split(":")[0] + ".")
-    parser.add_argument("--dim", type=number, default=4, help="rows and columns of the array (4)")
-    parser.add_argument("--count", type=int, default=2000, help="GEMMs in all, at least (2000)")
-    parser.add_argument("--fmt", action="append", choices=list(FORMATS), metavar="NAME",
-                        help=f"builds of these alone, of {', '.join(FORMATS)}; may be repeated")
-    parser.add_argument("--seed", type=int, default=0, help="of the random programs (0)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
-                        help="builds at once (one a processor)")
+    add_config_flags(parser, output=False, only=("dim",), dim=4)
+    parser.add_argument("--count", type=integer(1), default=2000, metavar="N",
+                        help="GEMMs in all, at least (2000)")
+    add_names(parser, "--fmt", tuple(FORMATS), None, "builds of these alone")
+    add_seed(parser, "of the random programs")
+    add_jobs(parser)
     parser.add_argument("--flip", action="store_true",
                         help="flip one bit of a result on each build: the campaign must fail")
     return parser
@@ -180,9 +178,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0: all equal and every class met, 1: a difference or a class missing, 2: wrong arguments."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    for name in ("count", "jobs"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name} must be at least 1, not {getattr(options, name)!r}")
     try:
         configs = builds(options.dim, options.fmt)
     except ValueError as error:

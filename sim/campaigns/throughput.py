@@ -19,9 +19,7 @@ import numpy as np
 
 from compiler.program.builder import ProgramBuilder
 from compiler.program.records import commands as records
-from gen.cli import Parser, number
-from hdl.spec.config import AcceleratorConfig
-from hdl.spec.formats import FORMATS
+from gen.cli import Parser, add_config_flags, config_from, integer
 from sim.campaigns import softmax_rate
 from sim.cycles.bound import Bound, program_bound
 from sim.harness.accelerator import Accelerator
@@ -99,10 +97,9 @@ def table(rows: Sequence[Measurement]) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m sim.throughput", description=__doc__.split(":")[0] + ".")
-    parser.add_argument("--fmt", default="posit8", help=f"one of {', '.join(FORMATS)}")
-    parser.add_argument("--dim", type=number, default=16, help="rows and columns of the array")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 512],
-                        help="M = N = K of the GEMMs")
+    add_config_flags(parser, output=False)
+    parser.add_argument("--sizes", type=integer(1), nargs="+", default=[128, 512], metavar="N",
+                        help="M = N = K of the GEMMs (128 512)")
     parser.add_argument("--no-softmax", action="store_true", help="GEMMs only")
     for name in "ab":
         parser.add_argument(f"--{name}-transposed", action="store_true",
@@ -115,11 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        config = AcceleratorConfig(options.fmt, dim=options.dim)
+        config = config_from(options)
     except ValueError as error:
         parser.error(str(error))
-    if min(options.sizes) < 1:
-        parser.error(f"sizes must be at least 1, not {min(options.sizes)}")
     accelerator = Accelerator(config)
     rows = [measure(accelerator, size, commands, a_transposed=options.a_transposed,
                     b_transposed=options.b_transposed)

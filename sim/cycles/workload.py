@@ -111,7 +111,7 @@ def _parts(labels: Sequence[str]) -> list[str]:
 
 
 def workload(config: AcceleratorConfig, name: str, *, tokens: int | None = None,
-             layers: range | None = None, level: Fusion = Fusion.RESIDUAL,
+             layers: range | slice | None = None, level: Fusion = Fusion.RESIDUAL,
              steps: Sequence[int] | None = None, offline: bool = False) -> Workload:
     """The program of the model called ``name``, or at that path, over ``tokens`` positions (128,
     or as many as an image has patches). ``ValueError`` in one line, ``ModelUnavailable``."""

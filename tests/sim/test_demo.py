@@ -160,7 +160,8 @@ def test_heads_must_be_consecutive():
     (["--lanes", "3.5"], "lanes must be a power of two from 4 to 16, not '3.5'"),
     (["--dim", "0"], "dim must be a power of two from 4 to 128, not 0"),
     (["--small", "--head", "4"], "head must be from 0 to 3, not 4"),
-    (["--small", "--tokens", "0"], "tokens must be from 1 to 512, not 0"),
+    (["--small", "--tokens", "0"], "--tokens must be an integer from 1 up, not 0"),
+    (["--small", "--tokens", "513"], "tokens must be from 1 to 512, not 513"),
     (["--fmt", "bf16", "--acc", "bf16"], "acc must be fp32 for format bf16"),
 ])
 def test_wrong_arguments_are_one_line_and_exit_code_2(arguments, message, capsys):

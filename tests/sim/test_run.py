@@ -110,8 +110,8 @@ def test_layers_and_dump(tmp_path, capsys):
     (["nothing"], "model must be one of .* not 'nothing'"),
     (["random-bert", "--fusion", "all"], "fusion must be one of none, .* not 'all'"),
     (["random-bert", "--layers", "0:3"], "layers must be A:B with 0 <= A < B <= 2, not 0:3"),
-    (["random-bert", "--layers", "x:3"], "layers must be A:B, two numbers, not 'x:3'"),
-    (["random-bert", "--tokens", "0"], "tokens must be at least 1, not 0"),
+    (["random-bert", "--layers", "x:3"], "--layers must be A:B, :B, A: or A, .* not 'x:3'"),
+    (["random-bert", "--tokens", "0"], "--tokens must be an integer from 1 up, not 0"),
     (["random-bert", "--tokens", "33"], "at most 32 positions, not 33"),
     (["random-bert", "--decode", "1"], "several steps take a causal model"),
     (["random-llama", "--tokens", "3", "--decode", "3"], r"decode must be from 0 to .* = 2, not 3"),
@@ -121,7 +121,7 @@ def test_layers_and_dump(tmp_path, capsys):
     (["random-llama", "--dump", "/nowhere/x"], "dump must be a writable file, not '/nowhere/x'"),
     (["random-llama", "--image", "/nowhere/x"], "image must be a writable file, not '/nowhere/x'"),
     (["random-bert", "--functions", "softmax"], "functions must be all in a build that runs"),
-    (["random-llama", "--on", "paper"], "argument --on: invalid choice: 'paper'"),
+    (["random-llama", "--on", "paper"], "--on must be one of rtl, machine, not 'paper'"),
 ])
 def test_errors_are_one_line(arguments, message, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -7,7 +7,6 @@ and a linear readout are learned by Adam, in numpy. Takes some seconds:
     python -m tools.train.train_small
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from compiler.checkpoints.reference import softmax
 from compiler.checkpoints.small import HEADS, SYMBOLS, WEIGHTS, WIDTH, embeddings, layer_input
+from gen.cli import Parser, add_seed, integer
 from tools.train.training import Adam, join, split
 
 BATCH = 16
@@ -78,9 +78,9 @@ def train(steps: int, seed: int, rate: float = 3e-3) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = Parser(prog="python -m tools.train.train_small", description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=integer(1), default=2000, help="updates (2000)")
+    add_seed(parser, default=1)
     parser.add_argument("-o", "--output", type=Path, default=WEIGHTS)
     options = parser.parse_args()
     weights = train(options.steps, options.seed)

@@ -9,7 +9,6 @@ fails or a figure is below --least, 2 for a wrong argument.
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,8 +16,18 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
-from gen.cli import Parser, make_folder
-from gen.cli.folders import build_folder
+from gen.cli import (
+    Parser,
+    add_jobs,
+    add_names,
+    add_product,
+    add_seed,
+    deliver,
+    integer,
+    make_folder,
+    real,
+    writable,
+)
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.campaigns.coverage.campaign import Amounts, Covered, attempt
@@ -40,20 +49,17 @@ def designs(fmts: Sequence[str] | None = None) -> list[AcceleratorConfig]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m sim.coverage", description=__doc__.split(": ")[1])
-    parser.add_argument("--fmt", action="append", choices=list(FORMATS), metavar="NAME",
-                        help=f"these alone, of {', '.join(FORMATS)}; may be repeated")
+    add_names(parser, "--fmt", tuple(FORMATS), None, "these alone")
     for name, text in (("gemms", "random GEMMs"), ("lists", "random instruction lists"),
                        ("large", "programs beyond the buffers"), ("faults", "random faults")):
         default = getattr(Amounts(), name)
-        parser.add_argument(f"--{name}", type=int, default=default,
+        parser.add_argument(f"--{name}", type=integer(1), default=default, metavar="N",
                             help=f"{text} on each build ({default})")
-    parser.add_argument("--least", type=float, default=95.0, help="per cent to be reached (95)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (0)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
-                        help="builds at once (one a processor)")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE",
-                        default=build_folder() / "coverage.json",
-                        help="the figures and all that is missing, as JSON (build/coverage.json)")
+    parser.add_argument("--least", type=real(0, 100), default=95.0, metavar="PERCENT",
+                        help="per cent to be reached (95)")
+    add_seed(parser)
+    add_jobs(parser)
+    add_product(parser, "coverage.json", "the figures and all that is missing, as JSON")
     return parser
 
 
@@ -83,23 +89,20 @@ def total(found: Sequence[Covered]) -> tuple[int, int]:
     return sum(ran for ran, _ in pairs), sum(every for _, every in pairs)
 
 
-def _write(path: Path, found: Sequence[Covered], spec: SpecCoverage) -> None:
+def _record(found: Sequence[Covered], spec: SpecCoverage) -> str:
     record = {"spec": {"share": spec.share, "missing": spec.missing},
               "code": [{"config": covered.config.as_dict(), "missing": covered.missing}
                        | {name: percent(covered.counts, kind) for name, kind in _KINDS.items()}
                        for covered in found]}
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"wrote {path}")
+    return json.dumps(record, indent=1) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: everything was right and both figures reached, 1: not so, 2: wrong arguments."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    for name in ("gemms", "lists", "large", "faults", "jobs"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name} must be at least 1, not {getattr(options, name)!r}")
-    make_folder(parser, options.output.parent)
+    make_folder(parser, Path(options.output).parent)
+    writable(parser, options.output)
     amounts = Amounts(options.gemms, options.lists, options.large, options.faults)
     started, spec, found, failed = time.monotonic(), SpecCoverage(), [], 0
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
@@ -120,7 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not found:
         return 1
     print(*_code_lines(found), sep="\n")
-    _write(options.output, found, spec)
+    deliver(parser, options.output, lambda: _record(found, spec))
+    print(f"wrote {options.output}")
     ran, every = total(found)
     reached = min(spec.share, ran / every) * 100 >= options.least
     print(f"{'reached' if reached else 'FAILED: below'} {options.least:g} %, "

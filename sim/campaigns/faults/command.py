@@ -2,9 +2,10 @@
 
 import argparse
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from gen.cli import Parser
+from gen.cli import Parser, add_config_flags, add_seed, integer
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.faults.campaign import Campaign, Tally
 from sim.campaigns.faults.injection import KINDS
@@ -15,29 +16,18 @@ BUILDS = ("posit8", "posit8/exact", "fp8", "bf16")
 _SHOWN = 20
 
 
-def positive(text: str) -> int:
-    """A count of at least 1."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {text!r}")
-    return value
-
-
-def _arguments() -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="python -m sim.faults", description=__doc__)
-    parser.add_argument("--count", type=positive, default=10_000, help="faults in all (10000)")
-    parser.add_argument("--seed", type=int, default=0, help="the campaign's random numbers (0)")
+    parser.add_argument("--count", type=integer(1), default=10_000, metavar="N",
+                        help="faults in all (10000)")
+    add_seed(parser, "the campaign's random numbers")
     parser.add_argument("--fmt", nargs="+", default=BUILDS, metavar="FORMAT[/ACC]",
                         help=f"formats of the builds, with accumulators ({' '.join(BUILDS)})")
-    parser.add_argument("--dim", type=int, default=4, help="rows and columns of the array (4)")
-    parser.add_argument("--lanes", type=int, help="lanes of the vector unit")
-    parser.add_argument("--only", type=int, metavar="N", help="fault N of each build alone")
+    add_config_flags(parser, output=False, only=("dim", "lanes"), dim=4)
+    parser.add_argument("--only", type=integer(0), metavar="N", help="fault N of each build alone")
     parser.add_argument("--sabotage", choices=LIES,
                         help="let the harness lie now and then: the campaign must fail")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     for fmt in arguments.fmt:
         try:
             AcceleratorConfig(**_changes(fmt, arguments))
@@ -75,9 +65,9 @@ def table(tallies: dict[str, Tally]) -> list[str]:
     return rows
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """0 when every fault ended as it must and every kind was there."""
-    arguments = _arguments()
+    arguments = _arguments(argv)
     tallies, problems, missing = {}, [], []
     shares = [arguments.count // len(arguments.fmt)] * len(arguments.fmt)
     shares[0] += arguments.count - sum(shares)

@@ -58,8 +58,8 @@ def test_a_bench_without_cases_fails(tmp_path, monkeypatch):
 @pytest.mark.parametrize("arguments, message", [
     (["--test", "frobnicator"], "--test must be one of decoder, encoder"),
     (["--sim", "modelsim"], "--sim must be one of icarus, verilator, not 'modelsim'"),
-    (["--fmt", "fp9"], "format must be one of posit8"),
-    (["--jobs", "0"], "--jobs must be at least 1, not 0"),
+    (["--fmt", "fp9"], "--fmt must be one of posit8"),
+    (["--jobs", "0"], "--jobs must be an integer from 1 up, not 0"),
 ])
 def test_wrong_arguments_are_one_line(arguments, message, capsys):
     with pytest.raises(SystemExit) as stop:

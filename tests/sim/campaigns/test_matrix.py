@@ -100,10 +100,11 @@ def test_the_page_tells_what_passed_and_what_is_refused():
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--fmt", "int8"], "invalid choice: 'int8'"), (["--dim", "5"], "dim must be a power of two"),
+    (["--fmt", "int8"], "--fmt must be one of posit8, posit8es0"),
+    (["--dim", "5"], "dim must be a power of two"),
     (["--fmt", "bf16", "--acc", "bf16"], "must leave at least one supported cell"),
-    (["--small", "--jobs", "0"], "--jobs must be at least 1, not 0"),
-    (["--small", "--tokens", "0"], "tokens must be from 1")])
+    (["--small", "--jobs", "0"], "--jobs must be an integer from 1 up, not 0"),
+    (["--small", "--tokens", "0"], "--tokens must be an integer from 1 up")])
 def test_wrong_arguments(arguments, message, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*arguments, "--small"])

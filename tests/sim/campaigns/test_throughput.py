@@ -39,7 +39,7 @@ def test_a_missed_target_is_told(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--sizes", "0"], "sizes must be at least 1, not 0"),
+    (["--sizes", "0"], "--sizes must be an integer from 1 up, not 0"),
     (["--dim", "3"], "dim must be a power of two from 4 to 128, not 3"),
 ])
 def test_wrong_arguments(arguments, message, capsys):

@@ -84,8 +84,8 @@ def test_a_difference_is_exit_code_1(monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--gemms", "0"], "--gemms must be at least 1, not 0"),
-    (["--fmt", "int8"], "invalid choice: 'int8'")])
+    (["--gemms", "0"], "--gemms must be an integer from 1 up, not 0"),
+    (["--fmt", "int8"], "--fmt must be one of posit8, posit8es0")])
 def test_wrong_arguments(arguments, message, capsys):
     with pytest.raises(SystemExit) as stopped:
         command.main(arguments)

@@ -1,0 +1,41 @@
+"""Options of tools that take a model: which one, which part of it, how it is rounded."""
+
+import argparse
+import re
+from collections.abc import Sequence
+
+from gen.cli.parser import add_offline, integer
+
+__all__ = ["add_model_flags", "layers"]
+
+_LAYERS = re.compile(r"(\d*)(:?)(\d*)")
+
+
+def layers(text: str) -> slice:
+    """A type of option: ``A:B`` layers A to B − 1, ``:B`` those before B, ``A:`` those from A on,
+    ``A`` that one alone."""
+    found = _LAYERS.fullmatch(text)
+    if found is None or not any(found.groups()):
+        raise argparse.ArgumentTypeError(
+            f"must be A:B, :B, A: or A, layers as whole numbers from 0 up, not {text!r}")
+    first, colon, last = found.groups()
+    if not colon:
+        return slice(int(first), int(first) + 1)
+    return slice(int(first or 0), int(last) if last else None)
+
+
+def add_model_flags(parser: argparse.ArgumentParser, models: Sequence[str],
+                    levels: Sequence[str], *, tokens: str, optional: bool = False) -> None:
+    """MODEL and the part of it; ``models``, ``levels``: names that are known; ``tokens``: how many
+    there are unless chosen; ``optional``: MODEL may be left out."""
+    parser.add_argument("model", metavar="MODEL", nargs="?" if optional else None,
+                        help=f"{', '.join(models)}, or the path of a checkpoint")
+    parser.add_argument("--layers", type=layers, metavar="A:B",
+                        help="layers A to B − 1 alone; :B, A: and A too (all)")
+    parser.add_argument("--tokens", type=integer(1), metavar="N", help=f"positions ({tokens})")
+    parser.add_argument("--decode", type=integer(0), default=0, metavar="N",
+                        help="pass the last N positions one by one, with a cache of keys and "
+                        "values (0)")
+    parser.add_argument("--fusion", choices=tuple(levels), default=levels[-1], metavar="LEVEL",
+                        help=f"what is rounded to 8 bits: {', '.join(levels)} ({levels[-1]})")
+    add_offline(parser)

@@ -1,0 +1,101 @@
+"""Products of tools: each file whole or not there, and an unwritable place told before the work."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gen.cli.folders import build_folder
+from gen.cli.parser import piped
+
+__all__ = ["add_product", "deliver", "make_folder", "save", "writable"]
+
+
+def make_folder(parser: argparse.ArgumentParser, path: Path) -> None:
+    """Make folder ``path`` and those above it; the parser's error where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"output must be in a folder that can be made, not {str(path)!r}: "
+                     f"{error.strerror or error}")
+
+
+def deliver(parser: argparse.ArgumentParser, path: str | Path | None, produce: Callable[[], str],
+            what: str = "output") -> int:
+    """Send ``produce()`` to ``path`` or standard output; the exit code.
+
+    A file appears whole or not at all: the text goes to a temporary file beside it, which is
+    opened first, so that an unwritable place is told before the work begins.
+    """
+    if path is not None:
+        return save(parser, path, lambda file: file.write_text(produce(), encoding="utf-8"), what)
+    with _told(parser, None, what):
+        text = produce()
+
+        def write() -> int:
+            sys.stdout.write(text)
+            return 0
+
+        return piped(write)
+
+
+def save(parser: argparse.ArgumentParser, path: str | Path, write: Callable[[Path], object],
+         what: str = "output") -> int:
+    """Let ``write`` make a file that then takes the place ``path``, as ``deliver``; 0."""
+    with _told(parser, path, what):
+        target = Path(path).resolve()
+        if _special(target):  # cannot be renamed over
+            write(target)
+            return 0
+        temporary = _begun(target)
+        try:
+            write(temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return 0
+
+
+def add_product(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    """-o, which is ``name`` among the products of builds unless chosen (``folders``)."""
+    parser.add_argument("-o", "--output", metavar="FILE", default=str(build_folder() / name),
+                        help=f"{text} (build/{name})")
+
+
+def writable(parser: argparse.ArgumentParser, path: str | Path, what: str = "output") -> None:
+    """The parser's error unless a file may be written at ``path``: asked before hours of work
+    whose product is to go there."""
+    target = Path(path).resolve()
+    with _told(parser, path, what):
+        if not _special(target):
+            _begun(target).unlink()
+
+
+@contextmanager
+def _told(parser: argparse.ArgumentParser, path: str | Path | None, what: str) -> Iterator[None]:
+    """Errors within as the parser's."""
+    try:
+        yield
+    except ValueError as error:
+        parser.error(str(error))
+    except OSError as error:
+        place = "standard output" if path is None else repr(str(path))
+        parser.error(f"{what} must be a writable file, not {place}: {error.strerror or error}")
+
+
+def _special(target: Path) -> bool:
+    """Whether it is a device or a pipe."""
+    return target.exists() and not target.is_file() and not target.is_dir()
+
+
+def _begun(target: Path) -> Path:
+    """An empty file beside ``target``, which it is to replace; ``OSError``."""
+    if target.is_dir():
+        raise IsADirectoryError(0, "it is a directory")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(0, "it is read-only")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.open("x").close()
+    return temporary
