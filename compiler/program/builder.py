@@ -18,6 +18,7 @@ from hdl.spec.commands import (
     INSTRUCTION,
     ISA_MAJOR,
     MAGIC,
+    PROGRAM_ALIGNMENT,
     Destination,
     Feature,
     Opcode,
@@ -33,9 +34,7 @@ from hdl.spec.formats import BF16_ENCODING, E5M2
 from hdl.spec.timing import row_columns, row_fits
 from sim.model import codec
 
-__all__ = ["PROGRAM_ALIGNMENT", "ProgramBuilder", "in_place", "read", "read_codes"]
-
-PROGRAM_ALIGNMENT = 64
+__all__ = ["ProgramBuilder", "in_place", "read", "read_codes"]
 
 
 class ProgramBuilder(Placement):

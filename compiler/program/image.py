@@ -23,12 +23,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from compiler.program.builder import PROGRAM_ALIGNMENT, ProgramBuilder
+from compiler.program.builder import ProgramBuilder
 from compiler.program.records import commands
 from compiler.program.tensor import INDICES, Tensor
 from hdl.spec.commands import (
     HEADER,
     HEADER_BYTES,
+    PROGRAM_ALIGNMENT,
     TENSORS,
     Feature,
     Opcode,

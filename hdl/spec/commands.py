@@ -34,6 +34,7 @@ from hdl.spec.program import (
     ISA_MAJOR,
     ISA_MINOR,
     MAGIC,
+    PROGRAM_ALIGNMENT,
 )
 from hdl.spec.record import Field, pack, reserved_mask, unpack
 from hdl.spec.tensors import LISTED, TENSORS, Shape, TensorSpec, roles
@@ -50,6 +51,7 @@ __all__ = [
     "ISA_MINOR",
     "LISTED",
     "MAGIC",
+    "PROGRAM_ALIGNMENT",
     "STAGES",
     "TENSORS",
     "AtLeast",

@@ -7,12 +7,15 @@ from hdl.spec.opcodes import Opcode
 from hdl.spec.record import Field
 
 __all__ = ["COMMAND_BYTES", "HEADER", "HEADER_BYTES", "ISA_MAJOR", "ISA_MINOR", "MAGIC",
+           "PROGRAM_ALIGNMENT",
            "newest_minor"]
 
 MAGIC = 0x4156544F  # "OTVA" in memory order
 ISA_MAJOR = 1
 HEADER_BYTES = 64
 COMMAND_BYTES = 128
+PROGRAM_ALIGNMENT = HEADER_BYTES
+"""A header's address is a multiple of it, else MISALIGNED."""
 
 
 def newest_minor() -> int:

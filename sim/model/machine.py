@@ -19,6 +19,7 @@ from hdl.spec.commands import (
     ISA_MAJOR,
     ISA_MINOR,
     MAGIC,
+    PROGRAM_ALIGNMENT,
     Destination,
     ErrorCause,
     Opcode,
@@ -92,7 +93,7 @@ class Machine:
 
     def _check_header(self, image: Image, address: int) -> int:
         """Number of commands; refuses what this build cannot run."""
-        if address % HEADER_BYTES:
+        if address % PROGRAM_ALIGNMENT:
             raise ProgramError(ErrorCause.MISALIGNED, address)
         header = unpack(HEADER, image.record(address, HEADER_BYTES))
         if header["magic"] != MAGIC:
