@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import get_args
 
 from compiler.checkpoints.description import Activation
 from compiler.lowering import lists
@@ -23,7 +24,7 @@ from hdl.spec.commands import INSTRUCTIONS, Destination, Function, Operand
 __all__ = ["ACTIVATIONS", "epilogue_of", "fits_one_list"]
 
 _FUNCTIONS: dict[Activation, Function] = {
-    "gelu": Function.GELU, "gelu_sigmoid": Function.GELU_SIGMOID, "silu": Function.SILU}
+    name: Function[name.upper()] for name in get_args(Activation) if name != "relu"}
 ACTIVATIONS = (*_FUNCTIONS, "relu")
 _IMMEDIATES = (Operand.IMM0, Operand.IMM1)
 # The stages of an instruction in the order in which a word passes them.

@@ -14,8 +14,6 @@ from sim.model.rounding import round_to
 __all__ = ["Arithmetic"]
 
 Array = np.ndarray
-_ACTIVATIONS = {"gelu": Function.GELU, "gelu_sigmoid": Function.GELU_SIGMOID,
-                "silu": Function.SILU}
 
 
 class Arithmetic:
@@ -59,7 +57,7 @@ class Arithmetic:
     def activation(self, name: str, x: Array) -> Array:
         if name == "relu":
             return lanes.relu(self.lane, x)
-        return lanes.apply(self.config, _ACTIVATIONS[name], x)
+        return lanes.apply(self.config, Function[name.upper()], x)
 
     def softmax(self, x: Array) -> Array:
         """Over each row."""

@@ -8,7 +8,6 @@ import numpy as np
 from compiler.program.builder import read_codes
 from compiler.program.lowered import LoweredProgram
 from compiler.program.records import commands
-from hdl.spec.commands import Opcode
 from sim.model.command import Command
 from sim.verify.runner import ImageRun
 
@@ -67,7 +66,7 @@ def _clear_named(program: LoweredProgram, marks: np.ndarray) -> None:
     """Clear ``marks``, one a byte of the memory, of every byte that a command may write."""
     for _, fields in commands(program.memory, program.address, program.base):
         command = Command(program.image.config, fields)
-        if command.opcode not in (Opcode.GEMM, Opcode.VECTOR) or not command.uses("c"):
+        if not command.uses("c"):
             continue
         out = command.tensor("c")
         first = out.address - program.base

@@ -15,7 +15,7 @@ from typing import Self, TextIO
 import numpy as np
 
 from compiler.program.records import commands
-from hdl.spec.commands import Destination, Opcode
+from hdl.spec.commands import COMPUTING, Destination, Opcode
 from hdl.spec.config import AcceleratorConfig
 from sim.model.command import Command
 
@@ -42,7 +42,7 @@ def milestones(config: AcceleratorConfig, memory: np.ndarray, address: int, base
     done, found = 0, []
     for _, fields in commands(memory, address, base):
         command, last = Command(config, fields), None
-        if command.opcode in (Opcode.GEMM, Opcode.VECTOR):
+        if command.opcode in COMPUTING:
             done += _work(command)
             stores = sum(i["destination"] == Destination.MEMORY for i in command.instructions)
             tensor = command.tensor("c")

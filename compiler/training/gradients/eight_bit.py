@@ -20,9 +20,6 @@ from sim.model.rounding import flush, from_words, round_to
 
 __all__ = ["EightBit"]
 
-_FUNCTIONS = {"gelu": Function.GELU, "gelu_sigmoid": Function.GELU_SIGMOID,
-              "silu": Function.SILU, "tanh": Function.TANH, "sigmoid": Function.SIGMOID}
-
 
 class EightBit(Exact):
     """Rounds as the build ``config`` does; of ``fmt`` bf16 the lanes are FP32, whatever the name
@@ -158,7 +155,7 @@ class EightBit(Exact):
     def activation(self, name: str, x: Array) -> Array:
         if name == "relu":
             return np.maximum(x, 0)
-        table = _activation(_FUNCTIONS[name], self.config.lane, self.dtype)
+        table = _activation(Function[name.upper()], self.config.lane, self.dtype)
         return self._of_words(table, self.wide(x))
 
     def slope(self, name: str, x: Array) -> Array:
