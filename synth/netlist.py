@@ -2,10 +2,10 @@
 
 Yosys elaborates and flattens a text; what is left is brought to a normal form in which only the
 circuit counts. Words are taken apart: a register, a multiplexer, a bitwise gate or a memory of n
-bits is n of one bit. Aliases go, a multiplexer of two equal inputs is no multiplexer, and
-combinational cells of equal type, parameters and inputs are one. Arithmetic and comparisons stay
-words, their operands in order. Registers and memories are never merged; a register keeps its
-initial value, a memory its contents.
+bits is n of one bit. Aliases go, and gates that are none: of a constant, of two equal inputs, the
+inverse of an inverse. Combinational cells of equal type, parameters and inputs are one.
+Arithmetic and comparisons stay words, their operands in order. Registers and memories are never
+merged; a register keeps its initial value, a memory its contents.
 
 What no output port depends on is not part of the netlist.
 """
@@ -15,49 +15,37 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gen.leaves import Library
+from synth.bits import REGISTERS, Bit, Cell, Key, parts
 from synth.yosys import quoted, run_yosys
 
 __all__ = ["Netlist", "Node", "read_design", "read_library"]
 
 _READERS = {".v": "read_verilog", ".sv": "read_verilog -sv", ".il": "read_rtlil",
             ".rtlil": "read_rtlil"}
-_REGISTERS = frozenset({"$dff", "$dffe", "$adff", "$adffe", "$sdff", "$sdffe", "$sdffce",
-                        "$dlatch", "$adlatch"})
-_ALIASES = frozenset({"$pos", "$buf"})
-_BITWISE = frozenset({"$not", "$and", "$or", "$xor", "$xnor", *_ALIASES})
 _CLASSES = ("gates", "register bits", "memory bits", "black boxes", "input bits", "constants")
+_SIMPLE = frozenset({("alias",), ("$not",), ("$and",), ("$or",), ("$xor",), ("$mux",)})
 _NO_HARDWARE = frozenset({"$scopeinfo"})
 
 _FOLDER = re.compile(r"/\S*/(?=design\d)")  # of the texts, in names that Yosys made
 
-Bit = int | str
-Key = tuple[object, ...]
+Source = tuple[int, int]  # a node and which of its outputs
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """``kind``: type and parameters, or what a port or constant is. ``inputs``: (node, output)
-    of what drives each input, in order. ``name``: where it was in the text."""
+    """``kind``: type and parameters, or what a port or constant is. ``inputs``: what
+    drives each input, in order. ``name``: where it was in the text."""
 
     kind: Key
-    inputs: tuple[tuple[int, int], ...]
+    inputs: tuple[Source, ...]
     name: str = field(compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """A cell of the normal form before its inputs are resolved: ``state`` cells are not merged."""
-
-    kind: Key
-    inputs: tuple[Bit, ...]
-    name: str
-    state: bool
 
 
 class Netlist:
@@ -74,102 +62,27 @@ class Netlist:
     """
 
     def __init__(self, module: Mapping[str, dict]) -> None:
-        self._cells: list[_Cell] = []
-        self._drivers: dict[Bit, tuple[int, int]] = {}
+        graph = _Graph()
+        initial = _initial_values(module)
         for given, cell in module["cells"].items():
-            name = _FOLDER.sub("", given)
             if cell["type"] not in _NO_HARDWARE:
-                for part, outputs in _parts(name, cell, _initial_values(module)):
-                    self._add(part, outputs)
+                for part, outputs in parts(_FOLDER.sub("", given), cell, initial):
+                    graph.add(part, outputs)
+        self.ports: list[str] = []
         ends: list[tuple[str, Bit]] = []
         for name, port in sorted(module["ports"].items()):
             bits = [(f"{name}[{index}]", bit) for index, bit in enumerate(port["bits"])]
+            self.ports += [f"{port['direction']} {label}" for label, _ in bits]
             if port["direction"] == "input":
                 for label, bit in bits:
-                    self._add(_Cell(("input", label), (), label, True), (bit,))
+                    graph.add(Cell(("input", label), (), label, True), (bit,))
             else:
                 ends += bits
-        values = self._resolve([bit for _, bit in ends])
-        self.nodes, self.outputs = self._number(
-            [(label, values[bit]) for label, bit in ends], values)
-        self.ports = [f"{port['direction']} {name}[{index}]"
-                      for name, port in sorted(module["ports"].items())
-                      for index in range(len(port["bits"]))]
+        values = graph.resolve([bit for _, bit in ends])
+        self.nodes, self.outputs = _numbered(
+            graph, [(label, value) for (label, _), value in zip(ends, values, strict=True)])
         found = Counter(_class_of(node) for node in self.nodes)
         self.counts = {name: found[name] for name in _CLASSES if found[name]}
-
-    def _add(self, cell: _Cell, outputs: Sequence[Bit]) -> None:
-        for index, bit in enumerate(outputs):
-            if bit in self._drivers or isinstance(bit, str):
-                raise ValueError(f"bit {index} of {cell.name} must have one driver, not two")
-            self._drivers[bit] = len(self._cells), index
-        self._cells.append(cell)
-
-    def _driver(self, bit: Bit) -> tuple[int, int]:
-        """Cell and output that drive ``bit``: a constant's too, and what nobody drives is x."""
-        if bit not in self._drivers:
-            constant = bit if isinstance(bit, str) else "x"
-            self._drivers[bit] = len(self._cells), 0
-            self._cells.append(_Cell(("constant", constant), (), constant, False))
-        return self._drivers[bit]
-
-    def _resolve(self, ends: Sequence[Bit]) -> dict[Bit, tuple[int, int]]:
-        """For each bit that an end depends on the cell that drives it, merged cells as one."""
-        drivers, cells = self._drivers, self._cells
-        values: dict[Bit, tuple[int, int]] = {}
-        merged: dict[Key, int] = {}
-        opened: set[Bit] = set()
-        ends = list(ends)
-        while ends:
-            pending = [ends.pop()]
-            while pending:
-                bit = pending[-1]
-                cell = None
-                if bit not in values:
-                    cell = cells[self._driver(bit)[0]]
-                if cell is None or cell.state:
-                    pending.pop()
-                    if cell is not None:
-                        values[bit] = drivers[bit]
-                        # Its inputs are ends of their own: a loop through a state is none.
-                        ends += cell.inputs
-                    continue
-                missing = [source for source in cell.inputs if source not in values]
-                if missing:
-                    if bit in opened:
-                        raise ValueError(f"gates must not form a loop, but {cell.name} does")
-                    opened.add(bit)
-                    pending += missing
-                    continue
-                pending.pop()
-                number, output = drivers[bit]
-                sources = tuple(values[source] for source in cell.inputs)
-                if cell.kind == ("alias",) or (
-                        cell.kind == ("$mux",) and sources[0] == sources[1]):
-                    values[bit] = sources[0]
-                else:
-                    values[bit] = merged.setdefault((cell.kind, sources), number), output
-        return values
-
-    def _number(self, ends, values) -> tuple[list[Node], list[tuple[str, tuple[int, int]]]]:
-        """Nodes in the order of the walk, and the ends by their numbers."""
-        numbers: dict[int, int] = {}
-        order: list[int] = []
-
-        def numbered(value: tuple[int, int]) -> tuple[int, int]:
-            cell, output = value
-            if cell not in numbers:
-                numbers[cell] = len(order)
-                order.append(cell)
-            return numbers[cell], output
-
-        outputs = [(label, numbered(value)) for label, value in ends]
-        nodes = []
-        for cell_number in order:  # grows as it is walked
-            cell = self._cells[cell_number]
-            nodes.append(Node(cell.kind, tuple(numbered(values[bit]) for bit in cell.inputs),
-                              cell.name))
-        return nodes, outputs
 
     @property
     def cells(self) -> int:
@@ -187,10 +100,144 @@ class Netlist:
         return seen.hexdigest()
 
 
+class _Graph:
+    """Cells by the bits that they drive, and the nodes that they become."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self._drivers: dict[Bit, tuple[Cell, int]] = {}
+        self._values: dict[Bit, Source] = {}
+        self._merged: dict[tuple[Key, tuple[Source, ...]], int] = {}
+        self._states: list[tuple[int, Cell]] = []
+        self._state_numbers: dict[int, int] = {}
+
+    def add(self, cell: Cell, outputs: Sequence[Bit]) -> None:
+        for index, bit in enumerate(outputs):
+            if bit in self._drivers or isinstance(bit, str):
+                raise ValueError(f"bit {index} of {cell.name} must have one driver, not two")
+            self._drivers[bit] = cell, index
+
+    def resolve(self, ends: Sequence[Bit]) -> list[Source]:
+        """What drives ``ends``; ``nodes`` then holds all that they depend on."""
+        pending = list(ends)
+        known = 0
+        while pending:
+            self._resolve_gates(pending.pop())
+            # The inputs of a state are ends of their own: a loop through it is none.
+            for _, cell in self._states[known:]:
+                pending += cell.inputs
+            known = len(self._states)
+        for number, cell in self._states:
+            sources = tuple(self._values[bit] for bit in cell.inputs)
+            self.nodes[number] = Node(cell.kind, sources, cell.name)
+        return [self._values[bit] for bit in ends]
+
+    def _resolve_gates(self, end: Bit) -> None:
+        """Give ``end`` and the gates that it depends on, back to states, their values."""
+        values, opened, pending = self._values, set(), [end]
+        while pending:
+            bit = pending[-1]
+            if bit in values:
+                pending.pop()
+                continue
+            if bit not in self._drivers:  # a constant; what nobody drives is unknown
+                values[bit] = self._constant(bit if isinstance(bit, str) else "x")
+                continue
+            cell, output = self._drivers[bit]
+            if cell.state:
+                values[bit] = self._state(cell), output
+                continue
+            missing = [source for source in cell.inputs if source not in values]
+            if missing and bit in opened:
+                raise ValueError(f"gates must not form a loop, but {cell.name} does")
+            if missing:
+                opened.add(bit)
+                pending += missing
+            else:
+                values[bit] = self._gate(cell.kind, tuple(values[source] for source in cell.inputs),
+                                         cell.name, output)
+
+    def _state(self, cell: Cell) -> int:
+        if id(cell) not in self._state_numbers:
+            self._state_numbers[id(cell)] = len(self.nodes)
+            self._states.append((len(self.nodes), cell))
+            self.nodes.append(Node(cell.kind, (), cell.name))
+        return self._state_numbers[id(cell)]
+
+    def _constant(self, value: str) -> Source:
+        return self._merge(("constant", value), (), value), 0
+
+    def _merge(self, kind: Key, sources: tuple[Source, ...], name: str) -> int:
+        number = self._merged.setdefault((kind, sources), len(self.nodes))
+        if number == len(self.nodes):
+            self.nodes.append(Node(kind, sources, name))
+        return number
+
+    def _gate(self, kind: Key, sources: tuple[Source, ...], name: str, output: int = 0) -> Source:
+        """The gate, one that is equal, or what it comes to."""
+        if kind in _SIMPLE:
+            zero, one = self._constant("0"), self._constant("1")
+            inverse = partial(self._gate, ("$not",), name=name)
+            simple = self._simplified(kind[0], sources, zero, one, inverse)
+            if simple is not None:
+                return simple
+        return self._merge(kind, sources, name), output
+
+    def _simplified(self, kind, sources, zero, one, inverse) -> Source | None:
+        """What a gate comes to that is none, else ``None``."""
+        first = sources[0]
+        if kind == "alias":
+            return first
+        if kind == "$not":
+            node = self.nodes[first[0]]
+            if first in (zero, one):
+                return one if first == zero else zero
+            return node.inputs[0] if node.kind == ("$not",) else None
+        if kind == "$mux":
+            if_clear, if_set, select = sources
+            if if_clear == if_set or select == zero:
+                return if_clear
+            if select == one:
+                return if_set
+            if {if_clear, if_set} == {zero, one}:
+                return select if if_set == one else inverse((select,))
+            return None
+        neutral = one if kind == "$and" else zero
+        for this, other in (sources, sources[::-1]):
+            if this == neutral:
+                return other
+            if this in (zero, one):  # the other constant
+                return inverse((other,)) if kind == "$xor" else this
+        if sources[0] == sources[1]:
+            return zero if kind == "$xor" else first
+        return None
+
+
+def _numbered(graph: _Graph, ends: Sequence[tuple[str, Source]]
+              ) -> tuple[list[Node], list[tuple[str, Source]]]:
+    """The graph's nodes in the order of the walk, and the ends by these numbers."""
+    numbers: dict[int, int] = {}
+    order: list[int] = []
+
+    def numbered(value: Source) -> Source:
+        node, output = value
+        if node not in numbers:
+            numbers[node] = len(order)
+            order.append(node)
+        return numbers[node], output
+
+    outputs = [(label, numbered(value)) for label, value in ends]
+    nodes = []
+    for number in order:  # grows as it is walked
+        node = graph.nodes[number]
+        nodes.append(Node(node.kind, tuple(map(numbered, node.inputs)), node.name))
+    return nodes, outputs
+
+
 def _class_of(node: Node) -> str:
     """What a node is counted as, one of ``_CLASSES``."""
-    kind = str(node.kind[0])
-    if kind in _REGISTERS:
+    kind = node.kind[0]
+    if kind in REGISTERS:
         return "register bits"
     if kind == "$mem_v2":
         return "memory bits"
@@ -201,103 +248,12 @@ def _class_of(node: Node) -> str:
 
 def _initial_values(module: Any) -> dict[Bit, str]:
     """Initial value of each bit that has one."""
-    if "initial" not in module:
-        found: dict[Bit, str] = {}
-        for net in module["netnames"].values():
-            value = net["attributes"].get("init")
-            if value is not None:
-                found.update(zip(net["bits"], reversed(value), strict=False))
-        module["initial"] = found
-    return module["initial"]
-
-
-def _integer(value: str | int) -> int:
-    return value if isinstance(value, int) else int(value, 2)
-
-
-def _parts(name: str, cell: dict, initial: Mapping[Bit, str]
-           ) -> Iterator[tuple[_Cell, tuple[Bit, ...]]]:
-    """The cells of one bit, or the one cell, that ``cell`` is in the normal form."""
-    kind, pins, parameters = cell["type"], cell["connections"], cell["parameters"]
-    if kind in _REGISTERS:
-        yield from _registers(name, kind, pins, parameters, initial)
-    elif kind in _BITWISE:
-        yield from _gates(name, kind, pins, parameters)
-    elif kind == "$mux":
-        for index, bit in enumerate(pins["Y"]):
-            yield _Cell(("$mux",), (pins["A"][index], pins["B"][index], *pins["S"]),
-                        f"{name}[{index}]", False), (bit,)
-    elif kind == "$pmux":
-        width = len(pins["Y"])
-        for index, bit in enumerate(pins["Y"]):
-            yield _Cell(("$pmux",), (pins["A"][index], *pins["B"][index::width], *pins["S"]),
-                        f"{name}[{index}]", False), (bit,)
-    elif kind == "$mem_v2":
-        yield from _memory(name, pins, parameters)
-    else:
-        yield _whole(name, kind, cell)
-
-
-def _registers(name, kind, pins, parameters, initial):
-    vectors = [pin for pin in ("D", "AD") if pin in pins]
-    controls = [pin for pin in sorted(pins) if pin not in ("D", "AD", "Q")]
-    resets = [key for key in sorted(parameters) if key.endswith("_VALUE")]
-    rest = tuple((key, _integer(value)) for key, value in sorted(parameters.items())
-                 if key != "WIDTH" and key not in resets)
-    for index, bit in enumerate(pins["Q"]):
-        loads = tuple((key, parameters[key][-1 - index]) for key in resets)
-        inputs = (*(pins[pin][index] for pin in vectors),
-                  *(source for pin in controls for source in pins[pin]))
-        yield _Cell((kind, tuple(controls), rest, loads, initial.get(bit, "x")), inputs,
-                    f"{name}[{index}]", True), (bit,)
-
-
-def _gates(name, kind, pins, parameters):
-    operands = [pin for pin in ("A", "B") if pin in pins]
-    signed = all(_integer(parameters[f"{pin}_SIGNED"]) for pin in operands)
-
-    def extended(bits, index):
-        if index < len(bits):
-            return bits[index]
-        return bits[-1] if signed and bits else "0"
-
-    for index, bit in enumerate(pins["Y"]):
-        yield _Cell(("alias",) if kind in _ALIASES else (kind,),
-                    tuple(extended(pins[pin], index) for pin in operands),
-                    f"{name}[{index}]", False), (bit,)
-
-
-def _memory(name, pins, parameters):
-    """A memory a bit of its words; what all of them share is each one's."""
-    width = _integer(parameters["WIDTH"])
-    reads, writes = (_integer(parameters[f"{side}_PORTS"]) for side in ("RD", "WR"))
-    by_word = {"RD_INIT_VALUE", "RD_ARST_VALUE", "RD_SRST_VALUE"}
-    shared = tuple((key, value) for key, value in sorted(parameters.items())
-                   if key not in {"WIDTH", "MEMID", "INIT", *by_word})
-    common = tuple(bit for pin in sorted(pins) if pin not in ("RD_DATA", "WR_DATA", "WR_EN")
-                   for bit in pins[pin])
-    contents = parameters["INIT"]
-    for index in range(width):
-        def column(bits, ports, index=index):
-            return tuple(bits[port * width + index] for port in range(ports))
-
-        own = tuple((key, "".join(column(parameters[key][::-1], reads))) for key in sorted(by_word))
-        kind = ("$mem_v2", shared, own, contents[::-1][index::width])
-        inputs = (*common, *column(pins["WR_EN"], writes), *column(pins["WR_DATA"], writes))
-        yield _Cell(kind, inputs, f"{name}[{index}]", True), column(pins["RD_DATA"], reads)
-
-
-def _whole(name, kind, cell):
-    directions = cell.get("port_directions")
-    pins = cell["connections"]
-    if directions is None or set(directions) != set(pins):
-        raise ValueError(f"module {kind!r} must be in the text, since {name!r} instantiates it")
-    parameters = tuple(sorted(cell["parameters"].items()))
-    ordered = sorted(pins)
-    shape = tuple((pin, directions[pin], len(pins[pin])) for pin in ordered)
-    inputs = tuple(bit for pin in ordered if directions[pin] == "input" for bit in pins[pin])
-    outputs = tuple(bit for pin in ordered if directions[pin] == "output" for bit in pins[pin])
-    return _Cell((kind, parameters, shape), inputs, name, not kind.startswith("$")), outputs
+    found: dict[Bit, str] = {}
+    for net in module["netnames"].values():
+        value = net["attributes"].get("init")
+        if value is not None:
+            found.update(zip(net["bits"], reversed(value), strict=False))
+    return found
 
 
 def read_design(sources: Sequence[tuple[str, str]], top: str | None = None) -> Netlist:

@@ -75,6 +75,21 @@ def test_what_differs_is_found_and_named(find, put, told):
     assert told in str(difference)
 
 
+@pytest.mark.parametrize("gates, same", [
+    ("~~x", "x"), ("~zero ^ x", "~x"), ("x & one", "x"), ("x & zero | y", "y"), ("x | zero", "x"),
+    ("x | one", "~(x ^ x)"), ("x ^ one", "~x"), ("x ^ zero", "x"), ("x & x", "x"), ("x | x", "x"),
+    ("x ? one : zero", "x"), ("x ? zero : one", "~x"), ("one ? x : y", "x"), ("zero ? x : y", "y"),
+    ("x ? y : y", "y"), ("x ^ x", "zero"), ("+x", "x"),
+])
+def test_gates_that_are_none_do_not_count(gates, same):
+    # The constants come from outside, so that Yosys cannot fold them before.
+    text = """module top(a, b, o, p); input a, b; output o, p;
+      leaf l(.x(a), .y(b), .zero(1'b0), .one(1'b1), .o(o)); assign p = a & b; endmodule
+      module leaf(x, y, zero, one, o); input x, y, zero, one; output o; assign o = %s; endmodule"""
+    assert compare(netlist(text % gates), netlist(text % f"({same})")) is None
+    assert compare(netlist(text % gates), netlist(text % f"({same}) ^ y")) is not None
+
+
 def test_two_equal_registers_are_not_one():
     text = """module top(clk, d, o, p); input clk, d; output o, p;
       reg q = 0, r = 0; always @(posedge clk) begin q <= d; r <= d; end
