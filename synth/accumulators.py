@@ -7,8 +7,8 @@ exact accumulator is paid for in both.
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Module
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from gen.block import generate_block
@@ -16,7 +16,7 @@ from gen.leaves import Library
 from hdl.accumulate.accumulation_buffer import AccumulationBuffer
 from hdl.arith.exact import ColumnAdder, exact_sum
 from hdl.arith.mac import ExactMultiplier
-from hdl.codec.unpacked import connect_unpacked, operand_shape, unpack_operand, unpacked_fields
+from hdl.codec.operand import OperandLayout
 from hdl.spec.config import ACCUMULATORS, AcceleratorConfig
 from hdl.spec.formats import Format
 from synth.flow import Flow, Report
@@ -29,26 +29,24 @@ ROWS = ("mac", "column", "pe", "array", "accumulation buffer")
 class ExactColumn(wiring.Component):
     """The arithmetic of one column of an ``exact`` array, in one piece for the flow.
 
-    Ports: ``a``, ``b`` in, packed operands of ``rows`` products; ``o`` out, their ``exact_sum``,
-    registered.
+    Members
+    -------
+    a, b: In, operands of ``rows`` products.
+    o: Out(``exact_sum``), registered.
     """
 
     def __init__(self, fmt: Format, rows: int):
         self.fmt = fmt
         self.rows = rows
-        width = rows * operand_shape(fmt).width
-        super().__init__({"a": In(width), "b": In(width), "o": Out(exact_sum(fmt, rows))})
+        operands = data.ArrayLayout(OperandLayout(fmt), rows)
+        super().__init__({"a": In(operands), "b": In(operands), "o": Out(exact_sum(fmt, rows))})
 
     def elaborate(self, platform):
         m = Module()
         sums, products = [], 1
         for row in range(self.rows):
             m.submodules[f"multiplier{row}"] = multiplier = ExactMultiplier(self.fmt)
-            for prefix, operands in (("a_", self.a), ("b_", self.b)):
-                operand = Signal(operand_shape(self.fmt), name=f"{prefix}{row}")
-                m.d.comb += operand.eq(operands.word_select(row, len(operand)))
-                connect_unpacked(m, unpacked_fields(multiplier, prefix),
-                                 unpack_operand(self.fmt, operand))
+            m.d.comb += [multiplier.a.eq(self.a[row]), multiplier.b.eq(self.b[row])]
             sums.append(multiplier.o)
         while len(sums) > 1:
             added = []

@@ -178,12 +178,12 @@ class _Graph:
         if kind in _SIMPLE:
             zero, one = self._constant("0"), self._constant("1")
             inverse = partial(self._gate, ("$not",), name=name)
-            simple = self._simplified(kind[0], sources, zero, one, inverse)
+            simple = self._simplified(kind[0], sources, name, zero, one, inverse)
             if simple is not None:
                 return simple
         return self._merge(kind, sources, name), output
 
-    def _simplified(self, kind, sources, zero, one, inverse) -> Source | None:
+    def _simplified(self, kind, sources, name, zero, one, inverse) -> Source | None:
         """What a gate comes to that is none, else ``None``."""
         first = sources[0]
         if kind == "alias":
@@ -201,6 +201,9 @@ class _Graph:
                 return if_set
             if {if_clear, if_set} == {zero, one}:
                 return select if if_set == one else inverse((select,))
+            node = self.nodes[select[0]]
+            if node.kind == ("$not",):
+                return self._gate(("$mux",), (if_set, if_clear, node.inputs[0]), name)
             return None
         neutral = one if kind == "$and" else zero
         for this, other in (sources, sources[::-1]):

@@ -79,7 +79,7 @@ def test_what_differs_is_found_and_named(find, put, told):
     ("~~x", "x"), ("~zero ^ x", "~x"), ("x & one", "x"), ("x & zero | y", "y"), ("x | zero", "x"),
     ("x | one", "~(x ^ x)"), ("x ^ one", "~x"), ("x ^ zero", "x"), ("x & x", "x"), ("x | x", "x"),
     ("x ? one : zero", "x"), ("x ? zero : one", "~x"), ("one ? x : y", "x"), ("zero ? x : y", "y"),
-    ("x ? y : y", "y"), ("x ^ x", "zero"), ("+x", "x"),
+    ("x ? y : y", "y"), ("~x ? zero : y", "x ? y : zero"), ("x ^ x", "zero"), ("+x", "x"),
 ])
 def test_gates_that_are_none_do_not_count(gates, same):
     # The constants come from outside, so that Yosys cannot fold them before.
