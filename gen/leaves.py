@@ -45,6 +45,9 @@ _MODULE = re.compile(r"^module \\(\S+)$", re.MULTILINE)
 _CELL = re.compile(r"^  cell \\(\S+) ", re.MULTILINE)
 _ZERO_MEMORY = re.compile(r"^  cell \$meminit_v2 .*\n(?:    .*\n)*?"
                           r"    connect \\DATA \d+'0*\n(?:    .*\n)*?  end\n\n?", re.MULTILINE)
+# Fields of records, x.y and x[0], which Amaranth names beside the signals that hold them.
+_FIELD = re.compile(r"^(?:  attribute .*\n)*  wire (?:.* )?\\\S+[.[].*\n"
+                    r"|^connect \\\S+[.[]\S* .*\n", re.MULTILINE)
 _PORT = re.compile(r"^  wire .*\b(?:in|out)put \d+ .*\\(\S+)$", re.MULTILINE)
 
 
@@ -209,6 +212,8 @@ def _module_text(name: str, text: str, signature: wiring.Signature) -> ModuleTex
                   lambda match: match[1] + "\\" + match[2].replace(".", "__"),
                   text, flags=re.MULTILINE)
     text = text.replace("attribute \\top 1\n", "")
+    # Nothing reads them, and they would be a fifth of the text.
+    text = _FIELD.sub("", text)
     # A line for every zero word would outgrow the rest, and an ASIC's memories start unknown.
     text = _ZERO_MEMORY.sub("", text)
     starts = [match.start() for match in _MODULE.finditer(text)] + [len(text)]
