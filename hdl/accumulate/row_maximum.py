@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.accumulate.accumulation_buffer import tile_mark
 from hdl.arith.accumulator import accumulator_round
 from hdl.arith.float_multiply import FloatMultiplier
+from hdl.arith.sort_key import exact_key, float_key, float_word
 from hdl.lib.leaf import shared
 from hdl.lib.sram import Sram1R1W
 from hdl.spec.config import AcceleratorConfig, log2_exact
@@ -33,11 +34,7 @@ class _Key(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        word = self.word
-        if self.exact:
-            key = Cat(word[:-2], ~word[-2], word[-1])
-        else:
-            key = Cat(word[:-1] ^ word[-1].replicate(len(word) - 1), ~word[-1])
+        key = exact_key(self.word) if self.exact else float_key(self.word)
         m.d.comb += self.key.eq(Mux(self.absent, 0, key))
         return m
 
@@ -165,12 +162,6 @@ class RowMaximum(wiring.Component):
             with m.If(self.mark.ends):
                 m.d.sync += [row.eq(0), first.eq(self.mark.closing)]
 
-    def _word(self, key):
-        """The accumulator word of a key."""
-        if self.config.acc == "exact":
-            return Cat(key[:-2], ~key[-2], key[-1])
-        return Cat(key[:-1] ^ (~key[-1]).replicate(len(key) - 1), ~key[-1])
-
     def _tree(self, m: Module) -> Signal:
         """The word's largest key, registered at each of log2(D) levels."""
         config = self.config
@@ -204,7 +195,8 @@ class RowMaximum(wiring.Component):
                      rounded.eq(round_.result)]
         scale = self.setting[rounded_tag.bank].scale
         m.d.comb += [
-            round_.value.eq(self._word(found_key)),
+            round_.value.eq(
+                exact_key(found_key) if config.acc == "exact" else float_word(found_key)),
             multiplier.a.eq(rounded),
             multiplier.b.eq(Cat(Const(0, config.lane.bits - 16), scale)),
             finished.write_enable.eq(rounded_tag.valid & rounded_tag.mark.closing),

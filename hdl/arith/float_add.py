@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arith.cut import cut_members, cut_name, holder
 from hdl.arith.float_word import infinity, normalise, pack, unpack
+from hdl.arith.sort_key import float_key
 from hdl.lib import ripple
 from hdl.spec.formats import LaneType
 
@@ -140,9 +141,8 @@ class FloatMax(wiring.Component):
         m = Module()
         keys = []
         for name, word in (("a_key", self.a), ("b_key", self.b)):
-            # Ordered as unsigned integers: negatives complemented, positives above them.
             key = Signal(self.lane.bits, name=name)
-            m.d.comb += key.eq(Cat(word[:-1] ^ word[-1].replicate(self.lane.bits - 1), ~word[-1]))
+            m.d.comb += key.eq(float_key(word))
             keys.append(key)
         m.d.comb += self.o.eq(Mux(keys[0] < keys[1], self.b, self.a))
         return m
