@@ -13,12 +13,13 @@ from importlib import import_module
 from amaranth.lib import data, wiring
 
 from gen.cli import Parser, add_config_flags, comment, config_from, deliver, describe
+from gen.flat import Flat
 from gen.leaves import Library, component_ports
 from hdl.spec.activations import ACTIVATIONS
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
-__all__ = ["BLOCKS", "build_block", "component_of", "generate_block", "main"]
+__all__ = ["BLOCKS", "build_block", "component_of", "flat_block", "generate_block", "main"]
 
 
 def _by_format(config: AcceleratorConfig) -> tuple:
@@ -54,6 +55,14 @@ BLOCKS: dict[str, tuple[str, str, Callable[[AcceleratorConfig], tuple]]] = {
 }
 
 
+# Members whose parts are ports of the block, and how the names of these start (``gen.flat``).
+_FLAT: dict[str, dict[str, str]] = {
+    "decoder": {"o": ""},
+    "multiplier": {"a": "a_", "b": "b_", "o": ""},
+    "mac": {"a": "a_", "b": "b_"},
+}
+
+
 def component_of(name: str, config: AcceleratorConfig) -> wiring.Component:
     """The component that block ``name`` is made of; ``ValueError`` names the allowed ones."""
     if name not in BLOCKS:
@@ -62,32 +71,37 @@ def component_of(name: str, config: AcceleratorConfig) -> wiring.Component:
     return getattr(import_module(module), cls)(*arguments(config))
 
 
+def flat_block(name: str, config: AcceleratorConfig) -> Flat:
+    """Block ``name`` with the ports that its file has."""
+    return Flat(component_of(name, config), _FLAT.get(name, {}))
+
+
 def build_block(name: str, config: AcceleratorConfig, prefix: str = "") -> Library:
     """A library that holds block ``name`` as a module of that name, and its leaves."""
     library = Library(prefix)
-    library.add(component_of(name, config), name)
+    library.add(flat_block(name, config), name)
     return library
 
 
 def generate_block(name: str, config: AcceleratorConfig, prefix: str = "") -> str:
     """Verilog of block ``name``; ``prefix`` starts the names of its submodules."""
-    component = component_of(name, config)
+    block = flat_block(name, config)
     library = Library(prefix)
-    library.add(component, name)
-    return _header(name, component, config, "clk" in library.modules[name].ports) + \
+    library.add(block, name)
+    return _header(name, block, config, "clk" in library.modules[name].ports) + \
         library.verilog()
 
 
-def _header(name: str, component: wiring.Component, config: AcceleratorConfig,
-            clocked: bool) -> str:
+def _header(name: str, block: Flat, config: AcceleratorConfig, clocked: bool) -> str:
+    component = block.component
     lines = [*(inspect.getdoc(type(component)) or "").replace("``", "").splitlines(), ""]
     if clocked:
         latency = getattr(component, "latency", None)
         lines.append(f"LATENCY {component.LATENCY if latency is None else latency}")
     lines += ["Flat ports, vectors lowest element first; signed numbers are two's complement:"]
     layouts = {"__".join(map(str, path)): member.shape
-               for path, member, _ in component.signature.flatten(component)}
-    for port, (signal, flow) in component_ports(component).items():
+               for path, member, _ in block.signature.flatten(block)}
+    for port, (signal, flow) in component_ports(block).items():
         kind = "input" if flow == wiring.In else "output"
         sign = " signed" if signal.shape().signed else ""
         lines.append(f"  {kind:6} [{len(signal) - 1}:0] {port}{sign}")

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith.multiplier import product_members
+from hdl.arith.product import product_layout
 from hdl.lib import ripple
 from hdl.spec.config import ceil_log2
 from hdl.spec.formats import Format
@@ -60,9 +60,17 @@ def _windows(fmt: Format, fine: int) -> dict[int, dict[int, int]]:
 class FixedProduct(wiring.Component):
     """Combinational: an exact product in fixed point, ready to be added.
 
-    Ports: ``product_*`` in (``product_members``); ``o`` out, ``exact_sum`` of one product. A
-    negative one is a ones' complement whose missing unit is ``o.carry``: the adder that takes it
+    A negative one is a ones' complement whose missing unit is ``o.carry``: the adder that takes it
     has a carry input to spare. A zero product gives 0.
+
+    Members
+    -------
+    product: In(``product_layout``).
+    o: Out(``exact_sum``) of one product.
+
+    Raises
+    ------
+    TypeError: ``fmt`` is no ``Format``.
     """
 
     def __init__(self, fmt: Format):
@@ -70,7 +78,7 @@ class FixedProduct(wiring.Component):
             raise TypeError(f"fmt must be a Format, not {fmt!r}")
         self.fmt = fmt
         super().__init__({
-            **{f"product_{name}": member for name, member in product_members(fmt, In).items()},
+            "product": In(product_layout(fmt)),
             "o": Out(exact_sum(fmt, 1)),
         })
 
@@ -82,23 +90,23 @@ class FixedProduct(wiring.Component):
         m = Module()
         fine = _fine_bits(self.fmt)
         negative = Signal()
-        m.d.comb += negative.eq(self.product_sign & ~self.product_is_zero)
+        m.d.comb += negative.eq(self.product.sign & ~self.product.is_zero)
         # The sign is spent where the word is narrowest; it fills every place left free.
-        significand = self.product_significand
+        significand = self.product.significand
         window = Signal(len(significand), name="window")
         m.d.comb += window.eq(significand ^ negative.replicate(len(significand)))
         for index in range(fine):
             fill = negative.replicate(1 << index)
             shifted = Signal(len(window) + len(fill), name=f"window_{index}")
-            m.d.comb += shifted.eq(Mux(self.product_exponent[index], Cat(fill, window),
+            m.d.comb += shifted.eq(Mux(self.product.exponent[index], Cat(fill, window),
                                        Cat(window, fill)))
             window = shifted
         places = _windows(self.fmt, fine)
         selects: dict[int, Signal] = {}
-        coarse = self.product_exponent[fine:].as_signed()
+        coarse = self.product.exponent[fine:].as_signed()
         for number, key in enumerate(sorted({key for place in places.values() for key in place})):
             selects[key] = Signal(name=f"select_{number}")
-            m.d.comb += selects[key].eq((coarse == key) & ~self.product_is_zero)
+            m.d.comb += selects[key].eq((coarse == key) & ~self.product.is_zero)
         fills: dict[tuple[int, ...], Signal] = {}  # negative, and none of these windows is chosen
         bits = []
         for place in range(self.fmt.product_bits):
@@ -112,7 +120,7 @@ class FixedProduct(wiring.Component):
                 bit = bit | (selects[key] & window[chosen[key]])
             bits.append(bit)
         m.d.comb += [self.o.sum.eq(Cat(bits).as_signed()), self.o.carry.eq(negative),
-                     self.o.nar.eq(self.product_is_nar)]
+                     self.o.nar.eq(self.product.is_nar)]
         return m
 
 

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith.multiplier import product_members
+from hdl.arith.product import product_layout
 from hdl.lib import ripple
 from hdl.spec.formats import BFLOAT16, BINARY32, Format, LaneType
 
@@ -34,16 +34,25 @@ def psum_type(fmt: Format, acc: str) -> LaneType:
 class FloatAccumulator(wiring.Component):
     """Combinational fused add of an exact product to a floating-point partial sum.
 
-    Ports: ``product_*`` in (``product_members``); ``psum_i`` in and ``psum_o`` out, plain words of
-    ``acc``. psum_o = RNE(product + psum_i), rounded once with unbounded exponent; then below
-    2^-126 it becomes zero with its sign, beyond the largest finite value Inf. A NaR product or a
-    NaN psum_i gives the canonical NaN, Inf stays Inf. A subnormal psum_i counts as zero with
-    its sign. An exact zero sum is +0 unless both addends are −0.
+    psum_o = RNE(product + psum_i), rounded once with unbounded exponent; then below 2^-126 it
+    becomes zero with its sign, beyond the largest finite value Inf. A NaR product or a NaN psum_i
+    gives the canonical NaN, Inf stays Inf. A subnormal psum_i counts as zero with its sign. An
+    exact zero sum is +0 unless both addends are −0.
 
     With 8-bit operands no psum can become subnormal or Inf: products, and so all sums of them, are
     multiples of 2^-48; products are at most 2^48, and sums stop growing before 2^73 (numerics:
     Accumulators). There the tests for underflow and overflow are left out, and a psum_i of Inf
     counts as NaN.
+
+    Members
+    -------
+    product: In(``product_layout``).
+    psum_i, psum_o: In, Out, plain words of ``acc``.
+
+    Raises
+    ------
+    TypeError: ``fmt`` is no ``Format``.
+    ValueError: ``acc`` cannot hold products of ``fmt``.
     """
 
     def __init__(self, fmt: Format, acc: str):
@@ -51,7 +60,7 @@ class FloatAccumulator(wiring.Component):
         self.fmt = fmt
         self.acc = acc
         super().__init__({
-            **{f"product_{name}": member for name, member in product_members(fmt, In).items()},
+            "product": In(product_layout(fmt)),
             "psum_i": In(self.word.bits),
             "psum_o": Out(self.word.bits),
         })
@@ -89,7 +98,7 @@ class FloatAccumulator(wiring.Component):
         m.d.comb += [
             field.eq(self.psum_i[word.fraction_bits:-1]),
             self._psum_zero.eq(~field.any()),
-            self._product_field.eq(self.product_exponent + word.bias + 1),
+            self._product_field.eq(self.product.exponent + word.bias + 1),
         ]
 
     def _align(self, m: Module, precision: int, product_bits: int, fraction_bits: int):
@@ -106,14 +115,14 @@ class FloatAccumulator(wiring.Component):
         larger, smaller = Signal(fraction_bits + 1), Signal(fraction_bits + 1)
         psum = Cat(self.psum_i[:self.word.fraction_bits], ~self._psum_zero)
         psum = Cat(Const(0, fraction_bits + 1 - precision), psum)
-        product = Cat(Const(0, fraction_bits + 1 - product_bits), self.product_significand)
-        lower = Cat(Const(0, fraction_bits - product_bits), self.product_significand, Const(0, 1))
+        product = Cat(Const(0, fraction_bits + 1 - product_bits), self.product.significand)
+        lower = Cat(Const(0, fraction_bits - product_bits), self.product.significand, Const(0, 1))
         psum_ahead = ~excess[-1]
         complement = Cat(~self._product_field, Const(1, width - len(self._product_field)))
         m.d.comb += [
             excess.eq(ripple.add(m, "excess", complement,
                                  Cat(self._field, Const(0, width - len(self._field))))),
-            dominant.eq((~psum_ahead | self._psum_zero) & ~self.product_is_zero),
+            dominant.eq((~psum_ahead | self._psum_zero) & ~self.product.is_zero),
             distance.eq(excess[:-1] ^ excess[-1].replicate(width - 1)),
             larger.eq(Mux(dominant, product, psum)),
             smaller.eq(Mux(dominant, psum, lower)),
@@ -131,7 +140,7 @@ class FloatAccumulator(wiring.Component):
         absent, far = Signal(), Signal()
         held, kept = Signal(fraction_bits + 1), Signal()
         m.d.comb += [
-            absent.eq(self._psum_zero | self.product_is_zero),  # the smaller one is then zero
+            absent.eq(self._psum_zero | self.product.is_zero),  # the smaller one is then zero
             far.eq(distance[steps:].any()),
             held.eq(Mux(far | absent, 0, shifted)),
             kept.eq((far | spill) & ~absent),
@@ -148,7 +157,7 @@ class FloatAccumulator(wiring.Component):
         # Below the bottom of the larger addend stands spill alone: as a subtrahend it borrows.
         addend = smaller ^ subtract.replicate(width)
         m.d.comb += [
-            subtract.eq(self.product_sign ^ self.psum_i[-1]),
+            subtract.eq(self.product.sign ^ self.psum_i[-1]),
             raw.eq(ripple.add(m, "sum", larger, addend, subtract & ~spill)),
             negated.eq(subtract & ~raw[-1]),
             total.eq(Cat(spill | negated, raw[:-1] ^ negated.replicate(width),
@@ -199,13 +208,13 @@ class FloatAccumulator(wiring.Component):
         sign, zero, nan = Signal(), Signal(), Signal()
         special = self._field.all()
         m.d.comb += [
-            zero.eq(~found | (self._psum_zero & self.product_is_zero)),
-            sign.eq((Mux(self._dominant, self.product_sign, self.psum_i[-1]) ^ negated)
+            zero.eq(~found | (self._psum_zero & self.product.is_zero)),
+            sign.eq((Mux(self._dominant, self.product.sign, self.psum_i[-1]) ^ negated)
                     & ~(self._subtract & zero)),
         ]
         if self._bounded:
             m.d.comb += [
-                nan.eq(self.product_is_nar | special),
+                nan.eq(self.product.is_nar | special),
                 self.psum_o.eq(Mux(nan, word.nan, Cat(
                     Mux(zero, 0, rounded[:word.bits - 1]), sign))),
             ]
@@ -213,7 +222,7 @@ class FloatAccumulator(wiring.Component):
         infinite, huge, tiny = Signal(), Signal(), Signal()
         field = rounded[word.fraction_bits:].as_signed()
         m.d.comb += [
-            nan.eq(self.product_is_nar | (special & self.psum_i[:word.fraction_bits].any())),
+            nan.eq(self.product.is_nar | (special & self.psum_i[:word.fraction_bits].any())),
             infinite.eq(special),
             tiny.eq(zero | (field <= 0)),
             huge.eq(~zero & (field >= top)),

@@ -1,41 +1,48 @@
 """The multiply-accumulate unit of a processing element: operands | multiplier | accumulator."""
 
-from amaranth.hdl import Module, Signal, Value
-from amaranth.lib import wiring
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arith.exact import ExactAccumulator, FixedProduct, exact_sum, exact_word_bits
 from hdl.arith.float_accumulator import FloatAccumulator, psum_type
-from hdl.arith.multiplier import Multiplier, product_members
-from hdl.codec.unpacked import connect_unpacked, unpacked_fields, unpacked_members
+from hdl.arith.multiplier import Multiplier
+from hdl.codec.operand import Operand, OperandLayout
 from hdl.lib.leaf import with_latency
 from hdl.spec.formats import Format
 
 __all__ = ["ExactMultiplier", "Mac"]
 
 
-def _multiply(m: Module, component, fmt: Format, registered: bool) -> dict[str, Value]:
-    """Product of the operands ``a_*`` and ``b_*`` of ``component``, from a register if asked."""
+def _multiply(m: Module, fmt: Format, a: Operand, b: Operand, registered: bool) -> data.View:
+    """Product of two operands, from a register if asked."""
     m.submodules.multiplier = multiplier = Multiplier(fmt)
-    for prefix in ("a_", "b_"):
-        connect_unpacked(m, unpacked_fields(multiplier, prefix), unpacked_fields(component, prefix))
-    product = {name: getattr(multiplier, name) for name in product_members(fmt, Out)}
-    if registered:
-        for name, value in product.items():
-            product[name] = Signal.like(value, name=f"product_{name}", reset_less=True)
-            m.d.sync += product[name].eq(value)
+    m.d.comb += [multiplier.a.eq(a), multiplier.b.eq(b)]
+    if not registered:
+        return multiplier.o
+    product = Signal.like(multiplier.o, name="product", reset_less=True)
+    m.d.sync += product.eq(multiplier.o)
     return product
 
 
 class Mac(wiring.Component):
     """Fused multiply-accumulate: psum_o := a · b + psum_i, rounded once or, ``exact``, never.
 
-    Ports: ``a_*``, ``b_*`` in, flat unpacked operands of ``fmt`` (``unpacked_members``);
-    ``psum_i`` in, ``psum_o`` out, words of ``acc`` (``FloatAccumulator`` and ``ExactAccumulator``
-    say what they hold). ``a`` and ``b`` take ``latency`` clocks to ``psum_o``, 1 or 2: the second
-    register holds the product. ``psum_i`` takes 1, so that at latency 2 it meets the operands of
-    the clock before. Throughput: 1 a clock; no register has a reset. ``k_max``: the number of
-    products that an ``exact`` psum has room for.
+    ``a`` and ``b`` take ``latency`` clocks to ``psum_o``, 1 or 2: the second register holds the
+    product. ``psum_i`` takes 1, so that at latency 2 it meets the operands of the clock before.
+    Throughput: 1 a clock; no register has a reset. ``k_max``: the number of products that an
+    ``exact`` psum has room for.
+
+    Members
+    -------
+    a, b: In(``OperandLayout``).
+    psum_i, psum_o: In, Out, words of ``acc``: ``FloatAccumulator`` and ``ExactAccumulator`` say
+        what they hold.
+
+    Raises
+    ------
+    TypeError: ``fmt`` is no ``Format``.
+    ValueError: ``latency`` is not 1 or 2, or ``acc`` cannot hold products of ``fmt``.
     """
 
     def __init__(self, fmt: Format, acc: str, latency: int = 1, k_max: int = 4096):
@@ -49,8 +56,7 @@ class Mac(wiring.Component):
         self.k_max = k_max
         word = exact_word_bits(fmt, k_max) if acc == "exact" else psum_type(fmt, acc).bits
         super().__init__({
-            **unpacked_members(fmt, In, "a_"),
-            **unpacked_members(fmt, In, "b_"),
+            "a": In(OperandLayout(fmt)), "b": In(OperandLayout(fmt)),
             "psum_i": In(word), "psum_o": Out(word),
         })
 
@@ -60,7 +66,7 @@ class Mac(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        product = _multiply(m, self, self.fmt, self.latency == 2)
+        product = _multiply(m, self.fmt, self.a, self.b, self.latency == 2)
         if self.acc == "exact":
             accumulator = ExactAccumulator(self.fmt, self.k_max)
             m.submodules.fixed = target = FixedProduct(self.fmt)
@@ -68,10 +74,9 @@ class Mac(wiring.Component):
         else:
             target = accumulator = FloatAccumulator(self.fmt, self.acc)
         m.submodules.accumulator = accumulator
-        m.d.comb += [getattr(target, f"product_{name}").eq(value)
-                     for name, value in product.items()]
         psum = Signal(len(self.psum_o), reset_less=True)
-        m.d.comb += [accumulator.psum_i.eq(self.psum_i), self.psum_o.eq(psum)]
+        m.d.comb += [target.product.eq(product), accumulator.psum_i.eq(self.psum_i),
+                     self.psum_o.eq(psum)]
         m.d.sync += psum.eq(accumulator.psum_o)
         return m
 
@@ -79,8 +84,15 @@ class Mac(wiring.Component):
 class ExactMultiplier(wiring.Component):
     """Exact product in fixed point, for a column that adds all its products at once.
 
-    Ports: ``a_*``, ``b_*`` in, flat unpacked operands of ``fmt``; ``o`` out, ``exact_sum`` of one
-    product, ``latency`` clocks later, 0 or 1.
+    Members
+    -------
+    a, b: In(``OperandLayout``).
+    o: Out(``exact_sum``) of one product, ``latency`` clocks later, 0 or 1.
+
+    Raises
+    ------
+    TypeError: ``fmt`` is no ``Format``.
+    ValueError: ``latency`` is not 0 or 1.
     """
 
     def __init__(self, fmt: Format, latency: int = 0):
@@ -91,8 +103,7 @@ class ExactMultiplier(wiring.Component):
         self.fmt = fmt
         self.latency = latency
         super().__init__({
-            **unpacked_members(fmt, In, "a_"),
-            **unpacked_members(fmt, In, "b_"),
+            "a": In(OperandLayout(fmt)), "b": In(OperandLayout(fmt)),
             "o": Out(exact_sum(fmt, 1)),
         })
 
@@ -103,8 +114,6 @@ class ExactMultiplier(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.fixed = fixed = FixedProduct(self.fmt)
-        product = _multiply(m, self, self.fmt, self.latency == 1)
-        m.d.comb += [getattr(fixed, f"product_{name}").eq(value)
-                     for name, value in product.items()]
-        m.d.comb += self.o.eq(fixed.o)
+        product = _multiply(m, self.fmt, self.a, self.b, self.latency == 1)
+        m.d.comb += [fixed.product.eq(product), self.o.eq(fixed.o)]
         return m

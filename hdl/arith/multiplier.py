@@ -1,37 +1,31 @@
 """The exact multiplier of unpacked operands."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.codec.unpacked import unpacked_members
+from hdl.arith.product import product_layout
+from hdl.codec.operand import OperandLayout
 from hdl.lib import ripple
 from hdl.spec.formats import Format
 
-__all__ = ["Multiplier", "product_members"]
-
-
-def product_members(fmt: Format, flow) -> dict[str, object]:
-    """Members of an exact product: ``sign``; ``exponent``, signed, one bit wider than an
-    operand's; ``significand``, 2·fmt.significand_bits, two of them integer bits."""
-    return {
-        "sign": flow(1),
-        "exponent": flow(signed(fmt.exponent_bits + 1)),
-        "significand": flow(2 * fmt.significand_bits),
-        "is_zero": flow(1),
-        "is_nar": flow(1),
-    }
+__all__ = ["Multiplier"]
 
 
 class Multiplier(wiring.Component):
     """Combinational exact product of two operands of ``fmt``.
 
-    Ports: ``a_*`` and ``b_*`` in, flat unpacked operands (``unpacked_members``); out ``sign``,
-    ``exponent``, ``significand``, ``is_zero``, ``is_nar`` (``product_members``). The product is
-    (−1)^sign · significand · 2^(exponent − 2·(fmt.significand_bits − 1)): the significand is in
-    [1, 4) and not normalised, the exponent is the sum of the operands'. NaR · anything is NaR;
-    0 · finite is zero with the product's sign. With a flag set, exponent and significand carry no
-    meaning; so it is for the operands, whose hidden bits are taken as 1.
+    NaR · anything is NaR; 0 · finite is zero with the product's sign. The exponent is the sum of
+    the operands', whose hidden bits are taken as 1.
+
+    Members
+    -------
+    a, b: In(``OperandLayout``).
+    o: Out(``product_layout``).
+
+    Raises
+    ------
+    TypeError: ``fmt`` is no ``Format``.
     """
 
     def __init__(self, fmt: Format):
@@ -39,9 +33,8 @@ class Multiplier(wiring.Component):
             raise TypeError(f"fmt must be a Format, not {fmt!r}")
         self.fmt = fmt
         super().__init__({
-            **unpacked_members(fmt, In, "a_"),
-            **unpacked_members(fmt, In, "b_"),
-            **product_members(fmt, Out),
+            "a": In(OperandLayout(fmt)), "b": In(OperandLayout(fmt)),
+            "o": Out(product_layout(fmt)),
         })
 
     @property
@@ -50,12 +43,13 @@ class Multiplier(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        a, b, o = self.a, self.b, self.o
         m.d.comb += [
-            self.sign.eq(self.a_sign ^ self.b_sign),
-            self.exponent.eq(self.a_exponent + self.b_exponent),
-            self.significand.eq(self._significands(m)),
-            self.is_nar.eq(self.a_is_nar | self.b_is_nar),
-            self.is_zero.eq((self.a_is_zero | self.b_is_zero) & ~self.is_nar),
+            o.sign.eq(a.sign ^ b.sign),
+            o.exponent.eq(a.exponent + b.exponent),
+            o.significand.eq(self._significands(m)),
+            o.is_nar.eq(a.is_nar | b.is_nar),
+            o.is_zero.eq((a.is_zero | b.is_zero) & ~o.is_nar),
         ]
         return m
 
@@ -66,11 +60,11 @@ class Multiplier(wiring.Component):
         if bits < 5:
             a, b = Signal(bits), Signal(bits)
             m.d.comb += [
-                a.eq(Cat(self.a_significand[:-1], 1)),
-                b.eq(Cat(self.b_significand[:-1], 1)),
+                a.eq(Cat(self.a.fraction, 1)),
+                b.eq(Cat(self.b.fraction, 1)),
             ]
             return a * b
-        fraction, digits = self.a_significand[:-1], self.b_significand[:-1]
+        fraction, digits = self.a.fraction, self.b.fraction
         rows = [Cat(fraction & digit.replicate(bits - 1), digit) for digit in digits]
         rows.append(Cat(fraction, Const(1, 1)))
         total, done = rows[0], []

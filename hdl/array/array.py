@@ -1,12 +1,12 @@
 """The D×D weight-stationary systolic array with decoders at its edges."""
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.array.stack import Stack
 from hdl.codec.decoder import Decoder
-from hdl.codec.unpacked import operand_shape, pack_operand, unpacked_fields
+from hdl.codec.operand import OperandLayout
 from hdl.lib.leaf import shared, with_latency
 from hdl.lib.skew import Deskew, Skew
 from hdl.spec.config import AcceleratorConfig
@@ -19,8 +19,8 @@ class Array(wiring.Component):
 
     The array never stalls: a cycle without an operand row is a bubble whose result nobody takes.
 
-    Ports
-    -----
+    Members
+    -------
     x: a row of D codes; row element k meets weight row k. ``x_e5m2``: its encoding (fp8).
     swap: the tile last loaded becomes the active one for the rows that follow from the next
         cycle on. A new load may begin in the same cycle.
@@ -55,22 +55,18 @@ class Array(wiring.Component):
         config = self.config
         return with_latency(f"array_{config.fmt}_{config.acc}_{config.dim}", config.pe_latency)
 
-    def _decode(self, m: Module, name: str, codes, e5m2) -> Signal:
-        """Decode D codes and register the packed operands."""
-        fmt = self.config.format
-        operands = []
-        for index in range(self.config.dim):
+    def _decode(self, m: Module, name: str, codes, e5m2) -> data.View:
+        """Decode D codes and register the operands."""
+        fmt, dim = self.config.format, self.config.dim
+        decoded = Signal(data.ArrayLayout(OperandLayout(fmt), dim), name=f"{name}_decoded",
+                         reset_less=True)
+        for index in range(dim):
             decoder = Decoder(fmt)
             m.submodules[f"decoder_{name}{index}"] = shared(decoder)
             m.d.comb += decoder.code.eq(codes.word_select(index, fmt.storage_bits))
             if fmt.hybrid:
                 m.d.comb += decoder.e5m2.eq(e5m2)
-            operand = Signal(operand_shape(fmt).width, name=f"{name}_operand{index}")
-            m.d.comb += operand.eq(pack_operand(unpacked_fields(decoder)))
-            operands.append(operand)
-        decoded = Signal(self.config.dim * operand_shape(fmt).width, name=f"{name}_decoded",
-                         reset_less=True)
-        m.d.sync += decoded.eq(Cat(operands))
+            m.d.sync += decoded[index].eq(decoder.o)
         return decoded
 
     def _enables(self, m: Module, name: str, load) -> Signal:
@@ -92,7 +88,7 @@ class Array(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         dim = self.config.dim
-        operand = operand_shape(self.config.format).width
+        operand = OperandLayout(self.config.format).size
         skew_w, deskew = Skew(dim, operand), Deskew(dim, self.config.tile_bits)
         m.submodules.skew_w = shared(skew_w)
         m.submodules.deskew = shared(deskew)
@@ -123,7 +119,7 @@ class Array(wiring.Component):
 
     def _join_rows_in_turn(self, m: Module, rows, operands, swap, weights, deskew) -> None:
         """Row n one cycle after row n − 1; a column of weights comes skewed the same way."""
-        skew_x = Skew(self.config.dim, operand_shape(self.config.format).width)
+        skew_x = Skew(self.config.dim, OperandLayout(self.config.format).size)
         m.submodules.skew_x = shared(skew_x)
         later = Signal(self.config.dim - 1)
         swaps = Cat(swap, later)

@@ -5,11 +5,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arith.mac import ExactMultiplier, Mac
-from hdl.codec.unpacked import operand_shape, unpack_operand
-from hdl.lib.leaf import shared, with_latency
+from hdl.codec.operand import OperandLayout
+from hdl.lib.leaf import with_latency
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["PE", "Row", "psum_members"]
+__all__ = ["PE", "psum_members"]
 
 
 def psum_members(config: AcceleratorConfig, rows: int, columns: int) -> dict[str, object]:
@@ -26,15 +26,17 @@ class PE(wiring.Component):
     The shadow weights of all PEs form shift chains, downwards for B stored K×N and rightwards for
     B stored N×K, so that loading also transposes. ``swap`` makes the shadow weight the active one.
 
-    Ports (operands are packed, ``hdl.codec.unpacked``)
-    -----
-    x_i → x_o: operand of this row; used in this cycle, passed on one cycle later.
+    Members
+    -------
+    x_i → x_o: ``OperandLayout``, operand of this row; used in this cycle, passed on one cycle
+        later.
     swap_i → swap_o: takes effect for the operand of the next cycle; moves right with x.
     down_i → down_o: shift the shadow weight in from ``w_above``; moves right.
     right_i → right_o: shift the shadow weight in from ``w_left``; moves down.
-    w_above, w_left: neighbours' shadow weights; w_o: this one's.
+    w_above, w_left: ``OperandLayout``, neighbours' shadow weights; w_o: this one's.
     psum_i → psum_o: accumulator words, one cycle later; the operand's product joins the psum that
         enters ``latency`` − 1 cycles after the operand.
+
     An ``exact`` build has no ``psum_i``: ``psum_o`` is the product alone, unregistered
     (``exact_sum``), since the column adds all its products at once (``Stack``). ``right_i`` then
     reaches all rows in one cycle, ``right_o`` being the same.
@@ -42,7 +44,7 @@ class PE(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
-        operand = operand_shape(config.format).width
+        operand = OperandLayout(config.format)
         super().__init__({
             "x_i": In(operand), "x_o": Out(operand),
             "swap_i": In(1), "swap_o": Out(1),
@@ -68,9 +70,10 @@ class PE(wiring.Component):
         m.submodules.mac = mac = (ExactMultiplier(fmt, self.latency) if exact
                                   else Mac(fmt, self.config.acc, self.latency))
 
-        shadow = Signal(operand_shape(fmt).width, reset_less=True)
-        active = Signal(operand_shape(fmt).width, reset_less=True)
-        x = Signal(operand_shape(fmt).width, reset_less=True)
+        operand = OperandLayout(fmt)
+        shadow = Signal(operand, reset_less=True)
+        active = Signal(operand, reset_less=True)
+        x = Signal(operand, reset_less=True)
         m.d.sync += [
             x.eq(self.x_i),
             self.swap_o.eq(self.swap_i),
@@ -85,60 +88,9 @@ class PE(wiring.Component):
         with m.If(self.swap_i):
             m.d.sync += active.eq(shadow)
 
-        for prefix, operand in (("a_", self.x_i), ("b_", active)):
-            for name, value in unpack_operand(fmt, operand).items():
-                m.d.comb += getattr(mac, prefix + name).eq(value)
-        m.d.comb += [self.x_o.eq(x), self.w_o.eq(shadow)]
+        m.d.comb += [mac.a.eq(self.x_i), mac.b.eq(active), self.x_o.eq(x), self.w_o.eq(shadow)]
         if exact:
             m.d.comb += self.psum_o.eq(mac.o)
         else:
             m.d.comb += [mac.psum_i.eq(self.psum_i), self.psum_o.eq(mac.psum_o)]
-        return m
-
-
-class Row(wiring.Component):
-    """D processing elements side by side: one row of the array, the unit that ``Array`` stacks.
-
-    Ports
-    -----
-    x_i, swap_i, down_i, w_left: enter the leftmost PE.
-    right_i → right_o, w_above → w_o, psum_i → psum_o: D elements, column 0 lowest; ``psum_i`` is
-        absent from an ``exact`` build.
-    """
-
-    def __init__(self, config: AcceleratorConfig):
-        self.config = config
-        operand = operand_shape(config.format).width
-        dim = config.dim
-        super().__init__({
-            "x_i": In(operand), "swap_i": In(1), "down_i": In(1), "w_left": In(operand),
-            "right_i": In(dim), "right_o": Out(dim),
-            "w_above": In(dim * operand), "w_o": Out(dim * operand),
-            **psum_members(config, 1, dim),
-        })
-
-    @property
-    def leaf_name(self) -> str:
-        config = self.config
-        return with_latency(f"row_{config.fmt}_{config.acc}_{config.dim}", config.pe_latency)
-
-    def elaborate(self, platform):
-        m = Module()
-        operand = operand_shape(self.config.format).width
-        psum = self.config.column_bits(1)
-        x, swap, down, left = self.x_i, self.swap_i, self.down_i, self.w_left
-        for column in range(self.config.dim):
-            pe = PE(self.config)
-            m.submodules[f"pe{column}"] = shared(pe)
-            m.d.comb += [
-                pe.x_i.eq(x), pe.swap_i.eq(swap), pe.down_i.eq(down), pe.w_left.eq(left),
-                pe.right_i.eq(self.right_i[column]),
-                self.right_o[column].eq(pe.right_o),
-                pe.w_above.eq(self.w_above.word_select(column, operand)),
-                self.w_o.word_select(column, operand).eq(pe.w_o),
-                self.psum_o.word_select(column, psum).eq(pe.psum_o),
-            ]
-            if self.config.acc != "exact":
-                m.d.comb += pe.psum_i.eq(self.psum_i.word_select(column, psum))
-            x, swap, down, left = pe.x_o, pe.swap_o, pe.down_o, pe.w_o
         return m

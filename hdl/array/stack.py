@@ -1,12 +1,13 @@
 """Rows of the array, stacked by halves."""
 
 from amaranth.hdl import Cat, Module
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arith.exact import ColumnAdder
-from hdl.array.pe import Row, psum_members
-from hdl.codec.unpacked import operand_shape
+from hdl.array.pe import psum_members
+from hdl.array.row import Row
+from hdl.codec.operand import OperandLayout
 from hdl.lib.leaf import shared, with_latency
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
@@ -21,14 +22,16 @@ class Stack(wiring.Component):
     Two equal halves make a stack, down to one ``Row``: each size is one shared leaf, so that the
     text and the work of emitting D rows of D columns grow with D log D, not with D².
 
-    Ports, row 0 (the uppermost) lowest
-    -----
+    Members, row 0 (the uppermost) lowest
+    -------
     x_i, swap_i, down_i, w_left: enter the rows at the left, one element a row.
     right_i → right_o, w_above → w_o, psum_i → psum_o: D elements; pass from above to below. With
         the ``exact`` accumulator there is no ``psum_i``: ``psum_o`` is the sum of a column's
         products (``exact_sum``), the halves' being added without a register.
 
-    ``rows`` is a power of two, at least 2.
+    Raises
+    ------
+    ValueError: ``rows`` is not a power of two, at least 2.
     """
 
     def __init__(self, config: AcceleratorConfig, rows: int):
@@ -36,13 +39,14 @@ class Stack(wiring.Component):
             raise ValueError(f"rows must be a power of two and at least 2, not {rows!r}")
         self.config = config
         self.rows = rows
-        operand = operand_shape(config.format).width
+        operand = OperandLayout(config.format)
         dim = config.dim
+        column = data.ArrayLayout(operand, rows)
+        row = data.ArrayLayout(operand, dim)
         super().__init__({
-            "x_i": In(rows * operand), "swap_i": In(rows), "down_i": In(rows),
-            "w_left": In(rows * operand),
+            "x_i": In(column), "swap_i": In(rows), "down_i": In(rows), "w_left": In(column),
             "right_i": In(dim), "right_o": Out(dim),
-            "w_above": In(dim * operand), "w_o": Out(dim * operand),
+            "w_above": In(row), "w_o": Out(row),
             **psum_members(config, rows, dim),
         })
 

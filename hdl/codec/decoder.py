@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.codec.unpacked import unpacked_members
+from hdl.codec.operand import OperandLayout
 from hdl.spec.formats import FloatEncoding, Format, PositEncoding
 
 __all__ = ["Decoder"]
@@ -13,11 +13,18 @@ __all__ = ["Decoder"]
 class Decoder(wiring.Component):
     """Combinational decoder of every code of ``fmt`` (numerics: Formats).
 
-    Ports: ``code`` in, fmt.storage_bits; hybrid formats add ``e5m2`` in (1 reads the code as the
-    second encoding); out the flat unpacked operand (``unpacked_members``), exact. Subnormals come
-    out normalised. NaR, NaN and Inf set ``is_nar``. With a flag set, exponent and significand
-    carry no meaning; the sign of a float zero is kept, a posit zero is positive, and the sign of
-    a NaR is the code's.
+    Subnormals come out normalised. The sign of a float zero is kept, a posit zero is positive, and
+    the sign of a NaR is the code's.
+
+    Members
+    -------
+    code: In, fmt.storage_bits.
+    e5m2: In, of hybrid formats: read the code as the second encoding.
+    o: Out(``OperandLayout``), exact.
+
+    Raises
+    ------
+    TypeError: ``fmt`` is no ``Format``.
     """
 
     def __init__(self, fmt: Format):
@@ -27,7 +34,7 @@ class Decoder(wiring.Component):
         super().__init__({
             "code": In(fmt.storage_bits),
             **({"e5m2": In(1)} if fmt.hybrid else {}),
-            **unpacked_members(fmt, Out),
+            "o": Out(OperandLayout(fmt)),
         })
 
     @property
@@ -47,12 +54,13 @@ class Decoder(wiring.Component):
     def _posit(self, m: Module, encoding: PositEncoding) -> None:
         """Magnitude first; then one ladder counts the regime's run and shifts it out."""
         bits, es = encoding.bits, encoding.es
-        magnitude, nonzero = Signal(bits - 1), Signal()
+        magnitude, nonzero, is_zero = Signal(bits - 1), Signal(), Signal()
         m.d.comb += [
             nonzero.eq(self.code[:-1].any()),
-            self.sign.eq(self.code[-1]),
-            self.is_zero.eq(~nonzero & ~self.code[-1]),
-            self.is_nar.eq(~nonzero & self.code[-1]),
+            is_zero.eq(~nonzero & ~self.code[-1]),
+            self.o.sign.eq(self.code[-1]),
+            self.o.nonzero.eq(~is_zero),
+            self.o.is_nar.eq(~nonzero & self.code[-1]),
         ]
         # Two's complement: what lies above the lowest set bit is inverted.
         digits, below = [], Const(0, 1)
@@ -81,8 +89,8 @@ class Decoder(wiring.Component):
         regime = Cat(*(bit ^ ~large for bit in count), ~large)
         fraction_bits = bits - 3 - es
         m.d.comb += [
-            self.exponent.eq(Cat(rest[fraction_bits:], regime)),
-            self.significand.eq(Cat(rest[:fraction_bits], 1)),
+            self.o.exponent.eq(Cat(rest[fraction_bits:], regime)),
+            self.o.fraction.eq(rest[:fraction_bits]),
         ]
 
     def _float(self, m: Module, encoding: FloatEncoding) -> None:
@@ -92,7 +100,7 @@ class Decoder(wiring.Component):
         special = exponent.all()
         if not encoding.ieee_specials:
             special = special & fraction.all()
-        m.d.comb += self.is_nar.eq(special)
+        m.d.comb += self.o.is_nar.eq(special)
         self._normalise(m, exponent, fraction, -encoding.bias)
 
     def _hybrid_float(self, m: Module, first: FloatEncoding, second: FloatEncoding) -> None:
@@ -105,14 +113,14 @@ class Decoder(wiring.Component):
                             self.code[first.fraction_bits:-1])),
             fraction.eq(Mux(self.e5m2, self.code[:second.fraction_bits] << pad,
                             self.code[:first.fraction_bits])),
-            self.is_nar.eq(Mux(self.e5m2, exponent.all(), self.code[:-1].all())),
+            self.o.is_nar.eq(Mux(self.e5m2, exponent.all(), self.code[:-1].all())),
         ]
         self._normalise(m, exponent, fraction, Mux(self.e5m2, -second.bias, -first.bias))
 
     def _normalise(self, m: Module, exponent, fraction, negated_bias) -> None:
         """Exponent field 0 means that the leading one must be found in the fraction."""
         width = len(fraction)
-        subnormal = Signal()
+        subnormal, is_zero = Signal(), Signal()
         leading = Signal(range(width + 1))
         m.d.comb += subnormal.eq(~exponent.any())
         for position in range(width):  # the highest set bit is assigned last
@@ -120,8 +128,9 @@ class Decoder(wiring.Component):
                 m.d.comb += leading.eq(width - 1 - position)
         shifted = (fraction << 1 << leading)[:width]
         m.d.comb += [
-            self.sign.eq(self.code[-1]),
-            self.is_zero.eq(subnormal & ~fraction.any()),
-            self.exponent.eq(Mux(subnormal, -leading, exponent) + negated_bias),
-            self.significand.eq(Cat(Mux(subnormal, shifted, fraction), 1)),
+            is_zero.eq(subnormal & ~fraction.any()),
+            self.o.sign.eq(self.code[-1]),
+            self.o.nonzero.eq(~is_zero),
+            self.o.exponent.eq(Mux(subnormal, -leading, exponent) + negated_bias),
+            self.o.fraction.eq(Mux(subnormal, shifted, fraction)),
         ]

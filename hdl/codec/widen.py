@@ -5,7 +5,6 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.codec.decoder import Decoder
-from hdl.codec.unpacked import unpacked_fields
 from hdl.lib import ripple
 from hdl.spec.formats import Format
 
@@ -15,9 +14,18 @@ __all__ = ["Widen"]
 class Widen(wiring.Component):
     """Combinational and exact widening of every code of ``fmt`` to a word of fmt.lane.
 
-    Ports: ``code`` in, fmt.storage_bits; hybrid formats add ``e5m2`` in (1 reads the code as the
-    second encoding); ``value`` out. NaR, NaN and Inf give the lane's canonical NaN, zeros keep
-    their sign. A BF16 code becomes the FP32 word of the same value, subnormal ones included.
+    NaR, NaN and Inf give the lane's canonical NaN, zeros keep their sign. A BF16 code becomes the
+    FP32 word of the same value, subnormal ones included.
+
+    Members
+    -------
+    code: In, fmt.storage_bits.
+    e5m2: In, of hybrid formats: read the code as the second encoding.
+    value: Out, a word of fmt.lane.
+
+    Raises
+    ------
+    TypeError: ``fmt`` is no ``Format``.
     """
 
     def __init__(self, fmt: Format):
@@ -44,18 +52,16 @@ class Widen(wiring.Component):
                 Mux(special, lane.nan, self.code << (lane.bits - encoding.bits)))
             return m
         m.submodules.decoder = decoder = Decoder(self.fmt)
-        operand = unpacked_fields(decoder)
+        operand = decoder.o
         m.d.comb += decoder.code.eq(self.code)
         if self.fmt.hybrid:
             m.d.comb += decoder.e5m2.eq(self.e5m2)
         # exponent + bias = (exponent − 1) + (bias + 1), the latter a power of two.
-        exponent = Cat(operand["exponent"], operand["exponent"][-1])
+        exponent = Cat(operand.exponent, operand.exponent[-1])
         less = ~ripple.increment(m, "less", ~exponent, Const(1, 1))[:-1]
         extension = less[-1].replicate(lane.exponent_bits - len(less) - 1)
-        significand = operand["significand"]
-        pad = lane.fraction_bits + 1 - len(significand)
-        finite = Cat(Const(0, pad), significand[:-1], less, extension, ~less[-1])
+        pad = lane.fraction_bits - len(operand.fraction)
+        finite = Cat(Const(0, pad), operand.fraction, less, extension, ~less[-1])
         m.d.comb += self.value.eq(Mux(
-            operand["is_nar"], lane.nan,
-            Cat(Mux(operand["is_zero"], 0, finite), operand["sign"])))
+            operand.is_nar, lane.nan, Cat(Mux(operand.is_zero, 0, finite), operand.sign)))
         return m

@@ -7,7 +7,7 @@ from amaranth.back import verilog
 from gen.amaranth_private import directed
 from gen.block import component_of, generate_block
 from gen.leaves import Library, component_ports
-from hdl.array.pe import Row
+from hdl.array.row import Row
 from hdl.spec.config import AcceleratorConfig
 from sim.harness.batch import Batch
 from sim.harness.check import check, count_mismatches
