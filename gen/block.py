@@ -50,7 +50,7 @@ BLOCKS: dict[str, tuple[str, str, Callable[[AcceleratorConfig], tuple]]] = {
     "lane": ("hdl.vector.lane", "Lane", _by_config),
     "array": ("hdl.array.array", "Array", _by_config),
     # The address that passes through beside a beat names a word of an accumulation bank.
-    "vector": ("hdl.vector.unit", "VectorUnit",
+    "vector": ("hdl.vector.vector_unit", "VectorUnit",
                lambda config: (config, log2_exact(config.acc_depth))),
 }
 
@@ -60,6 +60,8 @@ _FLAT: dict[str, dict[str, str]] = {
     "decoder": {"o": ""},
     "multiplier": {"a": "a_", "b": "b_", "o": ""},
     "mac": {"a": "a_", "b": "b_"},
+    "lane": {"control": ""},
+    "vector": {"control": ""},
 }
 
 

@@ -12,15 +12,17 @@ from amaranth.lib.wiring import In, Member
 
 from gen.amaranth_private import mark_used
 from hdl.codec.operand import Operand, OperandLayout
+from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["Flat"]
+__all__ = ["Flat", "flat_accelerator"]
 
 
 class Flat(Elaboratable):
     """``component`` with the parts of some of its members as ports of their own.
 
-    ``starts``: for each such member the start of its ports' names, perhaps empty. An interface
-    gives its innermost members; an operand ``sign exponent significand is_zero is_nar``, its hidden
+    ``starts``: for each such member, or interface within one (``bus.read``), the start of its
+    ports' names, perhaps empty. An interface gives its members, their names joined with ``_``; an
+    operand ``sign exponent significand is_zero is_nar``, its hidden
     bit always set; any other record its fields. All other ports are the component's. The module is
     the component's own, with nothing around it. ``ValueError`` where two ports would have one name.
     """
@@ -31,8 +33,9 @@ class Flat(Elaboratable):
         members: dict[str, Member] = {}
         for name, member in component.signature.members.items():
             value = getattr(component, name)
-            found = {name: (member, value)} if name not in starts else dict(
-                self._parts(starts[name], member, value))
+            given = {path: start for path, start in starts.items() if path.split(".")[0] == name}
+            found = dict(self._parts(given, name, member, value)) if given else {
+                name: (member, value)}
             for port, (shape, signal) in found.items():
                 if port in members:
                     raise ValueError(f"two ports are called {port!r}")
@@ -40,12 +43,17 @@ class Flat(Elaboratable):
                 setattr(self, port, signal)
         self.signature = wiring.Signature(members)
 
-    def _parts(self, start: str, member: Member, value) -> Iterator[tuple[str, tuple]]:
+    def _parts(self, starts: Mapping[str, str], name: str, member: Member, value
+               ) -> Iterator[tuple[str, tuple]]:
         if member.is_signature:
-            signature = member.signature if member.flow == wiring.Out else member.signature.flip()
-            for path, inner, signal in signature.flatten(value):
-                yield start + path[-1], (inner, signal)
+            for path, inner, signal in member.signature.flatten(value):
+                places = {".".join((name, *map(str, path[:depth]))): path[depth:]
+                          for depth in range(len(path))}
+                start = next((place for place in reversed(places) if place in starts), name)
+                rest = "_".join(map(str, places[start]))
+                yield starts.get(start, f"{name}_") + rest, (inner, signal)
             return
+        start = starts[name]
         shapes = _operand_shapes(member.shape) if isinstance(member.shape, OperandLayout) else {
             name: field.shape for name, field in member.shape}
         signals = {name: Signal(shape, name=start + name) for name, shape in shapes.items()}
@@ -84,3 +92,13 @@ def _to_ports(operand: Operand) -> dict[str, Value]:
     return {"sign": operand.sign, "exponent": operand.exponent,
             "significand": Cat(operand.fraction, Const(1, 1)), "is_zero": operand.is_zero,
             "is_nar": operand.is_nar}
+
+
+def flat_accelerator(config: AcceleratorConfig) -> Flat:
+    """The accelerator with the ports of its file: ``s_axi_ctrl_*`` and ``m_axi_gmem_*`` among
+    them."""
+    from hdl.top import Accelerator
+
+    return Flat(Accelerator(config), {
+        "s_axi_ctrl": "s_axi_ctrl_", "m_axi_gmem.read": "m_axi_gmem_",
+        "m_axi_gmem.write": "m_axi_gmem_"})

@@ -33,12 +33,13 @@ def constraints(config: AcceleratorConfig, name: str = "ottava",
     Every port but the clock is named once each for the longest and the shortest delay, in a
     command for each bus and direction. ``ValueError`` where the period is not above 0.
     """
-    from hdl.top import Accelerator
+    from gen.flat import flat_accelerator
 
     if not 0 < period_ns < float("inf"):
         raise ValueError(f"period-ns must be a number above 0, not {period_ns!r}")
-    component = Accelerator(config)
+    component = flat_accelerator(config)
     mark_used(component)  # its ports are all that is wanted
+    mark_used(component.component)
     groups: dict[tuple[str, str], list[str]] = {}
     for port, (signal, flow) in component_ports(component).items():
         if port != _CLOCK:

@@ -33,10 +33,10 @@ def build(config: AcceleratorConfig, name: str = "ottava", prefix: str = "",
     ``prefix`` starts the name of every module but ``name`` itself: two builds with different
     names and prefixes fit one design. ``sram``: memories are inferred or a black box.
     """
-    from hdl.top import Accelerator
+    from gen.flat import flat_accelerator
 
     library = Library(prefix, sram)
-    library.add(Accelerator(config), name)
+    library.add(flat_accelerator(config), name)
     return library
 
 

@@ -30,7 +30,7 @@ __all__ = ["Netlist", "Node", "read_design", "read_library"]
 _READERS = {".v": "read_verilog", ".sv": "read_verilog -sv", ".il": "read_rtlil",
             ".rtlil": "read_rtlil"}
 _CLASSES = ("gates", "register bits", "memory bits", "black boxes", "input bits", "constants")
-_SIMPLE = frozenset({("alias",), ("$not",), ("$and",), ("$or",), ("$xor",), ("$mux",)})
+_SIMPLE = frozenset({("alias",), ("$not",), ("$and",), ("$or",), ("$xor",), ("$mux",), ("$pmux",)})
 _NO_HARDWARE = frozenset({"$scopeinfo"})
 
 _FOLDER = re.compile(r"/\S*/(?=design\d)")  # of the texts, in names that Yosys made
@@ -205,6 +205,9 @@ class _Graph:
             if node.kind == ("$not",):
                 return self._gate(("$mux",), (if_set, if_clear, node.inputs[0]), name)
             return None
+        if kind == "$pmux":  # a default and n choices, then n selects
+            choices = set(sources[:(len(sources) + 1) // 2])
+            return first if len(choices) == 1 else None
         neutral = one if kind == "$and" else zero
         for this, other in (sources, sources[::-1]):
             if this == neutral:

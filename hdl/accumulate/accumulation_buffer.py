@@ -1,32 +1,43 @@
 """The accumulation buffer: two banks of accumulator words with one adder a column."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arith.accumulator import accumulator_adder
 from hdl.lib.leaf import shared
+from hdl.lib.pair import one_of
 from hdl.lib.sram import Sram1R1W
+from hdl.ports.accumulation import Totals, row_token, tile_mark
+from hdl.ports.parametric import Parametric
+from hdl.ports.sram import SramRead, SramWrite
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["AccumulationBuffer", "lane_to_accumulator", "tile_mark"]
+__all__ = ["AccumulationBuffer", "PartWrite", "lane_to_accumulator"]
 
 
-def tile_mark() -> data.StructLayout:
-    """What a word from the array completes.
-
-    ``final``: the word itself, it is of the last K-tile. ``closing``: it is of the tile that
-    completes its chunk. ``ends``: it is its tile's last row.
-    """
-    return data.StructLayout({"final": 1, "closing": 1, "ends": 1})
-
-
-def lane_to_accumulator(config: AcceleratorConfig, word):
+def lane_to_accumulator(config: AcceleratorConfig, word: Value) -> Value:
     """A lane word as accumulator: in its format, exactly (BF16 is the upper half of FP32); fixed
     point cannot hold every one, there it is kept as it is in the low bits (``ExactRound``)."""
     if config.acc == "exact":
         return Cat(word, Const(0, config.acc_bits - config.lane.bits))
     return Cat(Const(0, config.acc_bits - config.lane.bits), word)
+
+
+class PartWrite(Parametric):
+    """L accumulators written back to their word, seen from the vector unit.
+
+    Members
+    -------
+    enable: Out(1). bank: Out(1). address: Out, of the word. part: Out, which L of its D.
+    data: Out.
+    """
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        super().__init__({"config": config}, {
+            "enable": Out(1), "bank": Out(1), "address": Out(range(config.acc_depth)),
+            "part": Out(range(config.dim // config.lanes)),
+            "data": Out(config.lanes * config.acc_bits)})
 
 
 class AccumulationBuffer(wiring.Component):
@@ -36,103 +47,102 @@ class AccumulationBuffer(wiring.Component):
     are lane words (``lane_to_accumulator``). Callers keep fill and drain on different
     banks; each bank has one read and one write port.
 
-    Ports
-    -----
-    tile, tile_valid, tile_bank, tile_address, tile_first, tile_mark: a word from the array is
-        stored (first K-tile) or added to its word, written three cycles later. The same
-        address may come again after ``hdl.spec.timing.REPEAT_CYCLES``.
-    done_valid, done_bank, done_mark: that word is in memory from the next cycle on. done_total:
-        the word itself.
-    fill_valid, fill_bank, fill_address, fill_data: a whole word from memory.
-    drain_enable, drain_bank, drain_address → drain_data one cycle later, held until the next read.
-    store_valid, store_bank, store_address, store_group, store_data: L accumulators written
-        back to part ``store_group`` of a word.
+    Members
+    -------
+    token: In(``row_token``), ``tile``: In, a word from the array, which is stored (first K-tile)
+        or added to its word, written three cycles later. The same address may come again after
+        ``hdl.spec.timing.REPEAT_CYCLES``.
+    totals: Out(``Totals``), that word as it is written.
+    fill: In(``SramWrite``), whole words from memory.
+    drain: In(``SramRead``). drained: Out, one cycle later, held until the next read.
+    store: In(``PartWrite``), what the lanes write back.
     """
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
-        word = config.dim * config.acc_bits
-        address = range(config.acc_depth)
-        groups = config.dim // config.lanes
+        word, depth = config.dim * config.acc_bits, config.acc_depth
         super().__init__({
-            "tile": In(config.dim * config.tile_bits), "tile_valid": In(1), "tile_bank": In(1),
-            "tile_address": In(address), "tile_first": In(1), "tile_mark": In(tile_mark()),
-            "done_valid": Out(1), "done_bank": Out(1), "done_mark": Out(tile_mark()),
-            "done_total": Out(word),
-            "fill_valid": In(1), "fill_bank": In(1), "fill_address": In(address),
-            "fill_data": In(word),
-            "drain_enable": In(1), "drain_bank": In(1), "drain_address": In(address),
-            "drain_data": Out(word),
-            "store_valid": In(1), "store_bank": In(1), "store_address": In(address),
-            "store_group": In(range(groups)), "store_data": In(config.lanes * config.acc_bits),
+            "token": In(row_token(config)), "tile": In(config.dim * config.tile_bits),
+            "totals": Out(Totals(config)), "fill": In(SramWrite(word, depth, banks=2)),
+            "drain": In(SramRead(depth, banks=2)), "drained": Out(word),
+            "store": In(PartWrite(config)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        dim, acc, lanes = self.config.dim, self.config.acc_bits, self.config.lanes
-        tile = self.config.tile_bits
-        groups = dim // lanes
+        config = self.config
+        srams = [Sram1R1W(config.dim * config.acc_bits, config.acc_depth,
+                          granularity=config.lanes * config.acc_bits) for _ in range(2)]
+        words = [sram.data for sram in srams]
+        address = self._add(m, words)
+        for bank, sram in enumerate(srams):
+            m.submodules[f"bank{bank}"] = shared(sram)
+            self._connect(m, bank, sram, address)
+        drained = Signal()
+        with m.If(self.drain.enable):
+            m.d.sync += drained.eq(self.drain.bank)
+        m.d.comb += self.drained.eq(one_of(words, drained))
+        return m
 
+    def _add(self, m: Module, words) -> Signal:
+        """``totals``, whose stored words were read two cycles before, and their address."""
+        config, token, totals = self.config, self.token, self.totals
+        acc, tile = config.acc_bits, config.tile_bits
         # Stages of the read-modify-write: r(ead), a(dd), w(rite).
         a_valid, a_bank, a_first = (Signal(name=f"a_{n}") for n in ("valid", "bank", "first"))
         a_mark = Signal(tile_mark(), name="a_mark", reset_less=True)
-        a_address = Signal.like(self.tile_address, name="a_address", reset_less=True)
+        a_address = Signal.like(token.address, name="a_address", reset_less=True)
         a_tile = Signal.like(self.tile, name="a_tile", reset_less=True)
         m.d.sync += [
-            a_valid.eq(self.tile_valid), a_bank.eq(self.tile_bank), a_first.eq(self.tile_first),
-            a_mark.eq(self.tile_mark), a_address.eq(self.tile_address), a_tile.eq(self.tile),
+            a_valid.eq(token.valid), a_bank.eq(token.bank), a_first.eq(token.first),
+            a_mark.eq(token.mark), a_address.eq(token.address), a_tile.eq(self.tile),
         ]
         w_valid, w_bank = (Signal(name=f"w_{n}") for n in ("valid", "bank"))
         w_mark = Signal(tile_mark(), name="w_mark", reset_less=True)
-        w_address = Signal.like(self.tile_address, name="w_address", reset_less=True)
-        w_total = Signal(dim * acc, reset_less=True)
-        a_stored = Signal(dim * acc)
-        totals = []
-        for column in range(dim):
-            adder = accumulator_adder(self.config)
+        w_address = Signal.like(token.address, name="w_address", reset_less=True)
+        w_total = Signal(config.dim * acc, reset_less=True)
+        a_stored = Signal(config.dim * acc)
+        sums = []
+        for column in range(config.dim):
+            adder = accumulator_adder(config)
             m.submodules[f"adder{column}"] = shared(adder)
             m.d.comb += [
                 adder.stored.eq(a_stored.word_select(column, acc)),
                 adder.tile.eq(a_tile.word_select(column, tile)),
                 adder.first.eq(a_first),
             ]
-            totals.append(adder.total)
+            sums.append(adder.total)
         m.d.sync += [
             w_valid.eq(a_valid), w_bank.eq(a_bank), w_mark.eq(a_mark), w_address.eq(a_address),
-            w_total.eq(Cat(totals)),
+            w_total.eq(Cat(sums)),
         ]
-        m.d.comb += [self.done_valid.eq(w_valid), self.done_bank.eq(w_bank),
-                     self.done_mark.eq(w_mark), self.done_total.eq(w_total)]
-
-        drained = Signal()
-        with m.If(self.drain_enable):
-            m.d.sync += drained.eq(self.drain_bank)
-        read_data = []
-        for bank in range(2):
-            sram = Sram1R1W(dim * acc, self.config.acc_depth, granularity=lanes * acc)
-            m.submodules[f"bank{bank}"] = shared(sram)
-            tile_read = self.tile_valid & ~self.tile_first & (self.tile_bank == bank)
-            drain_read = self.drain_enable & (self.drain_bank == bank)
-            tile_write = Signal(name=f"tile_write{bank}")
-            fill_write = Signal(name=f"fill_write{bank}")
-            store_write = Signal(name=f"store_write{bank}")
-            m.d.comb += [
-                tile_write.eq(w_valid & (w_bank == bank)),
-                fill_write.eq(self.fill_valid & (self.fill_bank == bank)),
-                store_write.eq(self.store_valid & (self.store_bank == bank)),
-                sram.read_enable.eq(tile_read | drain_read),
-                sram.read_address.eq(Mux(drain_read, self.drain_address, self.tile_address)),
-                sram.write_address.eq(Mux(tile_write, w_address, Mux(
-                    fill_write, self.fill_address, self.store_address))),
-                sram.write_data.eq(Mux(tile_write, w_total, Mux(
-                    fill_write, self.fill_data, self.store_data.replicate(groups)))),
-                sram.write_enable.eq(Mux(
-                    tile_write | fill_write, (1 << groups) - 1,
-                    store_write << self.store_group)),
-            ]
-            read_data.append(sram.read_data)
         m.d.comb += [
-            a_stored.eq(Mux(a_bank, read_data[1], read_data[0])),
-            self.drain_data.eq(Mux(drained, read_data[1], read_data[0])),
+            a_stored.eq(one_of(words, a_bank)),
+            totals.valid.eq(w_valid), totals.bank.eq(w_bank), totals.mark.eq(w_mark),
+            totals.word.eq(w_total),
         ]
-        return m
+        return w_address
+
+    def _connect(self, m: Module, bank: int, sram: Sram1R1W, address) -> None:
+        """A bank: the array reads and writes it, or the loader fills it, or the drain reads it and
+        the lanes write back; callers keep these apart."""
+        parts = self.config.dim // self.config.lanes
+        token, fill, store = self.token, self.fill, self.store
+        tile_read = token.valid & ~token.first & (token.bank == bank)
+        drain_read = self.drain.enable & (self.drain.bank == bank)
+        tile_write = Signal(name=f"tile_write{bank}")
+        fill_write = Signal(name=f"fill_write{bank}")
+        store_write = Signal(name=f"store_write{bank}")
+        m.d.comb += [
+            tile_write.eq(self.totals.valid & (self.totals.bank == bank)),
+            fill_write.eq(fill.enable & (fill.bank == bank)),
+            store_write.eq(store.enable & (store.bank == bank)),
+            sram.read.enable.eq(tile_read | drain_read),
+            sram.read.address.eq(Mux(drain_read, self.drain.address, token.address)),
+            sram.write.address.eq(Mux(tile_write, address, Mux(
+                fill_write, fill.address, store.address))),
+            sram.write.data.eq(Mux(tile_write, self.totals.word, Mux(
+                fill_write, fill.data, store.data.replicate(parts)))),
+            sram.write.enable.eq(Mux(tile_write | fill_write, (1 << parts) - 1,
+                                     store_write << store.part)),
+        ]

@@ -1,23 +1,24 @@
 """Row maxima of A·B, taken while the array's last words pass into an accumulation bank."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.accumulate.accumulation_buffer import tile_mark
 from hdl.arith.accumulator import accumulator_round
 from hdl.arith.float_multiply import FloatMultiplier
 from hdl.arith.sort_key import exact_key, float_key, float_word
 from hdl.lib.leaf import shared
 from hdl.lib.sram import Sram1R1W
+from hdl.ports.accumulation import Totals, arrival_layout, maximum_layout, tile_mark
+from hdl.ports.sram import SramRead
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
-__all__ = ["RowMaximum", "maximum_layout"]
+__all__ = ["RowMaximum"]
 
 
-def maximum_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """``edge``: columns of C's last column tile, 0 for D. ``scale``: a BF16 word."""
-    return data.StructLayout({"edge": range(config.dim), "scale": 16})
+def _place(bank: Value, row: Value) -> Value:
+    """Address of a row's maximum among those of both banks."""
+    return Cat(row, bank)
 
 
 class _Key(wiring.Component):
@@ -97,25 +98,23 @@ class RowMaximum(wiring.Component):
     is monotone, so that this is the maximum of the rounded words. On keys that are ordered as
     unsigned integers a comparison serves every format.
 
-    Ports
-    -----
-    valid, bank, mark, total: final words of D accumulators, in the order column tile, row. A row's
-        words come at least four cycles apart.
-    setting: of each bank, constant while words come for it.
-    word_valid, word_bank, word_mark: the same words later: a read that is asked for two cycles
+    Members
+    -------
+    totals: In(``Totals``); those marked final count, in the order column tile, row. A row's come
+        at least four cycles apart.
+    setting: In, ``maximum_layout`` of each bank, constant while words come for it.
+    arrival: Out(``arrival_layout``), the same words later: a read that is asked for two cycles
         after a row's last word gives its maximum.
-    read_enable, read_bank, read_row → maximum one cycle later, held until the next read.
+    read: In(``SramRead``), the address is the row. maximum: Out, one cycle later, held until the
+        next read.
     """
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
-        bits = log2_exact(config.row_depth)
         super().__init__({
-            "valid": In(1), "bank": In(1), "mark": In(tile_mark()),
-            "total": In(config.dim * config.acc_bits),
+            "totals": In(Totals(config)),
             "setting": In(data.ArrayLayout(maximum_layout(config), 2)),
-            "word_valid": Out(1), "word_bank": Out(1), "word_mark": Out(tile_mark()),
-            "read_enable": In(1), "read_bank": In(1), "read_row": In(bits),
+            "arrival": Out(arrival_layout()), "read": In(SramRead(config.row_depth, banks=2)),
             "maximum": Out(config.lane.bits),
         })
 
@@ -125,7 +124,7 @@ class RowMaximum(wiring.Component):
         tag = data.StructLayout({"valid": 1, "bank": 1, "first": 1, "mark": tile_mark(),
                                  "row": log2_exact(config.row_depth)})
         entering = Signal(tag)
-        self._place(m, entering)
+        self._enter(m, entering)
         levels = log2_exact(config.dim)
         tags = [Signal(tag, name=f"tag_{level}") for level in range(1, levels + 1)]
         for later, earlier in zip(tags, [entering, *tags], strict=False):
@@ -140,39 +139,41 @@ class RowMaximum(wiring.Component):
         across = _Larger(config.acc_bits)
         m.submodules.across = shared(across)
         m.d.comb += [
-            running.read_enable.eq(before.valid), running.read_address.eq(before.row),
-            across.a.eq(largest), across.b.eq(Mux(met.first, 0, running.read_data)),
+            running.read.enable.eq(before.valid), running.read.address.eq(before.row),
+            across.a.eq(largest), across.b.eq(Mux(met.first, 0, running.data)),
             key.eq(across.o),
-            running.write_enable.eq(met.valid & ~met.mark.closing),
-            running.write_address.eq(met.row), running.write_data.eq(key),
+            running.write.enable.eq(met.valid & ~met.mark.closing),
+            running.write.address.eq(met.row), running.write.data.eq(key),
         ]
         self._finish(m, met, key)
         return m
 
-    def _place(self, m: Module, entering) -> None:
+    def _enter(self, m: Module, entering) -> None:
         """Which row a word is of, and whether it is the first of it."""
+        totals = self.totals
         row = Signal(log2_exact(self.config.row_depth))
         first = Signal(init=1)
         m.d.comb += [
-            entering.valid.eq(self.valid), entering.bank.eq(self.bank),
-            entering.mark.eq(self.mark), entering.first.eq(first), entering.row.eq(row),
+            entering.valid.eq(totals.valid & totals.mark.final), entering.bank.eq(totals.bank),
+            entering.mark.eq(totals.mark), entering.first.eq(first), entering.row.eq(row),
         ]
-        with m.If(self.valid):
+        with m.If(entering.valid):
             m.d.sync += row.eq(row + 1)
-            with m.If(self.mark.ends):
-                m.d.sync += [row.eq(0), first.eq(self.mark.closing)]
+            with m.If(totals.mark.ends):
+                m.d.sync += [row.eq(0), first.eq(totals.mark.closing)]
 
     def _tree(self, m: Module) -> Signal:
         """The word's largest key, registered at each of log2(D) levels."""
         config = self.config
-        edge = self.setting[self.bank].edge
+        totals = self.totals
+        edge = self.setting[totals.bank].edge
         cut = Signal()
-        m.d.comb += cut.eq(self.mark.closing & (edge != 0))
+        m.d.comb += cut.eq(totals.mark.closing & (edge != 0))
         keys = []
         for column in range(config.dim):
             key = _Key(config)
             m.submodules[f"key{column}"] = shared(key)
-            m.d.comb += [key.word.eq(self.total.word_select(column, config.acc_bits)),
+            m.d.comb += [key.word.eq(totals.word.word_select(column, config.acc_bits)),
                          key.absent.eq(cut & (edge <= column))]
             keys.append(key.key)
         tree = _Largest(config.acc_bits, config.dim)
@@ -199,12 +200,13 @@ class RowMaximum(wiring.Component):
                 exact_key(found_key) if config.acc == "exact" else float_word(found_key)),
             multiplier.a.eq(rounded),
             multiplier.b.eq(Cat(Const(0, config.lane.bits - 16), scale)),
-            finished.write_enable.eq(rounded_tag.valid & rounded_tag.mark.closing),
-            finished.write_address.eq(Cat(rounded_tag.row, rounded_tag.bank)),
-            finished.write_data.eq(multiplier.o),
-            self.word_valid.eq(found.valid), self.word_bank.eq(found.bank),
-            self.word_mark.eq(found.mark),
-            finished.read_enable.eq(self.read_enable),
-            finished.read_address.eq(Cat(self.read_row, self.read_bank)),
-            self.maximum.eq(finished.read_data),
+            finished.write.enable.eq(rounded_tag.valid & rounded_tag.mark.closing),
+            finished.write.address.eq(_place(rounded_tag.bank, rounded_tag.row)),
+            finished.write.data.eq(multiplier.o),
+            self.arrival.valid.eq(found.valid), self.arrival.bank.eq(found.bank),
+            self.arrival.tile_ends.eq(found.mark.ends),
+            self.arrival.complete.eq(found.mark.closing & found.mark.ends),
+            finished.read.enable.eq(self.read.enable),
+            finished.read.address.eq(_place(self.read.bank, self.read.address)),
+            self.maximum.eq(finished.data),
         ]

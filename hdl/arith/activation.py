@@ -80,7 +80,7 @@ class Activation(wiring.Component):
             alone.eq(saturated | ~times_x),
             zero.eq(~weight.any() | (times_x & ~exponent.any())),
         ]
-        hold = holder(m, self)
+        hold = holder(m, self.enable if self.cut else None)
         weight, alone, zero = hold(weight, "weight"), hold(alone, "alone"), hold(zero, "zero")
         nan, signed = hold(is_nan(BFLOAT16, x), "nan"), hold(sign & times_x, "signed")
         magnitude = self._multiply(m, hold(x[:15], "x"), weight, alone)

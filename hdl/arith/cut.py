@@ -19,15 +19,15 @@ def cut_name(name: str, cut: bool) -> str:
     return f"{name}_cut" if cut else name
 
 
-def holder(m: Module, unit: wiring.Component) -> Callable[[Value, str], Value]:
+def holder(m: Module, enable: Value | None) -> Callable[[Value, str], Value]:
     """A function that takes values over the cut: hold(value, name) is ``value`` one cycle with
-    ``unit.enable`` later, or ``value`` itself where ``unit.cut`` is false."""
+    ``enable`` later, or ``value`` itself where that is ``None``: there is no cut."""
 
     def hold(value: Value, name: str) -> Value:
-        if not unit.cut:
+        if enable is None:
             return value
         held = Signal.like(value, name=f"held_{name}", reset_less=True)
-        with m.If(unit.enable):
+        with m.If(enable):
             m.d.sync += held.eq(value)
         return held
 

@@ -60,7 +60,7 @@ class Exp(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lane = self.config.lane
-        hold = holder(m, self)
+        hold = holder(m, self.enable if self.cut else None)
         x = Signal(16)
         if lane is BFLOAT16:
             m.d.comb += x.eq(self.value)

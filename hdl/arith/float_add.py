@@ -54,7 +54,7 @@ class FloatAdder(wiring.Component):
         sum_, extra = self._align_and_add(m, large, small)
         opposite = large.sign ^ small.sign
         is_nan = large.is_nan | small.is_nan | large.is_special & small.is_special & opposite
-        hold = holder(m, self)
+        hold = holder(m, self.enable if self.cut else None)
         sum_, extra = hold(sum_, "sum"), hold(extra, "extra")
         is_nan, both_negative = hold(is_nan, "is_nan"), hold(large.sign & small.sign, "zero_sign")
         large = large._replace(**{name: hold(getattr(large, name), f"large_{name}")

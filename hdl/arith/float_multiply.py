@@ -33,7 +33,7 @@ class FloatMultiplier(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lane = self.lane
-        hold = holder(m, self)
+        hold = holder(m, self.enable if self.cut else None)
         a = unpack(m, lane, self.a, "a")
         b = unpack(m, lane, self.b, "b")
         product = Signal(2 * lane.fraction_bits + 2)

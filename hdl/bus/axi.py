@@ -1,26 +1,19 @@
-"""AXI4 and AXI4-Lite as flat tables of port names, seen from our side of the bus.
+"""AXI4 and AXI4-Lite as signatures, seen from the master.
 
-Ports of the top are ``m_axi_gmem_`` or ``s_axi_ctrl_`` and these names. Every burst is INCR, full
-width, ID 0; the memory is declared normal, non-cacheable, bufferable (AxCACHE 0011).
+The signals have the names of the standard, each with its channel's prefix. Every burst is INCR,
+full width, ID 0; the memory is declared normal, non-cacheable, bufferable (AxCACHE 0011).
 """
-
-from collections.abc import Mapping
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.ports.parametric import Parametric
 from hdl.spec.config import log2_exact
 
 __all__ = [
-    "ADDRESS_BITS",
-    "CONTROL_ADDRESS_BITS",
-    "OKAY",
-    "attach",
-    "lite_members",
-    "read_members",
-    "tie_constants",
-    "write_members",
+    "ADDRESS_BITS", "CONTROL_ADDRESS_BITS", "OKAY", "LiteSignature", "ReadSignature", "Signature",
+    "WriteSignature", "tie_constants",
 ]
 
 ADDRESS_BITS = 64
@@ -38,44 +31,93 @@ def _address_members(channel: str) -> dict[str, wiring.Member]:
     return members | {channel + "ready": In(1)}
 
 
-def read_members(bus_bytes: int) -> dict[str, wiring.Member]:
-    """Channels AR and R of an AXI4 master."""
-    return _address_members("ar") | {
-        "rid": In(1), "rdata": In(8 * bus_bytes), "rresp": In(2), "rlast": In(1),
-        "rvalid": In(1), "rready": Out(1),
-    }
+def _checked(bus_bytes: int) -> int:
+    if not isinstance(bus_bytes, int) or bus_bytes < 1 or bus_bytes & (bus_bytes - 1):
+        raise ValueError(f"bus_bytes must be a power of two, not {bus_bytes!r}")
+    return bus_bytes
 
 
-def write_members(bus_bytes: int) -> dict[str, wiring.Member]:
-    """Channels AW, W and B of an AXI4 master."""
-    return _address_members("aw") | {
-        "wdata": Out(8 * bus_bytes), "wstrb": Out(bus_bytes), "wlast": Out(1),
-        "wvalid": Out(1), "wready": In(1),
-        "bid": In(1), "bresp": In(2), "bvalid": In(1), "bready": Out(1),
-    }
+class ReadSignature(Parametric):
+    """Channels AR and R of an AXI4 master.
+
+    Members
+    -------
+    arid, araddr, arlen, arsize, arburst, arlock, arcache, arprot, arqos, arvalid: Out.
+    arready: In(1).
+    rid, rdata (8 · ``bus_bytes``), rresp, rlast, rvalid: In.
+    rready: Out(1).
+
+    Raises
+    ------
+    ValueError: ``bus_bytes`` is not a power of two.
+    """
+
+    def __init__(self, bus_bytes: int) -> None:
+        super().__init__({"bus_bytes": _checked(bus_bytes)}, _address_members("ar") | {
+            "rid": In(1), "rdata": In(8 * bus_bytes), "rresp": In(2), "rlast": In(1),
+            "rvalid": In(1), "rready": Out(1)})
 
 
-def lite_members() -> dict[str, wiring.Member]:
-    """All channels of an AXI4-Lite slave of 32 data bits."""
-    return {
-        "awaddr": In(CONTROL_ADDRESS_BITS), "awprot": In(3), "awvalid": In(1), "awready": Out(1),
-        "wdata": In(32), "wstrb": In(4), "wvalid": In(1), "wready": Out(1),
-        "bresp": Out(2), "bvalid": Out(1), "bready": In(1),
-        "araddr": In(CONTROL_ADDRESS_BITS), "arprot": In(3), "arvalid": In(1), "arready": Out(1),
-        "rdata": Out(32), "rresp": Out(2), "rvalid": Out(1), "rready": In(1),
-    }
+class WriteSignature(Parametric):
+    """Channels AW, W and B of an AXI4 master.
+
+    Members
+    -------
+    awid, awaddr, awlen, awsize, awburst, awlock, awcache, awprot, awqos, awvalid: Out.
+    awready: In(1).
+    wdata (8 · ``bus_bytes``), wstrb, wlast, wvalid: Out.
+    wready: In(1).
+    bid, bresp, bvalid: In.
+    bready: Out(1).
+
+    Raises
+    ------
+    ValueError: ``bus_bytes`` is not a power of two.
+    """
+
+    def __init__(self, bus_bytes: int) -> None:
+        super().__init__({"bus_bytes": _checked(bus_bytes)}, _address_members("aw") | {
+            "wdata": Out(8 * bus_bytes), "wstrb": Out(bus_bytes), "wlast": Out(1),
+            "wvalid": Out(1), "wready": In(1),
+            "bid": In(1), "bresp": In(2), "bvalid": In(1), "bready": Out(1)})
 
 
-def tie_constants(m: Module, port: wiring.Component, channel: str, bus_bytes: int) -> None:
+class Signature(Parametric):
+    """An AXI4 master whose reads and writes go their own ways.
+
+    Members
+    -------
+    read: Out(``ReadSignature``).
+    write: Out(``WriteSignature``).
+    """
+
+    def __init__(self, bus_bytes: int) -> None:
+        super().__init__({"bus_bytes": bus_bytes}, {
+            "read": Out(ReadSignature(bus_bytes)), "write": Out(WriteSignature(bus_bytes))})
+
+
+class LiteSignature(Parametric):
+    """An AXI4-Lite master of 32 data bits and ``CONTROL_ADDRESS_BITS`` address bits.
+
+    Members
+    -------
+    awaddr, awprot, awvalid, wdata, wstrb, wvalid, bready, araddr, arprot, arvalid, rready: Out.
+    awready, wready, bresp, bvalid, arready, rdata, rresp, rvalid: In.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({}, {
+            "awaddr": Out(CONTROL_ADDRESS_BITS), "awprot": Out(3), "awvalid": Out(1),
+            "awready": In(1),
+            "wdata": Out(32), "wstrb": Out(4), "wvalid": Out(1), "wready": In(1),
+            "bresp": In(2), "bvalid": In(1), "bready": Out(1),
+            "araddr": Out(CONTROL_ADDRESS_BITS), "arprot": Out(3), "arvalid": Out(1),
+            "arready": In(1),
+            "rdata": In(32), "rresp": In(2), "rvalid": In(1), "rready": Out(1)})
+
+
+def tie_constants(m: Module, port: wiring.PureInterface, channel: str, bus_bytes: int) -> None:
     """Drive what never changes on the address channel ``ar`` or ``aw`` of ``port``."""
     values = {"id": 0, "size": log2_exact(bus_bytes), "burst": _INCR, "lock": 0,
               "cache": _BUFFERABLE, "prot": 0, "qos": 0}
     m.d.comb += [getattr(port, channel + name).eq(value) for name, value in values.items()]
-
-
-def attach(m: Module, outer: wiring.Component, prefix: str, inner: wiring.Component,
-           members: Mapping[str, wiring.Member]) -> None:
-    """Join ``inner``'s ports to those of its parent ``outer`` called ``prefix`` + name."""
-    for name, member in members.items():
-        outside, inside = getattr(outer, prefix + name), getattr(inner, name)
-        m.d.comb += outside.eq(inside) if member.flow is Out else inside.eq(outside)

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.bus.axi import ADDRESS_BITS
-from hdl.bus.transfer import TRANSFER
+from hdl.ports.transfer import TRANSFER
 from hdl.spec.config import log2_exact
 from hdl.spec.timing import BURST_BEATS, PAGE_BYTES, ROW_BYTES_BITS, row_beats_bits
 
@@ -21,9 +21,18 @@ def burst_layout(bus_bytes: int) -> data.StructLayout:
 class BurstGenerator(wiring.Component):
     """The bursts that cover a transfer's rows, each with as few beats as its row needs.
 
-    ``i``: transfers of at least one row and one byte. ``o``: bursts of at most ``BURST_BEATS``
-    beats, none across a page; no burst holds bytes of two rows. One burst a cycle, across the
-    ends of rows and transfers alike. ``clear`` drops the transfer in hand.
+    One burst a cycle, across the ends of rows and transfers alike.
+
+    Members
+    -------
+    i: In(stream of ``TRANSFER``), of at least one row and one byte.
+    o: Out(stream of ``burst_layout``), of at most ``BURST_BEATS`` beats, none across a page; no
+        burst holds bytes of two rows.
+    clear: In(1), drops the transfer in hand.
+
+    Raises
+    ------
+    ValueError: ``bus_bytes`` is not a power of two.
     """
 
     def __init__(self, bus_bytes: int) -> None:

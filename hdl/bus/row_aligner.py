@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.lib.chunk import chunk_layout
 from hdl.lib.rotate import rotate_bytes
+from hdl.ports.beat import beat_layout
 from hdl.spec.config import log2_exact
 from hdl.spec.timing import ROW_BYTES_BITS, ROWS_BITS
 
@@ -20,11 +20,22 @@ def rows_layout(bus_bytes: int) -> data.StructLayout:
 
 
 class RowAligner(wiring.Component):
-    """Takes the beats that cover each row and gives the row's bytes from byte 0 on.
+    """Takes the bus's beats that cover each row and gives the row's bytes from byte 0 on.
 
-    ``rows``: transfers of at least one row and one byte, in the order of their beats on ``i``.
-    ``o``: chunks of ``bus_bytes``. One beat a cycle; a row pays one cycle more where its beats are
-    as many as its chunks although it starts within a beat. Latency 1. ``clear`` drops everything.
+    One beat a cycle; a row pays one cycle more where the bus's beats are no more than the row's
+    own although it starts within one. Latency 1.
+
+    Members
+    -------
+    rows: In(stream of ``rows_layout``), transfers of at least one row and one byte, in the order
+        of their beats on ``i``.
+    i: In(stream of 8 · ``bus_bytes`` bits), the bus's beats.
+    o: Out(stream of ``beat_layout``), the rows.
+    clear: In(1), drops everything.
+
+    Raises
+    ------
+    ValueError: ``bus_bytes`` is not a power of two.
     """
 
     def __init__(self, bus_bytes: int) -> None:
@@ -33,7 +44,7 @@ class RowAligner(wiring.Component):
         super().__init__({
             "rows": In(stream.Signature(rows_layout(bus_bytes))),
             "i": In(stream.Signature(8 * bus_bytes)),
-            "o": Out(stream.Signature(chunk_layout(bus_bytes))),
+            "o": Out(stream.Signature(beat_layout(bus_bytes))),
             "clear": In(1),
         })
 
@@ -46,10 +57,10 @@ class RowAligner(wiring.Component):
         busy = Signal()
         walk = Signal(rows_layout(self._bytes), reset_less=True)  # .rows counts down
         left = Signal(ROW_BYTES_BITS, reset_less=True)  # bytes of the row still to give
-        primed = Signal()  # ``held`` has the beat in which the next chunk starts
+        primed = Signal()  # ``held`` has the bus's beat in which the row's next starts
         size = Signal(range(self._bytes + 1))
         last = Signal()
-        spans = Signal()  # the next chunk ends in a later beat than it starts in
+        spans = Signal()  # the row's next beat ends in a later one of the bus
         takes = Signal()
         gives = Signal()
         step = Signal()
@@ -93,20 +104,20 @@ class RowAligner(wiring.Component):
 
         rotated = rotate_bytes(m, "rotated", self.i.payload, walk.offset, self._bytes, left=False)
         held = Signal(8 * self._bytes, reset_less=True)
-        chunk = Signal(chunk_layout(self._bytes), reset_less=True)
-        m.d.comb += self.o.payload.eq(chunk)
+        given = Signal(beat_layout(self._bytes), reset_less=True)
+        m.d.comb += self.o.payload.eq(given)
         with m.If(step & takes):
             m.d.sync += held.eq(rotated)
         with m.If(step & gives):
             merged = self._merge(held, rotated, primed, walk.offset, size)
-            m.d.sync += [chunk.data.eq(merged), chunk.size.eq(size), chunk.last.eq(last)]
+            m.d.sync += [given.data.eq(merged), given.size.eq(size), given.last.eq(last)]
         return m
 
     def _merge(self, held, rotated, primed, offset, size):
-        """The chunk's bytes: the first from the held beat, then the new one's, then zeros."""
-        chunk = []
+        """The row's next bytes: first from the held beat, then from the new one, then zeros."""
+        merged = []
         for index in range(self._bytes):
             from_held = primed & (offset < self._bytes - index)
             byte = Mux(from_held, held.word_select(index, 8), rotated.word_select(index, 8))
-            chunk.append(Mux(size > index, byte, 0))
-        return Cat(*chunk)
+            merged.append(Mux(size > index, byte, 0))
+        return Cat(*merged)

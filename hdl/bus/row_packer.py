@@ -6,32 +6,42 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.bus.axi import ADDRESS_BITS
 from hdl.bus.burst_generator import burst_layout
-from hdl.bus.transfer import TRANSFER
-from hdl.lib.chunk import chunk_layout
 from hdl.lib.rotate import rotate_bytes
+from hdl.ports.beat import beat_layout
+from hdl.ports.transfer import TRANSFER
 from hdl.spec.config import log2_exact
 from hdl.spec.timing import BURST_BEATS, PAGE_BYTES, ROW_BYTES_BITS, ROW_END_BITS
 
-__all__ = ["RowPacker", "beat_layout", "placed_layout"]
+__all__ = ["RowPacker", "placed_layout", "write_beat_layout"]
 
 
-def beat_layout(bus_bytes: int) -> data.StructLayout:
+def write_beat_layout(bus_bytes: int) -> data.StructLayout:
     """A beat of the W channel; ``last`` ends a burst."""
     return data.StructLayout({"data": 8 * bus_bytes, "strobe": bus_bytes, "last": 1})
 
 
 def placed_layout(bus_bytes: int) -> data.StructLayout:
     """A beat; where it is the last of its burst, ``burst`` is that burst."""
-    return data.StructLayout({"beat": beat_layout(bus_bytes), "burst": burst_layout(bus_bytes)})
+    return data.StructLayout({
+        "beat": write_beat_layout(bus_bytes), "burst": burst_layout(bus_bytes)})
 
 
 class RowPacker(wiring.Component):
-    """Moves each row to its place within the beats that it touches.
+    """Moves each row to its place within the bus's beats that it touches.
 
-    ``transfer``: at least one row and one byte. ``i``: the rows' chunks. ``o``: the beats, strobes
-    set for the row's own bytes only. Bursts hold at most ``BURST_BEATS`` beats of one row and cross
-    no page. One beat a cycle, no latency: ``o`` is valid in the cycle in which ``i`` is.
-    ``clear`` drops the transfer in hand; ``busy``: there is one.
+    Bursts hold at most ``BURST_BEATS`` beats of one row and cross no page. One beat a cycle, no
+    latency: ``o`` is valid in the cycle in which ``i`` is.
+
+    Members
+    -------
+    transfer: In(stream of ``TRANSFER``), of at least one row and one byte.
+    i: In(stream of ``beat_layout``), the rows, each from byte 0 on.
+    o: Out(stream of ``placed_layout``), the bus's beats, strobes set for the row's own bytes only.
+    clear: In(1), drops the transfer in hand. busy: Out(1), there is one.
+
+    Raises
+    ------
+    ValueError: ``bus_bytes`` is not a power of two.
     """
 
     def __init__(self, bus_bytes: int) -> None:
@@ -39,7 +49,7 @@ class RowPacker(wiring.Component):
         self._low = log2_exact(bus_bytes)
         super().__init__({
             "transfer": In(stream.Signature(TRANSFER)),
-            "i": In(stream.Signature(chunk_layout(bus_bytes))),
+            "i": In(stream.Signature(beat_layout(bus_bytes))),
             "o": Out(stream.Signature(placed_layout(bus_bytes))),
             "clear": In(1),
             "busy": Out(1),

@@ -4,14 +4,16 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.accumulate.accumulation_banks import progress_layout
+from hdl.ports.accumulation import progress_layout
 from hdl.ports.plan import count_tiles
+from hdl.ports.sram import SramRead
+from hdl.ports.vector import result_tag
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
-__all__ = ["BlockReader", "request_layout", "span_layout"]
+__all__ = ["BlockReader", "drained_layout", "region_layout"]
 
 
-def span_layout(config: AcceleratorConfig) -> data.StructLayout:
+def region_layout(config: AcceleratorConfig) -> data.StructLayout:
     """What a pass covers: ``rows`` × ``columns`` elements in strips of ``strip`` columns.
 
     ``strip`` is a multiple of D; only the last strip may be narrower. ``tiled``: strips are a
@@ -24,14 +26,14 @@ def span_layout(config: AcceleratorConfig) -> data.StructLayout:
         "first_column": 1})
 
 
-def request_layout(config: AcceleratorConfig) -> data.StructLayout:
-    """Control of one beat: L accumulators of one row, from part ``group`` of a word.
+def drained_layout(config: AcceleratorConfig) -> data.StructLayout:
+    """Control of one beat: L accumulators of one row, named by ``tag`` (``result_tag``).
 
-    ``row_last``: it ends its row of the strip. ``last``: see ``BlockReader.beat``.
+    ``keep``, ``row``, ``last``: see ``hdl.vector.vector_beat.side_layout``.
     """
     return data.StructLayout({
-        "address": range(config.acc_depth), "group": range(config.dim // config.lanes),
-        "keep": config.lanes, "row": range(config.row_depth), "row_last": 1, "last": 1})
+        "tag": result_tag(config), "keep": config.lanes, "row": range(config.row_depth),
+        "last": 1})
 
 
 class BlockReader(wiring.Component):
@@ -39,30 +41,30 @@ class BlockReader(wiring.Component):
 
     The bank's read port holds its word, so it is itself the stage between address and beat.
 
-    Ports
-    -----
-    start: pulse while not ``busy``; ``span`` and what follows are constant from then on.
-    array_fills: the bank is filled by the array, column tile after column tile, else in the order
-        of its addresses. follow: words are read as soon as they are there, else from a complete
-        bank only. whole_rows: no word is read before its row is complete.
-    ready, progress: of this bank (``AccumulationBanks``).
-    row_goes_on: the row continues in another bank: ``last`` marks no beat, unless it is tiled.
-    enable: beats are offered.
-    read_enable, read_address: the bank's read port.
-    beat: valid with the data that the last read left on the port; ``last``: the beat ends its row
-        of the strip, in a ``tiled`` span its tile.
-    done: pulse, the last beat is taken. busy: until then.
+    Members
+    -------
+    start: In(1), pulse while not ``busy``; ``region`` and what follows are constant from then on.
+    array_fills: In(1), the bank is filled by the array, column tile after column tile, else in the
+        order of its addresses. follow: In(1), words are read as soon as they are there, else from
+        a complete bank only. whole_rows: In(1), no word is read before its row is complete.
+    ready, progress: In, of this bank (``BankStates``).
+    row_goes_on: In(1), the row continues in another bank: ``last`` marks no beat, unless it is
+        tiled.
+    enable: In(1), beats are offered.
+    read: Out(``SramRead``), of the bank.
+    beat: Out(stream of ``drained_layout``), valid with the data that the last read left on the
+        port; ``last``: the beat ends its row of the strip, in a ``tiled`` region its tile.
+    done: Out(1), pulse, the last beat is taken. busy: Out(1), until then.
     """
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
         super().__init__({
-            "start": In(1), "span": In(span_layout(config)),
+            "start": In(1), "region": In(region_layout(config)),
             "array_fills": In(1), "whole_rows": In(1), "follow": In(1), "ready": In(1),
             "progress": In(progress_layout(config)),
-            "row_goes_on": In(1), "enable": In(1),
-            "read_enable": Out(1), "read_address": Out(range(config.acc_depth)),
-            "beat": Out(stream.Signature(request_layout(config))),
+            "row_goes_on": In(1), "enable": In(1), "read": Out(SramRead(config.acc_depth)),
+            "beat": Out(stream.Signature(drained_layout(config))),
             "done": Out(1), "busy": Out(1),
         })
 
@@ -76,17 +78,17 @@ class BlockReader(wiring.Component):
         reading, fetch, free = Signal(), Signal(), Signal()
         row_end, strip_end, final = self._walk(m, position, left, reading, fetch)
 
-        tiles = count_tiles(config, self.span.columns)
-        line = Mux(self.array_fills, Mux(self.whole_rows, tiles - 1, position.tile), 0)
+        tiles = count_tiles(config, self.region.columns)
+        column_tile = Mux(self.array_fills, Mux(self.whole_rows, tiles - 1, position.tile), 0)
         word = Mux(self.array_fills, position.row, position.address)
-        filled = (line < self.progress.lines) | (
-            (line == self.progress.lines) & (word < self.progress.words))
+        filled = (column_tile < self.progress.tiles) | (
+            (column_tile == self.progress.tiles) & (word < self.progress.words))
         m.d.comb += [
             fetch.eq(reading & free & (self.ready | (self.follow & filled))),
-            self.read_enable.eq(fetch), self.read_address.eq(position.address),
+            self.read.enable.eq(fetch), self.read.address.eq(position.address),
         ]
         tile_end = position.row[:log2_exact(config.dim)].all()
-        last = row_end & Mux(self.span.tiled, tile_end | strip_end, ~self.row_goes_on)
+        last = row_end & Mux(self.region.tiled, tile_end | strip_end, ~self.row_goes_on)
         self._offer(m, position, left, fetch, free, row_end, last, final)
         with m.If(self.start):
             m.d.sync += self.busy.eq(1)
@@ -99,25 +101,25 @@ class BlockReader(wiring.Component):
 
         Returns whether the word ends its row of the strip, its strip, the block.
         """
-        span = self.span
+        region = self.region
         rows = Signal(range(self.config.row_depth + 1), reset_less=True)
         columns = Signal.like(left, name="columns", reset_less=True)  # from this strip on
-        below = Signal.like(left, name="below")  # behind this strip
+        below = Signal.like(left, name="below")  # after this strip
         row_address = Signal(range(self.config.acc_depth), reset_less=True)
         strip_tile = Signal.like(position.tile, name="strip_tile", reset_less=True)
         row_end, strip_end, final = Signal(), Signal(), Signal()
 
         def strip_of(remaining):
-            whole = Mux(remaining < span.strip, remaining, span.strip)
-            return Mux(span.first_column, 1, whole)
+            whole = Mux(remaining < region.strip, remaining, region.strip)
+            return Mux(region.first_column, 1, whole)
 
         next_row = Signal.like(row_address, name="next_row")
         m.d.comb += [
             row_end.eq(left <= self.config.dim),
             strip_end.eq(row_end & (rows == 1)),
-            final.eq(strip_end & (span.first_column | (columns <= span.strip))),
-            below.eq(columns - span.strip),
-            next_row.eq(row_address + count_tiles(self.config, span.columns)),
+            final.eq(strip_end & (region.first_column | (columns <= region.strip))),
+            below.eq(columns - region.strip),
+            next_row.eq(row_address + count_tiles(self.config, region.columns)),
         ]
         with m.If(fetch):
             m.d.sync += [position.address.eq(position.address + 1),
@@ -132,19 +134,19 @@ class BlockReader(wiring.Component):
                 m.d.sync += [
                     position.address.eq(position.tile + 1), position.tile.eq(position.tile + 1),
                     position.row.eq(0), row_address.eq(0), strip_tile.eq(position.tile + 1),
-                    rows.eq(span.rows), left.eq(strip_of(below)), columns.eq(below),
+                    rows.eq(region.rows), left.eq(strip_of(below)), columns.eq(below),
                 ]
             with m.If(final):
                 m.d.sync += reading.eq(0)
         with m.If(self.start):
             m.d.sync += [
                 position.eq(0), row_address.eq(0), strip_tile.eq(0), reading.eq(1),
-                rows.eq(span.rows), left.eq(strip_of(span.columns)), columns.eq(span.columns),
+                rows.eq(region.rows), left.eq(strip_of(region.columns)), columns.eq(region.columns),
             ]
         return row_end, strip_end, final
 
     def _offer(self, m: Module, position, left, fetch, free, row_end, last, final) -> None:
-        """Offer the word that was read last, group by group."""
+        """Offer the word that was read last, part by part."""
         config = self.config
         lanes, beat = config.lanes, self.beat.payload
         loaded, word_row_end, word_last, word_final = Signal(), Signal(), Signal(), Signal()
@@ -156,17 +158,17 @@ class BlockReader(wiring.Component):
             free.eq(~loaded | (taken & ends)),
             self.beat.valid.eq(loaded & self.enable),
             beat.keep.eq(Cat(count > lane for lane in range(lanes))),
-            beat.row_last.eq(ends & word_row_end), beat.last.eq(ends & word_last),
+            beat.tag.row_ends.eq(ends & word_row_end), beat.last.eq(ends & word_last),
             self.done.eq(taken & ends & word_final),
         ]
         with m.If(taken):
-            m.d.sync += [count.eq(count - lanes), beat.group.eq(beat.group + 1)]
+            m.d.sync += [count.eq(count - lanes), beat.tag.part.eq(beat.tag.part + 1)]
             with m.If(ends):
                 m.d.sync += loaded.eq(0)
         with m.If(fetch):
             m.d.sync += [
                 loaded.eq(1), word_row_end.eq(row_end), word_last.eq(last),
-                word_final.eq(final), beat.group.eq(0),
-                beat.address.eq(position.address), beat.row.eq(position.row),
+                word_final.eq(final), beat.tag.part.eq(0),
+                beat.tag.address.eq(position.address), beat.row.eq(position.row),
                 count.eq(Mux(left < config.dim, left, config.dim)),
             ]

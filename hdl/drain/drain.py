@@ -1,19 +1,22 @@
 """Draining an accumulation bank: every vector instruction of a command is a pass over the block."""
 
 from amaranth.hdl import Const, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.accumulate.accumulation_banks import progress_layout
-from hdl.bus.transfer import TRANSFER
-from hdl.drain.block_reader import BlockReader, request_layout
+from hdl.drain.block_reader import BlockReader, drained_layout
 from hdl.drain.strip_transfers import StripTransfers
 from hdl.lib.nest import Level, Nest
+from hdl.ports.accumulation import BankStates, Release
+from hdl.ports.instruction import instruction_field
 from hdl.ports.plan import COUNT_BITS, constants, plan_layout
-from hdl.spec.commands import COMMAND, INSTRUCTIONS, Destination, Operand, Reduce
+from hdl.ports.sram import SramRead
+from hdl.ports.transfer import TRANSFER
+from hdl.ports.unit import UnitPort
+from hdl.ports.vector import PassControl, Storage
+from hdl.spec.commands import INSTRUCTIONS, Destination, Operand, Reduce
 from hdl.spec.config import AcceleratorConfig, log2_exact
 from hdl.spec.timing import strip_tiles
-from hdl.vector.beat import instruction_field
 
 __all__ = ["Drain"]
 
@@ -26,42 +29,36 @@ class Drain(wiring.Component):
     a block, asking for its Y and C and the next instruction begin while the lanes still work on
     the pass before.
 
-    Ports
-    -----
-    i: plans, in program order.
-    bank_ready, progress: one a bank, see ``AccumulationBanks``. ``released`` with
-        ``released_bank``: the bank has been drained.
-    y_transfer, c_transfer: requests to the read and the write engine. ``y_*``, ``c_*``: how the
-        elements of Y and C are stored; constant from the request to the last element.
-    instruction, the command's ``constants``, uses_y, to_memory: of the running pass; still while
-        it lasts.
-    turned: C is transposed, so that a pass to memory offers D × D tiles, column tile by column
-        tile; constant until ``settled``.
-    row_maxima: of the running pass, R0 is what the array's drain found (``RowMaximum``).
-    lane_words: the running pass reads lane words, from memory or an earlier pass, not accumulators.
-    read_enable, read_bank, read_address: the drain port of the accumulation buffer.
-    beat: valid with the data that the last read left on the port; ``beat.ready`` takes it.
-    unit_idle: the vector unit holds nothing. settled: nor does anything behind it, C has it all.
-    idle: no plan in progress.
+    Members
+    -------
+    command: In(``UnitPort``).
+    banks: In(``BankStates``). released: Out(``Release``), a bank has been drained.
+    y_transfer, c_transfer: Out(stream of ``TRANSFER``), to the read and the write engine.
+    y, c: Out(``Storage``), constant from the request to the last element.
+    control: Out(``PassControl``), of the running pass. uses_y, to_memory: Out(1), so are these.
+    transposed: Out(1), C is: a pass to memory offers D × D tiles, column tile by column tile;
+        constant until ``settled``.
+    lane_words: Out(1), the running pass reads lane words, from memory or an earlier pass, not
+        accumulators.
+    read: Out(``SramRead``), of the accumulation banks.
+    beat: Out(stream of ``drained_layout``), valid with the data that the last read left on the
+        port; ``beat.ready`` takes it.
+    unit_idle: In(1), the vector unit holds nothing. settled: In(1), nor does anything after it, C
+        has it all.
     """
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
         super().__init__({
-            "i": In(stream.Signature(plan_layout(config))),
-            "bank_ready": In(2), "progress": In(data.ArrayLayout(progress_layout(config), 2)),
-            "released": Out(1), "released_bank": Out(1),
+            "command": In(UnitPort(config)),
+            "banks": In(BankStates(config)), "released": Out(Release()),
             "y_transfer": Out(stream.Signature(TRANSFER)),
             "c_transfer": Out(stream.Signature(TRANSFER)),
-            "y_wide": Out(1), "y_e5m2": Out(1), "c_wide": Out(1), "c_e5m2": Out(1),
-            "instruction": Out(32),
-            **{name: Out(COMMAND[name].bits) for name in constants(config)},
-            "uses_y": Out(1), "to_memory": Out(1), "turned": Out(1),
-            "lane_words": Out(1), "row_maxima": Out(1),
-            "read_enable": Out(1), "read_bank": Out(1),
-            "read_address": Out(range(config.acc_depth)),
-            "beat": Out(stream.Signature(request_layout(config))),
-            "unit_idle": In(1), "settled": In(1), "idle": Out(1),
+            "y": Out(Storage()), "c": Out(Storage()), "control": Out(PassControl(config)),
+            "uses_y": Out(1), "to_memory": Out(1), "transposed": Out(1), "lane_words": Out(1),
+            "read": Out(SramRead(config.acc_depth, banks=2)),
+            "beat": Out(stream.Signature(drained_layout(config))),
+            "unit_idle": In(1), "settled": In(1),
         })
 
     def elaborate(self, platform):
@@ -81,74 +78,74 @@ class Drain(wiring.Component):
         bank = Signal()
         coming = Signal(32, reset_less=True)  # the instruction that is read and asked for
         self._read(m, nest, plan, reader, coming, bank)
-        self._ask(m, nest, plan, transfers, reader.span, coming)
+        self._ask(m, nest, plan, transfers, reader.region, coming)
         self._sequence(m, nest, plan, index, coming, bank, reader, transfers)
-        uses_y, _ = _uses(self.instruction)
+        uses_y, _ = _uses(self.control.instruction)
         m.d.comb += [
             self.uses_y.eq(uses_y),
-            self.to_memory.eq(_goes_to(self.instruction, Destination.MEMORY)),
-            *(getattr(self, name).eq(plan[name]) for name in constants(config)),
-            self.c_wide.eq(plan.c_wide), self.c_e5m2.eq(plan.c_e5m2),
-            self.turned.eq(plan.c_transposed),
-            self.released_bank.eq(bank), self.read_bank.eq(bank),
+            self.to_memory.eq(_goes_to(self.control.instruction, Destination.MEMORY)),
+            *(getattr(self.control, name).eq(plan[name]) for name in constants(config)),
+            self.c.wide.eq(plan.c_wide), self.c.e5m2.eq(plan.c_e5m2),
+            self.transposed.eq(plan.c_transposed),
+            self.released.bank.eq(bank), self.read.bank.eq(bank),
         ]
         return m
 
     def _read(self, m: Module, nest: Nest, plan, reader, coming, bank) -> None:
         """What the reader walks over."""
         # With more K-tiles than one the array needs the bank's read port to its last word.
-        follows, by_strips, turned, one = Signal(), Signal(), Signal(), Signal()
+        follows, by_strips, tiled, one = Signal(), Signal(), Signal(), Signal()
         tile = self.config.dim
         m.d.comb += [
-            turned.eq(plan.c_transposed & _goes_to(coming, Destination.MEMORY)),
+            tiled.eq(plan.c_transposed & _goes_to(coming, Destination.MEMORY)),
             follows.eq(~plan.gemm | (plan.k <= tile)),
             one.eq(plan.row_result & _goes_to(coming, Destination.MEMORY)),
             # The array completes column tiles; whatever works on rows needs them whole.
             by_strips.eq(plan.gemm & follows & ~plan.rowwise),
-            reader.span.rows.eq(nest.rows_size), reader.span.columns.eq(nest.chunk_size),
-            reader.span.tiled.eq(turned), reader.span.first_column.eq(one),
-            reader.span.strip.eq(Mux(turned, tile, Mux(
+            reader.region.rows.eq(nest.rows_size), reader.region.columns.eq(nest.chunk_size),
+            reader.region.tiled.eq(tiled), reader.region.first_column.eq(one),
+            reader.region.strip.eq(Mux(tiled, tile, Mux(
                 by_strips, strip_tiles(self.config) * tile, plan.chunk))),
             reader.array_fills.eq(plan.gemm), reader.whole_rows.eq(plan.row_max),
             # Words written back must not meet those that still arrive, and a pass over the first
             # column must not leave a bank that is not full.
             reader.follow.eq(follows & ~one & ~_goes_to(coming, Destination.BUFFER)),
-            reader.ready.eq(self.bank_ready.bit_select(bank, 1)),
-            reader.progress.eq(self.progress[bank]),
+            reader.ready.eq(self.banks.ready.bit_select(bank, 1)),
+            reader.progress.eq(self.banks.progress[bank]),
             reader.row_goes_on.eq(plan.streamed & ~nest.chunk_last),
-            self.read_enable.eq(reader.read_enable), self.read_address.eq(reader.read_address),
+            self.read.enable.eq(reader.read.enable), self.read.address.eq(reader.read.address),
         ]
         wiring.connect(m, reader.beat, wiring.flipped(self.beat))
 
-    def _ask(self, m: Module, nest: Nest, plan, transfers, span, coming) -> None:
+    def _ask(self, m: Module, nest: Nest, plan, transfers, region, coming) -> None:
         """Where the block of Y and C lies; a streamed row is one transfer of all its chunks, if
         it is not cut into tiles."""
         uses_y, second = _uses(coming)
-        row_wise = plan.streamed & ~span.tiled
+        row_wise = plan.streamed & ~region.tiled
         asks = nest.chunk_first | ~row_wise
         y0 = self._address(m, nest, plan, "y0")
         y1 = self._address(m, nest, plan, "y1")
         c = self._address(m, nest, plan, "c", plan.c_transposed)
         m.d.comb += [
-            self.y_wide.eq(Mux(second, plan.y1_wide, plan.y0_wide)),
-            self.y_e5m2.eq(Mux(second, plan.y1_e5m2, plan.y0_e5m2)),
-            transfers.span.eq(span),
+            self.y.wide.eq(Mux(second, plan.y1_wide, plan.y0_wide)),
+            self.y.e5m2.eq(Mux(second, plan.y1_e5m2, plan.y0_e5m2)),
+            transfers.region.eq(region),
             transfers.row_columns.eq(Mux(row_wise, plan.n, 0)),
             transfers.y.wanted.eq(uses_y & asks),
             transfers.y.address.eq(Mux(second, y1, y0)),
             transfers.y.stride.eq(Mux(second, plan.y1_stride, plan.y0_stride)),
-            transfers.y.wide.eq(self.y_wide),
+            transfers.y.wide.eq(self.y.wide),
             transfers.c.wanted.eq(_goes_to(coming, Destination.MEMORY) & asks),
             transfers.c.address.eq(c), transfers.c.stride.eq(plan.c_stride),
-            transfers.c.wide.eq(plan.c_wide), transfers.c.turned.eq(span.tiled),
+            transfers.c.wide.eq(plan.c_wide), transfers.c.transposed.eq(region.tiled),
         ]
         wiring.connect(m, transfers.y_transfer, wiring.flipped(self.y_transfer))
         wiring.connect(m, transfers.c_transfer, wiring.flipped(self.c_transfer))
 
-    def _address(self, m: Module, nest: Nest, plan, name: str, turned=None) -> Signal:
+    def _address(self, m: Module, nest: Nest, plan, name: str, transposed=None) -> Signal:
         """Byte address of the current chunk of a matrix."""
         element_log2 = log2_exact(self.config.format.storage_bytes)
-        turned = Const(0) if turned is None else turned
+        transposed = Const(0) if transposed is None else transposed
         stride, wide = plan[f"{name}_stride"], plan[f"{name}_wide"] & (element_log2 == 0)
 
         def step(count_log2, lines):
@@ -161,11 +158,11 @@ class Drain(wiring.Component):
         with m.If(nest.rows_enter):
             m.d.sync += row.eq(plan[f"{name}_address"])
         with m.Elif(nest.rows_advance):
-            m.d.sync += row.eq(row + step(plan.block_log2, ~turned))
+            m.d.sync += row.eq(row + step(plan.block_log2, ~transposed))
         with m.If(nest.chunk_enter):
             m.d.sync += column.eq(0)
         with m.Elif(nest.chunk_advance):
-            m.d.sync += column.eq(column + step(plan.chunk_log2, turned))
+            m.d.sync += column.eq(column + step(plan.chunk_log2, transposed))
         address = Signal(64, name=f"{name}_address")
         m.d.comb += address.eq(row + column)
         return address
@@ -185,7 +182,7 @@ class Drain(wiring.Component):
 
         def advance():
             with m.If(leaves_bank):
-                m.d.comb += [self.released.eq(1), nest.next.eq(1)]
+                m.d.comb += [self.released.valid.eq(1), nest.next.eq(1)]
                 m.d.sync += bank.eq(~bank)
                 m.next = "BLOCK"
             with m.Else():
@@ -193,15 +190,7 @@ class Drain(wiring.Component):
                 m.next = "FETCH"
 
         with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += [self.idle.eq(self.settled), self.i.ready.eq(self.settled)]
-                m.d.sync += fresh.eq(1)
-                with m.If(self.i.valid & self.i.ready):
-                    m.d.sync += plan.eq(self.i.payload)
-                    m.next = "START"
-            with m.State("START"):
-                m.d.comb += nest.start.eq(1)
-                m.next = "BLOCK"
+            self._plan_states(m, nest, plan, fresh)
             with m.State("BLOCK"):
                 m.d.sync += [index.eq(Mux(plan.streamed, pass_index, 0)),
                              self.lane_words.eq(~plan.gemm), row_maxima.eq(plan.row_max)]
@@ -218,8 +207,8 @@ class Drain(wiring.Component):
                 m.next = "RUN"
             with m.State("RUN"):
                 with m.If(~switched & self.unit_idle):
-                    m.d.sync += [switched.eq(1), self.instruction.eq(coming),
-                                 self.row_maxima.eq(row_maxima)]
+                    m.d.sync += [switched.eq(1), self.control.instruction.eq(coming),
+                                 self.control.row_maxima.eq(row_maxima)]
                 with m.If((reader.done | ~reader.busy) & ~transfers.busy):
                     with m.If(_goes_to(coming, Destination.BUFFER)):
                         m.next = "STORE"
@@ -230,6 +219,19 @@ class Drain(wiring.Component):
                 with m.If(self.unit_idle):
                     m.d.sync += self.lane_words.eq(1)
                     advance()
+
+    def _plan_states(self, m: Module, nest: Nest, plan, fresh) -> None:
+        """Take a plan when all of the one before has reached memory."""
+        offered = self.command.plan
+        with m.State("IDLE"):
+            m.d.comb += [self.command.idle.eq(self.settled), offered.ready.eq(self.settled)]
+            m.d.sync += fresh.eq(1)
+            with m.If(offered.valid & offered.ready):
+                m.d.sync += plan.eq(offered.payload)
+                m.next = "START"
+        with m.State("START"):
+            m.d.comb += nest.start.eq(1)
+            m.next = "BLOCK"
 
 
 def _uses(instruction) -> tuple:

@@ -4,9 +4,9 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.bus.transfer import TRANSFER
-from hdl.drain.block_reader import span_layout
+from hdl.drain.block_reader import region_layout
 from hdl.ports.plan import COUNT_BITS
+from hdl.ports.transfer import TRANSFER
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
 __all__ = ["StripTransfers", "matrix_layout"]
@@ -15,29 +15,31 @@ __all__ = ["StripTransfers", "matrix_layout"]
 def matrix_layout() -> data.StructLayout:
     """A block of a matrix in memory.
 
-    ``wanted``: it is used. ``address``: of its first element. ``turned``: stored column by column.
-    ``wide``: elements of two bytes.
+    ``wanted``: it is used. ``address``: of its first element. ``transposed``: stored column by
+    column. ``wide``: elements of two bytes.
     """
     return data.StructLayout({
-        "wanted": 1, "address": 64, "stride": 32, "wide": 1, "turned": 1})
+        "wanted": 1, "address": 64, "stride": 32, "wide": 1, "transposed": 1})
 
 
 class StripTransfers(wiring.Component):
-    """Asks for Y and C of a block, a transfer a strip, or a tile where the span is ``tiled``.
+    """Asks for Y and C of a block, a transfer a strip, or a tile where the region is ``tiled``.
 
-    Ports
-    -----
-    start: pulse while not ``busy``; the inputs are constant from then on. span: what the pass
-        covers. row_columns: columns of a transfer where they are more than the strip's.
-    y, c: the matrices; a ``turned`` one needs a ``tiled`` span.
-    y_transfer, c_transfer: requests, in the order in which ``BlockReader`` offers the block.
-    busy: transfers are still to be asked for.
+    Members
+    -------
+    start: In(1), pulse while not ``busy``; the inputs are constant from then on.
+    region: In(``region_layout``), what the pass covers.
+    row_columns: In, columns of a transfer where they are more than the strip's.
+    y, c: In(``matrix_layout``); a ``transposed`` one needs a ``tiled`` region.
+    y_transfer, c_transfer: Out(stream of ``TRANSFER``), in the order in which ``BlockReader``
+        offers the block.
+    busy: Out(1), transfers are still to be asked for.
     """
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
         super().__init__({
-            "start": In(1), "span": In(span_layout(config)),
+            "start": In(1), "region": In(region_layout(config)),
             "row_columns": In(COUNT_BITS),
             "y": In(matrix_layout()), "c": In(matrix_layout()),
             "y_transfer": Out(stream.Signature(TRANSFER)),
@@ -47,18 +49,18 @@ class StripTransfers(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        span, dim = self.span, self.config.dim
+        region, dim = self.region, self.config.dim
         rows = Signal(range(self.config.row_depth + 1), reset_less=True)
-        columns = Signal.like(span.columns, reset_less=True)
-        strip = Signal.like(span.columns)
+        columns = Signal.like(region.columns, reset_less=True)
+        strip = Signal.like(region.columns)
         tile_rows = Signal.like(rows)
         strip_end, step = Signal(), Signal()
         asked = Signal(2)
         met = []
         m.d.comb += [
-            strip.eq(Mux(span.first_column, 1,
-                         Mux(columns < span.strip, columns, span.strip))),
-            tile_rows.eq(Mux(span.tiled & (rows > dim), dim, rows)),
+            strip.eq(Mux(region.first_column, 1,
+                         Mux(columns < region.strip, columns, region.strip))),
+            tile_rows.eq(Mux(region.tiled & (rows > dim), dim, rows)),
             strip_end.eq(tile_rows == rows),
         ]
         for index, (matrix, port) in enumerate(((self.y, self.y_transfer),
@@ -72,15 +74,15 @@ class StripTransfers(wiring.Component):
         with m.If(step):
             m.d.sync += [asked.eq(0), rows.eq(rows - dim)]
             with m.If(strip_end):
-                m.d.sync += [rows.eq(span.rows), columns.eq(columns - span.strip),
-                             self.busy.eq(~span.first_column & (columns > span.strip))]
+                m.d.sync += [rows.eq(region.rows), columns.eq(columns - region.strip),
+                             self.busy.eq(~region.first_column & (columns > region.strip))]
         with m.If(self.start):
-            m.d.sync += [self.busy.eq(1), rows.eq(span.rows), columns.eq(span.columns)]
+            m.d.sync += [self.busy.eq(1), rows.eq(region.rows), columns.eq(region.columns)]
         return m
 
     def _matrix(self, m: Module, matrix, port, strip, tile_rows, step, strip_end) -> None:
         """The transfer of the current tile, and the address of the next."""
-        span, dim_log2 = self.span, log2_exact(self.config.dim)
+        region, dim_log2 = self.region, log2_exact(self.config.dim)
         element_log2 = log2_exact(self.config.format.storage_bytes)
 
         def to_bytes(count):
@@ -91,11 +93,11 @@ class StripTransfers(wiring.Component):
         along, across = Signal(64), Signal(64)
         row_columns = Mux(self.row_columns > strip, self.row_columns, strip)
         m.d.comb += [
-            along.eq(Mux(matrix.turned, lines, to_bytes(span.strip))),
-            across.eq(Mux(matrix.turned, to_bytes(1 << dim_log2), lines)),
+            along.eq(Mux(matrix.transposed, lines, to_bytes(region.strip))),
+            across.eq(Mux(matrix.transposed, to_bytes(1 << dim_log2), lines)),
             port.payload.address.eq(base), port.payload.stride.eq(matrix.stride),
-            port.payload.row_bytes.eq(to_bytes(Mux(matrix.turned, tile_rows, row_columns))),
-            port.payload.rows.eq(Mux(matrix.turned, strip, tile_rows)),
+            port.payload.row_bytes.eq(to_bytes(Mux(matrix.transposed, tile_rows, row_columns))),
+            port.payload.rows.eq(Mux(matrix.transposed, strip, tile_rows)),
         ]
         with m.If(step):
             m.d.sync += base.eq(base + across)

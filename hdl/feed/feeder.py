@@ -1,66 +1,51 @@
 """The feeder: operand rows through the array, tile after tile."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.accumulate.accumulation_buffer import tile_mark
-from hdl.accumulate.row_maximum import maximum_layout
 from hdl.lib.nest import Level, Nest
+from hdl.lib.pair import one_of
+from hdl.ports.accumulation import FillPort, Release, maximum_layout, row_token
 from hdl.ports.plan import COUNT_BITS, count_tiles, plan_layout
+from hdl.ports.sram import SramRead
+from hdl.ports.unit import UnitPort
 from hdl.spec.config import AcceleratorConfig, log2_exact
 from hdl.spec.timing import REPEAT_CYCLES
 
 __all__ = ["Feeder"]
 
 
-def row_token(config: AcceleratorConfig) -> data.StructLayout:
-    """What travels beside an operand row: where its result goes.
-
-    ``first``: of its K-tiles, the result is stored, not added. ``mark``: see ``tile_mark``; column
-    tiles of a bank become final in ascending order, each row by row.
-    """
-    return data.StructLayout({
-        "valid": 1, "bank": 1, "address": range(config.acc_depth), "first": 1,
-        "mark": tile_mark()})
-
-
 class Feeder(wiring.Component):
     """Walks the tiles of a GEMM and streams each block of A through the array, a row a cycle.
 
-    Ports
-    -----
-    i: plans of GEMMs, in program order.
-    loaded0, loaded1: words that an input bank holds (``OperandLoader``): a row is fed as soon as it
-        is there. ``released`` with ``released_bank``: that bank has been read.
-    fill_free, fill_bank: the accumulation bank that comes next; ``fill_claim``: pulse, taken.
-    maximum: of the plan in progress, what its row maxima need (``RowMaximum``).
-    ready, swap: the shadow weights (``WeightShifter``).
-    read_enable, read_bank, read_address: the input banks' read port, latency 1.
-    e5m2: encoding of A, constant while rows flow.
-    token: accompanies the row whose read is issued in this cycle.
-    row, tile, stall_input, stall_weight, stall_accumulator: pulses for the counters.
-    hungry: the tile at work waits or has waited for its rows. lacking: no tile is at work, and the
-        one to come lacks rows.
-    idle: no plan in progress.
+    Members
+    -------
+    command: In(``UnitPort``), GEMMs.
+    loaded: In, of each input bank: the words that it holds (``OperandLoader``); a row is fed as
+        soon as it is there. released: Out(``Release``), a bank has been read.
+    fill: Out(``FillPort``), the accumulation bank for the results.
+    maximum: Out(``maximum_layout``), of the plan in progress (``RowMaximum``).
+    ready: In(1), swap: Out(1), the shadow weights (``WeightShifter``).
+    read: Out(``SramRead``), of the input banks, latency 1.
+    e5m2: Out(1), encoding of A, constant while rows flow.
+    token: Out(``row_token``), accompanies the row whose read is issued in this cycle.
+    row, tile, stall_input, stall_weight, stall_accumulator: Out(1), pulses for the counters.
+    hungry: Out(1), the tile at work waits or has waited for its rows. lacking: Out(1), no tile is
+        at work, and the one to come lacks rows.
     """
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
         super().__init__({
-            "i": In(stream.Signature(plan_layout(config))),
-            "loaded0": In(range(config.input_depth + 1)),
-            "loaded1": In(range(config.input_depth + 1)), "released": Out(1),
-            "released_bank": Out(1),
-            "fill_free": In(1), "fill_bank": In(1), "fill_claim": Out(1),
+            "command": In(UnitPort(config)),
+            "loaded": In(data.ArrayLayout(range(config.input_depth + 1), 2)),
+            "released": Out(Release()), "fill": Out(FillPort()),
             "maximum": Out(maximum_layout(config)),
-            "ready": In(1), "swap": Out(1),
-            "read_enable": Out(1), "read_bank": Out(1),
-            "read_address": Out(range(config.input_depth)),
+            "ready": In(1), "swap": Out(1), "read": Out(SramRead(config.input_depth, banks=2)),
             "e5m2": Out(1), "token": Out(row_token(config)),
             "row": Out(1), "tile": Out(1), "stall_input": Out(1), "stall_weight": Out(1),
             "stall_accumulator": Out(1), "hungry": Out(1), "lacking": Out(1),
-            "idle": Out(1),
         })
 
     def _walk(self, m: Module, plan) -> Nest:
@@ -133,12 +118,13 @@ class Feeder(wiring.Component):
         self._rows(m, plan, head, head_valid, body, body_valid)
 
         m.d.comb += [
-            self.i.ready.eq(~running), self.idle.eq(~running),
+            self.command.plan.ready.eq(~running), self.command.idle.eq(~running),
             self.stall_weight.eq(running & ~body_valid & head_valid & ~self.ready),
         ]
-        m.d.sync += starting.eq(self.i.valid & self.i.ready)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [plan.eq(self.i.payload), running.eq(1)]
+        offered = self.command.plan
+        m.d.sync += starting.eq(offered.valid & offered.ready)
+        with m.If(offered.valid & offered.ready):
+            m.d.sync += [plan.eq(offered.payload), running.eq(1)]
         with m.Elif(~starting & nest.idle & ~head_valid & ~body_valid):
             m.d.sync += running.eq(0)
         return m
@@ -160,10 +146,10 @@ class Feeder(wiring.Component):
             closes_chunk.eq(closes_span & nest.span_last),
             closes_block.eq(Mux(plan.resident,
                                 closes_chunk & nest.chunk_last & nest.passes_last, closes_span)),
-            has_bank.eq(~opens | self.fill_free),
+            has_bank.eq(~opens | self.fill.free),
             take.eq(nest.valid & has_bank & (~head_valid | self.swap)),
             nest.next.eq(take),
-            self.fill_claim.eq(take & opens),
+            self.fill.claim.eq(take & opens),
             self.stall_accumulator.eq(waiting & ~head_valid & nest.valid & ~has_bank),
         ]
         with m.If(self.swap):
@@ -176,12 +162,12 @@ class Feeder(wiring.Component):
                                     count_tiles(config, nest.group_size))),
                 head.acc.eq(n_index), head.acc_pitch.eq(count_tiles(config, nest.chunk_size)),
                 head.rows.eq(nest.rows_size), head.short.eq(nest.rows_size < REPEAT_CYCLES),
-                head.bank.eq(Mux(opens, self.fill_bank, bank)), head.x_bank.eq(x_bank),
+                head.bank.eq(Mux(opens, self.fill.bank, bank)), head.x_bank.eq(x_bank),
                 head.first.eq(first_k), head.column.eq(last_k),
                 head.last.eq(closes_chunk), head.release.eq(closes_block),
             ]
             with m.If(opens):
-                m.d.sync += bank.eq(self.fill_bank)
+                m.d.sync += bank.eq(self.fill.bank)
             with m.If(closes_block):
                 m.d.sync += x_bank.eq(~x_bank)
 
@@ -196,16 +182,16 @@ class Feeder(wiring.Component):
             early.eq(body.short & ended.any()),
             ending.eq(feeding & (body.rows == 1)),
             feeding.eq(body_valid & ~early
-                       & (body.x < Mux(body.x_bank, self.loaded1, self.loaded0))),
+                       & (body.x < one_of(self.loaded, body.x_bank))),
             self.swap.eq(head_valid & self.ready & (~body_valid | ending)),
-            self.read_enable.eq(feeding),
-            self.read_bank.eq(body.x_bank), self.read_address.eq(body.x),
+            self.read.enable.eq(feeding),
+            self.read.bank.eq(body.x_bank), self.read.address.eq(body.x),
             self.token.valid.eq(feeding), self.token.bank.eq(body.bank),
             self.token.address.eq(body.acc), self.token.first.eq(body.first),
             self.token.mark.final.eq(body.column), self.token.mark.closing.eq(body.last),
             self.token.mark.ends.eq(body.rows == 1),
-            self.released.eq(ending & body.release),
-            self.released_bank.eq(body.x_bank),
+            self.released.valid.eq(ending & body.release),
+            self.released.bank.eq(body.x_bank),
             self.e5m2.eq(plan.a_e5m2),
             self.maximum.edge.eq(plan.n), self.maximum.scale.eq(plan.imm0),
             self.row.eq(feeding), self.tile.eq(self.swap),
@@ -215,7 +201,7 @@ class Feeder(wiring.Component):
         m.d.comb += [
             self.hungry.eq(waited | self.stall_input),
             self.lacking.eq(head_valid & ~body_valid
-                            & (Mux(head.x_bank, self.loaded1, self.loaded0) < head.rows)),
+                            & (one_of(self.loaded, head.x_bank) < head.rows)),
         ]
         m.d.sync += waited.eq(self.hungry & ~self.swap)
         with m.If(feeding):

@@ -4,9 +4,10 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["COUNTER_BITS", "INCREMENT_BITS", "Counter"]
+from hdl.ports.counts import INCREMENT_BITS
 
-INCREMENT_BITS = 8
+__all__ = ["COUNTER_BITS", "Counter"]
+
 COUNTER_BITS = 64
 
 

@@ -14,56 +14,62 @@ WORD_BITS = axi.CONTROL_ADDRESS_BITS - 2
 class LiteSlave(wiring.Component):
     """One read and one write at a time, address and data of a write in any order, always OKAY.
 
-    ``write``: for one cycle, the bits of ``write_data`` under ``write_mask`` go to word
-    ``write_word``. ``read_data`` is taken in the cycle after ``read_word`` is new, and answered in
-    the next.
+    Members
+    -------
+    axi: In(``axi.LiteSignature``).
+    write: Out(1), for one cycle; the bits of ``write_data`` under ``write_mask`` go to word
+        ``write_word``.
+    read_word: Out. read_data: In(32), taken in the cycle after ``read_word`` is new, and answered
+        in the next.
     """
 
     def __init__(self) -> None:
-        super().__init__(axi.lite_members() | {
+        super().__init__({
+            "axi": In(axi.LiteSignature()),
             "write": Out(1), "write_word": Out(WORD_BITS), "write_data": Out(32),
             "write_mask": Out(32), "read_word": Out(WORD_BITS), "read_data": In(32),
         })
 
     def elaborate(self, platform):
         m = Module()
+        bus = self.axi
         address_held = Signal()
         data_held = Signal()
         address = Signal(WORD_BITS, reset_less=True)
         word = Signal(32, reset_less=True)
         strobe = Signal(4, reset_less=True)
         m.d.comb += [
-            self.awready.eq(~address_held),
-            self.wready.eq(~data_held),
-            self.bresp.eq(axi.OKAY),
-            self.write.eq(address_held & data_held & ~self.bvalid),
+            bus.awready.eq(~address_held),
+            bus.wready.eq(~data_held),
+            bus.bresp.eq(axi.OKAY),
+            self.write.eq(address_held & data_held & ~bus.bvalid),
             self.write_word.eq(address),
             self.write_data.eq(word),
             self.write_mask.eq(Cat(bit.replicate(8) for bit in strobe)),
         ]
-        with m.If(self.awvalid & self.awready):
-            m.d.sync += [address_held.eq(1), address.eq(self.awaddr[2:])]
-        with m.If(self.wvalid & self.wready):
-            m.d.sync += [data_held.eq(1), word.eq(self.wdata), strobe.eq(self.wstrb)]
+        with m.If(bus.awvalid & bus.awready):
+            m.d.sync += [address_held.eq(1), address.eq(bus.awaddr[2:])]
+        with m.If(bus.wvalid & bus.wready):
+            m.d.sync += [data_held.eq(1), word.eq(bus.wdata), strobe.eq(bus.wstrb)]
         with m.If(self.write):
-            m.d.sync += [address_held.eq(0), data_held.eq(0), self.bvalid.eq(1)]
-        with m.Elif(self.bready):
-            m.d.sync += self.bvalid.eq(0)
+            m.d.sync += [address_held.eq(0), data_held.eq(0), bus.bvalid.eq(1)]
+        with m.Elif(bus.bready):
+            m.d.sync += bus.bvalid.eq(0)
 
         reading = Signal()
         wanted = Signal(WORD_BITS, reset_less=True)
         answer = Signal(32, reset_less=True)
         m.d.comb += [
-            self.arready.eq(~reading & ~self.rvalid),
-            self.rresp.eq(axi.OKAY),
+            bus.arready.eq(~reading & ~bus.rvalid),
+            bus.rresp.eq(axi.OKAY),
             self.read_word.eq(wanted),
-            self.rdata.eq(answer),
+            bus.rdata.eq(answer),
         ]
-        m.d.sync += reading.eq(self.arvalid & self.arready)
-        with m.If(self.arvalid & self.arready):
-            m.d.sync += wanted.eq(self.araddr[2:])
+        m.d.sync += reading.eq(bus.arvalid & bus.arready)
+        with m.If(bus.arvalid & bus.arready):
+            m.d.sync += wanted.eq(bus.araddr[2:])
         with m.If(reading):
-            m.d.sync += [answer.eq(self.read_data), self.rvalid.eq(1)]
-        with m.Elif(self.rready):
-            m.d.sync += self.rvalid.eq(0)
+            m.d.sync += [answer.eq(self.read_data), bus.rvalid.eq(1)]
+        with m.Elif(bus.rready):
+            m.d.sync += bus.rvalid.eq(0)
         return m

@@ -10,6 +10,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.ports.instruction import instruction_field
 from hdl.spec.commands import (
     COMMAND,
     HEADER,
@@ -29,7 +30,6 @@ from hdl.spec.commands import (
     reserved_mask,
 )
 from hdl.spec.config import COUNT_BITS, AcceleratorConfig
-from hdl.vector.beat import instruction_field
 
 __all__ = ["CommandCheck", "HeaderCheck", "first_cause"]
 

@@ -2,23 +2,25 @@
 
 from contextlib import contextmanager
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.bus.transfer import TRANSFER
 from hdl.issue.command_check import CommandCheck, HeaderCheck
 from hdl.issue.planner import Planner
-from hdl.lib.chunk import chunk_layout
-from hdl.ports.plan import plan_layout
+from hdl.ports.counts import Counts
+from hdl.ports.host import ProgramPort
+from hdl.ports.memory import EnginePort, ReadClient
+from hdl.ports.unit import UnitPorts
 from hdl.spec.commands import COMMAND, COMMAND_BYTES, HEADER_BYTES, ErrorCause, Opcode
 from hdl.spec.config import AcceleratorConfig, log2_exact
-from hdl.spec.timing import READERS, UNITS
+from hdl.spec.registers import CLIENTS
+from hdl.spec.timing import UNITS
 
 __all__ = ["Sequencer"]
 
-WRITER = len(READERS)
-"""What writes, beside the ``READERS`` that ``read_client`` counts."""
+_UNIT_OF = {"operands": "operands", "weights": "weights", "y": "drain", "results": "drain"}
+"""The unit whose command a client of the memory engines works for; the others have none."""
 
 
 class Sequencer(wiring.Component):
@@ -28,46 +30,28 @@ class Sequencer(wiring.Component):
     takes its next command while others work on the last one; FENCE and END wait for all of them
     and for every write response. Memory is not otherwise ordered between commands.
 
-    Ports
-    -----
-    start, stop, soft_reset: pulses from the host. program_address, watchdog_limit: its settings.
-    transfer, chunks: client ``program`` of the read engine.
-    plan: for all units, constant while any ``{unit}_valid`` is up; ``{unit}_ready`` takes it.
-    {unit}_idle: no command inside. filling: the operand unit fills an accumulation bank.
-    index_failed: it met an index beyond its table.
-    writer_idle: every write has been answered.
-    read_error, write_error: pulses, an answer that is not OKAY: ``read_response``,
-        ``write_response``; read_client: the one of ``READERS`` that a read is for or awaited by.
-    bus_progress: something was transferred on the bus.
-    flush: drop what is under way; read_quiet, write_quiet: nothing is outstanding on the bus.
-    core_reset: resets all units after that.
-    busy, bus_stuck: status. done_event, failed_event, command_done: pulses.
-    error_set: pulse, one bit an ``ErrorCause``; error_address, error_client (of ``CLIENTS``)
-        and error_response belong to it.
-
     The bus is stuck when it owes an answer and transfers nothing for ``config.stuck_cycles``,
     while a program runs or is being stopped.
+
+    Members
+    -------
+    host: In(``ProgramPort``).
+    program: Out(``ReadClient``), for headers and commands.
+    units: Out(``UnitPorts``); all are offered one plan, constant until the last has taken it.
+    filling: In(1), the operand unit fills an accumulation bank.
+    index_failed: In(1), it met an index beyond its table.
+    reader, writer: Out(``EnginePort``). writer_idle: In(1), every write has been answered.
+    core_reset: Out(1), resets all units when a program was stopped and the bus owes nothing.
+    counts: Out(``Counts``).
     """
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
-        members = {
-            "start": In(1), "stop": In(1), "soft_reset": In(1),
-            "program_address": In(64), "watchdog_limit": In(32),
-            "transfer": Out(stream.Signature(TRANSFER)),
-            "chunks": In(stream.Signature(chunk_layout(config.bus_bytes))),
-            "plan": Out(plan_layout(config)), "filling": In(1), "index_failed": In(1),
-            "writer_idle": In(1),
-            "read_error": In(1), "read_response": In(2), "read_client": In(range(len(READERS))),
-            "write_error": In(1), "write_response": In(2), "bus_progress": In(1),
-            "flush": Out(1), "read_quiet": In(1), "write_quiet": In(1), "core_reset": Out(1),
-            "busy": Out(1), "bus_stuck": Out(1), "done_event": Out(1), "failed_event": Out(1),
-            "command_done": Out(1), "error_set": Out(len(ErrorCause)), "error_address": Out(64),
-            "error_client": Out(3), "error_response": Out(2),
-        }
-        for unit in UNITS:
-            members |= {f"{unit}_valid": Out(1), f"{unit}_ready": In(1), f"{unit}_idle": In(1)}
-        super().__init__(members)
+        super().__init__({
+            "host": In(ProgramPort()), "program": Out(ReadClient(config.bus_bytes)),
+            "units": Out(UnitPorts(config)), "filling": In(1), "index_failed": In(1),
+            "reader": Out(EnginePort()), "writer": Out(EnginePort()), "writer_idle": In(1),
+            "core_reset": Out(1), "counts": Out(Counts("sequencer"))})
 
     def _stop_causes(self, m: Module, running, stuck, addresses, current):
         """Events that end a program from outside its own text: cause and address."""
@@ -78,49 +62,55 @@ class Sequencer(wiring.Component):
             m.d.sync += cycles.eq(0)
         with m.Else():
             m.d.sync += cycles.eq(cycles + 1)
-        expired = (self.watchdog_limit != 0) & (cycles >= self.watchdog_limit)
-        client, response = Signal.like(self.error_client), Signal.like(self.error_response)
-        m.d.comb += [address.eq(current), client.eq(Mux(self.read_quiet, WRITER, self.read_client))]
-        with m.If(self.read_error):
-            m.d.comb += [cause.eq(ErrorCause.READ_ERROR), response.eq(self.read_response)]
-        with m.Elif(self.write_error):
-            m.d.comb += [cause.eq(ErrorCause.WRITE_ERROR), response.eq(self.write_response),
-                         client.eq(WRITER)]
+        host, read, write = self.host, self.reader.failure, self.writer.failure
+        expired = (host.watchdog_limit != 0) & (cycles >= host.watchdog_limit)
+        client, response = Signal.like(read.client), Signal.like(read.response)
+        m.d.comb += [address.eq(current),
+                     client.eq(Mux(self.reader.quiet, write.client, read.client))]
+        with m.If(read.valid):
+            m.d.comb += [cause.eq(ErrorCause.READ_ERROR), response.eq(read.response)]
+        with m.Elif(write.valid):
+            m.d.comb += [cause.eq(ErrorCause.WRITE_ERROR), response.eq(write.response),
+                         client.eq(write.client)]
         with m.Elif(self.index_failed):
             m.d.comb += [cause.eq(ErrorCause.INDEX_RANGE), address.eq(addresses["operands"])]
         with m.Elif(stuck):
             m.d.comb += cause.eq(ErrorCause.BUS_STUCK)
-        with m.Elif(self.stop | self.soft_reset):
+        with m.Elif(host.stop | host.soft_reset):
             m.d.comb += cause.eq(ErrorCause.STOPPED)
         with m.Else():
             m.d.comb += cause.eq(ErrorCause.WATCHDOG)
-        bus = self.read_error | self.write_error | stuck
-        m.d.comb += stop.eq(running & (bus | self.index_failed | self.stop | self.soft_reset
-                                        | expired))
+        bus = read.valid | write.valid | stuck
+        m.d.comb += stop.eq(running & (bus | self.index_failed | host.stop | host.soft_reset
+                                       | expired))
         with m.If(bus):
-            m.d.comb += [self.error_client.eq(client), self.error_response.eq(response)]
+            m.d.comb += [host.failure.client.eq(client), host.failure.response.eq(response)]
             with m.Switch(client):
-                for index, unit in enumerate(("operands", "weights", "drain", "drain"), 1):
-                    with m.Case(index):
-                        m.d.comb += address.eq(addresses[unit])
+                for index, (name, _) in enumerate(CLIENTS):
+                    if name in _UNIT_OF:  # else it is the program's own: the current address
+                        with m.Case(index):
+                            m.d.comb += address.eq(addresses[_UNIT_OF[name]])
         return stop, cause, address
 
-    def _dispatch(self, m: Module, record_address, addresses, opcode, due) -> None:
+    def _dispatch(self, m: Module, plan, record_address, addresses, opcode, due) -> None:
         """Offer the plan to the units that still lack it, in the order that banks demand."""
         gemm = opcode == Opcode.GEMM
         # Both fill accumulation banks; only one may do so at a time, in program order.
         allowed = {
-            "operands": gemm | (self.feeder_idle & ~due[UNITS.index("feeder")]),
+            "operands": gemm | (self.units.feeder.idle & ~due.feeder),
             "weights": 1,
             "feeder": ~self.filling,
             # A write error then always belongs to the command that drains.
             "drain": self.writer_idle,
         }
-        for index, unit in enumerate(UNITS):
-            valid, ready = getattr(self, f"{unit}_valid"), getattr(self, f"{unit}_ready")
-            m.d.comb += valid.eq(due[index] & allowed[unit])
-            with m.If(valid & ready):
-                m.d.sync += [due[index].eq(0), addresses[unit].eq(record_address)]
+        for name, unit in self._ports().items():
+            m.d.comb += [unit.plan.payload.eq(plan), unit.plan.valid.eq(due[name] & allowed[name])]
+            with m.If(unit.plan.valid & unit.plan.ready):
+                m.d.sync += [due[name].eq(0), addresses[name].eq(record_address)]
+
+    def _ports(self) -> dict[str, wiring.PureInterface]:
+        """The units by their names."""
+        return {name: getattr(self.units, name) for name in UNITS}
 
     def elaborate(self, platform):
         m = Module()
@@ -132,18 +122,18 @@ class Sequencer(wiring.Component):
         record = Signal(8 * COMMAND_BYTES, reset_less=True)
         address = Signal(64, reset_less=True)
         remaining = Signal(32, reset_less=True)
-        due = Signal(len(UNITS))
+        due = Signal(data.StructLayout({unit: 1 for unit in UNITS}))
         addresses = {unit: Signal(64, name=f"{unit}_address", reset_less=True) for unit in UNITS}
         opcode = record[: COMMAND["opcode"].bits]
         m.d.comb += [
             header.record.eq(record[8 * (COMMAND_BYTES - HEADER_BYTES):]),
             check.record.eq(record), planner.record.eq(record),
             planner.rowwise.eq(check.rowwise), planner.stored.eq(check.stored),
-            planner.count.eq(check.count), self.plan.eq(planner.plan),
-            self.transfer.payload.address.eq(address),
-            self.transfer.payload.rows.eq(1),
+            planner.count.eq(check.count),
+            self.program.transfer.payload.address.eq(address),
+            self.program.transfer.payload.rows.eq(1),
         ]
-        self._dispatch(m, address, addresses, opcode, due)
+        self._dispatch(m, planner.plan, address, addresses, opcode, due)
 
         running, abort = Signal(), Signal()
         fail, failure = Signal(), Signal(ErrorCause)
@@ -167,38 +157,44 @@ class Sequencer(wiring.Component):
             self._command_states(m, state, check, planner, record, due, cause)
             self._end_states(m, state, refuse, opcode, address, remaining, due, cause)
             self._stop_states(m, stuck)
-        m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")),
-                     running.eq(self.busy & ~fsm.ongoing("FLUSH") & ~fsm.ongoing("RESET"))]
-        m.d.comb += self.error_address.eq(Mux(stop, stop_address, address))
+        host = self.host
+        m.d.comb += [host.busy.eq(~fsm.ongoing("IDLE")), host.reset_done.eq(~host.busy),
+                     running.eq(host.busy & ~fsm.ongoing("FLUSH") & ~fsm.ongoing("RESET")),
+                     host.failure.address.eq(Mux(stop, stop_address, address)),
+                     self.counts.cycles.eq(host.busy), self.counts.active.eq(~self._settled())]
         # What goes wrong with earlier commands comes before what is wrong with the next one.
         with m.If(abort):
             m.d.comb += [
-                self.error_set.bit_select(Mux(stop, stop_cause, failure), 1).eq(1),
-                self.done_event.eq(0), self.command_done.eq(0), self.transfer.valid.eq(0),
+                host.failure.causes.bit_select(Mux(stop, stop_cause, failure), 1).eq(1),
+                host.done.eq(0), self.counts.commands.eq(0), self.program.transfer.valid.eq(0),
             ]
             m.d.sync += due.eq(0)
         return m
 
+    def _settled(self) -> Value:
+        """No unit holds a command and every write has been answered."""
+        return Cat(unit.idle for unit in self._ports().values()).all() & self.writer_idle
+
     def _receive(self, m: Module, record, following: str) -> None:
         """Shift a transfer's beats into the record, the first lowest."""
-        with m.If(self.chunks.valid):
-            m.d.comb += self.chunks.ready.eq(1)
-            m.d.sync += record.eq(
-                Cat(record, self.chunks.payload.data)[8 * self.config.bus_bytes:])
-            with m.If(self.chunks.payload.last):
+        beats = self.program.beats
+        with m.If(beats.valid):
+            m.d.comb += beats.ready.eq(1)
+            m.d.sync += record.eq(Cat(record, beats.payload.data)[8 * self.config.bus_bytes:])
+            with m.If(beats.payload.last):
                 m.next = following
 
     def _header_states(self, m, state, refuse, header, record, address, remaining) -> None:
         with m.State("IDLE"):
-            with m.If(self.start & ~self.bus_stuck):
-                m.d.sync += address.eq(self.program_address)
+            with m.If(self.host.start & ~self.host.bus_stuck):
+                m.d.sync += address.eq(self.host.address)
                 m.next = "REQUEST_HEADER"
         with state("REQUEST_HEADER"):
             misaligned = address[: log2_exact(HEADER_BYTES)].any()
             refuse(misaligned, ErrorCause.MISALIGNED)
-            m.d.comb += [self.transfer.valid.eq(~misaligned),
-                         self.transfer.payload.row_bytes.eq(HEADER_BYTES)]
-            with m.If(self.transfer.ready):
+            m.d.comb += [self.program.transfer.valid.eq(~misaligned),
+                         self.program.transfer.payload.row_bytes.eq(HEADER_BYTES)]
+            with m.If(self.program.transfer.ready):
                 m.next = "HEADER"
         with state("HEADER"):
             self._receive(m, record, "CHECK_HEADER")
@@ -212,9 +208,9 @@ class Sequencer(wiring.Component):
         opcode = record[: COMMAND["opcode"].bits]
         wait = Signal(range(Planner.LATENCY + 1))
         with state("REQUEST"):
-            m.d.comb += [self.transfer.valid.eq(1),
-                         self.transfer.payload.row_bytes.eq(COMMAND_BYTES)]
-            with m.If(self.transfer.ready):
+            m.d.comb += [self.program.transfer.valid.eq(1),
+                         self.program.transfer.payload.row_bytes.eq(COMMAND_BYTES)]
+            with m.If(self.program.transfer.ready):
                 m.next = "COMMAND"
         with state("COMMAND"):
             self._receive(m, record, "SCAN")
@@ -236,28 +232,31 @@ class Sequencer(wiring.Component):
                 m.d.sync += cause.eq(ErrorCause.OVERSIZE)
                 m.next = "REFUSE"
                 with m.If(~planner.oversize):
-                    m.d.sync += due.eq(Mux(opcode == Opcode.GEMM, 0b1111, 0b1001))
+                    # A VECTOR brings its operands without the array.
+                    gemm = opcode == Opcode.GEMM
+                    m.d.sync += [due.operands.eq(1), due.weights.eq(gemm), due.feeder.eq(gemm),
+                                 due.drain.eq(1)]
                     m.next = "DISPATCH"
 
     def _end_states(self, m, state, refuse, opcode, address, remaining, due, cause) -> None:
-        settled = Cat(getattr(self, f"{unit}_idle") for unit in UNITS).all() & self.writer_idle
+        settled = self._settled()
 
         def following():
             m.d.sync += [address.eq(address + COMMAND_BYTES), remaining.eq(remaining - 1)]
-            m.d.comb += self.command_done.eq(1)
+            m.d.comb += self.counts.commands.eq(1)
             m.next = "REQUEST"
             with m.If(remaining == 1):
                 m.d.sync += cause.eq(ErrorCause.BAD_LENGTH)
                 m.next = "REFUSE"
 
         with state("DISPATCH"):
-            with m.If(due == 0):
+            with m.If(due.as_value() == 0):
                 following()
         with state("SETTLE"):
             with m.If(settled & (opcode == Opcode.FENCE)):
                 following()
             with m.Elif(settled):
-                m.d.comb += [self.command_done.eq(1), self.done_event.eq(1)]
+                m.d.comb += [self.counts.commands.eq(1), self.host.done.eq(1)]
                 m.next = "IDLE"
         # The commands before one that is refused are valid: they finish first.
         with state("REFUSE"):
@@ -268,25 +267,28 @@ class Sequencer(wiring.Component):
         patience = Signal(range(self.config.stuck_cycles + 1))
         stuck = Signal()
         m.d.comb += stuck.eq(patience == self.config.stuck_cycles)
-        with m.If((self.read_quiet & self.write_quiet) | self.bus_progress):
+        # What the bus owes comes as data or, for a write, as an answer.
+        moved = self.reader.moved | self.writer.moved | self.writer.answered
+        with m.If((self.reader.quiet & self.writer.quiet) | moved):
             m.d.sync += patience.eq(0)
         with m.Elif(~stuck):
             m.d.sync += patience.eq(patience + 1)
         with m.If(running & stuck):
-            m.d.sync += self.bus_stuck.eq(1)
+            m.d.sync += self.host.bus_stuck.eq(1)
         return stuck
 
     def _stop_states(self, m: Module, stuck) -> None:
         """Wait until the bus is owed nothing, but not for ever, then reset the units."""
         with m.State("FLUSH"):
-            m.d.comb += self.flush.eq(1)
-            with m.If((self.read_quiet & self.write_quiet) | self.bus_stuck):
+            m.d.comb += [self.reader.flush.eq(1), self.writer.flush.eq(1)]
+            with m.If((self.reader.quiet & self.writer.quiet) | self.host.bus_stuck):
                 m.next = "RESET"
             with m.Elif(stuck):
-                m.d.comb += self.error_set.bit_select(Const(ErrorCause.BUS_STUCK, 4), 1).eq(1)
-                m.d.sync += self.bus_stuck.eq(1)
+                m.d.comb += self.host.failure.causes[ErrorCause.BUS_STUCK].eq(1)
+                m.d.sync += self.host.bus_stuck.eq(1)
                 m.next = "RESET"
         with m.State("RESET"):
             # The units still offer what they had: the engines must not take it now.
-            m.d.comb += [self.flush.eq(1), self.core_reset.eq(1), self.failed_event.eq(1)]
+            m.d.comb += [self.reader.flush.eq(1), self.writer.flush.eq(1),
+                         self.core_reset.eq(1), self.host.failed.eq(1)]
             m.next = "IDLE"

@@ -104,13 +104,13 @@ class SramFifo(wiring.Component):
             push.eq(self.i.valid & self.i.ready),
             # ``stored`` counts written words only, so the two ports never meet at one address.
             read.eq((stored != 0) & (~waiting | self.o.ready)),
-            sram.write_address.eq(tail),
-            sram.write_data.eq(self.i.payload),
-            sram.write_enable.eq(push),
-            sram.read_address.eq(head),
-            sram.read_enable.eq(read),
+            sram.write.address.eq(tail),
+            sram.write.data.eq(self.i.payload),
+            sram.write.enable.eq(push),
+            sram.read.address.eq(head),
+            sram.read.enable.eq(read),
             self.o.valid.eq(waiting),
-            self.o.payload.eq(sram.read_data),
+            self.o.payload.eq(sram.data),
         ]
         m.d.sync += [
             tail.eq(tail + push),

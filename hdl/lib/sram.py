@@ -5,6 +5,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.lib.leaf import macro
+from hdl.ports.sram import SramRead, SramWrite
 
 __all__ = ["Sram1R1W"]
 
@@ -12,10 +13,18 @@ __all__ = ["Sram1R1W"]
 class Sram1R1W(wiring.Component):
     """``depth`` words of ``width`` bits; one synchronous write port, one read port.
 
-    ``write_enable`` has one bit, or one for each ``granularity`` bits of a word, the lowest first.
-    ``read_data`` follows ``read_address`` by one cycle where ``read_enable`` is set and otherwise
-    holds. A read of the address that is written in the same cycle gives the old or an undefined
-    word, and so does a read of a word never written: users avoid both.
+    A read of the address that is written in the same cycle gives the old or an undefined word, and
+    so does a read of a word never written: users avoid both.
+
+    Members
+    -------
+    write: In(``SramWrite``), with one bit of ``enable`` for each ``granularity`` bits of a word.
+    read: In(``SramRead``).
+    data: Out(``width``), one cycle after an enabled read, until the next.
+
+    Raises
+    ------
+    ValueError: ``width`` or ``depth`` is too small, or ``granularity`` does not divide ``width``.
     """
 
     def __init__(self, width: int, depth: int, granularity: int | None = None) -> None:
@@ -26,14 +35,9 @@ class Sram1R1W(wiring.Component):
         self.width = width
         self.depth = depth
         self.granularity = granularity
-        super().__init__({
-            "write_address": In(range(depth)),
-            "write_data": In(width),
-            "write_enable": In(width // granularity if granularity else 1),
-            "read_address": In(range(depth)),
-            "read_enable": In(1),
-            "read_data": Out(width),
-        })
+        parts = width // granularity if granularity else 1
+        super().__init__({"write": In(SramWrite(width, depth, parts)), "read": In(SramRead(depth)),
+                          "data": Out(width)})
 
     @property
     def leaf_name(self) -> str:
@@ -49,9 +53,9 @@ class Sram1R1W(wiring.Component):
         m.submodules.ram = Instance(
             name, p_WIDTH=self.width, p_DEPTH=self.depth,
             p_GRANULARITY=self.granularity or self.width, i_clk=ClockSignal(),
-            i_write_address=self.write_address, i_write_data=self.write_data,
-            i_write_enable=self.write_enable, i_read_address=self.read_address,
-            i_read_enable=self.read_enable, o_read_data=self.read_data)
+            i_write_address=self.write.address, i_write_data=self.write.data,
+            i_write_enable=self.write.enable, i_read_address=self.read.address,
+            i_read_enable=self.read.enable, o_read_data=self.data)
         return m
 
     def _storage(self, m: Module) -> None:
@@ -61,10 +65,10 @@ class Sram1R1W(wiring.Component):
         write = storage.write_port(granularity=self.granularity)
         read = storage.read_port()
         m.d.comb += [
-            write.addr.eq(self.write_address),
-            write.data.eq(self.write_data),
-            write.en.eq(self.write_enable),
-            read.addr.eq(self.read_address),
-            read.en.eq(self.read_enable),
-            self.read_data.eq(read.data),
+            write.addr.eq(self.write.address),
+            write.data.eq(self.write.data),
+            write.en.eq(self.write.enable),
+            read.addr.eq(self.read.address),
+            read.en.eq(self.read.enable),
+            self.data.eq(read.data),
         ]

@@ -1,11 +1,11 @@
 """Gathering: rows of a table, named by indices in memory."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.bus.transfer import TRANSFER
 from hdl.ports.plan import COUNT_BITS
+from hdl.ports.transfer import TRANSFER
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import INDEX_BYTES, ROWS_BITS
 
@@ -13,26 +13,32 @@ __all__ = ["Gather", "request_layout"]
 
 
 def request_layout() -> data.StructLayout:
-    """A transfer; ``index``: of indices, else of rows, the ``first`` or ``last`` of its piece."""
+    """A transfer; ``index``: of indices, else of rows, the ``first`` or ``last`` of what was asked
+    for."""
     return data.StructLayout({"transfer": TRANSFER, "index": 1, "first": 1, "last": 1})
 
 
 class Gather(wiring.Component):
-    """Cuts a piece of X into a transfer a row, where it names the rows of a table.
+    """Cuts a transfer of rows of X into one a row, where indices name the rows of a table.
 
     Indices come a word of D elements at a time; the next word is asked for before the rows of the
     last one, so that its way to memory and back is hidden. A row's address is found by shifts and
     additions, in as many cycles as its index has bits, while earlier rows are on their way.
 
-    Ports
-    -----
-    by_index: pieces are cut, else they pass in the same cycle as they are. Still while one is here.
-    i: pieces. With ``by_index`` its address is that of the columns in the table's row 0 and it is
-        taken together with its last row; it may be withdrawn once its first transfer is offered.
-    indices: address of the index of the piece's first row. limit: rows of the table. Both as ``i``.
-    o: transfers in order. words_valid, words: those of ``index`` as they come back.
-    failed: an index is not below ``limit``: neither its row nor anything behind it is asked for.
-    idle: no piece is here.
+    Members
+    -------
+    by_index: In(1), transfers are cut, else they pass in the same cycle as they are. Still while
+        one is here.
+    i: In(stream of ``TRANSFER``). With ``by_index`` its address is that of the columns in the
+        table's row 0 and it is taken together with its last row; it may be withdrawn once its first
+        request is offered.
+    indices: In, address of the index of the transfer's first row. limit: In, rows of the table.
+        Both as ``i``.
+    o: Out(stream of ``request_layout``), in order.
+    words_valid, words: In, those of ``index`` as they come back.
+    failed: Out(1), an index is not below ``limit``: neither its row nor anything after it is asked
+        for.
+    idle: Out(1), no transfer is here.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -56,7 +62,8 @@ class Gather(wiring.Component):
         m.d.comb += [
             self.idle.eq(~busy),
             self.o.valid.eq(Mux(self.by_index, asks | row, self.i.valid)),
-            request.eq(Cat(self.i.payload, Const(0, 1), Const(3, 2))),
+            request.transfer.eq(self.i.payload),
+            request.first.eq(1), request.last.eq(1),
         ]
         with m.If(asks):
             m.d.comb += [request.transfer.eq(ask), request.index.eq(1)]

@@ -1,13 +1,16 @@
 """The weight loader: panels of B, brought in ahead of their use."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.bus.transfer import TRANSFER
-from hdl.lib.chunk import chunk_layout
 from hdl.lib.nest import Level, Nest
+from hdl.lib.pair import one_of
+from hdl.ports.memory import ReadPort
+from hdl.ports.panels import WeightPanels
 from hdl.ports.plan import COUNT_BITS, plan_layout
+from hdl.ports.sram import SramWrite
+from hdl.ports.unit import UnitPort
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
 __all__ = ["WeightLoader", "panel_address"]
@@ -26,38 +29,23 @@ class WeightLoader(wiring.Component):
     {half, K-tile, column tile, line} holds line ``line`` of a tile as stored: a row of the tile,
     or a column where B is stored N×K. Lines beyond the matrix are not written.
 
-    Ports
-    -----
-    i: plans, in program order.
-    transfer, chunks: a client of the read engine, chunks resized to ``word_bytes``.
-    ``write_*``: words of D operands. held: one bit a half, it holds a panel or waits for one, and
-        ``panel_*`` of that half describe it: its size in K and in columns, whether B is stored
-        N×K, and the encoding. ``rows0``, ``rows1``: rows of the panel, as stored, that are in.
-    released: pulse with ``released_half`` (``WeightShifter``), that half has been read.
-    idle: no plan in progress and no data outstanding.
+    Members
+    -------
+    command: In(``UnitPort``).
+    memory: Out(``ReadPort``), beats of ``word_bytes``.
+    write: Out(``SramWrite``), words of D operands.
+    halves: Out(``WeightPanels``).
     """
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
         self._k_panel = config.panel_depth * config.dim
         self._n_panel = config.panel_columns * config.dim
-        members = {
-            "i": In(stream.Signature(plan_layout(config))),
-            "transfer": Out(stream.Signature(TRANSFER)),
-            "chunks": In(stream.Signature(chunk_layout(config.word_bytes))),
-            "released": In(1), "released_half": In(1), "write_valid": Out(1),
-            "write_address": Out(range(config.weight_depth)),
-            "write_data": Out(8 * config.word_bytes),
-            "held": Out(2), "idle": Out(1),
-        }
-        for half in range(2):
-            members |= {
-                f"rows{half}": Out(range(max(self._k_panel, self._n_panel) + 1)),
-                f"panel_k{half}": Out(range(self._k_panel + 1)),
-                f"panel_n{half}": Out(range(self._n_panel + 1)),
-                f"panel_transposed{half}": Out(1), f"panel_e5m2{half}": Out(1),
-            }
-        super().__init__(members)
+        super().__init__({
+            "command": In(UnitPort(config)), "memory": Out(ReadPort(config.word_bytes)),
+            "write": Out(SramWrite(8 * config.word_bytes, config.weight_depth)),
+            "halves": Out(WeightPanels(config)),
+        })
 
     def _requests(self, m: Module, pending) -> None:
         """Walk the panels and ask for each as soon as its half is free."""
@@ -81,40 +69,39 @@ class WeightLoader(wiring.Component):
 
         rows = Mux(plan.b_transposed, nest.panel_n_size, nest.panel_k_size)
         line = Mux(plan.b_transposed, nest.panel_k_size, nest.panel_n_size)
+        transfer, offered, halves = self.memory.transfer, self.command.plan, self.halves
         m.d.comb += [
-            self.transfer.payload.address.eq(plan.b_address + n_offset + k_offset),
-            self.transfer.payload.row_bytes.eq(line << element_log2),
-            self.transfer.payload.rows.eq(rows),
-            self.transfer.payload.stride.eq(plan.b_stride),
+            transfer.payload.address.eq(plan.b_address + n_offset + k_offset),
+            transfer.payload.row_bytes.eq(line << element_log2),
+            transfer.payload.rows.eq(rows),
+            transfer.payload.stride.eq(plan.b_stride),
         ]
         half = Signal()
         running = Signal()
         # Until its last panel is in, a bus error has to find this command here.
-        m.d.comb += self.i.ready.eq(~running & (pending == 0))
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [plan.eq(self.i.payload), running.eq(1)]
+        m.d.comb += offered.ready.eq(~running & (pending == 0))
+        with m.If(offered.valid & offered.ready):
+            m.d.sync += [plan.eq(offered.payload), running.eq(1)]
         starting = Signal()
-        m.d.sync += starting.eq(self.i.valid & self.i.ready)
+        m.d.sync += starting.eq(offered.valid & offered.ready)
         m.d.comb += [
             nest.start.eq(starting),
-            self.transfer.valid.eq(nest.valid & ~self.held.bit_select(half, 1)),
-            self.idle.eq(~running & (pending == 0)),
+            transfer.valid.eq(nest.valid & ~halves.held.bit_select(half, 1)),
+            self.command.idle.eq(~running & (pending == 0)),
         ]
         with m.If(running & ~starting & nest.idle):
             m.d.sync += running.eq(0)
-        with m.If(self.released):
-            m.d.sync += self.held.bit_select(self.released_half, 1).eq(0)
-        with m.If(self.transfer.valid & self.transfer.ready):
+        with m.If(halves.released.valid):
+            m.d.sync += halves.held.bit_select(halves.released.bank, 1).eq(0)
+        with m.If(transfer.valid & transfer.ready):
             m.d.comb += nest.next.eq(1)
             m.d.sync += half.eq(~half)
-            for index in range(2):
+            for index, panel in enumerate(halves.panels):
                 with m.If(half == index):
                     m.d.sync += [
-                        pending[index].eq(1), self.held[index].eq(1),
-                        getattr(self, f"panel_k{index}").eq(nest.panel_k_size),
-                        getattr(self, f"panel_n{index}").eq(nest.panel_n_size),
-                        getattr(self, f"panel_transposed{index}").eq(plan.b_transposed),
-                        getattr(self, f"panel_e5m2{index}").eq(plan.b_e5m2),
+                        pending[index].eq(1), halves.held[index].eq(1),
+                        panel.k.eq(nest.panel_k_size), panel.n.eq(nest.panel_n_size),
+                        panel.transposed.eq(plan.b_transposed), panel.e5m2.eq(plan.b_e5m2),
                     ]
 
     def _offsets(self, m: Module, plan, nest: Nest) -> tuple[Signal, Signal]:
@@ -152,38 +139,39 @@ class WeightLoader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self.config
+        config, halves = self.config, self.halves
         pending = Signal(2)
         self._requests(m, pending)
 
+        beats = self.memory.beats
         half = Signal()
         panel_columns = max(1, log2_exact(config.panel_columns))
         panel_depth = max(1, log2_exact(config.panel_depth))
         dim_log2 = log2_exact(config.dim)
-        row = Signal.like(self.rows0)
+        line = Signal(halves.lines.shape().elem_shape)  # that comes in, of its panel
         word = Signal(max(panel_columns, panel_depth))
-        transposed = Mux(half, self.panel_transposed1, self.panel_transposed0)
-        rows = Mux(transposed, Mux(half, self.panel_n1, self.panel_n0),
-                   Mux(half, self.panel_k1, self.panel_k0))
-        row_tile = row >> dim_log2
-        k_tile = Mux(transposed, word, row_tile)
-        n_tile = Mux(transposed, row_tile, word)
+        first, second = halves.panels
+        transposed = Mux(half, second.transposed, first.transposed)
+        lines = Mux(transposed, Mux(half, second.n, first.n), Mux(half, second.k, first.k))
+        line_tile = line >> dim_log2
+        k_tile = Mux(transposed, word, line_tile)
+        n_tile = Mux(transposed, line_tile, word)
         m.d.comb += [
-            self.chunks.ready.eq(1),
-            self.write_valid.eq(self.chunks.valid),
-            self.write_data.eq(self.chunks.payload.data),
-            self.write_address.eq(panel_address(config, half, k_tile, n_tile, row[:dim_log2])),
-            row.eq(Mux(half, self.rows1, self.rows0)),
+            beats.ready.eq(1),
+            self.write.enable.eq(beats.valid),
+            self.write.data.eq(beats.payload.data),
+            self.write.address.eq(panel_address(config, half, k_tile, n_tile, line[:dim_log2])),
+            line.eq(one_of(halves.lines, half)),
         ]
-        row_end = Signal()
-        m.d.comb += row_end.eq(self.chunks.valid & self.chunks.payload.last)
-        with m.If(self.chunks.valid):
-            m.d.sync += word.eq(Mux(row_end, 0, word + 1))
-        with m.If(row_end & (row + 1 == rows)):
+        line_end = Signal()
+        m.d.comb += line_end.eq(beats.valid & beats.payload.last)
+        with m.If(beats.valid):
+            m.d.sync += word.eq(Mux(line_end, 0, word + 1))
+        with m.If(line_end & (line + 1 == lines)):
             m.d.sync += [half.eq(~half), pending.bit_select(half, 1).eq(0)]
-        for index, count in enumerate((self.rows0, self.rows1)):
-            with m.If(self.released & (self.released_half == index)):
-                m.d.sync += count.eq(0)
-            with m.If(row_end & (half == index)):
-                m.d.sync += count.eq(count + 1)
+        for index in range(2):
+            with m.If(halves.released.valid & (halves.released.bank == index)):
+                m.d.sync += halves.lines[index].eq(0)
+            with m.If(line_end & (half == index)):
+                m.d.sync += halves.lines[index].eq(halves.lines[index] + 1)
         return m

@@ -2,15 +2,8 @@
 
 from dataclasses import dataclass
 
-__all__ = [
-    "CLIENTS",
-    "COUNTERS",
-    "COUNTER_BASE",
-    "IDENTITY",
-    "REGISTERS",
-    "Register",
-    "RegisterField",
-]
+__all__ = ["RegisterField", "Register", "REGISTERS", "COUNTED_BY", "COUNTERS", "COUNTER_BASE",
+           "IDENTITY", "CLIENTS"]
 
 IDENTITY = 0x61763876  # "v8va" in memory order
 
@@ -44,25 +37,34 @@ def _bits(name: str, offset: int, doc: str, *rows: tuple[str, int, int, str, str
     return Register(name, offset, doc, tuple(RegisterField(*row) for row in rows))
 
 
-COUNTERS: tuple[tuple[str, str], ...] = (
-    ("CYCLES", "clock cycles while a program ran"),
-    ("COMMANDS", "commands handed to the units, FENCE and END included"),
-    ("TILES", "weight tiles that the array worked on"),
-    ("ARRAY_ROWS", "operand rows fed to the array; times D² the multiply-accumulates done"),
-    ("STALL_INPUT", "cycles in which the array waited for the input buffer"),
-    ("STALL_WEIGHT", "cycles in which the array waited for weights"),
-    ("STALL_ACCUMULATOR", "cycles in which the array waited for a free accumulation bank"),
-    ("VECTOR_BEATS", "beats of L elements through the vector unit"),
-    ("STALL_VECTOR", "cycles in which the vector unit held a beat for want of room behind it"),
-    ("STALL_OPERAND", "cycles in which the vector unit waited for operand Y"),
-    ("READ_BURSTS", "AXI read bursts issued"),
-    ("READ_BEATS", "AXI read beats taken"),
-    ("WRITE_BURSTS", "AXI write bursts issued"),
-    ("WRITE_BEATS", "AXI write beats sent"),
-    ("SATURATIONS", "finite results beyond the largest finite value of C's format"),
-    ("NARS", "results written as NaR or NaN"),
-    ("ACTIVE", "cycles in which a unit held a command or a write was unanswered"),
+# In the order of their registers: name, what counts, what is counted.
+_COUNTERS: tuple[tuple[str, str, str], ...] = (
+    ("CYCLES", "sequencer", "clock cycles while a program ran"),
+    ("COMMANDS", "sequencer", "commands handed to the units, FENCE and END included"),
+    ("TILES", "core", "weight tiles that the array worked on"),
+    ("ARRAY_ROWS", "core",
+     "operand rows fed to the array; times D² the multiply-accumulates done"),
+    ("STALL_INPUT", "core", "cycles in which the array waited for the input buffer"),
+    ("STALL_WEIGHT", "core", "cycles in which the array waited for weights"),
+    ("STALL_ACCUMULATOR", "core",
+     "cycles in which the array waited for a free accumulation bank"),
+    ("VECTOR_BEATS", "core", "beats of L elements through the vector unit"),
+    ("STALL_VECTOR", "core",
+     "cycles in which the vector unit held a beat for want of room behind it"),
+    ("STALL_OPERAND", "core", "cycles in which the vector unit waited for operand Y"),
+    ("READ_BURSTS", "reader", "AXI read bursts issued"),
+    ("READ_BEATS", "reader", "AXI read beats taken"),
+    ("WRITE_BURSTS", "writer", "AXI write bursts issued"),
+    ("WRITE_BEATS", "writer", "AXI write beats sent"),
+    ("SATURATIONS", "core", "finite results beyond the largest finite value of C's format"),
+    ("NARS", "core", "results written as NaR or NaN"),
+    ("ACTIVE", "sequencer", "cycles in which a unit held a command or a write was unanswered"),
 )
+COUNTERS: tuple[tuple[str, str], ...] = tuple((name, doc) for name, _, doc in _COUNTERS)
+COUNTED_BY: dict[str, tuple[str, ...]] = {
+    source: tuple(name for name, by, _ in _COUNTERS if by == source)
+    for source in dict.fromkeys(by for _, by, _ in _COUNTERS)}
+"""The names of the counters that each part of the accelerator feeds."""
 COUNTER_BASE = 0x100
 
 CLIENTS: tuple[tuple[str, str], ...] = (

@@ -17,6 +17,7 @@ from hdl.spec.activations import ACTIVATIONS
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import lane_cycles
+from hdl.vector.lane_control import LaneControl
 
 __all__ = ["Lane"]
 
@@ -30,31 +31,20 @@ class Lane(wiring.Component):
     that is off passes its word on, even a subnormal; one that acts takes a subnormal for a zero
     of its sign. Each × ± rounds once (``FloatMultiplier``, ``FloatAdder``).
 
-    Ports
-    -----
-    enable: the pipeline moves.
-    data, y: lane words that enter together; ``y`` follows its ``data`` to whichever stage takes it.
-    multiply_on, add_on, scale_on: stage 1, 2, 4 acts; multiply_y, add_y, scale_y: on ``y``, else on
-    the word beside: multiply_word, add_word, scale_word, valid 1, 1 + S and 1 + 3·S enabled cycles
-    after ``data``. multiply_self, scale_self, in a build of all functions: by the word itself
-    instead. subtract: stage 2 computes word − operand. function: ``Function``. relu: NaN
-    passes, negative words, subnormals and −0 give +0. These are still while any word is inside.
-    masked: 3·S enabled cycles after ``data``: exp of this word gives +0.
+    Members
+    -------
+    control: In(``LaneControl``).
+    data, y: In, lane words that enter together; ``y`` follows its ``data`` to whichever stage takes
+        it.
+    o: Out, a lane word.
     """
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
         self.cut = config.lane_latency == 2
         word = config.lane.bits
-        super().__init__({
-            "enable": In(1), "data": In(word), "y": In(word),
-            "multiply_on": In(1), "multiply_y": In(1), "multiply_word": In(word),
-            "add_on": In(1), "add_y": In(1), "add_word": In(word), "subtract": In(1),
-            "function": In(4), "masked": In(1),
-            "scale_on": In(1), "scale_y": In(1), "scale_word": In(word), "relu": In(1),
-            **({"multiply_self": In(1), "scale_self": In(1)} if self._whole else {}),
-            "o": Out(word),
-        })
+        super().__init__({"control": In(LaneControl(config)), "data": In(word), "y": In(word),
+                          "o": Out(word)})
 
     @property
     def _whole(self) -> bool:
@@ -74,80 +64,89 @@ class Lane(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        word = self.config.lane.bits
-        hold = holder(m, self)
-        multiplier = FloatMultiplier(self.config.lane, self.cut)
-        adder = FloatAdder(self.config.lane, self.cut)
-        exp = Exp(self.config, self.cut and self.config.softmax == "pwl")
-        reciprocal = Reciprocal(self.config)
-        scaler = FloatMultiplier(self.config.lane, self.cut)
-        units = {"multiplier": multiplier, "adder": adder, "exp": exp, "reciprocal": reciprocal,
-                 "scaler": scaler}
-        if self._whole:
-            units |= {"activation": Activation(self.config.lane, cut=self.cut),
-                      "inverse_sqrt": InverseSqrt(self.config.lane)}
-        for name, unit in units.items():
-            m.submodules[name] = shared(unit)
-            if getattr(unit, "cut", False):
-                m.d.comb += unit.enable.eq(self.enable)
-
+        lane, control = self.config.lane, self.control
+        units = self._units(m)
+        hold = holder(m, control.enable if self.cut else None)
         e_data, m_data, a_data, f_data, s_data = (
-            Signal(word, name=f"{stage}_data", reset_less=True) for stage in "emafs")
+            Signal(lane.bits, name=f"{stage}_data", reset_less=True) for stage in "emafs")
         e_y, m_y, a_y, f_y = (
-            Signal(word, name=f"{stage}_y", reset_less=True) for stage in "emaf")
+            Signal(lane.bits, name=f"{stage}_y", reset_less=True) for stage in "emaf")
         # In the stage's second half. The shorter functions begin there: what passes is held anyway.
         e_past, m_past, a_past, f_past, e_y_past, m_y_past, a_y_past = (
             hold(value, value.name) for value in (e_data, m_data, a_data, f_data, e_y, m_y, a_y))
-        functioned = Signal(word)
-        exponent = slice(self.config.lane.fraction_bits, word - 1)
-        scaled = Signal(word)
+        multiplier, adder, scaler = units["multiplier"], units["adder"], units["scaler"]
+        functioned = self._functioned(m, units, a_data, a_past)
+        exponent = slice(lane.fraction_bits, lane.bits - 1)
+        scaled = Signal(lane.bits)
         m.d.comb += [
             multiplier.a.eq(e_data),
-            multiplier.b.eq(self._operand("multiply", e_y, e_data)),
+            multiplier.b.eq(self._operand(control.multiply, e_y, e_data)),
             adder.a.eq(m_data),
-            adder.b.eq(Mux(self.add_y, m_y, self.add_word)),
-            adder.subtract.eq(self.subtract),
-            exp.value.eq(a_data if exp.cut else a_past),
-            reciprocal.value.eq(a_past),
+            adder.b.eq(self._operand(control.add, m_y)),
+            adder.subtract.eq(control.subtract),
             scaler.a.eq(f_data),
-            scaler.b.eq(self._operand("scale", f_y, f_data)),
-            functioned.eq(a_past),
-            scaled.eq(Mux(self.scale_on, scaler.o, f_past)),
+            scaler.b.eq(self._operand(control.scale, f_y, f_data)),
+            scaled.eq(Mux(control.scale.on, scaler.o, f_past)),
             self.o.eq(s_data),
         ]
-        with m.Switch(self.function):
+        with m.If(control.enable):
+            m.d.sync += [
+                e_data.eq(canonical(lane, self.data)),
+                e_y.eq(canonical(lane, self.y)),
+                m_data.eq(Mux(control.multiply.on, multiplier.o, e_past)),
+                m_y.eq(e_y_past),
+                a_data.eq(Mux(control.add.on, adder.o, m_past)),
+                a_y.eq(m_y_past),
+                f_data.eq(functioned),
+                f_y.eq(a_y_past),
+                # The canonical NaN is positive: ReLU lets it through.
+                s_data.eq(Mux(control.relu & (scaled[-1] | ~scaled[exponent].any()), 0, scaled)),
+            ]
+        return m
+
+    def _units(self, m: Module) -> dict[str, wiring.Component]:
+        """What computes, by name."""
+        lane = self.config.lane
+        units = {"multiplier": FloatMultiplier(lane, self.cut), "adder": FloatAdder(lane, self.cut),
+                 "exp": Exp(self.config, self.cut and self.config.softmax == "pwl"),
+                 "reciprocal": Reciprocal(self.config), "scaler": FloatMultiplier(lane, self.cut)}
+        if self._whole:
+            units |= {"activation": Activation(lane, cut=self.cut),
+                      "inverse_sqrt": InverseSqrt(lane)}
+        for name, unit in units.items():
+            m.submodules[name] = shared(unit)
+            if getattr(unit, "cut", False):
+                m.d.comb += unit.enable.eq(self.control.enable)
+        return units
+
+    def _functioned(self, m: Module, units, word, past) -> Signal:
+        """Stage 3: ``word`` enters it, ``past`` is the same in its second half."""
+        control, exp, reciprocal = self.control, units["exp"], units["reciprocal"]
+        functioned = Signal(len(word))
+        m.d.comb += [
+            exp.value.eq(word if exp.cut else past),
+            reciprocal.value.eq(past),
+            functioned.eq(past),
+        ]
+        with m.Switch(control.function):
             with m.Case(Function.EXP):
-                m.d.comb += functioned.eq(Mux(self.masked, 0, exp.result))
+                m.d.comb += functioned.eq(Mux(control.masked, 0, exp.result))
             with m.Case(Function.RECIPROCAL):
                 m.d.comb += functioned.eq(reciprocal.result)
             if self._whole:
                 activation, inverse_sqrt = units["activation"], units["inverse_sqrt"]
                 m.d.comb += [
-                    activation.value.eq(a_data),
-                    activation.function.eq(self.function),
-                    inverse_sqrt.value.eq(a_past),
+                    activation.value.eq(word),
+                    activation.function.eq(control.function),
+                    inverse_sqrt.value.eq(past),
                 ]
                 with m.Case(Function.INVERSE_SQRT):
                     m.d.comb += functioned.eq(inverse_sqrt.result)
                 with m.Case(*ACTIVATIONS):
                     m.d.comb += functioned.eq(activation.result)
-        with m.If(self.enable):
-            m.d.sync += [
-                e_data.eq(canonical(self.config.lane, self.data)),
-                e_y.eq(canonical(self.config.lane, self.y)),
-                m_data.eq(Mux(self.multiply_on, multiplier.o, e_past)),
-                m_y.eq(e_y_past),
-                a_data.eq(Mux(self.add_on, adder.o, m_past)),
-                a_y.eq(m_y_past),
-                f_data.eq(functioned),
-                f_y.eq(a_y_past),
-                # The canonical NaN is positive: ReLU lets it through.
-                s_data.eq(Mux(self.relu & (scaled[-1] | ~scaled[exponent].any()), 0, scaled)),
-            ]
-        return m
+        return functioned
 
-    def _operand(self, stage, y, own):
-        """What stage ``multiply`` or ``scale`` multiplies by: y, the word ``own`` itself or that of
-        all lanes."""
-        word = Mux(getattr(self, f"{stage}_y"), y, getattr(self, f"{stage}_word"))
-        return Mux(getattr(self, f"{stage}_self"), own, word) if self._whole else word
+    def _operand(self, stage, y, own=None):
+        """What a stage takes: y, the word of all lanes or, where it can square, its ``own``."""
+        word = Mux(stage.y, y, stage.word)
+        return Mux(stage.self, own, word) if own is not None and self._whole else word

@@ -14,9 +14,9 @@ from hdl.lib.leaf import shared
 from hdl.spec.commands import Post
 from hdl.spec.config import AcceleratorConfig, log2_exact
 from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
-from hdl.vector.beat import words_layout
+from hdl.vector.vector_beat import lane_words
 
-__all__ = ["Reduce", "ReduceNode"]
+__all__ = ["ReduceNode", "RowReducer"]
 
 
 class ReduceNode(wiring.Component):
@@ -50,7 +50,7 @@ class ReduceNode(wiring.Component):
         return m
 
 
-class Reduce(wiring.Component):
+class RowReducer(wiring.Component):
     """Reduces each row of a stream of beats to one lane word; a beat a cycle, never stalls.
 
     Sum: words widened to FP32, adjacent pairs within a beat, then beats in order starting from the
@@ -58,21 +58,21 @@ class Reduce(wiring.Component):
     not kept take no part, a NaN wins. ``post`` (``hdl.spec.commands.Post``) then applies.
     A row's result comes log2(L) + 2 cycles after its last beat, two more with a post that scales.
 
-    Ports
-    -----
-    valid, data, keep, row, last: a beat of lane words, NaN canonical; rows are contiguous, and the
-    first beat is that which follows a ``last``.
-    is_max, post: still while ``busy``. So are inverse_n, epsilon, FP32 words, there in a build of
-    all functions, in which Post may be MEAN and INVERSE_SQRT.
-    result_valid, result_row, result: a row's reduction, for one cycle.
-    busy: beats or results are inside.
+    Members
+    -------
+    valid, data, keep, row, last: In, a beat of lane words, NaN canonical; rows are contiguous, and
+        the first beat is that which follows a ``last``.
+    is_max, post: In, still while ``busy``. So are inverse_n, epsilon: In(32), FP32 words, in a
+        build of all functions, in which Post may be MEAN and INVERSE_SQRT.
+    result_valid, result_row, result: Out, a row's reduction, for one cycle.
+    busy: Out(1), beats or results are inside.
     """
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
         row_bits = log2_exact(config.row_depth)
         super().__init__({
-            "valid": In(1), "data": In(words_layout(config)), "keep": In(config.lanes),
+            "valid": In(1), "data": In(lane_words(config)), "keep": In(config.lanes),
             "row": In(row_bits), "last": In(1),
             "is_max": In(1), "post": In(3),
             **({"inverse_n": In(32), "epsilon": In(32)} if self._whole else {}),

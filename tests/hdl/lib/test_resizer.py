@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from hdl.lib.chunk import Resizer
+from hdl.lib.resizer import Resizer
 from support.seeds import seed_of
 from support.streams import Sink, Source, chunks_of, simulate
 

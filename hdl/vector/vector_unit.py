@@ -1,17 +1,20 @@
 """The vector unit: L lanes, their row registers and reductions, one vector instruction a pass."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.lib.leaf import shared
 from hdl.lib.sram import Sram1R1W
+from hdl.ports.instruction import instruction_field
+from hdl.ports.vector import PassControl
 from hdl.spec.commands import Destination, Operand, Reduce
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import lane_cycles
-from hdl.vector.beat import beat_layout, instruction_field, result_layout, tag_layout
 from hdl.vector.lane import Lane
-from hdl.vector.reduce import Reduce as ReduceUnit
+from hdl.vector.lane_control import LaneControl
+from hdl.vector.row_reducer import RowReducer
+from hdl.vector.vector_beat import result_layout, side_layout, vector_beat
 
 __all__ = ["VectorUnit"]
 
@@ -19,36 +22,37 @@ _MASK = 0x7F7F  # upper half of the magnitude of the most negative finite BF16; 
 
 
 class VectorUnit(wiring.Component):
-    """Runs one vector instruction over a stream of beats (``hdl.vector.beat``), a beat a cycle.
+    """Runs one vector instruction over a stream of beats, a beat a cycle.
 
     Rows' beats arrive contiguously; a row's first beat is that which follows a ``last``. A beat
     leaves ``latency`` cycles later, in order, unless the destination is NONE. A reduction goes to
     the entry of R0 or R1 that the beats' ``row`` names; it may be read once ``idle``. An
     instruction may reduce into the register that it reads: a row is read before it is written.
 
-    Ports
-    -----
-    instruction: fields of ``INSTRUCTION``. imm0, imm1: BF16 words, widened for FP32 lanes.
-    inverse_n, epsilon, in a build of all functions: FP32 words. All still while not ``idle``.
-    i: beats. Accepted whenever the pipeline moves, that is unless ``o`` is held.
-    o: results, for destinations BUFFER and MEMORY.
-    row_maxima: R0 is ``maximum`` instead, that of the beat taken last; still while not ``idle``.
-    idle: no beat is inside and every reduction is written.
-    beat: a beat is accepted in this cycle. stall: a beat is held for want of room behind ``o``.
-
     A row whose maximum in R0 is at most the most negative finite BF16 (all its words masked) gets
     +0 from EXP where stage 2 takes R0, so that its probabilities are zeros.
+
+    Members
+    -------
+    control: In(``PassControl``), still while not ``idle``.
+    i: In(stream of ``vector_beat``), accepted whenever the pipeline moves, that is unless ``o`` is
+        held.
+    o: Out(stream of ``result_layout``), for destinations BUFFER and MEMORY.
+    maximum: In, a lane word, R0 of the beat taken last where the control's ``row_maxima`` is set.
+    idle: Out(1), no beat is inside and every reduction is written.
+    beat: Out(1), a beat is accepted in this cycle. stall: Out(1), a beat is held for want of room
+        after ``o``.
+
+    ``tag``: shape of what goes with a beat unread.
     """
 
-    def __init__(self, config: AcceleratorConfig, address_bits: int):
+    def __init__(self, config: AcceleratorConfig, tag: ShapeLike):
         self.config = config
-        self.address_bits = address_bits
+        self.tag = tag
         super().__init__({
-            "instruction": In(32), "imm0": In(16), "imm1": In(16),
-            **({"inverse_n": In(32), "epsilon": In(32)} if self._whole else {}),
-            "row_maxima": In(1), "maximum": In(config.lane.bits),
-            "i": In(stream.Signature(beat_layout(config, address_bits))),
-            "o": Out(stream.Signature(result_layout(config, address_bits))),
+            "control": In(PassControl(config)), "maximum": In(config.lane.bits),
+            "i": In(stream.Signature(vector_beat(config, tag))),
+            "o": Out(stream.Signature(result_layout(config, tag))),
             "idle": Out(1), "beat": Out(1), "stall": Out(1),
         })
 
@@ -74,7 +78,7 @@ class VectorUnit(wiring.Component):
             self.stall.eq(~advance),
         ]
 
-        m.submodules.reduce = reduce = ReduceUnit(self.config)
+        m.submodules.reduce = reduce = RowReducer(self.config)
         registers = self._row_registers(m, reduce, advance)
         lanes = self._lanes(m, advance, registers)
         tag = tags[-1]
@@ -89,11 +93,12 @@ class VectorUnit(wiring.Component):
             self.o.payload.keep.eq(tag.keep),
             self.o.payload.row.eq(tag.row),
             self.o.payload.last.eq(tag.last),
-            self.o.payload.address.eq(tag.address),
+            self.o.payload.tag.eq(tag.tag),
             self.idle.eq(~(valid.any() | reduce.busy)),
         ]
         if self._whole:
-            m.d.comb += [reduce.inverse_n.eq(self.inverse_n), reduce.epsilon.eq(self.epsilon)]
+            m.d.comb += [reduce.inverse_n.eq(self.control.inverse_n),
+                         reduce.epsilon.eq(self.control.epsilon)]
         for number, lane in enumerate(lanes):
             m.d.comb += [
                 reduce.data[number].eq(lane.o),
@@ -102,12 +107,12 @@ class VectorUnit(wiring.Component):
         return m
 
     def _field(self, name):
-        return instruction_field(self.instruction, name)
+        return instruction_field(self.control.instruction, name)
 
     def _side_band(self, m, advance):
         """Valid bits and tags beside the lanes' registers, the entry's first."""
         valid = Signal(self.latency)
-        layout = tag_layout(self.config, self.address_bits)
+        layout = side_layout(self.config, self.tag)
         tags = [Signal(layout, name=f"tag_{stage}", reset_less=True)
                 for stage in range(self.latency)]
         payload = self.i.payload
@@ -126,15 +131,15 @@ class VectorUnit(wiring.Component):
             memory = Sram1R1W(self.config.lane.bits, self.config.row_depth)
             m.submodules[f"r{number}"] = shared(memory)
             m.d.comb += [
-                memory.read_address.eq(self.i.payload.row),
-                memory.read_enable.eq(advance),
-                memory.write_address.eq(reduce.result_row),
-                memory.write_data.eq(reduce.result),
-                memory.write_enable.eq(
+                memory.read.address.eq(self.i.payload.row),
+                memory.read.enable.eq(advance),
+                memory.write.address.eq(reduce.result_row),
+                memory.write.data.eq(reduce.result),
+                memory.write.enable.eq(
                     reduce.result_valid & (self._field("reduce_to") == number)),
             ]
-            words.append(memory.read_data)
-        return [Mux(self.row_maxima, self.maximum, words[0]), words[1]]
+            words.append(memory.data)
+        return [Mux(self.control.row_maxima, self.maximum, words[0]), words[1]]
 
     def _broadcast(self, m, registers, operand, name):
         """The word that all lanes take, for the beat in the entry registers."""
@@ -142,9 +147,9 @@ class VectorUnit(wiring.Component):
         word = Signal(self.config.lane.bits, name=name)
         with m.Switch(operand):
             with m.Case(Operand.IMM0):
-                m.d.comb += word.eq(Cat(fill, self.imm0))
+                m.d.comb += word.eq(Cat(fill, self.control.imm0))
             with m.Case(Operand.IMM1):
-                m.d.comb += word.eq(Cat(fill, self.imm1))
+                m.d.comb += word.eq(Cat(fill, self.control.imm1))
             with m.Case(Operand.R0):
                 m.d.comb += word.eq(registers[0])
             with m.Case(Operand.R1):
@@ -171,30 +176,29 @@ class VectorUnit(wiring.Component):
         stage = self.config.lane_latency
         masked = self._delay(m, advance, masked, 3 * stage - 1)
 
-        controls = [("subtract", self._field("subtract")), ("function", self._field("function")),
-                    ("relu", self._field("relu")), ("masked", masked), ("enable", advance)]
-        for name, cycles in (("multiply", 0), ("add", stage), ("scale", 3 * stage)):
+        control = LaneControl(self.config).create(path=("lane",))
+        m.d.comb += [control.subtract.eq(self._field("subtract")),
+                     control.function.eq(self._field("function")),
+                     control.relu.eq(self._field("relu")), control.masked.eq(masked),
+                     control.enable.eq(advance)]
+        # A stage's word comes as much later as the stage stands behind the first.
+        for name, lane_stage, cycles in (("multiply", control.multiply, 0),
+                                         ("add", control.add, stage),
+                                         ("scale", control.scale, 3 * stage)):
             operand = self._field(name)
             word = self._broadcast(m, registers, operand, f"{name}_word")
-            controls += [(f"{name}_on", operand != Operand.NONE),
-                         (f"{name}_y", operand == Operand.Y),
-                         (f"{name}_word", self._delay(m, advance, word, cycles))]
+            m.d.comb += [lane_stage.on.eq(operand != Operand.NONE),
+                         lane_stage.y.eq(operand == Operand.Y),
+                         lane_stage.word.eq(self._delay(m, advance, word, cycles))]
             if self._whole and name != "add":
-                controls.append((f"{name}_self", operand == Operand.SELF))
-        named = []
-        for name, value in controls:
-            signal = Signal(len(value), name=f"lane_{name}")
-            m.d.comb += signal.eq(value)
-            named.append((name, signal))
+                m.d.comb += lane_stage.self.eq(operand == Operand.SELF)
 
         lanes = []
         for number in range(self.config.lanes):
             lane = Lane(self.config)
             m.submodules[f"lane_{number}"] = shared(lane)
-            m.d.comb += [
-                lane.data.eq(self.i.payload.data[number]),
-                lane.y.eq(self.i.payload.y[number]),
-                *(getattr(lane, name).eq(signal) for name, signal in named),
-            ]
+            wiring.connect(m, control, lane.control)
+            m.d.comb += [lane.data.eq(self.i.payload.data[number]),
+                         lane.y.eq(self.i.payload.y[number])]
             lanes.append(lane)
         return lanes

@@ -1,42 +1,40 @@
-"""Results on their way to memory: lane words to chunks of stored operands."""
+"""Results on their way to memory: lane words to rows of bytes."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, ShapeLike, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.codec.encoder import Encoder
-from hdl.lib.chunk import chunk_layout
 from hdl.lib.leaf import shared
+from hdl.ports.beat import beat_layout
+from hdl.ports.vector import Storage
 from hdl.spec.config import AcceleratorConfig
-from hdl.vector.beat import result_layout
+from hdl.vector.vector_beat import result_layout
 
-__all__ = ["Output"]
+__all__ = ["StorePort"]
 
 
-class Output(wiring.Component):
-    """Encodes beats of lane words into chunks of L · storage_bytes bytes.
+class StorePort(wiring.Component):
+    """Encodes beats of lane words into beats of L · storage_bytes bytes.
 
-    A beat becomes one chunk. With ``wide`` on an 8-bit format it becomes its BF16 words, in two
-    chunks or, where no word of the upper half is kept, in one. Bytes of words not kept are zero.
-    Latency 1; a chunk a cycle.
+    With ``wide`` on an 8-bit format a beat becomes its BF16 words, in two or, where no word of the
+    upper half is kept, in one. Bytes of words not kept are zero. Latency 1; a beat out a cycle.
 
-    Ports
-    -----
-    wide: store BF16; without effect for a 16-bit format. e5m2: hybrid formats: encode into the
-    second encoding. Both still while beats are inside or offered.
-    i: as ``VectorUnit.o``; row and address are not used. o: chunks.
-    saturated, nars: encoded words clipped to the largest finite value, and encoded as NaR, in this
-    cycle; words that are not kept, or stored wide, do not count.
-    idle: no chunk is inside.
+    Members
+    -------
+    storage: In(``Storage``), still while beats are inside or offered.
+    i: In(stream of ``result_layout``); row and tag are not used.
+    o: Out(stream of ``beat_layout``).
+    saturated, nars: Out, encoded words clipped to the largest finite value, and encoded as NaR, in
+        this cycle; words that are not kept, or stored wide, do not count.
+    idle: Out(1), no beat is inside.
     """
 
-    def __init__(self, config: AcceleratorConfig, address_bits: int):
+    def __init__(self, config: AcceleratorConfig, tag: ShapeLike):
         self.config = config
-        self.address_bits = address_bits
         super().__init__({
-            "wide": In(1), "e5m2": In(1),
-            "i": In(stream.Signature(result_layout(config, address_bits))),
-            "o": Out(stream.Signature(chunk_layout(config.lanes * config.format.storage_bytes))),
+            "storage": In(Storage()), "i": In(stream.Signature(result_layout(config, tag))),
+            "o": Out(stream.Signature(beat_layout(config.lanes * config.format.storage_bytes))),
             "saturated": Out(range(config.lanes + 1)), "nars": Out(range(config.lanes + 1)),
             "idle": Out(1),
         })
@@ -74,7 +72,7 @@ class Output(wiring.Component):
             counted = take
         else:
             self._store(m, full, take, last, words, codes)
-            counted = take & ~self.wide
+            counted = take & ~self.storage.wide
         with m.If(self.i.ready):
             m.d.sync += full.eq(self.i.valid)
         m.d.sync += [
@@ -101,7 +99,7 @@ class Output(wiring.Component):
                 nars[number].eq(keep & encoder.nar),
             ]
             if fmt.hybrid:
-                m.d.comb += encoder.e5m2.eq(self.e5m2)
+                m.d.comb += encoder.e5m2.eq(self.storage.e5m2)
         return codes, saturated, nars
 
     def _store(self, m, full, take, last, words, codes):
@@ -121,14 +119,14 @@ class Output(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(~full | (self.o.ready & ~two)),
             payload.data.eq(low),
-            payload.size.eq(Mux(two, width // 8, Mux(self.wide, 2 * words, words))),
+            payload.size.eq(Mux(two, width // 8, Mux(self.storage.wide, 2 * words, words))),
             payload.last.eq(last & ~two),
         ]
         with m.If(take):
             upper = self.i.payload.keep[half]
             m.d.sync += [
-                low.eq(Mux(self.wide, kept_words[:width], codes)),
-                two.eq(self.wide & upper),
+                low.eq(Mux(self.storage.wide, kept_words[:width], codes)),
+                two.eq(self.storage.wide & upper),
                 high.eq(kept_words[width:]),
             ]
         with m.Elif(full & two & self.o.ready):

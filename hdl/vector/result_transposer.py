@@ -1,44 +1,42 @@
-"""Results of a transposed C: tiles of beats turn between the lanes and the encoders."""
+"""Results of a transposed C: tiles of beats between the lanes and the encoders."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.lib.transposer import Transposer
+from hdl.ports.vector import result_tag
 from hdl.spec.config import AcceleratorConfig, log2_exact
-from hdl.vector.beat import result_layout
+from hdl.vector.vector_beat import result_layout
 
-__all__ = ["Turn"]
+__all__ = ["ResultTransposer"]
 
 
-class Turn(wiring.Component):
+class ResultTransposer(wiring.Component):
     """Takes tiles of at most D × D words row by row and gives them column by column.
 
     A tile of w columns costs D cycles at least: D rows come in while w columns of the tile before
     leave (``Transposer``, whose rule on waiting holds here).
 
-    Ports
-    -----
-    i: as ``VectorUnit.o``; ``last`` ends a tile. group: of ``i``, the place of the beat's words in
-        their row of D. row_last: of ``i``, the beat ends its row of the tile.
-    o: beats of columns; ``last`` ends a column. row and address are 0.
-    idle: nothing is inside but beats of a row that is not complete.
+    Members
+    -------
+    i: In(stream of ``result_layout``) with ``result_tag``: of the tag ``part`` is the place of the
+        words in their row of D, and ``row_ends`` marks the end of that row; ``last`` ends a tile.
+    o: Out(stream of the same), beats of columns; ``last`` ends a column. Row and tag are 0.
+    idle: Out(1), nothing is inside but beats of a row that is not complete.
     """
 
-    def __init__(self, config: AcceleratorConfig, address_bits: int):
+    def __init__(self, config: AcceleratorConfig):
         self.config = config
-        beats = stream.Signature(result_layout(config, address_bits))
-        super().__init__({
-            "i": In(beats), "group": In(range(config.dim // config.lanes)), "row_last": In(1),
-            "o": Out(beats), "idle": Out(1),
-        })
+        beats = stream.Signature(result_layout(config, result_tag(config)))
+        super().__init__({"i": In(beats), "o": Out(beats), "idle": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
         lanes, bits = config.lanes, config.lane.bits
         m.submodules.transposer = transposer = Transposer(config.dim, bits)
-        line = transposer.i.payload
+        line, tag = transposer.i.payload, self.i.payload.tag
         words = Signal(range(lanes + 1))
         held = Signal(config.dim * bits, reset_less=True)
         row = Signal(config.dim * bits)
@@ -47,14 +45,14 @@ class Turn(wiring.Component):
                 with m.Case((1 << count) - 1):
                     m.d.comb += words.eq(count)
         m.d.comb += row.eq(held)
-        m.d.comb += row.word_select(self.group, lanes * bits).eq(Cat(self.i.payload.data))
+        m.d.comb += row.word_select(tag.part, lanes * bits).eq(Cat(self.i.payload.data))
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += held.eq(row)
         m.d.comb += [
             line.data.eq(row), line.last.eq(self.i.payload.last),
-            line.words.eq((self.group << log2_exact(lanes)) + words),
-            transposer.i.valid.eq(self.i.valid & self.row_last),
-            self.i.ready.eq(transposer.i.ready | ~self.row_last),
+            line.words.eq((tag.part << log2_exact(lanes)) + words),
+            transposer.i.valid.eq(self.i.valid & tag.row_ends),
+            self.i.ready.eq(transposer.i.ready | ~tag.row_ends),
             self.idle.eq(~transposer.busy),
         ]
         self._leave(m, transposer, self._rows(m, transposer))
@@ -82,16 +80,16 @@ class Turn(wiring.Component):
     def _leave(self, m: Module, transposer, rows) -> None:
         """Columns of ``rows`` words, L at a time."""
         lanes, bits = self.config.lanes, self.config.lane.bits
-        group = Signal(range(self.config.dim // lanes))
+        part = Signal(range(self.config.dim // lanes))
         beat = self.o.payload
         left = Signal.like(rows, name="left")
         m.d.comb += [
-            left.eq(rows - (group << log2_exact(lanes))),
+            left.eq(rows - (part << log2_exact(lanes))),
             beat.keep.eq(Cat(left > lane for lane in range(lanes))),
             beat.last.eq(left <= lanes),
-            Cat(beat.data).eq(transposer.o.payload.data.word_select(group, lanes * bits)),
+            Cat(beat.data).eq(transposer.o.payload.data.word_select(part, lanes * bits)),
             self.o.valid.eq(transposer.o.valid),
             transposer.o.ready.eq(self.o.ready & beat.last),
         ]
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += group.eq(Mux(beat.last, 0, group + 1))
+            m.d.sync += part.eq(Mux(beat.last, 0, part + 1))

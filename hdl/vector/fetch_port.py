@@ -1,41 +1,41 @@
-"""Stored tensors on their way into the vector unit: chunks of bytes to lane words."""
+"""Stored tensors on their way into the vector unit: rows of bytes to lane words."""
 
 from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.codec.widen import Widen
-from hdl.lib.chunk import chunk_layout
 from hdl.lib.leaf import shared
+from hdl.ports.beat import beat_layout
+from hdl.ports.vector import Storage
 from hdl.spec.config import AcceleratorConfig
-from hdl.vector.beat import words_layout
+from hdl.vector.vector_beat import lane_words
 
 __all__ = ["FetchPort"]
 
 
 class FetchPort(wiring.Component):
-    """Turns chunks of ``elements`` stored operands into beats of ``elements`` lane words.
+    """Turns beats of ``elements`` stored operands into ``elements`` lane words.
 
-    A row of n operands gives ceil(n / elements) beats; words beyond its end are of any value.
-    Wide rows (BF16 in memory though the format has 8 bits) take two chunks a beat, or one where
-    the row ends; a BF16 word becomes a lane word unchanged. Latency: 1 cycle from the chunk that
-    completes a beat; a chunk a cycle.
+    A row of n operands gives ceil(n / elements) times as many; words beyond its end are of any
+    value. Wide rows take two beats for these words, or one where the row ends; a BF16 word becomes
+    a lane word unchanged. Latency: 1 cycle from the beat that completes them; a beat a cycle.
 
-    Ports
-    -----
-    wide: rows hold BF16; without effect for a 16-bit format. e5m2: hybrid formats: rows hold the
-    second encoding. Both still while rows are inside or offered.
-    i: chunks of elements · storage_bytes bytes. o: ``data`` and ``last``, the row's last beat.
+    Members
+    -------
+    storage: In(``Storage``), still while rows are inside or offered.
+    i: In(stream of ``beat_layout``) of elements · storage_bytes bytes.
+    o: Out(stream): ``data``, lane words; ``last``, the row's last.
     """
 
     def __init__(self, config: AcceleratorConfig, elements: int):
         self.config = config
         self.elements = elements
         super().__init__({
-            "wide": In(1), "e5m2": In(1),
-            "i": In(stream.Signature(chunk_layout(elements * config.format.storage_bytes))),
+            "storage": In(Storage()),
+            "i": In(stream.Signature(beat_layout(elements * config.format.storage_bytes))),
             "o": Out(stream.Signature(data.StructLayout({
-                "data": words_layout(config, elements), "last": 1}))),
+                "data": lane_words(config, elements), "last": 1}))),
         })
 
     @property
@@ -47,7 +47,7 @@ class FetchPort(wiring.Component):
         narrow = self._widened(m)
         full = Signal()
         last = Signal(reset_less=True)
-        words = Signal(words_layout(self.config, self.elements), reset_less=True)
+        words = Signal(lane_words(self.config, self.elements), reset_less=True)
         take = Signal()
         m.d.comb += [
             self.o.valid.eq(full),
@@ -69,9 +69,9 @@ class FetchPort(wiring.Component):
         return m
 
     def _widened(self, m):
-        """Every operand of the chunk as a lane word."""
+        """Every operand of the beat as a lane word."""
         bits = self.config.format.storage_bits
-        words = Signal(words_layout(self.config, self.elements))
+        words = Signal(lane_words(self.config, self.elements))
         for number in range(self.elements):
             widen = Widen(self.config.format)
             m.submodules[f"widen_{number}"] = shared(widen)
@@ -80,19 +80,19 @@ class FetchPort(wiring.Component):
                 words[number].eq(widen.value),
             ]
             if self.config.format.hybrid:
-                m.d.comb += widen.e5m2.eq(self.e5m2)
+                m.d.comb += widen.e5m2.eq(self.storage.e5m2)
         return words
 
     def _wide(self, m, take, words, narrow):
-        """Loads ``words``, in halves where rows are wide; 1 where the chunk completes the beat."""
+        """Loads ``words``, in halves where rows are wide; 1 where the beat completes them."""
         second = Signal()
         half = self.config.lane.bits * self.elements // 2
         low, high = Cat(words)[:half], Cat(words)[half:]
         whole = Signal()
-        m.d.comb += whole.eq(~self.wide | second | self.i.payload.last)
+        m.d.comb += whole.eq(~self.storage.wide | second | self.i.payload.last)
         with m.If(take):
             m.d.sync += second.eq(~whole)
-            with m.If(self.wide):
+            with m.If(self.storage.wide):
                 m.d.sync += high.eq(self.i.payload.data)
                 with m.If(~second):
                     m.d.sync += low.eq(self.i.payload.data)

@@ -1,0 +1,34 @@
+"""What moves through the vector unit: a beat is up to L words of one row."""
+
+from amaranth.hdl import ShapeLike
+from amaranth.lib import data
+
+from hdl.spec.config import AcceleratorConfig, log2_exact
+
+__all__ = ["lane_words", "result_layout", "side_layout", "vector_beat"]
+
+
+def lane_words(config: AcceleratorConfig, count: int | None = None) -> data.ArrayLayout:
+    """``count`` lane words, L by default."""
+    return data.ArrayLayout(config.lane.bits, config.lanes if count is None else count)
+
+
+def side_layout(config: AcceleratorConfig, tag: ShapeLike) -> data.StructLayout:
+    """Side band of a beat.
+
+    ``keep``: words that exist, the low ones, at least one. ``row``: row of the block, which names
+    its entry of R0 and R1. ``last``: last beat of its row. ``tag``: passed through unread.
+    """
+    return data.StructLayout({
+        "keep": config.lanes, "row": log2_exact(config.row_depth), "last": 1, "tag": tag})
+
+
+def vector_beat(config: AcceleratorConfig, tag: ShapeLike) -> data.StructLayout:
+    """Input of the vector unit: ``data``, operand ``y`` (L lane words each), the side band."""
+    return data.StructLayout({
+        "data": lane_words(config), "y": lane_words(config), **side_layout(config, tag).members})
+
+
+def result_layout(config: AcceleratorConfig, tag: ShapeLike) -> data.StructLayout:
+    """Output of the vector unit: ``data``, L lane words, and the side band."""
+    return data.StructLayout({"data": lane_words(config), **side_layout(config, tag).members})
