@@ -14,7 +14,10 @@ from gen.amaranth_private import mark_used
 from hdl.codec.operand import Operand, OperandLayout
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["Flat", "flat_accelerator"]
+__all__ = ["ACCELERATOR_PORTS", "Flat", "flat_accelerator"]
+
+ACCELERATOR_PORTS = {"s_axi_ctrl": "s_axi_ctrl_", "m_axi_gmem.read": "m_axi_gmem_",
+                     "m_axi_gmem.write": "m_axi_gmem_"}
 
 
 class Flat(Elaboratable):
@@ -99,6 +102,4 @@ def flat_accelerator(config: AcceleratorConfig) -> Flat:
     them."""
     from hdl.top import Accelerator
 
-    return Flat(Accelerator(config), {
-        "s_axi_ctrl": "s_axi_ctrl_", "m_axi_gmem.read": "m_axi_gmem_",
-        "m_axi_gmem.write": "m_axi_gmem_"})
+    return Flat(Accelerator(config), ACCELERATOR_PORTS)

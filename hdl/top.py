@@ -62,7 +62,7 @@ class Accelerator(wiring.Component):
         wiring.connect(m, sequencer.writer, writer.engine)
         m.d.comb += [
             sequencer.filling.eq(core.filling), sequencer.index_failed.eq(core.index_failed),
-            sequencer.writer_idle.eq(writer.idle),
+            sequencer.writer_idle.eq(writer.idle), sequencer.awaited.eq(reader.awaited),
         ]
         wiring.connect(m, sequencer.program, reader.program)
         wiring.connect(m, core.operands, reader.operands)

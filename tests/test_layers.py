@@ -23,7 +23,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
 # Inside a package, from the lowest folder up; a folder imports those before it. "" is the
 # package's own files.
 ORDER: dict[str, tuple[str, ...]] = {
-    "hdl": ("spec", "lib", "codec", "arith", "ports", "array", "accumulate", "vector",
+    "hdl": ("spec", "ports", "lib", "codec", "arith", "array", "accumulate", "vector",
             "bus", "load", "feed", "drain", "issue", "host", "core", "top"),
     "compiler": ("checkpoints", "program", "lowering", "training", ""),
     "sim": ("model", "harness", "cycles", "verify", "campaigns", "bench", ""),

@@ -30,7 +30,7 @@ class ReadEngine(wiring.Component):
         ``engine.flush`` a beat that is offered is withdrawn after the first cycle.
     axi: Out(``axi.ReadSignature``).
     engine: In(``EnginePort``). Answers that come while it is flushed are dropped, and no failure.
-        ``failure.client`` is the place in ``clients`` of whom a beat is for or is awaited by.
+    awaited: Out, the place in ``clients`` of whom a beat is for or is awaited by, until quiet.
     counts: Out(``Counts``), bursts requested, beats taken.
 
     Raises
@@ -44,7 +44,7 @@ class ReadEngine(wiring.Component):
         self._clients = tuple(clients)
         self._depth = depth
         members = {"axi": Out(axi.ReadSignature(self._bytes)), "engine": In(EnginePort()),
-                   "counts": Out(Counts("reader"))}
+                   "awaited": Out(range(len(clients))), "counts": Out(Counts("reader"))}
         if len(self._clients) < 2:
             raise ValueError(f"clients must be two names or more, not {clients!r}")
         for client in self._clients:
@@ -76,7 +76,7 @@ class ReadEngine(wiring.Component):
             engine.moved.eq(bus.rvalid),
             engine.failure.valid.eq(bus.rvalid & (bus.rresp != axi.OKAY) & ~clear),
             engine.failure.response.eq(bus.rresp),
-            engine.failure.client.eq(order.o.payload),
+            self.awaited.eq(order.o.payload),
             self.counts.read_bursts.eq(bus.arvalid & bus.arready),
             self.counts.read_beats.eq(bus.rvalid),
         ]

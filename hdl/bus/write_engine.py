@@ -13,13 +13,9 @@ from hdl.ports.counts import Counts
 from hdl.ports.memory import EnginePort, WritePort
 from hdl.ports.transfer import TRANSFER
 from hdl.spec.config import AcceleratorConfig, log2_exact
-from hdl.spec.registers import CLIENTS
 from hdl.spec.timing import OUTSTANDING, WRITE_BEATS, WRITE_BURSTS, WRITE_TRANSFERS
 
 __all__ = ["WriteEngine"]
-
-_CLIENT = len(CLIENTS) - 1  # the only one that writes
-
 
 class WriteEngine(wiring.Component):
     """Writes rows of bytes at any address and stride, never a byte beside them.
@@ -121,7 +117,6 @@ class WriteEngine(wiring.Component):
             engine.answered.eq(bus.bvalid & bus.bready),
             engine.failure.valid.eq(bus.bvalid & (bus.bresp != axi.OKAY)),
             engine.failure.response.eq(bus.bresp),
-            engine.failure.client.eq(_CLIENT),
             self.counts.write_bursts.eq(bus.awvalid & bus.awready),
             self.counts.write_beats.eq(bus.wvalid & bus.wready),
         ]

@@ -15,10 +15,11 @@ from hdl.ports.unit import UnitPorts
 from hdl.spec.commands import COMMAND, COMMAND_BYTES, HEADER_BYTES, ErrorCause, Opcode
 from hdl.spec.config import AcceleratorConfig, log2_exact
 from hdl.spec.registers import CLIENTS
-from hdl.spec.timing import UNITS
+from hdl.spec.timing import READERS, UNITS
 
 __all__ = ["Sequencer"]
 
+_WRITER = len(READERS)  # the client that writes, after those that read
 _UNIT_OF = {"operands": "operands", "weights": "weights", "y": "drain", "results": "drain"}
 """The unit whose command a client of the memory engines works for; the others have none."""
 
@@ -41,6 +42,7 @@ class Sequencer(wiring.Component):
     filling: In(1), the operand unit fills an accumulation bank.
     index_failed: In(1), it met an index beyond its table.
     reader, writer: Out(``EnginePort``). writer_idle: In(1), every write has been answered.
+    awaited: In, which of ``READERS`` a read is for or is awaited by, until the reader is quiet.
     core_reset: Out(1), resets all units when a program was stopped and the bus owes nothing.
     counts: Out(``Counts``).
     """
@@ -51,6 +53,7 @@ class Sequencer(wiring.Component):
             "host": In(ProgramPort()), "program": Out(ReadClient(config.bus_bytes)),
             "units": Out(UnitPorts(config)), "filling": In(1), "index_failed": In(1),
             "reader": Out(EnginePort()), "writer": Out(EnginePort()), "writer_idle": In(1),
+            "awaited": In(range(len(READERS))),
             "core_reset": Out(1), "counts": Out(Counts("sequencer"))})
 
     def _stop_causes(self, m: Module, running, stuck, addresses, current):
@@ -64,14 +67,14 @@ class Sequencer(wiring.Component):
             m.d.sync += cycles.eq(cycles + 1)
         host, read, write = self.host, self.reader.failure, self.writer.failure
         expired = (host.watchdog_limit != 0) & (cycles >= host.watchdog_limit)
-        client, response = Signal.like(read.client), Signal.like(read.response)
+        client, response = Signal.like(host.failure.client), Signal.like(read.response)
         m.d.comb += [address.eq(current),
-                     client.eq(Mux(self.reader.quiet, write.client, read.client))]
+                     client.eq(Mux(self.reader.quiet, _WRITER, self.awaited))]
         with m.If(read.valid):
             m.d.comb += [cause.eq(ErrorCause.READ_ERROR), response.eq(read.response)]
         with m.Elif(write.valid):
             m.d.comb += [cause.eq(ErrorCause.WRITE_ERROR), response.eq(write.response),
-                         client.eq(write.client)]
+                         client.eq(_WRITER)]
         with m.Elif(self.index_failed):
             m.d.comb += [cause.eq(ErrorCause.INDEX_RANGE), address.eq(addresses["operands"])]
         with m.Elif(stuck):

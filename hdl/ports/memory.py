@@ -6,7 +6,6 @@ from amaranth.lib.wiring import In, Out
 from hdl.ports.beat import beat_layout
 from hdl.ports.parametric import Parametric
 from hdl.ports.transfer import TRANSFER
-from hdl.spec.registers import CLIENTS
 
 __all__ = ["BusFailure", "EnginePort", "ReadClient", "ReadPort", "WritePort"]
 
@@ -69,13 +68,10 @@ class BusFailure(Parametric):
     -------
     valid: Out(1), pulse.
     response: Out(2), the answer, with ``valid``.
-    client: Out, one of ``hdl.spec.registers.CLIENTS``: whose transfer an answer is for, or is
-        awaited for.
     """
 
     def __init__(self) -> None:
-        super().__init__({}, {"valid": Out(1), "response": Out(2),
-                              "client": Out(range(len(CLIENTS)))})
+        super().__init__({}, {"valid": Out(1), "response": Out(2)})
 
 
 class EnginePort(Parametric):

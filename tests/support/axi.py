@@ -56,14 +56,14 @@ class AxiRules:
 class Slave:
     """Common parts of the two slaves: a memory, a source of chance, the rules."""
 
-    def __init__(self, dut, memory, *, seed=0, stall=0.0, latency=4, base=0):
-        self.dut, self.memory, self.base = dut, memory, base
+    def __init__(self, bus, memory, *, seed=0, stall=0.0, latency=4, base=0):
+        self.bus, self.memory, self.base = bus, memory, base
         self.chance = random.Random(seed)
         self.stall, self.latency = stall, latency
         self.now = 0
         self.frozen = False
         self.fail_beats = set()
-        self.bus_bytes = len(dut.rdata if hasattr(dut, "rdata") else dut.wdata) // 8
+        self.bus_bytes = len(bus.rdata if hasattr(bus, "rdata") else bus.wdata) // 8
         self.rules = AxiRules(self.bus_bytes)
 
     def willing(self):
@@ -81,28 +81,28 @@ class ReadSlave(Slave):
         self.addresses = []
 
     def drive(self, ctx):
-        dut = self.dut
-        ctx.set(dut.arready, self.willing())
+        bus = self.bus
+        ctx.set(bus.arready, self.willing())
         if self.offered is None and self.queue and self.queue[0][0] <= self.now and self.willing():
             _, address, left = self.queue[0]
             word = self.memory[address - self.base:address - self.base + self.bus_bytes]
             self.offered = (int.from_bytes(word, "little"), left == 1)
-        ctx.set(dut.rvalid, self.offered is not None)
+        ctx.set(bus.rvalid, self.offered is not None)
         if self.offered is not None:
-            ctx.set(dut.rdata, self.offered[0])
-            ctx.set(dut.rlast, self.offered[1])
-            ctx.set(dut.rresp, 2 if self.beats in self.fail_beats else 0)
+            ctx.set(bus.rdata, self.offered[0])
+            ctx.set(bus.rlast, self.offered[1])
+            ctx.set(bus.rresp, 2 if self.beats in self.fail_beats else 0)
 
     def observe(self, ctx):
-        dut = self.dut
-        valid, ready = ctx.get(dut.arvalid), ctx.get(dut.arready)
-        address, beats = ctx.get(dut.araddr), ctx.get(dut.arlen) + 1
+        bus = self.bus
+        valid, ready = ctx.get(bus.arvalid), ctx.get(bus.arready)
+        address, beats = ctx.get(bus.araddr), ctx.get(bus.arlen) + 1
         self.rules.stable("ar", valid, ready, (address, beats))
         if valid and ready:
-            self.rules.address(address, beats, ctx.get(dut.arsize), ctx.get(dut.arburst))
+            self.rules.address(address, beats, ctx.get(bus.arsize), ctx.get(bus.arburst))
             self.addresses.append((address, beats))
             self.queue.append([self.now + self.latency, address & -self.bus_bytes, beats])
-        if self.offered is not None and ctx.get(dut.rready):
+        if self.offered is not None and ctx.get(bus.rready):
             self.beats += 1
             head = self.queue[0]
             head[1] += self.bus_bytes
@@ -129,33 +129,33 @@ class WriteSlave(Slave):
         self.touched = bytearray(len(self.memory))
 
     def drive(self, ctx):
-        dut = self.dut
-        data_seen = bool(self.data) or ctx.get(dut.wvalid)
-        ctx.set(dut.awready, self.willing() and (not self.patient or data_seen))
-        ctx.set(dut.wready, self.willing())
+        bus = self.bus
+        data_seen = bool(self.data) or ctx.get(bus.wvalid)
+        ctx.set(bus.awready, self.willing() and (not self.patient or data_seen))
+        ctx.set(bus.wready, self.willing())
         if not self.offered and self.answers and self.answers[0] <= self.now and self.willing():
             self.offered = True
-        ctx.set(dut.bvalid, self.offered)
-        ctx.set(dut.bresp, 3 if self.answered in self.fail_beats else 0)
+        ctx.set(bus.bvalid, self.offered)
+        ctx.set(bus.bresp, 3 if self.answered in self.fail_beats else 0)
 
     def observe(self, ctx):
-        dut = self.dut
-        valid, ready = ctx.get(dut.awvalid), ctx.get(dut.awready)
-        address, beats = ctx.get(dut.awaddr), ctx.get(dut.awlen) + 1
+        bus = self.bus
+        valid, ready = ctx.get(bus.awvalid), ctx.get(bus.awready)
+        address, beats = ctx.get(bus.awaddr), ctx.get(bus.awlen) + 1
         self.rules.stable("aw", valid, ready, (address, beats))
         if valid and ready:
-            self.rules.address(address, beats, ctx.get(dut.awsize), ctx.get(dut.awburst))
+            self.rules.address(address, beats, ctx.get(bus.awsize), ctx.get(bus.awburst))
             self.rules.write_burst(beats)
             self.addresses.append((address, beats))
             self.bursts.append([address & -self.bus_bytes, beats])
-        valid, ready = ctx.get(dut.wvalid), ctx.get(dut.wready)
-        beat = (ctx.get(dut.wdata), ctx.get(dut.wstrb), ctx.get(dut.wlast))
+        valid, ready = ctx.get(bus.wvalid), ctx.get(bus.wready)
+        beat = (ctx.get(bus.wdata), ctx.get(bus.wstrb), ctx.get(bus.wlast))
         self.rules.stable("w", valid, ready, beat)
         if valid and ready:
             self.rules.write_beat(beat[2])
             self.data.append(beat)
         self.store()
-        if self.offered and ctx.get(dut.bready):
+        if self.offered and ctx.get(bus.bready):
             self.offered = False
             self.answered += 1
             self.answers.popleft()

@@ -6,7 +6,7 @@ from collections import deque
 from amaranth.hdl import ClockDomain, Module, Value
 from amaranth.sim import Simulator
 
-__all__ = ["Sink", "Source", "chunks_of", "pack_transfer", "random_transfer", "simulate"]
+__all__ = ["Sink", "Source", "beats_of", "pack_transfer", "random_transfer", "simulate"]
 
 
 class Source:
@@ -85,7 +85,7 @@ def pack_transfer(address, row_bytes, rows, stride):
     return address | row_bytes << 64 | rows << 90 | stride << 114
 
 
-def chunks_of(rows, nbytes):
+def beats_of(rows, nbytes):
     """Raw chunk payloads of ``rows`` (a list of bytes)."""
     size_bits = nbytes.bit_length()
     out = []

@@ -44,7 +44,7 @@ def block(config, rng, bank):
             "edge": columns % config.dim, "wanted": to_words(config.lane, wanted)}
 
 
-async def feed(ctx, dut, config, work, due):
+async def feed(ctx, dut, config, work, due, closing):
     """Column tile after column tile, row after row, with gaps."""
     setting = dut.setting[work["bank"]]
     ctx.set(setting.edge, work["edge"])
@@ -52,15 +52,17 @@ async def feed(ctx, dut, config, work, due):
     for tile in range(work["tiles"]):
         for row in range(work["rows"]):
             part = work["words"][row, tile * config.dim:(tile + 1) * config.dim]
-            ctx.set(dut.total, sum(int(word) << config.acc_bits * at
+            ctx.set(dut.totals.word, sum(int(word) << config.acc_bits * at
                                    for at, word in enumerate(part)))
-            ctx.set(dut.bank, work["bank"])
-            ctx.set(dut.mark.closing, tile == work["tiles"] - 1)
-            ctx.set(dut.mark.ends, row == work["rows"] - 1)
-            ctx.set(dut.valid, 1)
+            ctx.set(dut.totals.bank, work["bank"])
+            ctx.set(dut.totals.mark.closing, tile == work["tiles"] - 1)
+            ctx.set(dut.totals.mark.ends, row == work["rows"] - 1)
+            ctx.set(dut.totals.mark.final, 1)
+            ctx.set(dut.totals.valid, 1)
             await ctx.tick()
-            ctx.set(dut.valid, 0)
-            if tile == work["tiles"] - 1:
+            ctx.set(dut.totals.valid, 0)
+            closing.append(tile == work["tiles"] - 1)
+            if closing[-1]:
                 due.append((work["bank"], row, int(work["wanted"][row])))
         await ctx.tick().repeat(max(1, 4 - work["rows"]))
 
@@ -70,25 +72,24 @@ def test_maxima_of_blocks_in_turn(fmt, acc):
     config = AcceleratorConfig(fmt, dim=4, acc=acc, row_depth=8)
     dut = RowMaximum(config)
     rng = np.random.default_rng(2)
-    due, found = [], []
+    due, closing, found = [], [], []
 
     async def source(ctx):
         for number in range(BLOCKS):
-            await feed(ctx, dut, config, block(config, rng, number % 2), due)
+            await feed(ctx, dut, config, block(config, rng, number % 2), due, closing)
 
     async def reader(ctx):
-        ctx.set(dut.read_enable, 1)
-        rows, asked, given = iter(due), {}, {}
+        ctx.set(dut.read.enable, 1)
+        rows, words, asked, given = iter(due), iter(closing), {}, {}
         cycle = 0
-        async for _, _, valid, mark, maximum in ctx.tick().sample(
-                dut.word_valid, dut.word_mark, dut.maximum):
+        async for _, _, arrival, maximum in ctx.tick().sample(dut.arrival, dut.maximum):
             if cycle in given:
                 found.append((given.pop(cycle), maximum))
             if cycle in asked:  # set in the next cycle, answered in the one after
                 given[cycle + 2] = row = asked.pop(cycle)
-                ctx.set(dut.read_bank, row[0])
-                ctx.set(dut.read_row, row[1])
-            if valid and mark.closing:
+                ctx.set(dut.read.bank, row[0])
+                ctx.set(dut.read.address, row[1])
+            if arrival.valid and next(words):
                 asked[cycle + 1] = next(rows)
             cycle += 1
 

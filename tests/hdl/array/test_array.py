@@ -5,7 +5,7 @@ import pytest
 from amaranth.back import verilog
 
 from gen.amaranth_private import directed
-from gen.block import component_of, generate_block
+from gen.block import flat_block, generate_block
 from gen.leaves import Library, component_ports
 from hdl.array.row import Row
 from hdl.spec.config import AcceleratorConfig
@@ -141,7 +141,7 @@ def with_leaves(component, name):
 @pytest.mark.parametrize("name, output", [("row", "psum_o"), ("vector", "o__valid")])
 def test_shared_leaves_equal_real_submodules(name, output):
     config = AcceleratorConfig(fmt="posit8", dim=4)
-    shared, real = (Row(config) if name == "row" else component_of(name, config)
+    shared, real = (Row(config) if name == "row" else flat_block(name, config)
                     for _ in range(2))
     rng = np.random.default_rng(42)
     one = Batch(with_fault(with_leaves(shared, name), name, output, 0), name, optimise="-O0",

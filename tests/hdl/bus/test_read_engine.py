@@ -5,7 +5,7 @@ import pytest
 from hdl.bus.read_engine import ReadEngine
 from hdl.spec.config import AcceleratorConfig
 from support.axi import ReadSlave
-from support.streams import Sink, Source, chunks_of, pack_transfer, random_transfer, simulate
+from support.streams import Sink, Source, beats_of, pack_transfer, random_transfer, simulate
 
 BASE = 0x1_0000_0F00  # the first page boundary lies 256 bytes on
 SPACE = 1024
@@ -26,13 +26,13 @@ def engine(bus_bytes, clients=("a", "b"), **kwargs):
 
 
 def wire_up(dut, memory, transfers, *, seed=0, stall=0.0, latency=4, sink_stall=None):
-    slave = ReadSlave(dut, memory, seed=seed, stall=stall, latency=latency, base=BASE)
+    slave = ReadSlave(dut.axi, memory, seed=seed, stall=stall, latency=latency, base=BASE)
     sources, sinks = {}, {}
     for name, items in transfers.items():
-        sources[name] = Source(getattr(dut, f"{name}_command"),
+        sources[name] = Source(getattr(dut, name).transfer,
                                      [pack_transfer(*t) for t in items],
                                      seed=seed + 1, stall=stall)
-        sinks[name] = Sink(getattr(dut, name), seed=seed + 2,
+        sinks[name] = Sink(getattr(dut, name).beats, seed=seed + 2,
                                  stall=stall if sink_stall is None else sink_stall[name])
     return slave, sources, sinks
 
@@ -47,7 +47,7 @@ def test_rows_arrive_aligned(bus_bytes, stall):
                  for name in ("a", "b")}
     slave, sources, sinks = wire_up(dut, memory, transfers, stall=stall)
     wanted = {name: [chunk for t in items
-                     for chunk in chunks_of(rows_of(memory, t), bus_bytes)]
+                     for chunk in beats_of(rows_of(memory, t), bus_bytes)]
               for name, items in transfers.items()}
     simulate(dut, [slave, *sources.values(), *sinks.values()], limit=6000, until=lambda: all(
         len(sinks[n].taken) >= len(wanted[n]) for n in wanted))
@@ -88,7 +88,7 @@ def test_a_client_that_stalls_harms_no_other():
                                     sink_stall={"a": 1.0, "b": 0.0})
     simulate(dut, [slave, *sources.values(), *sinks.values()], limit=1500,
                    until=lambda: len(sinks["b"].taken) == 4 * 57)
-    assert sinks["b"].taken == 4 * chunks_of([bytes(memory[3:903])], 16)
+    assert sinks["b"].taken == 4 * beats_of([bytes(memory[3:903])], 16)
     assert not sinks["a"].taken
 
 
@@ -102,8 +102,8 @@ def test_an_urgent_client_goes_first_but_lets_others_live():
 
     def each_cycle(ctx, cycle):
         if cycle == 0:
-            ctx.set(dut.b_urgent, 1)
-        grants.extend(name for name in "ab" if ctx.get(getattr(dut, f"{name}_granted")))
+            ctx.set(dut.b.urgent, 1)
+        grants.extend(name for name in "ab" if ctx.get(getattr(dut, name).granted))
 
     simulate(dut, [slave, *sources.values(), *sinks.values()], each_cycle=each_cycle,
                    until=lambda: len(sinks["a"].taken) == len(sinks["b"].taken) == 48)
@@ -126,7 +126,7 @@ def test_landing_space_is_never_overrun():
             assert slave.beats == 2 * 23, "bursts of 11 and 12 beats have room, 12 more have not"
             sinks["a"].stall = sinks["b"].stall = 0.0
 
-    wanted = chunks_of(rows_of(memory, row), 16)
+    wanted = beats_of(rows_of(memory, row), 16)
     simulate(dut, [slave, *sources.values(), *sinks.values()], each_cycle=each_cycle,
                    until=lambda: len(sinks["a"].taken) == len(sinks["b"].taken) == len(wanted))
     assert sinks["a"].taken == sinks["b"].taken == wanted
@@ -152,7 +152,7 @@ def test_empty_transfers_move_nothing():
     slave, sources, sinks = wire_up(dut, memory, transfers)
     simulate(dut, [slave, *sources.values(), *sinks.values()],
                    until=lambda: len(sinks["a"].taken) == 3)
-    assert sinks["a"].taken == chunks_of(rows_of(memory, wanted), 8)
+    assert sinks["a"].taken == beats_of(rows_of(memory, wanted), 8)
     assert slave.beats == 3
 
 
@@ -168,7 +168,7 @@ def test_after_flush_the_engine_is_as_new(length):
     seen = []
 
     def each_cycle(ctx, cycle):
-        ctx.set(dut.flush, begin <= cycle < begin + length)
+        ctx.set(dut.engine.flush, begin <= cycle < begin + length)
         if cycle == begin:
             for name in "ab":
                 sources[name].items.clear()
@@ -177,12 +177,12 @@ def test_after_flush_the_engine_is_as_new(length):
             for name in "ab":
                 sinks[name].held = None
                 sinks[name].taken.clear()
-            seen.append(ctx.get(dut.quiet))
+            seen.append(ctx.get(dut.engine.quiet))
             sources["a"].items.append(pack_transfer(*later))
-        if cycle > begin and ctx.get(dut.quiet):
+        if cycle > begin and ctx.get(dut.engine.quiet):
             seen.append(len(slave.queue))
 
-    wanted = chunks_of(rows_of(memory, later), 16)
+    wanted = beats_of(rows_of(memory, later), 16)
     simulate(dut, [slave, *sources.values(), *sinks.values()], each_cycle=each_cycle,
                    until=lambda: len(sinks["a"].taken) == len(wanted))
     assert sinks["a"].taken == wanted and not sinks["b"].taken
@@ -198,24 +198,27 @@ def test_errors_and_counts_are_pulses(client):
     slave, sources, sinks = wire_up(dut, memory, {"a": [], "b": [], client: [transfer]},
                                     stall=0.3)
     slave.fail_beats = {4, 9}
-    pulses = {"error": 0, "burst": 0, "beat": 0}
+    failure = dut.engine.failure
+    counted = {"error": failure.valid, "burst": dut.counts.read_bursts,
+               "beat": dut.counts.read_beats, "moved": dut.engine.moved}
+    pulses = dict.fromkeys(counted, 0)
 
     class Watch:
         """Counts after the slave has driven its channels."""
 
         def drive(self, ctx):
-            for name in pulses:
-                pulses[name] += ctx.get(getattr(dut, name))
-            if ctx.get(dut.error):
-                assert "ab"[ctx.get(dut.error_client)] == client
+            for name, pulse in counted.items():
+                pulses[name] += ctx.get(pulse)
+            if ctx.get(failure.valid):
+                assert "ab"[ctx.get(dut.awaited)] == client and ctx.get(failure.response) == 2
 
         def observe(self, ctx):
             pass
 
     simulate(dut, [slave, Watch(), *sources.values(), *sinks.values()],
                    until=lambda: len(sinks[client].taken) == 32)
-    assert sinks[client].taken == chunks_of(rows_of(memory, transfer), 16)
-    assert pulses == {"error": 2, "burst": len(slave.addresses), "beat": 32}
+    assert sinks[client].taken == beats_of(rows_of(memory, transfer), 16)
+    assert pulses == {"error": 2, "burst": len(slave.addresses), "beat": 32, "moved": 32}
 
 
 def test_wrong_byte_is_noticed():
@@ -223,14 +226,14 @@ def test_wrong_byte_is_noticed():
     dut = engine(8)
     transfer = (BASE + 3, 30, 2, 33)
     slave, sources, sinks = wire_up(dut, memory, {"a": [transfer], "b": []})
-    wanted = chunks_of(rows_of(memory, transfer), 8)
+    wanted = beats_of(rows_of(memory, transfer), 8)
     memory[40] ^= 1
     simulate(dut, [slave, *sources.values(), *sinks.values()],
                    until=lambda: len(sinks["a"].taken) == len(wanted))
     assert sinks["a"].taken != wanted
 
 
-@pytest.mark.parametrize("clients", [("a",), ("a", "a"), ("a", "beat"), ("a", "b-c")])
+@pytest.mark.parametrize("clients", [("a",), ("a", "a"), ("a", "engine"), ("a", "b-c")])
 def test_clients_must_be_new_names(clients):
     with pytest.raises(ValueError, match="^client"):
         engine(16, clients)

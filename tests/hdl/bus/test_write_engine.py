@@ -1,11 +1,12 @@
 import random
+from operator import attrgetter
 
 import pytest
 
 from hdl.bus.write_engine import WriteEngine
 from hdl.spec.config import AcceleratorConfig
 from support.axi import WriteSlave
-from support.streams import Source, chunks_of, pack_transfer, random_transfer, simulate
+from support.streams import Source, beats_of, pack_transfer, random_transfer, simulate
 
 BASE = 0x3_0000_0F00
 SPACE = 1024
@@ -27,17 +28,17 @@ def stage(dut, transfers, *, seed=0, stall=0.0, latency=4, patient=False):
             start = address - BASE + index * stride
             wanted[start:start + row_bytes] = row
             rows.append(row)
-    bus_bytes = len(dut.wstrb)
-    slave = WriteSlave(dut, memory, seed=seed, stall=stall, latency=latency, base=BASE,
+    bus_bytes = len(dut.axi.wstrb)
+    slave = WriteSlave(dut.axi, memory, seed=seed, stall=stall, latency=latency, base=BASE,
                              patient=patient)
-    commands = Source(dut.command, [pack_transfer(*t) for t in transfers],
+    commands = Source(dut.client.transfer, [pack_transfer(*t) for t in transfers],
                             seed=seed + 1, stall=stall)
-    data = Source(dut.i, chunks_of(rows, bus_bytes), seed=seed + 2, stall=stall)
+    data = Source(dut.client.beats, beats_of(rows, bus_bytes), seed=seed + 2, stall=stall)
     return slave, commands, data, wanted
 
 
 class Watch:
-    """Remembers what outputs were in each cycle."""
+    """Remembers what outputs, named with dots, were in each cycle."""
 
     def __init__(self, dut, *names):
         self.dut, self.seen = dut, {name: [] for name in names}
@@ -47,7 +48,7 @@ class Watch:
 
     def observe(self, ctx):
         for name, values in self.seen.items():
-            values.append(ctx.get(getattr(self.dut, name)))
+            values.append(ctx.get(attrgetter(name)(self.dut)))
 
 
 def finished(commands, data, watch):
@@ -94,10 +95,10 @@ def test_no_burst_before_its_data():
     slave, commands, data, _ = stage(dut, [(BASE, 256, 1, 0)])
     data.items = type(data.items)(list(data.items)[:15])
     cycles = []
-    watch = Watch(dut, "awvalid", "idle")
+    watch = Watch(dut, "axi.awvalid", "idle")
     simulate(dut, [slave, commands, data, watch], until=lambda: len(cycles) == 60,
                    each_cycle=lambda ctx, cycle: cycles.append(cycle))
-    assert not data.items and not any(watch.seen["awvalid"]) and not watch.seen["idle"][-1]
+    assert not data.items and not any(watch.seen["axi.awvalid"]) and not watch.seen["idle"][-1]
 
 
 def test_a_full_queue_repeats_no_burst():
@@ -128,15 +129,15 @@ def test_flush_completes_requested_bursts_only(begin, length):
     state = {"queued": False}
 
     def each_cycle(ctx, cycle):
-        ctx.set(dut.flush, begin <= cycle < begin + length)
+        ctx.set(dut.engine.flush, begin <= cycle < begin + length)
         if cycle == begin:
             for source in (commands, data):
                 source.items.clear()
                 source.offered = False
-        if cycle > begin + length and not state["queued"] and ctx.get(dut.quiet):
+        if cycle > begin + length and not state["queued"] and ctx.get(dut.engine.quiet):
             assert not slave.rules.outstanding and not slave.rules.bursts
             commands.items.append(pack_transfer(*later))
-            data.items.extend(chunks_of([row, row], 16))
+            data.items.extend(beats_of([row, row], 16))
             state["queued"] = True
 
     watch = Watch(dut, "idle")
@@ -152,10 +153,14 @@ def test_errors_and_counts_are_pulses():
     dut = engine(8)
     slave, commands, data, _ = stage(dut, [(BASE + 1, 400, 1, 0)], stall=0.3)
     slave.fail_beats = {1}
-    watch = Watch(dut, "idle", "error", "burst", "beat")
+    watch = Watch(dut, "idle", "engine.failure.valid", "counts.write_bursts", "counts.write_beats",
+                  "engine.moved", "engine.answered")
     simulate(dut, [slave, commands, data, watch], until=finished(commands, data, watch))
     seen = {name: sum(values) for name, values in watch.seen.items()}
-    assert (seen["error"], seen["burst"], seen["beat"]) == (1, len(slave.addresses), 51)
+    bursts = len(slave.addresses)
+    assert seen["engine.failure.valid"] == 1
+    assert seen["counts.write_bursts"] == seen["engine.answered"] == bursts
+    assert seen["counts.write_beats"] == seen["engine.moved"] == 51
 
 
 def test_wrong_byte_is_noticed():

@@ -17,29 +17,30 @@ def feed(rows, k, arrivals, flip=False):
     ``arrivals``: words of the bank that are in, cycle by cycle; then it holds them all.
     """
     dut = Feeder(CONFIG)
+    offered = dut.command.plan
     fed, released = [], []
 
     async def bench(ctx):
         plan = {"gemm": 1, "m": rows, "k": k, "n": 4, "block_log2": 3, "chunk": 4, "k_span": 16,
                 "resident": 1, "passes": 1, "a_transposed": int(flip)}
         for name, value in plan.items():
-            ctx.set(getattr(dut.i.payload, name), value)
+            ctx.set(getattr(offered.payload, name), value)
         ctx.set(dut.ready, 1)
-        ctx.set(dut.fill_free, 1)
-        ctx.set(dut.i.valid, 1)
-        await ctx.tick().until(dut.i.ready)
-        ctx.set(dut.i.valid, 0)
+        ctx.set(dut.fill.free, 1)
+        ctx.set(offered.valid, 1)
+        await ctx.tick().until(offered.ready)
+        ctx.set(offered.valid, 0)
         for cycle in range(400):
             loaded = arrivals[cycle] if cycle < len(arrivals) else CONFIG.input_depth
-            ctx.set(dut.loaded0, loaded)
+            ctx.set(dut.loaded[0], loaded)
             if ctx.get(dut.token.valid):
-                assert ctx.get(dut.read_enable) and not ctx.get(dut.read_bank)
-                assert ctx.get(dut.read_address) < loaded
-                fed.append((cycle, ctx.get(dut.read_address), ctx.get(dut.token.address)))
-            if ctx.get(dut.released):
+                assert ctx.get(dut.read.enable) and not ctx.get(dut.read.bank)
+                assert ctx.get(dut.read.address) < loaded
+                fed.append((cycle, ctx.get(dut.read.address), ctx.get(dut.token.address)))
+            if ctx.get(dut.released.valid):
                 released.append(cycle)
             await ctx.tick()
-        assert ctx.get(dut.idle)
+        assert ctx.get(dut.command.idle)
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-8)

@@ -1,4 +1,5 @@
 import random
+from operator import attrgetter
 
 import pytest
 from amaranth.sim import Simulator
@@ -7,7 +8,7 @@ from hdl.host.counter import Counter
 from hdl.host.csr_block import CsrBlock
 from hdl.spec.commands import ErrorCause, features_of
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.registers import COUNTER_BASE, COUNTERS, IDENTITY, REGISTERS
+from hdl.spec.registers import COUNTED_BY, COUNTER_BASE, COUNTERS, IDENTITY, REGISTERS
 
 CONFIG = AcceleratorConfig(fmt="posit8", dim=8)
 AT = {register.name: register.offset for register in REGISTERS}
@@ -23,64 +24,71 @@ class Host:
 
     async def tick(self):
         for name in PULSES:
-            self.pulses[name] += self.ctx.get(getattr(self.dut, name))
+            self.pulses[name] += self.ctx.get(getattr(self.dut.program, name))
         await self.ctx.tick()
 
     async def write(self, offset, word, strobe=0xF):
-        ctx, dut = self.ctx, self.dut
+        ctx, bus = self.ctx, self.dut.axi
         waits = {"aw": self.chance.randint(0, 3), "w": self.chance.randint(0, 3)}
-        ctx.set(dut.awaddr, offset)
-        ctx.set(dut.wdata, word)
-        ctx.set(dut.wstrb, strobe)
+        ctx.set(bus.awaddr, offset)
+        ctx.set(bus.wdata, word)
+        ctx.set(bus.wstrb, strobe)
         answer_after = self.chance.randint(0, 3)
         held = 0
         for _ in range(30):
             for channel in list(waits):
-                ctx.set(getattr(dut, channel + "valid"), waits[channel] <= 0)
+                ctx.set(getattr(bus, channel + "valid"), waits[channel] <= 0)
                 waits[channel] -= 1
-            valid = ctx.get(dut.bvalid)
+            valid = ctx.get(bus.bvalid)
             assert not (held and not valid), "bvalid fell before bready"
             held += valid
-            ctx.set(dut.bready, held > answer_after)
+            ctx.set(bus.bready, held > answer_after)
             over = valid and held > answer_after
             taken = [c for c in waits
-                     if ctx.get(getattr(dut, c + "valid")) and ctx.get(getattr(dut, c + "ready"))]
+                     if ctx.get(getattr(bus, c + "valid")) and ctx.get(getattr(bus, c + "ready"))]
             await self.tick()
             for channel in taken:
                 del waits[channel]
-                ctx.set(getattr(dut, channel + "valid"), 0)
+                ctx.set(getattr(bus, channel + "valid"), 0)
             if over:
-                ctx.set(dut.bready, 0)
-                assert ctx.get(dut.bresp) == 0 and not ctx.get(dut.bvalid)
+                ctx.set(bus.bready, 0)
+                assert ctx.get(bus.bresp) == 0 and not ctx.get(bus.bvalid)
                 return
         raise AssertionError("no write response")
 
     async def read(self, offset):
-        ctx, dut = self.ctx, self.dut
-        ctx.set(dut.araddr, offset)
-        ctx.set(dut.arvalid, 1)
-        while not ctx.get(dut.arready):
+        ctx, bus = self.ctx, self.dut.axi
+        ctx.set(bus.araddr, offset)
+        ctx.set(bus.arvalid, 1)
+        while not ctx.get(bus.arready):
             await self.tick()
         await self.tick()
-        ctx.set(dut.arvalid, 0)
-        while not ctx.get(dut.rvalid):
+        ctx.set(bus.arvalid, 0)
+        while not ctx.get(bus.rvalid):
             await self.tick()
-        word = ctx.get(dut.rdata)
+        word = ctx.get(bus.rdata)
         for _ in range(self.chance.randint(0, 3)):
             await self.tick()
-            assert ctx.get(dut.rvalid) and ctx.get(dut.rdata) == word
-        ctx.set(dut.rready, 1)
-        assert ctx.get(dut.rresp) == 0
+            assert ctx.get(bus.rvalid) and ctx.get(bus.rdata) == word
+        ctx.set(bus.rready, 1)
+        assert ctx.get(bus.rresp) == 0
         await self.tick()
-        ctx.set(dut.rready, 0)
+        ctx.set(bus.rready, 0)
         return word
 
     async def pulse(self, **values):
-        for name, value in values.items():
-            self.ctx.set(getattr(self.dut, name), value)
+        """Set inputs, named with ``__`` for a dot, for one cycle."""
+        ports = [attrgetter(name.replace("__", "."))(self.dut) for name in values]
+        for port, value in zip(ports, values.values(), strict=True):
+            self.ctx.set(port, value)
         await self.tick()
-        for name in values:
-            self.ctx.set(getattr(self.dut, name), 0)
+        for port in ports:
+            self.ctx.set(port, 0)
+
+    async def fail(self, event=None, **values):
+        """Report a failure of the program, together with ``event``."""
+        await self.pulse(**(event or {}), **{f"program__failure__{name}": value
+                                             for name, value in values.items()})
 
 
 def run(script, seed=0):
@@ -135,8 +143,8 @@ def test_only_writable_fields_change(seed):
         for offset, word in wanted.items():
             assert await host.read(offset) == word, hex(offset)
         low, high = wanted[AT["PROGRAM_LOW"]], wanted[AT["PROGRAM_HIGH"]]
-        assert ctx.get(dut.program_address) == low | high << 32
-        assert ctx.get(dut.watchdog_limit) == wanted[AT["WATCHDOG"]]
+        assert ctx.get(dut.program.address) == low | high << 32
+        assert ctx.get(dut.program.watchdog_limit) == wanted[AT["WATCHDOG"]]
         assert not any(host.pulses.values())
     run(script, seed)
 
@@ -145,15 +153,15 @@ def test_every_write_is_answered():
     async def script(host, dut, ctx):
         answers = 0
         for cycle in range(20):
-            ctx.set(dut.awvalid, cycle < 5)
-            ctx.set(dut.wvalid, cycle < 5)
-            ctx.set(dut.awaddr, AT["WATCHDOG"])
-            ctx.set(dut.wdata, cycle)
-            ctx.set(dut.wstrb, 0xF)
-            ctx.set(dut.bready, cycle >= 10)
-            answers += ctx.get(dut.bvalid) and ctx.get(dut.bready)
+            ctx.set(dut.axi.awvalid, cycle < 5)
+            ctx.set(dut.axi.wvalid, cycle < 5)
+            ctx.set(dut.axi.awaddr, AT["WATCHDOG"])
+            ctx.set(dut.axi.wdata, cycle)
+            ctx.set(dut.axi.wstrb, 0xF)
+            ctx.set(dut.axi.bready, cycle >= 10)
+            answers += ctx.get(dut.axi.bvalid) and ctx.get(dut.axi.bready)
             if cycle == 9:
-                assert not ctx.get(dut.awready) and not ctx.get(dut.wready)
+                assert not ctx.get(dut.axi.awready) and not ctx.get(dut.axi.wready)
             await host.tick()
         assert answers == 2
         assert await host.read(AT["WATCHDOG"]) == 2
@@ -163,8 +171,8 @@ def test_every_write_is_answered():
 def test_start_and_stop_are_guarded():
     async def script(host, dut, ctx):
         for busy, stuck, starts, stops in ((0, 0, 1, 0), (1, 0, 0, 1), (0, 1, 0, 0), (1, 1, 0, 1)):
-            ctx.set(dut.busy, busy)
-            ctx.set(dut.bus_stuck, stuck)
+            ctx.set(dut.program.busy, busy)
+            ctx.set(dut.program.bus_stuck, stuck)
             host.pulses = dict.fromkeys(PULSES, 0)
             await host.write(AT["CONTROL"], 1)
             await host.write(AT["CONTROL"], 2)
@@ -177,7 +185,7 @@ def test_start_and_stop_are_guarded():
 
 def test_events_status_and_interrupt():
     async def script(host, dut, ctx):
-        await host.pulse(done_event=1)
+        await host.pulse(program__done=1)
         await host.tick()
         assert not ctx.get(dut.interrupt)
         await host.write(AT["INTERRUPT_ENABLE"], 1)
@@ -187,7 +195,7 @@ def test_events_status_and_interrupt():
         assert ctx.get(dut.interrupt)
         await host.write(AT["INTERRUPT"], 1)
         assert not ctx.get(dut.interrupt)
-        await host.pulse(failed_event=1)
+        await host.pulse(program__failed=1)
         await host.tick()
         assert not ctx.get(dut.interrupt)
         assert await host.read(AT["STATUS"]) == 6
@@ -206,19 +214,18 @@ def test_first_error_keeps_its_address():
             return (await host.read(AT["ERROR_ADDRESS_LOW"])
                     | await host.read(AT["ERROR_ADDRESS_HIGH"]) << 32)
         opcode, bus = 1 << ErrorCause.BAD_OPCODE, 1 << ErrorCause.BUS_STUCK
-        await host.pulse(error_set=opcode, error_address=0x1234_5678_9ABC_DEF0, error_client=4,
-                         error_response=2)
-        await host.pulse(error_set=bus, error_address=7, error_client=1, error_response=3)
+        await host.fail(causes=opcode, address=0x1234_5678_9ABC_DEF0, client=4, response=2)
+        await host.fail(causes=bus, address=7, client=1, response=3)
         assert await host.read(AT["ERROR"]) == opcode | bus
         assert await address() == 0x1234_5678_9ABC_DEF0
         assert await host.read(AT["ERROR_DETAIL"]) == 4 | 2 << 8
         await host.write(AT["ERROR"], opcode)
         assert await host.read(AT["ERROR"]) == bus
-        await host.pulse(error_set=opcode, error_address=9)
+        await host.fail(causes=opcode, address=9)
         assert await address() == 0x1234_5678_9ABC_DEF0
         await host.write(AT["ERROR"], 0xFFFF_FFFF)
         assert await host.read(AT["ERROR"]) == 0
-        await host.pulse(error_set=opcode, error_address=11)
+        await host.fail(causes=opcode, address=11)
         assert await address() == 11
     run(script)
 
@@ -227,17 +234,17 @@ def test_soft_reset_waits_and_clears():
     async def script(host, dut, ctx):
         await host.write(AT["WATCHDOG"], 99)
         await host.write(AT["INTERRUPT_ENABLE"], 3)
-        ctx.set(dut.busy, 1)
-        await host.pulse(count_tiles=5)
+        ctx.set(dut.program.busy, 1)
+        await host.pulse(counts__core__tiles=5)
         await host.write(AT["CONTROL"], 4)
         assert host.pulses == {"start": 0, "stop": 0, "soft_reset": 1}
-        await host.pulse(failed_event=1, error_set=1 << ErrorCause.STOPPED, error_address=3)
-        ctx.set(dut.busy, 0)
+        await host.fail(causes=1 << ErrorCause.STOPPED, address=3, event={"program__failed": 1})
+        ctx.set(dut.program.busy, 0)
         await host.write(AT["CONTROL"], 1)
         assert host.pulses["start"] == 0
         assert await host.read(AT["STATUS"]) == 4 and not ctx.get(dut.interrupt)
         assert await host.read(AT["ERROR"]) == 1 << ErrorCause.STOPPED
-        await host.pulse(soft_reset_done=1)
+        await host.pulse(program__reset_done=1)
         for name in ("STATUS", "ERROR", "ERROR_ADDRESS_LOW", "INTERRUPT", "TILES_LOW"):
             assert await host.read(AT[name]) == 0, name
         assert await host.read(AT["WATCHDOG"]) == 99
@@ -249,21 +256,22 @@ def test_soft_reset_waits_and_clears():
 def test_counters_count_freeze_and_clear():
     async def script(host, dut, ctx):
         total = {}
+        source = {name: by for by, names in COUNTED_BY.items() for name in names}
         for index, (name, _) in enumerate(COUNTERS):
             total[index] = 0
             for _ in range(3):
                 step = host.chance.randint(0, 255)
-                await host.pulse(**{f"count_{name.lower()}": step})
+                await host.pulse(**{f"counts__{source[name]}__{name.lower()}": step})
                 total[index] += step
         for index, wanted in total.items():
             assert await host.read(COUNTER_BASE + 8 * index) == wanted
         await host.write(AT["COUNTER_CONTROL"], 1)
-        await host.pulse(count_cycles=200, count_nars=3)
+        await host.pulse(counts__sequencer__cycles=200, counts__core__nars=3)
         assert await host.read(AT["CYCLES_LOW"]) == total[0]
         await host.write(AT["COUNTER_CONTROL"], 2)
         assert await host.read(AT["CYCLES_LOW"]) == await host.read(AT["NARS_LOW"]) == 0
         assert await host.read(AT["COUNTER_CONTROL"]) == 0
-        await host.pulse(count_nars=3)
+        await host.pulse(counts__core__nars=3)
         assert await host.read(AT["NARS_LOW"]) == 3
         await host.write(AT["CONTROL"], 1)
         assert await host.read(AT["NARS_LOW"]) == 0

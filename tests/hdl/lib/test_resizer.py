@@ -4,7 +4,7 @@ import pytest
 
 from hdl.lib.resizer import Resizer
 from support.seeds import seed_of
-from support.streams import Sink, Source, chunks_of, simulate
+from support.streams import Sink, Source, beats_of, simulate
 
 
 @pytest.mark.parametrize(("i_bytes", "o_bytes"), [
@@ -14,9 +14,9 @@ def test_rows_keep_their_frame(i_bytes, o_bytes, stall):
     chance = random.Random(seed_of(i_bytes, o_bytes, stall))
     rows = [chance.randbytes(chance.randint(1, 3 * max(i_bytes, o_bytes))) for _ in range(40)]
     dut = Resizer(i_bytes, o_bytes)
-    source = Source(dut.i, chunks_of(rows, i_bytes), seed=1, stall=stall)
+    source = Source(dut.i, beats_of(rows, i_bytes), seed=1, stall=stall)
     sink = Sink(dut.o, seed=2, stall=stall)
-    wanted = chunks_of(rows, o_bytes)
+    wanted = beats_of(rows, o_bytes)
     narrow = max(len(source.items), len(wanted))
     cycles = simulate(dut, [source, sink], until=lambda: len(sink.taken) >= len(wanted))
     assert sink.taken == wanted

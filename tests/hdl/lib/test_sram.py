@@ -19,19 +19,19 @@ def test_words_are_held_and_read_back(granularity):
         for _ in range(400):
             place, word = chance.randrange(16), chance.getrandbits(24)
             enable = chance.getrandbits(granules) if place in model else (1 << granules) - 1
-            ctx.set(dut.write_address, place)
-            ctx.set(dut.write_data, word)
-            ctx.set(dut.write_enable, enable)
+            ctx.set(dut.write.address, place)
+            ctx.set(dut.write.data, word)
+            ctx.set(dut.write.enable, enable)
             known = [a for a in model if a != place]
             source = chance.choice(known) if known else 0
             reads = bool(known) and chance.random() < 0.6
-            ctx.set(dut.read_address, source)
-            ctx.set(dut.read_enable, reads)
+            ctx.set(dut.read.address, source)
+            ctx.set(dut.read.enable, reads)
             await ctx.tick()
             if reads:
                 expected = model[source]
             if expected is not None:
-                assert ctx.get(dut.read_data) == expected
+                assert ctx.get(dut.data) == expected
                 checked.append(expected)
             mask = sum((1 << 24 // granules) - 1 << 24 // granules * k
                        for k in range(granules) if enable >> k & 1)

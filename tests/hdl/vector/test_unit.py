@@ -146,7 +146,7 @@ class Passes:
         noise = rng.integers(0, 1 << config.lane.bits, words.shape)
         beats = {"data": np.where(keep, words, noise), "y": np.where(keep, others, noise),
                  "keep": keep @ (1 << np.arange(config.lanes)), "row": row, "last": last,
-                 "address": rng.integers(0, 512, len(words))}
+                 "tag": rng.integers(0, 512, len(words))}
         gaps = np.cumsum(rng.integers(0, 3, len(words)) // 2) + np.arange(len(words))
         valid = np.zeros(gaps[-1] + 1 + DRAIN, np.int64)
         valid[gaps] = 1

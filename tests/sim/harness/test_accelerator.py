@@ -7,6 +7,7 @@ from amaranth.hdl import ClockDomain, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from gen.flat import ACCELERATOR_PORTS, Flat
 from gen.leaves import Library
 from hdl.bus import axi
 from hdl.bus.read_engine import ReadEngine
@@ -19,17 +20,16 @@ from sim.harness.stalls import CHANNELS, PROFILES, StallProfile
 
 CONFIG = AcceleratorConfig(dim=4)
 ROWS, ROW_BYTES, STRIDE, DISTANCE = 5, 301, 333, 0x1801
-GMEM = axi.read_members(CONFIG.bus_bytes) | axi.write_members(CONFIG.bus_bytes)
 
 
 class Copier(wiring.Component):
     """Copies ROWS rows from the program address to DISTANCE bytes further on."""
 
     def __init__(self):
-        super().__init__(
-            {"aclk": In(1), "aresetn": In(1), "interrupt": Out(1)}
-            | {f"m_axi_gmem_{name}": member for name, member in GMEM.items()}
-            | {f"s_axi_ctrl_{name}": member for name, member in axi.lite_members().items()})
+        super().__init__({
+            "aclk": In(1), "aresetn": In(1), "interrupt": Out(1),
+            "s_axi_ctrl": In(axi.LiteSignature()),
+            "m_axi_gmem": Out(axi.Signature(CONFIG.bus_bytes))})
 
     def elaborate(self, platform):
         m = Module()
@@ -37,40 +37,43 @@ class Copier(wiring.Component):
         m.submodules.csr = csr = CsrBlock(CONFIG)
         m.submodules.read = read = ReadEngine(CONFIG, ("source", "other"))
         m.submodules.write = write = WriteEngine(CONFIG)
-        axi.attach(m, self, "s_axi_ctrl_", csr, axi.lite_members())
-        axi.attach(m, self, "m_axi_gmem_", read, axi.read_members(CONFIG.bus_bytes))
-        axi.attach(m, self, "m_axi_gmem_", write, axi.write_members(CONFIG.bus_bytes))
-        wiring.connect(m, read.source, write.i)
+        wiring.connect(m, wiring.flipped(self.s_axi_ctrl), csr.axi)
+        wiring.connect(m, read.axi, wiring.flipped(self.m_axi_gmem.read))
+        wiring.connect(m, write.axi, wiring.flipped(self.m_axi_gmem.write))
+        wiring.connect(m, read.counts, csr.counts.reader)
+        wiring.connect(m, write.counts, csr.counts.writer)
+        wiring.connect(m, read.source.beats, write.client.beats)
         m.d.comb += [sync.clk.eq(self.aclk), sync.rst.eq(~self.aresetn)]
-        for payload in (read.source_command.payload, write.command.payload):
+        asked, sent = read.source.transfer, write.client.transfer
+        for payload in (asked.payload, sent.payload):
             m.d.comb += [payload.row_bytes.eq(ROW_BYTES), payload.rows.eq(ROWS),
                          payload.stride.eq(STRIDE)]
+        program = csr.program
         m.d.comb += [
-            read.source_command.payload.address.eq(csr.program_address),
-            write.command.payload.address.eq(csr.program_address + DISTANCE),
-            csr.error_set.eq(read.error << ErrorCause.READ_ERROR
-                             | write.error << ErrorCause.WRITE_ERROR),
-            csr.error_address.eq(csr.program_address),
-            csr.count_read_beats.eq(read.beat), csr.count_write_beats.eq(write.beat),
-            csr.count_read_bursts.eq(read.burst), csr.count_write_bursts.eq(write.burst),
-            csr.count_cycles.eq(csr.busy), csr.soft_reset_done.eq(1),
+            asked.payload.address.eq(program.address),
+            sent.payload.address.eq(program.address + DISTANCE),
+            program.failure.causes.eq(read.engine.failure.valid << ErrorCause.READ_ERROR
+                                      | write.engine.failure.valid << ErrorCause.WRITE_ERROR),
+            program.failure.address.eq(program.address),
+            csr.counts.sequencer.cycles.eq(program.busy), program.reset_done.eq(1),
             self.interrupt.eq(csr.interrupt),
         ]
         with m.FSM():
-            with m.State("IDLE"), m.If(csr.start):
-                m.next = "READ"
+            with m.State("IDLE"):
+                with m.If(program.start):
+                    m.next = "READ"
             with m.State("READ"):
-                m.d.comb += [csr.busy.eq(1), read.source_command.valid.eq(1)]
-                with m.If(read.source_command.ready):
+                m.d.comb += [program.busy.eq(1), asked.valid.eq(1)]
+                with m.If(asked.ready):
                     m.next = "WRITE"
             with m.State("WRITE"):
-                m.d.comb += [csr.busy.eq(1), write.command.valid.eq(1)]
-                with m.If(write.command.ready):
+                m.d.comb += [program.busy.eq(1), sent.valid.eq(1)]
+                with m.If(sent.ready):
                     m.next = "WAIT"
             with m.State("WAIT"):
-                m.d.comb += csr.busy.eq(1)
-                with m.If(write.idle & read.quiet):
-                    m.d.comb += csr.done_event.eq(1)
+                m.d.comb += program.busy.eq(1)
+                with m.If(write.idle & read.engine.quiet):
+                    m.d.comb += program.done.eq(1)
                     m.next = "IDLE"
         return m
 
@@ -78,7 +81,7 @@ class Copier(wiring.Component):
 @pytest.fixture(scope="module")
 def verilog():
     library = Library()
-    library.add(Copier(), "ottava")
+    library.add(Flat(Copier(), ACCELERATOR_PORTS), "ottava")
     return library.verilog()
 
 

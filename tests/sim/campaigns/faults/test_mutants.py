@@ -14,14 +14,14 @@ CONFIG = AcceleratorConfig("posit8", dim=4, **TINY)
 MOST = 400
 # Port of an instance in the top module, and the constant that it gets.
 MUTANTS = {
-    "reads may be awaited when a program is stopped": ("sequencer", "read_quiet", "1'h1"),
-    "writes may be unanswered when a program is stopped": ("sequencer", "write_quiet", "1'h1"),
+    "reads may be awaited when a program is stopped": ("sequencer", "reader__quiet", "1'h1"),
+    "writes may be unanswered when a program is stopped": ("sequencer", "writer__quiet", "1'h1"),
     "a program may end before its last write": ("sequencer", "writer_idle", "1'h1"),
-    "errors of writes are not seen": ("sequencer", "write_error", "1'h0"),
-    "every error of a read is the program's own": ("sequencer", "read_client", "2'h0"),
-    "a bus that answers counts as silent": ("sequencer", "bus_progress", "1'h0"),
-    "stopped reads go on": ("reader", "flush", "1'h0"),
-    "stopped writes go on": ("writer", "flush", "1'h0"),
+    "errors of writes are not seen": ("sequencer", "writer__failure__valid", "1'h0"),
+    "every error of a read is the program's own": ("sequencer", "awaited", "2'h0"),
+    "a bus that answers counts as silent": ("sequencer", "writer__answered", "1'h0"),
+    "stopped reads go on": ("reader", "engine__flush", "1'h0"),
+    "stopped writes go on": ("writer", "engine__flush", "1'h0"),
 }
 
 
