@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.accumulate.accumulation_banks import AccumulationBanks
 from hdl.accumulate.accumulation_buffer import AccumulationBuffer, lane_to_accumulator
 from hdl.accumulate.row_maximum import RowMaximum
-from hdl.arith.accumulator import accumulator_round
+from hdl.arith.accumulator_round import accumulator_round
 from hdl.array.array import Array
 from hdl.drain.drain import Drain
 from hdl.feed.feeder import Feeder

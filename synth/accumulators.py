@@ -14,7 +14,8 @@ from amaranth.lib.wiring import In, Out
 from gen.block import generate_block
 from gen.leaves import Library
 from hdl.accumulate.accumulation_buffer import AccumulationBuffer
-from hdl.arith.exact import ColumnAdder, exact_sum
+from hdl.arith.column_adder import ColumnAdder
+from hdl.arith.exact_sum import exact_sum
 from hdl.arith.mac import ExactMultiplier
 from hdl.codec.operand import OperandLayout
 from hdl.spec.config import ACCUMULATORS, AcceleratorConfig

@@ -32,7 +32,7 @@ class AccumulationBanks(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        busy, claim = Signal(2), Signal()
+        busy, claim = Signal(2), Signal()  # busy: claimed and not yet drained
         next_bank, states = Signal(), self.states
         m.d.comb += claim.eq(self.feeder.claim | self.loader.claim)
         for filler in (self.feeder, self.loader):

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith.accumulator import accumulator_adder
+from hdl.arith.accumulator_adder import accumulator_adder
 from hdl.lib.leaf import shared
 from hdl.lib.pair import one_of
 from hdl.lib.sram import Sram1R1W

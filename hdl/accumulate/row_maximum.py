@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith.accumulator import accumulator_round
-from hdl.arith.float_multiply import FloatMultiplier
+from hdl.arith.accumulator_round import accumulator_round
+from hdl.arith.float_multiplier import FloatMultiplier
 from hdl.arith.sort_key import exact_key, float_key, float_word
 from hdl.lib.leaf import shared
 from hdl.lib.sram import Sram1R1W

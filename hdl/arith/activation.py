@@ -23,7 +23,7 @@ _OCTAVES = max(activation.octaves for activation in ACTIVATIONS.values())
 
 class Activation(wiring.Component):
     """``result`` = one of ``functions`` of ``value``, words of ``lane``, combinational; with
-    ``cut`` one cycle with ``enable`` later: then a register stands behind the table.
+    ``cut`` one cycle with ``enable`` later: then a register stands after the table.
 
     The six steps of ``hdl.spec.activations.Activation``. FP32 lanes round x to BF16 first.
 
@@ -109,7 +109,7 @@ class Activation(wiring.Component):
         return Cat(position, octave)
 
     def _table(self, m):
-        """The number of the function's curve, and all curves one behind the other as one table."""
+        """The number of the function's curve, and all curves one after the other as one table."""
         curves = list(dict.fromkeys(ACTIVATIONS[f].segments for f in self.functions))
         curve = Signal(range(len(curves)))
         if len(curves) > 1:

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith.exact import exact_word_bits
+from hdl.arith.exact_sum import exact_word_bits
 from hdl.lib import ripple
 from hdl.spec.formats import Format
 

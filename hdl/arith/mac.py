@@ -4,7 +4,9 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith.exact import ExactAccumulator, FixedProduct, exact_sum, exact_word_bits
+from hdl.arith.exact_accumulator import ExactAccumulator
+from hdl.arith.exact_sum import exact_sum, exact_word_bits
+from hdl.arith.fixed_product import FixedProduct
 from hdl.arith.float_accumulator import FloatAccumulator, psum_type
 from hdl.arith.multiplier import Multiplier
 from hdl.codec.operand import Operand, OperandLayout

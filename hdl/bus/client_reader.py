@@ -89,6 +89,8 @@ class ClientReader(wiring.Component):
         wiring.connect(m, landing.o, aligner.i)
         wiring.connect(m, aligner.o, wiring.flipped(self.o))
 
+        # Beats of landing space that no burst will fill: spent with the grant, long before the
+        # data, and returned as a beat leaves, so that what arrives always finds a place.
         free = Signal(range(self._depth + 1), init=self._depth)
         granted = Signal()
         enough = Signal()

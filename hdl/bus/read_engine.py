@@ -71,6 +71,7 @@ class ReadEngine(wiring.Component):
         self._request(m, ports, readers, order)
         m.d.comb += [
             bus.rready.eq(1),
+            # With ID 0 alone, bursts come back in the order in which they were granted.
             order.o.ready.eq(bus.rvalid & bus.rlast),
             engine.quiet.eq(~order.o.valid),
             engine.moved.eq(bus.rvalid),
@@ -96,7 +97,9 @@ class ReadEngine(wiring.Component):
         grant = Signal(range(len(ports)))
         wanted, pressing, pool = (Signal(len(ports), name=name)
                                   for name in ("wanted", "pressing", "pool"))
-        passed = Signal(range(URGENT_BURSTS + 1))  # bursts for which others had to wait
+        # Urgent bursts in a row for which others had to wait; it stops at the limit, when one of
+        # those goes and it starts anew.
+        passed = Signal(range(URGENT_BURSTS + 1))
         go = Signal()
         m.d.comb += [
             wanted.eq(Cat(reader.burst.valid for reader in readers)),

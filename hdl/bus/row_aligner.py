@@ -60,7 +60,7 @@ class RowAligner(wiring.Component):
         primed = Signal()  # ``held`` has the bus's beat in which the row's next starts
         size = Signal(range(self._bytes + 1))
         last = Signal()
-        spans = Signal()  # the row's next beat ends in a later one of the bus
+        crosses = Signal()  # the row's next beat ends in a later one of the bus
         takes = Signal()
         gives = Signal()
         step = Signal()
@@ -69,9 +69,9 @@ class RowAligner(wiring.Component):
         m.d.comb += [
             last.eq(left <= self._bytes),
             size.eq(Mux(last, left, self._bytes)),
-            spans.eq(walk.offset + size > self._bytes),
-            takes.eq(~primed | spans),
-            gives.eq(primed | ~spans),
+            crosses.eq(walk.offset + size > self._bytes),
+            takes.eq(~primed | crosses),
+            gives.eq(primed | ~crosses),
             free.eq(~self.o.valid | self.o.ready),
             step.eq(busy & (~takes | self.i.valid) & (~gives | free)),
             self.i.ready.eq(busy & takes & (~gives | free)),
@@ -79,7 +79,7 @@ class RowAligner(wiring.Component):
             self.rows.ready.eq(~busy | (row_done & (walk.rows == 1))),
         ]
         with m.If(step):
-            m.d.sync += primed.eq(spans)
+            m.d.sync += primed.eq(crosses)
         with m.If(step & gives):
             m.d.sync += left.eq(left - self._bytes)
         with m.If(row_done):

@@ -96,7 +96,7 @@ class WriteEngine(wiring.Component):
         bus, engine = self.axi, self.engine
         address = Signal(axi.ADDRESS_BITS, reset_less=True)
         length = Signal(8, reset_less=True)
-        unanswered = Signal(range(OUTSTANDING + 1))
+        unanswered = Signal(range(OUTSTANDING + 1))  # of those requested, W complete or not
         request = Signal()
         sent = Signal()
         m.d.comb += [
@@ -127,7 +127,7 @@ class WriteEngine(wiring.Component):
             m.d.sync += [
                 bus.awvalid.eq(1),
                 address.eq(bursts.o.payload.beat << log2_exact(self._bytes)),
-                length.eq(bursts.o.payload.beats - 1),
+                length.eq(bursts.o.payload.beats - 1),  # AXI counts from 0
             ]
         m.d.sync += [
             under_way.eq(under_way + request - sent),

@@ -24,8 +24,8 @@ __all__ = ["Drain"]
 class Drain(wiring.Component):
     """Sequences blocks, chunks, instructions and beats from the accumulation banks to the lanes.
 
-    A bank is read while it is filled where its read port is free: behind a load from memory, and
-    behind a GEMM of one K-tile, there in strips of column tiles if no row is needed whole. Reading
+    A bank is read while it is filled where its read port is free: after a load from memory, and
+    after a GEMM of one K-tile, there in strips of column tiles if no row is needed whole. Reading
     a block, asking for its Y and C and the next instruction begin while the lanes still work on
     the pass before.
 
@@ -175,6 +175,7 @@ class Drain(wiring.Component):
         row_maxima = Signal()  # of the coming instruction
         replaces_r0 = ((instruction_field(coming, "reduce") != Reduce.NONE)
                        & ~instruction_field(coming, "reduce_to"))
+        # The lanes must be empty to change the instruction; where it stays, passes overlap in them.
         changes = fresh | ~(plan.single | (plan.streamed & ~nest.chunk_first))
         pass_index = _pass_index(m, nest)
         leaves_bank = plan.streamed | instruction_field(coming, "last")
@@ -198,6 +199,7 @@ class Drain(wiring.Component):
                     m.next = "IDLE"
                 with m.Elif(nest.valid):
                     m.next = "FETCH"
+            # Selected into a register, so that its fields are there at once in the states to come.
             with m.State("FETCH"):
                 m.d.sync += coming.eq(plan.instructions.word_select(index, 32))
                 m.next = "BEGIN"

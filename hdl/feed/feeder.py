@@ -181,6 +181,7 @@ class Feeder(wiring.Component):
         m.d.comb += [
             early.eq(body.short & ended.any()),
             ending.eq(feeding & (body.rows == 1)),
+            # A row goes as soon as its words are in, whether or not the bank is complete.
             feeding.eq(body_valid & ~early
                        & (body.x < one_of(self.loaded, body.x_bank))),
             self.swap.eq(head_valid & self.ready & (~body_valid | ending)),

@@ -24,16 +24,16 @@ class Level:
 
 
 class Nest(wiring.Component):
-    """Walks ``levels`` (outermost first) as nested ``for`` loops over spans of at most ``step``.
+    """Walks ``levels`` (outermost first) as nested ``for`` loops over slices of at most ``step``.
 
     Ports
     -----
     start: pulse while ``idle``; totals and steps must be stable from now until ``idle`` again.
     valid: the counters describe an iteration; ``next`` moves to the following one.
     idle: no walk in progress (raised after ``next`` on the last iteration).
-    {name}_size: elements in the current span, min(step, what remains).
-    {name}_first, {name}_last: the current span is the first, the last of its loop.
-    {name}_enter, {name}_advance: pulses; the loop is (re)started, moves one span on. A loop that
+    {name}_size: elements in the current slice, min(step, what remains).
+    {name}_first, {name}_last: the current slice is the first, the last of its loop.
+    {name}_enter, {name}_advance: pulses; the loop is (re)started, moves one slice on. A loop that
         advances re-enters all loops inside it in the cycles that follow.
 
     One iteration of the innermost loop costs one cycle, every level re-entered one more.

@@ -71,13 +71,13 @@ class Resizer(wiring.Component):
                 held.last.eq(self.i.payload.last),
                 held.size.eq(index * self._i_bytes + self.i.payload.size),
             ]
-            for piece in range(ratio):
-                with m.If(index == piece):
-                    m.d.sync += held.data.word_select(piece, 8 * self._i_bytes).eq(
+            for part in range(ratio):
+                with m.If(index == part):
+                    m.d.sync += held.data.word_select(part, 8 * self._i_bytes).eq(
                         self.i.payload.data)
-                # A row's first piece clears what an earlier row left behind.
+                # A row's first beat clears what an earlier row has left.
                 with m.Elif(index == 0):
-                    m.d.sync += held.data.word_select(piece, 8 * self._i_bytes).eq(0)
+                    m.d.sync += held.data.word_select(part, 8 * self._i_bytes).eq(0)
 
     def _narrow(self, m: Module) -> None:
         valid = Signal()

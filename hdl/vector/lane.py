@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 from hdl.arith.activation import Activation
 from hdl.arith.cut import holder
 from hdl.arith.exp import Exp
-from hdl.arith.float_add import FloatAdder
-from hdl.arith.float_multiply import FloatMultiplier
+from hdl.arith.float_adder import FloatAdder
+from hdl.arith.float_multiplier import FloatMultiplier
 from hdl.arith.float_word import canonical
 from hdl.arith.inverse_sqrt import InverseSqrt
 from hdl.arith.reciprocal import Reciprocal
@@ -26,7 +26,7 @@ class Lane(wiring.Component):
     """Four stages on one lane word: × operand, ± operand, function, × operand with ReLU.
 
     A register stands before the first stage, and each stage has S = ``config.lane_latency`` of
-    them, one behind it and at S = 2 one within: a word of ``data`` leaves as ``o`` ``latency`` =
+    them, one after it and at S = 2 one within: a word of ``data`` leaves as ``o`` ``latency`` =
     1 + 4·S cycles with ``enable`` later. Any NaN becomes the canonical one on entry. A stage
     that is off passes its word on, even a subnormal; one that acts takes a subnormal for a zero
     of its sign. Each × ± rounds once (``FloatMultiplier``, ``FloatAdder``).

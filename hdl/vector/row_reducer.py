@@ -5,8 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arith.exp import to_bfloat16
-from hdl.arith.float_add import FloatAdder, FloatMax
-from hdl.arith.float_multiply import FloatMultiplier
+from hdl.arith.float_adder import FloatAdder
+from hdl.arith.float_max import FloatMax
+from hdl.arith.float_multiplier import FloatMultiplier
 from hdl.arith.float_word import flush, infinity
 from hdl.arith.inverse_sqrt import InverseSqrt
 from hdl.arith.reciprocal import Reciprocal
@@ -118,7 +119,7 @@ class RowReducer(wiring.Component):
 
     def _scale(self, m, total, ended, ended_row):
         """What ``_finish`` takes: the total itself, or for MEAN and INVERSE_SQRT the product and
-        sum, with a register behind each; its valid and row; whether any is on its way."""
+        sum, with a register after each; its valid and row; whether any is on its way."""
         multiplier, adder = FloatMultiplier(BINARY32), FloatAdder(BINARY32)
         m.submodules.multiplier = shared(multiplier)
         m.submodules.post_adder = shared(adder)

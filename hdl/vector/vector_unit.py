@@ -181,7 +181,7 @@ class VectorUnit(wiring.Component):
                      control.function.eq(self._field("function")),
                      control.relu.eq(self._field("relu")), control.masked.eq(masked),
                      control.enable.eq(advance)]
-        # A stage's word comes as much later as the stage stands behind the first.
+        # A stage's word comes as much later as the stage stands after the first.
         for name, lane_stage, cycles in (("multiply", control.multiply, 0),
                                          ("add", control.add, stage),
                                          ("scale", control.scale, 3 * stage)):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from gen.leaves import Library
-from hdl.arith.accumulator import AccumulatorRound
-from hdl.arith.float_add import FloatAdder, FloatMax
-from hdl.arith.float_multiply import FloatMultiplier
+from hdl.arith.accumulator_round import AccumulatorRound
+from hdl.arith.float_adder import FloatAdder
+from hdl.arith.float_max import FloatMax
+from hdl.arith.float_multiplier import FloatMultiplier
 from hdl.spec.formats import BFLOAT16, BINARY32
 from sim.harness.batch import Batch
 from sim.harness.check import check, count_mismatches

@@ -5,8 +5,8 @@ import pytest
 from amaranth.hdl import Shape
 
 from gen.leaves import Library
-from hdl.arith.exact import exact_sum
-from hdl.array.stack import ColumnAdders
+from hdl.arith.exact_sum import exact_sum
+from hdl.array.column_adders import ColumnAdders
 from hdl.spec.config import AcceleratorConfig
 from sim.harness.batch import Batch
 

@@ -1,28 +1,14 @@
-"""Exact accumulation: products as two's-complement fixed point, which no sum ever rounds."""
+"""Products of operands in fixed point."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.arith.exact_sum import exact_sum
 from hdl.arith.product import product_layout
-from hdl.lib import ripple
-from hdl.spec.config import ceil_log2
 from hdl.spec.formats import Format
 
-__all__ = ["ColumnAdder", "ExactAccumulator", "FixedProduct", "exact_sum", "exact_word_bits"]
-
-
-def exact_sum(fmt: Format, products: int) -> data.StructLayout:
-    """The sum of ``products`` products of ``fmt`` (a power of two), in units of
-    2^fmt.product_unit_log2: its value is ``sum`` + ``carry``. ``nar``: one of them is NaR; the
-    rest then carries no meaning."""
-    return data.StructLayout({
-        "sum": signed(fmt.product_bits + ceil_log2(products)), "carry": 1, "nar": 1})
-
-
-def exact_word_bits(fmt: Format, k_max: int) -> int:
-    """Bits of an exact accumulator that has room for ``k_max`` products, NaR bit included."""
-    return fmt.product_bits + ceil_log2(k_max) + 1
+__all__ = ["FixedProduct"]
 
 
 def _fine_bits(fmt: Format) -> int:
@@ -121,68 +107,4 @@ class FixedProduct(wiring.Component):
             bits.append(bit)
         m.d.comb += [self.o.sum.eq(Cat(bits).as_signed()), self.o.carry.eq(negative),
                      self.o.nar.eq(self.product.is_nar)]
-        return m
-
-
-def _extended(value, width: int):
-    """The low ``width`` bits of a signed value, however wide it is."""
-    return Cat(value, value[-1].replicate(max(0, width - len(value))))[:width]
-
-
-class ColumnAdder(wiring.Component):
-    """Combinational sum of two sums of ``products`` products each.
-
-    Ports: ``upper``, ``lower`` in, ``exact_sum(fmt, products)``; ``o`` out,
-    ``exact_sum(fmt, 2 · products)``. One carry goes in, the other is passed on.
-    """
-
-    def __init__(self, fmt: Format, products: int):
-        self.fmt = fmt
-        self.products = products
-        super().__init__({"upper": In(exact_sum(fmt, products)),
-                          "lower": In(exact_sum(fmt, products)),
-                          "o": Out(exact_sum(fmt, 2 * products))})
-
-    @property
-    def leaf_name(self) -> str:
-        return f"column_add_{self.fmt.name}_{2 * self.products}"
-
-    def elaborate(self, platform):
-        m = Module()
-        upper, lower, o = self.upper, self.lower, self.o
-        width = len(o.sum)
-        total = ripple.add(m, "sum", _extended(upper.sum, width), _extended(lower.sum, width),
-                           upper.carry)
-        m.d.comb += [o.sum.eq(total[:width].as_signed()), o.carry.eq(lower.carry),
-                     o.nar.eq(upper.nar | lower.nar)]
-        return m
-
-
-class ExactAccumulator(wiring.Component):
-    """Combinational addition of a sum of ``products`` products to an accumulator word.
-
-    Ports: ``addend`` in, ``exact_sum(fmt, products)``; ``psum_i`` in and ``psum_o`` out, words of
-    ``exact_word_bits``: two's complement in units of 2^fmt.product_unit_log2 and a sticky NaR bit
-    on top. Nothing is rounded, and nothing overflows in at most ``k_max`` products; under NaR the
-    other bits carry no meaning.
-    """
-
-    def __init__(self, fmt: Format, k_max: int, products: int = 1):
-        self.fmt = fmt
-        self.k_max = k_max
-        self.products = products
-        word = exact_word_bits(fmt, k_max)
-        super().__init__({"addend": In(exact_sum(fmt, products)),
-                          "psum_i": In(word), "psum_o": Out(word)})
-
-    @property
-    def leaf_name(self) -> str:
-        return f"accumulator_add_{self.fmt.name}_exact_{len(self.psum_o)}_{self.products}"
-
-    def elaborate(self, platform):
-        m = Module()
-        addend = self.addend
-        total = ripple.add(m, "sum", self.psum_i[:-1],
-                           _extended(addend.sum, len(self.psum_i) - 1), addend.carry)
-        m.d.comb += self.psum_o.eq(Cat(total[:-1], self.psum_i[-1] | addend.nar))
         return m
