@@ -63,7 +63,7 @@ PLACES: dict[str, Place] = {
     "weight_buffer": Place(440, 130, 130, 50, lambda config: _words(config, "weight_depth")),
     "shifter": Place(790, 130, 140, 50),
     "operands": Place(250, 222, 130, 50),
-    "input": Place(440, 222, 130, 50, lambda config: f"2 × {_words(config, 'input_depth')}", 2),
+    "inputs": Place(440, 222, 130, 50, lambda config: f"2 × {_words(config, 'input_depth')}", 2),
     "array": Place(630, 210, 150, 78, _array),
     "feeder": Place(440, 306, 130, 44),
     "fetch_y": Place(250, 326, 130, 50, lambda config: "operand Y"),
@@ -71,8 +71,8 @@ PLACES: dict[str, Place] = {
     "row_maximum": Place(830, 410, 110, 50),
     "banks": Place(796, 330, 144, 50),
     "unit": Place(430, 410, 150, 64, lambda config: f"{config.lanes} lanes, {config.softmax}"),
-    "output": Place(250, 420, 130, 50, lambda config: f"{config.lanes} encoders"),
-    "turn": Place(250, 498, 130, 50, lambda config: "transposed C"),
+    "store": Place(250, 420, 130, 50, lambda config: f"{config.lanes} encoders"),
+    "transposer": Place(250, 498, 130, 50, lambda config: "transposed C"),
     "drain": Place(630, 504, 150, 44),
 }
 # Small units that an arrow passes without a box of their own.
@@ -89,8 +89,8 @@ ARROWS: tuple[Arrow, ...] = (
     Arrow("reader", "fetch_y", ((180, 351), (250, 351)), (215, 344), ("resizer_y",)),
     Arrow("weights", "weight_buffer", ((380, 155), (440, 155)), (410, 148)),
     Arrow("weight_buffer", "array", ((570, 155), (705, 155), (705, 210)), (637, 148)),
-    Arrow("operands", "input", ((380, 247), (440, 247)), (410, 240)),
-    Arrow("input", "array", ((570, 247), (630, 247)), (602, 240)),
+    Arrow("operands", "inputs", ((380, 247), (440, 247)), (410, 240)),
+    Arrow("inputs", "array", ((570, 247), (630, 247)), (602, 240)),
     Arrow("array", "accumulation", ((720, 288), (720, 410)), (744, 352)),
     Arrow("operands", "accumulation", ((315, 272), (315, 290), (405, 290), (405, 378), (670, 378),
                                        (670, 410)), (605, 371)),
@@ -99,13 +99,13 @@ ARROWS: tuple[Arrow, ...] = (
     Arrow("row_maximum", "unit", ((885, 460), (885, 490), (560, 490), (560, 474)), (800, 484)),
     Arrow("fetch_y", "unit", ((315, 376), (315, 394), (470, 394), (470, 410)), (372, 407)),
     Arrow("unit", "accumulation", ((580, 460), (630, 460)), (605, 474)),
-    Arrow("unit", "output", ((430, 446), (380, 446)), (405, 439)),
-    Arrow("unit", "turn", ((470, 474), (470, 523), (380, 523)), (425, 516)),
-    Arrow("turn", "output", ((315, 498), (315, 470)), (340, 488)),
-    Arrow("output", "writer", ((250, 446), (180, 446)), (215, 439), ("resizer_c",)),
+    Arrow("unit", "store", ((430, 446), (380, 446)), (405, 439)),
+    Arrow("unit", "transposer", ((470, 474), (470, 523), (380, 523)), (425, 516)),
+    Arrow("transposer", "store", ((315, 498), (315, 470)), (340, 488)),
+    Arrow("store", "writer", ((250, 446), (180, 446)), (215, 439), ("resizer_c",)),
     Arrow("csr", "sequencer", ((480, 42), (400, 42)), control=True),
     Arrow("sequencer", "csr", ((400, 58), (480, 58)), control=True),
-    Arrow("feeder", "input", ((505, 306), (505, 272)), control=True),
+    Arrow("feeder", "inputs", ((505, 306), (505, 272)), control=True),
     Arrow("feeder", "array", ((570, 328), (660, 328), (660, 288)), control=True),
     Arrow("shifter", "array", ((790, 165), (740, 165), (740, 210)), control=True),
     Arrow("banks", "drain", ((940, 355), (952, 355), (952, 526), (780, 526)), control=True),
@@ -125,7 +125,7 @@ polyline.control { stroke: #8a8f98; stroke-width: 1.2; stroke-dasharray: 4 3;
 circle.plan { fill: #b3402a; } path.ask { fill: #2f7d4f; }
 """
 _CONTROL = ("csr", "sequencer", "feeder", "shifter", "banks", "drain")
-_MEMORY = ("weight_buffer", "input", "accumulation")
+_MEMORY = ("weight_buffer", "inputs", "accumulation")
 
 
 def _words(config: AcceleratorConfig, depth: str) -> str:
@@ -195,7 +195,7 @@ def _box(name: str, place: Place, title: str, folder: str, config: AcceleratorCo
 def _title(unit: Unit) -> tuple[str, str]:
     """What a box is called, and the folder of its class: a memory by what it holds."""
     kind = type(unit.component)
-    names = {"input": "Input banks", "weight_buffer": "Weight buffer"}
+    names = {"inputs": "Input banks", "weight_buffer": "Weight buffer"}
     return names.get(unit.name, kind.__name__), "/".join(kind.__module__.split(".")[:-1])
 
 

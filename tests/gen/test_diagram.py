@@ -66,20 +66,20 @@ def test_connections_follow_bits_through_registers_and_choices():
 
 def test_the_widths_are_those_of_the_build(design):
     narrow = connections(Accelerator(replace(CONFIG, dim=8, lanes=4, bus_bytes=8)))
-    for pair, wide, small in ((("array", "accumulation"), 256, 128), (("unit", "output"), 256, 64),
-                              (("resizer_c", "writer"), 128, 64), (("input", "array"), 128, 64)):
+    for pair, wide, small in ((("array", "accumulation"), 256, 128), (("unit", "store"), 256, 64),
+                              (("resizer_c", "writer"), 128, 64), (("inputs", "array"), 128, 64)):
         assert (design.bits[pair], narrow.bits[pair]) == (wide, small)
 
 
 def test_a_unit_without_a_place_is_refused(design, monkeypatch):
-    rest = {name: place for name, place in PLACES.items() if name != "turn"}
+    rest = {name: place for name, place in PLACES.items() if name != "transposer"}
     monkeypatch.setattr(gen.diagram, "PLACES", rest)
-    with pytest.raises(ValueError, match="unit turn must be in the design and have a place"):
+    with pytest.raises(ValueError, match="unit transposer must be in the design and have a place"):
         verify(design, CONFIG)
 
 
 def test_a_place_without_a_unit_is_refused(design, monkeypatch):
-    monkeypatch.setattr(gen.diagram, "PLACES", PLACES | {"engine": PLACES["turn"]})
+    monkeypatch.setattr(gen.diagram, "PLACES", PLACES | {"engine": PLACES["transposer"]})
     with pytest.raises(ValueError, match="unit engine must be in the design"):
         verify(design, CONFIG)
 
@@ -146,6 +146,6 @@ def test_every_class_is_named(design):
     svg = draw(CONFIG)
     for name in PLACES:
         kind = type(design.units[name].component)
-        assert kind.__name__ in svg or kind.__name__ == "Sram1R1W"
+        assert kind.__name__ in svg or kind.__name__ in ("Sram1R1W", "BankedSram")
         assert "/".join(kind.__module__.split(".")[:-1]) in svg
     assert len(re.findall(r"\d b</text>", svg)) > 20
