@@ -5,13 +5,13 @@ from amaranth.sim import Simulator
 
 from hdl.accumulate.accumulation_buffer import AccumulationBuffer
 from hdl.accumulate.row_maximum import RowMaximum
-from hdl.bus.transfer import TRANSFER
 from hdl.issue.command_check import CommandCheck
+from hdl.ports.transfer import TRANSFER
 from hdl.spec import timing
 from hdl.spec.commands import COMMAND, COMMAND_BYTES, Destination, Opcode, Post, pack
 from hdl.spec.config import AcceleratorConfig
-from hdl.vector.reduce import Reduce
-from hdl.vector.unit import VectorUnit
+from hdl.vector.row_reducer import RowReducer
+from hdl.vector.vector_unit import VectorUnit
 
 CONSTANTS = {
     "PAGE_BYTES": 4096, "BURST_BEATS": 16, "OUTSTANDING": 16, "LANDING_BEATS": 64,
@@ -102,12 +102,13 @@ def measure(unit, start, done, before=(), most=60):
 def test_words_count_behind_the_row_maxima(dim, cycles):
     config = build(dim=dim)
     unit = RowMaximum(config)
-    assert measure(unit, unit.valid, unit.word_valid) == timing.row_maximum_cycles(config) == cycles
+    found = measure(unit, unit.totals.valid, unit.arrival.valid, [(unit.totals.mark.final, 1)])
+    assert found == timing.row_maximum_cycles(config) == cycles
 
 
 def test_totals_come_behind_a_read_and_an_addition():
     unit = AccumulationBuffer(build())
-    assert measure(unit, unit.tile_valid, unit.done_valid) == timing.ACCUMULATE_CYCLES
+    assert measure(unit, unit.token.valid, unit.totals.valid) == timing.ACCUMULATE_CYCLES
 
 
 @pytest.mark.parametrize("apart", [1, 2, 3, 4])
@@ -118,10 +119,10 @@ def test_a_word_may_come_again_after_three_cycles(apart):
     async def bench(ctx):
         ctx.set(unit.tile, ONE)
         for cycle in range(apart + 4):
-            ctx.set(unit.tile_valid, cycle in (0, apart))
-            ctx.set(unit.tile_first, cycle == 0)
-            if ctx.get(unit.done_valid):
-                totals.append(ctx.get(unit.done_total) & 0xFFFF)
+            ctx.set(unit.token.valid, cycle in (0, apart))
+            ctx.set(unit.token.first, cycle == 0)
+            if ctx.get(unit.totals.valid):
+                totals.append(ctx.get(unit.totals.word) & 0xFFFF)
             await ctx.tick()
 
     simulator = Simulator(unit)
@@ -136,7 +137,7 @@ def test_a_word_may_come_again_after_three_cycles(apart):
 def test_beats_stay_in_the_lanes(options):
     config = build(**options)
     unit = VectorUnit(config, 1)
-    before = [(unit.instruction, Destination.MEMORY << 22), (unit.o.ready, 1)]
+    before = [(unit.control.instruction, Destination.MEMORY << 22), (unit.o.ready, 1)]
     assert measure(unit, unit.i.valid, unit.o.valid, before) == timing.lane_cycles(config)
 
 
@@ -144,7 +145,7 @@ def test_beats_stay_in_the_lanes(options):
 @pytest.mark.parametrize("post", list(Post))
 def test_reductions_come_behind_the_tree(lanes, post):
     config = build(dim=8, lanes=lanes)
-    unit = Reduce(config)
+    unit = RowReducer(config)
     scales = post in (Post.MEAN, Post.INVERSE_SQRT)
     cycles = measure(unit, unit.valid, unit.result_valid,
                      [(unit.last, 1), (unit.keep, 1), (unit.post, post)])
