@@ -1,11 +1,12 @@
 """Leaving the accumulator's format for the lane's."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arith.exact_round import ExactRound
 from hdl.arith.float_accumulator import accumulator_type
+from hdl.codec.bfloat16_round import bfloat16_round
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["AccumulatorRound", "accumulator_round"]
@@ -14,9 +15,17 @@ __all__ = ["AccumulatorRound", "accumulator_round"]
 class AccumulatorRound(wiring.Component):
     """Combinational: accumulator word → lane word, one RNE (numerics: Accumulators).
 
-    Ports: ``value`` in, a word of ``acc``; ``result`` out, a word of ``lane``. Equal types pass
-    unchanged. FP32 → BF16: beyond the largest finite value Inf, subnormals zero with their sign,
-    NaN the canonical NaN.
+    Equal types pass unchanged. FP32 → BF16: beyond the largest finite value Inf, subnormals zero
+    with their sign, NaN the canonical NaN.
+
+    Members
+    -------
+    value: In, a word of ``acc``.
+    result: Out, a word of ``lane``.
+
+    Raises
+    ------
+    ValueError: ``acc`` or ``lane`` is not known, or ``acc`` is the narrower one.
     """
 
     def __init__(self, acc: str, lane: str):
@@ -36,17 +45,7 @@ class AccumulatorRound(wiring.Component):
         if source is target:
             m.d.comb += self.result.eq(self.value)
             return m
-        cut = source.bits - target.bits
-        kept, below = self.value[cut:-1], self.value[:cut]
-        field, fraction = self.value[source.fraction_bits:-1], self.value[:source.fraction_bits]
-        special, rounded = Signal(), Signal(target.bits - 1)
-        m.d.comb += [
-            special.eq(field.all()),
-            # A carry out of the fraction steps into the exponent, up to Inf's.
-            rounded.eq(kept + (below[-1] & (below[:-1].any() | kept[0]) & ~special)),
-            self.result.eq(Mux(special & fraction.any(), target.nan,
-                               Cat(Mux(field.any(), rounded, 0), self.value[-1]))),
-        ]
+        m.d.comb += self.result.eq(bfloat16_round(m, self.value, "value", flush=True))
         return m
 
 

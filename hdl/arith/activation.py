@@ -7,9 +7,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arith.cut import cut_members, cut_name, holder
-from hdl.arith.exp import to_bfloat16
-from hdl.arith.float_word import flush, is_nan, normalise, pack
+from hdl.arith.float_word import is_nan, normalise, pack
 from hdl.arith.segments import evaluate
+from hdl.codec.bfloat16_round import bfloat16_round
 from hdl.spec.activations import ACTIVATIONS, FRACTION_BITS
 from hdl.spec.commands import Function
 from hdl.spec.formats import BFLOAT16, LaneType
@@ -60,7 +60,7 @@ class Activation(wiring.Component):
         if lane is BFLOAT16:
             m.d.comb += x.eq(self.value)
         else:  # a subnormal must not round up to the smallest normal value
-            m.d.comb += x.eq(to_bfloat16(m, flush(lane, self.value), "value"))
+            m.d.comb += x.eq(bfloat16_round(m, self.value, "value", flush=True))
         sign, exponent = x[15], x[7:15]
         even = self._is_one_of([f for f in self.functions if ACTIVATIONS[f].even])
         times_x = self._is_one_of([f for f in self.functions if ACTIVATIONS[f].times_x])

@@ -7,22 +7,12 @@ from amaranth.lib.wiring import In, Out
 from hdl.arith.cut import cut_members, cut_name, holder
 from hdl.arith.float_word import infinity, is_nan, normalise
 from hdl.arith.segments import evaluate, scale_to_word
+from hdl.codec.bfloat16_round import bfloat16_round
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16
 from hdl.spec.tables import EXP
 
-__all__ = ["Exp", "to_bfloat16"]
-
-
-def to_bfloat16(m: Module, word, name: str) -> Signal:
-    """BF16 word of an FP32 word: RNE, overflow to infinity, any NaN the canonical one."""
-    rounded = Signal(16, name=f"{name}_rounded")
-    result = Signal(16, name=f"{name}_bf16")
-    m.d.comb += [
-        rounded.eq(word[16:] + (word[15] & (word[:15].any() | word[16]))),
-        result.eq(Mux(word[23:31].all() & word[:23].any(), BFLOAT16.nan, rounded)),
-    ]
-    return result
+__all__ = ["Exp"]
 
 
 class Exp(wiring.Component):
@@ -65,7 +55,7 @@ class Exp(wiring.Component):
         if lane is BFLOAT16:
             m.d.comb += x.eq(self.value)
         else:
-            m.d.comb += x.eq(to_bfloat16(m, self.value, "value"))
+            m.d.comb += x.eq(bfloat16_round(m, self.value, "value"))
         if self.config.softmax == "pwl":
             magnitude = self._by_table(m, x, hold)
         else:

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.codec.bfloat16_round import bfloat16_round
 from hdl.lib import ripple
 from hdl.spec.formats import FloatEncoding, Format, PositEncoding
 
@@ -56,7 +57,7 @@ class Encoder(wiring.Component):
         if isinstance(self.fmt.encodings[0], PositEncoding):
             self._posit(m, self.fmt.encodings[0], exponent, fraction, is_nar, beyond)
         elif self.fmt.storage_bits == 16:
-            self._truncate(m, self.fmt.encodings[0], is_nar, beyond)
+            self._bfloat16(m, beyond)
         else:
             self._float(m, exponent, fraction, is_nar, beyond)
         if self.flags:
@@ -116,18 +117,9 @@ class Encoder(wiring.Component):
             return ~length[0]
         return ~length[0] & (scale[:encoding.es] >= threshold)
 
-    def _truncate(self, m: Module, encoding: FloatEncoding, is_nar, beyond):
-        """The lane word's upper half, rounded; both have the same exponent."""
-        cut = self.fmt.lane.bits - encoding.bits
-        kept, below = self.value[cut:-1], self.value[:cut]
-        largest = Signal()
-        rounded = Signal(encoding.bits - 1)
-        m.d.comb += [
-            largest.eq(kept == encoding.max_code),
-            beyond.eq(largest & below.any()),
-            rounded.eq(kept + (below[-1] & (below[:-1].any() | kept[0]) & ~largest)),
-            self.result.eq(Mux(is_nar, encoding.nar_code, Cat(rounded, self.value[-1]))),
-        ]
+    def _bfloat16(self, m: Module, beyond):
+        """The lane word's upper half, rounded."""
+        m.d.comb += self.result.eq(bfloat16_round(m, self.value, "value", beyond=beyond))
 
     def _float(self, m: Module, exponent, fraction, is_nar, beyond):
         """{exponent field, fraction} rounded as one integer.

@@ -4,13 +4,13 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith.exp import to_bfloat16
 from hdl.arith.float_adder import FloatAdder
 from hdl.arith.float_max import FloatMax
 from hdl.arith.float_multiplier import FloatMultiplier
 from hdl.arith.float_word import flush, infinity
 from hdl.arith.inverse_sqrt import InverseSqrt
 from hdl.arith.reciprocal import Reciprocal
+from hdl.codec.bfloat16_round import bfloat16_round
 from hdl.lib.leaf import shared
 from hdl.spec.commands import Post
 from hdl.spec.config import AcceleratorConfig, log2_exact
@@ -203,7 +203,7 @@ class RowReducer(wiring.Component):
             total = value
         rounded = Signal(lane.bits)
         m.d.comb += [
-            rounded.eq(to_bfloat16(m, total, "total") if lane is BFLOAT16 else total),
+            rounded.eq(bfloat16_round(m, total, "total") if lane is BFLOAT16 else total),
             reciprocal.value.eq(rounded),
         ]
         return Mux(self.post == Post.RECIPROCAL, reciprocal.result, rounded)
