@@ -2,8 +2,16 @@
 
 from dataclasses import dataclass
 
-__all__ = ["RegisterField", "Register", "REGISTERS", "COUNTED_BY", "COUNTERS", "COUNTER_BASE",
-           "IDENTITY", "CLIENTS"]
+__all__ = [
+    "CLIENTS",
+    "COUNTED_BY",
+    "COUNTERS",
+    "COUNTER_BASE",
+    "IDENTITY",
+    "REGISTERS",
+    "Register",
+    "RegisterField",
+]
 
 IDENTITY = 0x61763876  # "v8va" in memory order
 
