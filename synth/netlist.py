@@ -242,7 +242,7 @@ def _numbered(graph: _Graph, ends: Sequence[tuple[str, Source]]
 
 def _class_of(node: Node) -> str:
     """What a node is counted as, one of ``_CLASSES``."""
-    kind = node.kind[0]
+    kind = str(node.kind[0])
     if kind in REGISTERS:
         return "register bits"
     if kind == "$mem_v2":
