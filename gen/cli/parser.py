@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 __all__ = ["Parser", "add_jobs", "add_names", "add_offline", "add_on", "add_seed", "integer",
            "number", "piped", "real"]
@@ -121,6 +121,13 @@ def add_on(parser: argparse.ArgumentParser, usual: str, **places: str) -> None:
     parser.add_argument("--on", choices=tuple(places), default=usual, help=f"{told} ({usual})")
 
 
-def add_offline(parser: argparse._ActionsContainer, what: str = "models") -> None:
+class Options(Protocol):
+    """A parser, or a group of its options."""
+
+    def add_argument(self, *names: str, action: Any, help: str) -> Any:
+        """An option more."""
+
+
+def add_offline(parser: Options, what: str = "models") -> None:
     parser.add_argument("--offline", action="store_true",
                         help=f"take {what} from the cache, never from the network")

@@ -8,7 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("hdl", "gen", "synth", "compiler", "sim", "tools", "tests", "examples")
 HOMES = {"gen/amaranth_private.py", "sim/bench/runner.py"}
-PUBLIC = {"_replace", "_asdict", "_make", "_fields"}  # documented: every NamedTuple has them
+# Documented: every NamedTuple has the first four, every member of an enum the last.
+PUBLIC = {"_replace", "_asdict", "_make", "_fields", "_value_"}
 
 
 def private(name):

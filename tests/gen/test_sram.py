@@ -60,9 +60,12 @@ def text_of(granularity, sram):
 
 def stimuli(granularity, cases=20_000):
     rng = np.random.default_rng(granularity or 1)
-    return {"write_address": rng.integers(0, 16, cases), "read_address": rng.integers(0, 16, cases),
-            "write_data": rng.integers(0, 1 << 24, cases), "read_enable": rng.integers(0, 2, cases),
-            "write_enable": rng.integers(0, 1 << (24 // granularity if granularity else 1), cases)}
+    enables = 1 << (24 // granularity if granularity else 1)
+    return {"write__address": rng.integers(0, 16, cases),
+            "read__address": rng.integers(0, 16, cases),
+            "write__data": rng.integers(0, 1 << 24, cases),
+            "read__enable": rng.integers(0, 2, cases),
+            "write__enable": rng.integers(0, enables, cases)}
 
 
 @pytest.mark.parametrize("granularity", [None, 8])
@@ -76,13 +79,13 @@ def test_every_form_behaves_as_the_simulators_memory(granularity):
     for name, text in texts.items():
         batch = Batch(text, "memory")
         inputs = {**given, **({"rst": 0} if "rst" in batch.inputs else {})}
-        words[name] = batch.run(inputs)["read_data"]
+        words[name] = batch.run(inputs)["data"]
     assert len(np.unique(words["amaranth"])) > 1000
     assert (words["infer"] == words["amaranth"]).all()
     assert (words["macro"] == words["amaranth"]).all()
     faulty = Batch(texts["macro"].replace("if (WE)", "if (WE & ~D[0])"), "memory")
     inputs = {**given, **({"rst": 0} if "rst" in faulty.inputs else {})}
-    assert (faulty.run(inputs)["read_data"] != words["amaranth"]).any()
+    assert (faulty.run(inputs)["data"] != words["amaranth"]).any()
 
 
 def test_accelerator_holds_the_same_memories_in_both_forms():
