@@ -174,8 +174,11 @@ _SUMS = {"MAC with psum register": "mac", "column": "column",
          "accumulation buffer, memory bits": "memory bits"}
 
 
-def _rounded(ratio: str) -> str:
-    return str(Decimal(ratio).quantize(Decimal("0.01"), ROUND_HALF_UP))
+def _ratio(row: Mapping[str, list[str]], above: str, below: str) -> str:
+    """A ratio to two places: of the areas, or as printed where these are rounded too far."""
+    areas = [Decimal(row[name][0].replace(",", "")) for name in (above, below)]
+    exact = areas[0] / areas[1] if min(areas) > 1000 else Decimal(row[f"{above}/{below}"][0])
+    return str(exact.quantize(Decimal("0.01"), ROUND_HALF_UP))
 
 
 def _area(output: str) -> Values:
@@ -187,11 +190,11 @@ def _area(output: str) -> Values:
     for label, (title, name) in _ROWS.items():
         row = sections[title][name]
         pairing.append([label, *(text for fmt in _FORMATS for text in row[fmt][::2]),
-                        *(_rounded(row[f"{fmt}/bf16"][0]) for fmt in ("posit8", "fp8"))])
+                        *(_ratio(row, fmt, "bf16") for fmt in ("posit8", "fp8"))])
     for label, name in _SUMS.items():
         row = sections["accumulators"][name]
         sums.append([label, *(text for acc in ("bf16", "fp32", "exact") for text in row[acc][::2]),
-                     *(_rounded(row[f"exact/{acc}"][0]) for acc in ("bf16", "fp32"))])
+                     *(_ratio(row, "exact", acc) for acc in ("bf16", "fp32"))])
     made: Values = {
         "pairing": table([
             "the paper's pairing: tricks for posit8, tables for the others",
@@ -201,8 +204,8 @@ def _area(output: str) -> Values:
                       sums)}
     for title, name in (("tables for all", "tables"), ("bit tricks for all", "tricks"),
                         (_PAIRING, "paired")):
-        made[f"{name}-ratio"] = _rounded(sections[title]["accelerator"]["posit8/fp8"][0])
-    made["lane-ratio"] = _rounded(sections[_PAIRING]["lane"]["posit8/fp8"][0])
+        made[f"{name}-ratio"] = _ratio(sections[title]["accelerator"], "posit8", "fp8")
+    made["lane-ratio"] = _ratio(sections[_PAIRING]["lane"], "posit8", "fp8")
     for fmt in _FORMATS:
         made[f"mac-{fmt}"], _, made[f"mac-{fmt}-ns"] = sections["leaves"]["mac"][fmt]
     made["mac-exact"] = " | ".join(sections["accumulators"]["mac"]["exact"][::2])

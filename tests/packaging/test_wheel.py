@@ -157,6 +157,11 @@ def test_the_wheel_runs_a_head_on_the_machine_model(borrowed):
     assert "mismatches: 0" in said
 
 
+def test_the_wheel_lowers_a_model(borrowed):
+    said = borrowed.run("-m", "compiler", "random-bert", "--dim", "4", "--list", "commands")
+    assert "gemm " in said and "end" in said.splitlines()[-1]
+
+
 @pytest.mark.slow
 def test_the_wheel_alone_in_an_empty_environment(wheel, tmp_path):
     alone = environment(tmp_path)
@@ -167,5 +172,7 @@ def test_the_wheel_alone_in_an_empty_environment(wheel, tmp_path):
     assert "mismatches: 0" in alone.run("-m", "sim.demo", *BUILD, "--tokens", "8")
     assert " 0 differ" in alone.run("-m", "sim.run", "digits-vit", "--on", "rtl", "--dim", "4",
                                     "--layers", "0:1")
-    assert "gate-equivalents" in alone.run("-m", "synth.area", "--dim", "4", "--fmt", "posit8")
+    assert "commands" in alone.run("-m", "compiler", "random-bert", "--dim", "4")
+    assert "Gate-equivalents" in alone.run("-m", "synth.area", "--dim", "4", "--fmt", "posit8",
+                                           "--block", "decoder", "mac")
     assert before == {path: path.stat().st_mtime_ns for path in alone.site.rglob("*")}

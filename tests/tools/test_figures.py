@@ -45,6 +45,20 @@ def text(tree):
     return (tree / "docs/page.md").read_text()
 
 
+def test_the_pages_are_those_of_the_file(capsys):
+    assert main(["--check"]) == 0, capsys.readouterr().out
+
+
+def test_cheap_figures_are_what_their_commands_print(capsys):
+    assert main(["--check", "cheap"]) == 0, capsys.readouterr().out
+    assert "run again, 0 differ" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_all_figures_are_what_their_commands_print(capsys):
+    assert main(["--check", "all"]) == 0, capsys.readouterr().out
+
+
 def test_marked_text_alone_is_rewritten(tree):
     assert main([], tree) == 0
     written = PAGE.replace("-->1<", "-->6,598<").replace("-->old<", "-->73.7 %<")
