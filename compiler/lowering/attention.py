@@ -11,19 +11,19 @@ import numpy as np
 
 from compiler.checkpoints.description import Attention
 from compiler.checkpoints.inputs import Step
+from compiler.lowering.lane_ops import Scale, Softmax
 from compiler.lowering.ops import Product
 from compiler.lowering.rotary import rotate
-from compiler.lowering.steps import Scale, Softmax
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.values import Form, Value, View
 from hdl.spec.formats import BFLOAT16
 from sim.model.rounding import largest
 
-__all__ = ["Cache", "attend"]
+__all__ = ["CacheRows", "attend"]
 
 
 @dataclass(frozen=True)
-class Cache:
+class CacheRows:
     """Keys and values of all positions, rows by sequence and position; each step writes its own."""
 
     keys: Value
@@ -41,7 +41,7 @@ class _Unit:
     mask: View | None
 
 
-def attend(trace: Tracer, attention: Attention, x: Value, cache: Cache | None, step: Step,
+def attend(trace: Tracer, attention: Attention, x: Value, cache: CacheRows | None, step: Step,
            label: str) -> Value:
     """The heads' results side by side, rows × (heads · d).
 
@@ -79,7 +79,7 @@ def _project_at_once(trace: Tracer, attention: Attention, x: Value, label: str
     return queries, keys, values
 
 
-def _project(trace: Tracer, attention: Attention, x: Value, cache: Cache, step: Step, label: str
+def _project(trace: Tracer, attention: Attention, x: Value, cache: CacheRows, step: Step, label: str
              ) -> Value:
     """The queries; keys and values go to their rows of the cache."""
     keys = cache.keys.whole.row_block(step.past, step.rows)

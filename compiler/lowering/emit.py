@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from compiler.lowering.epilogues import epilogue_of
+from compiler.lowering.lane_ops import LaneOp, Normalise
 from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Vector
 from compiler.lowering.place import Places
-from compiler.lowering.steps import Normalise, Step
 from compiler.lowering.values import View
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
@@ -77,7 +77,7 @@ class _Emitter:
         for index, views in enumerate(parts):
             a, b, out = map(self.places.tensor, views)
             self.macs += out.rows * out.columns * (a.rows if op.a_transposed else a.columns)
-            for columns, epilogue in self._epilogues(op.steps, index, out.columns):
+            for columns, epilogue in self._epilogues(op.then, index, out.columns):
                 own = _rows(b, columns) if op.b_transposed else _columns(b, columns)
                 self.builder.gemm(a, own, _columns(out, columns), epilogue,
                                   a_transposed=op.a_transposed, b_transposed=op.b_transposed)
@@ -85,7 +85,7 @@ class _Emitter:
     def _vector(self, op: Vector) -> None:
         for index, views in enumerate(_cut(op.blocks, op.x, op.out)):
             x, out = map(self.places.tensor, views)
-            for columns, epilogue in self._epilogues(op.steps, index, x.columns):
+            for columns, epilogue in self._epilogues(op.then, index, x.columns):
                 target = out
                 if columns != range(x.columns):
                     target = (_rows if op.transposed else _columns)(out, columns)
@@ -97,34 +97,35 @@ class _Emitter:
         outs = _cut(len(op.indices), op.out)
         for index, (numbers, (out,)) in enumerate(zip(op.indices, outs, strict=True)):
             numbers, out = self.places.tensor(numbers), self.places.tensor(out)
-            for columns, epilogue in self._epilogues(op.steps, index, out.columns):
+            for columns, epilogue in self._epilogues(op.then, index, out.columns):
                 self.builder.gather(_columns(table, columns), numbers, _columns(out, columns),
                                     epilogue)
 
-    def _epilogues(self, steps: Sequence[Step], index: int, width: int
+    def _epilogues(self, lane_ops: Sequence[LaneOp], index: int, width: int
                    ) -> Iterator[tuple[range, Epilogue]]:
         """Columns and epilogue of each command for block ``index`` of rows of ``width`` items."""
-        own = [step for step in (step.of_block(index) for step in steps) if step is not None]
-        given = [(step, tuple(self.places.tensor(read.view) for read in step.reads))
-                 for step in own]
+        blocks = [lane_op.of_block(index) for lane_op in lane_ops]
+        own = [lane_op for lane_op in blocks if lane_op is not None]
+        given = [(lane_op, tuple(self.places.tensor(read.view) for read in lane_op.reads))
+                 for lane_op in own]
         epilogue = epilogue_of(given)
         if not _keeps_block(epilogue) or row_fits(self.config, width):
             yield range(width), epilogue
             return
         widest = row_columns(self.config)
-        if any(isinstance(step, Normalise) for step in own):
+        if any(isinstance(lane_op, Normalise) for lane_op in own):
             raise ValueError(f"LayerNorm takes rows of at most {widest} items in this build, not "
                              f"{width}; RMSNorm takes any, a larger acc_depth longer ones")
         for first in range(0, width, widest):
             columns = range(first, min(first + widest, width))
             yield columns, epilogue_of([
-                (step, tuple(_columns(tensor, columns) for tensor in tensors))
-                for step, tensors in given])
+                (lane_op, tuple(_columns(tensor, columns) for tensor in tensors))
+                for lane_op, tensors in given])
 
 
 def _keeps_block(epilogue: Epilogue) -> bool:
     """Whether its list writes the block back on chip."""
-    return any(step.destination == Destination.BUFFER for step in epilogue.instructions or ())
+    return any(lane_op.destination == Destination.BUFFER for lane_op in epilogue.instructions or ())
 
 
 def _cut(count: int, *views: View) -> Iterator[tuple[View, ...]]:

@@ -6,8 +6,8 @@ import numpy as np
 
 from compiler.checkpoints.description import Patches, Tokens, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
+from compiler.lowering.lane_ops import Mean, UnitLength
 from compiler.lowering.layer import layer_uses
-from compiler.lowering.steps import Mean, Unit
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.values import Form, Life, Use, Value, View
 from hdl.spec.formats import BF16_ENCODING
@@ -137,7 +137,7 @@ def _mean(trace: Tracer, pooling: str, x: View, step: Step) -> Value:
         trace.vector(part, Mean(count, weights), mean.whole.row_block(sequence, 1),
                      transposed=True)
     if pooling == "mean_l2":
-        trace.vector(mean.whole, Unit(L2_EPSILON), out)
+        trace.vector(mean.whole, UnitLength(L2_EPSILON), out)
     return out
 
 

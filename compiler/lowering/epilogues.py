@@ -6,15 +6,15 @@ from typing import get_args
 
 from compiler.checkpoints.description import Activation
 from compiler.lowering import lists
-from compiler.lowering.steps import (
+from compiler.lowering.lane_ops import (
     Add,
     Apply,
+    LaneOp,
     Mean,
     Normalise,
     Scale,
     Softmax,
-    Step,
-    Unit,
+    UnitLength,
 )
 from compiler.program.epilogue import STORE, Epilogue
 from compiler.program.instruction import Instruction
@@ -31,28 +31,28 @@ _IMMEDIATES = (Operand.IMM0, Operand.IMM1)
 _STAGES = ("multiply", "add", "function", "scale", "relu")
 
 
-def fits_one_list(steps: Sequence[Step]) -> bool:
-    """Whether one command can do ``steps``, given operands from memory where they take some."""
-    if not steps:
+def fits_one_list(lane_ops: Sequence[LaneOp]) -> bool:
+    """Whether one command can do ``lane_ops``, given operands from memory where they take some."""
+    if not lane_ops:
         return True
-    *before, last = steps
-    if any(step.ends for step in before):
+    *before, last = lane_ops
+    if any(lane_op.ends for lane_op in before):
         return False
     if isinstance(last, Softmax):
-        kinds = [type(step) for step in before]
+        kinds = [type(lane_op) for lane_op in before]
         return kinds in ([], [Scale], [Add], [Scale, Add])
     if last.ends:
         return not before
-    return _instructions(steps) is not None
+    return _instructions(lane_ops) is not None
 
 
-def epilogue_of(steps: Sequence[tuple[Step, tuple[Tensor, ...]]]) -> Epilogue:
-    """The epilogue that does ``steps``, each with its operands; ``ValueError`` where there is
+def epilogue_of(lane_ops: Sequence[tuple[LaneOp, tuple[Tensor, ...]]]) -> Epilogue:
+    """The epilogue that does ``lane_ops``, each with its operands; ``ValueError`` where there is
     none."""
-    if not steps:
+    if not lane_ops:
         return STORE
-    last, operands = steps[-1]
-    kinds = [step for step, _ in steps]
+    last, operands = lane_ops[-1]
+    kinds = [lane_op for lane_op, _ in lane_ops]
     if not fits_one_list(kinds):
         raise ValueError(f"one command cannot do {', '.join(map(str, kinds))}")
     if isinstance(last, Normalise):
@@ -61,12 +61,12 @@ def epilogue_of(steps: Sequence[tuple[Step, tuple[Tensor, ...]]]) -> Epilogue:
             return lists.rms_norm(gain, last.eps)
         gain, shift = operands
         return lists.layer_norm(gain, shift, last.eps)
-    if isinstance(last, Unit):
+    if isinstance(last, UnitLength):
         return lists.l2_norm(last.eps)
     if isinstance(last, Mean):
         return lists.row_mean(last.count, *operands)
-    scales = [step.factor for step in kinds if isinstance(step, Scale)]
-    addends = [tensor for _, tensors in steps for tensor in tensors]
+    scales = [lane_op.factor for lane_op in kinds if isinstance(lane_op, Scale)]
+    addends = [tensor for _, tensors in lane_ops for tensor in tensors]
     first, second = [*scales, None, None][:2]
     y0, y1 = [*addends, None, None][:2]
     if isinstance(last, Softmax):
@@ -74,27 +74,27 @@ def epilogue_of(steps: Sequence[tuple[Step, tuple[Tensor, ...]]]) -> Epilogue:
     return Epilogue(scale=first, imm1=second, bias=y0, y1=y1, instructions=_instructions(kinds))
 
 
-def _instructions(steps: Sequence[Step]) -> tuple[Instruction, ...] | None:
-    """The fewest instructions that do ``steps`` in order; ``None`` where one list cannot.
+def _instructions(lane_ops: Sequence[LaneOp]) -> tuple[Instruction, ...] | None:
+    """The fewest instructions that do ``lane_ops`` in order; ``None`` where one list cannot.
 
-    A step takes the first of its stages that lies behind all that are taken; where there is none,
-    or its operand would be the instruction's second from memory, the block is kept on chip and
-    the next instruction goes on. A list has two immediates and two operands from memory.
+    A lane op takes the first of its stages that lies behind all that are taken; where there is
+    none, or its operand would be the instruction's second from memory, the block is kept on chip
+    and the next instruction goes on. A list has two immediates and two operands from memory.
     """
     done: list[Instruction] = []
     current, taken, applied = Instruction(), -1, False
     immediates, operands = iter(_IMMEDIATES), iter((0, 1))
-    for step in steps:
-        reads = bool(step.reads)
-        stages = _stages(step, applied)
-        applied = applied or isinstance(step, Apply)
+    for lane_op in lane_ops:
+        reads = bool(lane_op.reads)
+        stages = _stages(lane_op, applied)
+        applied = applied or isinstance(lane_op, Apply)
         stage = next((stage for stage in stages if _STAGES.index(stage) > taken), None)
         if stage is None or (reads and current.uses(Operand.Y)):
             done.append(replace(current, destination=Destination.BUFFER))
             current, stage = Instruction(), stages[0]
         taken = _STAGES.index(stage)
-        if isinstance(step, Apply):
-            applies = stage == "relu" or _FUNCTIONS[step.activation]
+        if isinstance(lane_op, Apply):
+            applies = stage == "relu" or _FUNCTIONS[lane_op.activation]
             current = replace(current, **{stage: applies})
             continue
         number = next(operands if reads else immediates, None)
@@ -106,11 +106,11 @@ def _instructions(steps: Sequence[Step]) -> tuple[Instruction, ...] | None:
     return tuple(done) if len(done) <= INSTRUCTIONS else None
 
 
-def _stages(step: Step, applied: bool) -> tuple[str, ...]:
-    """The stages that can do ``step``; ``applied``: an activation has come before it."""
-    if isinstance(step, Apply):
-        return ("relu",) if step.activation == "relu" else ("function",)
-    if isinstance(step, Add):
+def _stages(lane_op: LaneOp, applied: bool) -> tuple[str, ...]:
+    """The stages that can do ``lane_op``; ``applied``: an activation has come before it."""
+    if isinstance(lane_op, Apply):
+        return ("relu",) if lane_op.activation == "relu" else ("function",)
+    if isinstance(lane_op, Add):
         return ("add",)
     # What follows a function meets its factor in the stage behind the functions, in any list.
     return ("scale",) if applied else ("multiply", "scale")

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from compiler.lowering.epilogues import fits_one_list
 from compiler.lowering.fusion import Fusion
+from compiler.lowering.lane_ops import Add, Softmax
 from compiler.lowering.ops import Gemm, Op, OpList, Output, Vector
-from compiler.lowering.steps import Add, Softmax
 from compiler.lowering.values import Form, Life, Use, Value, View
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import row_columns, row_fits
@@ -72,16 +72,16 @@ def _joined(before: Op, op: Vector, config: AcceleratorConfig, level: Fusion) ->
     """Both as one op, or ``None`` where they stay two."""
     use, value = op.sources[0].use, op.x.value
     whole = op.x.is_whole and before.out.is_whole
-    if (not whole or op.transposed or isinstance(before, Output) or not op.steps
+    if (not whole or op.transposed or isinstance(before, Output) or not op.then
             or (isinstance(before, Vector) and before.transposed)
             or value.life not in (Life.TEMPORARY, Life.SCRATCH)
             or value.forms is not None or use.form(level) == Form.STORED):
         return None
-    steps = before.steps + op.steps
-    if (op.steps[0].ends and not isinstance(op.steps[0], Softmax)) or not fits_one_list(steps):
+    lane_ops = before.then + op.then
+    if (op.then[0].ends and not isinstance(op.then[0], Softmax)) or not fits_one_list(lane_ops):
         return None
-    masked = any(isinstance(step, Add) for step in before.steps)
-    if isinstance(op.steps[0], Softmax) and masked and not row_fits(config, op.x.columns):
+    masked = any(isinstance(lane_op, Add) for lane_op in before.then)
+    if isinstance(op.then[0], Softmax) and masked and not row_fits(config, op.x.columns):
         if config.fmt == "bf16":
             raise ValueError(f"a mask in FP32 lanes takes at most {row_columns(config)} positions "
                              f"in this build, not {op.x.columns}; a larger acc_depth takes more")
@@ -89,7 +89,7 @@ def _joined(before: Op, op: Vector, config: AcceleratorConfig, level: Fusion) ->
     both = _writing(before, op.out)
     if both is None:
         return None
-    both = replace(both, steps=steps)
+    both = replace(both, then=lane_ops)
     return both if both.blocks is not None else None
 
 

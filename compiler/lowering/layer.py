@@ -2,7 +2,7 @@
 
 from compiler.checkpoints.description import Block, FeedForward, Linear, Norm
 from compiler.checkpoints.inputs import Step
-from compiler.lowering.attention import Cache, attend
+from compiler.lowering.attention import CacheRows, attend
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.values import Life, Use, Value
 
@@ -14,7 +14,7 @@ def layer_uses(block: Block) -> tuple[Use, ...]:
     return (Use.NORM if block.pre_norm else Use.OPERAND), Use.RESIDUAL
 
 
-def trace_layer(trace: Tracer, block: Block, x: Value, cache: Cache | None, step: Step,
+def trace_layer(trace: Tracer, block: Block, x: Value, cache: CacheRows | None, step: Step,
                 label: str) -> Value:
     """The layer's result, named ``label``."""
     inner = f"{label} "

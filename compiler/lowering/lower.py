@@ -7,7 +7,7 @@ import numpy as np
 
 from compiler.checkpoints.description import Attention, Block, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
-from compiler.lowering.attention import Cache
+from compiler.lowering.attention import CacheRows
 from compiler.lowering.emit import emit
 from compiler.lowering.ends import trace_embedding, trace_final
 from compiler.lowering.fuse import fuse
@@ -129,11 +129,11 @@ def _halves_first(block: Block) -> Block:
     return replace(block, attention=halves_first(block.attention))
 
 
-def _cache(tracer: Tracer, attention: Attention, inputs: Inputs, index: int) -> Cache | None:
+def _cache(tracer: Tracer, attention: Attention, inputs: Inputs, index: int) -> CacheRows | None:
     """Room for the keys and values of all positions; ``None`` where one GEMM makes them with the
     queries."""
     if attention.rotary is None and not attention.causal:
         return None
     rows, columns = inputs.sequences * inputs.length, len(attention.key.weight)
-    return Cache(*(tracer.value(f"layer {index} {name}", rows, columns, Life.STATE,
+    return CacheRows(*(tracer.value(f"layer {index} {name}", rows, columns, Life.STATE,
                                 forms=(Form.STORED,)) for name in ("keys", "values")))

@@ -1,18 +1,18 @@
 """The op list between a model and its commands.
 
-Three kinds of op become commands, ``Gemm``, ``Vector`` and ``Gather``, each with ``steps`` on the
-way out; ``Output`` says what is read after the last of them. A tracer lists ops of one step at
-most (``compiler.lowering.tracer``); ``fuse`` joins what one command can do and settles what is
-rounded; ``place`` gives every value its memory; ``emit`` makes the commands. Nothing here knows a
-format or a build. All is frozen: a pass makes a new list, and whoever adds ops, a backward pass
-say, reads the values of those before.
+Three kinds of op become commands, ``Gemm``, ``Vector`` and ``Gather``, each with what the lanes do
+on the way out (``then``); ``Output`` says what is read after the last of them. A tracer lists ops
+with one such lane op at most (``compiler.lowering.tracer``); ``fuse`` joins what one command can do
+and settles what is rounded; ``place`` gives every value its memory; ``emit`` makes the commands.
+Nothing here knows a format or a build. All is frozen: a pass makes a new list, and whoever adds
+ops, a backward pass say, reads the values of those before.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from compiler.lowering.steps import Step
+from compiler.lowering.lane_ops import LaneOp
 from compiler.lowering.values import Form, Read, Use, Value, View
 
 __all__ = ["Gather", "Gemm", "Op", "OpList", "Output", "Product", "Vector"]
@@ -22,48 +22,48 @@ Change = Callable[[View, Use | None], View]
 
 @dataclass(frozen=True)
 class Op:
-    """``out``: the view that it writes, after ``steps`` in their order."""
+    """``out``: the view that it writes; ``then``: what the lanes do before, in this order."""
 
     out: View
-    steps: tuple[Step, ...] = field(default=(), kw_only=True)
+    then: tuple[LaneOp, ...] = field(default=(), kw_only=True)
 
     @property
     def sources(self) -> tuple[Read, ...]:
-        """What it reads but for the operands of its steps."""
+        """What it reads but for the operands of its lane ops."""
         raise NotImplementedError
 
     @property
     def reads(self) -> Iterator[Read]:
         """Everything that it reads, views as often as it reads them."""
         yield from self.sources
-        for step in self.steps:
-            yield from step.reads
+        for lane_op in self.then:
+            yield from lane_op.reads
 
     @property
     def own_blocks(self) -> int:
-        """Blocks of rows that it is made of, whatever its steps are."""
+        """Blocks of rows that it is made of, whatever its lane ops are."""
         return 1
 
     @property
     def blocks(self) -> int | None:
         """Blocks of rows that are commands of their own; ``None`` where its parts disagree. An
         operand of several rows is of all rows: it goes with a single block."""
-        counts = {self.own_blocks, *(step.blocks for step in self.steps)} - {1}
+        counts = {self.own_blocks, *(lane_op.blocks for lane_op in self.then)} - {1}
         if not counts:
             return 1
-        whole = any(read.view.rows > 1 for step in self.steps if step.blocks == 1
-                    for read in step.reads)
+        whole = any(read.view.rows > 1 for lane_op in self.then if lane_op.blocks == 1
+                    for read in lane_op.reads)
         return None if len(counts) > 1 or whole else counts.pop()
 
     def with_views(self, change: Change) -> Self:
         """The same op on views that ``change`` gives, from a view and its use; of what it writes
         the use is ``None``."""
         return replace(self, out=change(self.out, None),
-                       steps=tuple(step.with_views(change) for step in self.steps))
+                       then=tuple(lane_op.with_views(change) for lane_op in self.then))
 
     def _text(self, name: str, source: str) -> str:
-        steps = "".join(f"; {step}" for step in self.steps)
-        return f"{name:7}{self.out} ← {source}{steps}"
+        then = "".join(f"; {lane_op}" for lane_op in self.then)
+        return f"{name:7}{self.out} ← {source}{then}"
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,14 @@ class Gemm(Op):
 
 @dataclass(frozen=True)
 class Vector(Op):
-    """The lanes alone; without steps a copy that rounds. ``transposed``: out is written turned."""
+    """The lanes alone; if they do nothing, a copy that rounds. ``transposed``: of the transpose."""
 
     x: View
     transposed: bool = False
 
     @property
     def sources(self) -> tuple[Read, ...]:
-        return (Read(self.x, self.steps[0].use if self.steps else Use.LANES),)
+        return (Read(self.x, self.then[0].use if self.then else Use.LANES),)
 
     @property
     def blocks(self) -> int | None:

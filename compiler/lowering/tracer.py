@@ -1,4 +1,4 @@
-"""Makes op lists: declares values, places constants once, lists ops of one step each."""
+"""Makes op lists: declares values, places constants once, lists ops with one lane op each."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,8 +6,8 @@ import numpy as np
 
 from compiler.checkpoints.description import Activation, Linear, Norm
 from compiler.lowering.epilogues import ACTIVATIONS
+from compiler.lowering.lane_ops import Add, AddResidual, Apply, LaneOp, Multiply, Normalise
 from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Product, Vector
-from compiler.lowering.steps import Add, AddResidual, Apply, Multiply, Normalise, Step
 from compiler.lowering.values import Form, Life, Use, Value, View
 
 __all__ = ["Tracer"]
@@ -96,11 +96,11 @@ class Tracer:
         if bias is not None:
             self.vector(plain, Add((bias.whole,)), out)
 
-    def vector(self, x: View, step: Step | None, out: Value | View, *, transposed: bool = False
+    def vector(self, x: View, lane_op: LaneOp | None, out: Value | View, *, transposed: bool = False
                ) -> None:
-        """out = what ``step`` makes of x, or x."""
-        steps = () if step is None else (step,)
-        self._ops.append(Vector(_view(out), x, transposed, steps=steps))
+        """out = what ``lane_op`` makes of x, or x."""
+        lane_ops = () if lane_op is None else (lane_op,)
+        self._ops.append(Vector(_view(out), x, transposed, then=lane_ops))
 
     def gather(self, table: View, indices: Sequence[Value], out: Value | View) -> None:
         """Rows of ``table`` by number."""

@@ -13,7 +13,7 @@ from sim.cycles.cases import cases
 from sim.cycles.simulate import simulate
 from sim.harness.accelerator import Accelerator
 
-__all__ = ["COUNTERS", "TOLERANCE", "Comparison", "compare", "measure", "table"]
+__all__ = ["COUNTERS", "TOLERANCE", "CheckedCase", "compare", "measure", "table"]
 
 TOLERANCE = 0.02
 COUNTERS = ("tiles", "array_rows", "stall_input", "stall_weight", "stall_accumulator",
@@ -23,7 +23,7 @@ COUNTERS = ("tiles", "array_rows", "stall_input", "stall_weight", "stall_accumul
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CheckedCase:
     """A program on both: cycles of the counter ACTIVE, the least that these can be, and each of
     ``COUNTERS``: RTL, model."""
 
@@ -49,7 +49,7 @@ class Comparison:
         return [name for name, (rtl, model) in self.counters.items() if rtl != model]
 
 
-def measure(accelerator: Accelerator, name: str, memory: np.ndarray, address: int) -> Comparison:
+def measure(accelerator: Accelerator, name: str, memory: np.ndarray, address: int) -> CheckedCase:
     """Run the program at ``address`` on a design fresh from reset and on the model.
 
     ``RuntimeError`` where it does not end well on RTL.
@@ -61,11 +61,11 @@ def measure(accelerator: Accelerator, name: str, memory: np.ndarray, address: in
         raise RuntimeError(f"{name} ended with {result.error}, {result.violations}")
     run = simulate(accelerator.config, fields, address=address)
     counters = {key: (result.counters[key], run.total(key)) for key in COUNTERS}
-    return Comparison(name, accelerator.config.dim, result.counters["active"], run.active,
+    return CheckedCase(name, accelerator.config.dim, result.counters["active"], run.active,
                       run.bound, counters)
 
 
-def compare(accelerator: Accelerator, names: Sequence[str] | None = None) -> list[Comparison]:
+def compare(accelerator: Accelerator, names: Sequence[str] | None = None) -> list[CheckedCase]:
     """All cases of the build's array, or those named."""
     known = cases(accelerator.config.dim)
     found = []
@@ -76,7 +76,7 @@ def compare(accelerator: Accelerator, names: Sequence[str] | None = None) -> lis
     return found
 
 
-def table(rows: Sequence[Comparison]) -> list[str]:
+def table(rows: Sequence[CheckedCase]) -> list[str]:
     """One line a case below a heading, and a verdict."""
     lines = [f"{'case':36} {'dim':>3} {'RTL':>8} {'model':>8} {'error':>7} {'bound':>8} "
              f"{'×bound':>6} {'limit':7}  counters that differ"]

@@ -9,10 +9,10 @@ from compiler.checkpoints.samples import SAMPLES, inputs_for
 from compiler.lowering.emit import emit
 from compiler.lowering.fuse import fuse
 from compiler.lowering.fusion import Fusion
+from compiler.lowering.lane_ops import Add, Multiply
 from compiler.lowering.lower import lower
 from compiler.lowering.ops import Gemm, Product, Vector
 from compiler.lowering.place import place
-from compiler.lowering.steps import Add, Multiply
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.values import Form, Life
 from compiler.program.builder import ProgramBuilder, read
@@ -142,11 +142,11 @@ def test_what_commands_cannot_do_is_one_line():
         emit(fused, place(fused, builder), builder)
 
     for op, message in [
-            (Vector(out.whole, x.whole, steps=(Add(halves), Multiply(thirds))),
+            (Vector(out.whole, x.whole, then=(Add(halves), Multiply(thirds))),
              "out must have operands of one number of blocks"),
-            (Vector(out.whole, x.whole, steps=(Add((y.whole,)),) * 3), "one command cannot do"),
+            (Vector(out.whole, x.whole, then=(Add((y.whole,)),) * 3), "one command cannot do"),
             (Gemm(out.whole, (Product(x.whole, y.whole, out.whole),), a_transposed=True,
-                  b_transposed=False, steps=(Add(halves),)), "out must have one block, for Aᵀ")]:
+                  b_transposed=False, then=(Add(halves),)), "out must have one block, for Aᵀ")]:
         with pytest.raises(ValueError, match=message):
             emitted(op)
 

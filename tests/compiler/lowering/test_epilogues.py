@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from compiler.lowering.epilogues import ACTIVATIONS, epilogue_of, fits_one_list
-from compiler.lowering.steps import (
+from compiler.lowering.lane_ops import (
     Add,
     Apply,
     Mean,
@@ -12,7 +12,7 @@ from compiler.lowering.steps import (
     Normalise,
     Scale,
     Softmax,
-    Unit,
+    UnitLength,
 )
 from compiler.lowering.values import Value
 from compiler.program.builder import ProgramBuilder, read
@@ -34,7 +34,7 @@ MEMORY, BUFFER = Destination.MEMORY, Destination.BUFFER
     ((SCALE, SCALE), True), ((SCALE, SCALE, SCALE), False), ((GELU, GELU), True),
     ((SCALE, ADD, Softmax()), True), ((ADD, Softmax()), True), ((ADD, SCALE, Softmax()), False),
     ((GELU, Softmax()), False), ((Softmax(), ADD), False), ((Normalise(ROW, ROW, 1e-5),), True),
-    ((ADD, Normalise(ROW, None, 1e-5)), False), ((Unit(1e-5), SCALE), False),
+    ((ADD, Normalise(ROW, None, 1e-5)), False), ((UnitLength(1e-5), SCALE), False),
     ((SCALE, Mean(6)), False), ((Mean(6),), True)])
 def test_what_one_command_can_do(steps, fits):
     assert fits_one_list(steps) == fits

@@ -6,9 +6,9 @@ import pytest
 from compiler.checkpoints.samples import SAMPLES, bert, inputs_for, llama
 from compiler.lowering.fuse import fuse
 from compiler.lowering.fusion import Fusion
+from compiler.lowering.lane_ops import Add, AddResidual, Apply, Scale, Softmax
 from compiler.lowering.lower import trace
 from compiler.lowering.ops import Gemm, Output, Product, Vector
-from compiler.lowering.steps import Add, AddResidual, Apply, Scale, Softmax
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.values import Form, Life, Use
 from hdl.spec.config import AcceleratorConfig
@@ -39,7 +39,7 @@ class Listing:
 
 
 def steps(fused):
-    return [[type(step) for step in op.steps] for op in fused.ops]
+    return [[type(step) for step in op.then] for op in fused.ops]
 
 
 @pytest.mark.parametrize("level", Fusion, ids=lambda level: level.name.lower())
@@ -97,7 +97,7 @@ def test_both_forms_are_bf16_and_a_copy_of_it():
     fused = listing.fused()
     assert fused.forms[listing.values[-1]] == (Form.WIDE, Form.STORED)
     first, copy, _ = fused.ops
-    assert isinstance(copy, Vector) and not copy.steps
+    assert isinstance(copy, Vector) and not copy.then
     assert (first.out.form, copy.x.form, copy.out.form) == (*WIDE, *WIDE, *STORED)
     single = listing.fused(Fusion.NONE)
     assert single.forms[listing.values[-1]] == STORED
@@ -141,7 +141,7 @@ def test_a_mask_over_rows_that_do_not_stay_on_chip_goes_through_bf16():
     for depth in (16, 64):
         config = AcceleratorConfig("posit8", dim=4, acc_depth=depth)
         fused = fuse(listed, config, Fusion.RESIDUAL)
-        scores = [op for op in fused.ops if op.steps and isinstance(op.steps[-1], Softmax)]
+        scores = [op for op in fused.ops if op.then and isinstance(op.then[-1], Softmax)]
         counts.append(len(fused.ops))
         (op,) = scores
         assert isinstance(op, Vector if depth == 16 else Gemm)
@@ -158,10 +158,10 @@ def test_a_mask_over_rows_that_do_not_stay_on_chip_goes_through_bf16():
 def test_levels_only_choose_what_is_rounded(family):
     model = SAMPLES[family]()
     listed = trace(model, inputs_for(model, 4))
-    every = [step for op in listed.ops for step in op.steps]
+    every = [step for op in listed.ops for step in op.then]
     for level in Fusion:
         fused = fuse(listed, CONFIG, level)
-        assert len([step for op in fused.ops for step in op.steps]) == len(every)
+        assert len([step for op in fused.ops for step in op.then]) == len(every)
         for op in fused.ops:
             for read in () if isinstance(op, Output) else op.reads:
                 has = fused.forms[read.view.value]

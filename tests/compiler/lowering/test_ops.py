@@ -7,9 +7,9 @@ import pytest
 
 from compiler.checkpoints.samples import SAMPLES, inputs_for
 from compiler.lowering.fusion import Fusion
+from compiler.lowering.lane_ops import Add, AddResidual, Normalise
 from compiler.lowering.lower import trace
 from compiler.lowering.ops import Gemm, Output, Vector
-from compiler.lowering.steps import Add, AddResidual, Normalise
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.values import Form, Life, Use, Value
 
@@ -58,18 +58,18 @@ def test_everything_is_frozen():
     x, out = trace_.value("x", 2, 3), trace_.value("out", 2, 3)
     trace_.add(x.whole, [x.whole], out)
     listed = trace_.listed()
-    for thing in (listed, listed.ops[0], listed.ops[0].steps[0], x, x.whole):
+    for thing in (listed, listed.ops[0], listed.ops[0].then[0], x, x.whole):
         with pytest.raises(dataclasses.FrozenInstanceError):
             thing.name = "other"
     assert len({x, Value("x", 2, 3)}) == 2  # equal fields, another value
 
 
 @pytest.mark.parametrize("family", SAMPLES)
-def test_a_trace_has_one_step_an_op_and_says_who_reads(family):
+def test_a_trace_has_one_lane_op_an_op_and_says_who_reads(family):
     model = SAMPLES[family]()
     listed = trace(model, inputs_for(model, 4))
     readers, writers = listed.readers(), listed.writers()
-    assert all(len(op.steps) <= 1 for op in listed.ops)
+    assert all(len(op.then) <= 1 for op in listed.ops)
     for value in listed.values:
         made = value.life != Life.CONSTANT
         assert made == (value in writers), value.name
@@ -78,7 +78,7 @@ def test_a_trace_has_one_step_an_op_and_says_who_reads(family):
         for read in op.reads:
             assert (op, read) in readers[read.view.value]
     # A backward pass finds its counterparts: every product, residual addition and norm by kind.
-    kinds = [type(op.steps[0]) for op in listed.ops if op.steps]
+    kinds = [type(op.then[0]) for op in listed.ops if op.then]
     layers = len(model.blocks)
     assert kinds.count(AddResidual) == 2 * layers
     assert kinds.count(Normalise) >= 2 * layers
@@ -104,9 +104,9 @@ def test_ops_as_text():
 def test_blocks_must_agree():
     x, y = Value("x", 6, 4), Value("y", 6, 4)
     rows, parts = y.whole.row_block(0, 1), tuple(y.whole.row_block(2 * i, 2) for i in range(3))
-    for steps, blocks in [((), 1), ((Add((y.whole,)),), 1), ((Add(parts),), 3),
+    for then, blocks in [((), 1), ((Add((y.whole,)),), 1), ((Add(parts),), 3),
                           ((Add(parts), Add((rows,))), 3), ((Add(parts), Add(parts[:2])), None),
                           ((Add(parts), Add((y.whole,))), None)]:
-        assert Vector(x.whole, x.whole, steps=steps).blocks == blocks
-    assert Vector(x.whole, x.whole, True, steps=(Add(parts),)).blocks is None
+        assert Vector(x.whole, x.whole, then=then).blocks == blocks
+    assert Vector(x.whole, x.whole, True, then=(Add(parts),)).blocks is None
     assert Output(x.whole, (Use.NORM,)).blocks == 1

@@ -4,7 +4,7 @@ import pytest
 
 from sim.cycles.bound import Bound
 from sim.cycles.cases import cases
-from sim.cycles.check import TOLERANCE, Comparison, build, compare, table
+from sim.cycles.check import TOLERANCE, CheckedCase, build, compare, table
 
 BUILDS = [
     ("posit8", {"dim": 4}),
@@ -29,16 +29,16 @@ def test_cycles_of_every_kind_of_command(fmt, options):
 
 
 def test_a_difference_is_told():
-    row = Comparison("gemm", 8, 1000, 1030, Bound(800, "array"),
+    row = CheckedCase("gemm", 8, 1000, 1030, Bound(800, "array"),
                      {"tiles": (4, 4), "stall_input": (7, 9)})
     assert row.error == pytest.approx(0.03) and row.fails
-    lines = table([row, Comparison("copy", 8, 500, 500, Bound(500, "fill"), {"tiles": (0, 0)})])
+    lines = table([row, CheckedCase("copy", 8, 500, 500, Bound(500, "fill"), {"tiles": (0, 0)})])
     assert lines[1].split()[5:] == ["800", "1.25", "array", "stall_input"]
     assert lines[-1] == ("2 compared, 1 beyond 2%, the worst 3.00%; 1 to the cycle; "
                          "0 below the bound")
 
 
 def test_fewer_cycles_than_the_bound_are_told():
-    row = Comparison("gemm", 8, 1000, 1000, Bound(1001, "array"), {})
+    row = CheckedCase("gemm", 8, 1000, 1000, Bound(1001, "array"), {})
     assert row.fails
     assert table([row])[-1].endswith("1 below the bound")

@@ -10,7 +10,7 @@ from hdl.spec.config import AcceleratorConfig
 from sim.cycles import __main__ as command
 from sim.cycles import report
 from sim.cycles.bound import Bound
-from sim.cycles.check import Comparison
+from sim.cycles.check import CheckedCase
 from sim.cycles.draw import draw
 from sim.cycles.simulate import simulate
 from sim.cycles.workload import Workload, workload
@@ -112,7 +112,7 @@ def test_wrong_arguments(arguments, message, capsys):
 def test_the_check_judges(model, least, code, monkeypatch, capsys):
     monkeypatch.setattr("sim.harness.accelerator.Accelerator", lambda config: config)
     monkeypatch.setattr("sim.cycles.check.compare", lambda config: [
-        Comparison("gemm", config.dim, 1000, model, Bound(least, "array"), {})])
+        CheckedCase("gemm", config.dim, 1000, model, Bound(least, "array"), {})])
     assert command.main(["--check", "--dim", "8"]) == code
     out = capsys.readouterr().out
     assert f"1 compared, {int(model > 1020)} beyond 2%" in out

@@ -1,6 +1,6 @@
-"""Steps of an op: one thing each that the lanes do to what passes.
+"""Lane ops: one thing each that the lanes do to what passes.
 
-A step says what reads the passing value (``use``), which operands it takes from memory, and
+A lane op says what reads the passing value (``use``), which operands it takes from memory, and
 whether anything may follow in the same command.
 """
 
@@ -11,13 +11,14 @@ from typing import ClassVar
 from compiler.checkpoints.description import Activation
 from compiler.lowering.values import Read, Use, View
 
-__all__ = ["Add", "Apply", "Mean", "Multiply", "Normalise", "Scale", "Softmax", "Step", "Unit"]
+__all__ = ["Add", "AddResidual", "Apply", "LaneOp", "Mean", "Multiply", "Normalise", "Scale",
+           "Softmax", "UnitLength"]
 
 Change = Callable[[View, Use | None], View]
 
 
 @dataclass(frozen=True)
-class Step:
+class LaneOp:
     """``use``: what reads the passing value; ``ends``: nothing may follow in the same command."""
 
     use: ClassVar[Use] = Use.LANES
@@ -33,17 +34,17 @@ class Step:
         """Blocks of rows that have operands of their own."""
         return 1
 
-    def of_block(self, index: int) -> "Step | None":
-        """The step of one block; ``None`` where that passes as it is."""
+    def of_block(self, index: int) -> "LaneOp | None":
+        """What is done to one block; ``None`` where that passes as it is."""
         return self
 
-    def with_views(self, change: Change) -> "Step":
+    def with_views(self, change: Change) -> "LaneOp":
         """The same on views that ``change`` gives, from a view and its use."""
         return self
 
 
 @dataclass(frozen=True)
-class Scale(Step):
+class Scale(LaneOp):
     """× a number, which rounds to BF16."""
 
     use: ClassVar[Use] = Use.SCALING
@@ -54,7 +55,7 @@ class Scale(Step):
 
 
 @dataclass(frozen=True)
-class _Elementwise(Step):
+class _Elementwise(LaneOp):
     """With an operand from memory, item by item; a view of one row counts for all rows.
 
     ``y``: the rows are cut into as many equal blocks, of which each has its own view; ``None``:
@@ -75,12 +76,12 @@ class _Elementwise(Step):
     def blocks(self) -> int:
         return len(self.y)
 
-    def of_block(self, index: int) -> "Step | None":
+    def of_block(self, index: int) -> "LaneOp | None":
         if len(self.y) == 1:
             return self
         return None if self.y[index] is None else replace(self, y=(self.y[index],))
 
-    def with_views(self, change: Change) -> "Step":
+    def with_views(self, change: Change) -> "LaneOp":
         return replace(self, y=tuple(view and change(view, self.operand_use) for view in self.y))
 
     def _shown(self) -> str:
@@ -116,7 +117,7 @@ class Multiply(_Elementwise):
 
 
 @dataclass(frozen=True)
-class Apply(Step):
+class Apply(LaneOp):
     """An activation."""
 
     use: ClassVar[Use] = Use.ACTIVATION
@@ -127,7 +128,7 @@ class Apply(Step):
 
 
 @dataclass(frozen=True)
-class Softmax(Step):
+class Softmax(LaneOp):
     """Over each row."""
 
     use: ClassVar[Use] = Use.ACTIVATION
@@ -138,7 +139,7 @@ class Softmax(Step):
 
 
 @dataclass(frozen=True)
-class Normalise(Step):
+class Normalise(LaneOp):
     """LayerNorm of each row, RMSNorm where there is no ``shift``; gain and shift are one row."""
 
     use: ClassVar[Use] = Use.NORM
@@ -151,7 +152,7 @@ class Normalise(Step):
     def reads(self) -> tuple[Read, ...]:
         return tuple(Read(view, Use.LANES) for view in (self.gain, self.shift) if view is not None)
 
-    def with_views(self, change: Change) -> "Step":
+    def with_views(self, change: Change) -> "LaneOp":
         return replace(self, gain=change(self.gain, Use.LANES),
                        shift=self.shift and change(self.shift, Use.LANES))
 
@@ -160,7 +161,7 @@ class Normalise(Step):
 
 
 @dataclass(frozen=True)
-class Unit(Step):
+class UnitLength(LaneOp):
     """Each row over its length: x / √(Σ x² + eps)."""
 
     ends: ClassVar[bool] = True
@@ -171,7 +172,7 @@ class Unit(Step):
 
 
 @dataclass(frozen=True)
-class Mean(Step):
+class Mean(LaneOp):
     """Each row's sum, of its items times those of ``weights`` if given, over ``count``: one item
     a row."""
 
@@ -183,7 +184,7 @@ class Mean(Step):
     def reads(self) -> tuple[Read, ...]:
         return () if self.weights is None else (Read(self.weights, Use.LANES),)
 
-    def with_views(self, change: Change) -> "Step":
+    def with_views(self, change: Change) -> "LaneOp":
         return replace(self, weights=self.weights and change(self.weights, Use.LANES))
 
     def __str__(self) -> str:
