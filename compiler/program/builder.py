@@ -203,8 +203,12 @@ class ProgramBuilder(Placement):
             "m": shape[0], "n": shape[1], "c_transposed": int(turned),
             "instructions": instruction_words(instructions)}
         # A flag that an epilogue has by the name of its field.
-        fields |= {name: int(getattr(epilogue, name)) for name, field in COMMAND.items()
-                   if field.bits == 1 and hasattr(epilogue, name)}
+        flags = {name: int(getattr(epilogue, name)) for name, field in COMMAND.items()
+                 if field.bits == 1 and hasattr(epilogue, name)}
+        for name, chosen in flags.items():
+            if chosen and not any(opcode in when.opcodes for when in COMMAND[name].used):
+                raise ValueError(f"{name} must not be set for {Opcode(opcode).name}")
+        fields |= flags
         for index, y in enumerate((epilogue.bias, epilogue.y1)):
             if y is not None:
                 fields |= self._operand_y(opcode, f"y{index}", y, shape)

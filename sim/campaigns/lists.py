@@ -16,11 +16,13 @@ from hdl.spec.commands import (
     STAGES,
     CommandField,
     Destination,
+    Opcode,
     Operand,
     Reduce,
     Role,
     Trait,
     available,
+    means,
     members,
     traits,
 )
@@ -97,9 +99,10 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
         return builder.constant(values, encoding, skew=2 * int(rng.integers(8)))
 
     m, k, n = (int(size) for size in rng.integers(1, 20, 3))
-    turned = bool(rng.random() < 0.4)
+    turned, gemm = bool(rng.random() < 0.4), bool(rng.random() < 0.5)
+    opcode = Opcode.GEMM if gemm else Opcode.VECTOR
     flags: list[Any] = [flag for flag in _FLAGS
-                        if available(flag.needs, config) and rng.random() < 0.25]
+                        if means(flag, opcode, config) and rng.random() < 0.25]
     barring = [*flags, COMMAND["c_transposed"]] if turned else flags
     steps = [_permitted(step, barring) for step in random_list(config, rng)]
     encoding = str(rng.choice(["bf16", config.format.encodings[-1].name]))
@@ -109,7 +112,7 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
     epilogue = Epilogue(scale=0.75, bias=tensor(1 if rng.random() < 0.5 else m, n), imm1=-1.5,
                         y1=tensor(1 if rng.random() < 0.5 else m, n), inverse_n=1 / n,
                         epsilon=0.125, instructions=steps, **given)
-    if rng.random() < 0.5:
+    if gemm:
         row_max = bool(rng.random() < 0.5)
         if row_max:
             skipped = min(int(rng.integers(2)), len(steps) - 1)

@@ -24,6 +24,7 @@ from hdl.spec.commands import (
     When,
     members,
     pack,
+    reserved_mask,
 )
 from hdl.spec.config import AcceleratorConfig
 from sim.harness.batch import Batch
@@ -40,9 +41,9 @@ BUILDS = {
     "fp8, exact": AcceleratorConfig("fp8", dim=4, acc="exact", k_max=1000),
     "bf16": AcceleratorConfig("bf16", dim=4),
 }
-# Of a command: bits 23 to 31 of word 0, word 19, the upper halves of words 20 and 21.
-COMMAND_RESERVED = [*range(23, 32), *range(608, 640), *range(656, 672), *range(688, 704)]
-INSTRUCTION_RESERVED = range(25, 32)
+COMMAND_RESERVED, INSTRUCTION_RESERVED = (
+    [bit for bit in range(bits) if reserved_mask(table, bits) >> bit & 1]
+    for table, bits in ((COMMAND, 8 * COMMAND_BYTES), (INSTRUCTION, 32)))
 STORE, BUFFER = {"destination": 2}, {"destination": 1}
 LISTS = {
     "store": [STORE],
