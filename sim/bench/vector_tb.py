@@ -3,7 +3,18 @@
 import cocotb
 import numpy as np
 
-from hdl.spec.commands import INSTRUCTION, Destination, Function, Operand, Post, Reduce, pack
+from hdl.spec.commands import (
+    COMMAND,
+    INSTRUCTION,
+    Destination,
+    Function,
+    Operand,
+    Post,
+    Reduce,
+    Unit,
+    available,
+    pack,
+)
 from hdl.spec.formats import BFLOAT16, BINARY32
 from sim.bench.support import (
     configuration,
@@ -146,9 +157,10 @@ class Bench:
 @cocotb.test()
 async def passes(dut):
     config, rng = configuration(), generator()
-    await reset(dut, dict.fromkeys(("instruction", "imm0", "imm1", "inverse_n", "epsilon",
-                                    "row_maxima", "maximum", "i__valid", "i__payload",
-                                    "o__ready"), 0))
+    constants = [field.name for field in COMMAND.values()
+                 if Unit.VECTOR in field.units and available(field.needs, config)]
+    await reset(dut, dict.fromkeys(("instruction", *constants, "row_maxima", "maximum", "i__valid",
+                                    "i__payload", "o__ready"), 0))
     bench = Bench(dut, config, rng)
     # Both row registers hold something from here on.
     fill = [{"reduce": Reduce.MAX, "reduce_to": register} for register in (0, 1)]

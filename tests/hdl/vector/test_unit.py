@@ -173,7 +173,8 @@ class Passes:
         widths = {name: field.width // (config.lanes if name in ("data", "y") else 1)
                   for name, field in layout}
         payload = join_fields([(joined.pop(name), widths[name]) for name in widths])
-        out = batch.run(joined | {"i__payload": payload, "o__ready": 1, "fault": fault})
+        idle = dict.fromkeys(batch.inputs, 0)  # what a pass does not ask for
+        out = batch.run(idle | joined | {"i__payload": payload, "o__ready": 1, "fault": fault})
         assert out["i__ready"].all() and out["idle"][-1]
         beats = out["o__payload"][out["o__valid"] == 1]
         words = split_fields(beats, result["data"].offset, config.lane.bits, config.lanes)

@@ -6,6 +6,7 @@ import pytest
 from hdl.spec.commands import (
     COMMAND_BYTES,
     HEADER_BYTES,
+    ISA_MINOR,
     MAGIC,
     ErrorCause,
     Feature,
@@ -30,7 +31,7 @@ def good():
 HEADER_FAULTS = [
     ({"magic": MAGIC ^ 1}, ErrorCause.BAD_MAGIC),
     ({"isa_major": 2}, ErrorCause.BAD_VERSION),
-    ({"isa_minor": 1}, ErrorCause.BAD_VERSION),
+    ({"isa_minor": ISA_MINOR + 1}, ErrorCause.BAD_VERSION),
     ({"features": int(Feature.INT8)}, ErrorCause.BAD_FEATURE),
     ({"features": 1 << 31}, ErrorCause.BAD_FEATURE),
     ({"commands": 0}, ErrorCause.BAD_LENGTH),
