@@ -49,6 +49,7 @@ lint: $(STAMP)  ## ruff and mypy over the sources; Verilator, Icarus and Yosys o
 
 golden: $(STAMP)  ## write digests and golden vectors anew, after a change that means to change them
 	$(RUN) -m tools.golden verilog --renew
+	$(RUN) -m tools.golden structure --renew
 	$(RUN) -m tools.golden vectors --renew
 
 docs: $(STAMP)  ## renew the pages that follow from hdl/spec; the site in build/site, without warnings

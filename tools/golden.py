@@ -1,9 +1,13 @@
-"""What must not change by accident: ``python -m tools.golden verilog`` or ``vectors``, ``--renew``.
+"""What must not change by accident: ``python -m tools.golden verilog``, ``structure``, ``vectors``.
 
 ``tests/golden/verilog.json`` names a SHA-256 for every build that the project promises to keep to
 the byte: each format × accumulator × softmax × functions at dim 4, and every format's defaults at
 dim 16. A change that is meant to leave the hardware alone leaves every digest; a change of the
 hardware renews them in a commit that says why.
+
+``tests/golden/structure.json`` names one for the circuit of each build without its names
+(``synth.netlist``): where signals are renamed, or the text is written in another way, the digests
+of the text change and these stay.
 
 ``tests/golden/vectors`` holds operands and results of every unit for those who implement the
 formats elsewhere; the models must still give these results.
@@ -14,7 +18,7 @@ Without ``--renew`` both are checked; exit code 1 where something differs.
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,13 +27,17 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from gen.cli import Parser
+from gen.top import build as accelerator
 from gen.top import generate
 from hdl.spec.config import ACCUMULATORS, FUNCTION_SETS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
+from synth.netlist import read_library
 from tools.vectors.every import UNITS, different, draw
 from tools.vectors.store import load, save
 
-FILE = Path(__file__).resolve().parent.parent / "tests/golden/verilog.json"
+FOLDER = Path(__file__).resolve().parent.parent / "tests/golden"
+FILE = FOLDER / "verilog.json"
+STRUCTURE = FOLDER / "structure.json"
 
 
 @dataclass(frozen=True)
@@ -81,24 +89,30 @@ def digest(build: Build) -> str:
     return hashlib.sha256(generate(build.config).encode()).hexdigest()
 
 
-def known() -> dict[str, str]:
-    """The digests of the file."""
-    return json.loads(FILE.read_text())
+def structure(build: Build) -> str:
+    return read_library(accelerator(build.config), "ottava").digest
 
 
-def digests(chosen: list[Build], jobs: int) -> dict[str, str]:
+def known(file: Path | None = None) -> dict[str, str]:
+    """The digests of the file, that of the text by default."""
+    return json.loads((file or FILE).read_text())
+
+
+def digests(chosen: list[Build], jobs: int, of: Callable[[Build], str] = digest
+            ) -> dict[str, str]:
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        return dict(zip(map(str, chosen), pool.map(digest, chosen), strict=True))
+        return dict(zip(map(str, chosen), pool.map(of, chosen), strict=True))
 
 
-def check_verilog(renew: bool, part: bool, jobs: int) -> int:
+def check_builds(what: str, renew: bool, part: bool, jobs: int) -> int:
+    file, of = {"verilog": (FILE, digest), "structure": (STRUCTURE, structure)}[what]
     chosen = sample(builds()) if part else builds()
-    found = digests(chosen, jobs)
+    found = digests(chosen, jobs, of)
     if renew:
-        FILE.write_text(json.dumps(found, indent=1) + "\n")
-        print(f"{FILE}: {len(found)} digests")
+        file.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"{file}: {len(found)} digests")
         return 0
-    stored = known()
+    stored = known(file)
     wrong = [name for name, value in found.items() if stored.get(name) != value]
     for name in wrong:
         print(f"differs: {name}")
@@ -122,17 +136,18 @@ def check_vectors(renew: bool) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="tools.golden", description=__doc__.split("\n")[0])
-    parser.add_argument("what", nargs="?", choices=("verilog", "vectors"), default="verilog")
+    parser.add_argument("what", nargs="?", choices=("verilog", "structure", "vectors"),
+                        default="verilog")
     parser.add_argument("--renew", action="store_true", help="write the files anew")
     parser.add_argument("--sample", action="store_true",
-                        help="of Verilog a few builds that touch every choice")
+                        help="a few builds that touch every choice")
     parser.add_argument("--jobs", type=int, default=2, help="processes that generate Verilog (2)")
     arguments = parser.parse_args(argv)
     if arguments.renew and arguments.sample:
         parser.error("--renew writes every digest, not a sample")
     if arguments.what == "vectors":
         return check_vectors(arguments.renew)
-    return check_verilog(arguments.renew, arguments.sample, arguments.jobs)
+    return check_builds(arguments.what, arguments.renew, arguments.sample, arguments.jobs)
 
 
 if __name__ == "__main__":

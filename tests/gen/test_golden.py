@@ -19,9 +19,18 @@ def test_verilog_is_that_of_its_digest(build):
     assert golden.digest(build) == golden.known()[str(build)]
 
 
+@pytest.mark.parametrize("build", [
+    build if build is SAMPLE[0] else pytest.param(build, marks=pytest.mark.slow)
+    for build in SAMPLE], ids=str)
+def test_circuit_is_that_of_its_digest(build):
+    assert golden.structure(build) == golden.known(golden.STRUCTURE)[str(build)]
+
+
 def test_every_build_has_a_digest_and_the_sample_touches_every_choice():
     assert set(golden.known()) == set(map(str, BUILDS)) and len(BUILDS) == 121
     assert len(set(golden.known().values())) == len(BUILDS)
+    circuits = golden.known(golden.STRUCTURE)
+    assert set(circuits) == set(map(str, BUILDS)) and len(set(circuits.values())) == len(BUILDS)
     for name, choices in (("fmt", FORMATS), ("acc", ACCUMULATORS), ("softmax", SOFTMAX_MODES),
                           ("functions", FUNCTION_SETS)):
         assert {getattr(build, name) for build in SAMPLE} == set(choices)
@@ -33,10 +42,10 @@ def test_a_changed_byte_is_told(monkeypatch, capsys, tmp_path):
     known = found | {str(SAMPLE[2]): "1" * 64}
     monkeypatch.setattr(golden, "FILE", tmp_path / "verilog.json")
     golden.FILE.write_text(json.dumps(known))
-    monkeypatch.setattr(golden, "digests", lambda chosen, jobs: found)
+    monkeypatch.setattr(golden, "digests", lambda chosen, jobs, of: found)
     assert golden.main(["verilog", "--sample"]) == 1
     out = capsys.readouterr().out.splitlines()
     assert out == [f"differs: {SAMPLE[2]}",
                    f"{len(SAMPLE)} builds, 1 differ from the {len(SAMPLE)} digests of the file"]
-    monkeypatch.setattr(golden, "digests", lambda chosen, jobs: known)
+    monkeypatch.setattr(golden, "digests", lambda chosen, jobs, of: known)
     assert golden.main(["verilog", "--sample"]) == 0
