@@ -175,3 +175,21 @@ def test_wrong_byte_is_noticed():
 def test_depth_holds_two_bursts():
     with pytest.raises(ValueError, match="^depth must be at least 32"):
         engine(16, depth=16)
+
+
+def test_an_answer_that_nobody_asked_for_is_counted():
+    # AXI forbids it, and docs/integration.md tells what comes of it: the engine is never quiet.
+    dut = engine(16)
+    slave, commands, data, _ = stage(dut, [(BASE, 16, 1, 0)])
+    watch = Watch(dut, "engine.quiet", "idle", "engine.failure.valid")
+
+    def each_cycle(ctx, cycle):
+        if cycle == 5:
+            slave.answers.append(slave.now)
+            slave.rules.outstanding += 1
+
+    simulate(dut, [slave, commands, data, watch], each_cycle=each_cycle,
+             until=lambda: len(watch.seen["idle"]) == 80)
+    assert not commands.items and len(slave.addresses) == 1
+    assert watch.seen["engine.quiet"][4] and not any(watch.seen["engine.quiet"][8:])
+    assert not any(watch.seen["engine.failure.valid"])
