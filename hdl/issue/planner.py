@@ -95,6 +95,8 @@ class Planner(wiring.Component):
             # Rows that share weights come first: K is cut to what fits beside them.
             span_log2.eq(input_log2 - plan.block_log2),
             plan.resident.eq(k_log2 <= span_log2),
-            plan.k_span.eq(Const(config.dim) << Mux(plan.resident, k_log2, span_log2)[:5]),
+            # Cut to what log2 of a count needs: every further bit would double the shifter.
+            plan.k_span.eq(Const(config.dim) << Mux(
+                plan.resident, k_log2, span_log2)[:COUNT_BITS.bit_length()]),
         ]
         return m
