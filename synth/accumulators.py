@@ -8,7 +8,7 @@ exact accumulator is paid for in both.
 from dataclasses import dataclass
 
 from amaranth.hdl import Module
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from gen.block import generate_block
@@ -17,7 +17,7 @@ from hdl.accumulate.accumulation_buffer import AccumulationBuffer
 from hdl.arith.column_adder import ColumnAdder
 from hdl.arith.exact_sum import exact_sum
 from hdl.arith.mac import ExactMultiplier
-from hdl.codec.operand import OperandLayout
+from hdl.codec.operand import OperandVector
 from hdl.spec.config import ACCUMULATORS, AcceleratorConfig
 from hdl.spec.formats import Format
 from synth.flow import Flow, Report
@@ -39,7 +39,7 @@ class ExactColumn(wiring.Component):
     def __init__(self, fmt: Format, rows: int):
         self.fmt = fmt
         self.rows = rows
-        operands = data.ArrayLayout(OperandLayout(fmt), rows)
+        operands = OperandVector(fmt, rows)
         super().__init__({"a": In(operands), "b": In(operands), "o": Out(exact_sum(fmt, rows))})
 
     def elaborate(self, platform):

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.array.stack import Stack
 from hdl.codec.decoder import Decoder
-from hdl.codec.operand import OperandLayout
+from hdl.codec.operand import OperandLayout, OperandVector
 from hdl.lib.leaf import shared, with_latency
 from hdl.lib.skew import Deskew, Skew
 from hdl.spec.config import AcceleratorConfig
@@ -58,7 +58,7 @@ class Array(wiring.Component):
     def _decode(self, m: Module, name: str, codes, e5m2) -> data.View:
         """Decode D codes and register the operands."""
         fmt, dim = self.config.format, self.config.dim
-        decoded = Signal(data.ArrayLayout(OperandLayout(fmt), dim), name=f"{name}_decoded",
+        decoded = Signal(OperandVector(fmt, dim), name=f"{name}_decoded",
                          reset_less=True)
         for index in range(dim):
             decoder = Decoder(fmt)

@@ -1,11 +1,11 @@
 """D processing elements side by side."""
 
 from amaranth.hdl import Module
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.array.pe import PE, psum_members
-from hdl.codec.operand import OperandLayout
+from hdl.codec.operand import OperandLayout, OperandVector
 from hdl.lib.leaf import shared, with_latency
 from hdl.spec.config import AcceleratorConfig
 
@@ -26,7 +26,7 @@ class Row(wiring.Component):
         self.config = config
         operand = OperandLayout(config.format)
         dim = config.dim
-        operands = data.ArrayLayout(operand, dim)
+        operands = OperandVector(config.format, dim)
         super().__init__({
             "x_i": In(operand), "swap_i": In(1), "down_i": In(1), "w_left": In(operand),
             "right_i": In(dim), "right_o": Out(dim),

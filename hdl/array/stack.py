@@ -1,13 +1,13 @@
 """Rows of the array, stacked by halves."""
 
 from amaranth.hdl import Cat, Module
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.array.column_adders import ColumnAdders
 from hdl.array.pe import psum_members
 from hdl.array.row import Row
-from hdl.codec.operand import OperandLayout
+from hdl.codec.operand import OperandVector
 from hdl.lib.leaf import shared, with_latency
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
@@ -37,10 +37,8 @@ class Stack(wiring.Component):
             raise ValueError(f"rows must be a power of two and at least 2, not {rows!r}")
         self.config = config
         self.rows = rows
-        operand = OperandLayout(config.format)
         dim = config.dim
-        column = data.ArrayLayout(operand, rows)
-        row = data.ArrayLayout(operand, dim)
+        column, row = (OperandVector(config.format, count) for count in (rows, dim))
         super().__init__({
             "x_i": In(column), "swap_i": In(rows), "down_i": In(rows), "w_left": In(column),
             "right_i": In(dim), "right_o": Out(dim),

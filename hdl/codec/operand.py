@@ -1,11 +1,11 @@
 """The unpacked operand: what decoders give and what the array computes with."""
 
-from amaranth.hdl import Cat, Value, signed
+from amaranth.hdl import Cat, Format, Value, signed
 from amaranth.lib import data
 
-from hdl.spec.formats import Format
+from hdl.spec import formats
 
-__all__ = ["Operand", "OperandLayout"]
+__all__ = ["Operand", "OperandLayout", "OperandVector"]
 
 
 class OperandLayout(data.StructLayout):
@@ -26,8 +26,8 @@ class OperandLayout(data.StructLayout):
     TypeError: ``fmt`` is no ``Format``.
     """
 
-    def __init__(self, fmt: Format) -> None:
-        if not isinstance(fmt, Format):
+    def __init__(self, fmt: formats.Format) -> None:
+        if not isinstance(fmt, formats.Format):
             raise TypeError(f"fmt must be a Format, not {fmt!r}")
         super().__init__({
             "fraction": fmt.significand_bits - 1, "nonzero": 1,
@@ -48,3 +48,17 @@ class Operand(data.View):
     @property
     def is_zero(self) -> Value:
         return ~self.nonzero
+
+
+class OperandVector(data.ArrayLayout):
+    """``count`` operands of ``fmt`` side by side, the first lowest.
+
+    Shown as one number: names for the fields of D operands in every row and stack would take the
+    generator longer than the rows themselves.
+    """
+
+    def __init__(self, fmt: formats.Format, count: int) -> None:
+        super().__init__(OperandLayout(fmt), count)
+
+    def format(self, value: data.View, spec: str) -> Format:
+        return Format("{}", Value.cast(value))
