@@ -199,9 +199,9 @@ def _title(unit: Unit) -> tuple[str, str]:
     return names.get(unit.name, kind.__name__), "/".join(kind.__module__.split(".")[:-1])
 
 
-def _frame(config: AcceleratorConfig, design: Connections) -> Iterator[str]:
+def _frame(config: AcceleratorConfig) -> Iterator[str]:
     """Ports of the design and the legend."""
-    bus, plan = 8 * config.bus_bytes, design.bits["sequencer", PLANNED[0]]
+    bus = 8 * config.bus_bytes
     yield '<polyline points="8,258 70,258"/>'
     yield '<polyline points="70,456 8,456"/>'
     yield _text(38, 251, f"{bus} b", "bits")
@@ -212,7 +212,7 @@ def _frame(config: AcceleratorConfig, design: Connections) -> Iterator[str]:
     yield _text(716, 42, "AXI4-Lite 32 b, interrupt", "note")
     yield '<circle class="plan" cx="26" cy="514" r="4"/>'
     yield '<path class="ask" d="M22 530h8l-4 8z"/>'
-    for y, text in ((518, f"takes plans, {plan} b"), (538, "asks for transfers")):
+    for y, text in ((518, "takes plans"), (538, "asks for transfers")):
         yield f'<text class="note" x="36" y="{y}" style="text-anchor:start">{text}</text>'
 
 
@@ -242,7 +242,7 @@ def draw(config: AcceleratorConfig) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
         f"<title>{escape(title)}</title>", f"<style>{_STYLE}</style>", f"<defs>{marks}</defs>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>', *parts,
-        *_frame(config, design), "</svg>"]) + "\n"
+        *_frame(config), "</svg>"]) + "\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,13 +1,11 @@
 """What must not change by accident: ``python -m tools.golden verilog``, ``structure``, ``vectors``.
 
-``tests/golden/verilog.json`` names a SHA-256 for every build that the project promises to keep to
-the byte: each format × accumulator × softmax × functions at dim 4, and every format's defaults at
-dim 16. A change that is meant to leave the hardware alone leaves every digest; a change of the
-hardware renews them in a commit that says why.
-
-``tests/golden/structure.json`` names one for the circuit of each build without its names
-(``synth.netlist``): where signals are renamed, or the text is written in another way, the digests
-of the text change and these stay.
+``tests/golden/verilog.json`` names two SHA-256 for every build that the project promises to keep:
+each format × accumulator × softmax × functions at dim 4, and every format's defaults at dim 16.
+``verilog`` is that of the text, to the byte; ``structure`` that of the circuit without its names
+(``synth.netlist``): where signals are renamed, or the text is written in another way, the first
+changes and the second stays. A change that is meant to leave the hardware alone leaves both; a
+change of the hardware renews them in a commit that says why.
 
 ``tests/golden/vectors`` holds operands and results of every unit for those who implement the
 formats elsewhere; the models must still give these results.
@@ -37,7 +35,6 @@ from tools.vectors.store import load, save
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests/golden"
 FILE = FOLDER / "verilog.json"
-STRUCTURE = FOLDER / "structure.json"
 
 
 @dataclass(frozen=True)
@@ -93,9 +90,20 @@ def structure(build: Build) -> str:
     return read_library(accelerator(build.config), "ottava").digest
 
 
-def known(file: Path | None = None) -> dict[str, str]:
-    """The digests of the file, that of the text by default."""
-    return json.loads((file or FILE).read_text())
+DIGESTS: dict[str, Callable[[Build], str]] = {"verilog": digest, "structure": structure}
+
+
+def known(what: str = "verilog") -> dict[str, str]:
+    """The digests of the file, of one kind."""
+    return {name: kinds[what] for name, kinds in json.loads(FILE.read_text()).items()}
+
+
+def renew(what: str, found: dict[str, str]) -> None:
+    """Put the digests of one kind into the file; those of the other stay."""
+    kinds = {kind: found if kind == what else known(kind) for kind in DIGESTS}
+    lines = [f"{json.dumps(name)}: " + json.dumps({kind: kinds[kind].get(name, "")
+                                                   for kind in DIGESTS}) for name in found]
+    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def digests(chosen: list[Build], jobs: int, of: Callable[[Build], str] = digest
@@ -104,15 +112,14 @@ def digests(chosen: list[Build], jobs: int, of: Callable[[Build], str] = digest
         return dict(zip(map(str, chosen), pool.map(of, chosen), strict=True))
 
 
-def check_builds(what: str, renew: bool, part: bool, jobs: int) -> int:
-    file, of = {"verilog": (FILE, digest), "structure": (STRUCTURE, structure)}[what]
+def check_builds(what: str, anew: bool, part: bool, jobs: int) -> int:
     chosen = sample(builds()) if part else builds()
-    found = digests(chosen, jobs, of)
-    if renew:
-        file.write_text(json.dumps(found, indent=1) + "\n")
-        print(f"{file}: {len(found)} digests")
+    found = digests(chosen, jobs, DIGESTS[what])
+    if anew:
+        renew(what, found)
+        print(f"{FILE}: {len(found)} digests")
         return 0
-    stored = known(file)
+    stored = known(what)
     wrong = [name for name, value in found.items() if stored.get(name) != value]
     for name in wrong:
         print(f"differs: {name}")
@@ -120,10 +127,10 @@ def check_builds(what: str, renew: bool, part: bool, jobs: int) -> int:
     return 1 if wrong or not found else 0
 
 
-def check_vectors(renew: bool) -> int:
+def check_vectors(anew: bool) -> int:
     cases = wrong = 0
     for unit in UNITS:
-        if renew:
+        if anew:
             save(draw(unit))
         file = load(unit)
         for line in different(unit, file):
@@ -141,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--renew", action="store_true", help="write the files anew")
     parser.add_argument("--sample", action="store_true",
                         help="a few builds that touch every choice")
-    parser.add_argument("--jobs", type=int, default=2, help="processes that generate Verilog (2)")
+    parser.add_argument("--jobs", type=int, default=2, help="processes that generate builds (2)")
     arguments = parser.parse_args(argv)
     if arguments.renew and arguments.sample:
         parser.error("--renew writes every digest, not a sample")
