@@ -7,8 +7,14 @@ PYTHON ?= python3
 STAMP := .venv/stamp
 # The activation script also names what only some machines need, Python's shared library say.
 RUN := . .venv/bin/activate && python
+# A process of tests for each processor; one that has none left takes from the others.
+PYTEST := $(RUN) -m pytest -n auto --dist worksteal
+# A few minutes that meet most mistakes: models, codecs, assembler, images, one build of the whole.
+QUICK := tests/test_layers.py tests/test_support.py tests/golden/test_vectors.py tests/hdl/spec \
+         tests/hdl/codec tests/sim/model tests/compiler/program tests/compiler/lowering/test_lower.py \
+         "tests/sim/test_gemm.py::test_random_programs[posit8-ideal]"
 
-.PHONY: all setup test sim matrix shapes coverage faults area lint golden docs doctor nightly clean help
+.PHONY: all setup test test-quick sim matrix shapes coverage faults area lint golden docs doctor nightly clean help
 .DEFAULT_GOAL := all
 
 all: $(STAMP)  ## set up, write build/acc.v for FMT (posit8) and print a summary of it
@@ -20,7 +26,12 @@ $(STAMP): pyproject.toml tools/constraints.txt tools/setup.py
 	@$(PYTHON) tools/setup.py
 
 test: $(STAMP) lint sim  ## set up, lint, run every bench and every test
-	$(RUN) -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
+
+test-quick: $(STAMP)  ## the inner loop: lint of the sources, models, codecs, assembler, one build
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+	$(PYTEST) -m "not slow" $(QUICK)
 
 sim: $(STAMP)  ## run the benches; TEST=name runs one, WAVES=1 leaves a waveform
 	$(RUN) -m sim.bench $(if $(TEST),--test $(TEST)) $(if $(WAVES),--waves)
@@ -59,8 +70,8 @@ docs: $(STAMP)  ## renew the pages that follow from hdl/spec; the site in build/
 doctor:  ## tell which tools are here, their versions, and what works without the missing ones
 	@$(PYTHON) tools/doctor.py
 
-nightly: $(STAMP) lint sim  ## everything: the long tests too, areas by the slow script
-	$(RUN) -m pytest
+nightly: $(STAMP) lint sim  ## everything: the long tests, 20 times the examples, areas by the slow script
+	OTTAVA_EXAMPLES=20 $(PYTEST)
 	$(RUN) -m synth.area --library osu018
 	$(RUN) -m synth.area --library osu018 --script best --blocks -o build/area-best.json
 
@@ -68,4 +79,4 @@ clean:  ## remove what was built; keeps .venv
 	rm -rf build
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12

@@ -15,7 +15,7 @@ def read_json(path: Path, kind: type) -> Any:
     """What a JSON file holds, a ``dict`` or a ``list`` as ``kind`` says; ``CheckpointError``."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last: nested too deep
         reason = getattr(error, "strerror", None) or str(error)
         raise CheckpointError(f"{path} must be a readable JSON file: {reason}") from error
     if not isinstance(values, kind):

@@ -102,7 +102,7 @@ class ProgramImage:
                 memory = file.get_tensor("memory")
         except KeyError:
             raise ImageError(f"{path} must be a program image, not other safetensors") from None
-        except (OSError, SafetensorError, ValueError) as error:
+        except (OSError, SafetensorError, ValueError, RecursionError) as error:
             reason = str(error).splitlines()[0]
             raise ImageError(f"{path} must be a whole program image: {reason}") from None
         try:

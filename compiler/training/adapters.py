@@ -227,7 +227,7 @@ def _settings(path: Path, file: Safetensors) -> Settings:
         return Settings.from_json(beside)
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: {_CONFIG} in its metadata must be JSON: {error}") from error
     return Settings(values if isinstance(values, dict) else {}, f"{path}, {_CONFIG}")
 

@@ -71,7 +71,7 @@ def _rows(path: Path) -> list[tuple[int, str | None, str | None]]:
             found = reader.fieldnames or []
             missing = [name for name in _COLUMNS if name not in found]
             if missing:
-                have = ", ".join(found)[:100] or "nothing"
+                have = " ".join(", ".join(found).split())[:100] or "nothing"
                 raise DataError(f"{path} must have the columns {' and '.join(_COLUMNS)}, "
                                 f"but its first line has {have}")
             return [(reader.line_num, row["text"], row["label"]) for row in reader]

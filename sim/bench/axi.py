@@ -11,6 +11,7 @@ import numpy as np
 
 from hdl.spec.registers import REGISTERS
 from sim.bench.support import put, sample, settle, step
+from sim.harness.axi_rules import AxiRules
 from sim.harness.stalls import CHANNELS, StallProfile
 
 __all__ = ["AxiMemory", "LiteHost"]
@@ -25,8 +26,7 @@ class AxiMemory:
     """Serves ``m_axi_gmem_*`` of ``dut`` from ``memory`` at ``base``; outside it DECERR.
 
     Reads sample when accepted, writes land when answered; answers are in order. ``written``
-    counts each byte's writes. A broken rule (valid or payload withdrawn, 4 KiB crossed, WLAST in
-    the wrong place) fails the test.
+    counts each byte's writes. A broken rule (``AxiRules``) fails the test.
     """
 
     def __init__(self, dut, memory: np.ndarray, base: int, profile: StallProfile,
@@ -37,7 +37,7 @@ class AxiMemory:
         self.written = np.zeros_like(memory)
         self.cycle = 0
         self._stalled = dict.fromkeys(CHANNELS, 0)
-        self._waiting: dict[str, tuple[int, ...]] = {}
+        self._rules = {channel: AxiRules(self.bytes) for channel in ("ar", "aw")}
         self._beats: deque[tuple[int, int, int, int]] = deque()  # due, data, response, last
         self._bursts: deque[tuple[int, int]] = deque()
         self._data: deque[tuple[int, int, int]] = deque()
@@ -94,37 +94,36 @@ class AxiMemory:
         for channel, names in _PAYLOADS.items():
             valid = self._port(f"{channel}valid")
             payload = tuple(self._port(channel + name) for name in names) if valid else ()
-            before = self._waiting.pop(channel, None)
-            assert before in (None, payload), f"{channel} changed while it waited"
-            if valid and not self._port(f"{channel}ready"):
-                self._waiting[channel] = payload
+            self._rules["ar" if channel == "ar" else "aw"].stable(
+                channel, valid, self._port(f"{channel}ready"), payload)
 
     def _address(self, channel: str) -> tuple[int, int] | None:
         if not (self._port(f"{channel}valid") and self._port(f"{channel}ready")):
             return None
         address, beats = self._port(f"{channel}addr"), self._port(f"{channel}len") + 1
-        end = (address // self.bytes + beats) * self.bytes - 1
-        assert address >> 12 == end >> 12, f"{channel} burst at {address:#x} crosses 4 KiB"
-        assert self._port(f"{channel}burst") == 1 and 1 << self._port(f"{channel}size") == \
-            self.bytes, f"{channel} burst is not INCR of full width"
+        self._rules[channel].address(address, beats, self._port(f"{channel}size"),
+                                     self._port(f"{channel}burst"))
         return address, beats
 
     def _take(self) -> None:
         if self._r and self._port("rready"):
             self._reads -= self._r[3]
+            self._rules["ar"].outstanding -= self._r[3]
             self._r = None
         if self._b is not None and self._port("bready"):
             self._b = None
+            self._rules["aw"].outstanding -= 1
         if (read := self._address("ar")) is not None:
             self._read(*read)
         if (write := self._address("aw")) is not None:
             self._bursts.append(write)
+            self._rules["aw"].write_burst(write[1])
         if self._port("wvalid") and self._port("wready"):
             self._data.append((self._port("wdata"), self._port("wstrb"), self._port("wlast")))
+            self._rules["aw"].write_beat(self._data[-1][2])
         while self._bursts and len(self._data) >= self._bursts[0][1]:
             address, count = self._bursts.popleft()
             beats = [self._data.popleft() for _ in range(count)]
-            assert [beat[2] for beat in beats] == [0] * (count - 1) + [1], "wlast out of place"
             self._answers.append((self._due(), address, beats))
 
     def _read(self, address: int, beats: int) -> None:

@@ -10,7 +10,7 @@ from compiler.program.epilogue import Epilogue
 from compiler.program.tensor import Tensor
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["EPILOGUES", "Case", "long_rows_case", "random_case", "stray_writes"]
+__all__ = ["EPILOGUES", "Case", "ProgramMaker", "long_rows_case", "random_case", "stray_writes"]
 
 EPILOGUES = ("none", "scale", "bias", "relu", "softmax")
 BASE = 0x2_0000_0000
@@ -27,7 +27,9 @@ class Case:
     label: str
 
 
-class _Maker:
+class ProgramMaker:
+    """Adds random commands to a program; ``rng`` makes every choice."""
+
     def __init__(self, config: AcceleratorConfig, rng: np.random.Generator, largest: int) -> None:
         self.config, self.rng, self.largest = config, rng, largest
         self.builder = ProgramBuilder(config, BASE)
@@ -110,6 +112,17 @@ class _Maker:
         self.builder.vector(x, out, epilogue, **turned)
         self.labels.append(f"vector {m}x{n}{' C^T' if turned else ''} {_shown(epilogue)}")
 
+    def round(self, epilogue: str | None = None) -> None:
+        """A GEMM, perhaps one that takes its result, perhaps a VECTOR."""
+        def kind() -> str:
+            return epilogue or str(self.rng.choice(EPILOGUES))
+
+        first = self.gemm(kind())
+        if self.some(0.3) and first.encoding in self.config.format.encodings:
+            self.gemm(kind(), first)
+        if self.some(0.3):
+            self.vector(kind())
+
     def case(self) -> Case:
         """Everything so far as one program."""
         memory, address = self.builder.build(seed=int(self.rng.integers(1 << 31)), spare=64)
@@ -127,25 +140,16 @@ def _shown(epilogue: Epilogue) -> str:
 
 def random_case(config: AcceleratorConfig, rng: np.random.Generator, *, largest: int = 13,
                 epilogue: str | None = None, rounds: int = 1) -> Case:
-    """``rounds`` of one to three commands: a GEMM, perhaps one that takes its result, perhaps a
-    VECTOR."""
-    maker = _Maker(config, rng, largest)
-
-    def kind() -> str:
-        return epilogue or str(rng.choice(EPILOGUES))
-
+    """``rounds`` of one to three commands (``ProgramMaker.round``)."""
+    maker = ProgramMaker(config, rng, largest)
     for _ in range(rounds):
-        first = maker.gemm(kind())
-        if maker.some(0.3) and first.encoding in config.format.encodings:
-            maker.gemm(kind(), first)
-        if maker.some(0.3):
-            maker.vector(kind())
+        maker.round(epilogue)
     return maker.case()
 
 
 def long_rows_case(config: AcceleratorConfig, rng: np.random.Generator) -> Case:
     """One to three rows of 300 to 700 columns, so that a row takes several bursts."""
-    maker = _Maker(config, rng, 3)
+    maker = ProgramMaker(config, rng, 3)
     maker.vector(str(rng.choice(EPILOGUES)), int(rng.integers(300, 701)))
     return maker.case()
 

@@ -1,56 +1,11 @@
-"""AXI4 slaves with random stalls and a rule checker, for Amaranth's simulator."""
+"""AXI4 slaves with random stalls, for Amaranth's simulator."""
 
 import random
 from collections import deque
 
+from sim.harness.axi_rules import AxiRules
 
-class AxiRules:
-    """Checks the address, data and response channels of a master, cycle by cycle."""
-
-    def __init__(self, bus_bytes):
-        self.bus_bytes = bus_bytes
-        self.held = {}
-        self.bursts: deque = deque()
-        self.bursts_done: deque = deque()
-        self.beats = 0
-        self.outstanding = 0
-        self.checked = 0
-
-    def stable(self, channel, valid, ready, payload):
-        """A payload once offered is offered unchanged until it is taken."""
-        if channel in self.held:
-            assert valid, f"{channel}valid fell before {channel}ready"
-            assert payload == self.held[channel], f"{channel} changed before {channel}ready"
-        self.held.pop(channel, None)
-        if valid and not ready:
-            self.held[channel] = payload
-
-    def address(self, address, beats, size, burst):
-        assert beats <= 16, "burst of more than 16 beats"
-        assert 1 << size == self.bus_bytes, "burst of narrow beats"
-        assert burst == 1, "burst is not INCR"
-        start = address & -self.bus_bytes
-        assert start >> 12 == (start + beats * self.bus_bytes - 1) >> 12, "burst crosses 4 KiB"
-        self.outstanding += 1
-        self.checked += 1
-        assert self.outstanding <= 16, "more than 16 bursts outstanding"
-
-    def write_burst(self, beats):
-        self.bursts.append(beats)
-        self._match()
-
-    def write_beat(self, last):
-        self.beats += 1
-        if last:
-            self.bursts_done.append(self.beats)
-            self.beats = 0
-        self._match()
-
-    def _match(self):
-        while self.bursts and self.bursts_done:
-            assert self.bursts.popleft() == self.bursts_done.popleft(), "wlast at the wrong beat"
-        if self.bursts and not self.bursts_done:
-            assert self.beats < self.bursts[0], "wlast is missing"
+__all__ = ["ReadSlave", "WriteSlave"]
 
 
 class Slave:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.axi import AxiRules
+from sim.harness.axi_rules import AxiRules
 from support.streams import Sink
 
 
