@@ -9,24 +9,29 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 
 from sim.campaigns.programs import Case, ProgramMaker
+from support.seeds import seed_of
 
 __all__ = ["DrawnGenerator", "cases", "examples"]
 
 TIMES = int(os.environ.get("OTTAVA_EXAMPLES", "1"))
 
 
-def examples(count: int) -> settings:
+def examples(count: int, *words: object) -> Any:
     """Settings of a property that ``count`` examples show, more of them at night.
 
+    ``words`` tell properties of one function apart, which else draw the same examples.
     No deadline: the machine may be busy. Nothing is kept between runs.
     """
-    return settings(max_examples=count * TIMES, derandomize=TIMES == 1, deadline=None,
-                    database=None, print_blob=True,
-                    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+    chosen = settings(max_examples=count * TIMES, derandomize=TIMES == 1, deadline=None,
+                      database=None, print_blob=True,
+                      suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+    if not words or TIMES > 1:
+        return chosen
+    return lambda test: seed(seed_of(*words))(chosen(test))
 
 
 @cache
@@ -80,12 +85,10 @@ def _round(draw: Any, maker: ProgramMaker) -> None:
 
 @st.composite
 def cases(draw: Any, config: Any, rounds: int = 1, largest: int = 13) -> Case:
-    """A random program of up to ``rounds`` of ``random_case``, most of them long; rarely none."""
+    """A random program of up to ``rounds`` of ``random_case``, rarely none."""
     maker = ProgramMaker(config, DrawnGenerator(draw), largest)
-    for _ in range(rounds):
-        # Whether another follows stands before it, so that any of them can go by itself.
-        if not draw(_between(0, 40)):
-            break
+    # The number before them all, and each by itself: hypothesis then lowers it and drops any one.
+    for _ in range(draw(_between(0, rounds))):
         draw(_round(maker))
     maker.rng = DrawnGenerator(draw)
     return maker.case()

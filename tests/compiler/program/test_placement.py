@@ -31,7 +31,7 @@ def requests(draw, config):
 def test_every_tensor_keeps_what_was_put_there(fmt):
     config, checked = CONFIGS[fmt], []
 
-    @examples(100)
+    @examples(100, fmt)
     @given(st.lists(requests(config), min_size=1, max_size=8))
     def run(asked):
         builder, held = ProgramBuilder(config, BASE), []
