@@ -18,7 +18,7 @@ class AxiRules:
 
     def __init__(self, bus_bytes: int) -> None:
         self.bus_bytes = bus_bytes
-        self.held = {}
+        self.held: dict[str, Hashable] = {}
         self.bursts: deque = deque()
         self.bursts_done: deque = deque()
         self.beats = 0

@@ -6,14 +6,15 @@ ones in each run; a failure then prints what draws it again.
 
 import os
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 
 from sim.campaigns.programs import Case, ProgramMaker
-from support.seeds import seed_of
+
+from .seeds import seed_of
 
 __all__ = ["DrawnGenerator", "cases", "examples"]
 
@@ -77,18 +78,22 @@ class DrawnGenerator:
         return getattr(self._array(), name)
 
 
+def _drawn(draw: Any) -> np.random.Generator:
+    return cast(np.random.Generator, DrawnGenerator(draw))
+
+
 @st.composite
 def _round(draw: Any, maker: ProgramMaker) -> None:
-    maker.rng = DrawnGenerator(draw)
+    maker.rng = _drawn(draw)
     maker.round()
 
 
 @st.composite
 def cases(draw: Any, config: Any, rounds: int = 1, largest: int = 13) -> Case:
     """A random program of up to ``rounds`` of ``random_case``, rarely none."""
-    maker = ProgramMaker(config, DrawnGenerator(draw), largest)
+    maker = ProgramMaker(config, _drawn(draw), largest)
     # The number before them all, and each by itself: hypothesis then lowers it and drops any one.
     for _ in range(draw(_between(0, rounds))):
         draw(_round(maker))
-    maker.rng = DrawnGenerator(draw)
+    maker.rng = _drawn(draw)
     return maker.case()
