@@ -1,1 +1,1 @@
-"""Amaranth components of Ottava, one folder a floor, in the order in which data flows."""
+"""Amaranth components of Ottava, one folder per layer, in the order of the data flow."""

@@ -89,7 +89,7 @@ class Core(wiring.Component):
         """A tile cannot start without weights; once its lines are asked for, its rows matter.
 
         While the shifter starves, a tile's D lines are D bursts at most: after as many grants they
-        are on their way, and weights that were asked for ahead may no longer keep the rows waiting.
+        are in flight, and weights that were prefetched may no longer keep the rows waiting.
         A feeder that lacks rows for a tile at work comes before weights for the next one.
         """
         asked = Signal(range(self.config.dim + 1))  # bursts of weights since they were lacking
@@ -125,7 +125,7 @@ class Core(wiring.Component):
 
     def _weights(self, m: Module, weights: WeightLoader, shifter: WeightShifter, feeder: Feeder,
                  array: Array) -> None:
-        """The weight buffer, its two halves filled and read in turn, and the array's top edge."""
+        """The weight buffer, a double buffer of two halves, and the array's top edge."""
         config = self.config
         sram = Sram1R1W(8 * config.word_bytes, config.weight_depth)
         m.submodules.weight_buffer = shared(sram)
@@ -169,7 +169,7 @@ class Core(wiring.Component):
 
     def _vector(self, m: Module, drain: Drain, accumulation: AccumulationBuffer,
                 maximum: RowMaximum) -> None:
-        """From an accumulation bank, with Y beside, into the lanes."""
+        """From an accumulation bank, together with Y, into the lanes."""
         config = self.config
         lanes = config.lanes
         m.submodules.unit = unit = VectorUnit(config, result_tag(config))
@@ -207,7 +207,7 @@ class Core(wiring.Component):
 
     def _results(self, m: Module, drain: Drain, accumulation: AccumulationBuffer,
                  unit: VectorUnit) -> None:
-        """From the lanes back to the bank, or as they are or transposed to memory."""
+        """From the lanes back to the bank, or to memory, as they are or transposed."""
         config = self.config
         lanes = config.lanes
         m.submodules.transposer = transposer = ResultTransposer(config)

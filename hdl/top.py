@@ -1,4 +1,4 @@
-"""The accelerator: memory engines, control registers, sequencer and datapath behind AXI ports."""
+"""The accelerator: memory engines, control registers, sequencer and datapath, with AXI ports."""
 
 from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal
 from amaranth.lib import wiring

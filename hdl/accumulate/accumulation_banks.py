@@ -11,7 +11,7 @@ __all__ = ["AccumulationBanks"]
 
 
 class AccumulationBanks(wiring.Component):
-    """Two banks pass in turn from whoever fills them to the drain and back.
+    """A double buffer: two banks pass alternately from whoever fills them to the drain and back.
 
     Members
     -------

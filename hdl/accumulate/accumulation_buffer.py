@@ -1,4 +1,4 @@
-"""The accumulation buffer: two banks of accumulator words with one adder a column."""
+"""The accumulation buffer: two banks of accumulator words, one adder per column."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -41,7 +41,8 @@ class PartWrite(Parametric):
 
 
 class AccumulationBuffer(wiring.Component):
-    """Two banks of ``acc_depth`` words of D accumulators; one is filled while one is drained.
+    """Two banks of ``acc_depth`` words of D accumulators, a double buffer: one is filled while the
+    other is drained.
 
     A word is in the accumulator's own format, unrounded; what comes from memory or from the lanes
     are lane words (``lane_to_accumulator``). Callers keep fill and drain on different

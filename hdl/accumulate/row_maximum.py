@@ -22,7 +22,8 @@ def _place(bank: Value, row: Value) -> Value:
 
 
 class _Key(wiring.Component):
-    """``key`` of an accumulator ``word``: ordered as an unsigned integer, the lowest if absent."""
+    """``key`` of an accumulator ``word``: ordered as an unsigned integer, the lowest where
+    absent."""
 
     def __init__(self, config: AcceleratorConfig):
         self.exact = config.acc == "exact"

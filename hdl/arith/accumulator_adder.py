@@ -1,4 +1,4 @@
-"""Adding tiles at the foot of the array, in the accumulator's format."""
+"""Adding tiles' sums at the bottom of the array, in the accumulator's format."""
 
 from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring

@@ -1,4 +1,4 @@
-"""Leaving the accumulator's format for the lane's."""
+"""From the accumulator's format to the lane's."""
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
@@ -50,7 +50,7 @@ class AccumulatorRound(wiring.Component):
 
 
 def accumulator_round(config: AcceleratorConfig) -> AccumulatorRound | ExactRound:
-    """What turns a word of the accumulation buffer into a lane word, ``value`` to ``result``."""
+    """What converts a word of the accumulation buffer into a lane word, ``value`` to ``result``."""
     if config.acc == "exact":
         return ExactRound(config.format, config.k_max)
     return AccumulatorRound(config.acc, config.lane.name)

@@ -29,7 +29,7 @@ class Activation(wiring.Component):
 
     Ports
     -----
-    function: which (``hdl.spec.commands.Function``); there where ``functions`` are several. Any
+    function: which (``hdl.spec.commands.Function``); present where ``functions`` are several. Any
     other gives a meaningless word.
     """
 

@@ -20,7 +20,7 @@ def cut_name(name: str, cut: bool) -> str:
 
 
 def holder(m: Module, enable: Value | None) -> Callable[[Value, str], Value]:
-    """A function that takes values over the cut: hold(value, name) is ``value`` one cycle with
+    """A function that takes values across the cut: hold(value, name) is ``value`` one cycle with
     ``enable`` later, or ``value`` itself where that is ``None``: there is no cut."""
 
     def hold(value: Value, name: str) -> Value:

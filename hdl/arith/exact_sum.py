@@ -18,7 +18,7 @@ def exact_sum(fmt: Format, products: int) -> data.StructLayout:
 
 
 def exact_word_bits(fmt: Format, k_max: int) -> int:
-    """Bits of an exact accumulator that has room for ``k_max`` products, NaR bit included."""
+    """Bits of an exact accumulator that can hold ``k_max`` products, NaR bit included."""
     return fmt.product_bits + ceil_log2(k_max) + 1
 
 

@@ -168,7 +168,7 @@ class FloatAccumulator(wiring.Component):
     def _normalise_and_round(self, m: Module, total, negated, precision: int) -> None:
         """One ladder counts the leading zeros and shifts them out; then round, then pack.
 
-        Ones are shifted in behind a ones' complement: the missing unit is then an endless row of
+        Ones are shifted in below a ones' complement: the missing unit is then an endless row of
         ones, which the rounding takes for what it is.
         """
         width = len(total)

@@ -73,7 +73,7 @@ def unpack(m: Module, lane: LaneType, word: Value, prefix: str) -> FloatFields:
 def normalise(m: Module, value: Value, name: str) -> tuple[Signal, Signal]:
     """Shift ``value`` left until its top bit is set: (shifted, count of leading zeros).
 
-    One joint count and shift, a power of two a level, instead of a counter followed by a shifter
+    One joint count and shift, a power of two per level, instead of a counter followed by a shifter
     (FloPoCo's Normalizer). A zero stays zero, its count is the largest that the levels can show.
     """
     width = len(value)

@@ -32,8 +32,8 @@ class Mac(wiring.Component):
 
     ``a`` and ``b`` take ``latency`` clocks to ``psum_o``, 1 or 2: the second register holds the
     product. ``psum_i`` takes 1, so that at latency 2 it meets the operands of the clock before.
-    Throughput: 1 a clock; no register has a reset. ``k_max``: the number of products that an
-    ``exact`` psum has room for.
+    Throughput: 1 per clock; no register has a reset. ``k_max``: the number of products that an
+    ``exact`` psum can hold.
 
     Members
     -------

@@ -15,9 +15,9 @@ __all__ = ["Array"]
 
 
 class Array(wiring.Component):
-    """Multiplies rows of D operands by a resident D×D tile of weights, one row a cycle.
+    """Multiplies rows of D operands by a resident D×D tile of weights, one row per cycle.
 
-    The array never stalls: a cycle without an operand row is a bubble whose result nobody takes.
+    The array never stalls: a cycle without an operand row is a bubble whose result is ignored.
 
     Members
     -------
@@ -31,8 +31,8 @@ class Array(wiring.Component):
     o: D accumulator words, ``latency`` cycles after their ``x``; with the ``exact`` accumulator
         D sums of D products (``exact_sum``).
 
-    Psums of floats ripple down a column, a row a cycle, so operands enter the rows one cycle after
-    the other. An exact column adds its products at once: then all rows work in the same cycle
+    Psums of floats ripple down a column, one row per cycle, so operands enter consecutive rows one
+    cycle apart. An exact column adds its products at once: then all rows work in the same cycle
     (decision 006).
     """
 
@@ -71,7 +71,7 @@ class Array(wiring.Component):
 
     def _enables(self, m: Module, name: str, load) -> Signal:
         """Line j of a tile shifts lines 0 … j of the chains only: what lies beyond may still
-        hold the weights that a swap is about to take."""
+        hold the weights that a swap is about to activate."""
         dim = self.config.dim
         enables = Signal(dim, name=f"{name}_enables")
         started = Signal(dim, name=f"{name}_started")

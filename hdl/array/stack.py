@@ -22,7 +22,7 @@ class Stack(wiring.Component):
 
     Members, row 0 (the uppermost) lowest
     -------
-    x_i, swap_i, down_i, w_left: enter the rows at the left, one element a row.
+    x_i, swap_i, down_i, w_left: enter the rows at the left, one element per row.
     right_i → right_o, w_above → w_o, psum_i → psum_o: D elements; pass from above to below. With
         the ``exact`` accumulator there is no ``psum_i``: ``psum_o`` is the sum of a column's
         products (``exact_sum``), the halves' being added without a register.

@@ -83,7 +83,7 @@ class WriteSignature(Parametric):
 
 
 class Signature(Parametric):
-    """An AXI4 master whose reads and writes go their own ways.
+    """An AXI4 master whose reads and writes are independent.
 
     Members
     -------

@@ -21,14 +21,14 @@ def burst_layout(bus_bytes: int) -> data.StructLayout:
 class BurstGenerator(wiring.Component):
     """The bursts that cover a transfer's rows, each with as few beats as its row needs.
 
-    One burst a cycle, across the ends of rows and transfers alike.
+    One burst per cycle, across the ends of rows and transfers alike.
 
     Members
     -------
     i: In(stream of ``TRANSFER``), of at least one row and one byte.
     o: Out(stream of ``burst_layout``), of at most ``BURST_BEATS`` beats, none across a page; no
         burst holds bytes of two rows.
-    clear: In(1), drops the transfer in hand.
+    clear: In(1), drops the current transfer.
 
     Raises
     ------

@@ -23,7 +23,7 @@ class ClientReader(wiring.Component):
     -------
     transfer: In(stream of ``TRANSFER``).
     burst: Out(stream of ``burst_layout``), bursts to request, valid only where ``depth`` beats of
-        landing space hold all of the burst beside what is under way.
+        landing space hold all of the burst in addition to those in flight.
     beat_valid, beat_data: In, what arrives, taken at once.
     o: Out(stream of ``beat_layout``), the rows, each from byte 0 on.
     clear: In(1), drops everything and frees the landing space.

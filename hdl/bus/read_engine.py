@@ -21,12 +21,12 @@ class ReadEngine(wiring.Component):
 
     A burst is requested only when its client has landing space for all of it (``depth`` beats
     each), so that a client may stall for ever without harm to the others, and ``rready`` is
-    always high. At most 16 bursts are under way; one can be requested every cycle; clients that
-    can go take turns, those that are urgent first, but for one burst in ``URGENT_BURSTS`` + 1.
+    always high. At most 16 bursts are in flight; one can be requested every cycle. The arbiter is
+    round-robin, urgent clients first, but for one burst in ``URGENT_BURSTS`` + 1.
 
     Members
     -------
-    one for each name in ``clients``: In(``ReadClient``). Transfers simply follow one another. With
+    one for each name in ``clients``: In(``ReadClient``). Transfers follow one another. With
         ``engine.flush`` a beat that is offered is withdrawn after the first cycle.
     axi: Out(``axi.ReadSignature``).
     engine: In(``EnginePort``). Answers that come while it is flushed are dropped, and no failure.
@@ -89,7 +89,8 @@ class ReadEngine(wiring.Component):
         return m
 
     def _request(self, m, ports, readers, order):
-        """Grant one burst a cycle in turn, into the registers of channel AR and the order."""
+        """The arbiter: grant one burst per cycle, round-robin, into the registers of channel AR and
+        the order."""
         bus = self.axi
         address = Signal(axi.ADDRESS_BITS, reset_less=True)
         length = Signal(8, reset_less=True)
@@ -97,7 +98,7 @@ class ReadEngine(wiring.Component):
         grant = Signal(range(len(ports)))
         wanted, pressing, pool = (Signal(len(ports), name=name)
                                   for name in ("wanted", "pressing", "pool"))
-        # Urgent bursts in a row for which others had to wait; it stops at the limit, when one of
+        # Urgent bursts in a row for which others had to wait; it stops at the limit, where one of
         # those goes and it starts anew.
         passed = Signal(range(URGENT_BURSTS + 1))
         go = Signal()

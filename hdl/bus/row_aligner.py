@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.lib.rotate import rotate_bytes
 from hdl.ports.beat import beat_layout
-from hdl.spec.config import log2_exact
-from hdl.spec.timing import ROW_BYTES_BITS, ROWS_BITS
+from hdl.spec.config import COUNT_BITS, log2_exact
+from hdl.spec.timing import ROW_BYTES_BITS
 
 __all__ = ["RowAligner", "rows_layout"]
 
@@ -16,13 +16,13 @@ def rows_layout(bus_bytes: int) -> data.StructLayout:
     """What alignment needs of a transfer: of address and stride, the bits within a beat."""
     low = log2_exact(bus_bytes)
     return data.StructLayout({
-        "offset": low, "row_bytes": ROW_BYTES_BITS, "rows": ROWS_BITS, "stride": low})
+        "offset": low, "row_bytes": ROW_BYTES_BITS, "rows": COUNT_BITS, "stride": low})
 
 
 class RowAligner(wiring.Component):
     """Takes the bus's beats that cover each row and gives the row's bytes from byte 0 on.
 
-    One beat a cycle; a row pays one cycle more where the bus's beats are no more than the row's
+    One beat per cycle; a row costs one more cycle where the bus's beats are no more than the row's
     own although it starts within one. Latency 1.
 
     Members

@@ -29,7 +29,7 @@ def placed_layout(bus_bytes: int) -> data.StructLayout:
 class RowPacker(wiring.Component):
     """Moves each row to its place within the bus's beats that it touches.
 
-    Bursts hold at most ``BURST_BEATS`` beats of one row and cross no page. One beat a cycle, no
+    Bursts hold at most ``BURST_BEATS`` beats of one row and cross no page. One beat per cycle, no
     latency: ``o`` is valid in the cycle in which ``i`` is.
 
     Members
@@ -37,7 +37,7 @@ class RowPacker(wiring.Component):
     transfer: In(stream of ``TRANSFER``), of at least one row and one byte.
     i: In(stream of ``beat_layout``), the rows, each from byte 0 on.
     o: Out(stream of ``placed_layout``), the bus's beats, strobes set for the row's own bytes only.
-    clear: In(1), drops the transfer in hand. busy: Out(1), there is one.
+    clear: In(1), drops the current transfer. busy: Out(1), there is one.
 
     Raises
     ------
@@ -67,7 +67,7 @@ class RowPacker(wiring.Component):
         beat = Signal(ADDRESS_BITS - low, reset_less=True)
         end = Signal(ROW_END_BITS, reset_less=True)  # of the row's bytes, from this beat's first
         first = Signal(reset_less=True)  # beat of the row
-        count = Signal(range(BURST_BEATS))  # beats of this burst already given
+        count = Signal(range(BURST_BEATS))  # beats of this burst already sent
         offset = Signal(low)
         takes = Signal()
         step = Signal()
@@ -118,7 +118,7 @@ class RowPacker(wiring.Component):
         return m
 
     def _place(self, m, takes, offset, end, first):
-        """Data and strobes of the beat in hand."""
+        """Data and strobes of the current beat."""
         rotated = rotate_bytes(m, "rotated", self.i.payload.data, offset, self._bytes, left=True)
         held = Signal(8 * self._bytes, reset_less=True)
         with m.If(takes):

@@ -18,11 +18,11 @@ from hdl.spec.timing import OUTSTANDING, WRITE_BEATS, WRITE_BURSTS, WRITE_TRANSF
 __all__ = ["WriteEngine"]
 
 class WriteEngine(wiring.Component):
-    """Writes rows of bytes at any address and stride, never a byte beside them.
+    """Writes rows of bytes at any address and stride, never a byte outside them.
 
     A burst is requested only when all its data wait in a FIFO of ``depth`` beats. W does not wait
     for AW's acceptance, and the next AW does not wait for the last W. At most 16 bursts are
-    unanswered. One beat a cycle; rows of one beat make one burst a cycle.
+    unanswered. One beat per cycle; rows of one beat make one burst per cycle.
 
     Members
     -------
@@ -86,7 +86,7 @@ class WriteEngine(wiring.Component):
         ]
         wiring.connect(m, queue.o, packer.transfer)
         self._send(m, beats, bursts, stop, under_way)
-        # Beats in the FIFO are of the packer's transfer, of a burst in line or of one under way.
+        # Beats in the FIFO are of the packer's transfer, of a queued burst or of one in flight.
         m.d.comb += self.idle.eq(
             self.engine.quiet & ~queue.o.valid & ~packer.busy & ~bursts.o.valid)
         return m

@@ -1,4 +1,4 @@
-"""FP32 word → BF16 word: the one rounding of the kind, for all who need it."""
+"""FP32 word → BF16 word: the only such rounding, for all who need it."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 

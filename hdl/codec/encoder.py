@@ -146,7 +146,7 @@ class Encoder(wiring.Component):
             distance.eq(Cat(~low[0], low[1], low[0] & ~low[1]) & ~normal.replicate(3)),
             shift.eq((distance + step) | far.replicate(3)),
         ]
-        # Fraction and guard bit; the hidden bit goes in front, those after it can only be sticky.
+        # Fraction and guard bit; the hidden bit goes above them, those below can only be sticky.
         string = Cat(fraction, 1)[-keep - 2:]
         sticky = fraction[:-keep - 1].any()
         for index in range(3):

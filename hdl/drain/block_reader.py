@@ -45,7 +45,7 @@ class BlockReader(wiring.Component):
     -------
     start: In(1), pulse while not ``busy``; ``region`` and what follows are constant from then on.
     array_fills: In(1), the bank is filled by the array, column tile after column tile, else in the
-        order of its addresses. follow: In(1), words are read as soon as they are there, else from
+        order of its addresses. follow: In(1), words are read as soon as they arrive, else from
         a complete bank only. whole_rows: In(1), no word is read before its row is complete.
     ready, progress: In, of this bank (``BankStates``).
     row_goes_on: In(1), the row continues in another bank: ``last`` marks no beat, unless it is

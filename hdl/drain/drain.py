@@ -199,7 +199,8 @@ class Drain(wiring.Component):
                     m.next = "IDLE"
                 with m.Elif(nest.valid):
                     m.next = "FETCH"
-            # Selected into a register, so that its fields are there at once in the states to come.
+            # Selected into a register, so that its fields are available at once in the states that
+            # follow.
             with m.State("FETCH"):
                 m.d.sync += coming.eq(plan.instructions.word_select(index, 32))
                 m.next = "BEGIN"
@@ -223,7 +224,7 @@ class Drain(wiring.Component):
                     advance()
 
     def _plan_states(self, m: Module, nest: Nest, plan, fresh) -> None:
-        """Take a plan when all of the one before has reached memory."""
+        """Take a plan once all results of the one before have reached memory."""
         offered = self.command.plan
         with m.State("IDLE"):
             m.d.comb += [self.command.idle.eq(self.settled), offered.ready.eq(self.settled)]

@@ -23,7 +23,8 @@ def matrix_layout() -> data.StructLayout:
 
 
 class StripTransfers(wiring.Component):
-    """Asks for Y and C of a block, a transfer a strip, or a tile where the region is ``tiled``.
+    """Asks for Y and C of a block, one transfer per strip, or per tile where the region is
+    ``tiled``.
 
     Members
     -------
@@ -33,7 +34,7 @@ class StripTransfers(wiring.Component):
     y, c: In(``matrix_layout``); a ``transposed`` one needs a ``tiled`` region.
     y_transfer, c_transfer: Out(stream of ``TRANSFER``), in the order in which ``BlockReader``
         offers the block.
-    busy: Out(1), transfers are still to be asked for.
+    busy: Out(1), requests are outstanding.
     """
 
     def __init__(self, config: AcceleratorConfig):

@@ -17,13 +17,13 @@ __all__ = ["Feeder"]
 
 
 class Feeder(wiring.Component):
-    """Walks the tiles of a GEMM and streams each block of A through the array, a row a cycle.
+    """Walks the tiles of a GEMM and streams each block of A through the array, one row per cycle.
 
     Members
     -------
     command: In(``UnitPort``), GEMMs.
     loaded: In, of each input bank: the words that it holds (``OperandLoader``); a row is fed as
-        soon as it is there. released: Out(``Release``), a bank has been read.
+        soon as it has arrived. released: Out(``Release``), a bank has been read.
     fill: Out(``FillPort``), the accumulation bank for the results.
     maximum: Out(``maximum_layout``), of the plan in progress (``RowMaximum``).
     ready: In(1), swap: Out(1), the shadow weights (``WeightShifter``).
@@ -31,8 +31,8 @@ class Feeder(wiring.Component):
     e5m2: Out(1), encoding of A, constant while rows flow.
     token: Out(``row_token``), accompanies the row whose read is issued in this cycle.
     row, tile, stall_input, stall_weight, stall_accumulator: Out(1), pulses for the counters.
-    hungry: Out(1), the tile at work waits or has waited for its rows. lacking: Out(1), no tile is
-        at work, and the one to come lacks rows.
+    hungry: Out(1), the current tile waits or has waited for its rows. lacking: Out(1), there is
+        no current tile, and the next one lacks rows.
     """
 
     def __init__(self, config: AcceleratorConfig):

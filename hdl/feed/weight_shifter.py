@@ -111,7 +111,7 @@ class WeightShifter(wiring.Component):
             self.e5m2.eq(Mux(begin, panel["e5m2"], held.e5m2)),
         ]
         released = self.halves.released
-        # Halves are read in turn.
+        # Halves are read alternately.
         with m.If(released.valid):
             m.d.sync += released.bank.eq(~released.bank)
         with m.If(self.swap):

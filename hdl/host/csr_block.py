@@ -1,4 +1,4 @@
-"""The registers that the host sees, behind AXI4-Lite."""
+"""The registers that the host sees, on an AXI4-Lite slave port."""
 
 from collections.abc import Iterator
 
@@ -61,7 +61,7 @@ class CsrBlock(wiring.Component):
         program = self.program
         wipe = Signal()  # end of a soft reset
         values = self._identity()
-        resetting = Signal()  # a soft reset waits: its end clears the events, nobody is told
+        resetting = Signal()  # a soft reset waits: its end clears the events, none is reported
         sets = {"ERROR.VALUE": program.failure.causes, "INTERRUPT.DONE": program.done & ~resetting,
                 "INTERRUPT.FAILED": program.failed & ~resetting}
         triggers = {}

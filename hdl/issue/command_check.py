@@ -1,7 +1,7 @@
 """What makes a program header or a command invalid, decided before anything moves.
 
 ``hdl.spec`` says where a field lies and how its values are numbered; what must hold of them is
-written here by hand, as a second statement beside the rules of ``hdl.spec.command_fields``, by
+written here by hand, as a second statement next to the rules of ``hdl.spec.command_fields``, by
 which the reference model decides. ``tests/hdl/issue/test_command_rules.py`` holds one against the
 other, field by field.
 """
@@ -76,16 +76,16 @@ class HeaderCheck(wiring.Component):
 
 
 class CommandCheck(wiring.Component):
-    """Checks a command and what its instruction list needs, an instruction a cycle.
+    """Checks a command and what its instruction list needs, one instruction per cycle.
 
     Ports
     -----
     record: the command's 1,024 bits, stable from ``start`` on.
     start: pulse. done: pulse, at most nine cycles later; the other outputs then hold.
     failed, cause: the command is not valid. count: instructions in the list.
-    rowwise: it reduces, uses row registers, or its results are rows': it needs whole rows.
-    stored: it writes the block back, takes the row maxima of A·B or has a result a row: a row
-        must fit on chip.
+    rowwise: it reduces, uses row registers, or stores one result per row: it needs whole rows.
+    stored: it writes the block back, takes the row maxima of A·B or has one result per row: a
+        row must fit on chip.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -129,7 +129,8 @@ class CommandCheck(wiring.Component):
             found["bad"].eq(two | unknown),
             found["buffer"].eq(instruction_field(instruction, "destination") == Destination.BUFFER),
             found["memory"].eq(instruction_field(instruction, "destination") == Destination.MEMORY),
-            # A reduction takes whole rows, a transposed C columns, a result a row the first word.
+            # A reduction takes whole rows, a transposed C columns, one result per row the first
+            # word.
             found["across"].eq((self._field("c_transposed") | self._field("row_result"))
                                & found["memory"] & found["reduces"].any()),
             found["last"].eq(instruction_field(instruction, "last")),
@@ -140,8 +141,8 @@ class CommandCheck(wiring.Component):
         return found
 
     def _scan_list(self, m: Module) -> tuple:
-        """Look at an instruction a cycle: whether one stores, whether the list is bad, which of Y0
-        and Y1 it takes; ``count``, ``rowwise``, ``stored`` and ``done`` on the way."""
+        """Look at one instruction per cycle: whether one stores, whether the list is bad, which of
+        Y0 and Y1 it takes; ``count``, ``rowwise``, ``stored`` and ``done`` on the way."""
         index = Signal(range(INSTRUCTIONS))
         scanning = Signal()
         memory, bad_list, uses_y, reduced = Signal(), Signal(), Signal(2), Signal(2)
@@ -187,7 +188,7 @@ class CommandCheck(wiring.Component):
                 | (odd("y1") & uses_y[1] & (always | self._field("y1_wide"))))
 
     def _counts(self, m: Module) -> list:
-        """Of M, K and N one is 0, or beyond what is counted; with the accumulators that bound it,
+        """Of M, K and N one is 0, or beyond what is counted; where the accumulator bounds K,
         K is beyond that."""
         counts = [self._field(name) for name in ("m", "k", "n")]
         zero, large = Signal(), Signal()

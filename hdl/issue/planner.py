@@ -92,7 +92,7 @@ class Planner(wiring.Component):
             plan.chunk.eq(Const(1) << plan.chunk_log2),
             rows.eq(acc_log2 - chunk_log2),
             plan.block_log2.eq(Mux(plan.streamed, 0, Mux(rows < limit, rows, limit))),
-            # Rows that share weights come first: K is cut to what fits beside them.
+            # Rows that share weights come first: K is cut to what fits together with them.
             span_log2.eq(input_log2 - plan.block_log2),
             plan.resident.eq(k_log2 <= span_log2),
             # Cut to what log2 of a count needs: every further bit would double the shifter.

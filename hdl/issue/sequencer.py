@@ -27,7 +27,7 @@ _UNIT_OF = {"operands": "operands", "weights": "weights", "y": "drain", "results
 class Sequencer(wiring.Component):
     """Runs one program at a time; commands issue in order and overlap in the units.
 
-    The scoreboard is one flag a unit: a command has been handed to it or is still due. A unit
+    The scoreboard is one flag per unit: a command has been handed to it or is still due. A unit
     takes its next command while others work on the last one; FENCE and END wait for all of them
     and for every write response. Memory is not otherwise ordered between commands.
 

@@ -1,4 +1,4 @@
-"""Two memories of one size, filled and read in turn."""
+"""A double buffer: two memories of one size, one filled while the other is read."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
@@ -13,7 +13,7 @@ __all__ = ["BankedSram"]
 
 
 class BankedSram(wiring.Component):
-    """Two banks of ``depth`` words of ``width`` bits behind one write and one read port.
+    """Two banks of ``depth`` words of ``width`` bits with one write and one read port.
 
     A bank may be written while the other is read; what ``Sram1R1W`` says holds for each.
 

@@ -22,7 +22,7 @@ def _shape_name(shape: ShapeLike) -> str:
 class ShiftFifo(wiring.Component):
     """Up to ``depth`` words in a shift register.
 
-    Latency 1; one word a cycle from depth 2. ``i.ready`` does not depend on ``o.ready``.
+    Latency 1; one word per cycle from depth 2. ``i.ready`` does not depend on ``o.ready``.
     ``clear`` empties it, whatever ``i`` offers meanwhile.
     """
 
@@ -72,7 +72,7 @@ class ShiftFifo(wiring.Component):
 class SramFifo(wiring.Component):
     """At least ``depth`` words (a power of two) in an SRAM; the next one waits at its output.
 
-    Latency 2, one word a cycle. ``i.ready`` does not depend on ``o.ready``. ``clear`` empties it.
+    Latency 2, one word per cycle. ``i.ready`` does not depend on ``o.ready``. ``clear`` empties it.
     """
 
     def __init__(self, shape: ShapeLike, depth: int) -> None:

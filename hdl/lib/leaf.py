@@ -18,7 +18,7 @@ __all__ = ["LeafLibrary", "macro", "shared", "using", "with_latency"]
 
 
 class LeafLibrary(Protocol):
-    """Turns a component into what its parent instantiates instead."""
+    """Makes of a component what its parent instantiates instead."""
 
     def reference(self, component: wiring.Component) -> Elaboratable:
         """An elaboratable that connects to ``component``'s ports.
@@ -40,7 +40,7 @@ def shared(component: wiring.Component) -> Elaboratable:
 
 
 def with_latency(name: str, latency: int) -> str:
-    """``leaf_name`` of hardware that is called ``name`` at a latency of one register a stage."""
+    """``leaf_name`` of hardware that is called ``name`` at a latency of one register per stage."""
     return name if latency == 1 else f"{name}_latency{latency}"
 
 

@@ -13,7 +13,7 @@ __all__ = ["Resizer"]
 class Resizer(wiring.Component):
     """Beats of ``i_bytes`` to beats of ``o_bytes``, both powers of two; rows stay rows.
 
-    A row of r bytes comes out as ceil(r / o_bytes) beats. The narrower side moves one a cycle.
+    A row of r bytes comes out as ceil(r / o_bytes) beats. The narrower side moves one per cycle.
     Latency 1 from the beat that completes an output; 0 where both widths are equal. ``i.ready``
     follows ``o.ready`` in the same cycle.
 

@@ -1,6 +1,6 @@
 """Ripple-carry sums, gate by gate, for the small adders whose area counts most.
 
-Yosys turns every ``+`` into a carry look-ahead structure. At the widths of a MAC or an encoder a
+Yosys maps every ``+`` to a carry look-ahead structure. At the widths of a MAC or an encoder a
 ripple is some 10 % (adder) to 30 % (incrementer) smaller and, next to what surrounds it, as fast.
 Use ``+`` everywhere else: it maps to carry chains on FPGAs, and it reads better.
 """

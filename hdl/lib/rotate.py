@@ -13,8 +13,8 @@ def rotate_bytes(m: Module, name: str, word: Value, amount: Value, nbytes: int, 
     """
     for stage in range((nbytes - 1).bit_length()):
         step = 8 << stage
-        turned = word.rotate_left(step) if left else word.rotate_right(step)
+        rotated = word.rotate_left(step) if left else word.rotate_right(step)
         result = Signal(8 * nbytes, name=f"{name}_{stage}")
-        m.d.comb += result.eq(Mux(amount[stage], turned, word))
+        m.d.comb += result.eq(Mux(amount[stage], rotated, word))
         word = result
     return word

@@ -76,11 +76,11 @@ class Transposer(wiring.Component):
     """Takes tiles line by line and gives them word by word: word j holds element j of every line.
 
     ``dim`` × ``dim`` registers of ``width`` bits. A tile shifts in from one edge while the one
-    before it leaves at right angles, so the direction turns with every tile and full tiles flow
-    at a line and a word a cycle; the first word of a tile can leave in the cycle after its last
-    line. A tile of fewer than ``dim`` lines takes the time of ``dim``; one of w elements a line
-    gives w words. Once a line of a tile is in, the words of the tile before leave only as more of
-    its lines arrive: whoever offers lines must not wait for those words.
+    before it leaves at right angles, so the direction changes with every tile and full tiles flow
+    at one line and one word per cycle; the first word of a tile can leave in the cycle after its
+    last line. A tile of fewer than ``dim`` lines takes the time of ``dim``; one of w elements per
+    line gives w words. Once a line of a tile is in, the words of the tile before leave only as
+    more of its lines arrive: whoever offers lines must not wait for those words.
 
     Ports
     -----

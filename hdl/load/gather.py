@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.ports.plan import COUNT_BITS
 from hdl.ports.transfer import TRANSFER
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.timing import INDEX_BYTES, ROWS_BITS
+from hdl.spec.timing import INDEX_BYTES
 
 __all__ = ["Gather", "request_layout"]
 
@@ -22,12 +22,12 @@ class Gather(wiring.Component):
     """Cuts a transfer of rows of X into one a row, where indices name the rows of a table.
 
     Indices come a word of D elements at a time; the next word is asked for before the rows of the
-    last one, so that its way to memory and back is hidden. A row's address is found by shifts and
-    additions, in as many cycles as its index has bits, while earlier rows are on their way.
+    last one, so that its latency is hidden. A row's address is found by shifts and additions, in as
+    many cycles as its index has bits, while earlier rows are in flight.
 
     Members
     -------
-    by_index: In(1), transfers are cut, else they pass in the same cycle as they are. Still while
+    by_index: In(1), transfers are cut, else they pass unchanged in the same cycle. Stable while
         one is here.
     i: In(stream of ``TRANSFER``). With ``by_index`` its address is that of the columns in the
         table's row 0 and it is taken together with its last row; it may be withdrawn once its first
@@ -54,7 +54,7 @@ class Gather(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         busy, first = Signal(), Signal()
-        left = Signal(ROWS_BITS, reset_less=True)  # rows that are not asked for
+        left = Signal(COUNT_BITS, reset_less=True)  # rows that are not asked for
         taken, row = Signal(), Signal()
         held, count, asks, ask = self._indices(m, busy, taken, row)
         address = self._address(m, held, count, asks, taken, row)
@@ -90,7 +90,7 @@ class Gather(wiring.Component):
                         for name in ("held", "coming"))
         count, arrived = Signal(range(room + 1)), Signal(range(room + 1))
         amount = Signal.like(count)
-        unasked = Signal(ROWS_BITS)
+        unasked = Signal(COUNT_BITS)
         awaited, asks = Signal(), Signal()
         address = Signal(64, reset_less=True)
         ask = Signal(TRANSFER)

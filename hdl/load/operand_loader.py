@@ -170,7 +170,7 @@ class OperandLoader(wiring.Component):
 
     def _request(self, m: Module, plan, nest: Nest, asked: ShiftFifo, gather: Gather,
                  kinds: ShiftFifo) -> None:
-        """Ask for rows as soon as their bank is free, whatever is still on its way."""
+        """Ask for rows as soon as their bank is free, whatever is still in flight."""
         transfer = self.memory.transfer
         taken, bank = Signal(2), Signal()
         opens = nest.group_first & nest.m_first

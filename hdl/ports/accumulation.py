@@ -20,7 +20,7 @@ def tile_mark() -> data.StructLayout:
 
 
 def row_token(config: AcceleratorConfig) -> data.StructLayout:
-    """What travels beside an operand row: where its result goes.
+    """What travels with an operand row: where its result goes.
 
     ``first``: of its K-tiles, the result is stored, not added. ``mark``: see ``tile_mark``; column
     tiles of a bank become final in ascending order, each row by row.
@@ -52,7 +52,7 @@ def progress_layout(config: AcceleratorConfig) -> data.StructLayout:
 
 
 class FillPort(Parametric):
-    """Taking the accumulation bank that comes next, seen from who fills it.
+    """Claiming the accumulation bank that comes next, seen from who fills it.
 
     Members
     -------
@@ -65,7 +65,7 @@ class FillPort(Parametric):
 
 
 class Release(Parametric):
-    """Giving one of two banks or halves back, seen from who has read it.
+    """Releasing one of two banks or halves, seen from who has read it.
 
     Members
     -------
@@ -81,7 +81,7 @@ class BankStates(Parametric):
 
     Members
     -------
-    ready: Out(2), one bit a bank, it is complete.
+    ready: Out(2), one bit per bank, it is complete.
     progress: Out, ``progress_layout`` of each.
     """
 

@@ -1,4 +1,4 @@
-"""What the host's registers and the sequencer tell each other."""
+"""Signals between the host's registers and the sequencer."""
 
 from amaranth.lib.wiring import In, Out
 
@@ -14,7 +14,7 @@ class Failure(Parametric):
 
     Members
     -------
-    causes: Out, pulses, one bit an ``ErrorCause``; the others belong to them.
+    causes: Out, pulses, one bit per ``ErrorCause``; the others belong to them.
     address: Out(64), of the header or command.
     client: Out, where the bus failed, whose transfer: one of ``hdl.spec.registers.CLIENTS``.
     response: Out(2), where the bus failed, its answer.

@@ -30,7 +30,7 @@ class ReadPort(Parametric):
 
 
 class ReadClient(ReadPort):
-    """A ``ReadPort`` of the read engine itself, which grants bursts in turn.
+    """A ``ReadPort`` of the read engine itself, which arbitrates between clients.
 
     Members
     -------
@@ -79,7 +79,7 @@ class EnginePort(Parametric):
 
     Members
     -------
-    flush: Out(1), drop what is under way and take nothing, until it is low and ``quiet`` is high.
+    flush: Out(1), drop what is in flight and take nothing, until it is low and ``quiet`` is high.
     quiet: In(1), nothing is outstanding on the bus.
     moved: In(1), a beat of data was transferred on the bus.
     answered: In(1), pulse, a burst was answered that brings no data.

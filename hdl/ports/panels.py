@@ -22,7 +22,7 @@ class WeightPanels(Parametric):
 
     Members
     -------
-    held: Out(2), one bit a half: it has a panel or waits for one.
+    held: Out(2), one bit per half: it has a panel or waits for one.
     panels: Out, ``panel_layout`` of each that is held.
     lines: Out, of each half: lines of the panel that are in. A line is a row of a tile as stored,
         of B stored N×K a column.

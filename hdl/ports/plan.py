@@ -31,7 +31,7 @@ def _rank(field: CommandField) -> int:
 def copied(config: AcceleratorConfig) -> dict[str, int]:
     """Fields of a command that are part of its plan, and their bits there.
 
-    Flags stay that a build does not heed: they are wires to nowhere.
+    Flags that a build ignores stay: they are wires without a load.
     """
     taken = [field for field in COMMAND.values()
              if field.units and (field.number is None or field.name in constants(config))]

@@ -1,4 +1,4 @@
-"""What the drain tells the vector unit and what goes with a beat through it."""
+"""What controls the vector unit, and what goes with a beat through it."""
 
 from amaranth.lib import data
 from amaranth.lib.wiring import Out
@@ -23,7 +23,7 @@ def result_tag(config: AcceleratorConfig) -> data.StructLayout:
 
 
 class PassControl(Parametric):
-    """A pass over a block, seen from who runs it (``Drain``); still while it lasts.
+    """A pass over a block, seen from who runs it (``Drain``); stable while it lasts.
 
     Members
     -------

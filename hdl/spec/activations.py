@@ -34,7 +34,7 @@ class Activation:
     2. NaN gives the canonical NaN. E = 0 counts as a zero of its sign.
     3. abs(x) lies in octave o: 0 below 1, else o = E - 126, which is 2^(o-1) <= abs(x) < 2^o. In it
        f = floor(abs(x) * 2^9) for o = 0, else f = g << 2; u = o * 2^9 + f.
-    4. o <= ``octaves``: y = segments(u), of which there are 8 an octave; 0 <= y <= 2^12 = 1.
+    4. o <= ``octaves``: y = segments(u), of which there are 8 per octave; 0 <= y <= 2^12 = 1.
        Beyond, y = 0; yet for ``even`` the result is 1 with the sign of x.
     5. w = 2^12 - y where S = 0 and not ``even``, else w = y.
     6. w = 0 gives zero; else the result is abs(x) * w / 2^12, or w / 2^12 without ``times_x``,

@@ -3,7 +3,7 @@
 A program is a 64-byte header at a multiple of 64 followed by 128-byte commands, all
 little-endian. Fields are tables of ``hdl.spec.record.Field``, word counting 32-bit words from the
 start of the record; ``pack`` and ``unpack`` serve every tool, the hardware slices the same table.
-What a field, a value or a tensor means stands beside it: ``hdl.spec.command_fields``,
+What a field, a value or a tensor means stands with it: ``hdl.spec.command_fields``,
 ``instructions``, ``opcodes``, ``tensors``, ``features``, ``errors``.
 """
 

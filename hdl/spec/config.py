@@ -63,7 +63,7 @@ class Option:
 class AcceleratorConfig:
     """Everything that a build is made from; every other figure is a property.
 
-    What each value is stands beside it, and nowhere else (``options``). ``None`` takes what
+    What each value is stands with it, and nowhere else (``options``). ``None`` takes what
     follows from the others: it is never left in a configuration, but in ``exp_theta`` of a mode
     that has no θ.
     """
@@ -190,7 +190,7 @@ class AcceleratorConfig:
 
     @property
     def operand_depth(self) -> int:
-        """K-tiles of a panel of A: rows of two bus beats, the least that 16 bursts under way need
+        """K-tiles of a panel of A: rows of two bus beats, the least that 16 bursts in flight need
         to keep a bus of 30 cycles latency busy."""
         return min(self.panel_depth, max(1, 2 * self.bus_bytes // self.word_bytes))
 

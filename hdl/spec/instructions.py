@@ -83,9 +83,9 @@ class InstructionField(Field):
     """A field of an instruction.
 
     ``kind``: the enumeration that its value is of; ``None``: any number of its bits is right.
-    ``traits``: what the instruction does where it is not 0, beside its members'. ``bars``: where
-    it is not 0, the instruction must not have all of these traits, else BAD_FIELD. ``needs``: it
-    must be 0 in a build without them. ``minor``: the ISA minor version that brought it.
+    ``traits``: what the instruction does where it is not 0, in addition to its members'. ``bars``:
+    where it is not 0, the instruction must not have all of these traits, else BAD_FIELD. ``needs``:
+    it must be 0 in a build without them. ``minor``: the ISA minor version that brought it.
     """
 
     kind: type[Member] | None = None
@@ -107,7 +107,7 @@ INSTRUCTION = _table(
     InstructionField("scale", 0, 11, 3, "stage 4: multiply by this Operand", Operand),
     InstructionField("relu", 0, 14, 1, "stage 4: then ReLU"),
     InstructionField("y", 0, 15, 1, "Operand Y of this instruction is Y0 (0) or Y1 (1)"),
-    InstructionField("reduce", 0, 16, 2, "Reduce over each row, behind stage 4", Reduce),
+    InstructionField("reduce", 0, 16, 2, "Reduce over each row, after stage 4", Reduce),
     InstructionField("reduce_to", 0, 18, 1,
                      "row register that takes the reduction: R0 or R1"),
     InstructionField("post", 0, 19, 3, "Post, applied to the reduction", Post),

@@ -1,4 +1,4 @@
-"""What a value of the program format means, as data beside its number."""
+"""What a value of the program format means, as data next to its number."""
 
 from dataclasses import dataclass
 from enum import Flag, IntEnum, auto

@@ -58,7 +58,7 @@ _COUNTERS: tuple[tuple[str, str, str], ...] = (
      "cycles in which the array waited for a free accumulation bank"),
     ("VECTOR_BEATS", "core", "beats of L elements through the vector unit"),
     ("STALL_VECTOR", "core",
-     "cycles in which the vector unit held a beat for want of room behind it"),
+     "cycles in which the vector unit held a beat under back-pressure"),
     ("STALL_OPERAND", "core", "cycles in which the vector unit waited for operand Y"),
     ("READ_BURSTS", "reader", "AXI read bursts issued"),
     ("READ_BEATS", "reader", "AXI read beats taken"),

@@ -168,7 +168,7 @@ RECIPROCAL: dict[LaneType, ReciprocalTable] = {
                    -34, -33))),
 }
 
-# fit(lambda f: 2 / sqrt(1 + f), ...) and of 2 / sqrt(2 + 2 * f), one behind the other; middle=False
+# fit(lambda f: 2 / sqrt(1 + f), ...) and of 2 / sqrt(2 + 2 * f), one after the other; middle=False
 # for BF16.
 INVERSE_SQRT: dict[LaneType, InverseSqrtTable] = {
     BFLOAT16: InverseSqrtTable(Segments(8, 4, 7, 4,

@@ -7,13 +7,13 @@ The array's own latency and the panels follow from the configuration alone and s
 
 from dataclasses import dataclass
 
-from hdl.spec.config import AcceleratorConfig, ceil_log2, log2_exact
+from hdl.spec.config import COUNT_BITS, AcceleratorConfig, ceil_log2, log2_exact
 from hdl.spec.registers import CLIENTS
 
 __all__ = [
     "ACCUMULATE_CYCLES", "BLOCK_TILES", "BURST_BEATS", "INDEX_BYTES", "INPUT_READ_CYCLES",
     "LANDING_BEATS", "LANE_STAGES", "OUTSTANDING", "PAGE_BYTES", "PLAN_LATENCY", "READERS",
-    "READ_ROWS", "READ_TRANSFERS", "REPEAT_CYCLES", "ROWS_BITS", "ROW_BYTES_BITS", "ROW_END_BITS",
+    "READ_ROWS", "READ_TRANSFERS", "REPEAT_CYCLES", "ROW_BYTES_BITS", "ROW_END_BITS",
     "SCALE_CYCLES", "TRANSFERS_AHEAD", "UNITS", "URGENT_BURSTS", "WRITE_BEATS", "WRITE_BURSTS",
     "WRITE_TRANSFERS", "Cut", "check_cycles", "cut", "lane_cycles", "reduce_cycles",
     "row_beats_bits", "row_columns", "row_fits", "row_maximum_cycles", "strip_tiles",
@@ -43,19 +43,16 @@ LANDING_BEATS = 64
 (``read_engine.py``)."""
 
 READ_TRANSFERS, READ_ROWS = 2, 4
-"""Transfers of a read client that wait for their bursts, and for their data."""
+"""Transfers of a read client that await their bursts, and their data."""
 
 URGENT_BURSTS = 15
-"""Most bursts in a row of urgent read clients while others wait (``read_engine.py``)."""
+"""Most consecutive bursts of urgent read clients while others wait (``read_engine.py``)."""
 
 WRITE_TRANSFERS, WRITE_BURSTS, WRITE_BEATS = 2, 4, 64
 """Of the write engine: transfers that wait for the packer; complete bursts that wait for their
 address to be sent; beats that wait for theirs (``write_engine.py``)."""
 
-ROWS_BITS = 24
-"""Bits of the rows of a transfer: M, K or N of any command."""
-
-ROW_BYTES_BITS = ROWS_BITS + 2
+ROW_BYTES_BITS = COUNT_BITS + 2
 """Bits of the bytes of a row: as many elements of up to four bytes."""
 
 ROW_END_BITS = ROW_BYTES_BITS + 1
@@ -70,8 +67,8 @@ def row_beats_bits(bus_bytes: int) -> int:
 # ---- issue (hdl/issue)
 
 PLAN_LATENCY = 2
-"""Cycles after which a plan is valid: a register and one of margin (``planner.py``). The sequencer
-looks at it in the next."""
+"""Cycles after which a plan is valid: a register and one cycle of margin (``planner.py``). The
+sequencer reads it in the next."""
 
 
 def check_cycles(instructions: int) -> int:
@@ -103,13 +100,13 @@ the write (``accumulation_buffer.py``); the feeder keeps rows that far apart."""
 
 
 def row_maximum_cycles(config: AcceleratorConfig) -> int:
-    """From a word's totals to the cycle in which it counts as there: a level of the tree of row
-    maxima a cycle, and a register behind it (``row_maximum.py``)."""
+    """From a word's totals to the cycle in which it counts as arrived: one level of the tree
+    of row maxima per cycle, and a register after it (``row_maximum.py``)."""
     return log2_exact(config.dim) + 1
 
 
 def sums_cycles(config: AcceleratorConfig) -> int:
-    """From a row's read in an input bank to the cycle in which its word counts as there."""
+    """From a row's read in an input bank to the cycle in which its word counts as arrived."""
     return (INPUT_READ_CYCLES + config.array_latency + ACCUMULATE_CYCLES
             + row_maximum_cycles(config))
 
@@ -120,18 +117,19 @@ LANE_STAGES = 4
 """Multiply, add, function, scale."""
 
 SCALE_CYCLES = 2
-"""By which a post that scales (MEAN, INVERSE_SQRT) delays a reduction (``reduce.py``)."""
+"""By how much a post that scales (MEAN, INVERSE_SQRT) delays a reduction (``row_reducer.py``)."""
 
 
 def lane_cycles(config: AcceleratorConfig) -> int:
-    """Cycles that a beat stays in the lanes: an entry register, and ``lane_latency`` a stage
-    (``lane.py``, ``unit.py``)."""
+    """Cycles that a beat stays in the lanes: an entry register, and ``lane_latency`` per
+    stage (``lane.py``, ``vector_unit.py``)."""
     return 1 + LANE_STAGES * config.lane_latency
 
 
 def reduce_cycles(config: AcceleratorConfig, scales: bool = False) -> int:
-    """Cycles from a row's last beat behind the lanes to its reduction: a level of the tree each,
-    across beats, the result (``reduce.py``). ``scales``: its post is MEAN or INVERSE_SQRT."""
+    """Cycles from a row's last beat after the lanes to its reduction: one per level of the tree,
+    one across beats, one for the result (``row_reducer.py``). ``scales``: its post is MEAN or
+    INVERSE_SQRT."""
     return log2_exact(config.lanes) + 2 + (SCALE_CYCLES if scales else 0)
 
 
@@ -197,7 +195,7 @@ def cut(config: AcceleratorConfig, *, gemm: bool, rowwise: bool, stored: bool,
     else:
         chunk_log2 = acc_log2 if streamed else log2_exact(config.panel_columns)
     rows = 0 if streamed else min(acc_log2 - chunk_log2, ceil_log2(m), most)
-    # Rows that share weights come first: K is cut to what fits beside them.
+    # Rows that share weights come first: K is cut to what fits together with them.
     resident = k_log2 <= input_log2 - rows
     return Cut(rows, 1 << chunk_log2 + dim_log2,
                config.dim << (k_log2 if resident else input_log2 - rows), resident, streamed)

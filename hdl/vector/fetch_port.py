@@ -15,15 +15,16 @@ __all__ = ["FetchPort"]
 
 
 class FetchPort(wiring.Component):
-    """Turns beats of ``elements`` stored operands into ``elements`` lane words.
+    """Converts beats of ``elements`` stored operands to ``elements`` lane words.
 
-    A row of n operands gives ceil(n / elements) times as many; words beyond its end are of any
-    value. Wide rows take two beats for these words, or one where the row ends; a BF16 word becomes
-    a lane word unchanged. Latency: 1 cycle from the beat that completes them; a beat a cycle.
+    A row of n operands gives ceil(n / elements) times as many; words beyond its end are
+    undefined. Wide rows take two beats for these words, or one where the row ends; a BF16 word
+    becomes a lane word unchanged. Latency: 1 cycle from the beat that completes them; one beat per
+    cycle.
 
     Members
     -------
-    storage: In(``Storage``), still while rows are inside or offered.
+    storage: In(``Storage``), stable while rows are inside or offered.
     i: In(stream of ``beat_layout``) of elements · storage_bytes bytes.
     o: Out(stream): ``data``, lane words; ``last``, the row's last.
     """

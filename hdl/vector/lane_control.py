@@ -1,4 +1,4 @@
-"""What the vector unit tells all its lanes at once."""
+"""The control that all lanes of the vector unit share."""
 
 from amaranth.lib.wiring import Out
 
@@ -27,8 +27,8 @@ class StageControl(Parametric):
 class LaneControl(Parametric):
     """All that goes to every lane, seen from the vector unit.
 
-    With S = ``config.lane_latency``, all but ``enable``, ``masked`` and the stages' words are still
-    while any word is inside.
+    With S = ``config.lane_latency``, all but ``enable``, ``masked`` and the stages' words are
+    stable while any word is inside.
 
     Members
     -------

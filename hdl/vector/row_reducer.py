@@ -52,7 +52,7 @@ class ReduceNode(wiring.Component):
 
 
 class RowReducer(wiring.Component):
-    """Reduces each row of a stream of beats to one lane word; a beat a cycle, never stalls.
+    """Reduces each row of a stream of beats to one lane word; one beat per cycle, never stalls.
 
     Sum: words widened to FP32, adjacent pairs within a beat, then beats in order starting from the
     first one's sum; one RNE to the lane type at the end. Words not kept count as +0. Maximum: words
@@ -63,7 +63,7 @@ class RowReducer(wiring.Component):
     -------
     valid, data, keep, row, last: In, a beat of lane words, NaN canonical; rows are contiguous, and
         the first beat is that which follows a ``last``.
-    is_max, post: In, still while ``busy``. So are inverse_n, epsilon: In(32), FP32 words, in a
+    is_max, post: In, stable while ``busy``. So are inverse_n, epsilon: In(32), FP32 words, in a
         build of all functions, in which Post may be MEAN and INVERSE_SQRT.
     result_valid, result_row, result: Out, a row's reduction, for one cycle.
     busy: Out(1), beats or results are inside.
@@ -119,7 +119,7 @@ class RowReducer(wiring.Component):
 
     def _scale(self, m, total, ended, ended_row):
         """What ``_finish`` takes: the total itself, or for MEAN and INVERSE_SQRT the product and
-        sum, with a register after each; its valid and row; whether any is on its way."""
+        sum, with a register after each; its valid and row; whether any is in flight."""
         multiplier, adder = FloatMultiplier(BINARY32), FloatAdder(BINARY32)
         m.submodules.multiplier = shared(multiplier)
         m.submodules.post_adder = shared(adder)
@@ -175,7 +175,7 @@ class RowReducer(wiring.Component):
         return words[0]
 
     def _delay(self, m, levels):
-        """``valid``, ``row``, ``last`` beside the tree's result, and whether any is on its way."""
+        """``valid``, ``row``, ``last`` with the tree's result, and whether any is in flight."""
         valid, row, last = self.valid, self.row, self.last
         busy = Const(0, 1)
         for level in range(1, levels + 1):

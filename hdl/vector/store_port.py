@@ -1,4 +1,4 @@
-"""Results on their way to memory: lane words to rows of bytes."""
+"""Results as they leave for memory: lane words to rows of bytes."""
 
 from amaranth.hdl import Module, Mux, ShapeLike, Signal
 from amaranth.lib import stream, wiring
@@ -18,11 +18,11 @@ class StorePort(wiring.Component):
     """Encodes beats of lane words into beats of L · storage_bytes bytes.
 
     With ``wide`` on an 8-bit format a beat becomes its BF16 words, in two or, where no word of the
-    upper half is kept, in one. Bytes of words not kept are zero. Latency 1; a beat out a cycle.
+    upper half is kept, in one. Bytes of words not kept are zero. Latency 1; one beat out per cycle.
 
     Members
     -------
-    storage: In(``Storage``), still while beats are inside or offered.
+    storage: In(``Storage``), stable while beats are inside or offered.
     i: In(stream of ``result_layout``); row and tag are not used.
     o: Out(stream of ``beat_layout``).
     saturated, nars: Out, encoded words clipped to the largest finite value, and encoded as NaR, in

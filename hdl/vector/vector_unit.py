@@ -1,4 +1,4 @@
-"""The vector unit: L lanes, their row registers and reductions, one vector instruction a pass."""
+"""The vector unit: L lanes, their row registers and reductions, one vector instruction per pass."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal
 from amaranth.lib import stream, wiring
@@ -22,7 +22,7 @@ _MASK = 0x7F7F  # upper half of the magnitude of the most negative finite BF16; 
 
 
 class VectorUnit(wiring.Component):
-    """Runs one vector instruction over a stream of beats, a beat a cycle.
+    """Runs one vector instruction over a stream of beats, one beat per cycle.
 
     Rows' beats arrive contiguously; a row's first beat is that which follows a ``last``. A beat
     leaves ``latency`` cycles later, in order, unless the destination is NONE. A reduction goes to
@@ -34,14 +34,14 @@ class VectorUnit(wiring.Component):
 
     Members
     -------
-    control: In(``PassControl``), still while not ``idle``.
+    control: In(``PassControl``), stable while not ``idle``.
     i: In(stream of ``vector_beat``), accepted whenever the pipeline moves, that is unless ``o`` is
         held.
     o: Out(stream of ``result_layout``), for destinations BUFFER and MEMORY.
     maximum: In, a lane word, R0 of the beat taken last where the control's ``row_maxima`` is set.
     idle: Out(1), no beat is inside and every reduction is written.
-    beat: Out(1), a beat is accepted in this cycle. stall: Out(1), a beat is held for want of room
-        after ``o``.
+    beat: Out(1), a beat is accepted in this cycle. stall: Out(1), a beat is held by back-pressure
+        on ``o``.
 
     ``tag``: shape of what goes with a beat unread.
     """
@@ -110,7 +110,7 @@ class VectorUnit(wiring.Component):
         return instruction_field(self.control.instruction, name)
 
     def _side_band(self, m, advance):
-        """Valid bits and tags beside the lanes' registers, the entry's first."""
+        """Valid bits and tags alongside the lanes' registers, the entry's first."""
         valid = Signal(self.latency)
         layout = side_layout(self.config, self.tag)
         tags = [Signal(layout, name=f"tag_{stage}", reset_less=True)
