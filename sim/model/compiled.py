@@ -1,25 +1,51 @@
 """Loops compiled by numba, for what array operations would take most of a run's time.
 
-Compiled code is kept beside this file, or in the user's cache where that folder is read-only,
-for the machine it was made on. Importing numba takes 0.3 s: callers import this module when they
-need it.
+Compiled code is kept in ``$NUMBA_CACHE_DIR``, in ``numba/`` of ``$OTTAVA_BUILD``, or in the user's
+cache, never beside the sources; numba compiles anew where a source changes. Importing numba takes
+0.3 s: callers import this module when they need it.
 """
 
+import os
+import tempfile
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
+import numba
 import numpy as np
 from numba import njit
 
 from sim.model.rounding import Array
 
-__all__ = ["accumulate"]
+__all__ = ["accumulate", "compiled"]
 
 
-def _compiled(function: Callable) -> Callable:
+@cache
+def _folder() -> str | None:
+    """Where compiled code is kept; ``None`` where nothing can be: every process compiles anew."""
+    build = os.environ.get("OTTAVA_BUILD")
+    own = Path(build) if build else Path(
+        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "ottava")
+    folder = Path(numba.config.CACHE_DIR or own / "numba").resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return None
+    return str(folder)
+
+
+def compiled(function: Callable) -> Callable:
+    """``function``, compiled on its first call."""
+    folder = _folder()
+    if folder is None:
+        return njit(error_model="numpy")(function)
+    # numba chooses the folder of a function when it is decorated.
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, folder
     try:
         return njit(cache=True, error_model="numpy")(function)
-    except RuntimeError:  # no folder to keep the code in: every process compiles anew
-        return njit(error_model="numpy")(function)
+    finally:
+        numba.config.CACHE_DIR = before
 
 
 @njit(inline="always", error_model="numpy")
@@ -33,7 +59,7 @@ def _round(value: float, dropped: int, smallest: float, beyond: float) -> float:
     return np.copysign(np.inf, value) if magnitude >= beyond else rounded
 
 
-@_compiled
+@compiled
 def accumulate(a: Array, b: Array, dim: int, dropped: int, smallest: float, beyond: float
                ) -> Array:
     """Psums (M×N) of ``a`` (M×K) times ``b`` (K×N), in K-tiles of ``dim``; float64, C order.

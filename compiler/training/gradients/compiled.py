@@ -4,10 +4,9 @@ Values come as their words (uint32). A BF16 word is the upper half of one; ``tab
 for each of its 65,536. Compiled code is kept as in ``sim.model.compiled``.
 """
 
-from collections.abc import Callable
-
 import numpy as np
-from numba import njit
+
+from sim.model.compiled import compiled
 
 __all__ = ["look_up", "look_up_any", "round_words", "store_scaled"]
 
@@ -23,14 +22,7 @@ _FRACTION = np.uint32((1 << 23) - 1)
 _NEARLY = np.uint32(0x7FC000)  # eight bits of a subnormal this large round to the smallest normal
 
 
-def _compiled(function: Callable) -> Callable:
-    try:
-        return njit(cache=True, error_model="numpy")(function)
-    except RuntimeError:  # no folder to keep the code in: every process compiles anew
-        return njit(error_model="numpy")(function)
-
-
-@_compiled
+@compiled
 def round_words(words: np.ndarray, out: np.ndarray) -> None:
     """To the nearest BF16, ties to even, with an exponent without bounds; then subnormals become
     zeros of their sign."""
@@ -43,14 +35,14 @@ def round_words(words: np.ndarray, out: np.ndarray) -> None:
             out[i] = word & _SIGN | (_SMALLEST if word & _FRACTION >= _NEARLY else _0)
 
 
-@_compiled
+@compiled
 def look_up(words: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
     """``table`` of each word, which is one of BF16."""
     for i in range(words.size):
         out[i] = table[words[i] >> _16]
 
 
-@_compiled
+@compiled
 def look_up_any(words: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
     """``table`` of each word; what BF16 does not hold of it sets the last bit that it does.
 
@@ -61,7 +53,7 @@ def look_up_any(words: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
         out[i] = table[(word >> _16) | ((word & ~_KEPT) != 0)]
 
 
-@_compiled
+@compiled
 def store_scaled(values: np.ndarray, scale: np.float32, table: np.ndarray, limit: np.float32,
                  words: np.ndarray, out: np.ndarray) -> tuple[float, int]:
     """``table`` of ``values`` · ``scale``, a power of two, then divided by it; ``words`` is room
