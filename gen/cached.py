@@ -3,13 +3,13 @@
 Generating an accelerator takes seconds, and a test run asks for some of them tens of times.
 """
 
-import fcntl
 import hashlib
+import os
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from gen.cli.folders import build_folder
+from gen.cli.folders import build_folder, locked
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["generated"]
@@ -41,13 +41,11 @@ def generated(config: AcceleratorConfig, name: str = "ottava", *, folder: Path |
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.v"
     if path.exists():
         return path.read_text()
-    folder.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.with_suffix(".lock")):
         if not path.exists():
             from gen.top import generate
 
-            part = path.with_suffix(".part")
+            part = path.with_suffix(f".{os.getpid()}")
             part.write_text(generate(config, name))
             part.replace(path)
             _drop_oldest(folder)

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gen.cli.folders import build_folder
+from gen.cli.folders import build_folder, locked
 from synth.hierarchy import Hierarchy
 from synth.library import Library
 from synth.yosys import YosysError, quoted, run_yosys, yosys_version
@@ -138,14 +138,13 @@ class Flow:
         key = hashlib.sha256("\0".join(
             (text, unit, self.library.digest, SCRIPTS[script], yosys_version())).encode())
         place = build_folder() / "synth-cache" / f"{key.hexdigest()[:32]}.json"
-        if place.is_file():
-            return Mapped(**json.loads(place.read_text()))
-        mapped = self._run(text, unit, script)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False) as file:
-            json.dump(asdict(mapped), file)
-        Path(file.name).replace(place)
-        return mapped
+        if not place.is_file():
+            with locked(place.with_suffix(".lock")):
+                if not place.is_file():
+                    part = place.with_suffix(f".{os.getpid()}")
+                    part.write_text(json.dumps(asdict(self._run(text, unit, script))))
+                    part.replace(place)
+        return Mapped(**json.loads(place.read_text()))
 
     def commands(self, source: Path, unit: str, script: str) -> list[str]:
         """The flow from the file ``source`` to a mapped netlist of ``unit``."""

@@ -5,10 +5,13 @@ command is started from. Products go to ``$OTTAVA_BUILD`` where that is set; els
 the checkout that the sources are in; else, for an installed package, to the user's cache.
 """
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["build_folder", "cache_folder", "checkout"]
+__all__ = ["build_folder", "cache_folder", "checkout", "locked"]
 
 # A file of this project beside the packages: site-packages may hold anybody's pyproject.toml.
 _MARK = "tools/constraints.txt"
@@ -34,3 +37,15 @@ def build_folder() -> Path:
     if root is not None and os.access(root, os.W_OK):
         return root / "build"
     return cache_folder() / "build"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the file ``path``, which is made, against other processes and threads.
+
+    Who makes a product looks inside whether another has made it meanwhile.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

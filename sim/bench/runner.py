@@ -14,7 +14,7 @@ import cocotb_tools.config
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 
-from gen.cli.folders import build_folder
+from gen.cli.folders import build_folder, locked
 from sim.bench.catalog import Job
 from sim.harness.verilate import QUICK, verilator_root, verilator_shim
 
@@ -50,9 +50,17 @@ def missing(simulator: str) -> bool:
 
 
 def run(job: Job, seed: int, waves: bool = False) -> Report:
-    """Build and run ``job``; a failure is in the report, never an exception."""
-    started = time.monotonic()
+    """Build and run ``job``; a failure is in the report, never an exception.
+
+    Another process that runs the same job waits: simulators write beside what they run.
+    """
     folder = _folder(job, waves)
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        return _run(job, folder, seed, waves)
+
+
+def _run(job: Job, folder: Path, seed: int, waves: bool) -> Report:
+    started = time.monotonic()
     report = folder / "report.json"
     report.unlink(missing_ok=True)
     message = ""

@@ -5,7 +5,6 @@ a shared library, once per content. Small modules build in a second or two.
 """
 
 import ctypes
-import fcntl
 import hashlib
 import re
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gen.cli.folders import build_folder
+from gen.cli.folders import build_folder, locked
 from sim.harness.verilate import run_tool
 
 __all__ = ["Batch"]
@@ -133,10 +132,8 @@ class Batch:
                              str(self._flatten), _TRANSLATE, _HARNESS, _RESET, _versions()))
         key = hashlib.sha256(content.encode()).hexdigest()[:16]
         self._folder = build_folder() / "batch" / f"{self.module}-{key}"
-        self._folder.mkdir(parents=True, exist_ok=True)
         library = self._folder / "dut.so"
-        with (self._folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self._folder / "lock"):
             if not library.exists():
                 self._compile(verilog, library, optimise)
         return library

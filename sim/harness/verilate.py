@@ -5,19 +5,17 @@ compilers of the machine that it was built on, and Verilator's run-time objects 
 build) are shared between builds this way.
 """
 
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from gen.cli.folders import build_folder
+from gen.cli.folders import build_folder, locked
 
 __all__ = ["ToolError", "VerilatorMissing", "build_library", "build_native", "run_tool",
            "verilator_root", "verilator_shim"]
@@ -83,14 +81,6 @@ def verilator_shim() -> Path:
     return folder
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _compile(jobs: list[tuple[Path, Path]], flags: list[str]) -> None:
     def one(job: tuple[Path, Path]) -> None:
         source, target = job
@@ -108,7 +98,7 @@ def _runtime_objects(names: list[str], flags: list[str]) -> list[Path]:
     folder = build_folder() / "verilated" / f"runtime-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     objects = [folder / f"{name}.o" for name in names]
-    with _locked(folder / "lock"):
+    with locked(folder / "lock"):
         missing = [(root / "include" / f"{target.stem}.cpp", target)
                    for target in objects if not target.exists()]
         _compile(missing, flags)
@@ -147,7 +137,7 @@ def build_library(verilog: str, top: str, sources: Sequence[Path], *, headers: S
     build = build_folder() / "verilated" if build is None else Path(build).resolve()
     folder = build / f"{top}-{key}"
     library = folder / "libdut.so"
-    with _locked(build / f"{top}-{key}.lock"):
+    with locked(build / f"{top}-{key}.lock"):
         if not library.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -169,7 +159,7 @@ def build_native(source: Path, headers: Sequence[Path] = ()) -> Path:
     text = "\0".join(Path(path).read_text() for path in (source, *headers))
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
     library = build_folder() / "native" / f"lib{Path(source).stem}-{key}.so"
-    with _locked(library.with_suffix(".lock")):
+    with locked(library.with_suffix(".lock")):
         if not library.exists():
             part = library.with_suffix(f".{os.getpid()}")
             run_tool(["g++", "-std=c++17", "-O1", "-fPIC", "-Wall", "-Wextra", "-shared",
