@@ -33,7 +33,8 @@ def restore(path: Path, trainer: Trainer, about: dict[str, object]) -> None:
     """Put ``trainer`` where the run in ``path`` was; ``CheckpointError`` in one line for a file
     that is damaged or of another run."""
     try:
-        with np.load(path) as file:
+        # Opened here: numpy does not close what it opened and cannot read.
+        with path.open("rb") as raw, np.load(raw) as file:
             told = json.loads(str(file["told"]))
             rows = {name: file[name] for name in _ROWS}
         saved, steps, histories = told["about"], told["steps"], told["histories"]
