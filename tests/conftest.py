@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from sim.harness.verilate import VerilatorMissing
@@ -10,6 +12,13 @@ def _needs_verilator():
         return (yield)
     except VerilatorMissing as error:
         missing(str(error))
+
+
+def pytest_collection_modifyitems(items):
+    """A test has one name in every process: tests are shared out by name."""
+    strange = [item.nodeid for item in items if re.search(r" at 0x[0-9a-f]+>", item.nodeid)]
+    if strange:
+        raise pytest.UsageError(f"the name of a test must not hold an address: {strange[0]}")
 
 
 @pytest.hookimpl(wrapper=True)

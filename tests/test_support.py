@@ -50,6 +50,20 @@ def test_a_test_that_meets_no_verilator_ends_the_same_way(ci, outcome, pytester,
     pytester.runpytest_inprocess().assert_outcomes(**{outcome: 1})
 
 
+def test_a_name_that_differs_between_processes_is_refused(pytester):
+    pytester.makeconftest((TESTS / "conftest.py").read_text())
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize("given", [object()], ids=str)
+        def test_named(given):
+            pass
+    """)
+    result = pytester.runpytest_inprocess()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*the name of a test must not hold an address: *test_named*"])
+
+
 def test_no_test_skips_in_another_way():
     files = [path for path in TESTS.rglob("*.py") if path != Path(__file__)]
     assert len(files) > 90

@@ -172,7 +172,8 @@ def test_lists_are_accurate_on_the_machine(emit, fmt):
 
 
 @pytest.mark.parametrize("wrong, emit", [
-    ("form", centred), ("factor", layer_norm), ("norm", rms_norm)], ids=lambda item: str(item))
+    ("form", centred), ("factor", layer_norm), ("norm", rms_norm)],
+    ids=lambda item: getattr(item, "__name__", item))
 def test_another_formula_is_told_apart(wrong, emit):
     """The bound would see the wrong list, a factor, a mean that is missing."""
     found, wanted = emitted(AcceleratorConfig("posit8"), emit, 40, 48)
