@@ -15,7 +15,7 @@ from amaranth.lib import data, wiring
 from gen.cli import Parser, add_config_flags, comment, config_from, deliver, describe
 from gen.flat import Flat
 from gen.leaves import Library, component_ports
-from hdl.spec.activations import ACTIVATIONS
+from hdl.spec.activations import ACTIVATIONS, activations
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
@@ -42,7 +42,8 @@ BLOCKS: dict[str, tuple[str, str, Callable[[AcceleratorConfig], tuple]]] = {
     "reciprocal": ("hdl.arith.reciprocal", "Reciprocal", _by_config),
     **{function.name.lower(): ("hdl.arith.activation", "Activation", _by_function(function))
        for function in ACTIVATIONS},
-    "activation": ("hdl.arith.activation", "Activation", lambda config: (config.lane,)),
+    "activation": ("hdl.arith.activation", "Activation",
+                   lambda config: (config.lane, activations(config))),
     "inverse_sqrt": ("hdl.arith.inverse_sqrt", "InverseSqrt", lambda config: (config.lane,)),
     "mac": ("hdl.arith.mac", "Mac",
             lambda config: (config.format, config.acc, config.pe_latency, config.k_max)),

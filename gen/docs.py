@@ -99,6 +99,7 @@ def _command_rules(field: CommandField) -> str:
     if found:
         found = [", ".join(found) + ", else " + (f"{field.default}" if field.strict
                                                  else "ignored")]
+    found += [f"ISA {ISA_MAJOR}.{field.minor}"] * bool(field.minor)
     for limit in field.limits:
         if isinstance(limit, AtLeast):
             found.append(f"at least {limit.least} ({limit.cause.name})")
@@ -123,14 +124,18 @@ def _instruction_rules(field: InstructionField) -> str:
 
 
 _BARRED = {Trait.REDUCES: "reduces rows", Trait.STORES: "stores", Trait.ON_CHIP: "keeps the block",
-           Trait.WHOLE_ROWS: "works on whole rows"}
+           Trait.WHOLE_ROWS: "works on whole rows", Trait.LARGEST: "fills A"}
 
 
 def _member_rules(member: Member) -> str:
     meaning = member.meaning
     found = [_names(meaning.needs)] * bool(meaning.needs and all(meaning.needs))
+    found += [f"ISA {ISA_MAJOR}.{meaning.minor}"] * bool(meaning.minor)
     found += ["in " + ", ".join(f"`{name}`" for name in meaning.fields)] * bool(meaning.fields)
     found += ["in one stage of an instruction"] * meaning.once
+    if meaning.bars:
+        found.append("no instruction of the list " + " and ".join(
+            _BARRED[trait] for trait in meaning.bars))
     if meaning.register is not None:
         found.append(f"something was reduced into R{meaning.register} before")
     found += ["a row fits a bank"] * (Trait.ON_CHIP in meaning.traits)

@@ -15,7 +15,6 @@ from hdl.spec.commands import (
     INSTRUCTION,
     INSTRUCTIONS,
     ISA_MAJOR,
-    ISA_MINOR,
     MAGIC,
     Destination,
     ErrorCause,
@@ -27,6 +26,7 @@ from hdl.spec.commands import (
     Post,
     Reduce,
     features_of,
+    isa_minor,
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import IDENTITY, REGISTERS
@@ -51,7 +51,8 @@ def c_header(config: AcceleratorConfig, name: str = "ottava") -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(f"name must be a legal C identifier, not {name!r}")
     upper, lower = name.upper(), name.lower()
-    lines = [f"/* Ottava accelerator {name}: registers and programs, ISA {ISA_MAJOR}.{ISA_MINOR}.",
+    lines = [f"/* Ottava accelerator {name}: registers and programs, ISA {ISA_MAJOR}."
+             f"{isa_minor(config)}.",
              " * Generated; C99 or C++. */", f"#ifndef {upper}_H", f"#define {upper}_H", "",
              "#include <stdint.h>", "", *_build(config, upper), *_registers(upper),
              *_enumerations(upper, lower)]
@@ -77,7 +78,7 @@ def _mask(bits: int, low: int = 0) -> str:
 
 def _build(config: AcceleratorConfig, upper: str) -> list[str]:
     values = {"IDENTITY": f"UINT32_C(0x{IDENTITY:08X})", "MAGIC": f"UINT32_C(0x{MAGIC:08X})",
-              "ISA_MAJOR": ISA_MAJOR, "ISA_MINOR": ISA_MINOR, "HEADER_BYTES": HEADER_BYTES,
+              "ISA_MAJOR": ISA_MAJOR, "ISA_MINOR": isa_minor(config), "HEADER_BYTES": HEADER_BYTES,
               "COMMAND_BYTES": COMMAND_BYTES, "COMMAND_INSTRUCTIONS": INSTRUCTIONS}
     build = {"DIM": config.dim, "LANES": config.lanes, "BUS_BYTES": config.bus_bytes,
              "FEATURES": f"UINT32_C(0x{int(features_of(config)):08X})",

@@ -28,6 +28,8 @@ class Accelerator(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
+        if config.trains:
+            raise ValueError("functions must be all or softmax in hardware as yet, not 'training'")
         self.config = config
         super().__init__({
             "aclk": In(1), "aresetn": In(1), "interrupt": Out(1),

@@ -1,7 +1,8 @@
 """What must not change by accident: ``python -m tools.golden verilog``, ``structure``, ``vectors``.
 
 ``tests/golden/verilog.json`` names two SHA-256 for every build that the project promises to keep:
-each format × accumulator × softmax × functions at dim 4, and every format's defaults at dim 16.
+each format × accumulator × softmax × functions of inference at dim 4, and defaults of each format at
+dim 16.
 ``verilog`` is that of the text, to the byte; ``structure`` that of the circuit without its names
 (``synth.netlist``): where signals are renamed, or the text is written in another way, the first
 changes and the second stays. A change that is meant to leave the hardware alone leaves both; a
@@ -27,12 +28,13 @@ from pathlib import Path
 from gen.cli import Parser
 from gen.top import build as accelerator
 from gen.top import generate
-from hdl.spec.config import ACCUMULATORS, FUNCTION_SETS, SOFTMAX_MODES, AcceleratorConfig
+from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from synth.netlist import read_library
 from tools.vectors.every import UNITS, different, draw
 from tools.vectors.store import load, save
 
+INFERENCE = ("all", "softmax")
 FOLDER = Path(__file__).resolve().parent.parent / "tests/golden"
 FILE = FOLDER / "verilog.json"
 
@@ -64,7 +66,7 @@ def builds() -> list[Build]:
     """Every build that has a digest."""
     found = []
     for fmt, acc, softmax, functions in product(FORMATS, ACCUMULATORS, SOFTMAX_MODES,
-                                                FUNCTION_SETS):
+                                                INFERENCE):
         build = Build(fmt, 4, acc, softmax, functions)
         with suppress(ValueError):  # bf16 takes fp32 alone
             assert build.config
@@ -78,7 +80,7 @@ def sample(every: list[Build]) -> list[Build]:
     chosen = []
     for index, fmt in enumerate(FORMATS):
         own = [build for build in small if build.fmt == fmt]
-        chosen.append(own[index * (len(SOFTMAX_MODES) + len(FUNCTION_SETS)) % len(own)])
+        chosen.append(own[index * (len(SOFTMAX_MODES) + len(INFERENCE)) % len(own)])
     return chosen
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from compiler.program.epilogue import STORE, Epilogue, keeps_order
 from compiler.program.instruction import Instruction, instruction_words
 from compiler.program.placement import Placement
+from compiler.program.scalar import Scalar
 from compiler.program.tensor import INDICES, IndexEncoding, Tensor, overlap
 from hdl.spec.commands import (
     COMMAND,
@@ -36,6 +37,9 @@ from sim.model import codec
 
 __all__ = ["ProgramBuilder", "in_place", "read", "read_codes"]
 
+_FUNCTIONS = {Feature.FUNCTIONS: "all", Feature.BACKWARD: "training"}
+"""The least set of functions that brings a feature."""
+
 
 class ProgramBuilder(Placement):
     """One program and the image of the memory that it works on.
@@ -53,6 +57,7 @@ class ProgramBuilder(Placement):
         self._commands: list[dict[str, int]] = []
         self._features = Feature(0)
         self._minor = 0
+        self._table: Tensor | None = None
         self._reads: list[Tensor] = []
         self._writes: list[Tensor] = []
 
@@ -139,7 +144,8 @@ class ProgramBuilder(Placement):
         address = -(-self._cursor // PROGRAM_ALIGNMENT) * PROGRAM_ALIGNMENT
         values = {"magic": MAGIC, "isa_major": ISA_MAJOR, "isa_minor": self._minor,
                   "features": int(self._features), "commands": len(self._commands),
-                  "config_hash": self.config.hash}
+                  "config_hash": self.config.hash,
+                  "scalars": 0 if self._table is None else self._table.address}
         program = pack(HEADER, values | header, HEADER_BYTES)
         program += b"".join(pack(COMMAND, c, COMMAND_BYTES) for c in self._commands)
         size = address - self.base + len(program) + spare
@@ -175,7 +181,7 @@ class ProgramBuilder(Placement):
                 and fields["opcode"] == Opcode.GEMM):
             scale = 1.0 if epilogue.scale is None else epilogue.scale
             epilogue = replace(epilogue, scale=scale)
-            maximum = keeps_order(_bfloat16(scale))
+            maximum = not isinstance(scale, Scalar) and keeps_order(_bfloat16(scale))
             fields = fields | {"row_max": int(maximum)}
         instructions = epilogue.lower(maximum)
         if not fits and (epilogue.row_result
@@ -189,7 +195,10 @@ class ProgramBuilder(Placement):
             itemwise.append(a)
         replaced = [] if turned or epilogue.row_result or not _stores_last(instructions) else [
             tensor for tensor in itemwise if in_place(out, tensor)]
-        self._order(reads, [out] if stores else [], replaced)
+        scalars = [factor for factor in (epilogue.scale, epilogue.imm1)
+                   if isinstance(factor, Scalar)]
+        self._order(reads, [out] if stores else [], replaced,
+                    [scalar.item for scalar in scalars])
         fields = self._fields(fields, shape, a, out, turned, epilogue, instructions)
         self._need(fields, [*reads, out], instructions)
         self.command(**fields)
@@ -213,11 +222,22 @@ class ProgramBuilder(Placement):
             if y is not None:
                 fields |= self._operand_y(opcode, f"y{index}", y, shape)
         for index, value in enumerate((epilogue.scale, epilogue.imm1)):
-            if value is not None:
+            if isinstance(value, Scalar):
+                fields |= {f"imm{index}": self._number(value), f"imm{index}_scalar": 1}
+            elif value is not None:
                 fields[f"imm{index}"] = _bfloat16(value)
         for name in ("inverse_n", "epsilon"):
             fields[name] = int(np.float32(getattr(epilogue, name)).view(np.uint32))
         return fields
+
+    def _number(self, scalar: Scalar) -> int:
+        """The number of a scalar in the program's table."""
+        table = self._table or scalar.table
+        if table.address != scalar.table.address:
+            raise ValueError(f"scalars of a program must be of one table, {table.name}, "
+                             f"not of {scalar.table.name}")
+        self._table = table
+        return scalar.number
 
     def _operand_y(self, opcode: int, name: str, y: Tensor, shape: tuple[int, int]
                    ) -> dict[str, int]:
@@ -237,14 +257,17 @@ class ProgramBuilder(Placement):
         return {field.name: told[role] for role, field in roles(name).items()
                 if role in told and means(field, opcode, self.config)}
 
-    def _order(self, reads: list[Tensor], writes: list[Tensor], replaced: list[Tensor]) -> None:
+    def _order(self, reads: list[Tensor], writes: list[Tensor], replaced: list[Tensor],
+               scalars: list[Tensor]) -> None:
         """Put a fence where the command would race with one that may still run. ``replaced``:
-        operands whose place the result may take."""
+        operands whose place the result may take. ``scalars`` are read when the command is fetched:
+        what it or a later one writes comes after that."""
         for written in writes:
             for other in reads:
                 if overlap(written, other) and other not in replaced:
                     raise ValueError(f"{written.name} must not overlap the operand {other.name}")
-        hazards = [(reads, self._writes), (writes, self._writes), (writes, self._reads)]
+        hazards = [(reads + scalars, self._writes), (writes, self._writes),
+                   (writes, self._reads)]
         if any(overlap(x, y) for now, before in hazards for x in now for y in before):
             self.fence()
         self._reads += reads
@@ -262,9 +285,9 @@ class ProgramBuilder(Placement):
                 *(field for name, field in COMMAND.items() if field.strict and fields.get(name))]
         built = features_of(self.config)
         for choice in dict.fromkeys(choice for entry in told for choice in entry.needs):
-            if choice == Feature.FUNCTIONS and not built & choice:
-                raise ValueError("functions must be all in a build that runs such instructions, "
-                                 f"not {self.config.functions!r}")
+            if choice in _FUNCTIONS and not built & choice:
+                raise ValueError(f"functions must be {_FUNCTIONS[choice]} in a build that runs "
+                                 f"such instructions, not {self.config.functions!r}")
             if not built & choice:
                 raise ValueError(f"build must have {choice.name} for such commands, "
                                  f"not {built.name}")

@@ -1,9 +1,10 @@
 """What a command does with A·B or X on its way out, and the lists of the plain cases."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compiler.program.instruction import Fields, Instruction
+from compiler.program.scalar import Scalar
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 from hdl.spec.formats import BFLOAT16
@@ -19,20 +20,23 @@ class Epilogue:
     ``scale`` and ``imm1`` round to BF16, ``inverse_n`` and ``epsilon`` to FP32. ``bias``: 1×N
     repeats for every row, M×N is added item by item. ``instructions`` replace all that; there IMM0
     is ``scale``, IMM1 ``imm1``, Y0 ``bias``, Y1 ``y1``, and reductions have ``inverse_n``,
-    ``epsilon`` (``hdl.spec.commands.Post``). ``row_result``: only column 0 of what goes to memory
-    is stored, one item a row. ``ValueError`` for what excludes each other.
+    ``epsilon`` (``hdl.spec.commands.Post``). A ``Scalar`` is ``scale`` or ``imm1`` from memory.
+    ``row_result``: only column 0 of what goes to memory is stored, one item a row. ``amax``: the
+    largest magnitude of what goes to memory joins register A (``hdl.spec.commands.Reduce``).
+    ``ValueError`` for what excludes each other.
     """
 
-    scale: float | None = None
+    scale: float | Scalar | None = None
     bias: Tensor | None = None
     function: Function = Function.NONE
     relu: bool = False
     softmax: bool = False
-    imm1: float | None = None
+    imm1: float | Scalar | None = None
     y1: Tensor | None = None
     inverse_n: float = 0.0
     epsilon: float = 0.0
     row_result: bool = False
+    amax: bool = False
     instructions: Sequence[Instruction] | None = None
 
     def __post_init__(self) -> None:
@@ -47,6 +51,17 @@ class Epilogue:
 
     def lower(self, maximum: bool) -> tuple[Instruction, ...]:
         """The list; ``maximum`` as for ``softmax``."""
+        steps = self._steps(maximum)
+        if not self.amax:
+            return steps
+        stores = [step.destination == Destination.MEMORY for step in steps]
+        if any(step.reduce and stored for step, stored in zip(steps, stores, strict=True)):
+            raise ValueError("amax must not be set where an instruction that stores reduces, too")
+        return tuple(replace(step, reduce=Reduce.AMAX) if stored else step
+                     for step, stored in zip(steps, stores, strict=True))
+
+    def _steps(self, maximum: bool) -> tuple[Instruction, ...]:
+        """The list without ``amax``."""
         given = self.scale is not None, self.bias is not None
         if self.instructions is not None:
             return tuple(self.instructions)

@@ -126,13 +126,15 @@ class ProgramImage:
             if tensor.address < self.base or tensor.address + tensor.span > end:
                 raise ImageError(f"{tensor.name}, {tensor.span} bytes at {tensor.address:#x}, "
                                  f"must lie in {where}")
-        opcode = None
+        opcode, scalars = None, self._header()["scalars"]
         for address, fields in commands(self.memory, self.address, self.base):
             command, opcode = Command(self.config, fields), fields["opcode"]
             for name in filter(command.uses, TENSORS):
                 view, shape = command.tensor(name), command.shape(name)
                 assert shape is not None, "a tensor that is used has a shape"
                 self._check_span(shape.label, view.address, view.size, address, where)
+            for number in command.scalars.values():
+                self._check_span("scalar", scalars + 2 * number, 2, address, where)
         if opcode != Opcode.END:
             raise ImageError(f"program at {self.address:#x} must end with END in {where}")
 
@@ -145,9 +147,11 @@ class ProgramImage:
     @property
     def features(self) -> Feature:
         """What the program needs of a build, as its header says."""
+        return Feature(self._header()["features"])
+
+    def _header(self) -> dict[str, int]:
         start = self.address - self.base
-        header = unpack(HEADER, self.memory[start:start + HEADER_BYTES].tobytes())
-        return Feature(header["features"])
+        return unpack(HEADER, self.memory[start:start + HEADER_BYTES].tobytes())
 
     def require(self, config: AcceleratorConfig) -> None:
         """``ImageError`` where a build of ``config`` lacks what the program needs."""

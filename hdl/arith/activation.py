@@ -1,8 +1,9 @@
-"""GELU, SiLU, sigmoid and tanh of a lane word, by one unit and a table each."""
+"""GELU, SiLU, sigmoid, tanh and slopes of a lane word, by one unit and a table each."""
 
 from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import signed as signed_shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,7 +11,7 @@ from hdl.arith.cut import cut_members, cut_name, holder
 from hdl.arith.float_word import is_nan, normalise, pack
 from hdl.arith.segments import evaluate
 from hdl.codec.bfloat16_round import bfloat16_round
-from hdl.spec.activations import ACTIVATIONS, FRACTION_BITS
+from hdl.spec.activations import ACTIVATIONS, FRACTION_BITS, INFERENCE
 from hdl.spec.commands import Function
 from hdl.spec.formats import BFLOAT16, LaneType
 from hdl.spec.tables import Segments
@@ -33,7 +34,7 @@ class Activation(wiring.Component):
     other gives a meaningless word.
     """
 
-    def __init__(self, lane: LaneType, functions: Sequence[Function] = tuple(ACTIVATIONS),
+    def __init__(self, lane: LaneType, functions: Sequence[Function] = INFERENCE,
                  cut: bool = False):
         unknown = [function for function in functions if function not in ACTIVATIONS]
         if unknown or not functions:
@@ -49,8 +50,10 @@ class Activation(wiring.Component):
     @property
     def leaf_name(self) -> str:
         names = "_".join(function.name.lower() for function in self.functions)
-        if self.functions == tuple(ACTIVATIONS):
+        if self.functions == INFERENCE:
             names = "activation"
+        elif self.functions == tuple(ACTIVATIONS):
+            names = "activation_training"
         return cut_name(f"{names}_{self.lane.name}", self.cut)
 
     def elaborate(self, platform):
@@ -66,8 +69,11 @@ class Activation(wiring.Component):
         times_x = self._is_one_of([f for f in self.functions if ACTIVATIONS[f].times_x])
         curve, table = self._table(m)
         one = 1 << table.result_bits
-        y = Signal(table.result_bits + 1)
-        weight = Signal.like(y)
+        signed = any(ACTIVATIONS[f].signed for f in self.functions)
+        y = Signal(signed_shape(table.result_bits + 2) if signed else table.result_bits + 1)
+        weight = Signal(table.result_bits + 1)
+        # 1 - y is never below 0, y of a slope is.
+        negative = y[-1] & sign if signed else Const(0, 1)
         saturated = Signal()
         alone = Signal()
         zero = Signal()
@@ -76,13 +82,18 @@ class Activation(wiring.Component):
         m.d.comb += [
             y.eq(evaluate(m, table, Cat(self._argument(m, exponent, x[:7]), curve))),
             saturated.eq(even & (exponent >= BFLOAT16.bias + limit)),
-            weight.eq(Mux(saturated, one, Mux(sign | even, y, one - y))),
+            weight.eq(Mux(saturated, one, Mux((sign | even) & ~negative, y,
+                                              Mux(negative, 0, one) - y) if signed
+                          else Mux(sign | even, y, one - y))),
             alone.eq(saturated | ~times_x),
             zero.eq(~weight.any() | (times_x & ~exponent.any())),
         ]
+        minus = sign & times_x
+        if signed:
+            minus = minus | negative
         hold = holder(m, self.enable if self.cut else None)
         weight, alone, zero = hold(weight, "weight"), hold(alone, "alone"), hold(zero, "zero")
-        nan, signed = hold(is_nan(BFLOAT16, x), "nan"), hold(sign & times_x, "signed")
+        nan, signed = hold(is_nan(BFLOAT16, x), "nan"), hold(minus, "signed")
         magnitude = self._multiply(m, hold(x[:15], "x"), weight, alone)
         m.d.comb += self.result.eq(Mux(nan, lane.nan, Cat(Mux(zero, 0, magnitude), signed)))
         return m

@@ -21,14 +21,20 @@ def _table(m: Module, index: Value, values: tuple[int, ...], name: str) -> Signa
 
 
 def evaluate(m: Module, segments: Segments, u: Value) -> Signal:
-    """Significand of ``u``, ``result_bits`` + 2 bits: exactly ``segments(u)``."""
+    """Significand of ``u``, ``result_bits`` + 2 bits: exactly ``segments(u)``, in two's complement
+    where a base is below 0."""
     falling = segments.slope[0] < 0
     index = u[segments.offset_bits:]
-    base = _table(m, index, segments.base, "base")
-    slope = _table(m, index, segments.slope, "slope")
     value = Signal(segments.result_bits + segments.shift + 2, name="segment_value")
+    base = _table(m, index, tuple(number % (1 << len(value)) for number in segments.base), "base")
+    slope = _table(m, index, segments.slope, "slope")
     product = slope * u[:segments.offset_bits]
-    m.d.comb += value.eq(base - product if falling else base + product)
+    if min(segments.slope) < 0 < max(segments.slope):
+        falls = _table(m, index, tuple(int(slope < 0) for slope in segments.slope), "falls")
+        wide = Cat(product, Const(0, len(value) - len(product))) ^ falls.replicate(len(value))
+        m.d.comb += value.eq(base + wide + falls)
+    else:
+        m.d.comb += value.eq(base - product if falling else base + product)
     return value[segments.shift:]
 
 

@@ -12,7 +12,7 @@ from hdl.host.lite_slave import LiteSlave
 from hdl.lib.leaf import shared
 from hdl.ports.counts import AllCounts
 from hdl.ports.host import ProgramPort
-from hdl.spec.commands import ISA_MAJOR, ISA_MINOR, features_of
+from hdl.spec.commands import ISA_MAJOR, features_of, isa_minor
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import (
     CLIENTS,
@@ -96,7 +96,7 @@ class CsrBlock(wiring.Component):
         config = self._config
         constants = {
             "IDENTITY.VALUE": IDENTITY,
-            "ISA_VERSION.MINOR": ISA_MINOR,
+            "ISA_VERSION.MINOR": isa_minor(config),
             "ISA_VERSION.MAJOR": ISA_MAJOR,
             "CONFIG_HASH_LOW.VALUE": config.hash & 0xFFFF_FFFF,
             "CONFIG_HASH_HIGH.VALUE": config.hash >> 32,

@@ -17,7 +17,6 @@ from hdl.spec.commands import (
     INSTRUCTION,
     INSTRUCTIONS,
     ISA_MAJOR,
-    ISA_MINOR,
     MAGIC,
     Destination,
     ErrorCause,
@@ -27,6 +26,7 @@ from hdl.spec.commands import (
     Post,
     Reduce,
     features_of,
+    isa_minor,
     reserved_mask,
 )
 from hdl.spec.config import COUNT_BITS, AcceleratorConfig
@@ -69,7 +69,7 @@ class HeaderCheck(wiring.Component):
             m, self.cause, self.failed,
             (ErrorCause.BAD_MAGIC, field("magic") != MAGIC),
             (ErrorCause.BAD_VERSION,
-             (field("isa_major") != ISA_MAJOR) | (field("isa_minor") > ISA_MINOR)),
+             (field("isa_major") != ISA_MAJOR) | (field("isa_minor") > isa_minor(self.config))),
             (ErrorCause.BAD_FEATURE, (field("features") & lacking).any()),
             (ErrorCause.BAD_LENGTH, field("commands") == 0))
         return m
@@ -102,14 +102,17 @@ class CommandCheck(wiring.Component):
 
     def _largest(self) -> dict[str, int]:
         """The largest value that this build knows of each field of an enumeration."""
-        whole = self.config.functions == "all"
-        factor = Operand.SELF if whole else Operand.R1
-        return {
-            "multiply": factor, "add": Operand.R1, "scale": factor,
-            "function": Function.GELU_SIGMOID if whole else Function.RECIPROCAL,
-            "reduce": Reduce.SUM, "post": Post.INVERSE_SQRT if whole else Post.RECIPROCAL,
-            "destination": Destination.MEMORY,
-        }
+        if self.config.trains:  # of addends SELF is none: ``_scan``
+            factor, addend, function = Operand.A, Operand.A, Function.SILU_SLOPE
+            reduce, post = Reduce.AMAX, Post.POWER
+        elif self.config.infers:
+            factor, addend, function = Operand.SELF, Operand.R1, Function.GELU_SIGMOID
+            reduce, post = Reduce.SUM, Post.INVERSE_SQRT
+        else:
+            factor, addend, function = Operand.R1, Operand.R1, Function.RECIPROCAL
+            reduce, post = Reduce.SUM, Post.RECIPROCAL
+        return {"multiply": factor, "add": addend, "scale": factor, "function": function,
+                "reduce": reduce, "post": post, "destination": Destination.MEMORY}
 
     def _scan(self, m: Module, instruction) -> dict[str, Signal]:
         """What one instruction uses, and whether its fields are known."""
@@ -122,11 +125,22 @@ class CommandCheck(wiring.Component):
         used = max(field.low + field.bits for field in INSTRUCTION.values())
         unknown = _any([*(instruction_field(instruction, name) > last for name, last
                           in self._largest().items()), instruction[used:].any()])
+        bad = two | unknown
+        reduces = instruction_field(instruction, "reduce") != Reduce.NONE
+        if self.config.trains:
+            largest = instruction_field(instruction, "reduce") == Reduce.AMAX
+            found["a"] = Signal(2, name="scan_a")  # reads A, fills it
+            m.d.comb += found["a"].eq(Cat(_any(operand == Operand.A for operand in operands),
+                                          largest))
+            of_rows = instruction_field(instruction, "reduce_to") | instruction_field(
+                instruction, "post").any()
+            bad = bad | (operands[1] == Operand.SELF) | (largest & of_rows)
+            reduces = reduces & ~largest
         m.d.comb += [
             found["reads"].eq(Cat(_any(operand == row for operand in operands)
                                   for row in (Operand.R0, Operand.R1))),
             found["y"].eq(uses_y[0] | uses_y[1] | uses_y[2]),
-            found["bad"].eq(two | unknown),
+            found["bad"].eq(bad),
             found["buffer"].eq(instruction_field(instruction, "destination") == Destination.BUFFER),
             found["memory"].eq(instruction_field(instruction, "destination") == Destination.MEMORY),
             # A reduction takes whole rows, a transposed C columns, one result per row the first
@@ -135,7 +149,7 @@ class CommandCheck(wiring.Component):
                                & found["memory"] & found["reduces"].any()),
             found["last"].eq(instruction_field(instruction, "last")),
         ]
-        with m.If(instruction_field(instruction, "reduce") != Reduce.NONE):
+        with m.If(reduces):
             m.d.comb += found["reduces"].eq(1 << instruction_field(instruction, "reduce_to"))
         m.d.comb += found["row"].eq(found["reads"].any() | found["reduces"].any())
         return found
@@ -149,6 +163,15 @@ class CommandCheck(wiring.Component):
         current = self._field("instructions").word_select(index, 32)
         found = self._scan(m, current)
         ended = found["last"] | (index == INSTRUCTIONS - 1)
+        bad = found["bad"]
+        if self.config.trains:
+            # A command reads A or fills it.
+            a = Signal(2)
+            with m.If(self.start):
+                m.d.sync += a.eq(0)
+            with m.Elif(scanning):
+                m.d.sync += a.eq(a | found["a"])
+            bad = bad | (a | found["a"]).all()
         with m.If(self.start):
             taken = self._field("row_max")
             whole = taken | self._field("row_result")
@@ -162,7 +185,7 @@ class CommandCheck(wiring.Component):
                 self.stored.eq(self.stored | found["buffer"]),
                 reduced.eq(reduced | found["reduces"]),
                 # A row register holds nothing of this command until it is reduced into.
-                bad_list.eq(bad_list | found["bad"] | found["across"] | (ended & ~found["last"])
+                bad_list.eq(bad_list | bad | found["across"] | (ended & ~found["last"])
                             | (found["reads"] & ~reduced).any()),
             ]
             with m.If(found["y"]):
@@ -208,6 +231,9 @@ class CommandCheck(wiring.Component):
         """Reserved bits that are not 0; fields that are not 0 in a GEMM, in a VECTOR, where they
         must be. K of a VECTOR must be 1 where it counts nothing."""
         reserved = reserved_mask(COMMAND, len(self.record))
+        if not self.config.trains:
+            for name in ("imm0_scalar", "imm1_scalar"):
+                reserved |= 1 << COMMAND[name].offset
         transposed = self._field("a_transposed") | self._field("b_transposed")
         gathers = self._field("x_gather")
         return ((self.record & reserved).any(), ~vector & gathers,

@@ -1,22 +1,25 @@
 """GELU and its kin by piecewise-linear table, and what they mean to the bit.
 
-All five are x times a weight w(x) in [0, 1], or the weight alone, and every weight follows from a
-function of abs(x): the sigmoid and the normal distribution by w(x) = 1 - w(-x), tanh(x) / x because
-it is even. ``ACTIVATIONS`` holds a table for each; integers as in ``hdl.spec.tables``, whose
-``Segments`` and ``line`` are used.
+All are x times a weight w(x), or the weight alone, and every weight follows from a function of
+abs(x): the sigmoid, the normal distribution and the slopes by w(x) = 1 - w(-x), tanh(x) / x because
+it is even. A weight lies in [0, 1], but for the slopes, which fall below 0 and rise above 1.
+``ACTIVATIONS`` holds a table for each; integers as in ``hdl.spec.tables``, whose ``Segments`` and
+``line`` are used.
 
 Error over all 65,536 BF16 inputs, FP32 lanes after the rounding of x: wherever it is beyond 1 BF16
 ulp of the real function, which is where the result is a small part of a negative x, it is below
-2^-9; see ``docs/numerics.md``.
+2^-9. Slopes err by .0016 (GELU) and .0010 (SILU) at most, rounded to BF16 by .0043 and .0041: half
+an ulp above 1 is .0039. See ``docs/numerics.md``.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hdl.spec.commands import Function
+from hdl.spec.commands import Feature, Function
+from hdl.spec.config import AcceleratorConfig
 from hdl.spec.tables import Segments, line
 
-__all__ = ["ACTIVATIONS", "Activation", "fit"]
+__all__ = ["ACTIVATIONS", "INFERENCE", "Activation", "activations", "fit"]
 
 FRACTION_BITS = 9
 _SEGMENT_BITS = 3
@@ -34,12 +37,13 @@ class Activation:
     2. NaN gives the canonical NaN. E = 0 counts as a zero of its sign.
     3. abs(x) lies in octave o: 0 below 1, else o = E - 126, which is 2^(o-1) <= abs(x) < 2^o. In it
        f = floor(abs(x) * 2^9) for o = 0, else f = g << 2; u = o * 2^9 + f.
-    4. o <= ``octaves``: y = segments(u), of which there are 8 per octave; 0 <= y <= 2^12 = 1.
-       Beyond, y = 0; yet for ``even`` the result is 1 with the sign of x.
+    4. o <= ``octaves``: y = segments(u), of which there are 8 per octave; 0 <= y <= 2^12 = 1,
+       for slopes -2^10 < y <= 2^12. Beyond, y = 0; yet for ``even`` the result is 1 with the sign
+       of x.
     5. w = 2^12 - y where S = 0 and not ``even``, else w = y.
     6. w = 0 gives zero; else the result is abs(x) * w / 2^12, or w / 2^12 without ``times_x``,
        rounded to the lane type, RNE (FP32 holds it exactly), below the smallest normal zero.
-       Without ``times_x`` the sign is +, else it is that of x, for zeros too.
+       Without ``times_x`` the sign is that of w, + for zero; else it is that of x, for zeros too.
     """
 
     segments: Segments
@@ -51,10 +55,16 @@ class Activation:
         """The last octave of the table."""
         return (len(self.segments.base) >> _SEGMENT_BITS) - 1
 
+    @property
+    def signed(self) -> bool:
+        """Whether y, and so the weight, may be below 0."""
+        return min(self.segments.base) < 0
+
 
 def fit(function: Callable[[float], float], octaves: int) -> Segments:
-    """The table of a falling function from [0, 2^octaves) to [0, 1]: how the published ones were
-    made. Octave 0 is sampled at the centre of [f, f + 1), the others have 7 bits of fraction."""
+    """The table of a function on [0, 2^octaves) that is largest at 0, at most 1 there: how the
+    published ones were made. Octave 0 is sampled at the centre of [f, f + 1), the others have 7
+    bits of fraction."""
     offset_bits = FRACTION_BITS - _SEGMENT_BITS
     scale = 1 << _RESULT_BITS + _SHIFT
     lines = []
@@ -115,10 +125,42 @@ _TANH = Segments(
         -5, -16, -25, -32, -38, -41, -43, -44, -43, -42, -40, -37, -35, -32, -30, -28, -49, -41,
         -35, -30, -26, -22, -19, -17))
 
+# 1 - the slope of GELU: fit(lambda a: erfc(a / sqrt(2)) / 2 - a * exp(-a * a / 2) / sqrt(2 * pi),
+# 2).
+_NORMAL_SLOPE = Segments(
+    12, 6, 12, 4,
+    base=(
+        32768, 26197, 19888, 13983, 8603, 3938, -20, -3154, -5477, -7112, -8064, -8442, -8343,
+        -7924, -7275, -6463, -5578, -3846, -2433, -1410, -760, -373, -186, -80),
+    slope=(
+        -102, -98, -92, -84, -73, -62, -49, -37, -26, -15, -6, 1, 6, 10, 13, 14, 27, 22, 16, 10,
+        6, 3, 2, 1))
+
+# 1 - the slope of SILU: fit(lambda a: (1 - a * s(a)) * s(-a), 4), s the sigmoid.
+_LOGISTIC_SLOPE = Segments(
+    12, 6, 12, 4,
+    base=(
+        32768, 28660, 24632, 20726, 17025, 13503, 10283, 7339, 4724, 2433, 416, -1301, -2714,
+        -3865, -4760, -5448, -5979, -6478, -6513, -6231, -5772, -5187, -4589, -4010, -3428,
+        -2476, -1739, -1177, -790, -533, -350, -219, -133, -68, -11, 0, 5, 7, 7, 8),
+    slope=(
+        -64, -63, -61, -58, -55, -50, -46, -41, -36, -32, -27, -22, -18, -14, -11, -8, -8, -1,
+        4, 7, 9, 9, 9, 9, 15, 12, 9, 6, 4, 3, 2, 1, 1, 1, 0, 0, 0, 0, 0, 0))
+
 ACTIVATIONS: dict[Function, Activation] = {
     Function.SIGMOID: Activation(_LOGISTIC, times_x=False),
     Function.SILU: Activation(_LOGISTIC),
     Function.TANH: Activation(_TANH, even=True),
     Function.GELU: Activation(_NORMAL),
     Function.GELU_SIGMOID: Activation(_LOGISTIC_1702),
+    Function.GELU_SLOPE: Activation(_NORMAL_SLOPE, times_x=False),
+    Function.SILU_SLOPE: Activation(_LOGISTIC_SLOPE, times_x=False),
 }
+
+INFERENCE = tuple(function for function in ACTIVATIONS
+                  if Feature.BACKWARD not in function.meaning.needs)
+
+
+def activations(config: AcceleratorConfig) -> tuple[Function, ...]:
+    """Those that the unit of a build of ``config`` has, where it has one."""
+    return tuple(ACTIVATIONS) if config.trains else INFERENCE

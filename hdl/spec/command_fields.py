@@ -87,6 +87,8 @@ class CommandField(Field):
     bars: where it is not 0, no instruction may have all of these traits, else BAD_FIELD.
     register: the row register that it fills, before the list begins.
     reads: further fields that it takes.
+    scalar: the immediate that it turns into the number n of a scalar: the immediate is then the
+        BF16 word at ``scalars`` + 2n, read when the command is fetched.
     """
 
     used: tuple[When, ...] = (When(),)
@@ -103,6 +105,7 @@ class CommandField(Field):
     bars: Trait = Trait.NOTHING
     register: int | None = None
     reads: tuple[str, ...] = ()
+    scalar: str = ""
 
 
 def means(field: CommandField, opcode: int, config: AcceleratorConfig) -> bool:
@@ -114,6 +117,7 @@ def means(field: CommandField, opcode: int, config: AcceleratorConfig) -> bool:
 _GEMM = (When((Opcode.GEMM,)),)
 _VECTOR = (When((Opcode.VECTOR,)),)
 _GATHER = (When((Opcode.VECTOR,), "x_gather"),)
+_BACKWARD = (Feature.BACKWARD,)
 _COUNT = (AtLeast(1, ErrorCause.BAD_SHAPE), AtMost(COUNT_MOST, ErrorCause.OVERSIZE))
 _ROWS = Trait.WHOLE_ROWS | Trait.ON_CHIP
 _OPERANDS, _WEIGHTS, _FEEDER, _DRAIN, _LANES = ((unit,) for unit in Unit)
@@ -159,6 +163,10 @@ COMMAND = _table(
                  tensor="c", role=Role.WIDE, units=_DRAIN),
     CommandField("x_gather", 0, 22, 1, "VECTOR: X is rows of a table at A that indices at B name",
                  _VECTOR, strict=True, tensor="a", role=Role.GATHER, units=_OPERANDS),
+    CommandField("imm0_scalar", 0, 23, 1, "imm0 is the number of a scalar", strict=True,
+                 needs=_BACKWARD, minor=1, scalar="imm0"),
+    CommandField("imm1_scalar", 0, 24, 1, "imm1 is the number of a scalar", strict=True,
+                 needs=_BACKWARD, minor=1, scalar="imm1"),
     CommandField("m", 1, 0, 32, "rows of C", limits=_COUNT,
                  units=_OPERANDS + _WEIGHTS + _FEEDER + _DRAIN),
     CommandField("k", 2, 0, 32,

@@ -35,6 +35,7 @@ from hdl.spec.program import (
     ISA_MINOR,
     MAGIC,
     PROGRAM_ALIGNMENT,
+    isa_minor,
 )
 from hdl.spec.record import Field, pack, reserved_mask, unpack
 from hdl.spec.tensors import LISTED, TENSORS, Shape, TensorSpec, roles
@@ -78,6 +79,7 @@ __all__ = [
     "When",
     "available",
     "features_of",
+    "isa_minor",
     "meanings",
     "means",
     "members",

@@ -12,7 +12,7 @@ __all__ = ["ACCUMULATORS", "COUNT_BITS", "COUNT_MOST", "FUNCTION_SETS", "SOFTMAX
 
 ACCUMULATORS = ("bf16", "fp32", "exact")
 SOFTMAX_MODES = ("pwl", "approx", "approx_shifted")
-FUNCTION_SETS = ("all", "softmax")
+FUNCTION_SETS = ("all", "softmax", "training")
 COUNT_BITS = 24
 COUNT_MOST = (1 << COUNT_BITS) - 1
 """The largest M, K and N: what the hardware's counters of rows and columns hold."""
@@ -76,8 +76,8 @@ class AcceleratorConfig:
     k_max: int = _option(4096, "largest K of a GEMM with the exact accumulator, whose width "
                          "follows from it; the others take any K")
     softmax: str = _option(None, "exp and 1/x", "the format's own", SOFTMAX_MODES)
-    functions: str = _option("all", "functions of the vector unit: all that an instruction can "
-                             "name, or exp and 1/x alone", allowed=FUNCTION_SETS)
+    functions: str = _option("all", "functions of the vector unit: all of inference, exp and 1/x "
+                             "alone, or all with those of training", allowed=FUNCTION_SETS)
     exp_epsilon: int = _option(
         None, "epsilon of the bit-trick exponential in units of 2^-7, 0 to 255",
         "144 for approx_shifted, else 128")
@@ -145,6 +145,16 @@ class AcceleratorConfig:
     @property
     def lane(self) -> LaneType:
         return self.format.lane
+
+    @property
+    def infers(self) -> bool:
+        """Whether the vector unit has all functions of inference."""
+        return self.functions != "softmax"
+
+    @property
+    def trains(self) -> bool:
+        """Whether it has those of training too, and commands take scalars from memory."""
+        return self.functions == "training"
 
     @property
     def acc_bits(self) -> int:

@@ -17,7 +17,7 @@ class ErrorCause(Member):
     BAD_SHAPE = 5, Meaning("M, K or N is 0")
     BAD_FIELD = 6, Meaning("a reserved field, an operand or the instruction list is not valid")
     MISALIGNED = 7, Meaning(
-        "a program not at a multiple of 64, a BF16 tensor at an odd address")
+        "a program not at a multiple of 64, BF16 (a tensor, scalars) at an odd address")
     OVERSIZE = 8, Meaning(
         f"a shape beyond 2^{COUNT_BITS} - 1, or a row to be kept on chip that does not fit")
     READ_ERROR = 9, Meaning("an AXI read answered SLVERR or DECERR")

@@ -63,8 +63,10 @@ def features_of(config: AcceleratorConfig) -> Feature:
     found = Feature[f"ACC_{config.acc.upper()}"] | Feature[f"SOFTMAX_{config.softmax.upper()}"]
     for encoding in config.format.encodings:
         found |= Feature[encoding.name.upper()]
-    if config.functions == "all":
+    if config.infers:
         found |= Feature.FUNCTIONS
+    if config.trains:
+        found |= Feature.BACKWARD
     return found
 
 

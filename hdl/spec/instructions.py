@@ -18,6 +18,7 @@ __all__ = [
 
 INSTRUCTIONS = 8
 _FUNCTIONS = (Feature.FUNCTIONS,)
+_BACKWARD = (Feature.BACKWARD,)
 _MODE = (SOFTMAX_MODES,)
 _REDUCTION = Trait.REDUCES | Trait.WHOLE_ROWS
 
@@ -25,7 +26,8 @@ _REDUCTION = Trait.REDUCES | Trait.WHOLE_ROWS
 class Operand(Member):
     """Second operand of a lane's stage; at most one stage of an instruction may take Y.
 
-    SELF is the word that enters the stage, for multiply and scale alone: its square.
+    SELF is the word that enters the stage, for multiply and scale alone: its square. A is what
+    register A held when the command began; after such a command it holds +0.
     """
 
     NONE = 0, Meaning("none: the stage passes its word on")
@@ -35,6 +37,8 @@ class Operand(Member):
     R0 = 4, Meaning("row register 0", register=0)
     R1 = 5, Meaning("row register 1", register=1)
     SELF = 6, Meaning("the word itself", needs=_FUNCTIONS, fields=("multiply", "scale"))
+    A = 7, Meaning("register A, the largest magnitude so far", needs=_BACKWARD, minor=1,
+                   bars=Trait.LARGEST)
 
 
 class Function(Member):  # noqa: D101  its members say all
@@ -48,19 +52,31 @@ class Function(Member):  # noqa: D101  its members say all
     GELU = 7, Meaning("x times the normal distribution, (1 + erf(x/sqrt(2)))/2",
                       needs=_FUNCTIONS)
     GELU_SIGMOID = 8, Meaning("x times sigmoid(1.702 x)", needs=_FUNCTIONS)
+    GELU_SLOPE = 9, Meaning("the slope of GELU", needs=_BACKWARD, minor=1)
+    SILU_SLOPE = 10, Meaning("the slope of SILU", needs=_BACKWARD, minor=1)
 
 
-class Reduce(Member):  # noqa: D101  its members say all
+class Reduce(Member):
+    """MAX and SUM fill a row register. AMAX fills register A, which is +0 when a program starts and
+    keeps the largest magnitude of all words of stage 4, over rows, blocks and commands; a NaN wins.
+    It is no reduction of rows: no row is needed whole.
+    """
+
     NONE = 0, Meaning("nothing is reduced")
     MAX = 1, Meaning("the largest word of the row", traits=_REDUCTION)
     SUM = 2, Meaning("the sum of the row", traits=_REDUCTION)
+    AMAX = 3, Meaning("A := the larger of A and each word's magnitude", needs=_BACKWARD, minor=1,
+                      traits=Trait.LARGEST)
 
 
 class Post(Member):
     """What a row register takes of a reduction t, which is FP32; one RNE to the lane's type.
 
     RECIPROCAL takes the reciprocal of the rounded t. MEAN: t · ``inverse_n``. INVERSE_SQRT:
-    1/sqrt(t · ``inverse_n`` + ``epsilon``). Their product and sum round to FP32, RNE.
+    1/sqrt(t · ``inverse_n`` + ``epsilon``). Their product and sum round to FP32, RNE. POWER: with E
+    the exponent field of the rounded t, the word of exponent field 253 − E, fraction 0, sign +:
+    of abs(t) in [2^n, 2^(n+1)) that is 2^(−n−1). Below 2^-64, zero included, 1; from E = 253 on,
+    infinity included, +0; NaN stays NaN.
     """
 
     NONE = 0, Meaning("t")
@@ -68,6 +84,7 @@ class Post(Member):
     MEAN = 2, Meaning("the mean", needs=_FUNCTIONS, reads=("inverse_n",))
     INVERSE_SQRT = 3, Meaning("1/sqrt(the mean + epsilon)", needs=_FUNCTIONS,
                               reads=("inverse_n", "epsilon"))
+    POWER = 4, Meaning("the power of two s with 1/2 <= abs(t) · s < 1", needs=_BACKWARD, minor=1)
 
 
 class Destination(Member):
@@ -109,8 +126,9 @@ INSTRUCTION = _table(
     InstructionField("y", 0, 15, 1, "Operand Y of this instruction is Y0 (0) or Y1 (1)"),
     InstructionField("reduce", 0, 16, 2, "Reduce over each row, after stage 4", Reduce),
     InstructionField("reduce_to", 0, 18, 1,
-                     "row register that takes the reduction: R0 or R1"),
-    InstructionField("post", 0, 19, 3, "Post, applied to the reduction", Post),
+                     "row register that takes the reduction: R0 or R1", bars=Trait.LARGEST),
+    InstructionField("post", 0, 19, 3, "Post, applied to the reduction", Post,
+                     bars=Trait.LARGEST),
     InstructionField("destination", 0, 22, 2, "where stage 4 goes: Destination", Destination),
     InstructionField("last", 0, 24, 1, "ends the list"),
 )

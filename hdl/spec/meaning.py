@@ -15,6 +15,7 @@ class Trait(Flag):
     COMPUTES: the command has a shape, tensors and an instruction list. WHOLE_ROWS: the block must
     hold whole rows, or it streams them. ON_CHIP: a row must fit an accumulation bank. REDUCES: a
     row register takes a reduction over each row. STORES: stage 4 is encoded and goes to memory.
+    LARGEST: register A takes the largest magnitude of stage 4.
     """
 
     NOTHING = 0
@@ -23,6 +24,7 @@ class Trait(Flag):
     ON_CHIP = auto()
     REDUCES = auto()
     STORES = auto()
+    LARGEST = auto()
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Meaning:
     fields: of the instruction, those that may name it; (): all of its kind.
     once: at most one field of an instruction may name it.
     register: the row register that it reads; something must have been reduced into that before.
+    bars: no instruction of the same list may have all of these traits, else BAD_FIELD.
     reads: fields of the command that it takes.
     tensors: of the command, those that it touches; of several the field ``y`` picks one.
     """
@@ -49,6 +52,7 @@ class Meaning:
     fields: tuple[str, ...] = ()
     once: bool = False
     register: int | None = None
+    bars: Trait = Trait.NOTHING
     reads: tuple[str, ...] = ()
     tensors: tuple[str, ...] = ()
 

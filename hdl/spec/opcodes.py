@@ -21,10 +21,6 @@ class Opcode(Member):
                         traits=Trait.COMPUTES)
     COPY = 5, _RESERVED
     TRANSPOSE = 6, _RESERVED
-    MASK_RELU = 16, _RESERVED
-    SOFTMAX_BACKWARD = 17, _RESERVED
-    AMAX_SCALE = 18, _RESERVED
-    MASTER_UPDATE = 19, _RESERVED
     INT8_GEMM = 32, _RESERVED
 
 

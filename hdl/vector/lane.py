@@ -13,7 +13,7 @@ from hdl.arith.float_word import canonical
 from hdl.arith.inverse_sqrt import InverseSqrt
 from hdl.arith.reciprocal import Reciprocal
 from hdl.lib.leaf import shared, with_latency
-from hdl.spec.activations import ACTIVATIONS
+from hdl.spec.activations import activations
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import lane_cycles
@@ -48,13 +48,13 @@ class Lane(wiring.Component):
 
     @property
     def _whole(self) -> bool:
-        return self.config.functions == "all"
+        return self.config.infers
 
     @property
     def leaf_name(self) -> str:
         name = f"lane_{Exp.name_for(self.config)}_{Reciprocal.name_for(self.config)}"
         if self._whole:
-            name += "_functions"
+            name += "_training" if self.config.trains else "_functions"
         return with_latency(name, self.config.lane_latency)
 
     @property
@@ -111,7 +111,7 @@ class Lane(wiring.Component):
                  "exp": Exp(self.config, self.cut and self.config.softmax == "pwl"),
                  "reciprocal": Reciprocal(self.config), "scaler": FloatMultiplier(lane, self.cut)}
         if self._whole:
-            units |= {"activation": Activation(lane, cut=self.cut),
+            units |= {"activation": Activation(lane, activations(self.config), self.cut),
                       "inverse_sqrt": InverseSqrt(lane)}
         for name, unit in units.items():
             m.submodules[name] = shared(unit)
@@ -142,7 +142,7 @@ class Lane(wiring.Component):
                 ]
                 with m.Case(Function.INVERSE_SQRT):
                     m.d.comb += functioned.eq(inverse_sqrt.result)
-                with m.Case(*ACTIVATIONS):
+                with m.Case(*activations(self.config)):
                     m.d.comb += functioned.eq(activation.result)
         return functioned
 

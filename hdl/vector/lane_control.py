@@ -43,7 +43,7 @@ class LaneControl(Parametric):
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        squares = config.functions == "all"
+        squares = config.infers
         super().__init__({"config": config}, {
             "enable": Out(1), "multiply": Out(StageControl(config, squares)),
             "add": Out(StageControl(config)), "subtract": Out(1), "function": Out(4),

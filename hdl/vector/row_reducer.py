@@ -83,7 +83,7 @@ class RowReducer(wiring.Component):
 
     @property
     def _whole(self) -> bool:
-        return self.config.functions == "all"
+        return self.config.infers
 
     def elaborate(self, platform):
         m = Module()

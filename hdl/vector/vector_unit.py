@@ -58,7 +58,7 @@ class VectorUnit(wiring.Component):
 
     @property
     def _whole(self) -> bool:
-        return self.config.functions == "all"
+        return self.config.infers
 
     @property
     def latency(self) -> int:

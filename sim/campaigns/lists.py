@@ -9,6 +9,7 @@ import numpy as np
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Instruction
+from compiler.program.scalar import Scalar
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import (
     COMMAND,
@@ -18,10 +19,12 @@ from hdl.spec.commands import (
     Destination,
     Opcode,
     Operand,
+    Post,
     Reduce,
     Role,
     Trait,
     available,
+    meanings,
     means,
     members,
     traits,
@@ -52,6 +55,8 @@ def random_instruction(config: AcceleratorConfig, rng: np.random.Generator, last
             values[name] = int(rng.random() < 0.4)
     if rng.random() < 0.5:
         values[str(rng.choice(STAGES))] = Operand.Y
+    if values["reduce"] == Reduce.AMAX:
+        values |= {"reduce_to": 0, "post": Post.NONE}
     if last:
         values["destination"] = Destination.MEMORY
     return _permitted(Instruction(**values), ())
@@ -76,8 +81,8 @@ def random_list(config: AcceleratorConfig, rng: np.random.Generator) -> list[Ins
     """
     if rng.random() < _SHORT:
         count = int(rng.integers(1, 4))
-        return [random_instruction(config, rng, index == count - 1, False)
-                for index in range(count)]
+        return _compatible([random_instruction(config, rng, index == count - 1, False)
+                            for index in range(count)])
     start = [Instruction(reduce=Reduce.MAX, reduce_to=register) for register in (0, 1)]
     count = int(rng.integers(1, 7))
     steps = start + [random_instruction(config, rng, index == count - 1)
@@ -85,7 +90,27 @@ def random_list(config: AcceleratorConfig, rng: np.random.Generator) -> list[Ins
     if any(Trait.STORES in traits(step.values) for step in steps[:-1]) and rng.random() < 0.3:
         kept = Destination(rng.choice((Destination.NONE, Destination.BUFFER)))
         steps[-1] = replace(steps[-1], destination=kept)
-    return steps
+    return _compatible(steps)
+
+
+def _compatible(steps: list[Instruction]) -> list[Instruction]:
+    """``steps`` without reductions that a value of another one bars."""
+    barred = [meaning.bars for step in steps for meaning in meanings(step.values).values()
+              if meaning.bars]
+    return [replace(step, reduce=Reduce.NONE)
+            if any(bars in traits(step.values) for bars in barred) else step for step in steps]
+
+
+def _factors(builder: ProgramBuilder, rng: np.random.Generator) -> list[float | Scalar]:
+    """What IMM0 and IMM1 are: constants or, where the build takes them, scalars."""
+    factors: list[float | Scalar] = [0.75, -1.5]
+    if not builder.config.trains:
+        return factors
+    items = int(rng.integers(1, 40))
+    table = builder.constant(rng.standard_normal((1, items)), "bf16",
+                             skew=2 * int(rng.integers(8)))
+    return [Scalar(table, int(rng.integers(items))) if rng.random() < 0.5 else factor
+            for factor in factors]
 
 
 def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Case:
@@ -109,7 +134,8 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
     stored = (m, 1 if any(flag.role is Role.COLUMN for flag in flags) else n)
     out = builder.empty(*(stored[::-1] if turned else stored), encoding)
     given: dict[str, Any] = {flag.name: True for flag in flags}
-    epilogue = Epilogue(scale=0.75, bias=tensor(1 if rng.random() < 0.5 else m, n), imm1=-1.5,
+    scale, imm1 = _factors(builder, rng)
+    epilogue = Epilogue(scale=scale, bias=tensor(1 if rng.random() < 0.5 else m, n), imm1=imm1,
                         y1=tensor(1 if rng.random() < 0.5 else m, n), inverse_n=1 / n,
                         epsilon=0.125, instructions=steps, **given)
     if gemm:

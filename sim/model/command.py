@@ -154,15 +154,24 @@ class Command:
                           fmt.storage_bytes)
 
     @property
+    def scalars(self) -> dict[str, int]:
+        """The immediates that are scalars from memory, and their numbers."""
+        return {field.scalar: self.fields[field.scalar] for field in COMMAND.values()
+                if field.scalar and self.value(field)}
+
+    @property
     def traits(self) -> Trait:
         """All that its flags and its instructions do."""
         return reduce(or_, [*(step.traits for step in self._steps),
                             *(field.traits for field in COMMAND.values()
                               if field.traits and self.value(field))])
 
-    def check(self) -> None:
-        """Raise a ``ProgramError`` of the first cause that there is."""
+    def check(self, table: int = 0) -> None:
+        """Raise a ``ProgramError`` of the first cause that there is. ``table``: the address of the
+        program's scalars."""
         cause = self.invalid
+        if cause is None and self.scalars and table & 1:
+            cause = ErrorCause.MISALIGNED
         if cause is None and Trait.ON_CHIP in self.traits and not row_fits(
                 self.config, self.fields["n"]):
             cause = ErrorCause.OVERSIZE
@@ -205,6 +214,8 @@ class Command:
 
     def _list_valid(self) -> bool:
         barred = [field.bars for field in COMMAND.values() if field.bars and self.value(field)]
+        barred += [meaning.bars for step in self._steps for meaning in step.meanings.values()
+                   if meaning.bars]
         return (bool(self._steps[-1].fields["last"])
                 and all(map(self._step_valid, self._steps))
                 and not any(bars in step.traits for step in self._steps for bars in barred)

@@ -17,8 +17,8 @@ from sim.model import rounding, tables
 from sim.model.codec import encode
 from sim.model.rounding import Array, flush, from_words, largest, round_to, to_words
 
-__all__ = ["activation", "add", "apply", "exp", "inverse_sqrt", "maximum", "multiply",
-           "reciprocal", "relu", "row_max", "row_sum", "row_total", "subtract"]
+__all__ = ["activation", "add", "apply", "exp", "inverse_sqrt", "largest_magnitude", "maximum",
+           "multiply", "power", "reciprocal", "relu", "row_max", "row_sum", "row_total", "subtract"]
 
 _POSIT16 = PositEncoding("posit16es0", 16, 0, None)
 
@@ -58,6 +58,21 @@ def row_max(lane: LaneType, x: Array) -> Array:
     plus_zero = np.any((x == 0) & ~np.signbit(x), axis=1)
     top = np.where((top == 0) & plus_zero, 0.0, top)
     return np.where(np.any(np.isnan(x), axis=1), np.nan, top)
+
+
+def largest_magnitude(lane: LaneType, so_far: float, x: Array) -> float:
+    """The largest of abs(``x``) and ``so_far``, which is not negative; NaN where any is."""
+    return float(np.max(np.append(np.abs(flush(lane, x)), so_far)))
+
+
+def power(x: Array) -> Array:
+    """2^(−n − 1) for abs(x) in [2^n, 2^(n + 1)), values of a lane; below 2^-64 1, from 2^126 on
+    zero."""
+    x = np.abs(x)
+    _, exponent = np.frexp(x)  # abs(x) = half · 2^exponent, half in [½, 1)
+    inside = (x >= 2.0 ** -64) & (x < 2.0 ** 126)
+    result = np.where(x < 2.0 ** -64, 1.0, np.where(inside, np.ldexp(1.0, -exponent), 0.0))
+    return np.where(np.isnan(x), np.nan, result)
 
 
 def row_total(lane: LaneType, lanes: int, x: Array) -> Array:
@@ -159,7 +174,7 @@ def _activation_table(function: Function, lane: LaneType) -> Array:
 
 
 def activation(lane: LaneType, function: Function, x: Array) -> Array:
-    """GELU, SiLU, sigmoid or tanh; FP32 lanes round x to BF16 first."""
+    """GELU, SiLU, sigmoid, tanh or a slope; FP32 lanes round x to BF16 first."""
     x = round_to(BFLOAT16, flush(lane, x))
     return _activation_table(function, lane)[to_words(BFLOAT16, x)]
 

@@ -17,13 +17,13 @@ from hdl.spec.commands import (
     HEADER,
     HEADER_BYTES,
     ISA_MAJOR,
-    ISA_MINOR,
     MAGIC,
     PROGRAM_ALIGNMENT,
     Destination,
     ErrorCause,
     Opcode,
     features_of,
+    isa_minor,
     reserved_mask,
     unpack,
 )
@@ -40,6 +40,20 @@ from sim.model.vector import RowState, execute
 __all__ = ["Ending", "Machine"]
 
 _RESERVED = reserved_mask(COMMAND, 8 * COMMAND_BYTES)
+
+
+_SCALAR_BYTES = BFLOAT16.bits // 8
+
+
+@dataclass
+class _Run:
+    """What a program's commands share: its memory, the address of its ``scalars``, how it goes
+    on, and the lanes' register A."""
+
+    image: Image
+    ending: "Ending"
+    scalars: int = 0
+    largest: float = 0.0
 
 
 @dataclass
@@ -72,13 +86,13 @@ class Machine:
         the program with READ_ERROR or WRITE_ERROR. After an error, what the failing command has
         written is not defined. ``progress`` is called with the number of commands completed.
         """
-        image = Image(memory, base)
         ending = Ending()
+        run = _Run(Image(memory, base), ending)
         try:
-            count = self._check_header(image, program_address)
+            count = self._check_header(run, program_address)
             for index in range(count):
                 address = program_address + HEADER_BYTES + index * COMMAND_BYTES
-                ended = self._run_command(image, address, ending)
+                ended = self._run_command(run, address)
                 ending.commands += 1
                 if progress is not None:
                     progress(ending.commands)
@@ -91,37 +105,48 @@ class Machine:
             ending.error_address = error.address
         return ending
 
-    def _check_header(self, image: Image, address: int) -> int:
+    def _check_header(self, run: _Run, address: int) -> int:
         """Number of commands; refuses what this build cannot run."""
         if address % PROGRAM_ALIGNMENT:
             raise ProgramError(ErrorCause.MISALIGNED, address)
-        header = unpack(HEADER, image.record(address, HEADER_BYTES))
+        header = unpack(HEADER, run.image.record(address, HEADER_BYTES))
         if header["magic"] != MAGIC:
             raise ProgramError(ErrorCause.BAD_MAGIC, address)
-        if header["isa_major"] != ISA_MAJOR or header["isa_minor"] > ISA_MINOR:
+        if header["isa_major"] != ISA_MAJOR or header["isa_minor"] > isa_minor(
+                self.config):
             raise ProgramError(ErrorCause.BAD_VERSION, address)
         if header["features"] & ~int(features_of(self.config)):
             raise ProgramError(ErrorCause.BAD_FEATURE, address)
         if not header["commands"]:
             raise ProgramError(ErrorCause.BAD_LENGTH, address)
+        run.scalars = header["scalars"]
         return header["commands"]
 
-    def _run_command(self, image: Image, address: int, ending: Ending) -> bool:
+    def _run_command(self, run: _Run, address: int) -> bool:
         """Run the command at ``address``; True for END."""
-        record = image.record(address, COMMAND_BYTES)
+        record = run.image.record(address, COMMAND_BYTES)
         fields = unpack(COMMAND, record)
         fields["reserved"] = int.from_bytes(record, "little") & _RESERVED
         command = Command(self.config, fields)
         try:
-            command.check()
+            command.check(run.scalars)
             if command.opcode in COMPUTING:
-                self._compute(image, command, ending)
+                fields.update({name: self._scalar(run, number)
+                               for name, number in command.scalars.items()})
+                self._compute(run, command)
         except ProgramError as error:
             raise ProgramError(error.cause, address) from None
         return command.opcode == Opcode.END
 
-    def _compute(self, image: Image, command: Command, ending: Ending) -> None:
+    @staticmethod
+    def _scalar(run: _Run, number: int) -> int:
+        """The word of a scalar."""
+        address = run.scalars + _SCALAR_BYTES * number
+        return int.from_bytes(run.image.record(address, _SCALAR_BYTES), "little")
+
+    def _compute(self, run: _Run, command: Command) -> None:
         """Fill the block X, then run the instruction list over it."""
+        image = run.image
         x = self._fill(image, command)
         state = RowState(
             immediates=tuple(float(from_words(BFLOAT16, np.uint32(command.fields[name] & 0xFFFF)))
@@ -129,7 +154,8 @@ class Machine:
             y=tuple(image.load(command.tensor(name)) if command.uses(name) else None
                     for name in ("y0", "y1")),
             inverse_n=float(from_words(BINARY32, np.uint32(command.fields["inverse_n"]))),
-            epsilon=float(from_words(BINARY32, np.uint32(command.fields["epsilon"]))))
+            epsilon=float(from_words(BINARY32, np.uint32(command.fields["epsilon"]))),
+            before=run.largest, largest=run.largest)
         if command.fields["row_max"]:
             state.registers[0] = lanes.multiply(
                 self.config.lane, lanes.row_max(self.config.lane, x),
@@ -139,7 +165,8 @@ class Machine:
             if instruction["destination"] == Destination.BUFFER:
                 x = result
             elif instruction["destination"] == Destination.MEMORY:
-                self._write(image, command, result, ending)
+                self._write(image, command, result, run.ending)
+        run.largest = state.largest
 
     def _fill(self, image: Image, command: Command) -> Array:
         if command.fields["x_gather"]:

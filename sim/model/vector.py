@@ -21,14 +21,16 @@ __all__ = ["RowState", "execute"]
 
 @dataclass
 class RowState:
-    """Operands of a command's instructions: immediates, Y tensors, row registers, and what scales
-    reductions."""
+    """Operands of a command's instructions: immediates, Y tensors, row registers, what scales
+    reductions, and register A ``before`` the command and at last (``largest``)."""
 
     immediates: Sequence[float]
     y: Sequence[Array | None]
     registers: list[Array | None] = field(default_factory=lambda: [None, None])
     inverse_n: float = 0.0
     epsilon: float = 0.0
+    before: float = 0.0
+    largest: float = 0.0
 
 
 def _operand(state: RowState, instruction: dict[str, int], operand: Operand,
@@ -40,6 +42,9 @@ def _operand(state: RowState, instruction: dict[str, int], operand: Operand,
         y = state.y[instruction["y"]]
         assert y is not None, "a command has what its instructions take"
         return np.broadcast_to(y, shape)
+    if operand == Operand.A:
+        state.largest = 0.0
+        return np.full(shape, state.before)
     register = state.registers[operand - Operand.R0]
     if register is None:
         return np.zeros(shape)
@@ -64,12 +69,14 @@ def _post(config: AcceleratorConfig, post: Post, total: Array, state: RowState) 
         total = lanes.add(BINARY32, total, np.full_like(total, state.epsilon))
         total = lanes.inverse_sqrt(BINARY32, total)
     result = round_to(config.lane, total)
+    if post == Post.POWER:
+        return lanes.power(result)
     return lanes.reciprocal(config, result) if post == Post.RECIPROCAL else result
 
 
 def execute(config: AcceleratorConfig, instruction: dict[str, int], x: Array,
             state: RowState) -> Array:
-    """Stage 4's result for the block ``x``; writes the reduction to ``state.registers``.
+    """Stage 4's result for the block ``x``; writes the reduction to ``state``.
 
     ``instruction`` holds the fields of ``hdl.spec.commands.INSTRUCTION``, already checked.
     """
@@ -92,7 +99,9 @@ def execute(config: AcceleratorConfig, instruction: dict[str, int], x: Array,
         x = lanes.multiply(lane, x, operand("scale", x))
     if instruction["relu"]:
         x = lanes.relu(lane, x)
-    if instruction["reduce"]:
+    if instruction["reduce"] == Reduce.AMAX:
+        state.largest = lanes.largest_magnitude(lane, state.largest, x)
+    elif instruction["reduce"]:
         if instruction["reduce"] == Reduce.MAX:
             total = lanes.row_max(lane, x)
         else:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hdl.spec.config import ACCUMULATORS, FUNCTION_SETS, SOFTMAX_MODES
+from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES
 from hdl.spec.formats import FORMATS
 from tools import golden
 
@@ -32,7 +32,7 @@ def test_every_build_has_a_digest_and_the_sample_touches_every_choice():
     circuits = golden.known("structure")
     assert set(circuits) == set(map(str, BUILDS)) and len(set(circuits.values())) == len(BUILDS)
     for name, choices in (("fmt", FORMATS), ("acc", ACCUMULATORS), ("softmax", SOFTMAX_MODES),
-                          ("functions", FUNCTION_SETS)):
+                          ("functions", golden.INFERENCE)):
         assert {getattr(build, name) for build in SAMPLE} == set(choices)
     assert len(SAMPLE) == len(FORMATS)
 

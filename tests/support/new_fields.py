@@ -88,7 +88,7 @@ def main() -> None:
     assert assemble("\n".join(lines)) == program_bytes(memory, address, 0x1000)
     page = PAGES["commands.md"]()
     assert "| 0 | 27 | `y0_column` | Y0 is M×1: one item a row | VECTOR, builds of FUNCTIONS, " \
-        "else 0 |" in page and "| 0 | 25 | `whole` |" in page
+        "else 0; ISA 1.1 |" in page and "| 0 | 25 | `whole` |" in page
     assert "ottava_command_set_silent_list" in c_header(config)
 
     # What a program needs.

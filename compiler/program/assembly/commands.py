@@ -6,8 +6,9 @@
     header isa MAJOR.MINOR, commands N, features NAME …, hash N[, ITEM …]
 
 TENSOR is [.bf16][.e5m2]@ADDRESS/STRIDE. ITEM is Y0TENSOR, Y1TENSOR, ``IMM0 NUMBER`` (or IMM1,
-inverse_n, epsilon; hexadecimal numbers are raw words), ``rows of K by @ADDRESS`` (x_gather: X is a
-table of K rows, its indices at ADDRESS), a flag that has no other sign by its name, as ``row
+inverse_n, epsilon; hexadecimal numbers are raw words), ``IMM0 scalar N`` (or IMM1; an item of the
+table that the header's ITEM ``scalars ADDRESS`` places), ``rows of K by @ADDRESS`` (x_gather: X is
+a table of K rows, its indices at ADDRESS), a flag that has no other sign by its name, as ``row
 result``, or FIELD=VALUE of ``hdl.spec.commands`` for what nothing else says. Fields that are not
 named are 0, but for K of a vector command, 1.
 """
@@ -54,8 +55,9 @@ _GATHER = re.compile(r"rows of (?P<k>\w+) by @(?P<b_address>\w+)")
 _ROW_MAX = "IMM0 × row max→R0; "
 # A flag is said by its tensor's text, before the list, or else by its name.
 _FLAGS = {name.replace("_", " "): name for name, field in COMMAND.items()
-          if field.bits == 1 and field.register is None
+          if field.bits == 1 and field.register is None and not field.scalar
           and field.role not in (*_KINDS, Role.TRANSPOSED, Role.GATHER)}
+_SCALARS = {field.scalar: name for name, field in COMMAND.items() if field.scalar}
 # Tensors beside those that every command of its kind has.
 _OPERANDS = [shape.label for name, tensor in TENSORS.items() for shape in tensor.shapes
              if name in LISTED and name != "c"]
@@ -149,17 +151,23 @@ def _items(fields: Mapping[str, int]) -> list[str]:
                 fields[field.name] for field in roles(name).values())):
             items.append(_tensor_text(label, fields))
     for name, kind in _NUMBERS.items():
-        if name in taken or fields[name]:
-            label = name.upper() if name.startswith("imm") else name
+        label = name.upper() if name.startswith("imm") else name
+        if fields.get(_SCALARS.get(name, "")):
+            items.append(f"{label} scalar {fields[name]}")
+        elif name in taken or fields[name]:
             items.append(f"{label} {_number_text(kind, fields[name])}")
     return items
 
 
 def _parse_items(opcode: int, items: list[str]) -> dict[str, int]:
-    fields, rest = {}, []
+    fields: dict[str, int] = {}
+    rest = []
     for item in filter(None, map(str.strip, items)):
         name, _, number = item.partition(" ")
-        if name.lower() in _NUMBERS and number:
+        if name.lower() in _SCALARS and number.startswith("scalar "):
+            fields |= {_SCALARS[name.lower()]: 1,
+                       name.lower(): _integer("scalar", number.removeprefix("scalar ").strip())}
+        elif name.lower() in _NUMBERS and number:
             fields[name.lower()] = _parse_number(_NUMBERS[name.lower()], number.strip())
         elif gather := _GATHER.fullmatch(item):
             fields |= {"x_gather": 1} | {
@@ -248,7 +256,9 @@ def header_text(fields: Mapping[str, int]) -> str:
     return ", ".join([
         f"header isa {fields['isa_major']}.{fields['isa_minor']}",
         f"commands {fields['commands']}", f"features {' '.join(names) or 'none'}",
-        f"hash {fields['config_hash']:#x}", *assignments(fields, told)])
+        f"hash {fields['config_hash']:#x}",
+        *[f"scalars {fields['scalars']:#x}"] * bool(fields["scalars"]),
+        *assignments(fields, told)])
 
 
 def _features(text: str) -> int:
@@ -273,7 +283,7 @@ def parse_header(line: str) -> dict[str, int]:
         name, _, value = item.partition(" ")
         if name == "features":
             fields["features"] = _features(value)
-        elif name in ("commands", "hash") and value:
+        elif name in ("commands", "hash", "scalars") and value:
             fields[{"hash": "config_hash"}.get(name, name)] = _integer(name, value)
         else:
             rest.append(item)

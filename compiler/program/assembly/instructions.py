@@ -4,9 +4,10 @@ An instruction, stage by stage, each but ``x`` left out where it does nothing:
 
     relu(FUNCTION(x × OPERAND ± OPERAND) × OPERAND) REDUCTION→R1 →DESTINATION {FIELD=VALUE …}
 
-``x`` is the block; OPERAND one of IMM0 IMM1 Y0 Y1 R0 R1 self. Without a FUNCTION its parentheses
+``x`` is the block; OPERAND one of IMM0 IMM1 Y0 Y1 R0 R1 A self. Without a FUNCTION its parentheses
 stand alone where stage 4 multiplies. REDUCTION: max, sum, and with a Post 1/sum, mean sum,
-1/√(mean sum + ε). Braces hold what the rest does not say; the last instruction ends the list.
+1/√(mean sum + ε), power sum; in its place may stand ``amax→A``. Braces hold what the rest does not
+say; the last instruction ends the list.
 """
 
 import re
@@ -23,16 +24,18 @@ from hdl.spec.commands import (
     Operand,
     Post,
     Reduce,
+    Trait,
 )
 
 __all__ = ["assignments", "list_text", "parse_assignments", "parse_list"]
 
 _POSTS = {Post.NONE: "{}", Post.RECIPROCAL: "1/{}", Post.MEAN: "mean {}",
-          Post.INVERSE_SQRT: "1/√(mean {} + ε)"}
+          Post.INVERSE_SQRT: "1/√(mean {} + ε)", Post.POWER: "power {}"}
 # "mean sum" before "sum", which it ends in.
 _REDUCTIONS = dict(sorted(
     ((text.format(reduce.name.lower()), (reduce, post))
-     for reduce, (post, text) in product(Reduce, _POSTS.items()) if reduce),
+     for reduce, (post, text) in product(Reduce, _POSTS.items())
+     if Trait.REDUCES in reduce.meaning.traits),
     key=lambda item: -len(item[0])))
 _FUNCTIONS = {function.name.lower(): function for function in Function if function}
 _OPERANDS = {"self": (Operand.SELF, None), "Y0": (Operand.Y, 0), "Y1": (Operand.Y, 1)} | {
@@ -42,6 +45,7 @@ _NAMES: dict[tuple[int, int | None], str] = {
     value: name for name, value in _OPERANDS.items()}
 _FIRST = re.compile(r"x(?: × (?P<multiply>\w+))?(?: (?P<sign>[+−]) (?P<add>\w+))?")
 _THIRD = re.compile(r"(?P<function>\w*)\((?P<inner>[^()]*)\)(?: × (?P<scale>\w+))?")
+_LARGEST = f" {Reduce.AMAX.name.lower()}→{Operand.A.name}"
 _DESTINATIONS = {f" →{d.name}": d for d in Destination if d}
 
 
@@ -82,6 +86,7 @@ def _text(values: Mapping[str, int]) -> str:
     what = (values["reduce"], values["post"])
     reduction = next((text for text, kind in _REDUCTIONS.items() if kind == what), None)
     text += f" {reduction}→R{values['reduce_to']}" * bool(reduction)
+    text += _LARGEST * (values["reduce"] == Reduce.AMAX)
     return text + next((t for t, d in _DESTINATIONS.items() if d == values["destination"]), "")
 
 
@@ -126,6 +131,8 @@ def _parse(text: str) -> dict[str, int]:
         if text.endswith(end) and "reduce" not in values:
             values |= {"reduce": reduce, "post": post, "reduce_to": register}
             text = text[:-len(end)]
+    if text.endswith(_LARGEST) and "reduce" not in values:
+        values["reduce"], text = Reduce.AMAX, text[:-len(_LARGEST)]
     return _stages(text) | values
 
 

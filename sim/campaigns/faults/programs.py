@@ -11,7 +11,6 @@ from hdl.spec.commands import (
     INSTRUCTION,
     INSTRUCTIONS,
     ISA_MAJOR,
-    ISA_MINOR,
     STAGES,
     TENSORS,
     AtLeast,
@@ -22,6 +21,7 @@ from hdl.spec.commands import (
     Reduce,
     Role,
     features_of,
+    isa_minor,
     members,
     pack,
     reserved_mask,
@@ -50,8 +50,9 @@ def _magic(make: Maker) -> Injection:
 
 @kind("header: version")
 def _version(make: Maker) -> Injection:
+    newest = isa_minor(make.config)
     wrong = ({"isa_major": make.pick(v for v in (0, 2, 9, 0xFFFF) if v != ISA_MAJOR)}
-             if make.flag() else {"isa_minor": ISA_MINOR + 1 + make.below(0xFFFF - ISA_MINOR)})
+             if make.flag() else {"isa_minor": newest + 1 + make.below(0xFFFF - newest)})
     return make.refused(-1, ErrorCause.BAD_VERSION, make.record(-1, wrong))
 
 

@@ -236,7 +236,7 @@ def test_instruction_words_round_trip():
     assert Instruction.from_word(step.word(True)) == step
     assert unpack(INSTRUCTION, step.word(True).to_bytes(4, "little"))["last"] == 1
     with pytest.raises(ValueError):
-        Instruction.from_word(7)
+        Instruction.from_word(11 << 7)
 
 
 def test_disassembly_has_a_line_for_each_command():

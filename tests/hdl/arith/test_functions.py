@@ -42,7 +42,7 @@ def run(batch, function, words, fault=0):
 
 
 def batch_of(fmt, name):
-    config = AcceleratorConfig(fmt=fmt)
+    config = AcceleratorConfig(fmt=fmt, functions="training")
     return config, Batch(with_fault(generate_block(name, config), name, "result", 0), name)
 
 
@@ -72,7 +72,19 @@ def test_every_word(built, function):
     assert count_mismatches(faulty, expected) == np.count_nonzero(expected == 0) > 0
 
 
-REAL = {
+def sigmoid(x):
+    return (1 + math.tanh(x / 2)) / 2
+
+
+def normal_slope(x):
+    return math.erfc(-x / math.sqrt(2)) / 2 + x * math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+
+SLOPES = {
+    Function.GELU_SLOPE: lambda x: normal_slope(x) if abs(x) < 40 else float(x > 0),
+    Function.SILU_SLOPE: lambda x: sigmoid(x) * (1 + x * sigmoid(-x)),
+}
+REAL = SLOPES | {
     Function.INVERSE_SQRT: lambda x: 1 / math.sqrt(x),
     Function.SIGMOID: lambda x: (1 + math.tanh(x / 2)) / 2 if x > -30 else math.exp(x),
     Function.SILU: lambda x: x / (1 + math.exp(-x)) if x > -700 else 0.0,
@@ -86,7 +98,40 @@ def real(function, x):
     return np.array([REAL[function](value) for value in x.tolist()])
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name.lower())
+SLOPE_ERRORS = {Function.GELU_SLOPE: (.0016, .0043), Function.SILU_SLOPE: (.0010, .00414)}
+
+
+@pytest.mark.parametrize("function", SLOPES, ids=lambda function: function.name.lower())
+def test_error_of_a_slope(built, function):
+    """That of the table, in fixed point, and with the rounding, half an ulp of results near 1."""
+    config, batches = built
+    words = EVERY << config.lane.bits - 16
+    words = words[np.isfinite(from_words(config.lane, words))]
+    x = from_words(config.lane, words)
+    found = from_words(config.lane, run(batches[function], function, words))
+    error = np.abs(found - real(function, x)).max()
+    alone, rounded = SLOPE_ERRORS[function]
+    print(f"{function.name.lower()} {config.lane.name}: {x.size} cases, error max {error:.5f}")
+    # FP32 holds what the table gives.
+    assert error <= (alone if config.lane == BINARY32 else rounded)
+    assert x.size == 65_280 and error > alone / 2
+
+
+@pytest.mark.parametrize("function", SLOPES, ids=lambda function: function.name.lower())
+def test_slopes_of_opposite_words_add_to_one(built, function):
+    """In FP32, which holds both: f'(-x) = 1 - f'(x) to the bit."""
+    config, batches = built
+    words = np.arange(1 << 15, dtype=np.int64) << config.lane.bits - 16
+    words = words[words < 255 << config.lane.fraction_bits]
+    up, down = (from_words(config.lane, run(batches[function], function, words | sign))
+                for sign in (0, 1 << config.lane.bits - 1))
+    if config.lane == BINARY32:
+        assert np.array_equal(up + down, np.ones_like(up))
+    assert (down < 0).sum() > 100 and (up > 1).sum() > 100
+
+
+@pytest.mark.parametrize("function", [f for f in FUNCTIONS if f not in SLOPES],
+                         ids=lambda function: function.name.lower())
 def test_error_against_the_real_function(built, function):
     """At most 1 BF16 ulp or 2^-9; only small parts of a negative x need the second."""
     config, batches = built
@@ -113,6 +158,7 @@ def test_error_against_the_real_function(built, function):
 SPECIAL = {  # of -Inf, -0, +0, +Inf; NaN gives NaN
     Function.INVERSE_SQRT: ("nan", "largest", "largest", 0.0),
     Function.SIGMOID: (0.0, 0.5, 0.5, 1.0), Function.TANH: (-1.0, -0.0, 0.0, 1.0),
+    **dict.fromkeys(SLOPES, (0.0, 0.5, 0.5, 1.0)),
     **dict.fromkeys((Function.SILU, Function.GELU, Function.GELU_SIGMOID),
                     (-0.0, -0.0, 0.0, np.inf)),
 }
@@ -140,6 +186,9 @@ def test_tables_are_those_that_the_fit_gives():
         Function.GELU_SIGMOID: fit(lambda a: 1 / (1 + math.exp(1.702 * a)), 3),
         Function.GELU: fit(lambda a: math.erfc(a / math.sqrt(2)) / 2, 2),
         Function.TANH: fit(lambda a: math.tanh(a) / a if a else 1.0, 2),
+        Function.GELU_SLOPE: fit(lambda a: math.erfc(a / math.sqrt(2)) / 2 - a * math.exp(
+            -a * a / 2) / math.sqrt(2 * math.pi), 2),
+        Function.SILU_SLOPE: fit(lambda a: (1 - a * sigmoid(a)) * sigmoid(-a), 4),
     }
     wanted[Function.SILU] = wanted[Function.SIGMOID]
     assert {f: activation.segments for f, activation in ACTIVATIONS.items()} == wanted

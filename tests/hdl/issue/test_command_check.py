@@ -13,12 +13,12 @@ from hdl.spec.commands import (
     HEADER,
     HEADER_BYTES,
     ISA_MAJOR,
-    ISA_MINOR,
     MAGIC,
     ErrorCause,
     Feature,
     Opcode,
     features_of,
+    isa_minor,
     pack,
 )
 from hdl.spec.config import FUNCTION_SETS, AcceleratorConfig
@@ -57,14 +57,17 @@ def test_a_build_of_softmax_alone_refuses_more():
     for functions in FUNCTION_SETS:
         config = config_of(functions)
         fields = [{"opcode": Opcode.VECTOR, "m": 1, "k": 1, "n": 1, "instructions": word | 1 << 24}
-                  for word in (6, 6 << 11, 3 << 7, 8 << 7, 2 << 16 | 2 << 19, 2 << 16 | 3 << 19)]
+                  for word in (6, 6 << 11, 3 << 7, 8 << 7, 2 << 16 | 2 << 19, 2 << 16 | 3 << 19,
+                               7, 7 << 3, 9 << 7, 10 << 7, 3 << 16, 1 << 16 | 4 << 19)]
         counts.append(verdicts(config, fields))
-    assert counts == [[None] * 6, [ErrorCause.BAD_FIELD] * 6]
+    bad = [ErrorCause.BAD_FIELD] * 6
+    assert dict(zip(FUNCTION_SETS, counts, strict=True)) == {
+        "all": [None] * 6 + bad, "softmax": bad + bad, "training": [None] * 12}
 
 
 def headers(config):
     """A sound header, each of its bits flipped, values at the edges, several things wrong."""
-    sound = {"magic": MAGIC, "isa_major": ISA_MAJOR, "isa_minor": ISA_MINOR, "commands": 1,
+    sound = {"magic": MAGIC, "isa_major": ISA_MAJOR, "isa_minor": isa_minor(config), "commands": 1,
              "features": int(features_of(config)), "config_hash": 1}
     word = int.from_bytes(pack(HEADER, sound, HEADER_BYTES), "little")
     yield word

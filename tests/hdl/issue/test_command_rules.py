@@ -22,6 +22,7 @@ from hdl.spec.commands import (
     Role,
     Trait,
     When,
+    isa_minor,
     members,
     pack,
     reserved_mask,
@@ -37,6 +38,7 @@ CYCLES = 11  # for a command: the start, eight instructions, the verdict
 BUILDS = {
     "posit8": AcceleratorConfig("posit8", dim=4),
     "posit8, softmax alone": AcceleratorConfig("posit8", dim=4, functions="softmax"),
+    "posit8, training": AcceleratorConfig("posit8", dim=4, functions="training"),
     "fp8": AcceleratorConfig("fp8", dim=4),
     "fp8, exact": AcceleratorConfig("fp8", dim=4, acc="exact", k_max=1000),
     "bf16": AcceleratorConfig("bf16", dim=4),
@@ -53,6 +55,8 @@ LISTS = {
                   {"add": Operand.R0, "multiply": Operand.R1} | STORE],
     "reduce and store": [{"reduce": 2} | STORE],
     "R0 unfilled": [{"multiply": Operand.R0} | STORE],
+    "largest": [{"reduce": Reduce.AMAX} | STORE],
+    "A": [{"add": Operand.A} | STORE],
     "Y0, Y1": [{"add": Operand.Y}, {"scale": Operand.Y, "y": 1} | STORE],
     "eight": [{}] * 7 + [STORE],
 }
@@ -132,6 +136,14 @@ def instructions():
                          {"reduce": 2} | STORE | {name: value}):
                 for steps in ([step], [*before, step], [*before[:1], step], [step, STORE]):
                     yield name, listed(steps)
+    for reduce in Reduce:
+        for operand in Operand:
+            for step in ({"reduce_to": 1}, {"post": 4}, {}):
+                kept = {"reduce": reduce, "scale": operand} | step
+                yield "reduce", listed([*before, kept, STORE])
+                yield "reduce", listed([*before, {"scale": operand}, {"reduce": reduce} | STORE])
+                yield "reduce", listed([*before, {"reduce": reduce} | step,
+                                        {"multiply": operand} | STORE])
     stages = ("multiply", "add", "scale")
     for first in range(8):
         for second in range(8):
@@ -234,6 +246,9 @@ def facts():
                 yield f"{name} {attribute}", "posit8", name, {attribute: without}
         if field.role is Role.WIDE:
             yield f"{name} of {field.tensor}", "posit8", name, {"role": Role.GATHER}
+    for name, field in INSTRUCTION.items():
+        if field.bars:
+            yield f"{name} bars", "posit8, training", name, {"bars": Trait.NOTHING}
     yield "x_wide of VECTOR alone", "posit8", "x_wide", {"used": (When(),)}
     yield "k of x_gather", "posit8", "k", {"used": (When((Opcode.GEMM,)),)}
 
@@ -243,12 +258,16 @@ def meanings():
     kinds = dict.fromkeys(field.kind for field in INSTRUCTION.values() if field.kind)
     for member in (member for kind in kinds for member in kind):
         name, told = f"{type(member).__name__} {member.name}", member.meaning
+        of_training = Feature.BACKWARD in told.needs
         if Feature.FUNCTIONS in told.needs:
             yield f"{name} needs", "posit8, softmax alone", member, {"needs": ()}
-        for attribute in ("fields", "once", "register", "traits", "tensors"):
+        if of_training:
+            yield f"{name} needs", "posit8", member, {"needs": ()}
+        for attribute in ("fields", "once", "register", "bars", "traits", "tensors"):
             without = type(told).__dataclass_fields__[attribute].default
             if getattr(told, attribute) != without:
-                yield f"{name} {attribute}", "posit8", member, {attribute: without}
+                build = "posit8, training" if of_training else "posit8"
+                yield f"{name} {attribute}", build, member, {attribute: without}
 
 
 def forget():
@@ -262,7 +281,8 @@ def forget():
 def test_each_statement_of_the_table_is_needed(what, name, changed, change, monkeypatch):
     # The negative control: without the statement, some command is judged otherwise.
     if isinstance(changed, str):
-        monkeypatch.setitem(COMMAND, changed, replace(COMMAND[changed], **change))
+        table = COMMAND if changed in COMMAND else INSTRUCTION
+        monkeypatch.setitem(table, changed, replace(table[changed], **change))
     else:
         monkeypatch.setattr(changed, "meaning", replace(changed.meaning, **change))
     forget()
@@ -276,9 +296,10 @@ def test_each_statement_of_the_table_is_needed(what, name, changed, change, monk
 
 
 def test_what_a_build_has_is_as_it_is_written_here():
-    everything, less = BUILDS["posit8"], BUILDS["posit8, softmax alone"]
-    counts = {name: (len(members(name, everything)), len(members(name, less)))
+    chosen = [BUILDS[name] for name in ("posit8, training", "posit8", "posit8, softmax alone")]
+    counts = {name: tuple(len(members(name, config)) for config in chosen)
               for name, field in INSTRUCTION.items() if field.kind}
-    assert counts == {"multiply": (7, 6), "add": (6, 6), "function": (9, 3), "scale": (7, 6),
-                      "reduce": (3, 3), "post": (4, 2), "destination": (3, 3)}
-    assert members("reduce", less) == tuple(Reduce)
+    assert counts == {"multiply": (8, 7, 6), "add": (7, 6, 6), "function": (11, 9, 3),
+                      "scale": (8, 7, 6), "reduce": (4, 3, 3), "post": (5, 4, 2),
+                      "destination": (3, 3, 3)}
+    assert [isa_minor(config) for config in chosen] == [1, 0, 0]

@@ -1,4 +1,5 @@
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -38,6 +39,43 @@ def word_value(lane, magnitude, negative):
         fraction = magnitude & (1 << lane.fraction_bits) - 1
         value = math.ldexp((1 << lane.fraction_bits) + fraction, top - 127 - lane.fraction_bits)
     return -value if negative else value
+
+
+@lane_types
+def test_power_is_that_of_exact_rationals(lane):
+    """All 65,536 upper halves of a word; 2^(-n - 1) by comparing fractions."""
+    values = from_words(lane, WORDS << lane.bits - 16)
+    want = []
+    for value in np.abs(values).tolist():
+        if math.isnan(value):
+            want.append(math.nan)
+        elif value < 2.0**-64:
+            want.append(1.0)
+        elif value >= 2.0**126:
+            want.append(0.0)
+        else:
+            exact = Fraction(value)
+            power = Fraction(2) ** (exact.denominator.bit_length() - exact.numerator.bit_length())
+            power = next(p for p in (power / 2, power, power * 2) if 1 <= 2 * exact * p < 2)
+            want.append(float(power))
+    assert same(lanes.power(values), np.array(want))
+    powers = np.ldexp(1.0, np.arange(-64, 126))
+    assert np.array_equal(lanes.power(powers) * 2 * powers, np.ones(190))
+
+
+@lane_types
+def test_the_largest_magnitude(lane):
+    rng, nans = np.random.default_rng(4), 0
+    for _ in range(300):
+        x = from_words(lane, rng.integers(0, 1 << 16, (3, 5)) << lane.bits - 16)
+        before = float(abs(rng.normal()))
+        flushed = np.where(np.abs(x) < 2.0**-126, 0.0, np.abs(x))
+        want = math.nan if np.isnan(x).any() else max(before, flushed.max())
+        assert same(lanes.largest_magnitude(lane, before, x), want)
+        nans += math.isnan(want)
+    assert 0 < nans < 300
+    assert math.isnan(lanes.largest_magnitude(lane, math.nan, np.ones(3)))
+    assert same(lanes.largest_magnitude(lane, 0.0, np.array([-0.0, -2.0**-130])), 0.0)
 
 
 def table_exp(lane, word):

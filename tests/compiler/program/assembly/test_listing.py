@@ -41,9 +41,11 @@ def survives(memory, address, base):
     return len(lines)
 
 
-@pytest.mark.parametrize("fmt", ("posit8", "fp8", "bf16"))
-def test_random_programs_survive(fmt):
-    config, rng = AcceleratorConfig(fmt, dim=4), np.random.default_rng(3)
+@pytest.mark.parametrize("fmt, functions", [("posit8", "all"), ("fp8", "all"), ("bf16", "all"),
+                                            ("fp8", "training")])
+def test_random_programs_survive(fmt, functions):
+    config = AcceleratorConfig(fmt, dim=4, functions=functions)
+    rng = np.random.default_rng(3)
     lines = 0
     for index in range(60):
         make = random_list_case if index % 2 else random_case
@@ -51,7 +53,7 @@ def test_random_programs_survive(fmt):
         lines += survives(case.memory, case.address, case.base)
         assert not any("=" in line for line in disassemble(case.memory, case.address, case.base)
                        if "{" not in line)
-    print(f"{fmt}: {lines} lines")
+    print(f"{fmt} {functions}: {lines} lines")
 
 
 def test_an_attention_head_survives():
