@@ -1,7 +1,7 @@
 """What must not change by accident: ``python -m tools.golden verilog``, ``structure``, ``vectors``.
 
 ``tests/golden/verilog.json`` names two SHA-256 for every build that the project promises to keep:
-each format × accumulator × softmax × functions of inference at dim 4, and defaults of each format at
+each format × accumulator × softmax × functions of inference at dim 4, each format's defaults at
 dim 16.
 ``verilog`` is that of the text, to the byte; ``structure`` that of the circuit without its names
 (``synth.netlist``): where signals are renamed, or the text is written in another way, the first
