@@ -14,6 +14,7 @@ from compiler.checkpoints.inputs import Step
 from compiler.lowering.lane_ops import Scale, Softmax
 from compiler.lowering.ops import Product
 from compiler.lowering.rotary import rotate
+from compiler.lowering.saved import Saved
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.values import Form, Value, View
 from hdl.spec.formats import BFLOAT16
@@ -42,11 +43,12 @@ class _Unit:
 
 
 def attend(trace: Tracer, attention: Attention, x: Value, cache: CacheRows | None, step: Step,
-           label: str) -> Value:
+           label: str, saved: Saved | None = None) -> Value:
     """The heads' results side by side, rows × (heads · d).
 
     ``attention``'s rotary pairs lie in halves. With a ``cache`` the keys and values of this step
-    are written to its rows and those of all earlier steps take part.
+    are written to its rows and those of all earlier steps take part. ``saved`` takes what a
+    backward pass reads.
     """
     size = attention.head_size
     if cache is None:
@@ -57,6 +59,9 @@ def attend(trace: Tracer, attention: Attention, x: Value, cache: CacheRows | Non
     probabilities = trace.value(f"{label}probabilities", attention.heads * step.rows, step.total)
     sums = trace.value(f"{label}heads", step.rows, attention.heads * size)
     units = list(_units(trace, attention, queries, (keys, values), sums, step))
+    if saved is not None:
+        saved.queries, saved.keys, saved.values = queries, keys, values
+        saved.probabilities, saved.heads = probabilities, sums
     _softmax(trace, units, probabilities, size ** -0.5, label)
     trace.gemm([Product(rows, unit.values, unit.sums)
                 for rows, unit in zip(_stacked(probabilities, units), units, strict=True)],

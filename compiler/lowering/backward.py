@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from compiler.lowering import operations
+from compiler.lowering.backward_lists import pooling_backward
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Fields, Instruction
@@ -59,8 +60,7 @@ def mean_pool_backward(builder: ProgramBuilder, pooled: Tensor, valid: Sequence[
     for sequence, seen in enumerate(found):
         numbers = builder.indices(np.where(seen, sequence, sequences))
         builder.gather(pooled, numbers, out.block(sequence * length, 0, length, out.columns),
-                       Epilogue(factor / seen.sum(), gamma, instructions=(
-                           Instruction(multiply=Operand.IMM0, scale=Operand.Y, **_STORE),)))
+                       pooling_backward(gamma, factor / seen.sum()))
 
 
 def vocabulary_backward(builder: ProgramBuilder, p: Tensor, table: Tensor, labels: Sequence[int],

@@ -11,8 +11,8 @@ from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 
 __all__ = ["RELU_STEEP", "accumulate", "accurate_softmax", "clip_factor", "cross_entropy_backward",
-           "layer_norm_backward", "relu_backward", "rms_norm_backward", "row_squares",
-           "softmax_backward"]
+           "layer_norm_backward", "pooling_backward", "relu_backward", "rms_norm_backward",
+           "row_squares", "softmax_backward"]
 
 # tanh of any positive number of 8 bits times this is 1; the smallest is 2^-26.
 RELU_STEEP = 2.0 ** 60
@@ -110,6 +110,13 @@ def cross_entropy_backward(p: Tensor, factor: float) -> Epilogue:
     ``factor`` 1 over the number of rows, times the scale of the loss's gradient."""
     return Epilogue(-factor, p, instructions=(
         Instruction(add=Operand.Y, subtract=True, scale=Operand.IMM0, **_STORE),))
+
+
+def pooling_backward(gamma: Tensor, factor: float) -> Epilogue:
+    """Of a sequence's gathered gradient: times ``factor``, 1 over the positions of a mean with what
+    scales it, times ``gamma``, the gain of the norm before the pooling."""
+    return Epilogue(factor, gamma, instructions=(
+        Instruction(multiply=Operand.IMM0, scale=Operand.Y, **_STORE),))
 
 
 def row_squares() -> Epilogue:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from compiler.lowering.epilogues import epilogue_of
-from compiler.lowering.lane_ops import LaneOp, Normalise
+from compiler.lowering.lane_ops import LaneOp, Listed, Normalise
 from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Vector
 from compiler.lowering.place import Places
 from compiler.lowering.values import View
@@ -113,6 +113,10 @@ class _Emitter:
             yield range(width), epilogue
             return
         widest = row_columns(self.config)
+        listed = [str(lane_op) for lane_op in own if isinstance(lane_op, Listed)]
+        if listed:
+            raise ValueError(f"{listed[0]} takes rows of at most {widest} items in this build, not "
+                             f"{width}; a larger acc_depth takes longer ones")
         if any(isinstance(lane_op, Normalise) for lane_op in own):
             raise ValueError(f"LayerNorm takes rows of at most {widest} items in this build, not "
                              f"{width}; RMSNorm takes any, a larger acc_depth longer ones")

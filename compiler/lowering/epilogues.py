@@ -10,6 +10,7 @@ from compiler.lowering.lane_ops import (
     Add,
     Apply,
     LaneOp,
+    Listed,
     Mean,
     Normalise,
     Scale,
@@ -61,6 +62,8 @@ def epilogue_of(lane_ops: Sequence[tuple[LaneOp, tuple[Tensor, ...]]]) -> Epilog
             return lists.rms_norm(gain, last.eps)
         gain, shift = operands
         return lists.layer_norm(gain, shift, last.eps)
+    if isinstance(last, Listed):
+        return last.make(operands)
     if isinstance(last, UnitLength):
         return lists.l2_norm(last.eps)
     if isinstance(last, Mean):

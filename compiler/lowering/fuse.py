@@ -117,10 +117,9 @@ def _forms(ops: Iterable[Op], values: Iterable[Value], config: AcceleratorConfig
     found = {}
     for value in values:
         forms = set(value.forms or needed.get(value, {Form.STORED}))
-        if config.fmt == "bf16" and forms <= {Form.WIDE, Form.STORED}:
+        if config.fmt == "bf16" and Form.INDICES not in forms:
             forms = {Form.WIDE}
-        found[value] = tuple(form for form in (Form.WIDE, Form.STORED, Form.INDICES)
-                             if form in forms)
+        found[value] = tuple(form for form in Form.in_order() if form in forms)
     return found
 
 

@@ -4,15 +4,17 @@ A lane op says what reads the passing value (``use``), which operands it takes f
 whether anything may follow in the same command.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from compiler.checkpoints.description import Activation
 from compiler.lowering.values import Read, Use, View
+from compiler.program.epilogue import Epilogue
+from compiler.program.tensor import Tensor
 
-__all__ = ["Add", "AddResidual", "Apply", "LaneOp", "Mean", "Multiply", "Normalise", "Scale",
-           "Softmax", "UnitLength"]
+__all__ = ["Add", "AddResidual", "Apply", "LaneOp", "Listed", "Mean", "Multiply", "Normalise",
+           "Scale", "Softmax", "UnitLength"]
 
 Change = Callable[[View, Use | None], View]
 
@@ -189,3 +191,37 @@ class Mean(LaneOp):
 
     def __str__(self) -> str:
         return f"mean of {self.count}"
+
+
+@dataclass(frozen=True)
+class Listed(LaneOp):
+    """A list of its own, by name: what ``make`` gives of its operands' tensors.
+
+    ``operands``: those of all rows, or of as many equal blocks of rows, each with its own.
+    """
+
+    ends: ClassVar[bool] = True
+    name: str
+    make: Callable[[Sequence[Tensor]], Epilogue]
+    operands: tuple[tuple[Read, ...], ...] = ((),)
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        return tuple(read for own in self.operands for read in own)
+
+    @property
+    def blocks(self) -> int:
+        return len(self.operands)
+
+    def of_block(self, index: int) -> "LaneOp | None":
+        if len(self.operands) == 1:
+            return self
+        return replace(self, operands=(self.operands[index],))
+
+    def with_views(self, change: Change) -> "LaneOp":
+        return replace(self, operands=tuple(
+            tuple(Read(change(read.view, read.use), read.use) for read in own)
+            for own in self.operands))
+
+    def __str__(self) -> str:
+        return self.name

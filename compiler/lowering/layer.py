@@ -3,6 +3,7 @@
 from compiler.checkpoints.description import Block, FeedForward, Linear, Norm
 from compiler.checkpoints.inputs import Step
 from compiler.lowering.attention import CacheRows, attend
+from compiler.lowering.saved import Saved
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.values import Life, Use, Value
 
@@ -15,17 +16,22 @@ def layer_uses(block: Block) -> tuple[Use, ...]:
 
 
 def trace_layer(trace: Tracer, block: Block, x: Value, cache: CacheRows | None, step: Step,
-                label: str) -> Value:
-    """The layer's result, named ``label``."""
-    inner = f"{label} "
+                label: str, saved: Saved | None = None) -> Value:
+    """The layer's result, named ``label``. ``saved`` takes what a backward pass reads."""
+    saved, inner = saved or Saved(), f"{label} "
     given = _before(trace, block, block.attention_norm, x, f"{inner}attention norm")
-    heads = attend(trace, block.attention, given, cache, step, inner)
-    middle = _after(trace, block, block.attention_norm, heads, block.attention.output, x,
-                    f"{inner}attention")
+    saved.attention_given = given
+    heads = attend(trace, block.attention, given, cache, step, inner, saved)
+    total, middle = _after(trace, block, block.attention_norm, heads, block.attention.output, x,
+                           f"{inner}attention")
+    saved.attention_norm_input = x if block.pre_norm else total
     given = _before(trace, block, block.feed_forward_norm, middle, f"{inner}feed-forward norm")
-    hidden = _expand(trace, block.feed_forward, given, inner)
-    return _after(trace, block, block.feed_forward_norm, hidden, block.feed_forward.down, middle,
-                  f"{inner}feed-forward", label)
+    saved.feed_forward_given = given
+    saved.hidden = _expand(trace, block.feed_forward, given, inner, saved)
+    total, out = _after(trace, block, block.feed_forward_norm, saved.hidden,
+                        block.feed_forward.down, middle, f"{inner}feed-forward", label)
+    saved.feed_forward_norm_input = middle if block.pre_norm else total
+    return out
 
 
 def _before(trace: Tracer, block: Block, norm: Norm, x: Value, name: str) -> Value:
@@ -38,28 +44,30 @@ def _before(trace: Tracer, block: Block, norm: Norm, x: Value, name: str) -> Val
 
 
 def _after(trace: Tracer, block: Block, norm: Norm, x: Value, linear: Linear, before: Value,
-           name: str, result: str | None = None) -> Value:
-    """The residual sum, of post-norm layers its norm; a ``result`` by that name."""
+           name: str, result: str | None = None) -> tuple[Value, Value]:
+    """The residual sum, and of post-norm layers its norm, else itself; a ``result`` by that
+    name."""
     shape, life = before.shape, Life.TEMPORARY if result is None else Life.RESULT
     part = trace.value(f"{name} output", *shape)
     trace.linear(x.whole, linear, part, f"{name} output")
     if block.pre_norm:
         total = trace.value(result or f"{name} sum", *shape, life, labelled=True)
         trace.add_residual(part.whole, before.whole, total)
-        return total
+        return total, total
     total = trace.value(f"{name} sum", *shape, labelled=True)
     trace.add_residual(part.whole, before.whole, total)
     out = trace.value(result or f"{name} norm", *shape, life, labelled=True)
     trace.norm(total.whole, norm, out, f"{name} norm")
-    return out
+    return total, out
 
 
-def _expand(trace: Tracer, ffn: FeedForward, x: Value, label: str) -> Value:
+def _expand(trace: Tracer, ffn: FeedForward, x: Value, label: str, saved: Saved) -> Value:
     """f(up x), or f(gate x) ⊙ up x."""
     shape = x.rows, len(ffn.up.weight)
     hidden = trace.value(f"{label}hidden", *shape)
     up = trace.value(f"{label}up", *shape)
     trace.linear(x.whole, ffn.up, up, f"{label}up")
+    saved.up = up
     if ffn.gate is None:
         trace.activate(up.whole, ffn.activation, hidden)
         return hidden
@@ -67,6 +75,7 @@ def _expand(trace: Tracer, ffn: FeedForward, x: Value, label: str) -> Value:
         raise ValueError("a gated feed-forward takes gelu, gelu_sigmoid or silu, not relu")
     gate = trace.value(f"{label}gate", *shape)
     trace.linear(x.whole, ffn.gate, gate, f"{label}gate")
+    saved.gate = gate
     activated = trace.value(f"{label}activated gate", *shape)
     trace.activate(gate.whole, ffn.activation, activated)
     trace.multiply(activated.whole, up.whole, hidden)

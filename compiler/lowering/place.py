@@ -84,7 +84,8 @@ def _lives(fused: OpList) -> dict[Slot, tuple[int, int]]:
 
 def _named(value: Value, form: Form, builder: ProgramBuilder) -> tuple[str, Encoding]:
     """The name and the encoding of the value's tensor in ``form``."""
-    encoding = builder.encoding("bf16" if form == Form.WIDE else None)
+    names = {Form.WIDE: "bf16", Form.GRADIENT: builder.config.format.encodings[-1].name}
+    encoding = builder.encoding(names.get(form))
     return f"{value.name} {encoding.name}" if value.labelled else value.name, encoding
 
 

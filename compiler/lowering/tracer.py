@@ -15,9 +15,11 @@ __all__ = ["Tracer"]
 
 class Tracer:
     """An op list in the making. Ops stand in the order in which they are asked for, values in that
-    of their declaration."""
+    of their declaration. ``results``: whether values that a run leaves keep their memory to the
+    end; else as others only as long as they are read."""
 
-    def __init__(self) -> None:
+    def __init__(self, results: bool = True) -> None:
+        self._results = results
         self._values: list[Value] = []
         self._ops: list[Op] = []
         self._constants: dict[object, tuple[Value, object]] = {}
@@ -31,6 +33,8 @@ class Tracer:
     def value(self, name: str, rows: int, columns: int, life: Life = Life.TEMPORARY, *,
               labelled: bool = False, forms: tuple[Form, ...] | None = None) -> Value:
         """One that some op writes."""
+        if life == Life.RESULT and not self._results:
+            life = Life.TEMPORARY
         return self._declare(Value(name, rows, columns, life, forms, labelled))
 
     def constant(self, name: str, rows: int, columns: int, make: Callable[[], np.ndarray],
@@ -77,10 +81,11 @@ class Tracer:
 
     # Ops
 
-    def gemm(self, products: Sequence[Product], out: Value | View, *, b_transposed: bool = True
-             ) -> None:
-        """Products side by side in ``out``."""
-        self._ops.append(Gemm(_view(out), tuple(products), b_transposed=b_transposed))
+    def gemm(self, products: Sequence[Product], out: Value | View, lane_op: LaneOp | None = None,
+             *, a_transposed: bool = False, b_transposed: bool = True) -> None:
+        """Products side by side in ``out``, each through ``lane_op``."""
+        self._ops.append(Gemm(_view(out), tuple(products), a_transposed=a_transposed,
+                              b_transposed=b_transposed, then=_then(lane_op)))
 
     def linear(self, x: View, linear: Linear, out: Value | View, name: str) -> None:
         """out = x Wᵀ + b."""
@@ -99,12 +104,13 @@ class Tracer:
     def vector(self, x: View, lane_op: LaneOp | None, out: Value | View, *, transposed: bool = False
                ) -> None:
         """out = what ``lane_op`` makes of x, or x."""
-        lane_ops = () if lane_op is None else (lane_op,)
-        self._ops.append(Vector(_view(out), x, transposed, then=lane_ops))
+        self._ops.append(Vector(_view(out), x, transposed, then=_then(lane_op)))
 
-    def gather(self, table: View, indices: Sequence[Value], out: Value | View) -> None:
-        """Rows of ``table`` by number."""
-        self._ops.append(Gather(_view(out), table, tuple(item.whole for item in indices)))
+    def gather(self, table: View, indices: Sequence[Value | View], out: Value | View,
+               lane_op: LaneOp | None = None) -> None:
+        """Rows of ``table`` by number, through ``lane_op``."""
+        self._ops.append(Gather(_view(out), table, tuple(map(_view, indices)),
+                                then=_then(lane_op)))
 
     def output(self, value: Value, *uses: Use) -> None:
         """``value`` is read beyond this list."""
@@ -136,6 +142,10 @@ class Tracer:
         if norm.shift is not None:
             shift = self.parameter(norm.shift, Form.WIDE, f"{name} shift").whole
         self.vector(x, Normalise(gain, shift, norm.eps), out)
+
+
+def _then(lane_op: LaneOp | None) -> tuple[LaneOp, ...]:
+    return () if lane_op is None else (lane_op,)
 
 
 def _view(target: Value | View) -> View:

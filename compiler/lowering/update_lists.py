@@ -11,11 +11,13 @@ from compiler.lowering.backward_lists import clip_factor, row_squares
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Fields, Instruction
+from compiler.program.scalar import Scalar
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand
 
 __all__ = ["State", "adamw", "add_to_pair", "clip", "decay", "momentum", "sgd"]
 
+Factor = float | Scalar
 _KEEP: Fields = {"destination": Destination.BUFFER}
 _STORE: Fields = {"destination": Destination.MEMORY}
 
@@ -51,36 +53,40 @@ def clip(builder: ProgramBuilder, gradient: Tensor, squares: Tensor, limit: floa
         Instruction(multiply=Operand.Y, **_STORE),)))
 
 
-def sgd(builder: ProgramBuilder, state: State, rate: float) -> None:
-    """room ← g · (−``rate``) + lo."""
-    builder.vector(state.gradient, state.room, Epilogue(-rate, state.low))
+def sgd(builder: ProgramBuilder, state: State, step: Factor) -> None:
+    """room ← g · ``step`` + lo. ``step``: −η, as in all rules here."""
+    builder.vector(state.gradient, state.room, Epilogue(step, state.low))
 
 
-def momentum(builder: ProgramBuilder, state: State, rate: float, share: float) -> None:
-    """m ← m · ``share`` + g; room ← m · (−``rate``) + lo."""
+def momentum(builder: ProgramBuilder, state: State, step: Factor, share: float) -> None:
+    """m ← m · ``share`` + g; room ← m · ``step`` + lo."""
     builder.vector(state.first, state.first, Epilogue(share, state.gradient))
-    builder.vector(state.first, state.room, Epilogue(-rate, state.low))
+    builder.vector(state.first, state.room, Epilogue(step, state.low))
 
 
-def adamw(builder: ProgramBuilder, state: State, rate: float, beta1: float, beta2: float,
-          eps: float) -> None:
-    """m ← (g − m) · (1 − β₁) + m; v ← (g² − v) · (1 − β₂) + v; room ← (1/√(v + ε²) · m) ·
-    (−``rate``) + lo. ``rate`` has the corrections of the start in it."""
+def adamw(builder: ProgramBuilder, state: State, step: Factor, beta1: float, beta2: float,
+          eps: float, clip: Factor | None = None) -> None:
+    """g times ``clip`` where it is given, then m ← (g − m) · (1 − β₁) + m; v ← (g² − v) ·
+    (1 − β₂) + v; room ← (1/√(v + ε²) · m) · ``step`` + lo. ``step`` has the corrections of the
+    start in it."""
     less: Fields = {"add": Operand.Y, "subtract": True, "scale": Operand.IMM0, **_KEEP}
     more = Instruction(add=Operand.Y, **_STORE)
-    builder.vector(state.gradient, state.first, Epilogue(1 - beta1, state.first, instructions=(
-        Instruction(**less), more)))
-    builder.vector(state.gradient, state.second, Epilogue(1 - beta2, state.second, instructions=(
-        Instruction(multiply=Operand.SELF, **less), more)))
+    clipped: Fields = {} if clip is None else {"multiply": Operand.IMM1}
+    first = () if clip is None else (Instruction(**clipped, **_KEEP),)
+    builder.vector(state.gradient, state.first, Epilogue(
+        1 - beta1, state.first, imm1=clip, instructions=(Instruction(**clipped, **less), more)))
+    builder.vector(state.gradient, state.second, Epilogue(
+        1 - beta2, state.second, imm1=clip, instructions=(
+            *first, Instruction(multiply=Operand.SELF, **less), more)))
     builder.vector(state.second, state.room, Epilogue(
-        eps ** 2, state.first, imm1=-rate, y1=state.low, instructions=(
+        eps ** 2, state.first, imm1=step, y1=state.low, instructions=(
             Instruction(add=Operand.IMM0, function=Function.INVERSE_SQRT, scale=Operand.Y, **_KEEP),
             Instruction(multiply=Operand.IMM1, add=Operand.Y, y=1, **_STORE))))
 
 
-def decay(builder: ProgramBuilder, state: State, rate: float, share: float) -> None:
-    """room ← hi · (−``rate`` · ``share``) + room: weights decay apart from the gradient."""
-    builder.vector(state.high, state.room, Epilogue(-rate * share, state.room))
+def decay(builder: ProgramBuilder, state: State, step: Factor) -> None:
+    """room ← hi · ``step`` + room: weights decay apart from the gradient; ``step`` is −η · λ."""
+    builder.vector(state.high, state.room, Epilogue(step, state.room))
 
 
 def add_to_pair(builder: ProgramBuilder, state: State) -> None:

@@ -12,11 +12,18 @@ __all__ = ["Form", "Life", "Read", "Use", "Value", "View"]
 
 
 class Form(Enum):
-    """How a value lies in memory: in the format's encoding, in BF16, or as row numbers."""
+    """How a value lies in memory: in the format's encoding, in BF16, in the encoding that the
+    format has for gradients, or as row numbers."""
 
     STORED = "stored"
     WIDE = "bf16"
+    GRADIENT = "gradient"
     INDICES = "index"
+
+    @staticmethod
+    def in_order() -> "tuple[Form, ...]":
+        """The first of a value's forms is what its op writes, others are copies."""
+        return Form.WIDE, Form.STORED, Form.GRADIENT, Form.INDICES
 
 
 class Life(Enum):

@@ -139,15 +139,8 @@ class ProgramBuilder(Placement):
         Bytes that no constant holds are 0, or random from ``seed``. ``spare`` bytes follow the
         program. ``header`` overrides fields of the program's header.
         """
-        if not self._commands or self._commands[-1].get("opcode") != Opcode.END:
-            self.end()
         address = -(-self._cursor // PROGRAM_ALIGNMENT) * PROGRAM_ALIGNMENT
-        values = {"magic": MAGIC, "isa_major": ISA_MAJOR, "isa_minor": self._minor,
-                  "features": int(self._features), "commands": len(self._commands),
-                  "config_hash": self.config.hash,
-                  "scalars": 0 if self._table is None else self._table.address}
-        program = pack(HEADER, values | header, HEADER_BYTES)
-        program += b"".join(pack(COMMAND, c, COMMAND_BYTES) for c in self._commands)
+        program = self._program(header)
         size = address - self.base + len(program) + spare
         size = -(-size // PROGRAM_ALIGNMENT) * PROGRAM_ALIGNMENT
         if seed is None:
@@ -158,6 +151,25 @@ class ProgramBuilder(Placement):
         start = address - self.base
         memory[start:start + len(program)] = np.frombuffer(program, dtype=np.uint8)
         return memory, address
+
+    def followed(self, name: str) -> tuple[int, "ProgramBuilder"]:
+        """Close this program, which becomes part of the image as tensor ``name``: its address, and
+        the builder of another program on the same memory."""
+        address = self.raw(self._program({}), PROGRAM_ALIGNMENT, name).address
+        after = type(self)(self.config, self.base)
+        after.take_over(self)
+        return address, after
+
+    def _program(self, header: dict[str, int]) -> bytes:
+        """Header, with some fields overridden, and commands, END among them."""
+        if not self._commands or self._commands[-1].get("opcode") != Opcode.END:
+            self.end()
+        values = {"magic": MAGIC, "isa_major": ISA_MAJOR, "isa_minor": self._minor,
+                  "features": int(self._features), "commands": len(self._commands),
+                  "config_hash": self.config.hash,
+                  "scalars": 0 if self._table is None else self._table.address}
+        program = pack(HEADER, values | header, HEADER_BYTES)
+        return program + b"".join(pack(COMMAND, c, COMMAND_BYTES) for c in self._commands)
 
     # Commands in full
 

@@ -90,6 +90,18 @@ class Placement:
         self._contents.append((tensor, numbers.astype("<u4")[:, None].view(np.uint8)))
         return tensor
 
+    def raw(self, content: bytes, align: int, name: str) -> Tensor:
+        """Bytes as they are, whole words of 32 bits, at a multiple of ``align``."""
+        words = np.frombuffer(content, "<u4")[None]
+        tensor = self._place(1, words.size, INDICES, align=align, name=name)
+        self._contents.append((tensor, words.view(np.uint8)))
+        return tensor
+
+    def take_over(self, other: "Placement") -> None:
+        """Go on where ``other`` has come to, with all its tensors."""
+        self.tensors, self._contents = other.tensors, other._contents
+        self._cursor = other._cursor
+
     def fill(self, memory: np.ndarray) -> None:
         """Write what tensors hold into the image ``memory`` (uint8, from ``base`` on)."""
         for tensor, raw in self._contents:

@@ -33,14 +33,14 @@ def start():
 def emit(builder, state, optimiser, rate, step):
     if isinstance(optimiser, AdamW):
         corrected = rate * optimiser.correction(step)
-        update_lists.adamw(builder, state, corrected, optimiser.beta1, optimiser.beta2,
+        update_lists.adamw(builder, state, -corrected, optimiser.beta1, optimiser.beta2,
                            optimiser.eps)
     elif isinstance(optimiser, Momentum):
-        update_lists.momentum(builder, state, rate, optimiser.momentum)
+        update_lists.momentum(builder, state, -rate, optimiser.momentum)
     else:
-        update_lists.sgd(builder, state, rate)
+        update_lists.sgd(builder, state, -rate)
     if optimiser.decay:
-        update_lists.decay(builder, state, rate, optimiser.decay)
+        update_lists.decay(builder, state, -rate * optimiser.decay)
     update_lists.add_to_pair(builder, state)
 
 
