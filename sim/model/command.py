@@ -6,7 +6,7 @@ the list. The hardware's check (``hdl.issue.command_check``) is written by hand 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, lru_cache, reduce
+from functools import cache, cached_property, lru_cache, reduce
 from operator import or_
 
 from hdl.spec.commands import (
@@ -100,6 +100,7 @@ class Command:
         self.config = config
         self.fields = fields
         self._build = _build(config)
+        self._tensors: dict[str, TensorView] = {}
         self._steps: list[_Step] = []
         for index in range(INSTRUCTIONS):
             step = _step(fields["instructions"] >> _WORD_BITS * index & (1 << _WORD_BITS) - 1)
@@ -134,6 +135,11 @@ class Command:
 
     def tensor(self, name: str) -> TensorView:
         """Tensor ``name`` as stored; ``ValueError`` where the command has none."""
+        if name not in self._tensors:
+            self._tensors[name] = self._tensor(name)
+        return self._tensors[name]
+
+    def _tensor(self, name: str) -> TensorView:
         shape = self.shape(name)
         if shape is None:
             raise ValueError(f"name must be a tensor of the command, not {name!r}")
@@ -153,13 +159,13 @@ class Command:
         return TensorView(told[Role.ADDRESS], told[Role.STRIDE], rows, columns, encoding,
                           fmt.storage_bytes)
 
-    @property
+    @cached_property
     def scalars(self) -> dict[str, int]:
         """The immediates that are scalars from memory, and their numbers."""
         return {field.scalar: self.fields[field.scalar] for field in COMMAND.values()
                 if field.scalar and self.value(field)}
 
-    @property
+    @cached_property
     def traits(self) -> Trait:
         """All that its flags and its instructions do."""
         return reduce(or_, [*(step.traits for step in self._steps),
@@ -178,7 +184,7 @@ class Command:
         if cause is not None:
             raise ProgramError(cause)
 
-    @property
+    @cached_property
     def invalid(self) -> ErrorCause | None:
         """What is wrong with the record, whatever the sizes of the build's banks: its opcode, or
         the first of ``CHECKED``."""

@@ -42,6 +42,7 @@ __all__ = ["Ending", "Machine"]
 _RESERVED = reserved_mask(COMMAND, 8 * COMMAND_BYTES)
 
 
+_KEPT = 1 << 16  # commands that stay decoded
 _SCALAR_BYTES = BFLOAT16.bits // 8
 
 
@@ -77,6 +78,7 @@ class Machine:
 
     def __init__(self, config: AcceleratorConfig) -> None:
         self.config = config
+        self._commands: dict[bytes, Command] = {}
 
     def run(self, memory: Array, program_address: int, base: int = 0, *,
             progress: Callable[[int], None] | None = None) -> Ending:
@@ -124,19 +126,25 @@ class Machine:
 
     def _run_command(self, run: _Run, address: int) -> bool:
         """Run the command at ``address``; True for END."""
-        record = run.image.record(address, COMMAND_BYTES)
-        fields = unpack(COMMAND, record)
-        fields["reserved"] = int.from_bytes(record, "little") & _RESERVED
-        command = Command(self.config, fields)
+        command = self._decoded(run.image.record(address, COMMAND_BYTES))
         try:
             command.check(run.scalars)
             if command.opcode in COMPUTING:
-                fields.update({name: self._scalar(run, number)
-                               for name, number in command.scalars.items()})
                 self._compute(run, command)
         except ProgramError as error:
             raise ProgramError(error.cause, address) from None
         return command.opcode == Opcode.END
+
+    def _decoded(self, record: bytes) -> Command:
+        """The command in ``record``: programs that run again have the same ones."""
+        command = self._commands.get(record)
+        if command is None:
+            if len(self._commands) >= _KEPT:
+                self._commands.clear()
+            fields = unpack(COMMAND, record)
+            fields["reserved"] = int.from_bytes(record, "little") & _RESERVED
+            command = self._commands[record] = Command(self.config, fields)
+        return command
 
     @staticmethod
     def _scalar(run: _Run, number: int) -> int:
@@ -147,9 +155,11 @@ class Machine:
     def _compute(self, run: _Run, command: Command) -> None:
         """Fill the block X, then run the instruction list over it."""
         image = run.image
+        words = command.fields | {name: self._scalar(run, number)
+                                  for name, number in command.scalars.items()}
         x = self._fill(image, command)
         state = RowState(
-            immediates=tuple(float(from_words(BFLOAT16, np.uint32(command.fields[name] & 0xFFFF)))
+            immediates=tuple(float(from_words(BFLOAT16, np.uint32(words[name] & 0xFFFF)))
                              for name in ("imm0", "imm1")),
             y=tuple(image.load(command.tensor(name)) if command.uses(name) else None
                     for name in ("y0", "y1")),
@@ -188,9 +198,10 @@ class Machine:
         indices = np.frombuffer(words, "<u4").astype(np.int64)
         if indices.max() >= table.rows:
             raise ProgramError(ErrorCause.INDEX_RANGE)
+        named, places = np.unique(indices, return_inverse=True)
         return np.concatenate([
             image.load(replace(table, address=table.address + int(index) * table.stride, rows=1))
-            for index in indices])
+            for index in named])[places]
 
     def _write(self, image: Image, command: Command, values: Array, ending: Ending) -> None:
         tensor = command.tensor("c")
