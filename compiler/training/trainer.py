@@ -17,6 +17,7 @@ from compiler.training.gradients.network import Batch, gradients_of, logits_of
 from compiler.training.gradients.numerics import Array, Exact
 from compiler.training.gradients.parameters import parameters
 from compiler.training.gradients.weights import Adapter, Weights, lora_names
+from compiler.training.layout import Layout
 from compiler.training.update import Masters, Updater, norm_of
 
 __all__ = ["NotFinite", "StepReport", "Trainer", "batches", "initial_adapters"]
@@ -80,12 +81,14 @@ def trimmed(batch: Batch, multiple: int = 16) -> Batch:
 class Trainer:
     """``model`` under ``training``; ``step`` makes one update, ``evaluate`` measures.
 
-    ``adapters``: where to go on from, ``initial_adapters`` unless given.
+    ``adapters``: where to go on from, ``initial_adapters`` unless given. ``layout``: as for
+    ``update.clip_factor``.
     """
 
     def __init__(self, model: Transformer, training: Training, kind: LossKind,
                  numerics: Exact | None = None, masters: Masters = "float",
-                 adapters: Mapping[str, Adapter] | None = None) -> None:
+                 adapters: Mapping[str, Adapter] | None = None,
+                 layout: Layout | None = None) -> None:
         self.model, self.training, self.kind = model, training, kind
         self.numerics = numerics or Exact(np.float32)
         self.names = training.trained(model)
@@ -98,7 +101,7 @@ class Trainer:
         for layer, own in adapters.items():
             start |= dict(zip(lora_names(layer), (own.a, own.b), strict=True))
         self.updater = Updater(self.numerics, training.optimiser,
-                               {name: start[name] for name in self.names}, masters)
+                               {name: start[name] for name in self.names}, masters, layout)
         self._renew()
 
     def _renew(self) -> None:
@@ -121,7 +124,7 @@ class Trainer:
             factor = n.wide_constant(np.asarray(share))
             for name, gradient in found.items():
                 own = n.lane(gradient * factor)
-                total[name] = n.lane(total[name] + own) if name in total else own
+                total[name] = n.wide(n.lane(total[name] + own) if name in total else own)
         return mean, total
 
     def adapters(self) -> AdapterSet:

@@ -1,7 +1,8 @@
 """Updates of trained arrays: clipping, SGD, momentum and AdamW, masters in one or two words.
 
 Each operation is rounded once where the lanes do it (``Exact.lane``), in the order that the lists
-of the lanes have. A master is what an array's updates add up in:
+of the lanes have, and what goes to memory between two of their commands to BF16 (``Exact.wide``).
+A master is what an array's updates add up in:
 
 ======= ==========================================================================================
 float   as precise as the arithmetic, never rounded
@@ -18,6 +19,7 @@ import numpy as np
 
 from compiler.training.description import AdamW, Momentum, Optimiser
 from compiler.training.gradients.numerics import Array, Exact
+from compiler.training.layout import Layout
 
 __all__ = ["MASTERS", "Masters", "Updater", "clip_factor", "norm_of"]
 
@@ -31,22 +33,33 @@ def norm_of(gradients: Mapping[str, Array]) -> float:
                              for g in gradients.values())))
 
 
-def clip_factor(numerics: Exact, gradients: Mapping[str, Array], limit: float | None) -> Array:
+def clip_factor(numerics: Exact, gradients: Mapping[str, Array], limit: float | None,
+                layout: Layout | None = None) -> Array:
     """min(1, ``limit`` / norm), one item, as 1/√(1 + relu(n² − 1)) with n² the squared norm in
-    units of ``limit``: exactly 1 below the limit. ``None``: 1."""
+    units of ``limit``: exactly 1 below the limit. ``None``: 1.
+
+    ``layout``: squares are added up row by row of its matrix, in ``numerics``, then over the rows.
+    """
     n = numerics
     if limit is None:
         return np.ones(1, n.dtype)
-    total = sum(np.square(g, dtype=np.float64).sum() for g in gradients.values())
-    beyond = n.lane(n.lane(np.array([total / limit ** 2], n.dtype)) - 1)
-    return n.inverse_sqrt(n.lane(np.maximum(beyond, 0) + 1))
+    if layout is None:
+        total = sum(np.square(g, dtype=np.float64).sum() for g in gradients.values())
+        ratio = n.lane(np.array([total / limit ** 2], n.dtype))
+    else:
+        matrix: Array = layout.matrix(gradients).astype(n.dtype)
+        rows = n.wide(n.total(n.lane(matrix * matrix)))
+        ratio = n.mean(rows.reshape(1, -1), np.array([[limit ** 2]]))[0]
+    beyond = n.lane(ratio - 1)
+    return n.wide(n.inverse_sqrt(n.lane(np.maximum(beyond, 0) + 1)))
 
 
 class Updater:
     """The masters of ``start``, by name, and their moments; all in one row of items."""
 
     def __init__(self, numerics: Exact, optimiser: Optimiser, start: Mapping[str, Array],
-                 masters: Masters = "float") -> None:
+                 masters: Masters = "float", layout: Layout | None = None) -> None:
+        self._layout = layout
         if masters not in MASTERS:
             raise ValueError(f"masters must be one of {', '.join(MASTERS)}, not {masters!r}")
         self.optimiser = optimiser
@@ -54,7 +67,7 @@ class Updater:
         # With masters that are not rounded, nothing else of an update is.
         self._n = n = Exact(numerics.dtype) if masters == "float" else numerics
         self._shapes = {name: x.shape for name, x in start.items()}
-        exact = self._row(start)
+        exact = self.row(start)
         self._high = n.wide_constant(exact)
         self._low = n.wide_constant(exact - self._high)
         self._first, self._second = np.zeros_like(exact), np.zeros_like(exact)
@@ -64,19 +77,20 @@ class Updater:
     def values(self) -> dict[str, Array]:
         """The arrays after the last update, those of the start as masters at first; of pairs the
         upper words, which is all that the network reads."""
-        return self._arrays(self._high)
+        return self.arrays(self._high)
 
     @property
     def lower(self) -> dict[str, Array]:
         """The lower words of pairs, zeros of other masters."""
-        return self._arrays(self._low if self.masters == "pair" else np.zeros_like(self._low))
+        return self.arrays(self._low if self.masters == "pair" else np.zeros_like(self._low))
 
-    def _arrays(self, row: Array) -> dict[str, Array]:
+    def arrays(self, row: Array) -> dict[str, Array]:
+        """The inverse of ``row``."""
         ends = np.cumsum([math.prod(shape) for shape in self._shapes.values()])[:-1]
         return {name: part.reshape(shape) for (name, shape), part
                 in zip(self._shapes.items(), np.split(row, ends), strict=True)}
 
-    def _row(self, arrays: Mapping[str, Array]) -> Array:
+    def row(self, arrays: Mapping[str, Array]) -> Array:
         """All items, in the order of the names of the start."""
         different = self._shapes.keys() ^ arrays.keys()
         if different:
@@ -103,16 +117,19 @@ class Updater:
         ``clip``."""
         n, own = self._n, self.optimiser
         self.steps += 1
-        g = n.lane(self._row(gradients) * clip_factor(n, gradients, clip))
+        g = n.lane(self.row(gradients) * clip_factor(n, gradients, clip, self._layout))
+        if not isinstance(own, AdamW):
+            g = n.wide(g)
         eta = rate * own.correction(self.steps) if isinstance(own, AdamW) else rate
         step = n.lane(self._direction(g) * self._constant(-eta))
         if self.masters == "pair":
             step = n.lane(step + self._low)
+        step = n.wide(step)
         if own.decay:
-            step = n.lane(step + n.lane(self._high * self._constant(-rate * own.decay)))
-        moved = n.lane(self._high + step)
+            step = n.wide(n.lane(step + n.lane(self._high * self._constant(-rate * own.decay))))
+        moved = n.wide(n.lane(self._high + step))
         if self.masters == "pair":
-            self._low = n.lane(step - n.lane(moved - self._high))
+            self._low = n.wide(n.lane(step - n.lane(moved - self._high)))
         self._high = moved
 
     def _constant(self, value: float) -> Array:
@@ -122,12 +139,13 @@ class Updater:
         """What is multiplied by −η."""
         own, lane, constant = self.optimiser, self._n.lane, self._constant
         if isinstance(own, Momentum):
-            self._first = lane(lane(self._first * constant(own.momentum)) + g)
+            self._first = self._n.wide(lane(lane(self._first * constant(own.momentum)) + g))
             return self._first
         if not isinstance(own, AdamW):
             return g
         m, v = self._first, self._second
-        self._first = lane(m + lane(lane(g - m) * constant(1 - own.beta1)))
-        self._second = lane(v + lane(lane(lane(g * g) - v) * constant(1 - own.beta2)))
+        self._first = self._n.wide(lane(m + lane(lane(g - m) * constant(1 - own.beta1))))
+        self._second = self._n.wide(
+            lane(v + lane(lane(lane(g * g) - v) * constant(1 - own.beta2))))
         root = lane(self._second + constant(own.eps ** 2))
         return lane(self._n.inverse_sqrt(root) * self._first)

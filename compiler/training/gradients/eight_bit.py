@@ -159,6 +159,10 @@ class EightBit(Exact):
         return self._of_words(table, self.wide(x))
 
     def slope(self, name: str, x: Array) -> Array:
+        if self.config.functions == "training" and name in ("gelu", "silu"):
+            function = Function[f"{name.upper()}_SLOPE"]
+            table = _activation(function, self.config.lane, self.dtype)
+            return self.stored(self._of_words(table, self.wide(x)))
         return self.stored(self._of_words(_slope(name, self.dtype), self.wide(x)))
 
     def loss_softmax(self, logits: Array) -> Array:

@@ -22,7 +22,7 @@ def cross_entropy(numerics: Exact, logits: Array, labels: Array) -> tuple[float,
     wide = logits.astype(np.float64)
     wide = wide - wide.max(axis=1, keepdims=True)
     loss = float((np.log(np.exp(wide).sum(axis=1)) - wide[rows, labels]).mean())
-    gradient = n.lane(n.loss_softmax(logits))
+    gradient = n.wide(n.lane(n.loss_softmax(logits)))
     gradient[rows, labels] = n.lane(gradient[rows, labels] - 1)
     return loss, n.lane(gradient * n.wide_constant(np.asarray(1 / len(labels))))
 

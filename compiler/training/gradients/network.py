@@ -18,7 +18,7 @@ from compiler.training.gradients.numerics import Array, Exact
 from compiler.training.gradients.parameters import block_name
 from compiler.training.gradients.weights import Run, Weights
 
-__all__ = ["Batch", "forward", "gradients_of", "logits_of"]
+__all__ = ["Batch", "forward", "gradients_of", "groups_of", "logits_of"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def forward(run: Run, model: Transformer, batch: Batch, recompute: int = 0
     x, back_embedding = embed(run, model.embedding, batch.inputs)
     first = _lowest(run, model)
     groups = []
-    for start, stop in _groups(len(model.blocks), first, recompute):
+    for start, stop in groups_of(len(model.blocks), first, recompute):
         names = [block_name(index) for index in range(start, stop)]
         one = recomputed if recompute and start >= first else run_blocks
         x, step = one(run, names, model.blocks[start:stop], x, hidden)
@@ -81,7 +81,7 @@ def forward(run: Run, model: Transformer, batch: Batch, recompute: int = 0
     return logits, back
 
 
-def _groups(count: int, first: int, recompute: int) -> list[tuple[int, int]]:
+def groups_of(count: int, first: int, recompute: int) -> list[tuple[int, int]]:
     """Layers that go forward together: those below ``first``, which no gradient reaches, then
     ``recompute`` at a time, or all that are left."""
     first = min(max(first, 0), count)

@@ -1,0 +1,374 @@
+"""A layer's backward pass as ops: gradients of its adapters, and of what it reads.
+
+As ``compiler.training.gradients.block`` computes it, site by site; what is one rounding there is
+one instruction here. Pre-norm layers take and give a stored gradient, that of the residual;
+post-norm layers take γ ⊙ the gradient of their result and give that of the layer below.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compiler.checkpoints.description import Block, Norm
+from compiler.lowering import backward_lists as lists
+from compiler.lowering.backward import rotary_tables_back
+from compiler.lowering.ops import Product
+from compiler.lowering.saved import Saved
+from compiler.lowering.values import Form, Read, Value, View
+from compiler.program.epilogue import Epilogue
+from compiler.program.instruction import Fields, Instruction
+from compiler.program.tensor import Tensor
+from compiler.training.gradients.weights import lora_names
+from compiler.training.programs.context import Context, Make, operand, wide
+from hdl.spec.commands import Destination, Function, Operand
+
+__all__ = ["LayerBackward", "by_gain", "normalised_back"]
+
+_STORE: Fields = {"destination": Destination.MEMORY}
+_KEEP: Fields = {"destination": Destination.BUFFER}
+_SLOPES = {"gelu": "GELU_SLOPE", "silu": "SILU_SLOPE"}
+
+
+def by_gain(factor: float) -> Make:
+    """[× Y0 (γ), × ``factor``]."""
+    return lambda y: Epilogue(factor, y[0], instructions=(
+        Instruction(multiply=Operand.Y, scale=Operand.IMM0, **_STORE),))
+
+
+def residual_by_gain(own: float, after: float) -> Make:
+    """[× ``own``, + Y0 (residual)] [× Y1 (γ), × ``after``]."""
+    return lambda y: Epilogue(own, y[0], imm1=after, y1=y[1], instructions=(
+        Instruction(multiply=Operand.IMM0, add=Operand.Y, **_KEEP),
+        Instruction(multiply=Operand.Y, y=1, scale=Operand.IMM1, **_STORE)))
+
+
+def normalised_back(ctx: Context, norm: Norm, x: Value, h: Value, site: str,
+                    residual: Value | None = None) -> Value:
+    """The gradient of the norm's input ``x``, plus that of the residual, as ``site``."""
+    out, factor = ctx.site(site, *x.shape), ctx.factors.factor
+    emit = lists.layer_norm_backward if norm.shift is not None else lists.rms_norm_backward
+
+    def make(y: Sequence[Tensor]) -> Epilogue:
+        if residual is None:
+            return emit(y[0], norm.eps, factor(1.0, site, h.name))
+        return emit(y[0], norm.eps, factor(1.0, residual.name, h.name), y[1],
+                    factor(1.0, site, residual.name))
+
+    for one in ((site, h.name),) if residual is None else (
+            (residual.name, h.name), (site, residual.name)):
+        factor(1.0, *one)
+    operands = [operand(h), *([] if residual is None else [operand(residual)])]
+    ctx.trace.vector(x.whole, ctx.storing(site, make, operands), out)
+    ctx.stored(out)
+    return out
+
+
+@dataclass
+class LayerBackward:
+    """``back`` of layer ``name``, whose forward pass left ``saved``.
+
+    ``weights``: the matrices as the forward pass reads them, by part; q, k and v are one. ``gain``:
+    a norm's γ in the format. ``trained``: parts that have adapters.
+    """
+
+    ctx: Context
+    name: str
+    block: Block
+    saved: Saved
+    weights: dict[str, View]
+    gain: Callable[[Norm], Value]
+    trained: Sequence[str]
+    _inner: dict[str, Value] = field(default_factory=dict)
+    _slope: Value = field(init=False)
+
+    def back(self, d: Value, below: tuple[str, Norm] | None, onward: bool) -> Value | None:
+        """``d``: of pre-norm layers the gradient of the result, of others γ ⊙ that. Gives the same
+        for the layer below; of post-norm layers ``below`` names that site and its norm. None
+        unless ``onward``."""
+        block, saved = self.block, self.saved
+        site = f"{self.name} feed-forward"
+        self._prepare()
+        if not block.pre_norm:
+            d = normalised_back(self.ctx, block.feed_forward_norm, saved.feed_forward_norm_input,
+                                d, f"{site} d")
+        inward = self._feed_forward(d)
+        weight = self.weights["expand"]
+        if block.pre_norm:
+            d = self._norm(block.feed_forward_norm, saved.feed_forward_norm_input, site, inward,
+                           weight, d)
+        else:
+            d = self._joined(f"{self.name} attention", block.attention_norm, inward, weight, d)
+            d = normalised_back(self.ctx, block.attention_norm, saved.attention_norm_input, d,
+                                f"{self.name} attention d")
+        dqkv = self._attention(d, onward)
+        if not onward or dqkv is None:
+            return None
+        if block.pre_norm:
+            return self._norm(block.attention_norm, saved.attention_norm_input,
+                              f"{self.name} attention", dqkv, self.weights["qkv"], d)
+        if below is None:
+            raise ValueError(f"{self.name} has no layer below")
+        return self._joined(*below, dqkv, self.weights["qkv"], d)
+
+    def _norm(self, norm: Norm, x: Value, site: str, inward: Value, weight: View, residual: Value
+              ) -> Value:
+        """Through a branch's first matrix and the norm before it, to the residual's gradient."""
+        h = self.ctx.site(f"{site} h", *x.shape)
+        self.ctx.gemm(h.name, inward.whole, weight, h,
+                      by_gain(self._factor(h.name, inward.name)), operand(self.gain(norm)),
+                      b_transposed=False)
+        return normalised_back(self.ctx, norm, x, h, f"{site} d", residual)
+
+    def _joined(self, site: str, norm: Norm, inward: Value, weight: View, residual: Value) -> Value:
+        """γ ⊙ (a branch's gradient + the residual's), for the norm behind which it begins."""
+        h = self.ctx.site(f"{site} h", residual.rows, residual.columns)
+        return self.ctx.gemm(
+            h.name, inward.whole, weight, h,
+            residual_by_gain(self._factor(residual.name, inward.name),
+                             self._factor(h.name, residual.name)),
+            operand(residual), operand(self.gain(norm)), b_transposed=False)
+
+    def _factor(self, up: str, down: str, constant: float = 1.0) -> float:
+        return self.ctx.factors.factor(constant, up, down)
+
+    # Adapters
+
+    def _adapters(self, parts: Sequence[str], x: Value, gradients: Sequence[View], site: str,
+                  before: str) -> None:
+        """dA and dB of those of ``parts`` that read ``x``, of their outputs' ``gradients``."""
+        ctx, rank = self.ctx, getattr(self.ctx.training.method, "rank", 0)
+        found = [(part, d) for part, d in zip(parts, gradients, strict=True)
+                 if part in self.trained]
+        if not found:
+            return
+        inner = self._inner[site]
+        inward = ctx.site(f"{site} U", x.rows, rank * len(found))
+        factor = self._factor(inward.name, before)
+        every_b = [lora_names(f"{self.name}.{part}")[1] for part, _ in found]
+        columns = [(0, rank * index, x.rows, rank) for index in range(len(found))]
+        for b, (_, d), place in zip(every_b, found, columns, strict=True):
+            out = inward.whole.block(*place)
+            ctx.trace.gemm([Product(d, ctx.in_layout(ctx.trained, b), out)], out,
+                           ctx.storing(inward.name, lambda _: Epilogue(factor)))
+        ctx.stored(inward)
+        scale = ctx.training.method.scale * ctx.training.micro / ctx.training.batch
+
+        def gradients_of() -> None:
+            for b, (_, d), place in zip(every_b, found, columns, strict=True):
+                ctx.gradient([b], inner.whole.block(*place), d, self._factor("", before, scale))
+            for group, place in self._at_once([part for part, _ in found], x.rows):
+                ctx.gradient(group, inward.whole.block(*place), x.whole,
+                             self._factor("", inward.name, scale))
+
+        ctx.later(gradients_of)
+
+    def _at_once(self, parts: Sequence[str], rows: int
+                 ) -> list[tuple[list[str], tuple[int, int, int, int]]]:
+        """A of ``parts`` that one product takes, and the block of its columns: all, where they lie
+        below one another."""
+        rank = getattr(self.ctx.training.method, "rank", 0)
+        names = [lora_names(f"{self.name}.{part}")[0] for part in parts]
+        if self.ctx.layout.adjacent(names):
+            return [(names, (0, 0, rows, rank * len(names)))]
+        return [([name], (0, rank * index, rows, rank)) for index, name in enumerate(names)]
+
+    def _prepare(self) -> None:
+        """What waits for no gradient: T = x·Aᵀ of all adapters, and the activation's slope."""
+        ctx, saved, gated = self.ctx, self.saved, self.block.feed_forward.gate is not None
+        rank = getattr(ctx.training.method, "rank", 0)
+        for site, parts, x in (
+                ("down", ["down"], saved.hidden),
+                ("feed_forward", ["gate", "up"] if gated else ["up"], saved.feed_forward_given),
+                ("output", ["output"], saved.heads),
+                ("qkv", ["query", "key", "value"], saved.attention_given)):
+            found = [part for part in parts if part in self.trained]
+            if not found:
+                continue
+            site = f"{self.name}.{site}"
+            inner = ctx.trace.value(f"{site} T", x.rows, rank * len(found), forms=(Form.STORED,))
+            for group, place in self._at_once(found, x.rows):
+                out = inner.whole.block(*place)
+                ctx.trace.gemm([Product(x.whole, ctx.in_layout(ctx.trained, *group), out)], out)
+            self._inner[site] = inner
+        self._slope = self._slope_of(saved.gate if gated else saved.up)
+
+    # The two branches, from their ends
+
+    def _feed_forward(self, d: Value) -> Value:
+        ctx, saved, ffn = self.ctx, self.saved, self.block.feed_forward
+        self._adapters(["down"], saved.hidden, [d.whole], f"{self.name}.down", d.name)
+        slope = self._slope
+        site = f"{self.name} du"
+        factor, down = self._factor(site, d.name), self.weights["down"]
+        if ffn.gate is None:
+            inward = ctx.site(site, *saved.up.shape)
+            ctx.gemm(site, d.whole, down, inward, lambda y: Epilogue(factor, y[0], instructions=(
+                Instruction(multiply=Operand.IMM0, scale=Operand.Y, **_STORE),)), operand(slope),
+                b_transposed=False)
+            gradients, parts = [inward.whole], ["up"]
+        else:
+            inward = self._gates(d, down, slope, factor)
+            width = saved.up.columns
+            gradients = [inward.whole.block(0, start, d.rows, width) for start in (0, width)]
+            parts = ["gate", "up"]
+        self._adapters(parts, saved.feed_forward_given, gradients, f"{self.name}.feed_forward",
+                       site)
+        return inward
+
+    def _slope_of(self, x: Value) -> Value:
+        """The activation's slope, in the format."""
+        ctx, name = self.ctx, self.block.feed_forward.activation
+        if name not in _SLOPES:
+            raise ValueError(f"activation must be {' or '.join(_SLOPES)} to be trained through on "
+                             f"the accelerator, not {name!r}")
+        slope = ctx.trace.value(f"{self.name} slope", *x.shape, forms=(Form.STORED,))
+        function = Function[_SLOPES[name]]
+        ctx.trace.vector(x.whole, ctx.listed(f"slope of {name}",
+                                             lambda _: Epilogue(function=function)), slope)
+        return slope
+
+    def _gates(self, d: Value, down: View, slope: Value, factor: float) -> Value:
+        """Of y = f(g) ⊙ u, side by side in one scale: ∂g = (∂y ⊙ f′(g)) ⊙ u, ∂u = f(g) ⊙ ∂y."""
+        ctx, saved = self.ctx, self.saved
+        rows, width = saved.up.shape
+        dy = ctx.trace.value(f"{self.name} dy", rows, width, forms=(Form.WIDE,))
+        ctx.trace.gemm([Product(d.whole, down, dy.whole)], dy,
+                       ctx.listed("× factor", lambda _: Epilogue(factor)), b_transposed=False)
+        both = ctx.site(f"{self.name} du", rows, 2 * width)
+        first, second = (both.whole.block(0, start, rows, width) for start in (0, width))
+        ctx.trace.vector(dy.whole, ctx.storing(both.name, lambda y: Epilogue(
+            bias=y[0], y1=y[1], instructions=(
+                Instruction(multiply=Operand.Y, **_KEEP),
+                Instruction(multiply=Operand.Y, y=1, **_STORE))),
+            [operand(slope), wide(saved.up)]), first)
+        ctx.trace.vector(saved.gate.whole, ctx.storing(both.name, lambda y: Epilogue(
+            bias=y[0], instructions=(
+                Instruction(function=Function.SILU, scale=Operand.Y, **_STORE),)),
+            [wide(dy)]), second)
+        ctx.stored(both)
+        return both
+
+    def _attention(self, d: Value, onward: bool) -> Value | None:
+        ctx, saved = self.ctx, self.saved
+        self._adapters(["output"], saved.heads, [d.whole], f"{self.name}.output", d.name)
+        parts = ["query", "key", "value"]
+        if not onward and not set(parts) & set(self.trained):
+            return None
+        do = ctx.site(f"{self.name} do", d.rows, saved.heads.columns)
+        factor = self._factor(do.name, d.name)
+        ctx.gemm(do.name, d.whole, self.weights["output"], do, lambda _: Epilogue(factor),
+                 b_transposed=False)
+        ds = self._scores(do)
+        dqkv = self._projections(do, ds)
+        attention = self.block.attention
+        widths = [count * attention.head_size for count in (
+            attention.heads, attention.kv_heads, attention.kv_heads)]
+        starts = np.cumsum([0, *widths[:-1]])
+        self._adapters(parts, saved.attention_given, [
+            dqkv.whole.block(0, int(start), d.rows, width)
+            for start, width in zip(starts, widths, strict=True)], f"{self.name}.qkv", dqkv.name)
+        return dqkv
+
+    def _units(self) -> list[tuple[int, int, int]]:
+        """First row, head and head of keys of each head of each sequence."""
+        attention, step = self.block.attention, self.ctx.step
+        shared = attention.heads // attention.kv_heads
+        return [(sequence * step.length, head, head // shared)
+                for sequence in range(step.sequences) for head in range(attention.heads)]
+
+    def _scores(self, do: Value) -> Value:
+        """Gradients of all scores, of those of the heads' results."""
+        ctx, saved, length = self.ctx, self.saved, self.ctx.step.length
+        size = self.block.attention.head_size
+        ds = ctx.site(f"{self.name} ds", *saved.probabilities.shape)
+        factor = self._factor(ds.name, do.name, size ** -0.5)
+        centred = ctx.training.backward == "centred"
+        products, blocks = [], []
+        for index, (row, head, kv) in enumerate(self._units()):
+            rows = index * length
+            products.append(Product(do.whole.block(row, head * size, length, size),
+                                    saved.values.block(row, kv * size, length, size),
+                                    ds.whole.row_block(rows, length)))
+            blocks.append([operand(saved.probabilities.whole.row_block(rows, length))])
+        ctx.trace.gemm(products, ds, ctx.storing(
+            ds.name, lambda y: lists.softmax_backward(y[0], factor, centred), *blocks))
+        ctx.stored(ds)
+        return ds
+
+    def _projections(self, do: Value, ds: Value) -> Value:
+        """Gradients of queries, keys and values side by side."""
+        ctx, attention = self.ctx, self.block.attention
+        size, heads, kv_heads = attention.head_size, attention.heads, attention.kv_heads
+        dqkv = ctx.site(f"{self.name} dqkv", do.rows, (heads + 2 * kv_heads) * size)
+        plain = dqkv
+        if attention.rotary is not None or heads != kv_heads:
+            plain = ctx.trace.value(f"{self.name} dqkv unrotated", *dqkv.shape, forms=(Form.WIDE,))
+        for kind in ("query", "key", "value"):
+            self._heads(kind, do, ds, dqkv, plain)
+        if attention.rotary is not None:
+            self._turn_back(plain, dqkv)
+        elif plain is not dqkv:
+            ctx.trace.vector(plain.whole, ctx.storing(dqkv.name, lambda _: Epilogue()), dqkv)
+        ctx.stored(dqkv)
+        return dqkv
+
+    def _heads(self, kind: str, do: Value, ds: Value, dqkv: Value, plain: Value) -> None:
+        """One of the three, of all heads; heads that share keys add up one after the other."""
+        ctx, saved, attention = self.ctx, self.saved, self.block.attention
+        length, size = ctx.step.length, attention.head_size
+        shared = attention.heads // attention.kv_heads
+        first = {"query": 0, "key": attention.heads,
+                 "value": attention.heads + attention.kv_heads}[kind]
+        factor = self._factor(dqkv.name, (do if kind == "value" else ds).name)
+        for turn in range(1 if kind == "query" else shared):
+            products: list[Product] = []
+            for index, (row, head, kv) in enumerate(self._units()):
+                if kind != "query" and head % shared != turn:
+                    continue
+                place = row, (first + (head if kind == "query" else kv)) * size, length, size
+                own = index * length
+                scores = ds.whole.row_block(own, length)
+                a, b = {
+                    "query": (scores, saved.keys.block(row, kv * size, length, size)),
+                    "key": (scores, saved.queries.block(row, head * size, length, size)),
+                    "value": (saved.probabilities.whole.row_block(own, length),
+                              do.whole.block(row, head * size, length, size))}[kind]
+                products.append(Product(a, b, plain.whole.block(*place)))
+            blocks: list[Sequence[Read]] = [[wide(product.out)] if turn else []
+                                            for product in products]
+            turned = {"a_transposed": kind != "query", "b_transposed": False}
+            make: Make = lambda y: Epilogue(factor, *y)  # noqa: E731
+            ctx.trace.gemm(products, plain, ctx.storing(dqkv.name, make, *blocks) if (
+                plain is dqkv) else ctx.listed_blocks(dqkv.name, make, blocks), **turned)
+
+    def _turn_back(self, plain: Value, out: Value) -> None:
+        """All of q, k and v at once: the angles of v are 0."""
+        ctx, attention, step = self.ctx, self.block.attention, self.ctx.step
+        size, base = attention.head_size, attention.rotary.base
+        heads, kv_heads = attention.heads, attention.kv_heads
+        count = heads + 2 * kv_heads
+
+        def tables() -> list[np.ndarray]:
+            rows = np.tile(np.arange(step.length), step.sequences)
+            turned = rotary_tables_back(rows, size, heads + kv_heads, base)
+            still = rotary_tables_back(0 * rows, size, kv_heads, base)
+            return [np.concatenate([part.reshape(len(rows), -1, part.shape[1]) for part in pair],
+                                   axis=1).reshape(-1, pair[0].shape[1])
+                    for pair in zip(turned, still, strict=True)]
+
+        shape, half = (step.rows * count, size), size // 2
+        cosines = ctx.trace.shared(("back", "cos", size, base), "cosines back", (shape[0], half),
+                                   Form.WIDE, lambda: tables()[0]).whole
+        sines = ctx.trace.shared(("back", "sin", size, base), "sines back", shape, Form.WIDE,
+                                 lambda: tables()[1]).whole
+        crossed = ctx.trace.value(f"{self.name} dqkv crossed", *plain.shape, forms=(Form.WIDE,))
+        x, to, between = (value.whole.split(size) for value in (plain, out, crossed))
+        ctx.trace.multiply(x, sines, between)
+        for own, other in ((0, half), (half, 0)):
+            own_half, other_half = ((0, first, x.rows, half) for first in (own, other))
+            ctx.trace.vector(x.block(*own_half), ctx.storing(out.name, lambda y: Epilogue(
+                bias=y[0], y1=y[1], instructions=(
+                    Instruction(multiply=Operand.Y, **_KEEP),
+                    Instruction(add=Operand.Y, y=1, **_STORE))),
+                [wide(cosines), wide(between.block(*other_half))]), to.block(*own_half))

@@ -1,0 +1,149 @@
+"""What the parts of a traced training step share: sites, factors, gradients, trained arrays."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from compiler.checkpoints.inputs import Step
+from compiler.lowering.lane_ops import Listed
+from compiler.lowering.ops import Product
+from compiler.lowering.tracer import Tracer
+from compiler.lowering.values import Form, Life, Read, Use, Value, View
+from compiler.program.epilogue import Epilogue
+from compiler.program.instruction import Instruction
+from compiler.program.tensor import Tensor
+from compiler.training.description import Training
+from compiler.training.layout import Layout
+from compiler.training.programs.factors import Factors
+from hdl.spec.commands import Destination, Operand, Reduce
+
+__all__ = ["EARLIER", "Context", "operand", "wide"]
+
+EARLIER = "earlier largest"
+"""What only a micro-batch that is not the first of its step does."""
+
+Make = Callable[[Sequence[Tensor]], Epilogue]
+
+
+def operand(view: View | Value) -> Read:
+    """Read as it is stored: in the format, or a gradient's."""
+    return Read(view.whole if isinstance(view, Value) else view, Use.OPERAND)
+
+
+def wide(view: View | Value) -> Read:
+    """Read in BF16."""
+    return Read(view.whole if isinstance(view, Value) else view, Use.LANES)
+
+
+@dataclass
+class Context:
+    """``adding``: gradients are added to those of earlier micro-batches; may be set between
+    emissions. ``sequences``: their number and length are ``step``'s."""
+
+    trace: Tracer
+    training: Training
+    step: Step
+    factors: Factors
+    layout: Layout
+    adding: bool = False
+    most_sites: int = 0
+    sites: dict[str, Value] = field(default_factory=dict)
+    _later: list[Callable[[], None]] = field(default_factory=list)
+    gradients: Value = field(init=False)
+    trained: Value = field(init=False)
+    largest: Value = field(init=False)
+
+    def __post_init__(self) -> None:
+        shape = self.layout.rows, self.layout.columns
+        # Items between arrays are read by updates and written by nothing.
+        self.gradients = self.trace.constant("gradients", *shape, lambda: np.zeros(shape),
+                                             Form.WIDE)
+        self.trained = self.trace.value("adapters", *shape, Life.STATE, forms=(Form.STORED,))
+        self.largest = self.trace.value("largest magnitudes", self.most_sites, 1, Life.STATE,
+                                        forms=(Form.WIDE,))
+        self._one = self.trace.constant("one", 1, 1, lambda: np.ones((1, 1)), Form.WIDE)
+        self._spare = self.trace.value("spare word", 1, 1, Life.STATE, forms=(Form.WIDE,))
+
+    def in_layout(self, value: Value, *names: str) -> View:
+        """The arrays ``names``, which lie one behind the other, in one of the matrices of all
+        trained arrays."""
+        places = [self.layout.places[name] for name in names]
+        first = places[0]
+        return View(value, first.start, sum(place.rows for place in places), first.columns,
+                    first.columns)
+
+    def listed(self, name: str, make: Make, *operands: Read) -> Listed:
+        return Listed(name, make, (operands,))
+
+    @staticmethod
+    def listed_blocks(name: str, make: Make, blocks: Sequence[Sequence[Read]]) -> Listed:
+        """With operands by block of rows."""
+        return Listed(name, make, tuple(map(tuple, blocks)))
+
+    # Sites
+
+    def site(self, name: str, rows: int, columns: int) -> Value:
+        """A gradient tensor to be stored."""
+        if self.factors.scaled:
+            self.factors.site(name)
+        self.sites[name] = self.trace.value(name, rows, columns, forms=(Form.GRADIENT,))
+        return self.sites[name]
+
+    def storing(self, name: str, make: Make, *blocks: Sequence[Read]) -> Listed:
+        """A list whose result is a site's, of its operands by block of rows: register A gets the
+        largest magnitude."""
+        def largest(tensors: Sequence[Tensor]) -> Epilogue:
+            return _with_largest(make(tensors)) if self.factors.scaled else make(tensors)
+
+        return Listed(name, largest, tuple(map(tuple, blocks)) or ((),))
+
+    def stored(self, site: Value) -> None:
+        """All of ``site`` is stored: its largest magnitude goes to its place."""
+        if not self.factors.scaled:
+            return
+        name, place = site.name, self.factors.site(site.name)
+        if place >= self.most_sites:
+            raise ValueError(f"sites must be at most {self.most_sites}")
+        word = self.largest.whole.block(place, 0, 1, 1)
+        scale, inverse = self.factors.factor(1.0, name), self.factors.factor(1.0, "", name)
+        self.trace.vector(word, self.listed(EARLIER, lambda _: Epilogue(scale, instructions=(
+            Instruction(multiply=Operand.IMM0, reduce=Reduce.AMAX,
+                        destination=Destination.MEMORY),))), self._spare.whole)
+        self.trace.vector(self._one.whole, self.listed(
+            "largest", lambda _: Epilogue(0.0, imm1=inverse, instructions=(
+                Instruction(multiply=Operand.IMM0, add=Operand.A, scale=Operand.IMM1,
+                            destination=Destination.MEMORY),))), word)
+
+    def gemm(self, name: str, a: View, b: View, out: Value, make: Make, *operands: Read,
+             **turned: bool) -> Value:
+        """One product that makes a whole site."""
+        self.trace.gemm([Product(a, b, out.whole)], out, self.storing(name, make, operands),
+                        **turned)
+        self.stored(out)
+        return out
+
+    # Gradients of trained arrays
+
+    def later(self, trace: Callable[[], None]) -> None:
+        """Trace gradients that nothing waits for behind what comes next: one fence serves both."""
+        self.catch_up()
+        self._later.append(trace)
+
+    def catch_up(self) -> None:
+        while self._later:
+            self._later.pop(0)()
+
+    def gradient(self, names: Sequence[str], a: View, b: View, factor: float) -> None:
+        """∂/∂``names`` = ``factor`` · Aᵀ B, as they lie in the layout; ``a`` holds A."""
+        out = self.in_layout(self.gradients, *names)
+        self.trace.gemm([Product(a, b, out)], out, self.listed(
+            f"gradient of {names[0]}",
+            lambda y: Epilogue(factor, y[0] if self.adding else None), wide(out)),
+            a_transposed=True, b_transposed=False)
+
+
+def _with_largest(epilogue: Epilogue) -> Epilogue:
+    *before, last = epilogue.lower(False)
+    return replace(epilogue, function=type(epilogue.function)(0), relu=False, softmax=False,
+                   instructions=(*before, replace(last, reduce=Reduce.AMAX)))

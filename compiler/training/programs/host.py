@@ -1,0 +1,144 @@
+"""What a host does in a training step: it writes the batch and the rate, starts programs, reads.
+
+Nothing that it reads goes back into the memory: losses and norms are for people.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.program.builder import read
+from compiler.program.tensor import INDICES, Tensor
+from compiler.training.description import AdamW, Training
+from compiler.training.gradients.loss import LossKind, loss_of, rows_counted
+from compiler.training.gradients.network import Batch
+from compiler.training.gradients.numerics import Exact
+from compiler.training.programs.lower import TrainingProgram
+from compiler.training.programs.scales import DECAY, RATE
+from hdl.spec.formats import BF16_ENCODING
+from sim.model import codec
+
+__all__ = ["Host", "Ran", "Start"]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a program did: encoded items that were clipped, and that are no numbers; cycles, and
+    bytes of memory that were compared with another run's and are equal, where there are any."""
+
+    saturations: int = 0
+    nars: int = 0
+    cycles: int = 0
+    compared: int = 0
+
+    def __add__(self, other: "Ran") -> "Ran":
+        return Ran(self.saturations + other.saturations, self.nars + other.nars,
+                   self.cycles + other.cycles, self.compared + other.compared)
+
+
+Start = Callable[[np.ndarray, int, int], Ran]
+"""Runs the program at an address of a memory, of that base, in place."""
+
+
+class Host:
+    """Steps of ``program`` on whatever ``start`` runs it on; ``masters``: the trained arrays at
+    first, by name; with ``lower``, words that their upper words leave."""
+
+    def __init__(self, program: TrainingProgram, training: Training, kind: LossKind,
+                 start: Start, masters: Mapping[str, np.ndarray],
+                 lower: Mapping[str, np.ndarray] | None = None) -> None:
+        self.program, self.training, self.kind = program, training, kind
+        self.memory = program.image.memory.copy()
+        self.steps = 0
+        self._start = start
+        self.set_masters(masters, lower)
+
+    # Tensors
+
+    def read(self, tensor: Tensor) -> np.ndarray:
+        return read(self.memory, tensor, self.program.image.base)
+
+    def write(self, tensor: Tensor, values: np.ndarray) -> None:
+        """``values`` as ``tensor`` holds them: rounded, or row numbers."""
+        values = np.asarray(values).reshape(tensor.shape)
+        if tensor.encoding == INDICES:
+            codes = values.astype("<u4")
+        else:
+            codes = codec.encode(tensor.encoding, values.astype(np.float64)).astype(
+                f"<u{tensor.item_bytes}")
+        tensor.window(self.memory, self.program.image.base)[:] = np.ascontiguousarray(codes).view(
+            np.uint8)
+
+    def set_masters(self, masters: Mapping[str, np.ndarray],
+                    lower: Mapping[str, np.ndarray] | None = None) -> None:
+        """Both words of each master: of ``masters``, where ``lower`` is not given."""
+        state, layout = self.program.tensors.state, self.program.layout
+        matrix = layout.matrix(masters)
+        high = codec.decode(BF16_ENCODING, codec.encode(BF16_ENCODING, matrix))
+        self.write(state.moved, high)
+        self.write(state.low, matrix - high if lower is None else layout.matrix(lower))
+        self._run(self.program.start)
+
+    def masters(self, before: bool = False) -> dict[str, np.ndarray]:
+        """What is trained, as the upper words of the masters; ``before`` the last update."""
+        state = self.program.tensors.state
+        return self.program.layout.arrays(
+            self.read(state.high if before else state.moved), self.program.shapes)
+
+    def histories(self, count: int) -> dict[str, list[float]]:
+        """The last ``count`` magnitudes of each site, the oldest first."""
+        tables = self.program.tensors.tables
+        rows = self.read(tables.history)
+        return {name: rows[place, rows.shape[1] - count:].tolist()
+                for name, place in tables.factors.sites.items()}
+
+    def set_histories(self, histories: Mapping[str, list[float]]) -> None:
+        """Take those of another run, and the scales that follow."""
+        tables = self.program.tensors.tables
+        rows = np.zeros(tables.history.shape)
+        for name, place in tables.factors.sites.items():
+            found = histories.get(name, [])[-rows.shape[1]:]
+            rows[place, rows.shape[1] - len(found):] = found
+        self.write(tables.history, rows)
+        self._run(self.program.start)
+
+    # Steps
+
+    def _run(self, address: int) -> Ran:
+        return self._start(self.memory, address, self.program.image.base)
+
+    def gradients(self, batch: Batch) -> tuple[float, Ran]:
+        """The mean loss; its gradients stay in the memory."""
+        micro, loss, rows, ran = self.training.micro, 0.0, 0, Ran()
+        for first in range(0, len(batch), micro):
+            part = batch.part(slice(first, first + micro))
+            self.write(self.program.inputs, part.inputs)
+            self.write(self.program.labels, part.labels)
+            ran += self._run(self.program.next if first else self.program.first)
+            logits = self.read(self.program.logits)
+            own = rows_counted(self.kind, part.labels, part.valid)
+            with np.errstate(over="ignore", invalid="ignore"):
+                loss += own * loss_of(self.kind, Exact(), logits, part.labels, part.valid)[0]
+            rows += own
+        return loss / rows, ran
+
+    def calibrate(self, batch: Batch) -> None:
+        """Gradients alone, so that the first step has magnitudes to scale its gradients by."""
+        self.gradients(batch)
+        self._run(self.program.calibrate)
+
+    def step(self, batch: Batch, rate: float) -> tuple[float, float, Ran]:
+        """One update at ``rate``: loss before it, norm of the gradients, what happened."""
+        self.steps += 1
+        loss, ran = self.gradients(batch)
+        optimiser, tables = self.training.optimiser, self.program.tensors.tables
+        eta = rate * optimiser.correction(self.steps) if isinstance(optimiser, AdamW) else rate
+        self._word(tables.word(RATE), -eta)
+        self._word(tables.word(DECAY), -rate * optimiser.decay)
+        ran += self._run(self.program.update)
+        squares = self.read(self.program.tensors.squares)
+        return loss, float(np.sqrt(squares.sum())), ran
+
+    def _word(self, number: int, value: float) -> None:
+        self.write(self.program.tensors.tables.table.block(number, 0, 1, 1), np.array([[value]]))

@@ -1,0 +1,128 @@
+"""Programs of training steps on the machine model against the same steps computed without one:
+every gradient tensor, master, moment, scale and merged weight, item by item."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from compiler.program.builder import ProgramBuilder
+from compiler.training.description import AdamW, LowRank, Momentum, Sgd, Training, WholeMatrices
+from hdl.spec.config import AcceleratorConfig
+from support.training_steps import Both, training
+
+FORMATS = ("posit8", "posit8es2", "fp8", "bf16")
+OPTIMISERS = {"adamw": AdamW(), "momentum": Momentum(), "sgd": Sgd(),
+              "adamw decay": AdamW(decay=0.01)}
+
+
+def config(fmt="posit8", softmax="pwl", **choices):
+    return AcceleratorConfig(fmt, softmax=softmax, functions="training", **choices)
+
+
+def run(steps, fmt, softmax, optimiser, **how):
+    backward = "ordinary" if softmax == "pwl" else "centred"
+    both = Both(config(fmt, softmax), training(
+        optimiser=OPTIMISERS[optimiser], backward=backward, **how)).calibrate()
+    for _ in range(steps):
+        both.step()
+    print(f"{fmt} {softmax} {optimiser} {how}: {both.compared - both.different} of "
+          f"{both.compared} items in {steps} steps")
+    return both
+
+
+@pytest.mark.parametrize(("steps", "fmt", "softmax", "optimiser", "how"), [
+    (20, "posit8", "pwl", "adamw", {"batch": 2}),
+    (2, "fp8", "approx_shifted", "momentum", {"micro": 2}),
+    (2, "posit8es2", "approx", "sgd", {"micro": 1}),
+    (2, "bf16", "pwl", "adamw decay", {"recompute": 1}),
+])
+def test_steps_have_the_bits_of_the_rules(steps, fmt, softmax, optimiser, how):
+    both = run(steps, fmt, softmax, optimiser, **how)
+    assert not both.wrong and both.compared > steps * 25_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fmt", "softmax", "optimiser", "micro"), list(itertools.product(
+    FORMATS, ("pwl", "approx_shifted"), ("adamw", "momentum", "sgd"), (4, 1))))
+def test_twenty_steps_of_every_kind(fmt, softmax, optimiser, micro):
+    both = run(20, fmt, softmax, optimiser, micro=micro)
+    assert not both.wrong and both.compared > 1_000_000
+
+
+def test_recomputing_changes_no_byte_and_takes_less_memory():
+    found = []
+    for recompute in (0, 1):
+        both = Both(config(), training(recompute=recompute), keep=False).calibrate()
+        both.step().step()
+        assert not both.wrong
+        found.append(both.host)
+    masters = [host.masters() for host in found]
+    assert all(np.array_equal(masters[0][name], masters[1][name]) for name in masters[0])
+    assert found[1].memory.size < found[0].memory.size
+
+
+# Negative controls
+
+def test_a_lower_word_that_is_lost_is_found():
+    both = Both(config(), training()).calibrate().step()
+    low = both.host.program.tensors.state.low
+    both.host.write(low, np.zeros(low.shape))
+    assert "high" in both.step().wrong
+
+
+def test_a_scale_that_is_off_by_two_is_found():
+    both = Both(config(), training()).calibrate().step()
+    assert not both.wrong
+    tables = both.host.program.tensors.tables
+    number = next(n for (_, up, down), n in tables.factors.numbers.items() if up == "blocks.1 ds")
+    word = tables.table.block(number, 0, 1, 1)
+    both.host.write(word, 2 * both.host.read(word))
+    assert {"blocks.1 ds", "blocks.1 dqkv"} <= both.step().wrong
+
+
+def test_a_magnitude_that_comes_late_is_found():
+    both = Both(config(), training())
+    both.trainer.calibrate(next(both.batches))
+    assert {"loss", "blocks.0 dqkv", "high"} <= both.step().wrong
+
+
+def test_keys_that_are_not_turned_are_found(monkeypatch):
+    right = ProgramBuilder.gemm
+
+    def wrong(self, a, b, *arguments, **turned):
+        if a.rows == b.rows == a.columns == 16:
+            turned["a_transposed"] = False
+        right(self, a, b, *arguments, **turned)
+
+    monkeypatch.setattr(ProgramBuilder, "gemm", wrong)
+    both = Both(config(), training()).calibrate()
+    assert "blocks.1 dqkv" in both.step().wrong
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_masters_of_before():
+    both = Both(config(), training()).calibrate().step()
+    before = both.host.masters()
+    batch = next(both.batches)
+    both.host.write(both.host.program.tensors.heads["head.bias"], np.full((1, 10), np.nan))
+    _, norm, ran = both.host.step(batch, 1e-3)
+    assert not np.isfinite(norm) and ran.nars
+    kept = both.host.masters(before=True)
+    assert all(np.array_equal(before[name], kept[name]) for name in before)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    (dict(batch=6, micro=2), "batch over micro must be a power of two"),
+    (dict(method=WholeMatrices()), "method must be LowRank"),
+])
+def test_what_cannot_be_lowered_is_refused(changes, message):
+    from compiler.checkpoints import load
+    from compiler.checkpoints.inputs import Inputs
+    from compiler.training.programs.lower import lower_training
+
+    own = Training(**{"method": LowRank(rank=4), "batch": 2} | changes)
+    images = Inputs("patches", np.zeros((own.micro, 16, 4)))
+    with pytest.raises(ValueError, match=message):
+        lower_training(config(), load("digits-vit"), own, images)
+    with pytest.raises(ValueError, match="functions must be training"):
+        lower_training(AcceleratorConfig("posit8"), load("digits-vit"), own, images)

@@ -1,0 +1,117 @@
+"""Training steps of the digits ViT as programs on the machine model, beside the same steps
+computed without a program."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.checkpoints import load
+from compiler.checkpoints.inputs import Inputs
+from compiler.training.description import LowRank, Training
+from compiler.training.gradients.bits import Bits
+from compiler.training.programs.host import Host, Ran, Start
+from compiler.training.programs.lower import lower_training
+from compiler.training.tasks import digits_task
+from compiler.training.trainer import Trainer, batches
+from hdl.spec.config import AcceleratorConfig
+from sim.model.machine import Machine
+
+
+class Noted(Bits):
+    """Keeps each gradient as it was stored last, times its scale."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.sites = {}
+
+    def gradient(self, site, g):
+        found = super().gradient(site, g)
+        self.sites[site] = found * self.scaling.scale(site)
+        return found
+
+
+def on_machine(config):
+    machine = Machine(config)
+
+    def start(memory, address, base):
+        ending = machine.run(memory, address, base)
+        assert ending.error is None, ending
+        return Ran(ending.saturations, ending.nars)
+
+    return start
+
+
+def training(batch=4, **how):
+    return Training(LowRank(rank=4), rate=4e-3, steps=100, batch=batch, **how)
+
+
+@dataclass
+class Both:
+    """``compared`` and ``different`` count items so far; ``wrong``: names of arrays that differ."""
+
+    config: AcceleratorConfig
+    own: Training
+    start: Start | None = None
+    keep: bool = True
+
+    def __post_init__(self):
+        task, model = digits_task("digits-negative-transposed"), load("digits-vit")
+        self.batches = batches(task.train, self.own.batch, 0)
+        program = lower_training(
+            self.config, model, self.own,
+            Inputs("patches", task.train.inputs[:self.own.micro]), keep=self.keep)
+        self.numerics = Noted(self.config, backward=self.own.backward)
+        self.trainer = Trainer(model, self.own, task.kind, self.numerics, "pair",
+                               layout=program.layout)
+        masters = self.trainer.updater
+        self.host = Host(program, self.own, task.kind, self.start or on_machine(self.config),
+                         masters.values, masters.lower)
+        self.compared = self.different = 0
+        self.wrong = set()
+
+    def calibrate(self):
+        batch = next(self.batches)
+        self.trainer.calibrate(batch)
+        self.host.calibrate(batch)
+        return self
+
+    def step(self):
+        batch = next(self.batches)
+        report = self.trainer.step(batch)
+        loss, norm, _ = self.host.step(batch, report.rate)
+        self._same("value of the loss", np.array(loss), report.loss)
+        self._same("norm", np.array(abs(norm - report.norm) < 0.01 * report.norm), True)
+        self.compare()
+        return self
+
+    def compare(self):
+        host, program = self.host, self.host.program
+        if self.keep:
+            for name, tensor in program.sites.items():
+                wanted = self.numerics.sites[name].reshape(-1, tensor.columns)
+                self._same(name, host.read(tensor)[:len(wanted)], wanted)
+        state, updater = program.tensors.state, self.trainer.updater
+        rows = updater.state()
+        for name, own in (("high", state.moved), ("low", state.low), ("first", state.first),
+                          ("second", state.second)):
+            if own is not None:
+                wanted = program.layout.matrix(updater.arrays(rows[name]))
+                self._same(name, host.read(own), wanted)
+        weights = self.trainer.weights
+        for merge in program.tensors.merges:
+            self._same(merge.layer, host.read(merge.merged),
+                       weights.stored(f"{merge.layer}.weight"))
+        for name, tensor in program.tensors.heads.items():
+            wanted = weights.wide(name) if name.endswith("bias") else weights.stored(name)
+            self._same(name, host.read(tensor), wanted)
+        scales = program.tensors.tables
+        for name, place in scales.factors.sites.items():
+            self._same(f"scale of {name}", host.read(scales.words.block(1 + place, 0, 1, 1)),
+                       np.array(self.numerics.scaling.scale(name)))
+
+    def _same(self, name, found, wanted):
+        different = int(np.count_nonzero(found != np.reshape(wanted, found.shape)))
+        self.compared += found.size
+        self.different += different
+        if different:
+            self.wrong.add(name)
