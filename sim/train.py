@@ -1,7 +1,8 @@
 """Fine-tune a transformer: ``python -m sim.train bert-tiny --task movie-reviews --lora 8``.
 
 Trains adapters, or whole matrices, in numpy with every rounding that the accelerator makes (or with
-none: ``--plain``), on a task by name or on one's own CSV file with the columns text and label. The
+none: ``--plain``), or adapters by programs on the machine model or the generated Verilog, on a
+task by name or on one's own CSV file with the columns text and label. The
 adapters are saved in the files of peft. Exit code 1 where a loss or a gradient is not finite (the
 last good adapters are saved) or a run is interrupted, 2 for wrong arguments, models and data.
 """
@@ -11,7 +12,7 @@ import csv
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -44,10 +45,12 @@ from compiler.training.tasks import (
     with_head,
 )
 from compiler.training.trainer import NotFinite, StepReport, Trainer, batches
-from gen.cli import Parser, add_config_flags, config_from, piped
+from gen.cli import Parser, add_config_flags, add_on, config_from, piped
 from hdl.spec.config import AcceleratorConfig
 from sim.curve import curve
 from sim.gradient_check import check
+from sim.train_on import AcceleratorSteps, machine_start, rtl_start
+from sim.verify.runner import RunError
 
 __all__ = ["main"]
 
@@ -63,6 +66,13 @@ class Run:
     options: argparse.Namespace
     about: dict[str, object]
     reports: list[StepReport] = field(default_factory=list)
+    accelerator: AcceleratorSteps | None = None
+
+    @property
+    def saturated(self) -> int:
+        if self.accelerator is not None:
+            return self.accelerator.ran.saturations
+        return getattr(self.trainer.numerics, "saturated", 0)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--micro", type=int, help="sequences at once (all of a batch)")
     parser.add_argument("--schedule", default="linear", help=f"{', '.join(SCHEDULES)} (linear)")
     parser.add_argument("--backward", help=f"softmax: {', '.join(BACKWARD)} (ordinary with pwl)")
+    add_on(parser, "numpy", numpy="every rounding of the accelerator in numpy",
+           machine="programs on the machine model",
+           rtl="programs on the generated Verilog, every byte compared with the machine model")
     parser.add_argument("--plain", action="store_true", help="round nothing: the fp32 baseline")
     parser.add_argument("--check", action="store_true",
                         help="train nothing: gradients of one batch against float64")
@@ -144,6 +157,10 @@ def prepare(options: argparse.Namespace) -> Run:
     if options.resume and options.state is None:
         raise ValueError("resume needs --state, the file to go on from")
     config = config_from(options)
+    if options.on != "numpy":
+        if options.plain:
+            raise ValueError(f"plain is for numpy alone, not for {options.on}")
+        config = replace(config, functions="training")
     model, task = load(options.model, offline=options.offline), _task(options)
     if task.kind == "classes":
         model = with_head(model, len(task.classes), seed=options.seed)
@@ -160,34 +177,61 @@ def prepare(options: argparse.Namespace) -> Run:
              "config": "fp32" if options.plain else config.as_dict()}
     if options.resume:
         restore(options.state, trainer, about)
-    return Run(trainer, task, options, about)
+    run = Run(trainer, task, options, about)
+    if options.on != "numpy":
+        start = machine_start(config) if options.on == "machine" else rtl_start(config)
+        run.accelerator = AcceleratorSteps(
+            config, trainer, task.train.part(slice(0, training.batch)), start)
+    return run
 
 
 def _train(run: Run) -> None:
     """All steps that are left, a line for each of about twenty of them."""
     trainer, training = run.trainer, run.trainer.training
-    done = trainer.updater.steps
+    on = run.accelerator or trainer
     stream = batches(run.task.train, training.batch, training.seed)
-    stream = islice(stream, done, training.steps)
+    stream = islice(stream, trainer.updater.steps, training.steps)
     every = max(1, training.steps // 20)
-    started = time.monotonic()
-    for batch in stream:
-        if trainer.updater.steps == 0:
-            trainer.calibrate(batch)
-        report = trainer.step(batch)
-        run.reports.append(report)
-        spent = (time.monotonic() - started) / len(run.reports)
-        left = spent * (training.steps - report.step)
-        text = (f"step {report.step} of {training.steps}: loss {report.loss:.4f}, norm "
-                f"{report.norm:.3f}, {getattr(trainer.numerics, 'saturated', 0)} saturated; "
-                f"{left:.0f} s left")
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r{text}\x1b[K")
-            sys.stderr.flush()
-        if report.step % every == 0 or report.step in (1, training.steps):
-            print(("\r\x1b[K" if sys.stderr.isatty() else "") + text, flush=True)
-        if run.options.state is not None and report.step % _SAVED_EVERY == 0:
-            save_state(run.options.state, trainer, run.about)
+    started, fresh = time.monotonic(), trainer.updater.steps == 0
+    try:
+        for batch in stream:
+            if fresh:
+                on.calibrate(batch)
+                fresh = False
+            run.reports.append(on.step(batch))
+            _told(run, every, time.monotonic() - started)
+            if run.options.state is not None and run.reports[-1].step % _SAVED_EVERY == 0:
+                _synchronised(run)
+                save_state(run.options.state, trainer, run.about)
+    except KeyboardInterrupt:
+        _synchronised(run)
+        raise
+    _synchronised(run)
+
+
+def _synchronised(run: Run) -> None:
+    """The trainer has what the accelerator has."""
+    if run.accelerator is not None:
+        run.accelerator.give_back()
+
+
+def _told(run: Run, every: int, seconds: float) -> None:
+    """The last step: on a terminal each, else now and then."""
+    report, steps = run.reports[-1], run.trainer.training.steps
+    left = seconds / len(run.reports) * (steps - report.step)
+    text = (f"step {report.step} of {steps}: loss {report.loss:.4f}, norm {report.norm:.3f}, "
+            f"{run.saturated} saturated")
+    if run.accelerator is not None:
+        ran = run.accelerator.ran
+        text += f", {ran.nars} NaR"
+        if ran.compared:
+            text += f", {ran.cycles} cycles, {ran.compared} bytes equal"
+    text += f"; {left:.0f} s left"
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{text}\x1b[K")
+        sys.stderr.flush()
+    if report.step % every == 0 or report.step in (1, steps):
+        print(("\r\x1b[K" if sys.stderr.isatty() else "") + text, flush=True)
 
 
 def _save(run: Run) -> None:
@@ -238,10 +282,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _measured(run, "before")
     except (ValueError, ModelUnavailable) as error:
         parser.error(str(error))
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     code = 0
     try:
         _train(run)
-    except NotFinite as error:
+    except (NotFinite, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ import pytest
 from compiler.checkpoints import digits, load, registry
 from compiler.training import trainer as trainers
 from compiler.training.adapters import load_adapters, merge
-from sim import train
+from sim import train, train_on
 from sim.curve import curve
 from support.require import require
 
@@ -160,3 +160,57 @@ def test_curves_of_any_length_are_drawn():
         points = re.findall(r'points="([^"]*)"', text)
         assert [len(line.split()) for line in points] == [len(losses)] * 2
         assert "a &lt; b" in text and "nan" not in text
+
+
+# On the machine model
+
+ON_MACHINE = ["--on", "machine", "--batch", "4", "--micro", "2", "--steps", "4"]
+
+
+def test_programs_go_on_with_the_bits_of_a_run_that_never_stopped(tmp_path, capsys, monkeypatch):
+    code, out, _ = run(capsys, *ON_MACHINE, "--state", tmp_path / "whole.npz", "--out",
+                       tmp_path / "a")
+    assert code == 0 and "step 4 of 4: loss " in out and ", 0 NaR; " in out
+    right = train_on.AcceleratorSteps.step
+
+    def interrupted(self, batch):
+        if self.host.steps == 2:
+            raise KeyboardInterrupt
+        return right(self, batch)
+
+    part = tmp_path / "part.npz"
+    monkeypatch.setattr(train_on.AcceleratorSteps, "step", interrupted)
+    code, _, error = run(capsys, *ON_MACHINE, "--state", part)
+    assert code == 1 and "interrupted behind step 2" in error
+    monkeypatch.setattr(train_on.AcceleratorSteps, "step", right)
+    code, out, _ = run(capsys, *ON_MACHINE, "--state", part, "--resume")
+    assert code == 0 and "step 3 of 4" in out and "step 2 of 4" not in out
+    with np.load(part) as own, np.load(tmp_path / "whole.npz") as whole:
+        assert str(own["told"]) == str(whole["told"])
+        for name in ("high", "low", "first", "second"):
+            assert np.array_equal(own[name], whole[name])
+    found = load_adapters(tmp_path / "a", load("digits-vit"))
+    assert all(own.b.any() for own in found.layers.values())
+
+
+def test_a_gradient_that_is_not_finite_keeps_the_last_good_adapters(tmp_path, capsys, monkeypatch):
+    right = train_on.Host.step
+
+    def spoiled(self, batch, rate):
+        if self.steps == 2:
+            bias = self.program.tensors.heads["head.bias"]
+            self.write(bias, np.full(bias.shape, np.nan))
+        return right(self, batch, rate)
+
+    monkeypatch.setattr(train_on.Host, "step", spoiled)
+    code, out, error = run(capsys, *ON_MACHINE, "--out", tmp_path / "a")
+    assert code == 1 and "error: step 3: loss nan" in error and "step 2 of 4" in out
+    found = load_adapters(tmp_path / "a", load("digits-vit"))
+    assert all(np.isfinite(own.b).all() and own.b.any() for own in found.layers.values())
+
+
+@pytest.mark.parametrize("more, message", [
+    (["--plain"], "plain is for numpy alone, not for machine"),
+    (["--batch", "12", "--micro", "4"], "batch over micro must be a power of two .*, not 3")])
+def test_what_no_program_trains_is_one_line(more, message, capsys):
+    refused(capsys, ["--on", "machine", *more], message)

@@ -1,0 +1,124 @@
+"""Steps of a training run on the machine model or on the generated Verilog.
+
+The trainer in numpy prepares the run and measures it; ``AcceleratorSteps`` takes its place step by
+step and gives it back what was trained.
+"""
+
+import numpy as np
+
+from compiler.checkpoints.inputs import Inputs
+from compiler.program.tensor import Tensor
+from compiler.training.gradients.network import Batch
+from compiler.training.programs.host import Host, Ran, Start
+from compiler.training.programs.lower import TrainingProgram, lower_training
+from compiler.training.trainer import NotFinite, StepReport, Trainer
+from hdl.spec.config import AcceleratorConfig
+from sim.model.machine import Machine
+from sim.verify.runner import RunError
+
+__all__ = ["AcceleratorSteps", "machine_start", "rtl_start"]
+
+_MOMENTS = ("first", "second")
+
+
+def machine_start(config: AcceleratorConfig) -> Start:
+    """Runs programs on the machine model; ``RunError``."""
+    machine = Machine(config)
+
+    def start(memory: np.ndarray, address: int, base: int) -> Ran:
+        ending = machine.run(memory, address, base)
+        if ending.error is not None:
+            raise RunError(f"the machine model stopped with {ending.error.name} "
+                           f"at {ending.error_address:#x}")
+        return Ran(ending.saturations, ending.nars)
+
+    return start
+
+
+def rtl_start(config: AcceleratorConfig, max_cycles: int = 200_000_000) -> Start:
+    """Runs programs on the generated Verilog through AXI, and on the machine model on a copy of the
+    memory: ``RunError`` where a byte differs."""
+    from sim.harness.accelerator import Accelerator, HungError
+    from sim.harness.verilate import ToolError
+
+    try:
+        accelerator = Accelerator(config)
+    except (HungError, ToolError) as error:
+        raise RunError(str(error)) from error
+    on_machine = machine_start(config)
+
+    def start(memory: np.ndarray, address: int, base: int) -> Ran:
+        wanted = memory.copy()
+        ran = on_machine(wanted, address, base)
+        try:
+            result = accelerator.run(memory, address, base, max_cycles=max_cycles)
+        except HungError as error:
+            raise RunError(str(error)) from error
+        if result.error is not None or result.violations:
+            raise RunError(f"the accelerator stopped with {result.error}, rules of the bus broken: "
+                           f"{len(result.violations)}")
+        different = int(np.count_nonzero(memory != wanted))
+        if different:
+            raise RunError(f"{different} of {memory.size} bytes differ from the machine model's")
+        return Ran(ran.saturations, ran.nars, result.cycles, memory.size)
+
+    return start
+
+
+class AcceleratorSteps:
+    """``trainer``'s steps as programs; ``run``: what starts them.
+
+    ``batch``: one like all others of a step. ``ValueError`` for what cannot be lowered.
+    """
+
+    def __init__(self, config: AcceleratorConfig, trainer: Trainer, batch: Batch, start: Start
+                 ) -> None:
+        self.trainer, training = trainer, trainer.training
+        part = batch.part(slice(0, training.micro))
+        self.program: TrainingProgram = lower_training(
+            config, trainer.model, training,
+            Inputs("ids" if part.inputs.ndim == 2 else "patches", part.inputs, part.valid))
+        updater = trainer.updater
+        self.host = Host(self.program, training, trainer.kind, start, updater.values,
+                         updater.lower)
+        self.ran = Ran()
+        if updater.steps:
+            self._resume()
+
+    def calibrate(self, batch: Batch) -> None:
+        self.host.calibrate(batch)
+
+    def step(self, batch: Batch) -> StepReport:
+        """One update; ``NotFinite`` where there cannot be one, then what was trained before it is
+        what ``give_back`` gives."""
+        number = self.host.steps + 1
+        rate = self.trainer.training.rate_at(number)
+        loss, norm, self.ran = self.host.step(batch, rate)
+        if not np.isfinite(loss) or not np.isfinite(norm):
+            self.give_back(before=True)
+            raise NotFinite(f"step {number}: loss {loss:g}, gradient norm {norm:g}")
+        return StepReport(number, loss, norm, rate)
+
+    def give_back(self, before: bool = False) -> None:
+        """Put the trainer where this run is; ``before``: with the masters as they were before the
+        last update, and nothing else."""
+        host, state, updater = self.host, self.program.tensors.state, self.trainer.updater
+        tensors: dict[str, Tensor | None] = {"high": state.high if before else state.moved}
+        if not before:
+            tensors |= {"low": state.low, "first": state.first, "second": state.second}
+        rows = updater.state() | {
+            name: updater.row(self.program.layout.arrays(host.read(tensor), self.program.shapes))
+            for name, tensor in tensors.items() if tensor is not None}
+        steps = host.steps - before
+        self.trainer.resume(steps, rows, host.histories(min(steps + 1, 10)))
+
+    def _resume(self) -> None:
+        """Take moments, scales and the number of steps from the trainer."""
+        host, state, updater = self.host, self.program.tensors.state, self.trainer.updater
+        rows = updater.state()
+        for name in _MOMENTS:
+            tensor = getattr(state, name)
+            if tensor is not None:
+                host.write(tensor, self.program.layout.matrix(updater.arrays(rows[name])))
+        host.steps = updater.steps
+        host.set_histories(self.trainer.numerics.histories())
