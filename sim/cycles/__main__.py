@@ -10,9 +10,11 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.lowering.fusion import FUSION_LEVELS, fusion_named
+from compiler.training.description import LowRank, Training
 from compiler.work import decode_steps
 from gen.cli import (
     Parser,
@@ -27,6 +29,7 @@ from gen.cli import (
 from sim.cycles import report
 from sim.cycles.draw import draw
 from sim.cycles.simulate import Memory, Run, simulate
+from sim.cycles.training import inference_work, ratios, training_work
 from sim.cycles.workload import MODELS, Workload, workload
 
 __all__ = ["main"]
@@ -40,6 +43,14 @@ def _parser() -> argparse.ArgumentParser:
                         help="cycles from an address to the memory's answer (30)")
     parser.add_argument("--each", action="store_true", help="a line for each head's commands")
     parser.add_argument("--svg", metavar="FILE", help="draw timeline and roofline there")
+    parser.add_argument("--train", action="store_true",
+                        help="a training step: a micro-batch forward and back, and an update")
+    parser.add_argument("--lora", type=integer(1), default=8, metavar="RANK",
+                        help="with --train: rank of adapters (8)")
+    parser.add_argument("--targets", default="q,k,v,output,up,down",
+                        help="with --train: matrices that have adapters (all)")
+    parser.add_argument("--micro", type=integer(1), default=1, metavar="N",
+                        help="with --train: sequences at once (1)")
     parser.add_argument("--check", action="store_true",
                         help="compare with the generated Verilog: MODEL, or commands of every kind "
                         "at --dim or at 4, 8 and 16")
@@ -96,6 +107,30 @@ def _check(options: argparse.Namespace) -> int:
     return int(not rows or any(row.fails for row in rows))
 
 
+def _train(options: argparse.Namespace) -> None:
+    """Print what a training step costs; ``ValueError``, ``ModelUnavailable``."""
+    if options.model is None:
+        raise ValueError(f"MODEL must be one of {', '.join(MODELS)} or the path of a checkpoint")
+    config = replace(config_from(options), functions="training")
+    training = Training(LowRank(tuple(options.targets.split(",")), options.lora),
+                        batch=options.micro)
+    work = training_work(config, options.model, training, tokens=options.tokens,
+                         layers=options.layers, offline=options.offline)
+    plain = inference_work(config, options.model, training, tokens=options.tokens,
+                           layers=options.layers, offline=options.offline)
+    memory = Memory(options.latency)
+    simulate(config, [])
+    forward = simulate(config, plain.commands, memory=memory, address=plain.address)
+    lines, runs = ratios(work, forward, memory)
+    print(f"config: fmt {config.fmt}, acc {config.acc}, dim {config.dim}, lanes {config.lanes}, "
+          f"bus {8 * config.bus_bytes} bits")
+    for own, run in ((work.gradients, runs["gradients"]), (work.update, runs["update"])):
+        print(f"\n{own.name}: {len(own.commands)} commands")
+        rows = report.by_command(own, run, True) if options.each else report.by_part(own, run)
+        print("\n".join(report.table([*rows, report.total(own, run)], run)))
+    print("\n" + "\n".join(lines))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print and draw; 0 done, 1 a figure beyond its tolerance, 2 wrong arguments or no model."""
     parser = _parser()
@@ -105,6 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             writable(parser, options.svg, "svg")
         if options.check:
             return _check(options)
+        if options.train:
+            _train(options)
+            return 0
         work = _work(options)
         memory = Memory(options.latency)
     except (ValueError, ModelUnavailable) as error:

@@ -30,7 +30,7 @@ from compiler.program.records import commands
 from hdl.spec.commands import Opcode
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["MODELS", "Workload", "bert_base", "workload"]
+__all__ = ["MODELS", "Workload", "bert_base", "hollow", "workload"]
 
 MODELS = ("bert-base", *NAMES)
 _PART = re.compile(r"(step \d+ )?(embedding|layer \d+|final norm|pooled|head)")
@@ -74,14 +74,17 @@ def bert_base(layers: int = 12) -> Transformer:
     return Transformer("bert-base", Tokens(table, table, table[0], norm), (block,) * layers)
 
 
-def _hollow(part: Any, zeros: dict[tuple[int, ...], np.ndarray]):
-    """``part`` with all its arrays replaced by zeros of their shapes, each shape's the same."""
+def hollow(part: Any, zeros: dict[tuple[int, ...], np.ndarray] | None):
+    """``part`` with all its arrays replaced by zeros of their shapes, each shape's the same out of
+    ``zeros``; ``None``: each array its own."""
     if isinstance(part, np.ndarray):
+        if zeros is None:
+            return np.zeros(part.shape, np.float32)
         return zeros.setdefault(part.shape, np.zeros(part.shape, np.float32))
-    if isinstance(part, tuple):
-        return tuple(_hollow(item, zeros) for item in part)
+    if isinstance(part, (tuple, list)):
+        return tuple(hollow(item, zeros) for item in part)
     if is_dataclass(part) and not isinstance(part, type):
-        return replace(part, **{item.name: _hollow(getattr(part, item.name), zeros)
+        return replace(part, **{item.name: hollow(getattr(part, item.name), zeros)
                                 for item in fields(part)})
     return part
 
@@ -125,7 +128,7 @@ def workload(config: AcceleratorConfig, name: str, *, tokens: int | None = None,
     if isinstance(model.embedding, Tokens):
         model = replace(model, embedding=replace(
             model.embedding, table=model.embedding.table[:tokens]))
-    model = _hollow(model, {})
+    model = hollow(model, {})
     layers = layer_range(model, layers)
     inputs = _inputs(model, layers, tokens)
     program = lower(config, model, inputs, level=level, layers=layers, steps=steps, seed=None)

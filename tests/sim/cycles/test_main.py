@@ -117,3 +117,16 @@ def test_the_check_judges(model, least, code, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert f"1 compared, {int(model > 1020)} beyond 2%" in out
     assert f"{int(least > 1000)} below the bound" in out
+
+
+def test_a_training_step_is_told(capsys):
+    assert command.main(["bert-base", "--train", "--lora", "8", "--layers", "0:1", "--targets",
+                        "q,v", "--tokens", "128"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    forward = re.match(r"forward alone (\d+) cycles; .* backward (\d+): (\S+) times", lines[-3])
+    backward = re.match(r"backward of 1 layers (\d+) cycles, (\S+)% of", lines[-2])
+    update = re.match(r"update \d+ cycles: .* (\S+) a trained item of (\d+), merge (\d+) a layer",
+                      lines[-1])
+    assert float(forward[3]) < 1.9 and int(backward[1]) < 3.1e6 and float(backward[2]) > 94
+    assert int(update[2]) == 2 * 8 * 2 * 768 + 2 * 769
+    assert float(update[1]) < 2.4 and int(update[3]) < 100_000
