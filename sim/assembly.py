@@ -57,7 +57,7 @@ def _dump(options: argparse.Namespace) -> None:
 
 
 def _into(image: ProgramImage, program: bytes) -> ProgramImage:
-    """``image`` with ``program`` at the place of its own; behind it the memory ends or grows."""
+    """``image`` with ``program`` in place of its own; after it the memory ends or grows."""
     start = image.address - image.base
     old = len(program_bytes(image.memory, image.address, image.base))
     memory = image.memory.copy()

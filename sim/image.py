@@ -106,7 +106,7 @@ def _run(parser: argparse.ArgumentParser, image: ProgramImage, config: Accelerat
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: ran, and alike where two were compared; 1: not so; 2: wrong arguments or file."""
+    """0: ran, and equal where two were compared; 1: otherwise; 2: wrong arguments or file."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:

@@ -3,7 +3,7 @@
 Loads a checkpoint, lowers its layers to one program, runs it and compares every byte of every
 layer's output: ``--on rtl`` runs the generated Verilog through its AXI ports on Verilator against
 the machine model, ``--on machine`` runs the machine model against the arithmetic called without a
-program. Errors against an fp32 forward are printed beside. Exit code 1 when a byte differs, 2 for
+program. Errors against an fp32 forward are printed as well. Exit code 1 when a byte differs, 2 for
 wrong arguments and models.
 """
 

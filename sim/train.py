@@ -292,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
-        print(f"interrupted behind step {run.trainer.updater.steps}", file=sys.stderr)
+        print(f"interrupted after step {run.trainer.updater.steps}", file=sys.stderr)
         code = 1
     _measured(run, "after")
     try:

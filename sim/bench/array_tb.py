@@ -1,4 +1,4 @@
-"""Array: tiles loaded from either side while the last one works, rows with bubbles."""
+"""Array: tiles loaded from either side while the one before is in use, rows with bubbles."""
 
 import cocotb
 import numpy as np

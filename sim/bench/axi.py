@@ -1,6 +1,6 @@
 """An AXI4 memory with random stalls and an AXI4-Lite host, for cocotb.
 
-Both move once a cycle: they drive in the middle of it (falling edge), let the design settle, and
+Both move once per cycle: they drive in the middle of it (falling edge), let the design settle, and
 take what the next rising edge will transfer.
 """
 

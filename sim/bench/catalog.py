@@ -24,8 +24,8 @@ def _top(name: str, config: AcceleratorConfig) -> str:
 class Bench:
     """``module``: cocotb module in sim.bench; ``toplevel``: module of the design, which
     ``generate(toplevel, config)`` gives as Verilog. ``formats``: those run by default.
-    ``variants``: configuration values beside the format, one run each. ``extra``: further whole
-    configurations, beside the formats' own."""
+    ``variants``: configuration values besides the format, one run each. ``extra``: further whole
+    configurations, besides the formats' own."""
 
     name: str
     formats: tuple[str, ...] = _MAIN

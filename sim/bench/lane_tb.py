@@ -1,4 +1,4 @@
-"""Lane: random settings of the four stages, words by class, a pipeline that moves and halts."""
+"""Lane: random settings of the four stages, words by class, a pipeline that moves and stalls."""
 
 import cocotb
 import numpy as np
@@ -13,7 +13,7 @@ SETTINGS, WORDS = 40, 60
 
 
 def arrivals(config):
-    """Enabled cycles behind ``data`` at which each input is taken."""
+    """Enabled cycles after ``data`` at which each input is taken."""
     stage = config.lane_latency
     return {"data": 0, "y": 0, "multiply_word": 1, "add_word": 1 + stage, "masked": 3 * stage,
             "scale_word": 1 + 3 * stage}
@@ -74,7 +74,7 @@ async def settings_and_words(dut):
             cycles += 1
             moved += enable
             word = moved - latency
-            if word >= 0:  # holds while the pipeline halts, too
+            if word >= 0:  # holds while the pipeline stalls, too
                 what = {name: hex(int(words[name][word])) for name in late}
                 expect(sample(dut, "o")[0], expected[word], f"{setting} {what}")
     report(SETTINGS * WORDS, cycles)

@@ -1,4 +1,4 @@
-"""MAC: one operation a clock, operands and partial sums by class."""
+"""MAC: one operation per clock, operands and partial sums by class."""
 
 import cocotb
 import numpy as np

@@ -1,4 +1,4 @@
-"""Processing element: random weights shifted in, swapped and used, one operand a clock."""
+"""Processing element: random weights shifted in, swapped and used, one operand per clock."""
 
 from typing import Any
 

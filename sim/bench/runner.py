@@ -1,4 +1,4 @@
-"""Runs one bench through cocotb's runner, whose interface may change: nobody else calls it."""
+"""Runs one bench through cocotb's runner, whose interface may change: nothing else calls it."""
 
 import hashlib
 import json

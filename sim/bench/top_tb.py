@@ -16,7 +16,7 @@ RUNS = (("ideal", "none"), ("heavy", "softmax"), ("light", "bias"), ("bursty", "
 
 
 async def power_up(dut, rng):
-    """Host and memory of a design behind its reset."""
+    """Host and memory of a design after its reset."""
     start_clock(dut.aclk)
     put(dut, aresetn=0)
     host = LiteHost(dut, rng)

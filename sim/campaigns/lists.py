@@ -1,4 +1,4 @@
-"""Random lists of vector instructions behind a GEMM or on a stored X."""
+"""Random instruction lists, after a GEMM or on a stored X."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -124,15 +124,15 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
         return builder.constant(values, encoding, skew=2 * int(rng.integers(8)))
 
     m, k, n = (int(size) for size in rng.integers(1, 20, 3))
-    turned, gemm = bool(rng.random() < 0.4), bool(rng.random() < 0.5)
+    transposed, gemm = bool(rng.random() < 0.4), bool(rng.random() < 0.5)
     opcode = Opcode.GEMM if gemm else Opcode.VECTOR
     flags: list[Any] = [flag for flag in _FLAGS
                         if means(flag, opcode, config) and rng.random() < 0.25]
-    barring = [*flags, COMMAND["c_transposed"]] if turned else flags
+    barring = [*flags, COMMAND["c_transposed"]] if transposed else flags
     steps = [_permitted(step, barring) for step in random_list(config, rng)]
     encoding = str(rng.choice(["bf16", config.format.encodings[-1].name]))
     stored = (m, 1 if any(flag.role is Role.COLUMN for flag in flags) else n)
-    out = builder.empty(*(stored[::-1] if turned else stored), encoding)
+    out = builder.empty(*(stored[::-1] if transposed else stored), encoding)
     given: dict[str, Any] = {flag.name: True for flag in flags}
     scale, imm1 = _factors(builder, rng)
     epilogue = Epilogue(scale=scale, bias=tensor(1 if rng.random() < 0.5 else m, n), imm1=imm1,
@@ -144,12 +144,12 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
             skipped = min(int(rng.integers(2)), len(steps) - 1)
             epilogue = replace(epilogue, instructions=steps[skipped:])
         builder.gemm(tensor(m, k, False), tensor(k, n, False), out, epilogue,
-                     out_transposed=turned, row_max=row_max)
+                     out_transposed=transposed, row_max=row_max)
     elif rng.random() < 0.3:
         x = tensor(k, n)
         builder.gather(x, builder.indices(rng.integers(0, k, m)), out, epilogue,
-                       out_transposed=turned)
+                       out_transposed=transposed)
     else:
-        builder.vector(tensor(m, n), out, epilogue, out_transposed=turned)
+        builder.vector(tensor(m, n), out, epilogue, out_transposed=transposed)
     memory, address = builder.build(seed=int(rng.integers(1 << 31)))
     return Case(memory, address, BASE, (out,), f"{m}x{k}x{n} {epilogue.instructions}")

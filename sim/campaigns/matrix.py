@@ -106,7 +106,7 @@ def refusals(dim: int = 4) -> dict[str, list[Cell]]:
 
 
 def sample(every: Sequence[Cell]) -> list[Cell]:
-    """One cell a format; together they touch each accumulator and each mode."""
+    """One cell per format; together they touch each accumulator and each mode."""
     chosen = []
     for index, fmt in enumerate(dict.fromkeys(cell.fmt for cell in every)):
         accs = list(dict.fromkeys(cell.acc for cell in every if cell.fmt == fmt))
@@ -139,7 +139,7 @@ def run_cell(cell: Cell, dim: int, tokens: int, real: bool, seed: int = 0) -> Ce
 def _run(work: Sequence[Cell], options: argparse.Namespace, real: bool) -> list[CellResult]:
     """Outcomes in the order of ``work``, printed as they come."""
     results = []
-    # Workers start afresh: a forked one would share the compilers' locks with this process.
+    # Workers are spawned: a forked one would share the compilers' locks with this process.
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         pending = [pool.submit(run_cell, cell, options.dim, options.tokens, real, options.seed)
                    for cell in work]
@@ -158,7 +158,7 @@ def _entry(result: CellResult) -> str:
 
 
 def page_file() -> Path:
-    """docs/support.md of the checkout; without one, beside the other products of builds."""
+    """docs/support.md of the checkout; without one, among the other products of builds."""
     root = checkout()
     return build_folder() / "support.md" if root is None else root / "docs/support.md"
 

@@ -4,7 +4,7 @@ GEMMs of 1 to 3·dim + 1 in each of M, K, N, with any operand transposed, at odd
 strides, with epilogues and softmax, wide and narrow results, in programs of several commands that
 overlap, on builds with tiny and with normal buffers, under every stall profile. Every byte of
 every image is compared with the machine model, and how often each was written. Exit code 1 when
-something differs or a class of shapes did not come, 2 for a wrong argument.
+something differs or a class of shapes is missing, 2 for a wrong argument.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def builds(dim: int, fmts: Sequence[str] | None = None) -> list[AcceleratorConfi
 
 
 def _transposes() -> list[str]:
-    """Names of every combination of operands that a command can say are transposed."""
+    """Names of every combination of operands that a command can transpose."""
     return [_transpose(values) for values in product((0, 1), repeat=len(_OPERANDS))]
 
 
@@ -90,7 +90,7 @@ def classes() -> list[str]:
 
 
 def _kinds(fields: dict[str, int]) -> Iterator[str]:
-    """The classes of a GEMM that its command tells."""
+    """The classes of a GEMM, from its command."""
     yield _transpose([fields[roles(name)[Role.TRANSPOSED].name] for name in _OPERANDS])
     steps = [Instruction.from_word(word & ~(1 << INSTRUCTION["last"].low))
              for word in instructions(fields["instructions"])]
@@ -120,7 +120,7 @@ def _count(tally: Tally, case: Case, profile: str, buffers: str) -> None:
 def run(machine: Accelerator, count: int, seed: int, observe=None) -> Tally:
     """At least ``count`` GEMMs on ``machine``; ``AssertionError`` on the first difference.
 
-    ``observe(case)`` is called behind each program that was right.
+    ``observe(case)`` is called after each program that was right.
     """
     config, tally = machine.config, Tally()
     rng = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
 """How fast a softmax runs: part of ``python -m sim.throughput``.
 
 Alone: VECTOR on stored scores, three passes of the lanes. Fused: the epilogue of a GEMM whose K is
-one tile, so that the lanes are the limit, in two passes behind its row maxima. A rate is elements
+one tile, so that the lanes are the limit, in two passes after its row maxima. A rate is elements
 per hardware's ACTIVE cycle (issue of the first command to the last write response), a share is of
 the L / passes elements that the lanes could at best.
 """
@@ -88,7 +88,7 @@ def measure(accelerator: Accelerator, fused: bool, rows: int, commands: int) -> 
 
 
 def table(rates: Sequence[Rate]) -> list[str]:
-    """One line a measurement, below a heading."""
+    """One line per measurement, below a heading."""
     lines = [f"{'softmax':>9} {'rows':>5} {'commands':>8} {'cycles each':>11} "
              f"{'×bound':>6} {'elements/cycle':>14} {'of L/passes':>11} {'target':>6}"]
     for rate in rates:

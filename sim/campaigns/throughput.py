@@ -1,11 +1,11 @@
 """How busy the array is: ``python -m sim.throughput``.
 
 GEMMs of M = N = K on the generated Verilog, one cold and eight back to back, 16-byte aligned, on a
-memory of one beat a cycle and channel, 30 cycles latency and 16 bursts outstanding. Utilisation is
-the MACs of the shapes over D² times the hardware's ACTIVE cycles, which run from the issue of the
-first command to the last write response; the stalls come from the hardware's counters as well, and
-beside the cycles stands their ratio to the least that any execution takes (``sim.cycles.bound``).
-Behind them the rates of softmaxes (``sim.softmax_rate``).
+memory of one beat per cycle and channel, 30 cycles latency and 16 bursts outstanding. Utilisation
+is the MACs of the shapes over D² times the hardware's ACTIVE cycles, which run from the issue of
+the first command to the last write response; the stalls come from the hardware's counters as well,
+and next to the cycles stands their ratio to the least that any execution takes
+(``sim.cycles.bound``). After them the rates of softmaxes (``sim.softmax_rate``).
 Exit code 1 when a figure misses its target, 2 for a wrong argument.
 """
 
@@ -52,7 +52,7 @@ class Measurement:
 
     @property
     def ends(self) -> int:
-        """Cycles in which the array neither worked nor waited: before the first row, behind the
+        """Cycles in which the array neither worked nor waited: before the first row, after the
         last, between commands."""
         return self.cycles - self.rows - sum(self.stalls.values())
 
@@ -81,7 +81,7 @@ def measure(accelerator: Accelerator, size: int, commands: int, **layout: Any) -
 
 
 def table(rows: Sequence[Measurement]) -> list[str]:
-    """One line a measurement, below a heading."""
+    """One line per measurement, below a heading."""
     lines = [f"{'M = N = K':>9} {'commands':>8} {'cycles each':>11} {'×bound':>6} "
              f"{'utilisation':>11} {'target':>6} {'input':>6} {'weight':>6} "
              f"{'bank':>6} {'ends':>6}"]

@@ -2,7 +2,7 @@
 
 From the configuration and the commands alone: no weights, no data. ``--svg`` draws the timeline and
 the roofline. ``--check`` runs the model's program on the generated Verilog, or without MODEL
-commands of every kind, and tells how far the cycle model is from it; exit code 1 beyond 2 %, or
+commands of every kind, and reports how far the cycle model is from it; exit code 1 beyond 2 %, or
 below the lower bound. Exit code 2 for wrong arguments and models.
 """
 

@@ -43,7 +43,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class _Need:
-    """Of a part for one command: cycles of ``work``; cycles in which the command is under way and
+    """Of a part for one command: cycles of ``work``; cycles in which the command is in flight and
     the part has nothing of it to do, ``before`` its first work and ``after`` its last."""
 
     work: int
@@ -127,9 +127,9 @@ class _Command:
     # ---- memory
 
     def _rows(self, name: str, rows: int, columns: int, wide: str | None = None,
-              turned: bool = False) -> tuple[int, int, int, int]:
+              transposed: bool = False) -> tuple[int, int, int, int]:
         """A tensor as rows of bytes: address, stride, rows, bytes of each."""
-        if turned:
+        if transposed:
             rows, columns = columns, rows
         return (self.fields.get(f"{name}_address", 0), self.fields.get(f"{name}_stride", 0), rows,
                 columns * self._element(wide))

@@ -18,7 +18,7 @@ _SKEWS = {"dense": 0, "odd": 5, "skew": 3}
 
 
 def _place(builder: ProgramBuilder, place: str) -> dict[str, Any]:
-    """Where tensors lie: as they come, or some bytes behind a multiple of the bus; BF16 is even."""
+    """Where tensors lie: as they come, or some bytes after a multiple of the bus; BF16 is even."""
     item = builder.config.format.storage_bytes
     return {"skew": _SKEWS[place] // item * item, "align": 64 if place == "skew" else None}
 
@@ -31,8 +31,8 @@ def _gemm(m: int, k: int, n: int, epilogue: Epilogue = STORE, *, place: str = "d
     def emit(builder: ProgramBuilder) -> None:
         where = _place(builder, place)
 
-        def tensor(rows: int, columns: int, turned: bool = False, kind: str | None = None):
-            shape = (columns, rows) if turned else (rows, columns)
+        def tensor(rows: int, columns: int, transposed: bool = False, kind: str | None = None):
+            shape = (columns, rows) if transposed else (rows, columns)
             return builder.empty(*shape, kind, **({} if kind else where))
 
         given = epilogue
@@ -64,7 +64,7 @@ def _vector(m: int, n: int, epilogue: Epilogue = STORE, *, x_wide: bool = False,
 
 
 def _norm(m: int, n: int, name: str, *, x_wide: bool = False) -> Case:
-    """``layer_norm`` or ``rms_norm``: a mean and an inverse square root a row."""
+    """``layer_norm`` or ``rms_norm``: a mean and an inverse square root per row."""
     def emit(builder: ProgramBuilder) -> None:
         x, gain = builder.empty(m, n, "bf16" if x_wide else None), builder.empty(1, n)
         shift = [builder.empty(1, n, "bf16")] if name == "layer_norm" else []
@@ -73,16 +73,16 @@ def _norm(m: int, n: int, name: str, *, x_wide: bool = False) -> Case:
     return emit
 
 
-def _means(m: int, n: int, *, k: int = 0, turned: bool = False, x_wide: bool = False) -> Case:
-    """The mean of each row, an item a row; of a GEMM's rows with ``k``."""
+def _means(m: int, n: int, *, k: int = 0, transposed: bool = False, x_wide: bool = False) -> Case:
+    """The mean of each row, one item per row; of a GEMM's rows with ``k``."""
     def emit(builder: ProgramBuilder) -> None:
-        out = builder.empty(*((1, m) if turned else (m, 1)), "bf16")
+        out = builder.empty(*((1, m) if transposed else (m, 1)), "bf16")
         if k:
             builder.gemm(builder.empty(m, k), builder.empty(k, n), out, lists.row_mean(n),
-                         out_transposed=turned)
+                         out_transposed=transposed)
         else:
             builder.vector(builder.empty(m, n, "bf16" if x_wide else None), out,
-                           lists.row_mean(n), out_transposed=turned)
+                           lists.row_mean(n), out_transposed=transposed)
     return emit
 
 
@@ -120,7 +120,7 @@ def _residual() -> Epilogue:
 
 
 def _attention(tokens: int, size: int) -> Case:
-    """Scores with softmax, then P·V behind its fence."""
+    """Scores with softmax, then P·V after its fence."""
     def emit(builder: ProgramBuilder) -> None:
         q, k, v = (builder.empty(tokens, size) for _ in range(3))
         scores, out = builder.empty(tokens, tokens), builder.empty(tokens, size)
@@ -203,7 +203,7 @@ def _vectors(d: int) -> dict[str, Case]:
         "vector gather of BF16": _gather(19, 33, 1000, x_wide=True),
         "vector gather of wide rows": _gather(30, 24 * d, 500, scattered=True),
         "vector means": _means(45, 50),
-        "vector means, transposed": _means(45, 50, turned=True, x_wide=True),
+        "vector means, transposed": _means(45, 50, transposed=True, x_wide=True),
         "gemm means": _means(30, 50, k=20),
         "vector passes through the bank": _vector(40, 50, Epilogue(instructions=(
             Instruction(reduce=Reduce.MAX, destination=_BUFFER),

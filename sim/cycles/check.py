@@ -1,4 +1,4 @@
-"""The cycle model beside the generated Verilog: ``python -m sim.cycles --check``."""
+"""The cycle model against the generated Verilog: ``python -m sim.cycles --check``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ def compare(accelerator: Accelerator, names: Sequence[str] | None = None) -> lis
 
 
 def table(rows: Sequence[CheckedCase]) -> list[str]:
-    """One line a case below a heading, and a verdict."""
+    """One line per case below a heading, and a verdict."""
     lines = [f"{'case':36} {'dim':>3} {'RTL':>8} {'model':>8} {'error':>7} {'bound':>8} "
              f"{'×bound':>6} {'limit':7}  counters that differ"]
     for row in rows:

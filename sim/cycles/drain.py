@@ -18,7 +18,7 @@ _READER = ints(
     "word_row_end word_last word_final busy span_rows span_columns strip tiled tiles array_fills "
     "whole_rows follow row_goes_on first_column")
 _TRANSFERS = ints("busy rows columns y_wanted c_wanted y_asked c_asked y_stride c_stride y_wide "
-                  "c_wide c_turned row_columns")
+                  "c_wide c_transposed row_columns")
 DRAIN = np.dtype([
     *ints("dim lanes element strip_columns plan state index pass_index coming bank switched fresh "
           "current"),
@@ -45,7 +45,7 @@ def _walk(u, plan, start, go):
     elif advanced(nest, event, _PASSES):
         u.pass_index += 1
     for index in range(3):
-        turned = index == 2 and plan.c_transposed
+        transposed = index == 2 and plan.c_transposed
         stride, wide = plan.c_stride, plan.c_wide
         address = plan.c_address
         if index == 0:
@@ -56,29 +56,29 @@ def _walk(u, plan, start, go):
             u.row[index] = address
         elif advanced(nest, event, _ROWS):
             block = 1 << plan.block_log2
-            u.row[index] += _bytes(u, block, wide) if turned else stride * block
+            u.row[index] += _bytes(u, block, wide) if transposed else stride * block
         elif event == _CHUNK:
             u.column[index] = 0
         elif advanced(nest, event, _CHUNK):
-            u.column[index] += stride * plan.chunk if turned else _bytes(u, plan.chunk, wide)
+            u.column[index] += stride * plan.chunk if transposed else _bytes(u, plan.chunk, wide)
 
 
 @compiled
 def _begin_pass(u, plan):
-    """What the reader walks over, and what is asked for: a transfer a strip, or a tile where C is
-    transposed; a streamed row is one transfer of all its chunks."""
+    """What the reader walks over, and what is asked for: one transfer per strip, or per tile where
+    C is transposed; a streamed row is one transfer of all its chunks."""
     r, t, coming = u.reader, u.transfers, u.coming
     stored = plan.to_memory[coming]
-    turned = plan.c_transposed and stored
+    transposed = plan.c_transposed and stored
     # With more K-tiles than one the array needs the bank's read port to its last word.
     follows = plan.gemm == 0 or plan.k <= u.dim
     by_strips = plan.gemm and follows and not plan.rowwise
     r.span_rows, r.span_columns = size(u.nest, _ROWS), size(u.nest, _CHUNK)
-    r.tiled = 1 if turned else 0
-    r.strip = u.dim if turned else u.strip_columns if by_strips else plan.chunk
+    r.tiled = 1 if transposed else 0
+    r.strip = u.dim if transposed else u.strip_columns if by_strips else plan.chunk
     r.tiles = -(-r.span_columns // u.dim)
     r.array_fills, r.whole_rows = plan.gemm, plan.row_max
-    # A result a row is its first column, read when the bank is full.
+    # One result per row is its first column, read when the bank is full.
     r.first_column = 1 if plan.row_result and stored else 0
     r.follow = 1 if follows and not r.first_column and not plan.to_buffer[coming] else 0
     r.row_goes_on = 1 if plan.streamed and not last(u.nest, _CHUNK) else 0
@@ -87,7 +87,7 @@ def _begin_pass(u, plan):
     r.rows, r.columns = r.span_rows, r.span_columns
     r.left = 1 if r.first_column else min(r.columns, r.strip)
 
-    row_wise = plan.streamed and not turned
+    row_wise = plan.streamed and not transposed
     asks = u.nest.first[_CHUNK] or not row_wise
     second = plan.second_y[coming]
     t.busy, t.rows, t.columns = 1, r.span_rows, r.span_columns
@@ -96,26 +96,26 @@ def _begin_pass(u, plan):
     t.c_wanted = 1 if stored and asks else 0
     t.y_stride = plan.y1_stride if second else plan.y0_stride
     t.y_wide = plan.y1_wide if second else plan.y0_wide
-    t.c_stride, t.c_wide, t.c_turned = plan.c_stride, plan.c_wide, r.tiled
+    t.c_stride, t.c_wide, t.c_transposed = plan.c_stride, plan.c_wide, r.tiled
     t.row_columns = plan.n if row_wise else 0
     u.base[0] = u.strip_base[0] = u.row[second] + u.column[second]
     u.base[1] = u.strip_base[1] = u.row[2] + u.column[2]
 
 
 @compiled
-def _advance(u, index, wide, stride, turned, strip_end):
+def _advance(u, index, wide, stride, transposed, strip_end):
     """The address of the next tile of matrix ``index``."""
     lines = stride * u.dim
     if strip_end:
-        u.strip_base[index] += lines if turned else _bytes(u, u.reader.strip, wide)
+        u.strip_base[index] += lines if transposed else _bytes(u, u.reader.strip, wide)
         u.base[index] = u.strip_base[index]
     else:
-        u.base[index] += _bytes(u, u.dim, wide) if turned else lines
+        u.base[index] += _bytes(u, u.dim, wide) if transposed else lines
 
 
 @compiled
 def _ask(u, y, write, write_ready):
-    """Ask for Y and C of the strip, or tile, whose turn it is."""
+    """Ask for Y and C of the next strip or tile."""
     t, r = u.transfers, u.reader
     if not t.busy:
         return
@@ -126,7 +126,7 @@ def _ask(u, y, write, write_ready):
         ask(y, u.base[0], _bytes(u, columns, t.y_wide), tile_rows, t.y_stride, u.plan)
         t.y_asked = 1
     if t.c_wanted and not t.c_asked and write_ready:
-        if t.c_turned:
+        if t.c_transposed:
             order(write, u.base[1], _bytes(u, tile_rows, t.c_wide), strip, t.c_stride, u.plan)
         else:
             order(write, u.base[1], _bytes(u, columns, t.c_wide), tile_rows, t.c_stride, u.plan)
@@ -137,7 +137,7 @@ def _ask(u, y, write, write_ready):
     strip_end = tile_rows == t.rows
     t.rows -= u.dim
     _advance(u, 0, t.y_wide, t.y_stride, 0, strip_end)
-    _advance(u, 1, t.c_wide, t.c_stride, t.c_turned, strip_end)
+    _advance(u, 1, t.c_wide, t.c_stride, t.c_transposed, strip_end)
     if strip_end:
         t.rows = r.span_rows
         t.busy = 1 if t.columns > r.strip and not r.first_column else 0
@@ -167,7 +167,7 @@ def _pass_ends(u, plan, pulses):
 
 @compiled
 def _next_pass(u, plans, accept):
-    """To the next command, block and instruction: a state a cycle."""
+    """To the next command, block and instruction: one state per cycle."""
     if u.state == IDLE:
         u.fresh = 1
         if accept >= 0:
@@ -214,7 +214,7 @@ def _run_pass(u, plan, asking, unit_idle, pulses):
 
 @compiled
 def drain_step(u, plans, accept, unit_idle, y, write, write_ready, pulses):
-    """One cycle behind ``read_block``; ``unit_idle``: the lanes hold nothing, before this cycle."""
+    """One cycle, after ``read_block``; ``unit_idle``: the lanes hold nothing, before this cycle."""
     plan = plans[u.plan]
     asking, go, starts = u.transfers.busy, False, u.state == START
     _ask(u, y, write, write_ready)

@@ -37,7 +37,7 @@ def _ticks(cycles: int) -> list[int]:
 
 
 def _colours(work: Workload) -> list[str]:
-    """A colour a command: that of the tensor it writes, the same in every layer."""
+    """One colour per command: that of the tensor it writes, the same in every layer."""
     known: dict[str, str] = {}
     found = []
     for label, part in zip(work.labels, work.parts, strict=True):
@@ -87,7 +87,7 @@ def _intensity(row: Row, bus_bytes: int) -> float:
 
 
 class _Axes:
-    """Log scales: MACs a byte from left to right, MACs a cycle upwards."""
+    """Log scales: MACs per byte from left to right, MACs per cycle upwards."""
 
     def __init__(self, top: float, low: float, high: float, floor: float, peak: float) -> None:
         self.low, self.high, self.floor, self.peak = low, high, floor, peak
@@ -111,7 +111,7 @@ def _marks(low: float, high: float) -> list[float]:
 
 def _points(axes: _Axes, rows: list[Row], bus_bytes: int, radius: int, colour: str,
             parts: list[str]) -> Iterator[str]:
-    """A circle a row; its name once, whatever the layer."""
+    """One circle per row; its name once, whatever the layer."""
     named: set[str] = set()
     for row in rows:
         rate, intensity = row.macs / row.cycles, _intensity(row, bus_bytes)

@@ -21,7 +21,7 @@ __all__ = ["BANKS", "FEEDER", "TOKENS", "banks_step", "feeder_step"]
 
 (_ROWS, _PASSES, _CHUNK, _SPAN, _PANEL_N, _PANEL_K, _GROUP, _K, _N) = range(9)
 TOKENS = 512
-"""Longest way of a row from the input bank to the count of words that may be drained."""
+"""Longest latency of a row from the input bank to the count of words that may be drained."""
 
 _TILE = ints("x x_pitch rows x_bank bank column last short release")
 FEEDER = np.dtype([
@@ -31,7 +31,7 @@ FEEDER = np.dtype([
     *ints("ended waited"),
     # What the other units and the counters see of a cycle.
     *ints("swap row hungry lacking stall_input stall_weight stall_accumulator"),
-    # Rows on their way through array, adders and row maxima; 0: none.
+    # Rows in flight through array, adders and row maxima; 0: none.
     ("token_delay", "i8"), *arrays("tokens", TOKENS)])
 BANKS = np.dtype([
     ("fill_bank", "i8"), *arrays("busy ready lines words", 2)])
@@ -161,7 +161,7 @@ def feeder_step(u, plans, accept, cycle, ready, loaded, banks, pulses):
 
 @compiled
 def banks_step(b, token, pulses):
-    """One cycle, behind all units; ``token``: the row that came out of the array, or 0."""
+    """One cycle, after all units; ``token``: the row that came out of the array, or 0."""
     if token:
         bank = token & _BANK
         b.words[bank] += 1

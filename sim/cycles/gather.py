@@ -1,4 +1,4 @@
-"""Rows of a table that indices in memory name: a transfer a row.
+"""Rows of a table that indices in memory name: one transfer per row.
 
 A row's address costs a cycle for each bit of its index. Indices are data, which the model does not
 look at: every one counts as the table's last row.
@@ -17,7 +17,8 @@ TAKE, MULTIPLY, ROW = range(3)
 GATHER = np.dtype(ints(
     "room busy first left unasked awaited arrived count requested address state bits"))
 """``left``, ``unasked``: rows of the piece, and their indices, still to be asked for. ``arrived``,
-``count``: indices that came, and those in hand. ``bits``: left of the one that is multiplied."""
+``count``: indices that came, and those not yet used. ``bits``: left of the one that is
+multiplied."""
 
 
 @compiled

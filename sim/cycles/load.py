@@ -29,13 +29,13 @@ LOADER = np.dtype([
     *ints("row_base column line along_m along_k bank filled"), *arrays("taken", 2),
     # Transfers whose data are awaited.
     *arrays("rows closes to_bank", TRANSFERS_AHEAD), *ints("tail awaited row"),
-    # While rows are gathered: whether the chunks that come next are indices, a bit a transfer.
+    # While rows are gathered: whether the chunks that come next are indices, one bit per transfer.
     *ints("kinds kind_count"), ("gather", GATHER),
     *arrays("loaded", 2), ("resizer", RESIZER), ("fetch", FETCH), ("transposer", TRANSPOSER)])
 PULSES = np.dtype(ints(
     "array_valid array_bank array_ends array_complete loader_valid loader_bank loader_complete "
     "claim released released_bank operand_released operand_bank weight_released weight_half"))
-"""What units tell one another within a cycle: words into the accumulation banks from array and
+"""Signals between units within a cycle: words into the accumulation banks from array and
 loader, a bank claimed, banks and halves that were read."""
 
 
@@ -103,7 +103,7 @@ def _walk(u, plan, go):
 
 @compiled
 def _request(u, plan, client, banks, pulses):
-    """Ask for a piece as soon as its bank is free, whatever is still on its way; of gathered rows
+    """Ask for a piece as soon as its bank is free, whatever is still in flight; of gathered rows
     one by one, and for their indices.
 
     Whether the nest moves on, data are awaited anew, and the gatherer's offer is taken.

@@ -1,4 +1,4 @@
-"""The clock of the cycle model: every unit steps once a cycle, what takes before what gives."""
+"""The clock of the cycle model: every unit steps once per cycle, consumers before producers."""
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def _touch(counts, command, lane, cycle):
 
 @compiled
 def _results(s, plans, counts):
-    """From the lanes to memory. Whether the chunk of results behind the lanes is taken."""
+    """From the lanes to memory. Whether the chunk of results after the lanes is taken."""
     w, r, cycle = s.write, s.c_resizer, s.cycle
     plan = plans[s.drain.plan]
     if w.b_valid:

@@ -1,6 +1,6 @@
 """A nest of counted loops, as the units of the accelerator walk them: at most one step a cycle.
 
-A nest of depth d enters its loops one a cycle, the outermost first, and is then ``valid``; the
+A nest of depth d enters its loops one per cycle, the outermost first, and is then ``valid``; the
 step to the next iteration costs one cycle and one more for every loop that is entered anew.
 """
 

@@ -48,7 +48,7 @@ def _flags(step: Mapping[str, int]) -> dict[str, int]:
 
 
 def plans(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]]) -> np.ndarray:
-    """A ``PLAN`` a command; fields that a command does not name are 0.
+    """One ``PLAN`` per command; fields that a command does not name are 0.
 
     ``ValueError`` for a command that the accelerator would refuse for its opcode or its size.
     """

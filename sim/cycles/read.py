@@ -1,4 +1,4 @@
-"""The read engine: four clients, one AXI channel, and the memory behind it."""
+"""The read engine: four clients, one AXI channel, and its memory."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ CLIENT = np.dtype([
     *arrays("address row_bytes rows stride tag", _RING), *ints("tail queued waiting_rows"),
     # The burst generator.
     *ints("busy row rows_left bytes stride_now tag_now beat left"),
-    # The landing FIFO, and the beats of it that nothing is promised to.
+    # The landing FIFO, and the beats of it that are not reserved.
     *ints("free stored offered"),
     # The aligner, and the chunk that it offers.
     *ints("aligning offset align_bytes align_rows align_stride align_left primed"),
@@ -145,7 +145,7 @@ def _client_step(c, read, granted, beats, arrives, ready):
 
 @compiled
 def _grant(read, urgent):
-    """The client whose burst is requested in this cycle, or -1: in turn, urgent ones first."""
+    """The client whose burst is requested in this cycle, or -1: round-robin, urgent ones first."""
     wanted = pressing = 0
     for index in range(len(READERS)):
         c = read.clients[index]
@@ -170,7 +170,8 @@ def _grant(read, urgent):
 
 @compiled
 def _memory(read, cycle):
-    """The memory behind the channel: a burst's first beat ``latency`` cycles behind its address."""
+    """The memory of the channel: a burst's first beat comes ``latency`` cycles after its
+    address."""
     if read.arvalid and read.ar_ready:
         read.due[read.accepted % _BURSTS] = cycle + read.latency
         read.accepted += 1

@@ -69,13 +69,13 @@ def _rows(work: Workload, run: Run, keys: Sequence[object], labels: Sequence[str
 
 
 def by_command(work: Workload, run: Run, each: bool = False) -> list[Row]:
-    """A row a command, or for all neighbours that write the same tensor."""
+    """One row per command, or for all neighbours that write the same tensor."""
     keys = range(len(work.labels)) if each else work.labels
     return list(_rows(work, run, keys, work.labels))
 
 
 def by_part(work: Workload, run: Run) -> list[Row]:
-    """A row for each layer and what stands before and behind them."""
+    """A row for each layer and what stands before and after them."""
     return list(_rows(work, run, work.parts, work.parts))
 
 
@@ -86,7 +86,7 @@ def total(work: Workload, run: Run) -> Row:
 
 
 def table(rows: Sequence[Row], run: Run) -> list[str]:
-    """One line a row below a heading. Shares are of the row's cycles; read and write are beats.
+    """One line per row below a heading. Shares are of the row's cycles; read and write are beats.
     ×bound: cycles in those of the row's bound, and the part that demands them."""
     dim = run.config.dim
     width = max([len("writes"), *(len(row.label) for row in rows)])

@@ -31,8 +31,8 @@ def _request(q, client, row_bytes, following):
 
 @compiled
 def _allowed(q, plan, unit):
-    """Loader and array fill accumulation banks in turn, in program order; and a write error shall
-    belong to the command that drains."""
+    """Loader and array fill accumulation banks alternately, in program order; and a write error
+    must belong to the command that drains."""
     if unit == LOADER:
         return plan.gemm == 1 or (q.feeder_idle == 1 and q.due[FEEDER] == 0)
     if unit == FEEDER:
@@ -102,7 +102,7 @@ def _decide(q, plan):
 
 @compiled
 def _settle(q, plan):
-    """FENCE and END, once nothing is under way."""
+    """FENCE and END, once nothing is in flight."""
     if not q.settled or not q.writer_idle:
         return
     if plan.opcode == _END:

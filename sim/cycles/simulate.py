@@ -18,7 +18,7 @@ __all__ = ["IDEAL", "Memory", "Run", "simulate"]
 @dataclass(frozen=True)
 class Memory:
     """What the bus gives: cycles from an address, or a last datum, to the answer; bursts accepted
-    and not answered, per direction; a beat a cycle and channel."""
+    and not answered, per direction; one beat per cycle and channel."""
 
     latency: int = 30
     outstanding: int = 16
@@ -40,7 +40,7 @@ class Run:
     ----------
     memory: what it ran on. cycles: from START's effect to END, as the counter CYCLES. active: as
         ACTIVE.
-    counts: a record (``machine.COUNTS``) a command, in the program's order.
+    counts: one record (``machine.COUNTS``) per command, in the program's order.
     """
 
     config: AcceleratorConfig

@@ -1,7 +1,7 @@
 """Small parts between the units: change of width, decoding, transposing. All are one register deep.
 
 A chunk is (valid, size in bytes, whether it ends its row). The owner of each record calls
-``*_step`` once a cycle, after what stands behind it told whether it takes what is offered.
+``*_step`` once per cycle, after its consumer has reported whether it takes what is offered.
 """
 
 import numpy as np
@@ -60,7 +60,7 @@ def resizer_step(r, i_valid, i_size, i_last, o_ready):
 
 @compiled
 def fetch_step(f, i_valid, i_last, o_ready, wide):
-    """Stored operands to lane words: BF16 rows (``wide``) take two chunks a beat. Whether the
+    """Stored operands to lane words: BF16 rows (``wide``) take two chunks per beat. Whether the
     chunk that is offered is taken."""
     ready = f.full == 0 or o_ready
     if o_ready:

@@ -1,4 +1,4 @@
-"""The vector unit and what stands behind it: reductions, the turn of a transposed C, encoders."""
+"""The vector unit and what follows it: reductions, the transposer of C, encoders."""
 
 import numpy as np
 
@@ -13,7 +13,8 @@ VECTOR = np.dtype([
     *ints("dim lanes lane_bytes element latency reduce_levels"),
     # Beats in the lanes, a ring; ``head`` is the one that entered last.
     *arrays("valid keep last row_last group", _PIPE), *ints("head inside"),
-    # Reductions, a bit a cycle on their way through the tree; then across beats, posts, the result.
+    # Reductions, one bit per cycle in flight through the tree; then across beats, posts, the
+    # result.
     *ints("tree tree_last ended product sum result"),
     ("transposer", TRANSPOSER), *ints("entering entered leaving begun turn_group"),
     *ints("full two words out_last stall")])
@@ -32,7 +33,7 @@ def vector_idle(v, averages):
 
 @compiled
 def vector_settled(v, averages):
-    """Whether nothing is on its way from the lanes to the write engine."""
+    """Whether nothing is in flight from the lanes to the write engine."""
     t = v.transposer
     return vector_idle(v, averages) and not t.left and not t.entered and not v.full
 
@@ -48,7 +49,7 @@ def output_offers(v, wide):
 
 @compiled
 def _turn_offers(v, i_valid):
-    """The beat of a turned tile that is offered: valid, words, whether it ends its column."""
+    """The beat of a transposed tile that is offered: valid, words, whether it ends its column."""
     left = (v.leaving if v.begun else v.entered) - v.turn_group * v.lanes
     return transposer_offers(v.transposer, i_valid), min(left, v.lanes), left <= v.lanes
 
@@ -91,7 +92,7 @@ def _encode(v, i_valid, words, last, wide, o_ready):
 
 @compiled
 def _reduce(v, enters, last, averages):
-    """A level of the tree a cycle, a cycle across beats, one for the result, two for a mean."""
+    """A level of the tree per cycle, a cycle across beats, one for the result, two for a mean."""
     mask = (1 << v.reduce_levels) - 1
     through = v.tree >> v.reduce_levels - 1 & 1
     through_last = v.tree_last >> v.reduce_levels - 1 & 1
@@ -110,7 +111,8 @@ def _encoder_ready(v, o_ready):
 
 @compiled
 def _leave(v, plan, to_memory, o_ready):
-    """The beat at the pipeline's end goes to memory, as it is or turned. Whether it is taken."""
+    """The beat at the pipeline's end goes to memory, as it is or transposed. Whether it is
+    taken."""
     slot = (v.head - v.latency + 1) % _PIPE
     i_valid = v.valid[slot] and to_memory
     ready = _encoder_ready(v, o_ready)

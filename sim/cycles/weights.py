@@ -47,7 +47,7 @@ def _begin(u, plan):
 
 @compiled
 def _offset(nest, event, outer, inner, offset, base, step):
-    """Bytes to the current panel along one side, and to the first of its span, behind ``event``:
+    """Bytes to the current panel along one side, and to the first of its span, after ``event``:
     ``outer`` is the loop over spans, ``inner`` that over the panels of one."""
     if event == outer:
         return offset, 0
@@ -83,7 +83,7 @@ def _request(u, plan, client):
 
 @compiled
 def weights_step(u, plans, accept, client, pulses):
-    """One cycle behind ``shifter_step``. Whether the client's chunk is taken."""
+    """One cycle, after ``shifter_step``. Whether the client's chunk is taken."""
     plan = plans[u.plan]
     go = _request(u, plan, client)
     k, n, half = size(u.nest, _PANEL_K), size(u.nest, _PANEL_N), u.to_half

@@ -38,7 +38,7 @@ _PART = re.compile(r"(step \d+ )?(embedding|layer \d+|final norm|pooled|head)")
 
 @dataclass(frozen=True)
 class Workload:
-    """A program to be timed: its commands' fields and its image, all zeros beside the program.
+    """A program to be timed: its commands' fields and its image, all zeros but the program.
 
     For each command the tensor that it writes and the part of the model that it belongs to; both
     are empty for FENCE and END.
@@ -101,7 +101,7 @@ def _inputs(model: Transformer, layers: range, tokens: int) -> Inputs:
 def _parts(labels: Sequence[str]) -> list[str]:
     """The part of the model that each label names, else that of the command before it.
 
-    Keys and values that last belong to no step by name: then it is the step under way.
+    Keys and values that last belong to no step by name: then it is the current step.
     """
     found, step, part = [], "", "before"
     for label in labels:

@@ -43,7 +43,7 @@ def command_ready(w):
 
 @compiled
 def order(w, address, row_bytes, rows, stride, tag):
-    """Hand over a transfer behind ``write_step``, only while ``command_ready`` was true before."""
+    """Hand over a transfer after ``write_step``, only while ``command_ready`` was true before."""
     slot = w.tail % WRITE_TRANSFERS
     w.address[slot], w.row_bytes[slot], w.rows[slot] = address, row_bytes, rows
     w.stride[slot], w.tag[slot] = stride, tag
@@ -53,7 +53,7 @@ def order(w, address, row_bytes, rows, stride, tag):
 
 @compiled
 def writer_idle(w):
-    """Whether no transfer, datum or answer is under way."""
+    """Whether no transfer, datum or answer is in flight."""
     return w.unanswered == 0 and w.queued == 0 and w.busy == 0 and w.bursts == 0
 
 
@@ -108,7 +108,7 @@ def _pack(w, i_valid, room):
 
 @compiled
 def _memory(w, cycle, address, beat):
-    """The memory: takes addresses and data apart, answers ``latency`` cycles behind both."""
+    """The memory: takes addresses and data apart, answers ``latency`` cycles after both."""
     w.addresses += address
     w.buffered += beat
     w.b_valid = 0

@@ -1,4 +1,4 @@
-"""The generated accelerator behind its AXI ports, Verilated, for whole programs at full speed."""
+"""The generated accelerator at its AXI ports, Verilated, for whole programs at full speed."""
 
 import ctypes
 import re
@@ -160,7 +160,7 @@ class Accelerator:
 
         ``memory`` is changed in place; the bus answers DECERR outside it. ``stop_after``: cycles
         until the host asks for a stop. ``waves`` takes a VCD of this run, in a build with
-        ``trace``. ``progress`` is called now and then with the cycle and ``Result.written``.
+        ``trace``. ``progress`` is called from time to time with the cycle and ``Result.written``.
         ``HungError`` after ``max_cycles`` without an interrupt; the design is reset then.
         """
         with self.attached(memory, base, stalls=stalls, seed=seed, faults=faults) as written:
@@ -183,7 +183,7 @@ class Accelerator:
                  stalls: StallProfile = PROFILES["ideal"], seed: int = 0,
                  faults: Iterable[Fault] = (), freeze: Freeze | None = None
                  ) -> Iterator[np.ndarray]:
-        """``memory`` behind the bus, as in ``run``, within a ``with``: gives ``Result.written``.
+        """``memory`` on the bus, as in ``run``, within a ``with``: gives ``Result.written``.
 
         For what ``run`` cannot do, with ``start``, ``run_for``, ``wait`` and ``collect``.
         """
@@ -219,7 +219,7 @@ class Accelerator:
 
     def wait(self, max_cycles: int, progress: Callable[[int], None] | None = None) -> int:
         """Cycles until the interrupt; ``HungError`` after ``max_cycles`` without. ``progress`` is
-        called with the cycle now and then."""
+        called with the cycle from time to time."""
         step = max(1, max_cycles) if progress is None else _PROGRESS_CYCLES
         for past in range(0, max_cycles, step):
             cycles = self._lib.bench_wait(self._bench, min(step, max_cycles - past))
@@ -247,7 +247,7 @@ class Accelerator:
         return accesses
 
     def collect(self, cycles: int, written: np.ndarray, *, counters: bool = True) -> Result:
-        """What the program did, from the registers, behind its interrupt; clears the events.
+        """What the program did, from the registers, after its interrupt; clears the events.
 
         Without ``counters`` they are not read, which saves most of the time.
         """

@@ -1,4 +1,5 @@
-"""Batched simulation of one module: numpy arrays in, numpy arrays out, millions of cases a second.
+"""Batched simulation of one module: numpy arrays in, numpy arrays out, millions of cases per
+second.
 
 The Verilog is read by Yosys, written as C++ (cxxrtl) and compiled with a loop over the cases into
 a shared library, once per content. Small modules build in a second or two.
@@ -69,10 +70,10 @@ _PORT = re.compile(r"^\t/\*(input|output)\*/ (?:value|wire)<(\d+)> (p_\w+);", re
 class Batch:
     """Simulates ``module`` of ``verilog``; two states, registers start at their initial values.
 
-    A module with a port ``clock`` takes one case a clock cycle: the case's inputs are applied, its
-    outputs are read ``latency`` cycles later, before the clock edge. Each ``run`` starts anew, with
-    four cycles of ``reset`` where the module has it; the last case's inputs stay for ``latency``
-    cycles more. Without such a port the module must be combinational.
+    A module with a port ``clock`` takes one case per clock cycle: the case's inputs are applied,
+    its outputs are read ``latency`` cycles later, before the clock edge. Each ``run`` starts anew,
+    with four cycles of ``reset`` where the module has it; the last case's inputs stay for
+    ``latency`` cycles more. Without such a port the module must be combinational.
 
     ``flatten`` makes one function of the whole module, the fastest to run; without it each distinct
     module is compiled once, which suits a module of many equal instances.

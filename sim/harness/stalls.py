@@ -1,4 +1,4 @@
-"""How a memory behind AXI behaves in time: stalls of each channel, latency, outstanding bursts."""
+"""How an AXI memory behaves in time: stalls of each channel, latency, outstanding bursts."""
 
 import ctypes
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class StallProfile:
 
     Attributes
     ----------
-    stall: probability that a stall begins, a channel and cycle; a channel not named never stalls.
+    stall: probability that a stall begins, per channel and cycle; a channel not named never stalls.
     length: mean cycles of a stall, per channel; a channel not named has 1.
     latency: least and most cycles from an address (reads) or the last datum (writes) to the
         answer, drawn for each burst.

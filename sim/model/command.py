@@ -1,7 +1,7 @@
 """One command: what it names, what it does, and whether it is valid.
 
 All of it follows from the tables of ``hdl.spec``: nothing here knows a field by its name, but for
-the list. The hardware's check (``hdl.issue.command_check``) is written by hand beside it.
+the list. The hardware's check (``hdl.issue.command_check``) is written by hand, apart from it.
 """
 
 from collections.abc import Iterator

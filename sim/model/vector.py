@@ -1,6 +1,6 @@
 """One vector instruction over a block: the four stages of a lane, then the row reduction.
 
-A block is rows × columns lane values (float64). Row registers R0 and R1 hold one lane value a
+A block is rows × columns lane values (float64). Row registers R0 and R1 hold one lane value per
 row. Immediates are BF16 values. A stage that is off passes its words on unchanged, subnormal ones
 too (only NaN is made canonical); a stage that acts counts them as zero.
 """

@@ -63,7 +63,7 @@ def compare(program: LoweredProgram, run: ImageRun,
 
 
 def _clear_named(program: LoweredProgram, marks: np.ndarray) -> None:
-    """Clear ``marks``, one a byte of the memory, of every byte that a command may write."""
+    """Clear ``marks``, one per byte of the memory, of every byte that a command may write."""
     for _, fields in commands(program.memory, program.address, program.base):
         command = Command(program.image.config, fields)
         if not command.uses("c"):

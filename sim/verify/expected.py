@@ -1,7 +1,7 @@
 """Codes of every result of a transformer, from its description, without a program.
 
 The same fusion levels as the lowering's, written as what each value is: a tensor is ``stored``
-(rounded to the format), ``wide`` (rounded to BF16) or a value of the lanes that nobody rounds.
+(rounded to the format), ``wide`` (rounded to BF16) or a value of the lanes that is not rounded.
 """
 
 from collections.abc import Sequence
@@ -216,9 +216,9 @@ class _Forward:
         from_a, from_b = math.wide(math.multiply(a, s)), math.wide(math.multiply(b, -s))
         self.keep(f"{name} crossed",
                   np.stack([from_a, from_b], axis=2).reshape(step.rows, -1), False)
-        turned = np.stack([math.add(math.multiply(a, c), from_b),
+        rotated = np.stack([math.add(math.multiply(a, c), from_b),
                            math.add(math.multiply(b, c), from_a)], axis=2)
-        return turned.reshape(step.rows, -1)
+        return rotated.reshape(step.rows, -1)
 
     @staticmethod
     def sorted(attention: Attention, x: Array) -> Array:
@@ -228,7 +228,7 @@ class _Forward:
         pairs = x.reshape(len(x), -1, attention.head_size // 2, 2)
         return pairs.swapaxes(2, 3).reshape(x.shape)
 
-    # Behind the last layer
+    # After the last layer
 
     def final(self, x: Array) -> None:
         math, model, step = self.math, self.model, self.now
@@ -254,9 +254,9 @@ class _Forward:
         math = self.math
         valid = self.now.valid
         seen = np.ones(len(x), bool) if valid is None else valid[sequence]
-        turned = x.T
-        counted = turned if seen.all() else math.multiply(turned, seen.astype(float)[None])
-        nothing = math.multiply(turned[:, :1], np.zeros((1, 1)))
+        transposed = x.T
+        counted = transposed if seen.all() else math.multiply(transposed, seen.astype(float)[None])
+        nothing = math.multiply(transposed[:, :1], np.zeros((1, 1)))
         mean = math.wide(math.add(nothing, math.mean(counted, int(seen.sum())))).T
         if self.model.pooling == "mean_l2":
             mean = math.multiply(mean, math.inverse_length(mean, 1.0, _L2_EPSILON))

@@ -1,4 +1,4 @@
-"""What a run is told as: results, bytes, errors against fp32, cycles."""
+"""What a run reports: results, bytes, errors against fp32, cycles."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -38,7 +38,7 @@ def _truth(name: str, tensor: Tensor, step: Step, states: Mapping[str, np.ndarra
         return None
     every = output.reshape(step.sequences, -1, tensor.columns)
     rows = tensor.rows // step.sequences
-    # One row a sequence is its pooled one, or that of the step's last position.
+    # One row per sequence is its pooled one, or that of the step's last position.
     last = step.total if every.shape[1] > 1 else 1
     return every[:, last - rows:last].reshape(-1, tensor.columns)
 

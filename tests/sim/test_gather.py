@@ -24,7 +24,7 @@ EPILOGUES = {
 
 
 def gathered(config, rows, table_rows, columns, numbers=None, *, epilogue="copy", encoding=None,
-             turned=False, seed=0):
+             transposed=False, seed=0):
     """A gather of ``rows`` of a table, and what its rows are as stored."""
     rng = np.random.default_rng([rows, table_rows, columns, seed])
     builder = ProgramBuilder(config, BASE)
@@ -37,8 +37,8 @@ def gathered(config, rows, table_rows, columns, numbers=None, *, epilogue="copy"
         numbers = rng.integers(0, table_rows, rows)
         numbers[-1] = table_rows - 1
     indices = builder.indices(numbers)
-    out = builder.empty(*((columns, rows) if turned else (rows, columns)), kind, skew=2)
-    builder.gather(table, indices, out, EPILOGUES[epilogue], out_transposed=turned)
+    out = builder.empty(*((columns, rows) if transposed else (rows, columns)), kind, skew=2)
+    builder.gather(table, indices, out, EPILOGUES[epilogue], out_transposed=transposed)
     memory, address = builder.build(seed=seed)
     return (Case(memory, address, BASE, (out,), f"{rows} of {table_rows}x{columns} {epilogue}"),
             table.codes(memory, BASE)[np.asarray(numbers) % table_rows])
@@ -57,7 +57,7 @@ def test_gathers_on_rtl(fmt, profile):
         epilogue = str(rng.choice(list(EPILOGUES)))
         case, stored = gathered(
             machine.config, rows, table_rows, columns, epilogue=epilogue, seed=seed,
-            encoding=None if rng.integers(2) else "bf16", turned=bool(rng.integers(2)))
+            encoding=None if rng.integers(2) else "bf16", transposed=bool(rng.integers(2)))
         compared += compare(machine, case, profile, seed)
         if epilogue == "copy":
             image = case.memory.copy()

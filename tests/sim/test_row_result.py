@@ -11,33 +11,33 @@ from sim.campaigns.regression import compare, small_accelerator
 from sim.model.machine import Machine
 
 
-def means(config, rows, columns, turned, *, gemm=False, seed=0):
+def means(config, rows, columns, transposed, *, gemm=False, seed=0):
     """The mean of each row of X, or of A·B, into M×1 or 1×M; and that in real arithmetic."""
     rng = np.random.default_rng([rows, columns, seed])
     builder = ProgramBuilder(config, BASE)
-    out = builder.empty(*((1, rows) if turned else (rows, 1)), "bf16", stride=2 * rows, skew=6)
+    out = builder.empty(*((1, rows) if transposed else (rows, 1)), "bf16", stride=2 * rows, skew=6)
     if gemm:
         a, b = rng.integers(-3, 4, (rows, 9)), rng.integers(-1, 2, (9, columns))
         builder.gemm(builder.constant(a), builder.constant(b), out, row_mean(columns),
-                     out_transposed=turned)
+                     out_transposed=transposed)
         x = a @ b
     else:
         x = rng.integers(-8, 9, (rows, columns))
         builder.vector(builder.constant(x, "bf16"), out, row_mean(columns),
-                       out_transposed=turned)
+                       out_transposed=transposed)
     memory, address = builder.build(seed=seed)
     case = Case(memory, address, BASE, (out,), f"means of {rows}x{columns}")
     real = x.mean(axis=1)
-    return case, real[None] if turned else real[:, None]
+    return case, real[None] if transposed else real[:, None]
 
 
-@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("gemm", [False, True])
-def test_means_of_rows_on_rtl(gemm, turned):
+def test_means_of_rows_on_rtl(gemm, transposed):
     machine = small_accelerator("posit8")
     compared = 0
     for seed, (rows, columns) in enumerate([(1, 1), (3, 64), (19, 5), (40, 7)]):
-        case, real = means(machine.config, rows, columns, turned, gemm=gemm, seed=seed)
+        case, real = means(machine.config, rows, columns, transposed, gemm=gemm, seed=seed)
         profile = ("ideal", "heavy", "bursty", "light")[seed]
         compared += compare(machine, case, profile, seed)
         image = case.memory.copy()

@@ -56,7 +56,7 @@ def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(more, tmp_pat
     part = tmp_path / "part.npz"
     monkeypatch.setattr(trainers.Trainer, "step", interrupted)
     code, out, error = run(capsys, *more, "--state", part)
-    assert code == 1 and "interrupted behind step 5" in error
+    assert code == 1 and "interrupted after step 5" in error
     monkeypatch.setattr(trainers.Trainer, "step", right)
     code, out, _ = run(capsys, *more, "--state", part, "--resume")
     assert code == 0 and "step 6 of 8" in out and "step 5 of 8" not in out

@@ -41,7 +41,7 @@ _KINDS = {"lines and branches": None, "lines": "line", "branches": "branch"}
 
 
 def designs(fmts: Sequence[str] | None = None) -> list[AcceleratorConfig]:
-    """One build a format, together of every accumulator and softmax mode, with tiny buffers but
+    """One build per format, together of every accumulator and softmax mode, with tiny buffers but
     weight panels of full size."""
     return [replace(cell.config(4), **TINY | {"weight_depth": 128}) for cell in sample(cells())
             if fmts is None or cell.fmt in fmts]
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _code_lines(found: Sequence[Covered]) -> list[str]:
-    """A row a build, the total, and what is missing with the builds that miss it."""
+    """One row per build, the total, and what is missing with the builds that miss it."""
     lines = []
     for covered in found:
         config = covered.config
@@ -98,7 +98,7 @@ def _record(found: Sequence[Covered], spec: SpecCoverage) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: everything was right and both figures reached, 1: not so, 2: wrong arguments."""
+    """0: all right and both figures reached, 1: otherwise, 2: wrong arguments."""
     parser = _parser()
     options = parser.parse_args(arguments)
     make_folder(parser, Path(options.output).parent)

@@ -1,4 +1,4 @@
-"""Spec coverage: which parts of the program format a build has run, rightly or with its error.
+"""Spec coverage: which parts of the program format a build has run, with success or with its error.
 
 The points follow from ``hdl.spec``: for each format the opcodes; for those that compute each flag
 both ways, where it means something; each field of an instruction with each of its values, Y with
@@ -150,7 +150,7 @@ class SpecCoverage:
         return 1 - len(self.missing) / len(self._wanted)
 
     def report(self) -> list[str]:
-        """A line a format, the total, and each missing point."""
+        """One line per format, the total, and each missing point."""
         lines = []
         missing = set(self.missing)
         for fmt in dict.fromkeys(point[0] for point in self._wanted):

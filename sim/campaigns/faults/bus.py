@@ -15,7 +15,7 @@ _RESPONSES = {"SLVERR": SLVERR, "DECERR": DECERR}
 
 
 def _span(make: Maker, positions: np.ndarray) -> tuple[int, int]:
-    """A random byte of a tensor at ``positions`` in the image, sometimes with some behind it."""
+    """A random byte of a tensor at ``positions`` in the image, sometimes with some after it."""
     first = int(make.pick(positions))
     end = first + 1 if make.flag() else min(first + 1 + make.below(40), int(positions[-1]) + 1)
     return make.target.case.base + first, make.target.case.base + end

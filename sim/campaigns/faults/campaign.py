@@ -155,14 +155,14 @@ class Campaign:
             over, cycles = machine.interrupt, action.after
             if action.control is None:
                 machine.reset()
-                ended = "reset behind the end" if over else "reset"
+                ended = "reset after the end" if over else "reset"
             elif action.control == SOFT_RESET:
                 machine.write("CONTROL", SOFT_RESET)
                 self._poll(0, ~0)
-                ended = "soft reset behind the end" if over else "soft reset"
+                ended = "soft reset after the end" if over else "soft reset"
             elif action.control == START and not over:
                 machine.write("CONTROL", START)
-                self._poll(0, BUSY)  # where the START came just behind the end, it runs once more
+                self._poll(0, BUSY)  # where the START came just after the end, it runs once more
             elif not over:
                 machine.write("CONTROL", action.control)
             if not ended:
@@ -179,7 +179,7 @@ class Campaign:
         raise HungError(f"STATUS stayed {self.machine.read('STATUS'):#x}")
 
     def _after_stuck(self, injection: Injection) -> list[str]:
-        """START must be refused, even when late answers come; only a reset helps."""
+        """START must be refused, even when late answers come; only a reset recovers."""
         machine, problems = self.machine, []
         for thaw in (False, injection.thaw):
             if thaw:

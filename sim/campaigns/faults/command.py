@@ -53,7 +53,7 @@ def run(fmt: str, arguments: argparse.Namespace, count: int) -> Tally:
 
 
 def table(tallies: dict[str, Tally]) -> list[str]:
-    """A row a kind: how many there were and how they ended."""
+    """One row per kind: how many there were and how they ended."""
     rows = []
     for name in KINDS:
         outcomes: dict[str, int] = {}

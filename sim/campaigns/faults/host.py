@@ -5,7 +5,7 @@ from sim.campaigns.faults.injection import SOFT_RESET, START, STOP, Action, Inje
 
 
 def _moment(make: Maker) -> int:
-    """A cycle of the program, seldom one shortly behind it."""
+    """A cycle of the program, rarely one shortly after it."""
     return make.below(make.target.cycles + 20)
 
 

@@ -112,8 +112,8 @@ class Maker:
 
 @dataclass(frozen=True)
 class Kind:
-    """``make`` makes such faults; ``weight``: how often, beside others; ``accs``: accumulators of
-    the builds that can have it."""
+    """``make`` makes such faults; ``weight``: how often, relative to others; ``accs``: accumulators
+    of the builds that can have it."""
 
     make: Callable[[Maker], Injection]
     weight: int

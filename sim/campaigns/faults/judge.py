@@ -88,7 +88,7 @@ def _judge_complete(injection: Injection, memory: np.ndarray, result: Result,
 
 def _judge_part(injection: Injection, before: np.ndarray, memory: np.ndarray, result: Result
                 ) -> Iterator[str]:
-    """Whatever was written is right; what a fence stands behind is complete."""
+    """Whatever was written is right; what precedes a fence is complete."""
     target, base = injection.target, injection.target.case.base
     expected = np.where(result.written > 0, target.expected, before)
     yield from _differences(memory, expected, base, "wrong bytes")

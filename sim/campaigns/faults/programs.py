@@ -235,7 +235,7 @@ def _list(make: Maker) -> Injection:
 
 @kind("command: index beyond its table")
 def _index(make: Maker) -> Injection:
-    """A vector command turned into a gather whose first index is the header's magic number."""
+    """A vector command made a gather whose first index is the header's magic number."""
     target = make.target
     index = make.pick(i for i in target.computing if target.records[i]["opcode"] == Opcode.VECTOR)
     patches = make.record(index, {"x_gather": 1, "k": 1 + make.below(COUNT_MOST),

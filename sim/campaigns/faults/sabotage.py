@@ -1,4 +1,4 @@
-"""Negative controls of the campaign: a harness that lies now and then must be found out."""
+"""Negative controls of the campaign: a harness that occasionally lies must be detected."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A program that a fault is put into: what every command reads, writes and leaves behind."""
+"""A program that a fault is put into: what every command reads, writes and leaves in memory."""
 
 from dataclasses import dataclass
 from functools import cached_property

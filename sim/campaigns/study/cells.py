@@ -1,4 +1,4 @@
-"""The runs of the study: one choice of everything a cell, cells by question a group."""
+"""The runs of the study: a cell is one choice of everything, a group the cells of one question."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

@@ -1,6 +1,6 @@
 """Fine-tuning in numpy with every rounding of the accelerator: ``python -m sim.study``.
 
-Trains adapters with one choice of the numerics after the other and compares: the softmax's backward
+Trains adapters with one choice of the numerics after another and compares: the softmax's backward
 pass, formats, gradient scaling, masters, rank. A run that was made before with the same programs is
 not made again, so that the study may be stopped at any time and go on later. Exit code 2 for wrong
 arguments and data that cannot be had.
@@ -52,7 +52,7 @@ def _cells(options: argparse.Namespace) -> dict[tuple[str, str], list[Cell]]:
 
 
 class _Progress:
-    """A line a run, with the time that is left at the pace of the task's runs so far."""
+    """One line per run, with the time that is left at the pace of the task's runs so far."""
 
     def __init__(self, waiting: Sequence[Cell]) -> None:
         self.waiting = list(waiting)

@@ -68,7 +68,7 @@ def kept(cell: Cell, any_sources: bool = False) -> Result | None:
 
 
 class _Watched(EightBit):
-    """Tells how far rows of score gradients are from adding up to zero, while ``watching``."""
+    """Reports how far rows of score gradients are from adding up to zero, while ``watching``."""
 
     watching = False
     rows = items = 0.0

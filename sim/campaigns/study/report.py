@@ -1,4 +1,4 @@
-"""What the results of the study say, as a table a group and task."""
+"""What the results of the study say, as one table per group and task."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
