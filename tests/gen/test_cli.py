@@ -14,7 +14,7 @@ from hdl.spec.registers import REGISTERS
 
 def run(module, *arguments, **options):
     return subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True,
-                          text=True, timeout=120, **options)
+                          text=True, timeout=600, **options)
 
 
 @pytest.mark.parametrize("module", ["gen.top", "gen.block"])

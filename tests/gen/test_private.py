@@ -21,6 +21,16 @@ def trees():
             for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))}
 
 
+@pytest.fixture(scope="module")
+def every():
+    return trees()
+
+
+@pytest.fixture(scope="module")
+def own(every):
+    return own_names(every.values())
+
+
 def own_names(trees):
     """Every private name that some file of the project defines."""
     names = set()
@@ -55,9 +65,7 @@ def foreign(tree, own):
     return found
 
 
-def test_private_names_stand_in_their_homes():
-    every = trees()
-    own = own_names(every.values())
+def test_private_names_stand_in_their_homes(every, own):
     uses = {path: names for path, tree in every.items() if (names := foreign(tree, own))}
     print(f"{len(every)} files, {sum(map(len, uses.values()))} private names of others in {uses}")
     assert set(uses) == HOMES
@@ -68,5 +76,5 @@ def test_private_names_stand_in_their_homes():
     ("from amaranth.hdl._ir import Design", "_ir"), ("import amaranth.hdl._nir", "_nir"),
     ("from amaranth.hdl import _ast", "_ast"), ("getattr(x, '_decoder')", "_decoder"),
     ("runner._build_command()", "_build_command")])
-def test_a_private_name_is_found(text, name):
-    assert foreign(ast.parse(text), own_names(trees().values())) == {name}
+def test_a_private_name_is_found(text, name, own):
+    assert foreign(ast.parse(text), own) == {name}

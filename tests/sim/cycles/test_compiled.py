@@ -55,7 +55,7 @@ def test_nothing_is_written_beside_the_sources_and_processes_do_not_meet(install
     runs = [start(installed, where, XDG_CACHE_HOME=str(tmp_path / "cache")) for _ in range(2)]
     folders = set()
     for run in runs:
-        out, err = run.communicate(timeout=120)
+        out, err = run.communicate(timeout=600)
         assert run.returncode == 0, err
         folders.add(out.strip())
     folder, = map(Path, folders)
@@ -69,7 +69,7 @@ def test_nothing_is_written_beside_the_sources_and_processes_do_not_meet(install
                                               ("OTTAVA_BUILD", "kept/numba")])
 def test_the_folder_may_be_chosen(variable, parent, tmp_path):
     run = start(ROOT, tmp_path, **{variable: str(tmp_path / "kept")})
-    out, err = run.communicate(timeout=120)
+    out, err = run.communicate(timeout=600)
     assert run.returncode == 0, err
     assert Path(out.strip()).parent == tmp_path / parent
 
@@ -77,7 +77,7 @@ def test_the_folder_may_be_chosen(variable, parent, tmp_path):
 def test_without_a_folder_every_process_compiles_anew(tmp_path):
     (tmp_path / "file").touch()
     run = start(ROOT, tmp_path, OTTAVA_BUILD=str(tmp_path / "file/build"))
-    out, err = run.communicate(timeout=120)
+    out, err = run.communicate(timeout=600)
     assert (run.returncode, out) == (0, "None\n"), err
 
 

@@ -101,6 +101,7 @@ def test_rounding_once_not_twice():
         assert np.signbit(got) == (value < 0)
 
 
+@pytest.mark.slow  # a bound on time is for a quiet machine
 def test_a_cube_of_128_takes_less_than_two_seconds():
     config = AcceleratorConfig("posit8es2", acc="exact")
     a, b = operands(config, 128, 128, 128, 3)
