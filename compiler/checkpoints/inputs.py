@@ -70,6 +70,8 @@ class Step:
     of each of ``sequences``, rows in that order.
 
     ``label`` is the prefix of the names of this step's results. ``valid`` as in ``Inputs``.
+    ``renewed``: a program runs again with other ``valid``, so that each sequence has a mask and
+    weights of its own, whatever they are at first.
     """
 
     label: str
@@ -77,6 +79,7 @@ class Step:
     length: int
     past: int
     valid: np.ndarray | None
+    renewed: bool = False
 
     @property
     def rows(self) -> int:

@@ -127,6 +127,10 @@ def _units(trace: Tracer, attention: Attention, queries: View, cache: tuple[View
 def _mask(trace: Tracer, attention: Attention, step: Step, sequence: int) -> View | None:
     """What is added to a head's scores: 0, and the most negative BF16 where a position does not
     see another; 1×S where only padding is hidden."""
+    if step.renewed and step.valid is not None:
+        every = trace.shared(("masks",), "masks", step.valid.shape, Form.WIDE,
+                             lambda: np.where(step.valid, 0.0, -largest(BFLOAT16)))
+        return every.whole.row_block(sequence, 1)
     hidden = np.zeros((1, step.total), bool)
     if step.valid is not None:
         hidden |= ~step.valid[sequence, :step.total]

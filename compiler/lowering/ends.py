@@ -146,7 +146,10 @@ def _valid(trace: Tracer, step: Step) -> Iterator[tuple[int, View | None]]:
     for sequence in range(step.sequences):
         valid = np.ones(step.length, bool) if step.valid is None else step.valid[sequence]
         weights = None
-        if not valid.all():
+        if step.renewed and step.valid is not None:
+            weights = trace.shared(("valid",), "valid positions", step.valid.shape, Form.WIDE,
+                                   lambda: step.valid.astype(float)).whole.row_block(sequence, 1)
+        elif not valid.all():
             weights = trace.shared(("valid", valid.tobytes()), "valid positions",
                                    (1, valid.size), Form.WIDE,
                                    lambda valid=valid: valid[None].astype(float)).whole

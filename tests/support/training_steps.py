@@ -1,17 +1,20 @@
-"""Training steps of the digits ViT as programs on the machine model, beside the same steps
-computed without a program."""
+"""Training steps as programs on the machine model, beside the same steps computed without a
+program."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.checkpoints import load
+from compiler.checkpoints import load, samples
+from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs
 from compiler.training.description import LowRank, Training
 from compiler.training.gradients.bits import Bits
+from compiler.training.gradients.network import Batch
 from compiler.training.programs.host import Host, Ran, Start
 from compiler.training.programs.lower import lower_training
-from compiler.training.tasks import digits_task
+from compiler.training.tasks import digits_task, with_head
 from compiler.training.trainer import Trainer, batches
 from hdl.spec.config import AcceleratorConfig
 from sim.model.machine import Machine
@@ -45,6 +48,39 @@ def training(batch=4, **how):
     return Training(LowRank(rank=4), rate=4e-3, steps=100, batch=batch, **how)
 
 
+def padded(batch, masks):
+    """As long as all of a program's are."""
+    if masks is None:
+        return batch
+    more = ((0, 0), (0, masks.columns - batch.inputs.shape[1]))
+    return Batch(np.pad(batch.inputs, more), batch.labels, np.pad(batch.valid, more))
+
+
+@dataclass(frozen=True)
+class Work:
+    """A model, its batches and a micro-batch like all others."""
+
+    model: Transformer
+    batches: Iterator[Batch]
+    sample: Inputs
+
+
+def digits(own):
+    task = digits_task("digits-negative-transposed")
+    return Work(load("digits-vit"), batches(task.train, own.batch, 0),
+                Inputs("patches", task.train.inputs[:own.micro]))
+
+
+def sentences(own, pooling="mean"):
+    """A small BERT with three classes on sentences of 1 to 8 random ids."""
+    model = with_head(replace(samples.bert(), pooling=pooling), 3)
+    rng = np.random.default_rng(0)
+    ids, lengths = rng.integers(0, 50, (40, 8)), rng.integers(1, 9, 40)
+    data = Batch(ids, rng.integers(0, 3, 40), np.arange(8) < lengths[:, None])
+    return Work(model, batches(data, own.batch, 0), Inputs(
+        "ids", ids[:own.micro], np.ones((own.micro, 8), bool)))
+
+
 @dataclass
 class Both:
     """``compared`` and ``different`` count items so far; ``wrong``: names of arrays that differ."""
@@ -53,30 +89,29 @@ class Both:
     own: Training
     start: Start | None = None
     keep: bool = True
+    work: Work | None = None
 
     def __post_init__(self):
-        task, model = digits_task("digits-negative-transposed"), load("digits-vit")
-        self.batches = batches(task.train, self.own.batch, 0)
-        program = lower_training(
-            self.config, model, self.own,
-            Inputs("patches", task.train.inputs[:self.own.micro]), keep=self.keep)
+        work = self.work or digits(self.own)
+        self.batches = work.batches
+        program = lower_training(self.config, work.model, self.own, work.sample, keep=self.keep)
         self.numerics = Noted(self.config, backward=self.own.backward)
-        self.trainer = Trainer(model, self.own, task.kind, self.numerics, "pair",
+        self.trainer = Trainer(work.model, self.own, "classes", self.numerics, "pair",
                                layout=program.layout)
         masters = self.trainer.updater
-        self.host = Host(program, self.own, task.kind, self.start or on_machine(self.config),
+        self.host = Host(program, self.own, "classes", self.start or on_machine(self.config),
                          masters.values, masters.lower)
         self.compared = self.different = 0
         self.wrong = set()
 
     def calibrate(self):
-        batch = next(self.batches)
+        batch = padded(next(self.batches), self.host.program.batch.masks)
         self.trainer.calibrate(batch)
         self.host.calibrate(batch)
         return self
 
     def step(self):
-        batch = next(self.batches)
+        batch = padded(next(self.batches), self.host.program.batch.masks)
         report = self.trainer.step(batch)
         loss, norm, _ = self.host.step(batch, report.rate)
         self._same("value of the loss", np.array(loss), report.loss)

@@ -138,6 +138,7 @@ def _pool(run: Run, pooling: str, x: Array, valid: Array | None
     unit = n.lane(mean * inverse)
 
     def back_unit(d: Array) -> Array:
+        d = n.wide(d)
         along = n.total(n.lane(unit * d))
         return back_mean(n.lane(n.lane(d - n.lane(unit * along)) * inverse))
 

@@ -39,7 +39,7 @@ def wide(view: View | Value) -> Read:
 @dataclass
 class Context:
     """``adding``: gradients are added to those of earlier micro-batches; may be set between
-    emissions. ``sequences``: their number and length are ``step``'s."""
+    emissions. ``share``: what ``factors.Share`` is over the lengths, where there are any."""
 
     trace: Tracer
     training: Training
@@ -48,6 +48,7 @@ class Context:
     layout: Layout
     adding: bool = False
     most_sites: int = 0
+    share: float | None = None
     sites: dict[str, Value] = field(default_factory=dict)
     _later: list[Callable[[], None]] = field(default_factory=list)
     gradients: Value = field(init=False)
@@ -98,11 +99,13 @@ class Context:
 
         return Listed(name, largest, tuple(map(tuple, blocks)) or ((),))
 
-    def stored(self, site: Value) -> None:
-        """All of ``site`` is stored: its largest magnitude goes to its place."""
+    def stored(self, site: Value, name: str | None = None) -> None:
+        """All of ``site`` is stored, by ``name`` if it is not its own: its largest magnitude goes
+        to its place."""
         if not self.factors.scaled:
             return
-        name, place = site.name, self.factors.site(site.name)
+        name = name or site.name
+        place = self.factors.site(name)
         if place >= self.most_sites:
             raise ValueError(f"sites must be at most {self.most_sites}")
         word = self.largest.whole.block(place, 0, 1, 1)

@@ -1,20 +1,25 @@
 """From the logits to the last layer as ops: loss, head, pooling, final norm."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from compiler.checkpoints.description import Norm, Transformer
+from compiler.checkpoints.inputs import Step
 from compiler.lowering import backward_lists as lists
+from compiler.lowering.ends import L2_EPSILON
 from compiler.lowering.lane_ops import Softmax
 from compiler.lowering.ops import Product
 from compiler.lowering.values import Form, Value, View
 from compiler.program.epilogue import Epilogue
+from compiler.program.tensor import Tensor
 from compiler.training.gradients.parameters import block_name
 from compiler.training.programs.backward import normalised_back
-from compiler.training.programs.context import Context, Make, operand, wide
+from compiler.training.programs.context import Context, operand, wide
+from compiler.training.programs.factors import Share
 
-__all__ = ["classes_loss", "ends_backward"]
+__all__ = ["classes_loss", "ends_backward", "pooled_rows"]
 
 
 def classes_loss(ctx: Context, logits: Value, accurate: bool) -> Value:
@@ -37,18 +42,18 @@ def classes_loss(ctx: Context, logits: Value, accurate: bool) -> Value:
     return d
 
 
-def ends_backward(ctx: Context, model: Transformer, d: Value, pooled: Value, last: Value,
-                  weight: View, gain: Callable[[Norm], Value]) -> Value:
+def ends_backward(ctx: Context, model: Transformer, d: Value, pooled: View, last: Value,
+                  weight: View, gain: Callable[[Norm], Value], mean: Value | None) -> Value:
     """The gradient of the last layer's result, of that of the logits ``d``, as that layer's
     ``LayerBackward`` takes it. ``pooled``: what the head reads; ``last``: the layer's result;
-    ``weight``: the head's."""
+    ``weight``: the head's; ``mean``: what is divided by its length to be pooled, if it is."""
     share = ctx.training.micro / ctx.training.batch
     if "head.weight" in ctx.layout.places:
-        ctx.gradient(["head.weight"], d.whole, pooled.whole, ctx.factors.factor(share, "", d.name))
+        ctx.gradient(["head.weight"], d.whole, pooled, ctx.factors.factor(share, "", d.name))
     if "head.bias" in ctx.layout.places:
         _column_sums(ctx, d, ctx.in_layout(ctx.gradients, "head.bias"),
                      ctx.factors.factor(share, "", d.name))
-    dp = _pooled(ctx, d, weight)
+    dp = _pooled(ctx, d, weight, mean)
     if model.final_norm is None and model.blocks[-1].pre_norm:
         return _unpooled(ctx, model, dp, "last residual", None)
     if model.final_norm is None:
@@ -66,38 +71,64 @@ def _column_sums(ctx: Context, d: Value, out: View, factor: float) -> None:
         b_transposed=False)
 
 
-def _pooled(ctx: Context, d: Value, weight: View) -> Value:
-    """∂/∂ of the pooled rows, and a row of zeros behind them for positions that get nothing."""
+def _pooled(ctx: Context, d: Value, weight: View, mean: Value | None) -> Value:
+    """∂/∂ of the pooled rows, and a row of zeros behind them for positions that get nothing.
+    ``mean``: where these are divided by their length, the rows before that."""
     if ctx.factors.scaled:
         ctx.factors.site("pooled")
     rows, width = d.rows, weight.columns
-    out = ctx.trace.constant("pooled", rows + 1, width, lambda: np.zeros((rows + 1, width)),
-                             Form.GRADIENT)
+    out = ctx.trace.constant("pooled gradient", rows + 1, width,
+                             lambda: np.zeros((rows + 1, width)), Form.GRADIENT)
     ctx.sites["pooled"] = out
-    factor = ctx.factors.factor(1.0, "pooled", d.name)
-    ctx.trace.gemm([Product(d.whole, weight, out.whole.row_block(0, rows))],
-                   out.whole.row_block(0, rows),
-                   ctx.storing("pooled", lambda _: Epilogue(factor)), b_transposed=False)
-    ctx.stored(out)
+    factor, to = ctx.factors.factor(1.0, "pooled", d.name), out.whole.row_block(0, rows)
+    if mean is None:
+        ctx.trace.gemm([Product(d.whole, weight, to)], to,
+                       ctx.storing("pooled", lambda _: Epilogue(factor)), b_transposed=False)
+    else:
+        unit = ctx.trace.value("unit gradient", rows, width, forms=(Form.WIDE,))
+        ctx.trace.gemm([Product(d.whole, weight, unit.whole)], unit,
+                       ctx.listed("× factor", lambda _: Epilogue(factor)), b_transposed=False)
+        ctx.trace.vector(mean.whole, ctx.storing("pooled", lambda y: replace(
+            lists.rms_norm_backward(y[0], L2_EPSILON), inverse_n=1.0), [wide(unit)]), to)
+    ctx.stored(out, "pooled")
     return out
 
 
 def _unpooled(ctx: Context, model: Transformer, dp: Value, site: str, gain: Value | None) -> Value:
     """Each position's share of its sequence's pooled gradient, times ``gain``."""
     step, length = ctx.step, ctx.step.length
-    sequences = np.repeat(np.arange(step.sequences), length)
-    if model.pooling == "first":
-        sequences[np.arange(step.rows) % length != 0] = step.sequences
-    elif model.pooling != "mean":
-        raise ValueError(f"pooling must be first or mean to be trained through, "
+    if model.pooling not in ("first", "mean", "mean_l2"):
+        raise ValueError(f"pooling must be first, mean or mean_l2 to be trained through, "
                          f"not {model.pooling}")
+    first = model.pooling == "first"
     numbers = ctx.trace.constant("rows of the pooled gradient", step.rows, 1,
-                                 lambda: sequences, Form.INDICES)
+                                 lambda: pooled_rows(first, _seen(step)), Form.INDICES)
     out = ctx.site(site, step.rows, dp.columns)
-    factor = ctx.factors.factor(1.0 if model.pooling == "first" else 1 / length, site, "pooled")
-    make: Make = (lambda _: Epilogue(factor)) if gain is None else (
-        lambda y: lists.pooling_backward(y[0], factor))
-    ctx.trace.gather(dp.whole, [numbers], out, ctx.storing(
-        site, make, [] if gain is None else [operand(gain)]))
+    read = [] if gain is None else [operand(gain)]
+    if first or step.valid is None:
+        factors: list[float] = [
+            ctx.factors.factor(1.0 if first else 1 / length, site, "pooled")]
+    else:
+        factors = [Share(1 / length, index) for index in range(step.sequences)]
+        ctx.share = ctx.factors.factor(1.0, site, "pooled")
+    rows = step.rows // len(factors)
+    for index, factor in enumerate(factors):
+        def make(y: Sequence[Tensor], factor: float = factor) -> Epilogue:
+            return lists.pooling_backward(y[0], factor) if y else Epilogue(factor)
+
+        ctx.trace.gather(dp.whole, [numbers.whole.row_block(index * rows, rows)],
+                         out.whole.row_block(index * rows, rows), ctx.storing(site, make, read))
     ctx.stored(out)
     return out
+
+
+def _seen(step: Step) -> np.ndarray:
+    return np.ones((step.sequences, step.length), bool) if step.valid is None else step.valid
+
+
+def pooled_rows(first: bool, valid: np.ndarray) -> np.ndarray:
+    """For each position the row of the pooled gradient that it gets a share of: its sequence's, or
+    the one of zeros behind them where it is not ``valid``, or not the ``first``."""
+    sequences, length = valid.shape
+    seen = np.broadcast_to(np.arange(length) == 0, valid.shape) if first else valid
+    return np.where(seen.ravel(), np.repeat(np.arange(sequences), length), sequences)

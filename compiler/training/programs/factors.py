@@ -7,7 +7,7 @@ update.
 
 from dataclasses import dataclass, field
 
-__all__ = ["Factor", "Factors"]
+__all__ = ["Factor", "Factors", "Share"]
 
 
 class Factor(float):
@@ -33,6 +33,19 @@ class Factor(float):
     def at(self, scales: dict[str, float]) -> float:
         """The number that it is where sites have these ``scales``."""
         return float(self) * scales.get(self.up, 1.0) / scales.get(self.down, 1.0)
+
+
+class Share(float):
+    """What a position gets of the gradient of its sequence's mean: 1 over the number of positions,
+    and what brings the pooled gradient to its scale; of each sequence a word that a pass computes
+    when it starts."""
+
+    sequence: int
+
+    def __new__(cls, value: float, sequence: int) -> "Share":
+        self = super().__new__(cls, value)
+        self.sequence = sequence
+        return self
 
 
 @dataclass

@@ -14,6 +14,7 @@ from compiler.training.description import AdamW, Training
 from compiler.training.gradients.loss import LossKind, loss_of, rows_counted
 from compiler.training.gradients.network import Batch
 from compiler.training.gradients.numerics import Exact
+from compiler.training.programs.ends import pooled_rows
 from compiler.training.programs.lower import TrainingProgram
 from compiler.training.programs.scales import DECAY, RATE
 from hdl.spec.formats import BF16_ENCODING
@@ -113,8 +114,7 @@ class Host:
         micro, loss, rows, ran = self.training.micro, 0.0, 0, Ran()
         for first in range(0, len(batch), micro):
             part = batch.part(slice(first, first + micro))
-            self.write(self.program.inputs, part.inputs)
-            self.write(self.program.labels, part.labels)
+            self._write_batch(part)
             ran += self._run(self.program.next if first else self.program.first)
             logits = self.read(self.program.logits)
             own = rows_counted(self.kind, part.labels, part.valid)
@@ -122,6 +122,39 @@ class Host:
                 loss += own * loss_of(self.kind, Exact(), logits, part.labels, part.valid)[0]
             rows += own
         return loss / rows, ran
+
+    def _write_batch(self, part: Batch) -> None:
+        """One micro-batch; sequences shorter than the program's are padded."""
+        own = self.program.batch
+        inputs, valid = part.inputs, part.valid
+        if own.masks is not None:
+            count = own.masks.columns
+            missing = count - inputs.shape[1]
+            if missing < 0:
+                raise ValueError(f"a sequence must have at most {count} positions in this program, "
+                                 f"not {inputs.shape[1]}")
+            valid = np.ones(inputs.shape[:2], bool) if valid is None else valid
+            inputs, valid = (np.pad(x, ((0, 0), (0, missing))) for x in (inputs, valid))
+            self._write_valid(valid)
+        for tensor, values in zip(own.inputs, np.split(inputs, len(own.inputs)), strict=True):
+            self.write(tensor, values)
+        self.write(own.labels, part.labels)
+
+    def _write_valid(self, valid: np.ndarray) -> None:
+        """Masks, and what goes by the number of positions."""
+        own, counts = self.program.batch, valid.sum(axis=1)
+        self.write(own.masks, np.where(valid, 0.0, Exact.masked))
+        self.write(own.lengths, 1 / counts)
+        if own.valid is not None:
+            self.write(own.valid, valid)
+        if own.rows is not None:
+            first = self.program.pooling == "first"
+            self.write(own.rows, pooled_rows(first, valid))
+        for addresses, count in zip(own.counts, counts if own.counts else (), strict=True):
+            word = np.frombuffer(np.float32(1 / np.float64(count)).tobytes(), np.uint8)
+            for address in addresses:
+                start = address - self.program.image.base
+                self.memory[start:start + word.size] = word
 
     def calibrate(self, batch: Batch) -> None:
         """Gradients alone, so that the first step has magnitudes to scale its gradients by."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from compiler.checkpoints.description import Norm, Transformer
+from compiler.checkpoints.description import Norm, Pooling, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.lowering.emit import emit
 from compiler.lowering.ends import trace_embedding, trace_final
@@ -30,8 +30,8 @@ from compiler.training.layout import Layout
 from compiler.training.programs.backward import LayerBackward
 from compiler.training.programs.context import EARLIER, Context
 from compiler.training.programs.ends import classes_loss, ends_backward
-from compiler.training.programs.factors import Factor, Factors
-from compiler.training.programs.scales import ScaleTables, emit_scales, place_scales
+from compiler.training.programs.factors import Factor, Factors, Share
+from compiler.training.programs.scales import ScaleTables, emit_scales, emit_shares, place_scales
 from compiler.training.programs.update import (
     Merge,
     UpdateTensors,
@@ -39,11 +39,31 @@ from compiler.training.programs.update import (
     emit_update,
     place_update,
 )
+from hdl.spec.commands import COMMAND, COMMAND_BYTES, HEADER_BYTES
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["TrainingProgram", "lower_training"]
 
 _QKV = ("query", "key", "value")
+
+
+@dataclass(frozen=True)
+class BatchTensors:
+    """What the host writes for a micro-batch.
+
+    ``inputs``: patches of all sequences, or each sequence's ids; ``labels``. Where sequences may be
+    padded: ``masks`` and ``valid``, a row a sequence, ``rows`` of ``ends.pooled_rows``, ``lengths``
+    as in ``ScaleTables``, and ``counts``: for each sequence the addresses of FP32 words that hold
+    one over its positions, in the commands that pool them.
+    """
+
+    inputs: tuple[Tensor, ...]
+    labels: Tensor
+    lengths: Tensor
+    masks: Tensor | None = None
+    valid: Tensor | None = None
+    rows: Tensor | None = None
+    counts: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,8 +73,8 @@ class TrainingProgram:
     ``start``: once, and behind every change of the masters. ``calibrate``: the scales that follow
     from gradients so far, without an update. ``first`` and ``next``: a micro-batch forward and
     back, the latter adding to the gradients. ``update``: the rest of a step. What the host writes
-    and reads are ``inputs``, ``labels``, ``logits`` and ``tensors``; ``sites``: the gradient
-    tensors of a pass. ``written`` as in ``LoweredProgram``, of ``first`` and ``next``.
+    and reads are ``batch``, ``logits`` and ``tensors``; ``sites``: the gradient tensors of a
+    pass. ``written`` as in ``LoweredProgram``, of ``first`` and ``next``.
     """
 
     image: ProgramImage
@@ -65,8 +85,8 @@ class TrainingProgram:
     update: int
     layout: Layout
     shapes: dict[str, tuple[int, ...]]
-    inputs: Tensor
-    labels: Tensor
+    batch: BatchTensors
+    pooling: Pooling
     logits: Tensor
     sites: dict[str, Tensor]
     tensors: UpdateTensors
@@ -81,9 +101,9 @@ class _Builder(ProgramBuilder):
 
     def _command(self, fields, shape, a, operands, out, turned, epilogue) -> None:
         """As the builder's, each ``Factor`` as a scalar in memory."""
-        changed = {name: Scalar(self.tables.table, self.tables.factors.number(value))
+        changed = {name: Scalar(self.tables.table, self.tables.number(value))
                    for name in ("scale", "imm1")
-                   if isinstance(value := getattr(epilogue, name), Factor)}
+                   if isinstance(value := getattr(epilogue, name), Factor | Share)}
         super()._command(fields, shape, a, operands, out, turned, replace(epilogue, **changed))
 
     def take_over(self, other: Placement) -> None:
@@ -120,15 +140,19 @@ def lower_training(config: AcceleratorConfig, model: Transformer, training: Trai
     tensors = _place_rest(builder, traced, places, fused, training, arrays)
     builder.tables = tensors.tables
     addresses: dict[str, int | None] = {}
-    written, macs = {}, 0
+    written, macs, counts = {}, 0, []
     for name, adding in (("first", False), ("next", True)):
         addresses[name] = None
         if adding and training.micro == training.batch:
             continue
         ctx.adding = adding
+        if ctx.share is not None:
+            emit_shares(builder, tensors.tables, ctx.share)
         emitted = emit(_variant(fused, adding), places, builder)
         written[name], macs = emitted.written, emitted.macs
+        offsets = _pooling(builder)
         addresses[name], builder = builder.followed(f"program {name}")
+        counts.append([addresses[name] + offset for offset in offsets])
     emit_start(builder, training, layout, tensors)
     addresses["start"], builder = builder.followed("program start")
     emit_scales(builder, tensors.tables, tensors.largest)
@@ -137,11 +161,34 @@ def lower_training(config: AcceleratorConfig, model: Transformer, training: Trai
     results = [places[value, form] for value in fused.values for form in fused.forms[value]]
     image = ProgramImage.of(builder, tuple(dict.fromkeys(results)), seed=seed)
     found = {value.name: places[value, fused.forms[value][0]] for value in fused.values}
-    inputs = found["patches" if batch.kind == "patches" else "ids"]
     return TrainingProgram(
         image, addresses["start"], addresses["calibrate"], addresses["first"], addresses["next"],
-        image.address, layout, shapes, inputs, found["labels"], found[traced.logits.name],
-        {name: found[name] for name in ctx.sites}, tensors, written, macs)
+        image.address, layout, shapes, _batch(fused, places, tensors.tables, batch, counts),
+        model.pooling, found[traced.logits.name],
+        {name: found[value.name] for name, value in ctx.sites.items()}, tensors, written, macs)
+
+
+def _batch(fused: OpList, places: Places, tables: ScaleTables, batch: Inputs,
+           counts: list[list[int]]) -> BatchTensors:
+    """What the host writes, out of everything."""
+    found: dict[str, list[Tensor]] = {}
+    for value in fused.values:
+        found.setdefault(value.name, []).append(places[value, fused.forms[value][0]])
+    inputs = tuple(found["patches" if batch.kind == "patches" else "ids"])
+    if batch.valid is None:
+        return BatchTensors(inputs, found["labels"][0], tables.lengths)
+    return BatchTensors(
+        inputs, found["labels"][0], tables.lengths, found["masks"][0],
+        found["valid positions"][0] if "valid positions" in found else None,
+        found["rows of the pooled gradient"][0], tuple(zip(*counts, strict=True)))
+
+
+def _pooling(builder: ProgramBuilder) -> list[int]:
+    """The offsets in the program of the FP32 words 1/n of its means of sequences, in their order:
+    they alone leave one item a row."""
+    word = 4 * COMMAND["inverse_n"].word
+    return [HEADER_BYTES + COMMAND_BYTES * index + word
+            for index, fields in enumerate(builder.commands) if fields.get("row_result")]
 
 
 def _variant(fused: OpList, adding: bool) -> OpList:
@@ -177,6 +224,9 @@ def _check(config: AcceleratorConfig, model: Transformer, training: Training, ba
     if config.functions != "training":
         raise ValueError(f"functions must be training in a build that trains, "
                          f"not {config.functions}")
+    if model.pooling == "none" or (model.pooling == "first" and model.final_norm is not None):
+        raise ValueError(f"pooling of {model.name} must be mean, mean_l2, or first without a final "
+                         f"norm, to be trained on the accelerator, not {model.pooling}")
     if not isinstance(training.method, LowRank):
         raise ValueError("method must be LowRank on the accelerator: whole matrices are trained in "
                          "numpy alone")
@@ -197,7 +247,7 @@ def _check(config: AcceleratorConfig, model: Transformer, training: Training, ba
 def _trace(config: AcceleratorConfig, model: Transformer, training: Training, batch: Inputs,
            layout: Layout) -> _Traced:
     tracer = Tracer(results=False)
-    step = Step("", batch.sequences, batch.length, 0, batch.valid)
+    step = Step("", batch.sequences, batch.length, 0, batch.valid, renewed=True)
     ctx = Context(tracer, training, step, Factors(config.format.storage_bits == 8), layout,
                   most_sites=14 * len(model.blocks) + 8)
     x = trace_embedding(tracer, model, batch, step, "embedding")
@@ -207,7 +257,8 @@ def _trace(config: AcceleratorConfig, model: Transformer, training: Training, ba
         x = group.forward(x)
     trace_final(tracer, model, x, step)
     named = {value.name: value for value in tracer.listed().values}
-    logits, pooled = named["head"], named.get("pooled", x)
+    logits = named["head"]
+    pooled = x.whole.every(step.length, 0) if model.pooling == "first" else named["pooled"].whole
     weights, heads = _weights(tracer, model), {}
     if training.head:
         heads = {"head.weight": tracer.weight("head weight", model.head.weight)}
@@ -218,7 +269,8 @@ def _trace(config: AcceleratorConfig, model: Transformer, training: Training, ba
         return tracer.parameter(norm.gain, Form.STORED, "gain")
 
     d = classes_loss(ctx, logits, config.softmax == "pwl")
-    d = ends_backward(ctx, model, d, pooled, x, tracer.weight("", model.head.weight).whole, gain)
+    d = ends_backward(ctx, model, d, pooled, x, tracer.weight("", model.head.weight).whole, gain,
+                      named.get("pooling mean"))
     layers = training.layers(model)
     for group in reversed(groups):
         saved = group.saved()
@@ -298,7 +350,9 @@ def _place_rest(builder: _Builder, traced: _Traced, places: Places, fused: OpLis
         plain = builder.constant(arrays[f"{layer}.weight"], name=f"{layer} plain")
         merges.append(Merge(layer, plain, tensor(traced.weights[layer])))
     _number(fused, ctx, builder, places)
-    tables = place_scales(builder, ctx.factors)
+    valid = ctx.step.valid
+    lengths = [ctx.step.length] * ctx.step.sequences if valid is None else valid.sum(axis=1)
+    tables = place_scales(builder, ctx.factors, lengths)
     return place_update(
         builder, training, ctx.layout, tensor(ctx.gradients), tensor(ctx.trained), tuple(merges),
         {name: tensor(value) for name, value in traced.heads.items()}, tables,
@@ -314,6 +368,8 @@ def _number(fused: OpList, ctx: Context, builder: _Builder, places: Places) -> N
                     ctx.factors.number(value)
 
     ctx.adding = True
+    if isinstance(ctx.share, Factor):
+        ctx.factors.number(ctx.share)
     counting = Counting(builder.config, builder.base)
     counting.take_over(builder)
     emit(fused, places, counting)

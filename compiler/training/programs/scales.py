@@ -5,6 +5,7 @@
     table[n] = constant[n] · word[up[n]] · word[down[n]],  words 1, s, 1/s
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,20 +13,23 @@ import numpy as np
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Instruction
+from compiler.program.scalar import Scalar
 from compiler.program.tensor import Tensor
 from compiler.training.gradients.scaling import HISTORY, target_log2
-from compiler.training.programs.factors import Factors
+from compiler.training.programs.factors import Factor, Factors, Share
 from hdl.spec.commands import Destination, Operand, Post, Reduce
 
-__all__ = ["ScaleTables", "emit_scales", "place_scales"]
+__all__ = ["CLIP", "DECAY", "RATE", "SHARES", "ScaleTables", "emit_scales", "emit_shares",
+           "place_scales"]
 
-# Words behind the factors that the host writes or an update computes.
-RATE, DECAY, CLIP, WORDS = 0, 1, 2, 3
+# Words behind the factors that the host writes or an update computes; then one a sequence.
+RATE, DECAY, CLIP, SHARES = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
 class ScaleTables:
-    """``table``: BF16 words that commands read, those of ``factors`` and then RATE, DECAY and CLIP.
+    """``table``: words that commands read: those of ``factors``, RATE, DECAY and CLIP, and from
+    SHARES on ``factors.Share`` of each sequence. ``lengths``: 1 over its number of positions.
 
     ``history``: sites × HISTORY, the oldest first; ``words``: 1, scales, their inverses.
     """
@@ -39,14 +43,23 @@ class ScaleTables:
     down: Tensor
     constants: Tensor
     products: Tensor
+    lengths: Tensor
+
+    def number(self, factor: Factor | Share) -> int:
+        """The place of a factor in the table."""
+        if isinstance(factor, Share):
+            return self.word(SHARES) + factor.sequence
+        return self.factors.number(factor)
 
     def word(self, which: int) -> int:
-        """The number in the table of RATE, DECAY or CLIP."""
+        """The number in the table of RATE, DECAY, CLIP or the first of SHARES."""
         return len(self.factors.numbers) + which
 
 
-def place_scales(builder: ProgramBuilder, factors: Factors) -> ScaleTables:
-    """Memory for all of it; without scales the table holds what the host and updates write."""
+def place_scales(builder: ProgramBuilder, factors: Factors, lengths: Sequence[int]
+                 ) -> ScaleTables:
+    """Memory for all of it; without scales the table holds what the host and updates write.
+    ``lengths``: of the sequences of a micro-batch at first."""
     numbers, sites = list(factors.numbers), factors.sites
     count, rows = max(len(numbers), 1), max(len(sites), 1)
 
@@ -58,13 +71,14 @@ def place_scales(builder: ProgramBuilder, factors: Factors) -> ScaleTables:
 
     words = builder.constant(np.ones((1 + 2 * len(sites), 1)), "bf16", name="scales")
     return ScaleTables(
-        factors, empty("scalars", len(numbers) + WORDS, 1),
+        factors, empty("scalars", len(numbers) + SHARES + len(lengths), 1),
         empty("history of magnitudes", rows, HISTORY), empty("history shifted", rows, HISTORY - 1),
         words,
         builder.indices(np.array([index(up, 1) for _, up, _ in numbers] or [0])),
         builder.indices(np.array([index(down, 1 + len(sites)) for _, _, down in numbers] or [0])),
         builder.constant(np.array([[c] for c, _, _ in numbers] or [[1.0]]), "bf16",
-                         name="constants of factors"), empty("products of factors", count, 1))
+                         name="constants of factors"), empty("products of factors", count, 1),
+        builder.constant(1 / np.array([lengths]).T, "bf16", name="inverse lengths"))
 
 
 def emit_scales(builder: ProgramBuilder, tables: ScaleTables, largest: Tensor | None) -> None:
@@ -86,6 +100,13 @@ def emit_scales(builder: ProgramBuilder, tables: ScaleTables, largest: Tensor | 
         bias=tables.products, y1=tables.constants, instructions=(
             Instruction(multiply=Operand.Y, destination=Destination.BUFFER),
             Instruction(multiply=Operand.Y, y=1, destination=Destination.MEMORY))))
+
+
+def emit_shares(builder: ProgramBuilder, tables: ScaleTables, factor: float | Scalar) -> None:
+    """The words from SHARES on: ``factor`` over the lengths."""
+    first = tables.word(SHARES)
+    builder.vector(tables.lengths, tables.table.block(first, 0, tables.lengths.rows, 1),
+                   Epilogue(factor))
 
 
 def _power(factor: float) -> Epilogue:

@@ -9,7 +9,7 @@ import pytest
 from compiler.program.builder import ProgramBuilder
 from compiler.training.description import AdamW, LowRank, Momentum, Sgd, Training, WholeMatrices
 from hdl.spec.config import AcceleratorConfig
-from support.training_steps import Both, training
+from support.training_steps import Both, sentences, training
 
 FORMATS = ("posit8", "posit8es2", "fp8", "bf16")
 OPTIMISERS = {"adamw": AdamW(), "momentum": Momentum(), "sgd": Sgd(),
@@ -40,6 +40,18 @@ def run(steps, fmt, softmax, optimiser, **how):
 def test_steps_have_the_bits_of_the_rules(steps, fmt, softmax, optimiser, how):
     both = run(steps, fmt, softmax, optimiser, **how)
     assert not both.wrong and both.compared > steps * 25_000
+
+
+@pytest.mark.parametrize(("fmt", "softmax", "pooling", "micro"), [
+    ("posit8", "pwl", "mean", 4), ("fp8", "approx_shifted", "first", 2),
+    ("posit8es2", "approx", "mean_l2", 2), ("bf16", "pwl", "mean_l2", 4)])
+def test_sentences_of_any_length_have_the_bits_of_the_rules(fmt, softmax, pooling, micro):
+    own = training(micro=micro)
+    both = Both(config(fmt, softmax), own, work=sentences(own, pooling)).calibrate()
+    for _ in range(3):
+        both.step()
+    print(f"{fmt} {pooling}: {both.compared - both.different} of {both.compared} items")
+    assert not both.wrong and both.compared > 30_000
 
 
 @pytest.mark.slow
