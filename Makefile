@@ -55,8 +55,8 @@ area: $(STAMP)  ## tables of area: posit8 beside fp8 beside bf16; build/area.jso
 
 lint: $(STAMP)  ## ruff and mypy over the sources; Verilator, Icarus and Yosys over generated Verilog
 	$(RUN) -m ruff check .
-	$(RUN) -m mypy
-	$(RUN) -m synth.lint
+	$(RUN) -m mypy & types=$$!; $(RUN) -m synth.lint; lint=$$?; \
+	wait $$types && exit $$lint
 
 golden: $(STAMP)  ## write digests and golden vectors anew, after a change that means to change them
 	$(RUN) -m tools.golden verilog --renew

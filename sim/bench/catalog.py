@@ -84,9 +84,12 @@ IMAGE = Bench("image", generate=_top, toplevel="ottava")
 
 
 def jobs(names: list[str], simulators: list[str], fmt: str | None) -> list[Job]:
-    """What to run, the longest builds last; ``fmt`` replaces the benches' own formats."""
+    """What to run; ``fmt`` replaces the benches' own formats.
+
+    From the last bench to the first: the longest begin, so that none is left to one processor.
+    """
     return [Job(bench, AcceleratorConfig(**values), simulator)
-            for simulator in simulators for bench in map(BENCHES.__getitem__, names)
+            for bench in map(BENCHES.__getitem__, reversed(names)) for simulator in simulators
             for values in _configurations(bench, fmt)]
 
 
