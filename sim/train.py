@@ -14,42 +14,26 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
-from compiler.checkpoints import NAMES, load
+from compiler.checkpoints import load
 from compiler.checkpoints.packages import ModelUnavailable
-from compiler.checkpoints.registry import tokenizer
 from compiler.training.adapters import save_adapters
-from compiler.training.description import (
-    OPTIMISERS,
-    PARTS_OF,
-    SCHEDULES,
-    LowRank,
-    Training,
-    WholeMatrices,
-)
 from compiler.training.gradients.eight_bit import EightBit
 from compiler.training.gradients.numerics import Exact
-from compiler.training.gradients.softmax import BACKWARD
 from compiler.training.state import restore, save_state
 from compiler.training.tasks import (
-    DIGITS_TASKS,
-    TASKS,
     Task,
-    digits_task,
-    movie_reviews,
-    own_data,
-    review_text,
     with_head,
 )
 from compiler.training.trainer import NotFinite, StepReport, Trainer, batches
-from gen.cli import Parser, add_config_flags, add_on, config_from, piped
-from hdl.spec.config import AcceleratorConfig
+from gen.cli import config_from, piped
 from sim.curve import curve
 from sim.gradient_check import check
+from sim.train_memory import memory_lines
 from sim.train_on import AcceleratorSteps, machine_start, rtl_start
+from sim.train_options import make_parser, task_of, training_of
 from sim.verify.runner import RunError
 
 __all__ = ["main"]
@@ -75,81 +59,6 @@ class Run:
         return getattr(self.trainer.numerics, "saturated", 0)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m sim.train", description=__doc__.split(":")[0] + ".")
-    parser.add_argument("model", metavar="MODEL",
-                        help=f"{', '.join(NAMES)}, or the path of a checkpoint")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--task", help=f"one of {', '.join(TASKS)}")
-    what.add_argument("--data", type=Path, metavar="FILE",
-                      help="a CSV file with the columns text and label")
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--lora", type=int, default=8, metavar="RANK", help="rank of adapters (8)")
-    how.add_argument("--full", action="store_true", help="train the matrices themselves")
-    parser.add_argument("--targets", help=f"some of {','.join(PARTS_OF)} (all that the model has)")
-    parser.add_argument("--alpha", type=float, help="adapters count alpha / rank times (2 · rank)")
-    parser.add_argument("--optimizer", default="adamw", help=f"{', '.join(OPTIMISERS)} (adamw)")
-    for flag, kind, value, text in (
-            ("rate", float, 1e-3, "largest rate"), ("steps", int, 100, "updates"),
-            ("batch", int, 32, "sequences of an update"), ("warmup", float, 0.06,
-                                                           "share of the steps"),
-            ("clip", float, 1.0, "largest norm of all gradients"), ("seed", int, 0, "of all"),
-            ("recompute", int, 0, "keep every N-th layer's input alone"),
-            ("tokens", int, 64, "longest text")):
-        parser.add_argument(f"--{flag}", type=kind, default=value, help=f"{text} ({value})")
-    parser.add_argument("--micro", type=int, help="sequences at once (all of a batch)")
-    parser.add_argument("--schedule", default="linear", help=f"{', '.join(SCHEDULES)} (linear)")
-    parser.add_argument("--backward", help=f"softmax: {', '.join(BACKWARD)} (ordinary with pwl)")
-    add_on(parser, "numpy", numpy="every rounding of the accelerator in numpy",
-           machine="programs on the machine model",
-           rtl="programs on the generated Verilog, every byte compared with the machine model")
-    parser.add_argument("--plain", action="store_true", help="round nothing: the fp32 baseline")
-    parser.add_argument("--check", action="store_true",
-                        help="train nothing: gradients of one batch against float64")
-    for flag, text in (("out", "adapters: a folder, or a file that ends in .safetensors"),
-                       ("state", "all of the run, to go on from"),
-                       ("log", "loss, norm and rate of each step, as CSV"),
-                       ("curve", "the losses, as SVG")):
-        parser.add_argument(f"--{flag}", type=Path, metavar="FILE", help=f"write there {text}")
-    parser.add_argument("--resume", action="store_true", help="go on from --state")
-    parser.add_argument("--offline", action="store_true",
-                        help="take models and data from the cache, never from the network")
-    add_config_flags(parser, output=False)
-    return parser
-
-
-def _task(options: argparse.Namespace) -> Task:
-    if options.data is not None:
-        return own_data(options.data, tokenizer(options.model, offline=options.offline),
-                        options.tokens)
-    name = options.task or ("digits-negative-transposed" if options.model == "digits-vit"
-                            else "movie-reviews")
-    if name not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}, not {name!r}")
-    if (name in DIGITS_TASKS) != (options.model == "digits-vit"):
-        raise ValueError(f"task {name} is not for {options.model}: digits are for digits-vit, "
-                         "texts for the others")
-    if name in DIGITS_TASKS:
-        return digits_task(name, offline=options.offline)
-    words = tokenizer(options.model, offline=options.offline)
-    make = movie_reviews if name == "movie-reviews" else review_text
-    return make(words, options.tokens, offline=options.offline)
-
-
-def _training(options: argparse.Namespace, targets: tuple[str, ...], config: AcceleratorConfig,
-              head: bool) -> Training:
-    if options.optimizer not in OPTIMISERS:
-        raise ValueError(f"optimizer must be one of {', '.join(OPTIMISERS)}, "
-                         f"not {options.optimizer!r}")
-    method = WholeMatrices(targets) if options.full else LowRank(targets, options.lora,
-                                                                 options.alpha)
-    usual = "ordinary" if options.plain or config.softmax == "pwl" else "centred"
-    return Training(
-        method, OPTIMISERS[options.optimizer](), options.rate, options.steps, head,
-        options.schedule, options.warmup, options.clip, options.batch, options.micro,
-        options.recompute, options.backward or usual, options.seed)
-
-
 def prepare(options: argparse.Namespace) -> Run:
     """Model, task, trainer; ``ValueError``, ``ModelUnavailable`` in one line."""
     if options.full and options.out is not None:
@@ -161,13 +70,10 @@ def prepare(options: argparse.Namespace) -> Run:
         if options.plain:
             raise ValueError(f"plain is for numpy alone, not for {options.on}")
         config = replace(config, functions="training")
-    model, task = load(options.model, offline=options.offline), _task(options)
+    model, task = load(options.model, offline=options.offline), task_of(options)
     if task.kind == "classes":
         model = with_head(model, len(task.classes), seed=options.seed)
-    own = model.blocks[0].feed_forward.gate is not None
-    usual = [name for name in PARTS_OF if own or name != "gate"]
-    targets = tuple(options.targets.split(",") if options.targets else usual)
-    training = _training(options, targets, config, task.kind == "classes")
+    training = training_of(options, model, config, task.kind == "classes")
     if training.batch > len(task.train):
         raise ValueError(f"batch must be at most {len(task.train)}, the number of examples, "
                          f"not {training.batch}")
@@ -268,9 +174,12 @@ def _measured(run: Run, when: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train; 0, 1 where training failed or was interrupted, 2 for what cannot be trained."""
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_args(arguments)
     try:
+        if options.memory:
+            print("\n".join(memory_lines(options)))
+            return 0
         _writable(options)
         run = prepare(options)
         for line in run.trainer.training.warnings():

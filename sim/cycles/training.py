@@ -21,11 +21,12 @@ from sim.cycles.report import by_part, total
 from sim.cycles.simulate import Memory, Run, simulate
 from sim.cycles.workload import Workload, bert_base, hollow
 
-__all__ = ["TrainingWork", "inference_work", "ratios", "training_work"]
+__all__ = ["TrainingWork", "inference_work", "ratios", "training_model", "training_work"]
 
 _PART = re.compile(r"(embedding|layer \d+|final norm|pooled|head|probabilities of the loss|"
                    r"blocks\.\d+)")
 _CLASSES = 2
+_BERT_WORDS = 30522
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def training_work(config: AcceleratorConfig, name: str, training: Training, *,
     """Of the model called ``name``, or at that path, over ``training.micro`` sequences of
     ``tokens`` positions (128, or as many as an image has patches). ``ValueError`` in one line,
     ``ModelUnavailable``."""
-    model, inputs = _model(name, training, tokens, layers, offline)
+    model, inputs = training_model(name, training, tokens, layers, offline)
     program = lower_training(config, model, training, inputs, seed=None)
     return TrainingWork(
         program, _workload(f"{model.name}, a micro-batch", program, program.first,
@@ -58,16 +59,18 @@ def inference_work(config: AcceleratorConfig, name: str, training: Training, *,
                    tokens: int | None = None, layers: range | slice | None = None,
                    offline: bool = False) -> Workload:
     """The same layers, head and sequences without training."""
-    model, inputs = _model(name, training, tokens, layers, offline)
+    model, inputs = training_model(name, training, tokens, layers, offline)
     program = lower(config, model, inputs, seed=None)
     listed = [found for _, found in commands(program.memory, program.address, program.base)]
     labels = list(program.written)
     return Workload(model.name, config, listed, program.memory, program.address, labels, labels)
 
 
-def _model(name: str, training: Training, tokens: int | None, layers: range | slice | None,
-           offline: bool) -> tuple[Transformer, Inputs]:
-    """Model of zeros with those layers and a head, and inputs."""
+def training_model(name: str, training: Training, tokens: int | None,
+                   layers: range | slice | None, offline: bool, whole: bool = False
+                   ) -> tuple[Transformer, Inputs]:
+    """The model of zeros, ``bert-base`` or as ``open_model``, with those layers and a head, and
+    inputs. ``whole``: with all of its embedding's table, not just as many rows as positions."""
     model = bert_base() if name == "bert-base" else open_model(name, offline)
     chosen = layer_range(model, layers)
     model = replace(model, blocks=[model.blocks[index] for index in chosen])
@@ -76,7 +79,11 @@ def _model(name: str, training: Training, tokens: int | None, layers: range | sl
     if tokens is None and isinstance(embedding, Patches):
         positions = len(embedding.positions)
     if isinstance(embedding, Tokens):
-        model = replace(model, embedding=replace(embedding, table=embedding.table[:positions]))
+        table = embedding.table[:positions]
+        if whole:
+            words = _BERT_WORDS if name == "bert-base" else len(embedding.table)
+            table = np.zeros((words, model.width), np.float32)
+        model = replace(model, embedding=replace(embedding, table=table))
     model = _with_classes(hollow(model, None))
     return model, _inputs(model, training.micro or training.batch, positions)
 

@@ -181,7 +181,7 @@ def test_programs_go_on_with_the_bits_of_a_run_that_never_stopped(tmp_path, caps
     part = tmp_path / "part.npz"
     monkeypatch.setattr(train_on.AcceleratorSteps, "step", interrupted)
     code, _, error = run(capsys, *ON_MACHINE, "--state", part)
-    assert code == 1 and "interrupted behind step 2" in error
+    assert code == 1 and "interrupted after step 2" in error
     monkeypatch.setattr(train_on.AcceleratorSteps, "step", right)
     code, out, _ = run(capsys, *ON_MACHINE, "--state", part, "--resume")
     assert code == 0 and "step 3 of 4" in out and "step 2 of 4" not in out
@@ -214,3 +214,14 @@ def test_a_gradient_that_is_not_finite_keeps_the_last_good_adapters(tmp_path, ca
     (["--batch", "12", "--micro", "4"], "batch over micro must be a power of two .*, not 3")])
 def test_what_no_program_trains_is_one_line(more, message, capsys):
     refused(capsys, ["--on", "machine", *more], message)
+
+
+@pytest.mark.parametrize("micro", [4, 1])
+def test_the_memory_of_a_step_is_told_by_kind(micro, capsys):
+    code, out, _ = run(capsys, "--memory", "--batch", "4", "--micro", str(micro))
+    kinds = {line[:32].strip(): int(line[32:46].replace(",", "")) for line in out.splitlines()}
+    whole, full = kinds.pop("all"), kinds.pop("all parameters, BF16 and AdamW")
+    assert code == 0 and sum(kinds.values()) == whole and kinds["alignment"] < 1000
+    # Six matrices a layer, twice.
+    assert kinds["weights without adapters"] == 2 * (4 * 32 * 32 + 2 * 32 * 128)
+    assert kinds["activations"] > micro * 20_000 and full > 100_000

@@ -1,0 +1,31 @@
+"""``sim.train --memory``: the bytes that a training step takes, by kind."""
+
+import argparse
+from dataclasses import replace
+
+from compiler.training.description import Training
+from compiler.training.gradients.parameters import parameters
+from compiler.training.programs.lower import lower_training
+from compiler.training.programs.memory import bytes_by_kind, full_bf16_bytes
+from gen.cli import config_from
+from sim.cycles.training import training_model
+from sim.train_options import training_of
+
+__all__ = ["memory_lines"]
+
+
+def memory_lines(options: argparse.Namespace) -> list[str]:
+    """What ``--memory`` prints; ``ValueError``, ``ModelUnavailable``."""
+    config = replace(config_from(options), functions="training")
+    tokens = None if options.model == "digits-vit" else options.tokens
+    model, _ = training_model(options.model, Training(batch=1), tokens, None, options.offline)
+    training = training_of(options, model, config, True)
+    model, inputs = training_model(options.model, training, tokens, None, options.offline, True)
+    program = lower_training(config, model, training, inputs, seed=None)
+    kinds = bytes_by_kind(program)
+    full = full_bf16_bytes(sum(values.size for values in parameters(model).values()), model,
+                           training.batch, inputs.length)
+    size = program.image.memory.size
+    return [*(f"{kind:32}{count:14,}" for kind, count in kinds.items()),
+            f"{'all':32}{size:14,}",
+            f"{'all parameters, BF16 and AdamW':32}{full:14,}, {full / size:.1f} times as many"]
