@@ -1,3 +1,3 @@
-"""What turns components into files: Verilog, register map, headers, constraints."""
+"""What makes files of components: Verilog, register map, headers, constraints."""
 
 __version__ = "0.1.0"

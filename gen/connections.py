@@ -151,7 +151,7 @@ def connections(top: wiring.Component, opened: Sequence[str] = ("core",)) -> Con
         named = _MEMBER.sub("", giver), _MEMBER.sub("", taker)
         if named[0] != named[1]:
             members[named].append(bits)
-    # Members side by side share the word of one port, or take turns with it: never more than that.
+    # Members side by side share the word of one port, or alternate with it: never more than that.
     total = {pair: min(sum(bits for bits, _, _ in parts), max(max(part) for part in parts))
              for pair, parts in members.items()}
     units = {name: Unit(name, tuple(parts)) for name, parts in reader.units.items()}

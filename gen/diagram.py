@@ -39,7 +39,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Arrow:
-    """A flow along ``points``, labelled with its bits beside point ``label``; ``through`` names
+    """A flow along ``points``, labelled with its bits next to point ``label``; ``through`` names
     small units that it passes. ``control``: no data, drawn dashed and without width."""
 
     source: str

@@ -13,7 +13,7 @@ def _number(value: float) -> str:
 
 
 def render(tables: Sequence[dict], formats: Sequence[str]) -> str:
-    """The tables of ``synth.area`` as text, one column a format unless the table has its own
+    """The tables of ``synth.area`` as text, one column per format unless the table has its own
     ``columns``; a ratio stands where both of its columns do."""
     return "\n".join(line for table in tables
                      for line in _lines(table, table.get("columns", formats)))

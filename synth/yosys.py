@@ -24,7 +24,7 @@ class YosysError(Exception):
 
 
 def run_yosys(script: Sequence[str], timeout: float = 1800) -> str:
-    """The log of ``script``, one command an element; ``YosysError`` when it stops early.
+    """The log of ``script``, one command per element; ``YosysError`` when it stops early.
 
     Runs in a temporary folder of its own, where ABC's files and caches end with it.
     """

@@ -9,7 +9,7 @@ Debian archive. Installs, all inside ``.venv`` and without root:
 - Icarus Verilog, the second simulator, unless the machine has one;
 - the OSU 0.18 um standard cells, the library of every published area.
 
-The last three are left out with one line each where they cannot be had, for want of a Debian
+The last three are left out with one line each where they cannot be had, for lack of a Debian
 archive say; with ``CI=true`` in the environment that is an error. Every call starts afresh;
 ``make`` calls it only when this file, the project file or the constraints have changed.
 """

@@ -37,7 +37,7 @@ class Checkpoint:
     """The tensors of ``store`` with the shapes that a model expects.
 
     ``check`` and ``read`` both take a name and a shape and raise ``CheckpointError``; ``check``
-    reads nothing and gives zeros that take no memory. ``finish`` refuses what nobody asked for.
+    reads nothing and gives zeros that take no memory. ``finish`` refuses what was not asked for.
     """
 
     def __init__(self, store: Store) -> None:
@@ -113,7 +113,7 @@ class Safetensors:
             raise CheckpointError(f"{path} must be a whole safetensors file: {error}") from error
 
     def metadata(self) -> dict[str, str]:
-        """What the file says beside its tensors."""
+        """What the file says besides its tensors."""
         return self._file.metadata() or {}
 
     def load(self, name: str) -> np.ndarray:

@@ -19,7 +19,7 @@ Pooling = Literal["none", "first", "mean", "mean_l2"]
 
 @dataclass(frozen=True)
 class Linear:
-    """y = x Wᵀ + b: ``weight`` is outputs × inputs, ``bias`` has one item an output."""
+    """y = x Wᵀ + b: ``weight`` is outputs × inputs, ``bias`` has one item per output."""
 
     weight: np.ndarray
     bias: np.ndarray | None = None

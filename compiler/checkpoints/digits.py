@@ -31,7 +31,7 @@ NORM_EPS = 1e-6
 HELD_OUT = 450
 LARGEST_PIXEL = 16
 
-# Digits drawn for this project, a pixel a letter: ' ' is 0, '+' half ink, '#' all of it.
+# Digits drawn for this project, one letter per pixel: ' ' is 0, '+' half ink, '#' all of it.
 _GLYPHS = {
     0: "  +##+  | +#++#+ | #+  +# | #    # | #    # | #+  +# | +#++#+ |  +##+  ",
     1: "   +#+  |  +##+  | +###+  |   ##+  |   ##+  |   ##+  |   ##+  |  +##+  ",

@@ -1,4 +1,4 @@
-"""Checkpoints as Hugging Face lays them out: ``config.json`` beside ``model.safetensors``."""
+"""Checkpoints as Hugging Face lays them out: ``config.json`` next to ``model.safetensors``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class Folder:
 
     @classmethod
     def open(cls, path: Path) -> "Folder":
-        """``path``: the folder, or a safetensors file with ``config.json`` beside it.
+        """``path``: the folder, or a safetensors file with ``config.json`` next to it.
 
         Raises ``CheckpointError``.
         """

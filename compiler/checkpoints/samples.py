@@ -62,7 +62,7 @@ class _Maker:
 
 def bert(seed: int = 0, *, layers: int = 2, width: int = 12, heads: int = 3, hidden: int = 20,
          words: int = 50, positions: int = 32, pooling: Pooling = "none") -> Transformer:
-    """Post-norm with biases and GELU, LayerNorm behind the embeddings."""
+    """Post-norm with biases and GELU, LayerNorm after the embeddings."""
     make = _Maker(seed, width)
     embedding = Tokens(make.array(words, width), make.array(positions, width, scale=0.5),
                        make.array(width, scale=0.3), make.norm())

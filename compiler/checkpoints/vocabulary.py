@@ -68,7 +68,7 @@ def from_gguf(file: GgufFile) -> "Tokenizer":
 def encode(tokenizer: "Tokenizer", tokens: int, text: str = TEXT) -> np.ndarray:
     """The first ``tokens`` token ids of ``text``, which starts over at its end.
 
-    The tokens that mark begin and end are among them where there is room for a word beside them.
+    The tokens that mark begin and end are among them where there is room for a word as well.
     """
     if tokens < 1:
         raise ValueError(f"tokens must be at least 1, not {tokens!r}")

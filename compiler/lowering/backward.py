@@ -32,7 +32,7 @@ def rotary_tables_back(positions: np.ndarray, size: int, heads: int, base: float
 def rotate_backward(builder: ProgramBuilder, d: Tensor, cosines: Tensor, sines_back: Tensor,
                     out: Tensor) -> None:
     """out = the gradient of what ``operations.rotate`` took, of that of its result ``d``: each
-    head turned back. ``sines_back``: [−s, s]."""
+    head rotated back. ``sines_back``: [−s, s]."""
     operations.rotate(builder, d, cosines, sines_back, out)
 
 
@@ -48,8 +48,8 @@ def mean_pool_backward(builder: ProgramBuilder, pooled: Tensor, valid: Sequence[
     """out = ``factor`` · the gradient of each position, times ``gamma``, of that of its sequence's
     mean; 0 for positions that only pad.
 
-    ``pooled``: a row a sequence, then one of zeros. ``valid``: sequences × S. ``gamma``: the gain
-    of the norm before the mean, ones where there is none. Each sequence is a command, by the
+    ``pooled``: one row per sequence, then one of zeros. ``valid``: sequences × S. ``gamma``: the
+    gain of the norm before the mean, ones where there is none. Each sequence is a command, by the
     number of its positions: a gather of its row.
     """
     found = np.asarray(valid, bool)

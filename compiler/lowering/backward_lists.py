@@ -120,7 +120,7 @@ def pooling_backward(gamma: Tensor, factor: float) -> Epilogue:
 
 
 def row_squares() -> Epilogue:
-    """Σ x² of each row, one item a row (``row_result``)."""
+    """Σ x² of each row, one item per row (``row_result``)."""
     return Epilogue(0.0, row_result=True, instructions=(
         Instruction(multiply=Operand.SELF, reduce=Reduce.SUM),
         Instruction(multiply=Operand.IMM0, add=Operand.R0, **_STORE)))

@@ -1,7 +1,7 @@
 """Third pass: ops as commands of a program builder.
 
 An op is a command for each of its products or blocks of rows. A list that keeps its block on chip
-takes rows as long as an accumulation bank has room for: longer ones are cut into columns.
+takes rows that fit an accumulation bank: longer ones are cut into columns.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ class Emitted:
 
 
 def emit(fused: OpList, places: Places, builder: ProgramBuilder) -> Emitted:
-    """The commands of every op in turn, and END; ``ValueError`` for what the build cannot do."""
+    """The commands of every op in order, and END; ``ValueError`` for what the build cannot do."""
     emitter = _Emitter(places, builder)
     ends = []
     for op in fused.ops:

@@ -129,11 +129,11 @@ def _mean(trace: Tracer, pooling: str, x: View, step: Step) -> Value:
     """
     out = trace.value(f"{step.label}pooled", step.sequences, x.columns, Life.RESULT,
                       labelled=True)
-    turned = trace.value("pooling transposed", x.columns, x.rows, Life.SCRATCH)
+    transposed = trace.value("pooling transposed", x.columns, x.rows, Life.SCRATCH)
     mean = out if pooling == "mean" else trace.value("pooling mean", *out.shape, Life.SCRATCH)
-    trace.vector(x, None, turned, transposed=True)
+    trace.vector(x, None, transposed, transposed=True)
     for sequence, (count, weights) in enumerate(_valid(trace, step)):
-        part = turned.whole.block(0, sequence * step.length, x.columns, step.length)
+        part = transposed.whole.block(0, sequence * step.length, x.columns, step.length)
         trace.vector(part, Mean(count, weights), mean.whole.row_block(sequence, 1),
                      transposed=True)
     if pooling == "mean_l2":

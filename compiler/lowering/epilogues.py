@@ -80,7 +80,7 @@ def epilogue_of(lane_ops: Sequence[tuple[LaneOp, tuple[Tensor, ...]]]) -> Epilog
 def _instructions(lane_ops: Sequence[LaneOp]) -> tuple[Instruction, ...] | None:
     """The fewest instructions that do ``lane_ops`` in order; ``None`` where one list cannot.
 
-    A lane op takes the first of its stages that lies behind all that are taken; where there is
+    A lane op takes the first of its stages that comes after all that are taken; where there is
     none, or its operand would be the instruction's second from memory, the block is kept on chip
     and the next instruction goes on. A list has two immediates and two operands from memory.
     """
@@ -115,5 +115,5 @@ def _stages(lane_op: LaneOp, applied: bool) -> tuple[str, ...]:
         return ("relu",) if lane_op.activation == "relu" else ("function",)
     if isinstance(lane_op, Add):
         return ("add",)
-    # What follows a function meets its factor in the stage behind the functions, in any list.
+    # What follows a function meets its factor in the stage after the functions, in any list.
     return ("scale",) if applied else ("multiply", "scale")

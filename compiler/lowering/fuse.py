@@ -1,7 +1,7 @@
 """First pass: what is rounded by a fusion level, and which ops share a command.
 
 A level decides for each reader of a value whether it reads it rounded to the format
-(``Use.form``). An op whose passing value nobody rounds and nobody else reads joins the op that
+(``Use.form``). An op whose passing value is not rounded and has no other reader joins the op that
 gives it, as far as one command goes. What is left has a tensor in each form that its readers need:
 where they need both, its op writes BF16 and a copy rounds that to the format.
 """

@@ -17,7 +17,7 @@ class Fusion(IntEnum):
     level      it fuses                          8-bit without it
     ========== ================================= =======================================
     NONE       nothing
-    SCALING    × 1/√d behind QKᵀ                 the unscaled QKᵀ
+    SCALING    × 1/√d after QKᵀ                  the unscaled QKᵀ
     ACTIVATION softmax, GELU, SiLU, ReLU         scaled (and masked) scores, f's argument
     NORM       LayerNorm, RMSNorm                their input
     RESIDUAL   the residual addition             both its inputs

@@ -101,7 +101,7 @@ class Add(_Elementwise):
 
 @dataclass(frozen=True)
 class AddResidual(Add):
-    """+ y, which a residual connection has led past what comes: both are read alike."""
+    """+ y, which a residual connection has carried past what comes: both are read alike."""
 
     use: ClassVar[Use] = Use.RESIDUAL
 
@@ -176,7 +176,7 @@ class UnitLength(LaneOp):
 @dataclass(frozen=True)
 class Mean(LaneOp):
     """Each row's sum, of its items times those of ``weights`` if given, over ``count``: one item
-    a row."""
+    per row."""
 
     ends: ClassVar[bool] = True
     count: int

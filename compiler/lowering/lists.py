@@ -38,7 +38,7 @@ def l2_norm(eps: float) -> Epilogue:
 
 
 def row_mean(count: int, weights: Tensor | None = None) -> Epilogue:
-    """Leaves the sum of each row over ``count``, one item a row (``row_result``): R0, taken to
+    """Leaves the sum of each row over ``count``, one item per row (``row_result``): R0, taken to
     memory by x · 0 + R0. ``weights``: what each item counts, in a row for all."""
     weighed = Operand.NONE if weights is None else Operand.Y
     return Epilogue(scale=0.0, bias=weights, inverse_n=1 / count, row_result=True, instructions=(

@@ -89,7 +89,7 @@ def lower(config: AcceleratorConfig, model: Transformer, inputs: Inputs, *,
     ``seed``. Whatever cannot be lowered is a ``ValueError`` in one line.
 
     Results: ``embedding E``, ``layer 0 E`` …, ``final norm E``, ``pooled E``, ``head bf16``, E the
-    encoding; behind ``step 1`` … where there are steps.
+    encoding; prefixed by ``step 1`` … where there are steps.
     """
     listed = trace(model, inputs, layers, steps)
     builder = ProgramBuilder(config, base)
@@ -130,7 +130,7 @@ def _halves_first(block: Block) -> Block:
 
 
 def _cache(tracer: Tracer, attention: Attention, inputs: Inputs, index: int) -> CacheRows | None:
-    """Room for the keys and values of all positions; ``None`` where one GEMM makes them with the
+    """Memory for the keys and values of all positions; ``None`` where one GEMM makes them with the
     queries."""
     if attention.rotary is None and not attention.causal:
         return None

@@ -55,9 +55,9 @@ def column_means(builder: ProgramBuilder, x: Tensor, out: Tensor) -> None:
 
     x is transposed into a BF16 tensor first.
     """
-    turned = builder.empty(x.columns, x.rows, "bf16", name=f"{x.name} transposed")
-    transpose(builder, x, turned)
-    row_means(builder, turned, out)
+    transposed = builder.empty(x.columns, x.rows, "bf16", name=f"{x.name} transposed")
+    transpose(builder, x, transposed)
+    row_means(builder, transposed, out)
 
 
 def l2_normalise(builder: ProgramBuilder, x: Tensor, out: Tensor, eps: float = 1e-24) -> None:
@@ -85,7 +85,7 @@ def padding_mask(builder: ProgramBuilder, valid: Sequence[bool]) -> Tensor:
 
 # Rotary embedding. With c and s of a row's position, and halves x₁ x₂ of each head:
 #     t  = x ⊙ [s, −s]           one command over whole heads, BF16
-#     x₁ = x₁ ⊙ c + t₂           one command a half, the product kept on chip
+#     x₁ = x₁ ⊙ c + t₂           one command per half, the product kept on chip
 #     x₂ = x₂ ⊙ c + t₁
 
 def heads_as_rows(tensor: Tensor, size: int) -> Tensor:

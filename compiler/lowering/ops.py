@@ -77,7 +77,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Gemm(Op):
-    """Products side by side in ``out``: a linear layer is one, attention one a head.
+    """Products side by side in ``out``: a linear layer is one, attention has one per head.
 
     ``a_transposed``: views of A hold Aᵀ, K×M; ``b_transposed``: those of B hold Bᵀ, N×K.
     """
@@ -103,8 +103,8 @@ class Gemm(Op):
     def __str__(self) -> str:
         first = self.products[0]
         more = "" if len(self.products) == 1 else f" … {len(self.products)} products"
-        turned = "ᵀ" if self.a_transposed else "", "ᵀ" if self.b_transposed else ""
-        return self._text("gemm", f"{first.a}{turned[0]} · {first.b}{turned[1]}{more}")
+        signs = "ᵀ" if self.a_transposed else "", "ᵀ" if self.b_transposed else ""
+        return self._text("gemm", f"{first.a}{signs[0]} · {first.b}{signs[1]}{more}")
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Vector(Op):
 
 @dataclass(frozen=True)
 class Gather(Op):
-    """Rows of ``table`` by the numbers in ``indices``, one column a block of rows."""
+    """Rows of ``table`` by the numbers in ``indices``, one column per block of rows."""
 
     table: View
     indices: tuple[View, ...]
@@ -195,5 +195,5 @@ class OpList:
         return found
 
     def lines(self) -> list[str]:
-        """The ops as text, a line each."""
+        """The ops as text, one line each."""
         return [f"{index:4} {op}" for index, op in enumerate(self.ops)]

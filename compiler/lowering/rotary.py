@@ -3,7 +3,7 @@
 With c and s of a row's position, and halves x₁ x₂ of each head::
 
     t  = x ⊙ [s, −s]           one command over whole heads, BF16
-    x₁ = x₁ ⊙ c + t₂           one command a half, the product kept on chip
+    x₁ = x₁ ⊙ c + t₂           one command per half, the product kept on chip
     x₂ = x₂ ⊙ c + t₁
 
 Pairs that lie interleaved in a model are brought to the two halves by the order of the rows of Wq

@@ -16,7 +16,7 @@ class Saved:
     Attributes
     ----------
     attention_given, feed_forward_given: what the projections read, rows × d.
-    queries, keys, values: behind a rotary embedding, rows × (heads · size).
+    queries, keys, values: after a rotary embedding, rows × (heads · size).
     probabilities: (sequences · heads · S) × S, a sequence's heads below one another.
     heads: the heads' sums side by side.
     attention_norm_input, feed_forward_norm_input: rows × d.

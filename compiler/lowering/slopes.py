@@ -1,7 +1,7 @@
 """Slopes of activations in commands that every build of all functions has.
 
 With σ the sigmoid and ρ 1 for SiLU, 1.702 for GELU's sigmoid form: the slope is
-σ(ρx) · (1 + ρx · σ(−ρx)). That of GELU itself has no such form: its secant over a short way is
+σ(ρx) · (1 + ρx · σ(−ρx)). That of GELU itself has no such form: its secant over a short interval is
 taken in its place.
 """
 

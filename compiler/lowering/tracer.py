@@ -117,7 +117,7 @@ class Tracer:
         self._ops.append(Output(value.whole, uses))
 
     def add(self, x: View, y: Sequence[View | None], out: Value | View) -> None:
-        """out = x + y; ``y``: one view, or one a block of rows."""
+        """out = x + y; ``y``: one view, or one per block of rows."""
         self.vector(x, Add(tuple(y)), out)
 
     def add_residual(self, x: View, y: View, out: Value | View) -> None:

@@ -1,8 +1,8 @@
 """Epilogues of an optimiser's update of one array, and the commands that make one of them.
 
-Gradient g, moments m and v, masters hi + lo, all BF16; y is room for one more such tensor. Every
-arrow of these lists is one rounding to BF16, in the order of ``compiler.training.update``. Results
-that take the place of an operand are written in place.
+Gradient g, moments m and v, masters hi + lo, all BF16; ``room`` is memory for one more such tensor.
+Every arrow of these lists is one rounding to BF16, in the order of ``compiler.training.update``.
+Results that take the place of an operand are written in place.
 """
 
 from dataclasses import dataclass

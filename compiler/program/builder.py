@@ -174,10 +174,10 @@ class ProgramBuilder(Placement):
     # Commands in full
 
     def _command(self, fields: dict[str, int], shape: tuple[int, int], a: Tensor,
-                 operands: list[Tensor], out: Tensor, turned: bool, epilogue: Epilogue) -> None:
+                 operands: list[Tensor], out: Tensor, transposed: bool, epilogue: Epilogue) -> None:
         """Check shapes, choose the instruction list, emit the command after its fence."""
         stored = (shape[0], 1) if epilogue.row_result else shape
-        stored = stored[::-1] if turned else stored
+        stored = stored[::-1] if transposed else stored
         if out.shape != stored:
             raise ValueError(f"{out.name} must be {stored[0]}×{stored[1]}, "
                              f"not {out.rows}×{out.columns}")
@@ -186,7 +186,7 @@ class ProgramBuilder(Placement):
             middle = self.empty(*shape, "bf16", name=f"{out.name} before softmax")
             self._command(fields, shape, a, operands, middle, False,
                           replace(epilogue, softmax=False))
-            self.vector(middle, out, Epilogue(softmax=True), out_transposed=turned)
+            self.vector(middle, out, Epilogue(softmax=True), out_transposed=transposed)
             return
         maximum = False
         if (epilogue.softmax and epilogue.bias is None and fits
@@ -205,23 +205,23 @@ class ProgramBuilder(Placement):
         stores = any(i.destination == Destination.MEMORY for i in instructions)
         if fields["opcode"] == Opcode.VECTOR and not operands:
             itemwise.append(a)
-        replaced = [] if turned or epilogue.row_result or not _stores_last(instructions) else [
+        replaced = [] if transposed or epilogue.row_result or not _stores_last(instructions) else [
             tensor for tensor in itemwise if in_place(out, tensor)]
         scalars = [factor for factor in (epilogue.scale, epilogue.imm1)
                    if isinstance(factor, Scalar)]
         self._order(reads, [out] if stores else [], replaced,
                     [scalar.item for scalar in scalars])
-        fields = self._fields(fields, shape, a, out, turned, epilogue, instructions)
+        fields = self._fields(fields, shape, a, out, transposed, epilogue, instructions)
         self._need(fields, [*reads, out], instructions)
         self.command(**fields)
 
     def _fields(self, fields: dict[str, int], shape: tuple[int, int], a: Tensor, out: Tensor,
-                turned: bool, epilogue: Epilogue, instructions: Sequence[Instruction]
+                transposed: bool, epilogue: Epilogue, instructions: Sequence[Instruction]
                 ) -> dict[str, int]:
         """``fields`` of the opcode with those of shape, A or X, C, Y0, Y1 and the list."""
         opcode = fields["opcode"]
         fields = fields | self._placed(opcode, "a", a) | self._placed(opcode, "c", out) | {
-            "m": shape[0], "n": shape[1], "c_transposed": int(turned),
+            "m": shape[0], "n": shape[1], "c_transposed": int(transposed),
             "instructions": instruction_words(instructions)}
         # A flag that an epilogue has by the name of its field.
         flags = {name: int(getattr(epilogue, name)) for name, field in COMMAND.items()
@@ -313,7 +313,7 @@ class ProgramBuilder(Placement):
 def in_place(out: Tensor, operand: Tensor) -> bool:
     """Whether ``out`` takes the place of ``operand`` item by item: every item is read before it is
     written where the operand is the command's own X, Y0 or Y1 and only its last instruction
-    stores, neither transposed nor one item a row."""
+    stores, neither transposed nor one item per row."""
     return (out.address == operand.address and out.shape == operand.shape
             and (out.stride == operand.stride or out.rows == 1)
             and out.item_bytes == operand.item_bytes)

@@ -21,7 +21,7 @@ class Epilogue:
     repeats for every row, M×N is added item by item. ``instructions`` replace all that; there IMM0
     is ``scale``, IMM1 ``imm1``, Y0 ``bias``, Y1 ``y1``, and reductions have ``inverse_n``,
     ``epsilon`` (``hdl.spec.commands.Post``). A ``Scalar`` is ``scale`` or ``imm1`` from memory.
-    ``row_result``: only column 0 of what goes to memory is stored, one item a row. ``amax``: the
+    ``row_result``: only column 0 of what goes to memory is stored, one item per row. ``amax``: the
     largest magnitude of what goes to memory joins register A (``hdl.spec.commands.Reduce``).
     ``ValueError`` for what excludes each other.
     """
@@ -46,7 +46,7 @@ class Epilogue:
             return
         if self.softmax or self.relu or self.function:
             raise ValueError("instructions must say all of an epilogue, without softmax, relu or "
-                             "a function beside them")
+                             "a function besides them")
         object.__setattr__(self, "instructions", tuple(self.instructions))
 
     def lower(self, maximum: bool) -> tuple[Instruction, ...]:
@@ -91,7 +91,7 @@ def softmax(scaled: bool, biased: bool, maximum: bool = False) -> list[Instructi
 
     Three passes: maximum of z into R0; e = exp(z − R0) and the reciprocal of its sum into R1;
     e × R1, stored. With ``biased`` the bank keeps z and then e. Otherwise each pass takes x afresh
-    and computes the same words again, which one pass of the lanes has room for: nothing is
+    and computes the same words again, which fits in one pass of the lanes: nothing is
     written back, so that the first pass may follow the filling of the bank, and rows may have any
     length.
 

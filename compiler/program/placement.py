@@ -14,7 +14,7 @@ __all__ = ["Placement"]
 
 
 class Placement:
-    """Tensors for a build of ``config``, one behind the other from address ``base`` on."""
+    """Tensors for a build of ``config``, one after the other from address ``base`` on."""
 
     def __init__(self, config: AcceleratorConfig, base: int) -> None:
         self.config = config
@@ -35,7 +35,7 @@ class Placement:
     def empty(self, rows: int, columns: int, encoding: str | None = None, *,
               stride: int | None = None, align: int | None = None, skew: int = 0,
               name: str | None = None) -> Tensor:
-        """Room for a tensor.
+        """Memory for a tensor.
 
         ``stride``: bytes from row to row (dense by default). The address is the next multiple of
         ``align`` (the bus width by default) plus ``skew`` bytes.

@@ -16,7 +16,7 @@ class Scalar:
     """Item ``number`` of ``table``, counted row by row, in the place of a constant factor.
 
     ``table``: BF16 without gaps between its rows; a program has one. What a command before it
-    writes to the item is waited for; what the command itself, or one behind it, writes is not seen.
+    writes to the item is waited for; what the command itself, or a later one, writes is not seen.
     """
 
     table: Tensor

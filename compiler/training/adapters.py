@@ -3,7 +3,7 @@
 A folder holds ``adapter_config.json`` and ``adapter_model.safetensors``, as ``PeftModel`` reads
 them; one file that ends in ``.safetensors`` holds the same tensors, with the configuration among
 its metadata. A head that reads the mean of the positions is none that transformers knows: it goes
-to ``head.safetensors`` beside them. A head of spans is ``qa_outputs``, as there.
+to ``head.safetensors`` next to them. A head of spans is ``qa_outputs``, as there.
 """
 
 import json
@@ -210,9 +210,9 @@ def load_adapters(path: Path, model: Transformer) -> AdapterSet:
     found = AdapterSet(layers, _head(head, source),
                        "none" if spans else _pooling(source, model) if head else "none")
     _fit(model, found, f"{file.path}: ")
-    turned = {layer: replace(own, b=names.from_halves(model, layer, own.b))
+    reordered = {layer: replace(own, b=names.from_halves(model, layer, own.b))
               for layer, own in layers.items()}
-    return replace(found, layers=turned)
+    return replace(found, layers=reordered)
 
 
 def _settings(path: Path, file: Safetensors) -> Settings:
@@ -220,11 +220,11 @@ def _settings(path: Path, file: Safetensors) -> Settings:
         return Settings.from_json(path / _CONFIG)
     text = file.metadata().get(_CONFIG)
     if text is None:
-        beside = path.with_name(_CONFIG)
-        if not beside.exists():
-            raise CheckpointError(f"{path} does not say rank and alpha: {_CONFIG} must be beside "
+        settings = path.with_name(_CONFIG)
+        if not settings.exists():
+            raise CheckpointError(f"{path} does not say rank and alpha: {_CONFIG} must be next to "
                                   "it or in its metadata")
-        return Settings.from_json(beside)
+        return Settings.from_json(settings)
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -117,7 +117,7 @@ def encode_texts(tokenizer: "Tokenizer", texts: Sequence[str], longest: int, *,
 
 
 def windows(tokenizer: "Tokenizer", texts: Sequence[str], count: int, length: int) -> np.ndarray:
-    """``count`` × ``length`` token ids: the ``texts`` one behind the other, an empty line between
+    """``count`` × ``length`` token ids: the ``texts`` one after the other, an empty line between
     them, cut into pieces. ``DataError`` where there are too few."""
     ids: list[int] = []
     for text in texts:

@@ -17,13 +17,13 @@ _ALIGNED = 8  # items: a beat of the usual bus
 
 @dataclass(frozen=True)
 class Place:
-    """``rows`` × ``columns`` items without gaps from item ``start`` on. ``turned``: the array is
-    columns × rows."""
+    """``rows`` × ``columns`` items without gaps from item ``start`` on. ``transposed``: the array
+    is columns × rows."""
 
     start: int
     rows: int
     columns: int
-    turned: bool = False
+    transposed: bool = False
 
     @property
     def end(self) -> int:
@@ -34,8 +34,8 @@ class Place:
 class Layout:
     """Where each trained array lies in a matrix of ``rows`` × ``columns`` items.
 
-    B of an adapter lies turned, rank × outputs, so that all rows are long. Items between arrays
-    and behind the last are 0 and stay so.
+    B of an adapter lies transposed, rank × outputs, so that all rows are long. Items between arrays
+    and after the last are 0 and stay so.
     """
 
     places: Mapping[str, Place]
@@ -49,9 +49,9 @@ class Layout:
         places, cursor = {}, 0
         for name, shape in shapes.items():
             rows, columns = (1, *shape)[-2:]
-            turned = name.endswith(".lora_b")
-            rows, columns = (columns, rows) if turned else (rows, columns)
-            places[name] = Place(cursor, rows, columns, turned)
+            transposed = name.endswith(".lora_b")
+            rows, columns = (columns, rows) if transposed else (rows, columns)
+            places[name] = Place(cursor, rows, columns, transposed)
             cursor = -(-places[name].end // _ALIGNED) * _ALIGNED
         columns = min(1 << max(3, math.isqrt(cursor).bit_length() - 1), row_columns(config))
         rows = max(-(-cursor // columns), columns)
@@ -71,7 +71,7 @@ class Layout:
         flat = np.zeros(self.rows * self.columns)
         for name, place in self.places.items():
             values = np.asarray(arrays[name])
-            flat[place.start:place.end] = (values.T if place.turned else values).ravel()
+            flat[place.start:place.end] = (values.T if place.transposed else values).ravel()
         return flat.reshape(self.rows, self.columns)
 
     def arrays(self, matrix: np.ndarray, shapes: Mapping[str, tuple[int, ...]]
@@ -80,5 +80,5 @@ class Layout:
         flat, found = matrix.ravel(), {}
         for name, place in self.places.items():
             values = flat[place.start:place.end].reshape(place.rows, place.columns)
-            found[name] = (values.T if place.turned else values).reshape(shapes[name])
+            found[name] = (values.T if place.transposed else values).reshape(shapes[name])
         return found

@@ -1,6 +1,6 @@
-"""Where files go that nobody gave a place: products of builds, downloads, pages of docs/.
+"""Where files go that were not given a place: products of builds, downloads, pages of docs/.
 
-Nothing is kept beside the sources, which may be installed read-only, nor in whatever folder a
+Nothing is kept next to the sources, which may be installed read-only, nor in whatever folder a
 command is started from. Products go to ``$OTTAVA_BUILD`` where that is set; else to ``build/`` of
 the checkout that the sources are in; else, for an installed package, to the user's cache.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 __all__ = ["build_folder", "cache_folder", "checkout", "locked"]
 
-# A file of this project beside the packages: site-packages may hold anybody's pyproject.toml.
+# A file of this project next to the packages: site-packages may hold anybody's pyproject.toml.
 _MARK = "tools/constraints.txt"
 
 

@@ -20,7 +20,7 @@ def join(x: np.ndarray) -> np.ndarray:
 class Adam:
     """Moves ``weights`` in place against their gradients (Kingma and Ba, 2015).
 
-    Weights named in ``decay`` shrink by that share of the rate a step, apart from the gradient
+    Weights named in ``decay`` shrink by that share of the rate per step, apart from the gradient
     (Loshchilov and Hutter, 2019).
     """
 

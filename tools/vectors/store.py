@@ -1,4 +1,5 @@
-"""Golden vectors as files: one JSON file a unit, one case a line, words as hexadecimal digits."""
+"""Golden vectors as files: one JSON file per unit, one case per line, words as hexadecimal
+digits."""
 
 import json
 from collections.abc import Sequence

@@ -49,7 +49,7 @@ __all__ = ["command_text", "header_text", "parse_command", "parse_header"]
 
 _NUMBERS = {name: field.number for name, field in COMMAND.items() if field.number is not None}
 _KINDS = {Role.WIDE: "bf16", Role.E5M2: "e5m2"}
-_TENSOR = re.compile(r"(?P<label>[A-Z][01]?)(?P<turned>ᵀ?)(?P<kinds>(?:\.\w+)*)"
+_TENSOR = re.compile(r"(?P<label>[A-Z][01]?)(?P<transposed>ᵀ?)(?P<kinds>(?:\.\w+)*)"
                      r"@(?P<address>\w+)/(?P<stride>\w+)")
 _GATHER = re.compile(r"rows of (?P<k>\w+) by @(?P<b_address>\w+)")
 _ROW_MAX = "IMM0 × row max→R0; "
@@ -58,7 +58,7 @@ _FLAGS = {name.replace("_", " "): name for name, field in COMMAND.items()
           if field.bits == 1 and field.register is None and not field.scalar
           and field.role not in (*_KINDS, Role.TRANSPOSED, Role.GATHER)}
 _SCALARS = {field.scalar: name for name, field in COMMAND.items() if field.scalar}
-# Tensors beside those that every command of its kind has.
+# Tensors besides those that every command of its kind has.
 _OPERANDS = [shape.label for name, tensor in TENSORS.items() for shape in tensor.shapes
              if name in LISTED and name != "c"]
 _SIMPLE = {opcode.name.lower(): opcode for opcode in (Opcode.END, Opcode.FENCE)}
@@ -125,9 +125,9 @@ def _parse_tensor(opcode: int, text: str, *labels: str) -> dict[str, int]:
         if kind not in kinds:
             raise ValueError(f"{label} must not be of kind {kind!r}")
         fields[kinds[kind]] = 1
-    if found["turned"] and Role.TRANSPOSED not in told:
+    if found["transposed"] and Role.TRANSPOSED not in told:
         raise ValueError(f"{label} must not be transposed")
-    return fields | ({told[Role.TRANSPOSED].name: 1} if found["turned"] else {})
+    return fields | ({told[Role.TRANSPOSED].name: 1} if found["transposed"] else {})
 
 
 def _taken(fields: Mapping[str, int]) -> set[str]:

@@ -91,10 +91,10 @@ def _join(x: Array) -> Array:
 
 
 def rotate(n: Exact, attention: Attention, x: Array, sign: int) -> Array:
-    """Rotary embedding of lane values ``x``, B × heads × S × size; ``sign`` −1 turns back.
+    """Rotary embedding of lane values ``x``, B × heads × S × size; ``sign`` −1 rotates back.
 
-    Turned forward, the first items of all pairs stand before the second ones, whatever their order
-    was, and turned back they return to it: scores are sums in that order.
+    Rotated forward, the first items of all pairs stand before the second ones, whatever their order
+    was, and rotated back they return to it: scores are sums in that order.
     """
     rotary, half = attention.rotary, x.shape[-1] // 2
     rate = rotary.base ** (-np.arange(half) / half)
@@ -102,9 +102,9 @@ def rotate(n: Exact, attention: Attention, x: Array, sign: int) -> Array:
     c, s = n.wide_constant(np.cos(angle)), n.wide_constant(sign * np.sin(angle))
     halves = slice(0, half), slice(half, None)
     own = (slice(0, None, 2), slice(1, None, 2)) if rotary.interleaved else halves
-    before, behind = (own, halves) if sign > 0 else (halves, own)
-    a, b = (n.wide(x)[..., pair] for pair in before)
-    turned = np.empty_like(x)
-    turned[..., behind[0]] = n.lane(n.lane(a * c) - n.wide(n.lane(b * s)))
-    turned[..., behind[1]] = n.lane(n.lane(b * c) + n.wide(n.lane(a * s)))
-    return turned
+    source, target = (own, halves) if sign > 0 else (halves, own)
+    a, b = (n.wide(x)[..., pair] for pair in source)
+    rotated = np.empty_like(x)
+    rotated[..., target[0]] = n.lane(n.lane(a * c) - n.wide(n.lane(b * s)))
+    rotated[..., target[1]] = n.lane(n.lane(b * c) + n.wide(n.lane(a * s)))
+    return rotated

@@ -1,6 +1,6 @@
 """One layer forward and back, post-norm and pre-norm, where each stores what it hands on.
 
-Post-norm layers take and give the gradient of their output as lane values: the norm behind it
+Post-norm layers take and give the gradient of their output as lane values: the norm after it
 multiplies them by γ before it stores them. Pre-norm layers take and give it stored: it is the
 residual's.
 """

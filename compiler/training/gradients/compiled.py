@@ -56,7 +56,7 @@ def look_up_any(words: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
 @compiled
 def store_scaled(values: np.ndarray, scale: np.float32, table: np.ndarray, limit: np.float32,
                  words: np.ndarray, out: np.ndarray) -> tuple[float, int]:
-    """``table`` of ``values`` · ``scale``, a power of two, then divided by it; ``words`` is room
+    """``table`` of ``values`` · ``scale``, a power of two, then divided by it; ``words`` is memory
     for one word. Gives the largest magnitude of ``values`` and how many exceed ``limit`` once
     they are scaled; NaN if there is one."""
     largest, beyond, nan = np.float32(0), 0, False

@@ -224,6 +224,6 @@ def _slope(name: str, dtype: type) -> Array:
 
 
 def _room(x: Array) -> tuple[Array, Array]:
-    """The words of float32 ``x``, and room for as many results, both flat."""
+    """The words of float32 ``x``, and memory for as many results, both flat."""
     x = np.ascontiguousarray(x, np.float32).reshape(-1)
     return x.view(np.uint32), np.empty_like(x)

@@ -1,4 +1,4 @@
-"""What stands before the first layer and behind the last, forward and back."""
+"""What stands before the first layer and after the last, forward and back."""
 
 from collections.abc import Callable
 
@@ -66,7 +66,7 @@ def _add_positions(run: Run, d: Array, count: int) -> None:
 def finish(run: Run, model: Transformer, x: Array, valid: Array | None
            ) -> tuple[Array, Callable[[Array], Array]]:
     """Final norm, pooling and head on the last layer's ``x``: BF16 tensors, B × S × outputs, or
-    B × outputs behind a pooling.
+    B × outputs after a pooling.
 
     ``back(d)`` takes the stored gradient of that and gives the gradient of x as the last layer
     takes it (``block``).
@@ -125,8 +125,8 @@ def _pool(run: Run, pooling: str, x: Array, valid: Array | None
     seen = np.ones(x.shape[:2], bool) if valid is None else valid
     count = seen.sum(axis=1, keepdims=True)
     part = n.wide_constant(1 / count)[..., None]
-    turned = (x * seen[..., None]).swapaxes(1, 2)
-    mean = n.wide(n.mean(turned, count[..., None])[..., 0])
+    transposed = (x * seen[..., None]).swapaxes(1, 2)
+    mean = n.wide(n.mean(transposed, count[..., None])[..., 0])
 
     def back_mean(d: Array) -> Array:
         d = n.gradient("pooled", d)[:, None]

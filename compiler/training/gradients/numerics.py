@@ -1,7 +1,7 @@
 """What a pass through a network rounds, and where: ``Exact`` rounds nothing.
 
 Every function of ``compiler.training.gradients`` calls these hooks at the places where the
-accelerator rounds: ``lane`` behind each operation of the vector unit, ``wide`` and ``stored`` where
+accelerator rounds: ``lane`` after each operation of the vector unit, ``wide`` and ``stored`` where
 a forward tensor goes to memory, ``gradient`` where one of the backward pass does. With ``Exact``
 they all give back what they get, and what is left is the mathematics.
 """

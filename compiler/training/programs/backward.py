@@ -121,7 +121,7 @@ class LayerBackward:
         return normalised_back(self.ctx, norm, x, h, f"{site} d", residual)
 
     def _joined(self, site: str, norm: Norm, inward: Value, weight: View, residual: Value) -> Value:
-        """γ ⊙ (a branch's gradient + the residual's), for the norm behind which it begins."""
+        """γ ⊙ (a branch's gradient + the residual's), for the norm after which it begins."""
         h = self.ctx.site(f"{site} h", residual.rows, residual.columns)
         return self.ctx.gemm(
             h.name, inward.whole, weight, h,
@@ -337,10 +337,10 @@ class LayerBackward:
                 products.append(Product(a, b, plain.whole.block(*place)))
             blocks: list[Sequence[Read]] = [[wide(product.out)] if turn else []
                                             for product in products]
-            turned = {"a_transposed": kind != "query", "b_transposed": False}
+            transposed = {"a_transposed": kind != "query", "b_transposed": False}
             make: Make = lambda y: Epilogue(factor, *y)  # noqa: E731
             ctx.trace.gemm(products, plain, ctx.storing(dqkv.name, make, *blocks) if (
-                plain is dqkv) else ctx.listed_blocks(dqkv.name, make, blocks), **turned)
+                plain is dqkv) else ctx.listed_blocks(dqkv.name, make, blocks), **transposed)
 
     def _turn_back(self, plain: Value, out: Value) -> None:
         """All of q, k and v at once: the angles of v are 0."""
@@ -351,11 +351,11 @@ class LayerBackward:
 
         def tables() -> list[np.ndarray]:
             rows = np.tile(np.arange(step.length), step.sequences)
-            turned = rotary_tables_back(rows, size, heads + kv_heads, base)
+            rotated = rotary_tables_back(rows, size, heads + kv_heads, base)
             still = rotary_tables_back(0 * rows, size, kv_heads, base)
             return [np.concatenate([part.reshape(len(rows), -1, part.shape[1]) for part in pair],
                                    axis=1).reshape(-1, pair[0].shape[1])
-                    for pair in zip(turned, still, strict=True)]
+                    for pair in zip(rotated, still, strict=True)]
 
         shape, half = (step.rows * count, size), size // 2
         cosines = ctx.trace.shared(("back", "cos", size, base), "cosines back", (shape[0], half),

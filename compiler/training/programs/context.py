@@ -67,7 +67,7 @@ class Context:
         self._spare = self.trace.value("spare word", 1, 1, Life.STATE, forms=(Form.WIDE,))
 
     def in_layout(self, value: Value, *names: str) -> View:
-        """The arrays ``names``, which lie one behind the other, in one of the matrices of all
+        """The arrays ``names``, which lie one after the other, in one of the matrices of all
         trained arrays."""
         places = [self.layout.places[name] for name in names]
         first = places[0]
@@ -119,17 +119,17 @@ class Context:
                             destination=Destination.MEMORY),))), word)
 
     def gemm(self, name: str, a: View, b: View, out: Value, make: Make, *operands: Read,
-             **turned: bool) -> Value:
+             **transposed: bool) -> Value:
         """One product that makes a whole site."""
         self.trace.gemm([Product(a, b, out.whole)], out, self.storing(name, make, operands),
-                        **turned)
+                        **transposed)
         self.stored(out)
         return out
 
     # Gradients of trained arrays
 
     def later(self, trace: Callable[[], None]) -> None:
-        """Trace gradients that nothing waits for behind what comes next: one fence serves both."""
+        """Trace gradients that nothing waits for after what comes next: one fence serves both."""
         self.catch_up()
         self._later.append(trace)
 

@@ -72,7 +72,7 @@ def _column_sums(ctx: Context, d: Value, out: View, factor: float) -> None:
 
 
 def _pooled(ctx: Context, d: Value, weight: View, mean: Value | None) -> Value:
-    """∂/∂ of the pooled rows, and a row of zeros behind them for positions that get nothing.
+    """∂/∂ of the pooled rows, and a row of zeros after them for positions that get nothing.
     ``mean``: where these are divided by their length, the rows before that."""
     if ctx.factors.scaled:
         ctx.factors.site("pooled")
@@ -128,7 +128,7 @@ def _seen(step: Step) -> np.ndarray:
 
 def pooled_rows(first: bool, valid: np.ndarray) -> np.ndarray:
     """For each position the row of the pooled gradient that it gets a share of: its sequence's, or
-    the one of zeros behind them where it is not ``valid``, or not the ``first``."""
+    the one of zeros after them where it is not ``valid``, or not the ``first``."""
     sequences, length = valid.shape
     seen = np.broadcast_to(np.arange(length) == 0, valid.shape) if first else valid
     return np.where(seen.ravel(), np.repeat(np.arange(sequences), length), sequences)

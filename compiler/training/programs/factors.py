@@ -1,7 +1,7 @@
 """Factors that change from step to step: products of a constant with scales of gradient tensors.
 
 A gradient tensor, a *site*, is stored times a power of two. What a command multiplies by to bring
-one site's scale to that of another is one word of a table in memory, computed on chip behind each
+one site's scale to that of another is one word of a table in memory, computed on chip after each
 update.
 """
 

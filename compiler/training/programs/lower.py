@@ -70,7 +70,7 @@ class BatchTensors:
 class TrainingProgram:
     """Programs of one memory, by address.
 
-    ``start``: once, and behind every change of the masters. ``calibrate``: the scales that follow
+    ``start``: once, and after every change of the masters. ``calibrate``: the scales that follow
     from gradients so far, without an update. ``first`` and ``next``: a micro-batch forward and
     back, the latter adding to the gradients. ``update``: the rest of a step. What the host writes
     and reads are ``batch``, ``logits`` and ``tensors``; ``sites``: the gradient tensors of a
@@ -99,12 +99,12 @@ class _Builder(ProgramBuilder):
 
     tables: ScaleTables | None = None
 
-    def _command(self, fields, shape, a, operands, out, turned, epilogue) -> None:
+    def _command(self, fields, shape, a, operands, out, transposed, epilogue) -> None:
         """As the builder's, each ``Factor`` as a scalar in memory."""
         changed = {name: Scalar(self.tables.table, self.tables.number(value))
                    for name in ("scale", "imm1")
                    if isinstance(value := getattr(epilogue, name), Factor | Share)}
-        super()._command(fields, shape, a, operands, out, turned, replace(epilogue, **changed))
+        super()._command(fields, shape, a, operands, out, transposed, replace(epilogue, **changed))
 
     def take_over(self, other: Placement) -> None:
         super().take_over(other)
@@ -185,7 +185,7 @@ def _batch(fused: OpList, places: Places, tables: ScaleTables, batch: Inputs,
 
 def _pooling(builder: ProgramBuilder) -> list[int]:
     """The offsets in the program of the FP32 words 1/n of its means of sequences, in their order:
-    they alone leave one item a row."""
+    they alone leave one item per row."""
     word = 4 * COMMAND["inverse_n"].word
     return [HEADER_BYTES + COMMAND_BYTES * index + word
             for index, fields in enumerate(builder.commands) if fields.get("row_result")]
@@ -362,7 +362,7 @@ def _place_rest(builder: _Builder, traced: _Traced, places: Places, fused: OpLis
 def _number(fused: OpList, ctx: Context, builder: _Builder, places: Places) -> None:
     """Give every factor its place, by emitting once to nowhere."""
     class Counting(_Builder):
-        def _command(self, fields, shape, a, operands, out, turned, epilogue) -> None:
+        def _command(self, fields, shape, a, operands, out, transposed, epilogue) -> None:
             for value in (epilogue.scale, epilogue.imm1):
                 if isinstance(value, Factor):
                     ctx.factors.number(value)

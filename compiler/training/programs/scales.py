@@ -1,6 +1,6 @@
 """Scales of the next step, in commands: from the largest magnitudes of the last ten steps.
 
-    H, a row a site:   shifted by one item, the newest magnitude behind
+    H, one row per site:   shifted by one item, the newest magnitude last
     s = 2^k · POWER(max H),  1/s = 2 · POWER(s)
     table[n] = constant[n] · word[up[n]] · word[down[n]],  words 1, s, 1/s
 """
@@ -22,7 +22,7 @@ from hdl.spec.commands import Destination, Operand, Post, Reduce
 __all__ = ["CLIP", "DECAY", "RATE", "SHARES", "ScaleTables", "emit_scales", "emit_shares",
            "place_scales"]
 
-# Words behind the factors that the host writes or an update computes; then one a sequence.
+# Words after the factors that the host writes or an update computes; then one per sequence.
 RATE, DECAY, CLIP, SHARES = 0, 1, 2, 3
 
 
@@ -110,7 +110,7 @@ def emit_shares(builder: ProgramBuilder, tables: ScaleTables, factor: float | Sc
 
 
 def _power(factor: float) -> Epilogue:
-    """``factor`` · POWER of each row's maximum, one item a row."""
+    """``factor`` · POWER of each row's maximum, one item per row."""
     return Epilogue(0.0, imm1=factor, row_result=True, instructions=(
         Instruction(reduce=Reduce.MAX, post=Post.POWER),
         Instruction(multiply=Operand.IMM0, add=Operand.R0, scale=Operand.IMM1,

@@ -24,8 +24,8 @@ def plain(t, ids, heads=4, shared=2, base=500.0):
     def rotated(row, position):
         half = len(row) // 2
         angles = np.array([position / base ** (2 * i / len(row)) for i in range(half)])
-        turned = (row[:half] + 1j * row[half:]) * np.exp(1j * angles)
-        return np.concatenate([turned.real, turned.imag])
+        rotated = (row[:half] + 1j * row[half:]) * np.exp(1j * angles)
+        return np.concatenate([rotated.real, rotated.imag])
 
     x = t["model.embed_tokens.weight"][ids]
     for index in range(2):

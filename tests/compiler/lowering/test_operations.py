@@ -105,12 +105,12 @@ def rotate(b, m, n):
     c, s = operations.rotary_tables(np.arange(5, 5 + m), size, 3, 100.0)
     operations.rotate(b.builder, x, b.builder.constant(c, "bf16"),
                       b.builder.constant(s, "bf16"), out)
-    # Each pair turned as a complex number.
+    # Each pair rotated as a complex number.
     pairs = xs.reshape(m, 3, 2, n)
     rate = 100.0 ** (-np.arange(n) / n)
-    turned = (pairs[:, :, 0] + 1j * pairs[:, :, 1]) * np.exp(
+    rotated = (pairs[:, :, 0] + 1j * pairs[:, :, 1]) * np.exp(
         1j * np.arange(5, 5 + m)[:, None, None] * rate)
-    return out, np.stack([turned.real, turned.imag], 2).reshape(m, -1)
+    return out, np.stack([rotated.real, rotated.imag], 2).reshape(m, -1)
 
 
 OPERATIONS = (copy, transpose, add, multiply, multiply_by_a_row, row_means, column_means,

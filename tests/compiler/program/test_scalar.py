@@ -200,7 +200,7 @@ def test_text():
 
 @LANES
 def test_the_largest_magnitude_is_that_of_every_word_stored(fmt):
-    """Over rows, blocks and commands; turned, strided, of a column alone; NaN wins."""
+    """Over rows, blocks and commands; transposed, strided, of a column alone; NaN wins."""
     rng, cases = np.random.default_rng(8), 0
     for _ in range(60):
         builder = built(fmt)
@@ -212,9 +212,9 @@ def test_the_largest_magnitude_is_that_of_every_word_stored(fmt):
             if rng.random() < 0.15:
                 values.flat[rng.integers(values.size)] = np.nan
             x = builder.constant(values, "bf16" if rng.random() < 0.5 else None)
-            turned, column = bool(rng.random() < 0.4), bool(rng.random() < 0.2)
+            transposed, column = bool(rng.random() < 0.4), bool(rng.random() < 0.2)
             shape = (m, 1 if column else n)
-            out = builder.empty(*(shape[::-1] if turned else shape), "bf16",
+            out = builder.empty(*(shape[::-1] if transposed else shape), "bf16",
                                 stride=2 * (max(shape) + int(rng.integers(4))))
             factor = Scalar(table, 1) if rng.random() < 0.5 else float(rng.normal())
             # A column's result keeps the largest of whole rows.
@@ -222,7 +222,7 @@ def test_the_largest_magnitude_is_that_of_every_word_stored(fmt):
             if column:
                 builder.vector(x, kept, Epilogue(factor))
             builder.vector(x, out, Epilogue(factor, row_result=column, amax=True),
-                           out_transposed=turned)
+                           out_transposed=transposed)
             wide.append(kept)
         largest, again = builder.empty(1, 1, "bf16"), builder.empty(1, 1, "bf16")
         zero = builder.constant([[0.0]], "bf16")

@@ -56,13 +56,13 @@ def test_another_form_is_told_apart():
     assert found[f"{NAME} do"] == 1 and found[f"{NAME} ds"] < 0.97
 
 
-def test_keys_that_are_not_turned_are_told_apart(monkeypatch):
+def test_keys_that_are_not_transposed_are_told_apart(monkeypatch):
     right = ProgramBuilder.gemm
 
-    def wrong(self, a, b, *arguments, **turned):
+    def wrong(self, a, b, *arguments, **transposed):
         if a.rows == b.rows == a.columns == 16:
-            turned["a_transposed"] = False
-        right(self, a, b, *arguments, **turned)
+            transposed["a_transposed"] = False
+        right(self, a, b, *arguments, **transposed)
 
     monkeypatch.setattr(ProgramBuilder, "gemm", wrong)
     found = equal(Layer(EXACT, "centred", *MODELS["digits ViT"]()), True)

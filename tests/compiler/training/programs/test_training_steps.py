@@ -99,13 +99,13 @@ def test_a_magnitude_that_comes_late_is_found():
     assert {"loss", "blocks.0 dqkv", "high"} <= both.step().wrong
 
 
-def test_keys_that_are_not_turned_are_found(monkeypatch):
+def test_keys_that_are_not_transposed_are_found(monkeypatch):
     right = ProgramBuilder.gemm
 
-    def wrong(self, a, b, *arguments, **turned):
+    def wrong(self, a, b, *arguments, **transposed):
         if a.rows == b.rows == a.columns == 16:
-            turned["a_transposed"] = False
-        right(self, a, b, *arguments, **turned)
+            transposed["a_transposed"] = False
+        right(self, a, b, *arguments, **transposed)
 
     monkeypatch.setattr(ProgramBuilder, "gemm", wrong)
     both = Both(config(), training()).calibrate()
