@@ -50,7 +50,7 @@ coverage: $(STAMP)  ## what the campaigns exercise: points of the program format
 faults: $(STAMP)  ## 10,000 random faults in programs, bus and host on RTL
 	$(RUN) -m sim.faults
 
-area: $(STAMP)  ## tables of area: posit8 beside fp8 beside bf16; build/area.json
+area: $(STAMP)  ## tables of area: posit8 against fp8 and bf16; build/area.json
 	$(RUN) -m synth.area
 
 lint: $(STAMP)  ## ruff and mypy over the sources; Verilator, Icarus and Yosys over generated Verilog

@@ -94,7 +94,7 @@ def _throughput(output: str) -> Values:
     if not gemms or not rates:
         raise ValueError(f"output must have GEMMs and softmaxes; it begins {output[:80]!r}")
     made["gemms"] = table(["M = N = K", "commands", "cycles each", "utilisation", "array waits for "
-                           "input / weights", "before, between and behind"], gemms)
+                           "input / weights", "before, between and after"], gemms)
     made["softmaxes"] = table(["softmax", "rows", "commands", "cycles each", "share"], rates)
     return made
 

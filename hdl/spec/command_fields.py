@@ -182,7 +182,7 @@ COMMAND = _table(
     CommandField("b_address", 6, 0, 64, "B; x_gather: M indices, unsigned words of 32 bits",
                  _GEMM + _GATHER, tensor="b", role=Role.ADDRESS, units=_OPERANDS + _WEIGHTS),
     CommandField("c_address", 8, 0, 64,
-                 "C (M×N; N×M if c_transposed; one item a row if row_result)",
+                 "C (M×N; N×M if c_transposed; one item per row if row_result)",
                  tensor="c", role=Role.ADDRESS, units=_DRAIN),
     CommandField("y0_address", 10, 0, 64, "operand Y0 of the vector instructions (M×N)",
                  tensor="y0", role=Role.ADDRESS, units=_DRAIN),
