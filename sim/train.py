@@ -32,7 +32,7 @@ from gen.cli import config_from, piped
 from sim.curve import curve
 from sim.gradient_check import check
 from sim.train_memory import memory_lines
-from sim.train_on import AcceleratorSteps, machine_start, rtl_start
+from sim.train_on import AcceleratorSteps, built, machine_start, rtl_start
 from sim.train_options import make_parser, task_of, training_of
 from sim.verify.runner import RunError
 
@@ -85,7 +85,7 @@ def prepare(options: argparse.Namespace) -> Run:
         restore(options.state, trainer, about)
     run = Run(trainer, task, options, about)
     if options.on != "numpy":
-        start = machine_start(config) if options.on == "machine" else rtl_start(config)
+        start = machine_start(config) if options.on == "machine" else rtl_start(built(config))
         run.accelerator = AcceleratorSteps(
             config, trainer, task.train.part(slice(0, training.batch)), start)
     return run

@@ -1,4 +1,4 @@
-"""Fine-tuning on the accelerator's commands, shown: ``python -m sim.train_demo``, ``make train-demo``.
+"""Fine-tuning by commands, shown: ``python -m sim.train_demo``, ``make train-demo``.
 
 The digits ViT learns to read digits with light and dark, rows and columns exchanged: forward, loss,
 backward, gradient scales, clipping, AdamW and merge as programs on the machine model, in posit8 and

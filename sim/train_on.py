@@ -4,6 +4,8 @@ The trainer in numpy prepares the run and measures it; ``AcceleratorSteps`` take
 step and gives it back what was trained.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from compiler.checkpoints.inputs import Inputs
@@ -16,7 +18,10 @@ from hdl.spec.config import AcceleratorConfig
 from sim.model.machine import Machine
 from sim.verify.runner import RunError
 
-__all__ = ["AcceleratorSteps", "machine_start", "rtl_start"]
+if TYPE_CHECKING:
+    from sim.harness.accelerator import Accelerator
+
+__all__ = ["AcceleratorSteps", "built", "machine_start", "rtl_start"]
 
 _MOMENTS = ("first", "second")
 
@@ -35,17 +40,23 @@ def machine_start(config: AcceleratorConfig) -> Start:
     return start
 
 
-def rtl_start(config: AcceleratorConfig, max_cycles: int = 200_000_000) -> Start:
-    """Runs programs on the generated Verilog through AXI, and on the machine model on a copy of the
-    memory: ``RunError`` where a byte differs."""
+def built(config: AcceleratorConfig) -> "Accelerator":
+    """The generated Verilog of ``config``, ready to run; ``RunError``."""
     from sim.harness.accelerator import Accelerator, HungError
     from sim.harness.verilate import ToolError
 
     try:
-        accelerator = Accelerator(config)
+        return Accelerator(config)
     except (HungError, ToolError) as error:
         raise RunError(str(error)) from error
-    on_machine = machine_start(config)
+
+
+def rtl_start(accelerator: "Accelerator", max_cycles: int = 200_000_000) -> Start:
+    """Runs programs on the generated Verilog through AXI, and on the machine model on a copy of the
+    memory: ``RunError`` where a byte differs."""
+    from sim.harness.accelerator import HungError
+
+    on_machine = machine_start(accelerator.config)
 
     def start(memory: np.ndarray, address: int, base: int) -> Ran:
         wanted = memory.copy()
