@@ -4,7 +4,7 @@ from amaranth.sim import Simulator
 
 from hdl.issue.planner import Planner
 from hdl.spec.commands import COMMAND, COMMAND_BYTES, Opcode, pack
-from hdl.spec.config import AcceleratorConfig
+from hdl.spec.config import COUNT_MOST, AcceleratorConfig
 from hdl.spec.timing import cut
 
 CASES = 150
@@ -41,8 +41,10 @@ CONFIGS = [AcceleratorConfig(),
 def random_commands(seed):
     """(fields, rowwise, stored, count) of many sizes."""
     rng = np.random.default_rng(seed)
-    for _ in range(CASES):
-        m, k, n = (int(2 ** rng.uniform(0, 16)) for _ in range(3))
+    for case in range(CASES):
+        # Every eighth count is the largest: sizes and shifts must hold that too.
+        m, k, n = (int(2 ** rng.uniform(0, 24 if case % 2 else 16)) if rng.integers(8) else
+                   COUNT_MOST for _ in range(3))
         gemm = bool(rng.integers(2))
         stored = int(rng.integers(2))
         fields = {"opcode": Opcode.GEMM if gemm else Opcode.VECTOR, "m": m, "n": n,
