@@ -32,7 +32,7 @@ def _address(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m sim.assembly", description=__doc__.split(":")[0] + ".")
     actions = parser.add_subparsers(dest="action", required=True)
-    dump = actions.add_parser("dump", help="print a program, one line a command")
+    dump = actions.add_parser("dump", help="print a program, one line per command")
     dump.add_argument("file", metavar="IMAGE", help="an image, or the bytes of a program")
     dump.add_argument("--address", type=_address, default=0, metavar="N",
                       help="where the bytes of a program are to lie (0)")

@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     add_on(parser, "rtl", rtl="the generated Verilog, against the machine model",
            machine="the machine model, against arithmetic without a program")
     parser.add_argument("--list", action="store_true",
-                        help="print the program, one line a command, before it runs")
+                        help="print the program, one line per command, before it runs")
     add_seed(parser, "fills unused memory and, with --small, draws the sequence")
     return parser
 

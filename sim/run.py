@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     add_on(parser, "rtl", rtl="the generated Verilog, against the machine model",
            machine="the machine model, against arithmetic without a program")
     parser.add_argument("--dump", metavar="FILE",
-                        help="write the program there, one line a command (- for the output)")
+                        help="write the program there, one line per command (- for the output)")
     parser.add_argument("--image", metavar="FILE",
                         help="write program and memory there, for python -m sim.image")
     parser.add_argument("--progress", action="store_true", default=None,

@@ -1,4 +1,4 @@
-"""Which part may import which: the arrows between rooms, and no circle of folders or files."""
+"""Which part may import which: the arrows between packages, and no circle of folders or files."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -8,9 +8,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A room and the rooms that its files may import, its own aside. A file belongs to the most
-# specific room whose name starts its own.
-FLOORS: dict[str, tuple[str, ...]] = {
+# A package and the packages that its files may import, its own aside. A file belongs to the most
+# specific package whose name starts its own.
+LAYERS: dict[str, tuple[str, ...]] = {
     "hdl.spec": (),
     "gen.cli": ("hdl.spec",),
     "sim.model": ("hdl.spec",),
@@ -28,7 +28,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "compiler": ("checkpoints", "program", "lowering", "training", ""),
     "sim": ("model", "harness", "cycles", "verify", "campaigns", "bench", ""),
 }
-MOST_FLOORS = 5
+MOST_LAYERS = 5
 
 
 def module_of(path: Path, root: Path = ROOT) -> str:
@@ -36,7 +36,7 @@ def module_of(path: Path, root: Path = ROOT) -> str:
 
 
 def sources(root: Path = ROOT) -> list[Path]:
-    packages = sorted({name.split(".")[0] for name in FLOORS})
+    packages = sorted({name.split(".")[0] for name in LAYERS})
     return [path for package in packages for path in sorted((root / package).rglob("*.py"))]
 
 
@@ -66,8 +66,8 @@ def graph(root: Path = ROOT) -> dict[str, set[str]]:
     return found
 
 
-def room(module: str) -> str:
-    return max((name for name in FLOORS if f"{module}.".startswith(f"{name}.")), key=len)
+def package(module: str) -> str:
+    return max((name for name in LAYERS if f"{module}.".startswith(f"{name}.")), key=len)
 
 
 def circle(edges: Mapping[str, set[str]]) -> list[str]:
@@ -89,12 +89,12 @@ def circle(edges: Mapping[str, set[str]]) -> list[str]:
 
 
 def wrong_arrows(edges: Mapping[str, set[str]]) -> list[str]:
-    """Imports that no row of ``FLOORS`` or ``ORDER`` allows."""
+    """Imports that no row of ``LAYERS`` or ``ORDER`` allows."""
     found = []
     for module, used in edges.items():
         for other in sorted(used):
-            inside, target = room(module), room(other)
-            if target != inside and target not in FLOORS[inside]:
+            inside, target = package(module), package(other)
+            if target != inside and target not in LAYERS[inside]:
                 found.append(f"{module} imports {other}")
                 continue
             order = ORDER.get(module.split(".")[0])
@@ -111,16 +111,16 @@ def folder(module: str, order: tuple[str, ...]) -> str:
     return parts[1] if len(parts) > 1 and parts[1] in order else ""
 
 
-def floors(edges: Mapping[str, set[str]]) -> int:
-    """The longest chain of rooms that stand on one another."""
-    rooms: dict[str, set[str]] = {name: set() for name in FLOORS}
+def height_of(edges: Mapping[str, set[str]]) -> int:
+    """The longest chain of packages that stand on one another."""
+    packages: dict[str, set[str]] = {name: set() for name in LAYERS}
     for module, used in edges.items():
-        rooms[room(module)] |= {room(other) for other in used} - {room(module)}
+        packages[package(module)] |= {package(other) for other in used} - {package(module)}
 
     def height(name: str) -> int:
-        return 1 + max((height(below) for below in rooms[name]), default=0)
+        return 1 + max((height(below) for below in packages[name]), default=0)
 
-    return max(map(height, rooms))
+    return max(map(height, packages))
 
 
 @pytest.fixture(scope="module")
@@ -154,14 +154,15 @@ def parent(module: str) -> str:
     return module if path.is_dir() else module.rpartition(".")[0]
 
 
-def test_floors_are_few(edges):
-    assert floors(edges) <= MOST_FLOORS
+def test_layers_are_few(edges):
+    assert height_of(edges) <= MOST_LAYERS
 
 
 def test_the_model_shares_data_alone(edges):
-    model = [module for module in edges if room(module) == "sim.model"]
+    model = [module for module in edges if package(module) == "sim.model"]
     assert len(model) > 8
-    assert {room(other) for module in model for other in edges[module]} <= {"sim.model", "hdl.spec"}
+    assert {package(other) for module in model for other in edges[module]} <= {"sim.model",
+    "hdl.spec"}
 
 
 @pytest.mark.parametrize(("module", "other"), [

@@ -1,4 +1,4 @@
-"""An AXI4-Lite slave in front of a plain register bus."""
+"""An AXI4-Lite slave that drives a plain register bus."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring

@@ -19,7 +19,7 @@ def request_layout() -> data.StructLayout:
 
 
 class Gather(wiring.Component):
-    """Cuts a transfer of rows of X into one a row, where indices name the rows of a table.
+    """Cuts a transfer of rows of X into one per row, where indices name the rows of a table.
 
     Indices come a word of D elements at a time; the next word is asked for before the rows of the
     last one, so that its latency is hidden. A row's address is found by shifts and additions, in as

@@ -52,7 +52,7 @@ def missing(simulator: str) -> bool:
 def run(job: Job, seed: int, waves: bool = False) -> Report:
     """Build and run ``job``; a failure is in the report, never an exception.
 
-    Another process that runs the same job waits: simulators write beside what they run.
+    Another process that runs the same job waits: simulators write next to what they run.
     """
     folder = _folder(job, waves)
     with locked(folder.with_name(f"{folder.name}.lock")):

@@ -96,10 +96,11 @@ class ProgramMaker:
         n = self.size()
         b = self.constant(*((n, k) if flip_b else (k, n)), self.stored())
         epilogue = self.epilogue(kind, m, n)
-        out, turned = self.result(m, n)
-        self.builder.gemm(a, b, out, epilogue, a_transposed=flip_a, b_transposed=flip_b, **turned)
+        out, transposed = self.result(m, n)
+        self.builder.gemm(a, b, out, epilogue, a_transposed=flip_a, b_transposed=flip_b,
+        **transposed)
         shown = _shown(epilogue)
-        sides = " A^T" * flip_a + " B^T" * flip_b + " C^T" * bool(turned)
+        sides = " A^T" * flip_a + " B^T" * flip_b + " C^T" * bool(transposed)
         self.labels.append(f"{m}x{k}x{n}{sides} {shown}".strip())
         return out
 
@@ -108,9 +109,9 @@ class ProgramMaker:
         n = self.size() if n is None else n
         x = self.constant(m, n, self.stored() if self.some(0.6) else "bf16")
         epilogue = self.epilogue(kind, m, n)
-        out, turned = self.result(m, n)
-        self.builder.vector(x, out, epilogue, **turned)
-        self.labels.append(f"vector {m}x{n}{' C^T' if turned else ''} {_shown(epilogue)}")
+        out, transposed = self.result(m, n)
+        self.builder.vector(x, out, epilogue, **transposed)
+        self.labels.append(f"vector {m}x{n}{' C^T' if transposed else ''} {_shown(epilogue)}")
 
     def round(self, epilogue: str | None = None) -> None:
         """A GEMM, perhaps one that takes its result, perhaps a VECTOR."""

@@ -1,4 +1,4 @@
-// A memory behind AXI4: a byte image with latency, random stalls and faults, answering in order.
+// A memory on AXI4: a byte image with latency, random stalls and faults, answering in order.
 // Data that come with an error are wrong; a frozen channel transfers nothing more.
 #pragma once
 

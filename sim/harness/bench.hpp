@@ -1,4 +1,4 @@
-// The Verilated top with a memory behind its AXI4 port and a host at its AXI4-Lite port. BUS_BYTES
+// The Verilated top with a memory at its AXI4 port and a host at its AXI4-Lite port. BUS_BYTES
 // is defined by the build.
 #pragma once
 

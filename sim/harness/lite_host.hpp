@@ -1,4 +1,4 @@
-// The host at an AXI4-Lite port: single accesses, and random ones beside whatever else happens.
+// The host at an AXI4-Lite port: single accesses, and random ones alongside whatever else happens.
 #pragma once
 
 #include <vector>
@@ -11,7 +11,7 @@
 struct TrafficWord {
     uint32_t value;    // what a read gives under ``known``
     uint32_t known;
-    uint32_t allowed;  // bits that a write may set at random, beside those that are ``forced``
+    uint32_t allowed;  // bits that a write may set at random, besides those that are ``forced``
     uint32_t forced;
     uint32_t stored;   // bits that keep what is written
 };

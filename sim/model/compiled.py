@@ -1,7 +1,7 @@
 """Loops compiled by numba, for what array operations would take most of a run's time.
 
 Compiled code is kept in ``$NUMBA_CACHE_DIR``, in ``numba/`` of ``$OTTAVA_BUILD``, or in the user's
-cache, never beside the sources; numba compiles anew where a source changes. Importing numba takes
+cache, never next to the sources; numba compiles anew where a source changes. Importing numba takes
 0.3 s: callers import this module when they need it.
 """
 

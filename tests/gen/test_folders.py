@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """As if the sources lay in a site-packages, with somebody's project file beside them."""
+    """As if the sources lay in a site-packages, with somebody's project file next to them."""
     (tmp_path / "site/gen/cli").mkdir(parents=True)
     (tmp_path / "site/pyproject.toml").touch()
     monkeypatch.setattr(gen.cli.folders, "__file__", str(tmp_path / "site/gen/cli/folders.py"))

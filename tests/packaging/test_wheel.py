@@ -1,4 +1,4 @@
-"""A wheel of the tree works where there is no checkout and no right to write beside the sources.
+"""A wheel of the tree works where there is no checkout and no right to write next to the sources.
 
 The environments here are made for the test. The quick one borrows the packages that this project
 depends on, the nightly one installs them from the package index.

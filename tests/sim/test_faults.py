@@ -28,7 +28,7 @@ from sim.model.machine import Machine
 
 
 def patched(case, table, changes, offset=0):
-    """The image with ``changes`` in the header, or in the command ``offset`` bytes behind it."""
+    """The image with ``changes`` in the header, or in the command ``offset`` bytes after it."""
     memory = case.memory.copy()
     start, size = case.address - case.base + offset, HEADER_BYTES
     if table is COMMAND:
@@ -41,7 +41,7 @@ def patched(case, table, changes, offset=0):
 def refused(machine, case, memory, cause, profile="ideal"):
     """The program in ``memory`` must end with ``cause`` as the model says, the next one well.
 
-    What came before the fault is complete, behind it nothing is written.
+    What came before the fault is complete, after it nothing is written.
     """
     expected = memory.copy()
     outcome = Machine(machine.config).run(expected, case.address, case.base)

@@ -1,4 +1,4 @@
-"""The generated Verilog behind its AXI ports against the model, on random programs."""
+"""The generated Verilog through its AXI ports against the model, on random programs."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Random lists of vector instructions behind a GEMM or on a stored X, against the model."""
+"""Random lists of vector instructions after a GEMM or on a stored X, against the model."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Results of one item a row: what reductions leave, in memory."""
+"""Results of one item per row: what reductions leave, in memory."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""The accelerator on a user's memory macro that gives rubbish wherever the contract allows it."""
+"""The accelerator on a user's memory macro that returns random words wherever the contract allows
+it."""
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from sim.harness.accelerator import Accelerator
 
 PROGRAMS = 40
 SMALL = {"dim": 4, "input_depth": 64, "weight_depth": 32, "acc_depth": 16, "row_depth": 8}
-# Words never written, and words read in the cycle that writes them, are rubbish.
+# Words never written, and words read in the cycle that writes them, are random.
 MACRO = """
 `define OTTAVA_SRAM_1R1W
 module ottava_sram_1r1w(clk, write_address, write_data, write_enable, read_address, read_enable,

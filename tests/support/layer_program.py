@@ -1,4 +1,4 @@
-"""The backward pass of a layer as commands, beside what ``Bits`` has of it.
+"""The backward pass of a layer as commands, compared with what ``Bits`` has of it.
 
 Pre-norm and post-norm, gated or not, with shared heads and rotary embedding (pairs in halves).
 Adapters stand on every matrix. Scales are immediates, as a host would set them.
@@ -78,7 +78,7 @@ class Layer:
         self._keep()
 
     def _keep(self):
-        """What the backward pass reads beside what is stored in the format."""
+        """What the backward pass reads besides what is stored in the format."""
         n, ffn = self.n, self.block.feed_forward
         total = n.lane(self.linear("output", self.heads) + self.x)
         middle = total
@@ -146,9 +146,9 @@ class Emitter:
         self.found[site] = self.room(rows, columns, encoding or self.back, site)
         return self.found[site]
 
-    def gemm(self, a, b, site, epilogue, **turned):
+    def gemm(self, a, b, site, epilogue, **transposed):
         out = self.new(site, a.rows, b.columns)
-        self.builder.gemm(a, b, out, epilogue, **turned)
+        self.builder.gemm(a, b, out, epilogue, **transposed)
         return out
 
     def all(self):
@@ -267,13 +267,13 @@ class Emitter:
             b.gemm(own_do, v, own_ds, lists.softmax_backward(
                 p, scale(ds_site) / scale(do_site) / math.sqrt(size), self.centred),
                 b_transposed=True)
-            for place, number, left, right, turned, before in (
+            for place, number, left, right, transposed, before in (
                     (0, head, own_ds, k, False, ds_site), (1, own_kv, own_ds, q, True, ds_site),
                     (2, own_kv, p, own_do, True, do_site)):
                 out = plain.block(0, (places[place] + number) * size, rows, size)
                 b.gemm(left, right, out, Epilogue(
                     scale(site) / scale(before), None if first or not place else out),
-                    a_transposed=turned)
+                    a_transposed=transposed)
         if rotary:
             self.turn_back(plain, dqkv, heads, kv_heads, size, rotary.base)
         widths = [count * size for count in (heads, kv_heads, kv_heads)]

@@ -15,7 +15,7 @@ from hdl.spec.opcodes import Opcode, When
 
 COMMAND, INSTRUCTION = command_fields.COMMAND, instructions.INSTRUCTION
 COMMAND["y0_column"] = CommandField(
-    "y0_column", 0, 27, 1, "Y0 is M×1: one item a row", (When((Opcode.VECTOR,)),), strict=True,
+    "y0_column", 0, 27, 1, "Y0 is M×1: one item per row", (When((Opcode.VECTOR,)),), strict=True,
     needs=(Feature.FUNCTIONS,), minor=1, tensor="y0", role=Role.COLUMN, units=(Unit.DRAIN,))
 COMMAND["silent_list"] = CommandField(
     "silent_list", 0, 28, 1, "no instruction stores", bars=Trait.STORES, units=(Unit.VECTOR,))
@@ -68,7 +68,7 @@ def main() -> None:
     assert Trait.WHOLE_ROWS in Command(config, base | {
         "opcode": gemm, "instructions": store | whole}).traits
 
-    # What a command does: the tensor's shape, and the sum with an item a row.
+    # What a command does: the tensor's shape, and the sum with an item per row.
     builder = ProgramBuilder(config, 0x1000)
     x, column = np.arange(12).reshape(3, 4), np.array([[8], [16], [-8]])
     out = builder.empty(3, 4, "bf16")
@@ -87,7 +87,7 @@ def main() -> None:
     assert ", y0 column, " in lines[1]
     assert assemble("\n".join(lines)) == program_bytes(memory, address, 0x1000)
     page = PAGES["commands.md"]()
-    assert "| 0 | 27 | `y0_column` | Y0 is M×1: one item a row | VECTOR, builds of FUNCTIONS, " \
+    assert "| 0 | 27 | `y0_column` | Y0 is M×1: one item per row | VECTOR, builds of FUNCTIONS, " \
         "else 0; ISA 1.1 |" in page and "| 0 | 25 | `whole` |" in page
     assert "ottava_command_set_silent_list" in c_header(config)
 

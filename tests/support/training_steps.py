@@ -1,4 +1,4 @@
-"""Training steps as programs on the machine model, beside the same steps computed without a
+"""Training steps as programs on the machine model, against the same steps computed without a
 program."""
 
 from collections.abc import Iterator

@@ -133,9 +133,9 @@ def multiply_accumulate(tmp_path_factory):
     run_yosys([f"read_verilog {quoted(source)}", "hierarchy -top mac", "proc -norom",
                "rename -enumerate -pattern _%_", "rename -enumerate -pattern n%n w:*",
                f"write_verilog -noattr {quoted(renamed)}"])
-    before, gate, behind = text.partition(" ^ ")
+    before, gate, after = text.partition(" ^ ")
     assert gate
-    spoiled.write_text(before + " | " + behind)
+    spoiled.write_text(before + " | " + after)
     return source, renamed, spoiled
 
 

@@ -18,7 +18,7 @@ def site(root, *arguments):
 
 @pytest.fixture
 def tree(tmp_path):
-    """A copy of all pages, with the packages beside them."""
+    """A copy of all pages, with the packages next to them."""
     for name in ("docs", "examples", "tools"):
         shutil.copytree(ROOT / name, tmp_path / name)
     for name in ("hdl", "gen", "compiler", "sim", "synth"):

@@ -102,7 +102,7 @@ def interleaved(rows, size=8):
 
 
 class Llama(Bert):
-    """Writes a small Llama into ``folder``, or as GGUF beside it."""
+    """Writes a small Llama into ``folder``, or as GGUF next to it."""
 
     config = LLAMA
 

@@ -187,7 +187,7 @@ def test_an_array_longer_than_the_file_is_one_line(llama):
     path = llama.write_gguf(WORDS)
     content = bytearray(path.read_bytes())
     key = b"tokenizer.ggml.token_type"
-    at = content.index(key) + len(key) + 8  # behind the types of the value and of its items
+    at = content.index(key) + len(key) + 8  # after the types of the value and of its items
     assert content[at:at + 8] == (11).to_bytes(8, "little")
     content[at:at + 8] = (1 << 40).to_bytes(8, "little")
     path.write_bytes(content)

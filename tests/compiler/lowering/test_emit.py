@@ -51,7 +51,7 @@ class Program:
 
 
 def test_scales_are_operands():
-    # Per-channel scales and a bias behind a product: what 8-bit integers need.
+    # Per-channel scales and a bias after a product: what 8-bit integers need.
     program = Program()
     (x, xs), (w, ws) = program.constant("x", 5, 6), program.constant("w", 7, 6)
     (scale, scales), (bias, biases) = (program.constant(name, 1, 7, Form.WIDE)

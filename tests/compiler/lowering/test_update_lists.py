@@ -44,7 +44,7 @@ def emit(builder, state, optimiser, rate, step):
     update_lists.add_to_pair(builder, state)
 
 
-def program(config, optimiser, steps, behind=lambda builder, state: None):
+def program(config, optimiser, steps, after=lambda builder, state: None):
     """Updates one after the other; hi and its next place take turns."""
     builder = ProgramBuilder(config, BASE)
     begin = start()
@@ -58,7 +58,7 @@ def program(config, optimiser, steps, behind=lambda builder, state: None):
         own = replace(state, gradient=builder.constant(gradient(step), "bf16"))
         emit(builder, own, optimiser, 0.01 / step, step)
         state = replace(state, high=state.moved, moved=state.high)
-        behind(builder, state)
+        after(builder, state)
     return builder, state
 
 
@@ -85,7 +85,7 @@ def test_twenty_updates_on_the_machine_have_the_bits_of_numpy(optimiser):
 
 
 def test_a_lower_word_that_is_lost_is_found():
-    """Negative control: lo is cleared behind every update."""
+    """Negative control: lo is cleared after every update."""
     def clear(builder, state):
         builder.vector(state.low, state.low, Epilogue(0.0))
 

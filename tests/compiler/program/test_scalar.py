@@ -234,7 +234,7 @@ def test_the_largest_magnitude_is_that_of_every_word_stored(fmt):
             wanted = np.max([wanted, found.max()])
             cases += found.size
         assert np.array_equal(read(memory, largest, builder.base), [[wanted]], equal_nan=True)
-        # Behind a command that reads it, it is +0.
+        # After a command that reads it, it is +0.
         assert read_codes(memory, again, builder.base).tolist() == [[0]]
     print(f"{fmt}: {cases} words in 60 programs")
 

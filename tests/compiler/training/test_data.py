@@ -22,7 +22,7 @@ GOOD = "text,label\n" + "".join(f"a good film {i},good\na bad film {i},bad\n" fo
 
 @pytest.fixture
 def words():
-    """One token a word, [CLS] before and [SEP] behind."""
+    """One token per word, [CLS] before and [SEP] after."""
     vocabulary = {word: i for i, word in enumerate(
         ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "good", "bad", "film"])}
     made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))

@@ -1,4 +1,4 @@
-"""Row maxima taken behind the array, read as early as they may be, against the model's."""
+"""Row maxima taken after the array, read as early as they may be, against the model's."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Exact accumulation by operand class, and the one rounding behind it, against integers."""
+"""Exact accumulation by operand class, and the one rounding after it, against integers."""
 
 from fractions import Fraction
 

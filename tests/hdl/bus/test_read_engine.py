@@ -93,7 +93,8 @@ def test_a_client_that_stalls_harms_no_other():
 
 
 def test_an_urgent_client_goes_first_but_lets_others_live():
-    # Bursts of one beat, granted one a cycle: after 15 of the urgent client comes one of the other.
+    # Bursts of one beat, granted one per cycle: after 15 of the urgent client comes one of the
+    # other.
     memory = memory_of(5)
     dut = engine(16)
     row = (BASE + 0x100, 16, 24, 16)

@@ -146,7 +146,7 @@ def test_flush_completes_requested_bursts_only(begin, length):
                    until=lambda: state["queued"] and done())
     start = later[0] - BASE
     assert slave.memory[start:start + 300] == row == slave.memory[start + 310:start + 610]
-    assert not any(slave.memory[708:]), "a byte beside the rows"
+    assert not any(slave.memory[708:]), "a byte outside the rows"
 
 
 def test_errors_and_counts_are_pulses():

@@ -81,7 +81,7 @@ def binary32_classes(rng):
     return {
         "uniform": rng.integers(0, 1 << 32, 2 * cases, dtype=np.uint32),
         "ties": tie,
-        "beside ties": tie + rng.choice(np.array([-1, 1]), cases).astype(np.uint32),
+        "next to ties": tie + rng.choice(np.array([-1, 1]), cases).astype(np.uint32),
         "exact": rng.integers(0, 1 << 16, cases, dtype=np.uint32) << 16,
         "near overflow": top | rng.integers(0, 2, cases, dtype=np.uint32) << 31,
         "lane words": lane_words(FORMATS["bf16"].lane, cases, rng).astype(np.uint32),

@@ -127,7 +127,7 @@ def every():
 
 
 def instructions():
-    """(field, list): every value of each field of an instruction, alone, behind two reductions,
+    """(field, list): every value of each field of an instruction, alone, after two reductions,
     before a last one; bits of no field; two stages at once; lists without an end."""
     before = [{"reduce": 1, "reduce_to": register} for register in (0, 1)]
     for name, field in INSTRUCTION.items():
@@ -151,7 +151,7 @@ def instructions():
                 yield one, listed([*before, {one: first, two: second} | STORE])
     for bit in INSTRUCTION_RESERVED:
         yield RESERVED, listed([STORE | {RESERVED: 1 << bit}])
-        yield RESERVED, listed([STORE]) | 1 << bit + 32  # behind the last one: not looked at
+        yield RESERVED, listed([STORE]) | 1 << bit + 32  # after the last one: not looked at
     for count in range(9):
         yield "last", listed([STORE] * count, last=False)
 

@@ -143,7 +143,7 @@ def test_beats_stay_in_the_lanes(options):
 
 @pytest.mark.parametrize("lanes", [4, 8])
 @pytest.mark.parametrize("post", list(Post))
-def test_reductions_come_behind_the_tree(lanes, post):
+def test_reductions_come_after_the_tree(lanes, post):
     config = build(dim=8, lanes=lanes)
     unit = RowReducer(config)
     scales = post in (Post.MEAN, Post.INVERSE_SQRT)

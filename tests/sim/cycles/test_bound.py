@@ -169,7 +169,7 @@ NORM = instruction_words([
 @pytest.mark.parametrize("config, program, cycles, limit", [
     # 30 to memory, a tile of 4 lines, a row, 8 through the array, 5 lanes, 30 to the answer.
     (CONFIG, [gemm(1, 1, 1)], 30 + 4 + 1 + 8 + 5 + 30, "array"),
-    # Twenty tiles of 100 rows behind the first tile's lines.
+    # Twenty tiles of 100 rows after the first tile's lines.
     (CONFIG, [gemm(100, 20, 16)], 30 + 4 + 20 * 100 + 8 + 5 + 30, "array"),
     # Tiles of 2 rows take the 4 cycles of their lines.
     (CONFIG, [gemm(2, 20, 16)], 30 + 20 * 4 + 2 + 8 + 5 + 30, "array"),

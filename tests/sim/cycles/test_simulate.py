@@ -1,4 +1,4 @@
-"""What the cycle model says without a design beside it."""
+"""What the cycle model says without a design to compare with."""
 
 import numpy as np
 import pytest

@@ -125,7 +125,7 @@ def test_copies_under_every_profile(accelerator, profile):
 def test_ideal_profile_is_as_fast_as_promised(accelerator):
     result = accelerator.run(image(), 0)
     beats = result.bus["read_beats"]
-    # 30 cycles to the first beat, then one a cycle, then as long for the last response.
+    # 30 cycles to the first beat, then one per cycle, then as long for the last response.
     assert beats + 60 <= result.cycles <= beats + 90
     assert 1 < result.bus["most_reads_outstanding"] <= 16
 

@@ -1,4 +1,4 @@
-"""Where the model's compiled code is kept: never beside the sources."""
+"""Where the model's compiled code is kept: never next to the sources."""
 
 import os
 import subprocess

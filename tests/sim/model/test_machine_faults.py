@@ -42,7 +42,7 @@ HEADER_FAULTS = [
 def test_reserved_bits_of_an_instruction(good):
     good.commands[0]["instructions"] |= 1 << 25
     assert good.run().error is ErrorCause.BAD_FIELD
-    good.commands[0]["instructions"] ^= 1 << 25 | 1 << 32 + 25  # behind the last: never looked at
+    good.commands[0]["instructions"] ^= 1 << 25 | 1 << 32 + 25  # after the last: never looked at
     assert good.run().error is None
 
 
