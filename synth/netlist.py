@@ -140,7 +140,7 @@ class _Graph:
             if bit in values:
                 pending.pop()
                 continue
-            if bit not in self._drivers:  # a constant; what nobody drives is unknown
+            if bit not in self._drivers:  # a constant; what has no driver is unknown
                 values[bit] = self._constant(bit if isinstance(bit, str) else "x")
                 continue
             cell, output = self._drivers[bit]
@@ -263,7 +263,7 @@ def _initial_values(module: Any) -> dict[Bit, str]:
 
 
 def read_design(sources: Sequence[tuple[str, str]], top: str | None = None) -> Netlist:
-    """The netlist of ``top`` in texts, each with the ending (``.v``, ``.il`` …) that tells its
+    """The netlist of ``top`` in texts, each with the ending (``.v``, ``.il`` …) that names its
     language; without ``top`` the module that no other instantiates.
 
     ``ValueError`` where an ending is unknown, ``YosysError`` where Yosys refuses a text.

@@ -79,7 +79,7 @@ class _Layers:
 def load_bert(path: Path, name: str | None = None) -> Transformer:
     """The encoder in folder ``path`` (``config.json``, ``model.safetensors``).
 
-    Where the folder tells how sentences are pooled (``modules.json``), that is the pooling, else
+    Where the folder says how sentences are pooled (``modules.json``), that is the pooling, else
     there is none. Poolers and heads of training are left out. All shapes are checked here, a
     layer is read when it is asked for. ``CheckpointError`` for what is damaged or not supported.
     """

@@ -165,7 +165,7 @@ class ProgramImage:
 
 
 def _described(memory: np.ndarray, about: Any) -> ProgramImage:
-    """The image that the metadata tells of; ``ImageError``."""
+    """The image that the metadata describes; ``ImageError``."""
     try:
         if about["version"] != _VERSION:
             raise ImageError(f"version must be {_VERSION}, not {about['version']!r}")

@@ -25,7 +25,7 @@ class Tensor:
     """``rows`` × ``columns`` items of ``encoding``, little-endian.
 
     ``address`` is the byte address of the first item on the bus, ``stride`` the bytes from a row
-    to the next. Rows may not overlap; gaps between them belong to nobody. ``INDICES`` are unsigned
+    to the next. Rows may not overlap; gaps between them are unused. ``INDICES`` are unsigned
     words of 32 bits.
     """
 

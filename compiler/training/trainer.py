@@ -116,7 +116,7 @@ class Trainer:
         total: dict[str, Array] = {}
         mean = 0.0
         for part, own_rows in zip(parts, rows, strict=True):
-            with np.errstate(over="ignore", invalid="ignore"):  # ``step`` tells of it
+            with np.errstate(over="ignore", invalid="ignore"):  # ``step`` reports it
                 loss, found = gradients_of(self.model, self.weights, n, part, self.kind,
                                            self.names, self.training.recompute)
             share = own_rows / sum(rows)

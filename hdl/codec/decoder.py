@@ -70,7 +70,7 @@ class Decoder(wiring.Component):
             m.d.comb += after.eq(below | self.code[index])
             below = after
         m.d.comb += magnitude.eq(Cat(*digits))
-        # The regime's first bit tells its kind; XOR turns the run after it into leading zeros.
+        # The regime's first bit gives its kind; XOR makes the run after it leading zeros.
         large = magnitude[-1]
         run = Signal(bits - 2)
         m.d.comb += run.eq(magnitude[:-1] ^ large.replicate(bits - 2))

@@ -49,7 +49,7 @@ def _option(default: object, text: str, usual: str = "", allowed: tuple[str, ...
 
 @dataclass(frozen=True)
 class Option:
-    """A value of ``AcceleratorConfig`` as told to a user: its name, what it is, what it is unless
+    """A value of ``AcceleratorConfig`` as shown to a user: its name, what it is, what it is unless
     chosen, and the names that it may have, of one that is a name. ``switch``: true or false."""
 
     name: str

@@ -92,7 +92,7 @@ class _Command:
         return 1 if self._flag("row_result") and self._stores(instruction) else self.n
 
     def _element(self, wide: str | None) -> int:
-        """Bytes of an element of the tensor that field ``wide`` tells the width of."""
+        """Bytes of an element of the tensor whose width field ``wide`` gives."""
         return 2 if wide and self._flag(wide) else self.config.format.storage_bytes
 
     def _chunks(self, columns: int, size: int, wide: str) -> int:

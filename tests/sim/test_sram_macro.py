@@ -1,5 +1,5 @@
-"""The accelerator on a user's memory macro that returns random words wherever the contract allows
-it."""
+"""The accelerator on a user's memory macro that returns meaningless words wherever the contract
+allows it."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from sim.harness.accelerator import Accelerator
 
 PROGRAMS = 40
 SMALL = {"dim": 4, "input_depth": 64, "weight_depth": 32, "acc_depth": 16, "row_depth": 8}
-# Words never written, and words read in the cycle that writes them, are random.
+# Words never written, and words read in the cycle that writes them, are meaningless.
 MACRO = """
 `define OTTAVA_SRAM_1R1W
 module ottava_sram_1r1w(clk, write_address, write_data, write_enable, read_address, read_enable,
@@ -20,7 +20,7 @@ module ottava_sram_1r1w(clk, write_address, write_data, write_enable, read_addre
   parameter WIDTH = 8;
   parameter DEPTH = 16;
   parameter GRANULARITY = WIDTH;
-  localparam [WIDTH-1:0] RUBBISH = {(WIDTH + 31) / 32{32'h5AC3961D}};
+  localparam [WIDTH-1:0] MEANINGLESS = {(WIDTH + 31) / 32{32'h5AC3961D}};
   input clk, read_enable;
   input [$clog2(DEPTH)-1:0] write_address, read_address;
   input [WIDTH-1:0] write_data;
@@ -28,7 +28,7 @@ module ottava_sram_1r1w(clk, write_address, write_data, write_enable, read_addre
   output reg [WIDTH-1:0] read_data;
   reg [WIDTH-1:0] words [DEPTH-1:0];
   integer index;
-  initial for (index = 0; index < DEPTH; index = index + 1) words[index] = RUBBISH;
+  initial for (index = 0; index < DEPTH; index = index + 1) words[index] = MEANINGLESS;
   genvar part;
   generate
     for (part = 0; part < WIDTH / GRANULARITY; part = part + 1) begin : parts
@@ -40,7 +40,7 @@ module ottava_sram_1r1w(clk, write_address, write_data, write_enable, read_addre
   endgenerate
   always @(posedge clk)
     if (read_enable)
-      read_data <= COLLISION ? RUBBISH : words[read_address];
+      read_data <= COLLISION ? MEANINGLESS : words[read_address];
 endmodule
 """
 CLASH = "|write_enable && write_address == read_address"

@@ -53,7 +53,7 @@ def rows_counted(kind: LossKind, labels: Array, valid: Array | None = None) -> i
 
 
 def _spans(n: Exact, logits: Array, labels: Array, valid: Array | None) -> tuple[float, Array]:
-    """Column 0 of the logits tells where a span begins, column 1 where it ends, each a softmax over
+    """Column 0 of the logits says where a span begins, column 1 where it ends, each a softmax over
     the valid positions; the loss is the mean of both."""
     gradient = np.empty_like(logits)
     losses = []

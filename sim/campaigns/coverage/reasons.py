@@ -16,7 +16,7 @@ _REASONS: tuple[tuple[str, str], ...] = (
 
 
 def reason(text: str) -> str:
-    """Why the point that ``text`` (``code.describe``) tells of cannot run, or ""."""
+    """Why the point that ``text`` (``code.describe``) describes cannot run, or ""."""
     for pattern, why in _REASONS:
         if re.search(pattern, text):
             return f"({why})"
