@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
 
-from gen.cli import Parser, piped
+from gen.cli import Parser, integer, make_folder, piped
+from gen.cli.folders import build_folder
 
 __all__ = ["main"]
 
@@ -36,11 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train both; 0 where both have learned, 1 where one has not."""
     parser = Parser(prog="python -m sim.train_demo",
                     description="Fine-tuning as programs on the machine model, shown.")
-    parser.add_argument("--steps", type=int, default=800, help="updates (800)")
-    parser.add_argument("--out", type=Path, default=Path("build/train-demo"), metavar="FOLDER",
+    parser.add_argument("--steps", type=integer(1), default=800, help="updates (800)")
+    parser.add_argument("--out", type=Path, default=build_folder() / "train-demo", metavar="FOLDER",
                         help="adapters and curves go there (build/train-demo)")
     options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder(parser, options.out)
     started = time.monotonic()
     print(f"{options.steps} updates of 16 images, adapters of rank 4 on all matrices and the head; "
           "every update is two programs of commands", flush=True)

@@ -17,7 +17,7 @@ BUILD = [  # of every tool that takes all values of a configuration
     (["--acc", "fp64"], "acc must be one of bf16, fp32, exact, not 'fp64'"),
     (["--bus-bytes", "3"], "bus_bytes must be a power of two from 4 to 64, not 3"),
     (["--bus", "16"], "unrecognized arguments: --bus 16"),
-    (["--functions", "some"], "functions must be one of all, softmax, not 'some'")]
+    (["--functions", "some"], "functions must be one of all, softmax, training, not 'some'")]
 MODEL = [  # of every tool that takes a model
     (["--layers", "x:3"], "--layers must be A:B, :B, A: or A, .* not 'x:3'"),
     (["--layers", ""], "--layers must be A:B, :B, A: or A, .* not ''"),
@@ -51,6 +51,8 @@ WRONG: dict[str, tuple[list[str], list[tuple[list[str], str]]]] = {
     "demo": (["--small"], [*BUILD, *SEED, (["--head", "9"], "head must be from 0 to 3, not 9"),
                            (["--tokens", "0"], "--tokens must be an integer from 1 up, not 0"),
                            (["--on", "x"], "--on must be one of rtl, machine, not 'x'")]),
+    "train-demo": ([], [(["--steps", "0"], "--steps must be an integer from 1 up, not 0"),
+                        (["--out", NOWHERE], "output must be in a folder that can be made, not")]),
     "image": ([], [(["run", NOWHERE], NOWHERE), (["run", "x", "--on", "moon"], "--on must be one"),
                    (["frob", "x"], "must be one of show, run, not 'frob'")]),
     "assembly": ([], [(["dump", NOWHERE], NOWHERE), (["assemble", NOWHERE, "-o", "x"], NOWHERE),
