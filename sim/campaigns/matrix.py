@@ -250,6 +250,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--fmt, --acc and --softmax must leave at least one supported cell")
     make_folder(parser, Path(options.output).parent)
     writable(parser, options.output)
+    if set(work) == set(cells(options.dim)):
+        writable(parser, page_file())
     for reason, refused in refusals(options.dim).items():
         print(f"refused  {len(refused)} cells, first {refused[0]}: {reason}")
     started = time.monotonic()

@@ -113,6 +113,16 @@ def test_wrong_arguments(arguments, message, capsys):
     assert len(captured.err.splitlines()) == 1
 
 
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(matrix, "page_file", lambda: tmp_path / "file/support.md")
+    monkeypatch.setattr(matrix, "_run", lambda *arguments: pytest.fail("the work has begun"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as stopped:
+        main(["--small", "-o", str(tmp_path / "matrix.json")])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and "support.md" in error and error.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_every_cell_on_rtl(tmp_path):
     assert main(["-o", str(tmp_path / "matrix.json")]) == 0
