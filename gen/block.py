@@ -8,18 +8,32 @@ cycles from an input to the output that it causes. Clocked blocks have ``clk`` a
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib import import_module
 
 from amaranth.lib import data, wiring
 
-from gen.cli import Parser, add_config_flags, comment, config_from, deliver, describe
+from gen.cli import (
+    Parser,
+    add_config_flags,
+    add_record,
+    alone,
+    comment,
+    config_from,
+    deliver,
+    describe,
+)
+from gen.design import Design
 from gen.flat import Flat
+from gen.identity import latency_of
 from gen.leaves import Library, component_ports
+from gen.recorder import record
 from hdl.spec.activations import ACTIVATIONS, activations
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
-__all__ = ["BLOCKS", "build_block", "component_of", "flat_block", "generate_block", "main"]
+__all__ = ["BLOCKS", "build_block", "component_of", "design_block", "flat_block",
+           "generate_block", "main"]
 
 
 def _by_format(config: AcceleratorConfig) -> tuple:
@@ -86,21 +100,25 @@ def build_block(name: str, config: AcceleratorConfig, prefix: str = "") -> Libra
     return library
 
 
-def generate_block(name: str, config: AcceleratorConfig, prefix: str = "") -> str:
-    """Verilog of block ``name``; ``prefix`` starts the names of its submodules."""
+def design_block(name: str, config: AcceleratorConfig, prefix: str = "") -> Design:
+    """Text of block ``name`` and the record of what it holds; arguments as of ``build_block``."""
     block = flat_block(name, config)
     library = Library(prefix)
     library.add(block, name)
-    return _header(name, block, config, "clk" in library.modules[name].ports) + \
-        library.verilog()
+    header = _header(name, block, config, "clk" in library.modules[name].ports)
+    return record(library, name, header, config)
+
+
+def generate_block(name: str, config: AcceleratorConfig, prefix: str = "") -> str:
+    """Verilog of block ``name``; ``prefix`` starts the names of its submodules."""
+    return design_block(name, config, prefix).text
 
 
 def _header(name: str, block: Flat, config: AcceleratorConfig, clocked: bool) -> str:
     component = block.component
     lines = [*(inspect.getdoc(type(component)) or "").replace("``", "").splitlines(), ""]
     if clocked:
-        latency = getattr(component, "latency", None)
-        lines.append(f"LATENCY {component.LATENCY if latency is None else latency}")
+        lines.append(f"LATENCY {latency_of(component)}")
     lines += ["Flat ports, vectors lowest element first; signed numbers are two's complement:"]
     layouts = {"__".join(map(str, path)): member.shape
                for path, member, _ in block.signature.flatten(block)}
@@ -121,14 +139,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("name", metavar="NAME", help=", ".join(BLOCKS))
     add_config_flags(parser)
     parser.add_argument("--prefix", default="", help="start of every submodule's name")
+    add_record(parser)
     arguments = parser.parse_args(argv)
     try:
         config = config_from(arguments)
     except ValueError as error:
         parser.error(str(error))
-    return deliver(parser, arguments.output,
-                   lambda: generate_block(arguments.name, config, arguments.prefix))
+    made = cache(lambda: design_block(arguments.name, config, arguments.prefix))
+    return deliver(parser, arguments.output, lambda: made().text,
+                   beside={arguments.json: lambda: made().json()} if arguments.json else {})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(alone(main))

@@ -4,7 +4,7 @@
 primitive takes its place (docs/integration.md).
 """
 
-__all__ = ["SRAM", "SRAM_FORMS", "sram_module"]
+__all__ = ["PORTS", "SRAM", "SRAM_FORMS", "sram_module"]
 
 SRAM = "ottava_sram_1r1w"
 SRAM_FORMS = ("infer", "blackbox")
@@ -15,6 +15,11 @@ _CONTRACT = """\
 // read_enable is set and otherwise holds. The accelerator uses neither a word that is read in the
 // cycle that writes it, nor one that was never written: both may be anything.
 """
+# Name, direction, and bits where the parameters have their defaults.
+PORTS = (("clk", "input", 1), ("write_address", "input", 4), ("write_data", "input", 8),
+         ("write_enable", "input", 1), ("read_address", "input", 4), ("read_enable", "input", 1),
+         ("read_data", "output", 8))
+
 _PORTS = """\
   parameter WIDTH = 8;
   parameter DEPTH = 16;
@@ -54,5 +59,5 @@ def sram_module(name: str, form: str) -> str:
     black_box = "(* blackbox *)\n" if form == "blackbox" else ""
     storage = _STORAGE if form == "infer" else ""
     return (f"\n`ifndef {name.upper()}\n`define {name.upper()}\n{_CONTRACT}{black_box}"
-            f"module {name}(clk, write_address, write_data, write_enable, read_address,"
-            f" read_enable, read_data);\n{_PORTS}{storage}endmodule\n`endif\n")
+            f"module {name}(clk, write_address, write_data, write_enable, read_address,\n"
+            f"  read_enable, read_data);\n{_PORTS}{storage}endmodule\n`endif\n")

@@ -1,29 +1,34 @@
 """``python -m gen.top``: the whole accelerator as one file of Verilog-2005.
 
-Verilog alone goes to standard output or, with ``-o``, to a file. An error is one line on standard
-error and exit code 2. ``--regmap md|json|h`` prints the register map and
-``--sdc`` the timing constraints instead.
+Verilog alone goes to standard output or, with ``-o``, to a file; ``--json FILE`` tells what it
+holds (``gen.design``). An error is one line on standard error and exit code 2. ``--regmap
+md|json|h`` prints the register map and ``--sdc`` the timing constraints instead.
 """
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 
 from gen.cli import (
     Parser,
     add_config_flags,
+    add_record,
+    alone,
     comment,
     config_from,
     deliver,
     describe,
     real,
 )
+from gen.design import Design
 from gen.leaves import Library
+from gen.recorder import record
 from gen.regmap import FORMS, register_map
 from gen.sdc import PERIOD_NS, constraints
 from gen.sram import SRAM_FORMS
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["build", "generate", "main"]
+__all__ = ["build", "design", "generate", "main"]
 
 
 def build(config: AcceleratorConfig, name: str = "ottava", prefix: str = "",
@@ -40,11 +45,17 @@ def build(config: AcceleratorConfig, name: str = "ottava", prefix: str = "",
     return library
 
 
+def design(config: AcceleratorConfig, name: str = "ottava", prefix: str = "",
+           sram: str = "infer") -> Design:
+    """The accelerator's text and the record of what it holds; arguments as of ``build``."""
+    header = comment([f"{name}: Ottava accelerator", describe(config)])
+    return record(build(config, name, prefix, sram), name, header, config)
+
+
 def generate(config: AcceleratorConfig, name: str = "ottava", prefix: str = "",
              sram: str = "infer") -> str:
     """Verilog of the accelerator; the same text for the same configuration, on every machine."""
-    header = comment([f"{name}: Ottava accelerator", describe(config)])
-    return header + build(config, name, prefix, sram).verilog()
+    return design(config, name, prefix, sram).text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--prefix", default="", help="start of every other module's name")
     parser.add_argument("--sram", choices=SRAM_FORMS, default="infer",
                         help="memories: storage that tools infer, or a black box (infer)")
+    add_record(parser)
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--regmap", choices=FORMS, help="print the register map instead")
     instead.add_argument("--sdc", action="store_true", help="print timing constraints instead")
@@ -64,15 +76,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = config_from(arguments)
     except ValueError as error:
         parser.error(str(error))
+    if arguments.json and (arguments.regmap or arguments.sdc):
+        parser.error("--json tells what Verilog holds: not allowed with --regmap or --sdc")
     if arguments.regmap:
         return deliver(parser, arguments.output,
                        lambda: register_map(arguments.regmap, config, arguments.name))
     if arguments.sdc:
         return deliver(parser, arguments.output,
                        lambda: constraints(config, arguments.name, arguments.period_ns))
-    return deliver(parser, arguments.output,
-                   lambda: generate(config, arguments.name, arguments.prefix, arguments.sram))
+    made = cache(lambda: design(config, arguments.name, arguments.prefix, arguments.sram))
+    return deliver(parser, arguments.output, lambda: made().text,
+                   beside={arguments.json: lambda: made().json()} if arguments.json else {})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(alone(main))

@@ -11,8 +11,10 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from gen.block import generate_block
+from gen.block import design_block
+from gen.design import Design
 from gen.leaves import Library
+from gen.recorder import record
 from hdl.accumulate.accumulation_buffer import AccumulationBuffer
 from hdl.arith.column_adder import ColumnAdder
 from hdl.arith.exact_sum import exact_sum
@@ -70,14 +72,14 @@ class _Cell:
     delay: float | None = None
 
 
-def _design(block: str, config: AcceleratorConfig) -> tuple[str, str]:
-    """Text and top module of a row."""
+def _design(block: str, config: AcceleratorConfig) -> Design:
+    """What is mapped for a row."""
     if block not in ("column", "accumulation buffer"):
-        return generate_block(block, config), block
+        return design_block(block, config)
     name, library = block.replace(" ", "_"), Library("")
     library.add(ExactColumn(config.format, config.dim) if block == "column"
                 else AccumulationBuffer(config), name)
-    return library.verilog(), name
+    return record(library, name)
 
 
 def accumulator_table(flow: Flow, fmt: str, dim: int, lanes: int | None

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 
-from gen.block import generate_block
+from gen.block import design_block
 from gen.cli import (
     Parser,
     add_config_flags,
@@ -28,7 +28,8 @@ from gen.cli import (
     make_folder,
     piped,
 )
-from gen.top import generate
+from gen.design import Design
+from gen.top import design
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import format_named
 from synth.accumulators import accumulator_table
@@ -81,18 +82,16 @@ class Areas:
         """What has been measured."""
         return self.reports[key_of(block, fmt, softmax)]
 
-    def verilog(self, key: Key) -> tuple[str, str]:
-        """Text and top module of a block."""
+    def design(self, key: Key) -> Design:
+        """What is mapped of a block."""
         block, fmt, softmax = key
         config = self.config(fmt, softmax)
-        if block == "accelerator":
-            return generate(config, "ottava"), "ottava"
-        return generate_block(block, config), block
+        return design(config) if block == "accelerator" else design_block(block, config)
 
     def measure(self, keys: Sequence[Key]) -> None:
         """Map what is not mapped yet."""
         missing = [key for key in dict.fromkeys(keys) if key not in self.reports]
-        done = self.flow.measure_all([self.verilog(key) for key in missing])
+        done = self.flow.measure_all([self.design(key) for key in missing])
         self.reports.update(zip(missing, done, strict=True))
 
 

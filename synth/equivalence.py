@@ -8,6 +8,7 @@ and next states.
 import tempfile
 from pathlib import Path
 
+from gen.design import Design
 from synth.flow import Flow
 from synth.hierarchy import Hierarchy
 from synth.yosys import YosysError, quoted, run_yosys
@@ -15,20 +16,19 @@ from synth.yosys import YosysError, quoted, run_yosys
 __all__ = ["YosysError", "prove_mapping"]
 
 
-def prove_mapping(flow: Flow, verilog: str, unit: str, spoil: str | None = None) -> None:
-    """Map ``unit`` of ``verilog`` by ``flow`` and prove the netlist; ``YosysError`` when it fails.
+def prove_mapping(flow: Flow, design: Design, spoil: str | None = None) -> None:
+    """Map the top of ``design`` by ``flow`` and prove the netlist; ``YosysError`` when it fails.
 
-    The unit must hold no black box. ``spoil``: a Yosys command that is applied to the netlist
+    The top must hold no black box. ``spoil``: a Yosys command that is applied to the netlist
     before the proof, so that a test can see it fail.
     """
-    hierarchy = Hierarchy(verilog, unit)
-    if hierarchy.units != {unit}:
+    unit = design.top
+    if Hierarchy(design).units != {unit}:
         raise ValueError(f"unit must be mapped whole, not {unit!r}")
-    clocked = "  input clk;" in hierarchy.modules[unit].text
     with tempfile.TemporaryDirectory(prefix="ottava-prove-") as name:
         folder = Path(name)
         source = folder / "unit.v"
-        source.write_text(verilog)
+        source.write_text(design.text)
         netlist = folder / "netlist.v"
         run_yosys([*flow.commands(source, unit, flow.script), *([spoil] if spoil else []),
                    f"write_verilog -noattr {quoted(netlist)}"])
@@ -39,7 +39,7 @@ def prove_mapping(flow: Flow, verilog: str, unit: str, spoil: str | None = None)
             f"read_verilog {quoted(netlist)}",
             f"hierarchy -top {unit}", "flatten", "opt_clean", "design -stash gate",
             f"design -copy-from gold -as gold {unit}", f"design -copy-from gate -as gate {unit}",
-            *(_by_registers() if clocked else _by_sat())])
+            *(_by_registers() if design.modules[unit].is_clocked else _by_sat())])
 
 
 def _by_sat() -> list[str]:

@@ -1,4 +1,4 @@
-"""The one flow behind every area and delay: Verilog text to gate-equivalents.
+"""The one flow behind every area and delay: a design in Verilog to gate-equivalents.
 
 ``synth -flatten; dfflibmap; abc -script S; opt_clean; stat`` for each unit of the hierarchy
 (``synth.hierarchy``), mapped once and multiplied by its instances. Memory macros are not mapped:
@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gen.cli.folders import build_folder, locked
-from synth.hierarchy import Hierarchy
+from gen.design import Design
+from synth.hierarchy import Hierarchy, Unit
 from synth.library import Library
 from synth.yosys import YosysError, quoted, run_yosys, yosys_version
 
@@ -35,7 +36,6 @@ SCRIPTS: dict[str, str] = {
 DEEP_LIMIT = 300
 
 
-_BLACK_BOX = re.compile(r"^\(\* blackbox \*\)\nmodule (\S+?)\s*\(", re.MULTILINE)
 _DELAY = re.compile(r"ABC: .*\bDelay =\s*([0-9.]+) ps")
 
 
@@ -106,43 +106,43 @@ class Flow:
             lines.append(f"  above {DEEP_LIMIT} gate-equivalents: {SCRIPTS['best-large']}")
         return lines
 
-    def measure(self, verilog: str, top: str) -> Report:
-        """Map every unit under ``top``. ``YosysError`` where Yosys refuses the text."""
-        return self.measure_all([(verilog, top)])[0]
+    def measure(self, design: Design) -> Report:
+        """Map every unit under the top of ``design``. ``YosysError`` where Yosys refuses the
+        text."""
+        return self.measure_all([design])[0]
 
-    def measure_all(self, designs: Sequence[tuple[str, str]]) -> list[Report]:
-        """``measure`` of each (text, top), as many runs of Yosys at a time as there are cores.
+    def measure_all(self, designs: Sequence[Design]) -> list[Report]:
+        """``measure`` of each design, as many runs of Yosys at a time as there are cores.
 
         A unit that several designs hold is mapped once, and the largest ones begin first.
         """
-        trees = [Hierarchy(verilog, top) for verilog, top in designs]
-        units = [[name for name in sorted(tree.units) if not tree.modules[name].is_memory]
-                 for tree in trees]
-        work = {(tree.unit_text(name), name)
-                for tree, names in zip(trees, units, strict=True) for name in names}
-        order = sorted(work, key=lambda pair: (-len(pair[0]), pair[1]))
+        trees = [Hierarchy(design) for design in designs]
+        units = [[tree.unit(name) for name in sorted(tree.units)
+                  if not tree.modules[name].is_memory] for tree in trees]
+        order = sorted({unit for members in units for unit in members},
+                       key=lambda unit: (-len(unit.text), unit.name))
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            done = dict(zip(order, pool.map(lambda pair: self._unit(*pair), order), strict=True))
-        return [Report(tree.top, {name: done[tree.unit_text(name), name] for name in names},
-                       {name: tree.counts[name] for name in names}, tree.memory_bits)
-                for tree, names in zip(trees, units, strict=True)]
+            done = dict(zip(order, pool.map(self._unit, order), strict=True))
+        return [Report(tree.top, {unit.name: done[unit] for unit in members},
+                       {unit.name: tree.counts[unit.name] for unit in members}, tree.memory_bits)
+                for tree, members in zip(trees, units, strict=True)]
 
-    def _unit(self, text: str, unit: str) -> Mapped:
-        quick = self.map_text(text, unit, "quick")
+    def _unit(self, unit: Unit) -> Mapped:
+        quick = self.map_unit(unit, "quick")
         if self.script == "quick":
             return quick
-        return self.map_text(text, unit, "best" if quick.gates <= DEEP_LIMIT else "best-large")
+        return self.map_unit(unit, "best" if quick.gates <= DEEP_LIMIT else "best-large")
 
-    def map_text(self, text: str, unit: str, script: str) -> Mapped:
-        """Map module ``unit`` of ``text``, whose black boxes count nothing."""
-        key = hashlib.sha256("\0".join(
-            (text, unit, self.library.digest, SCRIPTS[script], yosys_version())).encode())
+    def map_unit(self, unit: Unit, script: str) -> Mapped:
+        """Map ``unit``, whose black boxes count nothing."""
+        key = hashlib.sha256("\0".join((unit.text, unit.name, self.library.digest,
+                                        SCRIPTS[script], yosys_version())).encode())
         place = build_folder() / "synth-cache" / f"{key.hexdigest()[:32]}.json"
         if not place.is_file():
             with locked(place.with_suffix(".lock")):
                 if not place.is_file():
                     part = place.with_suffix(f".{os.getpid()}")
-                    part.write_text(json.dumps(asdict(self._run(text, unit, script))))
+                    part.write_text(json.dumps(asdict(self._run(unit, script))))
                     part.replace(place)
         return Mapped(**json.loads(place.read_text()))
 
@@ -156,27 +156,29 @@ class Flow:
                 f"abc -liberty {liberty} -script {SCRIPTS[script]}",
                 "opt_clean"]
 
-    def _run(self, text: str, unit: str, script: str) -> Mapped:
+    def _run(self, unit: Unit, script: str) -> Mapped:
         with tempfile.TemporaryDirectory(prefix="ottava-map-") as name:
             folder = Path(name)
             source, statistics = folder / "unit.v", folder / "stat.json"
-            source.write_text(text)
+            source.write_text(unit.text)
             liberty = quoted(self.library.path.resolve())
             log = run_yosys([
-                *self.commands(source, unit, script),
-                f"tee -q -o {quoted(statistics)} stat -json -top {unit} -liberty {liberty}",
+                *self.commands(source, unit.name, script),
+                f"tee -q -o {quoted(statistics)} stat -json -top {unit.name} -liberty {liberty}",
             ])
-            found = json.loads(statistics.read_text())["modules"]["\\" + unit]
-        return self._read(unit, found, log, set(_BLACK_BOX.findall(text)))
+            found = json.loads(statistics.read_text())["modules"]["\\" + unit.name]
+        return self._read(unit, found, log)
 
-    def _read(self, unit: str, found: dict, log: str, boxes: set[str]) -> Mapped:
+    def _read(self, unit: Unit, found: dict, log: str) -> Mapped:
         kinds = {kind.removeprefix("\\"): count
                  for kind, count in found["num_cells_by_type"].items()}
         stray = [kind for kind in kinds if kind.startswith("$")]
         if stray:
-            raise YosysError(f"{unit}: left unmapped by {self.library.name}: {', '.join(stray)}")
+            raise YosysError(f"{unit.name}: left unmapped by {self.library.name}: "
+                             f"{', '.join(stray)}")
         area = self.library.nand2[1]
         delays = [float(value) for value in _DELAY.findall(log)]
-        return Mapped(unit, sum(count for kind, count in kinds.items() if kind not in boxes),
+        cells = sum(count for kind, count in kinds.items() if kind not in unit.boxes)
+        return Mapped(unit.name, cells,
                       found.get("area", 0) / area, found.get("sequential_area", 0) / area,
                       max(delays, default=0) / 1000)

@@ -85,6 +85,10 @@ def _run(command: list[str], environment: dict[str, str]) -> list[str]:
     return said or ([f"{command[0]} ended with {done.returncode}"] if done.returncode else [])
 
 
+def _text(config: AcceleratorConfig) -> str:
+    return generated(config, TOP).text
+
+
 TOOLS = {"Verilator": _verilator, "Icarus": _icarus, "Yosys": _yosys}
 
 
@@ -115,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     work = []
     for config in configs:
         path = folder / f"{TOP}-{config.fmt}-{config.acc}-{config.dim}.v"
-        deliver(parser, str(path), partial(generated, config, TOP))
+        deliver(parser, str(path), partial(_text, config))
         design = f"{config.fmt} {config.acc} {config.dim}×{config.dim}"
         work += [(f"{design} {tool}", tool, path) for tool in TOOLS]
     counts: Counter[str] = Counter()

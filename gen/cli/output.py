@@ -3,14 +3,14 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from gen.cli.folders import build_folder
 from gen.cli.parser import piped
 
-__all__ = ["add_product", "deliver", "make_folder", "save", "writable"]
+__all__ = ["add_product", "add_record", "deliver", "make_folder", "save", "writable"]
 
 
 def make_folder(parser: argparse.ArgumentParser, path: Path) -> None:
@@ -23,38 +23,58 @@ def make_folder(parser: argparse.ArgumentParser, path: Path) -> None:
 
 
 def deliver(parser: argparse.ArgumentParser, path: str | Path | None, produce: Callable[[], str],
-            what: str = "output") -> int:
-    """Send ``produce()`` to ``path`` or standard output; the exit code.
+            what: str = "output", beside: Mapping[str, Callable[[], str]] | None = None) -> int:
+    """Send ``produce()`` to ``path`` or standard output; the exit code. ``beside``: other files,
+    and what goes to them.
 
-    A file appears whole or not at all: the text goes to a temporary file beside it, which is
-    opened first, so that an unwritable place is told before the work begins.
+    A file appears whole or not at all, several together: a text goes to a temporary file beside
+    its own, which is opened first, so that an unwritable place is told before the work begins.
     """
+    texts = {**({} if path is None else {str(path): produce}), **(beside or {})}
+    if len({Path(place).resolve() for place in texts}) < len(beside or {}) + (path is not None):
+        parser.error(f"{what} must be a file of its own, not {str(path)!r} twice")
+    text = ""
+    with ExitStack() as begun:
+        files = {}
+        for place in texts:
+            with _told(parser, place, what):
+                files[place] = begun.enter_context(_appearing(Path(place).resolve()))
+        if path is None:
+            with _told(parser, None, what):
+                text = produce()
+        for place, make in texts.items():
+            with _told(parser, place, what):
+                files[place].write_text(make(), encoding="utf-8")
     if path is not None:
-        return save(parser, path, lambda file: file.write_text(produce(), encoding="utf-8"), what)
+        return 0
+
+    def write() -> int:
+        sys.stdout.write(text)
+        return 0
+
     with _told(parser, None, what):
-        text = produce()
-
-        def write() -> int:
-            sys.stdout.write(text)
-            return 0
-
         return piped(write)
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """Where to write what becomes ``target`` unless an error stops it."""
+    if _special(target):  # cannot be renamed over
+        yield target
+        return
+    temporary = _begun(target)
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def save(parser: argparse.ArgumentParser, path: str | Path, write: Callable[[Path], object],
          what: str = "output") -> int:
     """Let ``write`` make a file that then takes the place ``path``, as ``deliver``; 0."""
-    with _told(parser, path, what):
-        target = Path(path).resolve()
-        if _special(target):  # cannot be renamed over
-            write(target)
-            return 0
-        temporary = _begun(target)
-        try:
-            write(temporary)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with _told(parser, path, what), _appearing(Path(path).resolve()) as file:
+        write(file)
     return 0
 
 
@@ -62,6 +82,12 @@ def add_product(parser: argparse.ArgumentParser, name: str, text: str) -> None:
     """-o, which is ``name`` among the products of builds unless chosen (``folders``)."""
     parser.add_argument("-o", "--output", metavar="FILE", default=str(build_folder() / name),
                         help=f"{text} (build/{name})")
+
+
+def add_record(parser: argparse.ArgumentParser) -> None:
+    """--json, for what writes Verilog."""
+    parser.add_argument("--json", metavar="FILE",
+                        help="also write what the Verilog holds: modules, ports, instances, ...")
 
 
 def writable(parser: argparse.ArgumentParser, path: str | Path, what: str = "output") -> None:

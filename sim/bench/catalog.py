@@ -17,7 +17,7 @@ _EIGHT_BIT = tuple(name for name, fmt in FORMATS.items() if fmt.storage_bits == 
 
 
 def _top(name: str, config: AcceleratorConfig) -> str:
-    return generated(config, name)
+    return generated(config, name).text
 
 
 @dataclass(frozen=True)

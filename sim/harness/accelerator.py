@@ -1,7 +1,6 @@
 """The generated accelerator at its AXI ports, Verilated, for whole programs at full speed."""
 
 import ctypes
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gen.cached import generated
+from gen.design import Design
 from hdl.spec.commands import ErrorCause
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import COUNTERS, IDENTITY, REGISTERS
@@ -18,9 +18,11 @@ from sim.harness.stalls import CHANNELS, PROFILES, StallProfile
 from sim.harness.traffic import harmless_traffic
 from sim.harness.verilate import build_library
 
-__all__ = ["DECERR", "SLVERR", "Accelerator", "Fault", "Freeze", "HungError", "Result"]
+__all__ = ["DECERR", "REPEATED", "SLVERR", "Accelerator", "Fault", "Freeze", "HungError", "Result"]
 
 SLVERR, DECERR = 2, 3
+# Classes whose modules are compiled once, however many of them there are.
+REPEATED = frozenset(("Row", "Lane", "AccumulatorAdder", "ExactAdder"))
 BUS_FIELDS = ("read_bursts", "read_beats", "write_bursts", "write_beats", "write_responses",
               "most_reads_outstanding", "most_writes_outstanding", "cycle")
 _OFFSETS = {register.name: register.offset for register in REGISTERS}
@@ -81,33 +83,39 @@ class Result:
     written: np.ndarray
 
 
-def _repeated(verilog: str, config: AcceleratorConfig) -> tuple[str, ...]:
+def _repeated(design: Design, config: AcceleratorConfig) -> tuple[str, ...]:
     """Large modules of a generated design that are instantiated many times, none inside another.
 
     Below 8 columns their wrappers cost more than the copies.
     """
-    rows = rf"row_{config.fmt}_\w+?"
-    names = re.findall(rf"^module ({rows}|lane_\w+?|accumulator_add_\w+?)\(", verilog, re.MULTILINE)
-    return tuple(name for name in names if "__" not in name) if config.dim >= 8 else ()
+    found = (name for name, module in design.modules.items()
+             if module.leaf and module.leaf.component.rpartition(".")[2] in REPEATED)
+    return tuple(found) if config.dim >= 8 else ()
 
 
 class Accelerator:
     """One build of ``config``, powered up and reset once; runs any number of programs.
 
-    The build is cached by content under ``build_dir`` (default build/verilated). ``verilog`` is
-    another design with the top's ports, ``trace`` compiles waveforms in (see ``run``),
-    ``coverage`` counters of lines and branches (see ``write_coverage``). ``optimise``: the
+    The build is cached by content under ``build_dir`` (default build/verilated). ``design`` is the
+    generated one, where the caller has it; ``verilog`` is the text of another design with the
+    top's ports, which takes longer to build from 8 columns up. ``trace`` compiles waveforms in
+    (see ``run``), ``coverage`` counters of lines and branches (see ``write_coverage``).
+    ``optimise``: the
     compiler's option; -O0 builds faster and runs a third as fast. ``seed`` fills the registers
     that have no initial value. ``ToolError`` when a tool fails, ``HungError`` when the
     control port does not answer or is not that of ``config``.
     """
 
     def __init__(self, config: AcceleratorConfig, build_dir: Path | None = None, *,
-                 verilog: str | None = None, top: str = "ottava", trace: bool = False,
+                 verilog: str | None = None, design: Design | None = None, top: str = "ottava",
+                 trace: bool = False,
                  coverage: bool = False, optimise: str = "-O1", seed: int = 0) -> None:
+        if verilog is None and design is None:
+            design = generated(config)
+        blocks = () if design is None else _repeated(design, config)
         if verilog is None:
-            verilog = generated(config)
-        blocks = _repeated(verilog, config)
+            assert design is not None
+            verilog = design.text
         path = build_library(verilog, top, SOURCES, headers=HEADERS, trace=trace, blocks=blocks,
                              coverage=coverage, defines={"BUS_BYTES": config.bus_bytes},
                              optimise=optimise, build=build_dir)

@@ -7,7 +7,7 @@ a shared library, once per content. Small modules build in a second or two.
 
 import ctypes
 import hashlib
-import re
+import json
 import sys
 from collections.abc import Mapping
 from functools import cached_property
@@ -25,10 +25,11 @@ _TRANSLATE = """
 import sys
 from pyosys import libyosys
 design = libyosys.Design()
-source, module, target, flatten = sys.argv[1:]
+source, module, target, flatten, ports = sys.argv[1:]
 whole = ("flatten", "opt -full", f"write_cxxrtl -O6 -g0 {target}")
 parts = ("opt_clean", f"write_cxxrtl -noflatten -g0 {target}")
 for line in (f"read_verilog {source}", f"hierarchy -check -top {module}", "proc -norom",
+             f"select {module}", f"write_json -selected {ports}", "select -clear",
              *(whole if flatten == "True" else parts)):
     libyosys.run_pass(line, design)
 """
@@ -64,7 +65,6 @@ _RESET = """
   for (int edge = 0; edge < 8; edge++) { dut->@CLK@.data[0] = edge & 1; dut->step(); }
   dut->@RST@.data[0] = 0;
 """
-_PORT = re.compile(r"^\t/\*(input|output)\*/ (?:value|wire)<(\d+)> (p_\w+);", re.MULTILINE)
 
 
 class Batch:
@@ -122,10 +122,9 @@ class Batch:
     @cached_property
     def _ports(self) -> dict[str, dict[str, int]]:
         ports: dict[str, dict[str, int]] = {"input": {}, "output": {}}
-        text = (self._folder / "dut.cc").read_text()
-        text = text[text.index(f"struct {_mangled(self.module)} : public module"):]
-        for kind, bits, mangled in _PORT.findall(text[:text.index("void reset() override;")]):
-            ports[kind][mangled[2:].replace("__", "_")] = int(bits)
+        design = json.loads((self._folder / "dut.json").read_text())
+        for name, port in design["modules"][self.module]["ports"].items():
+            ports[port["direction"]][name] = len(port["bits"])
         return ports
 
     def _build(self, verilog: str, optimise: str) -> Path:
@@ -145,7 +144,7 @@ class Batch:
         source, code = self._folder / "dut.v", self._folder / "dut.cc"
         source.write_text(verilog)
         run_tool([sys.executable, "-c", _TRANSLATE, source, self.module, code,
-                  str(self._flatten)])
+                  str(self._flatten), self._folder / "dut.json"])
         harness = self._folder / "harness.cc"
         harness.write_text('#include "dut.cc"\n#include <memory>\n' + self._harness())
         runtime = Path(pyosys.__file__).parent / "share/include/backends/cxxrtl/runtime"

@@ -129,9 +129,9 @@ def build_library(verilog: str, top: str, sources: Sequence[Path], *, headers: S
     ``ToolError`` with the tool's last lines when a tool fails.
     """
     defines = dict(defines or {})
-    verilog = _mark_blocks(verilog, blocks)
     arguments = [*arguments, *([_COVERAGE] if coverage else [])]
-    content = [verilog, top, optimise, str(trace), repr(sorted(defines.items())), *arguments,
+    content = [verilog, top, optimise, str(trace), repr(sorted(defines.items())), repr(blocks),
+               *arguments,
                str(verilator_root()), *(Path(p).read_text() for p in (*sources, *headers))]
     key = hashlib.sha256("\0".join(content).encode()).hexdigest()[:16]
     build = build_folder() / "verilated" if build is None else Path(build).resolve()
@@ -141,17 +141,9 @@ def build_library(verilog: str, top: str, sources: Sequence[Path], *, headers: S
         if not library.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            _build(folder, library, verilog, top, sources, defines, arguments, trace, optimise)
+            _build(folder, library, verilog, top, sources, defines, blocks, arguments, trace,
+                   optimise)
     return library
-
-
-def _mark_blocks(verilog: str, blocks: Sequence[str]) -> str:
-    for block in blocks:
-        verilog, found = re.subn(rf"^(module {re.escape(block)}\([^;]*;)",
-                                 r"\1 /*verilator hier_block*/", verilog, flags=re.MULTILINE)
-        if found != 1:
-            raise ValueError(f"block must be a module of the design, not {block!r}")
-    return verilog
 
 
 def build_native(source: Path, headers: Sequence[Path] = ()) -> Path:
@@ -194,11 +186,15 @@ def _united_folder(stem: Path, sources: Sequence[Path]) -> list[tuple[Path, Path
     return jobs
 
 
-def _build(folder, library, verilog, top, sources, defines, arguments, trace, optimise) -> None:
+def _build(folder, library, verilog, top, sources, defines, blocks, arguments, trace, optimise
+           ) -> None:
     root = verilator_root()
     (folder / "dut.v").write_text(verilog)
+    (folder / "blocks.vlt").write_text("`verilator_config\n" + "".join(
+        f'hier_block -module "{block}"\n' for block in blocks))
     run_tool([root / "bin" / "verilator_bin", "--cc", "--top-module", top, "--prefix", "Vdut",
-              *(["--hierarchical"] if "hier_block" in verilog else []), "-Mdir", folder / "cpp",
+              *(["--hierarchical", folder / "blocks.vlt"] if blocks else []),
+              "-Mdir", folder / "cpp",
               "-O3", *QUICK, "--x-assign", "fast", "--x-initial", "unique", "--output-split",
               _OUTPUT_SPLIT, *_WARNINGS_OFF, *(["--trace-vcd"] if trace else []), *arguments,
               folder / "dut.v"], env=os.environ | {"VERILATOR_ROOT": str(root)})

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from gen import cached
-from gen.top import generate
+from gen.design import Design, Module
+from gen.top import design
 from hdl.spec.config import AcceleratorConfig
 
 CONFIG = AcceleratorConfig("posit8", dim=4)
@@ -18,18 +19,18 @@ def calls(monkeypatch):
 
     def write(config, name):
         seen.append(f"{config.fmt} {name}")
-        return f"// {config.fmt} {config.dim} {name}\n"
+        return Design(name, {name: Module(name, f"// {config.fmt} {config.dim} {name}\n", ())})
 
-    monkeypatch.setattr("gen.top.generate", write)
+    monkeypatch.setattr("gen.top.design", write)
     return seen
 
 
-def test_a_text_is_generated_once_for_each_configuration_and_name(calls, tmp_path):
+def test_a_design_is_generated_once_for_each_configuration_and_name(calls, tmp_path):
     for _ in range(2):
         for config in (CONFIG, AcceleratorConfig("fp8", dim=4)):
             for name in ("ottava", "left"):
-                text = cached.generated(config, name, folder=tmp_path)
-                assert text == f"// {config.fmt} 4 {name}\n"
+                made = cached.generated(config, name, folder=tmp_path)
+                assert made.text == f"// {config.fmt} 4 {name}\n"
     assert calls == ["posit8 ottava", "posit8 left", "fp8 ottava", "fp8 left"]
 
 
@@ -37,7 +38,7 @@ def test_other_sources_write_anew(calls, tmp_path, monkeypatch):
     cached.generated(CONFIG, folder=tmp_path)
     monkeypatch.setattr(cached, "_sources_digest", lambda: "other")
     cached.generated(CONFIG, folder=tmp_path)
-    assert len(calls) == 2 and len(list(tmp_path.glob("*.v"))) == 2
+    assert len(calls) == 2 and len(list(tmp_path.glob("*.design"))) == 2
 
 
 def test_the_digest_is_of_every_source_of_hardware(monkeypatch):
@@ -47,7 +48,8 @@ def test_the_digest_is_of_every_source_of_hardware(monkeypatch):
     cached._sources_digest.__wrapped__()
     root = Path(cached.__file__).parents[1]
     assert {path.relative_to(root).parts[0] for path in read} == {"hdl", "gen"}
-    assert {root / "hdl/top.py", root / "gen/verilog.py", root / "hdl/spec/formats.py"} <= set(read)
+    assert {root / "hdl/top.py", root / "gen/verilog/module.py",
+            root / "hdl/spec/formats.py"} <= set(read)
     assert len(read) > 80
 
 
@@ -55,9 +57,9 @@ def test_the_oldest_texts_go(calls, tmp_path, monkeypatch):
     monkeypatch.setattr(cached, "_KEEP", 2)
     for name in ("a", "b", "c"):
         cached.generated(CONFIG, name, folder=tmp_path)
-    assert len(list(tmp_path.glob("*.v"))) == 2
+    assert len(list(tmp_path.glob("*.design"))) == 2
 
 
-def test_the_text_is_that_of_the_generator(tmp_path):
+def test_the_design_is_that_of_the_generator(tmp_path):
     kept = cached.generated(CONFIG, folder=tmp_path)
-    assert cached.generated(CONFIG, folder=tmp_path) == kept == generate(CONFIG)
+    assert cached.generated(CONFIG, folder=tmp_path) == kept == design(CONFIG)

@@ -13,7 +13,7 @@ PUBLIC = {"_replace", "_asdict", "_make", "_fields", "_value_"}
 
 
 def private(name):
-    return name.startswith("_") and not name.endswith("__") and name not in PUBLIC
+    return name.startswith("_") and not name.endswith("_") and name not in PUBLIC
 
 
 def trees():

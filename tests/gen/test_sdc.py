@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from gen.sdc import constraints
-from gen.top import generate
+from gen.top import design
 from hdl.spec.config import AcceleratorConfig
 
 _DELAY = re.compile(r"set_(input|output)_delay -clock aclk -(max|min) ([\d.]+) "
@@ -31,10 +31,9 @@ def delays(text):
 def test_every_port_is_constrained_exactly_once(bus_bytes):
     config = AcceleratorConfig(fmt="e4m3", dim=4, bus_bytes=bus_bytes)
     found, values = delays(constraints(config, period_ns=8))
-    top = re.search(r"^module ottava\(.*?^endmodule", generate(config), re.M | re.S)[0]
-    ports = {(direction, name + ("[*]" if width else ""))
-             for direction, width, name in re.findall(
-                 r"^  (input|output) (\[\d+:0\] )?(\w+);$", top, re.M)}
+    made = design(config)
+    ports = {(port.direction, port.name + ("[*]" if port.width > 1 else ""))
+             for port in made.modules[made.top].ports}
     assert ("input", "aclk") in ports and ("output", "m_axi_gmem_wdata[*]") in ports
     expected = {(direction, limit, port) for direction, port in ports - {("input", "aclk")}
                 for limit in ("max", "min")}

@@ -7,8 +7,9 @@ import pytest
 from amaranth.back import verilog
 
 from gen.leaves import Library
+from gen.recorder import record
 from gen.sram import sram_module
-from gen.top import build, generate
+from gen.top import design, generate
 from hdl.lib.fifo import SramFifo
 from hdl.lib.sram import Sram1R1W
 from hdl.spec.config import AcceleratorConfig
@@ -90,19 +91,17 @@ def test_every_form_behaves_as_the_simulators_memory(granularity):
 
 def test_accelerator_holds_the_same_memories_in_both_forms():
     config = AcceleratorConfig(fmt="posit8", dim=4)
-    texts = {sram: generate(config, sram=sram) for sram in ("infer", "blackbox")}
+    designs = {sram: design(config, sram=sram) for sram in ("infer", "blackbox")}
+    texts = {sram: made.text for sram, made in designs.items()}
     ends = {sram: text[text.index("`ifndef"):] for sram, text in texts.items()}
     assert texts["infer"].removesuffix(ends["infer"]) == \
         texts["blackbox"].removesuffix(ends["blackbox"])
     assert "reg " in ends["infer"] and "reg " not in ends["blackbox"]
     assert ends["blackbox"].count("(* blackbox *)") == 1
-    instances = build(config).counts("ottava")["ottava_sram_1r1w"]
-    hierarchy = Hierarchy(texts["blackbox"], "ottava")
-    sizes = {name: times for name, times in hierarchy.counts.items()
-             if hierarchy.modules[name].is_memory}
-    assert sum(sizes.values()) == instances > 6
-    assert hierarchy.memory_bits == Hierarchy(texts["infer"], "ottava").memory_bits == sum(
-        times * int(width) * int(depth) for name, times in sizes.items()
+    box, infer = (Hierarchy(designs[sram]) for sram in ("blackbox", "infer"))
+    assert sum(box.memories.values()) == box.counts["ottava_sram_1r1w"] > 6
+    assert box.memory_bits == infer.memory_bits == sum(
+        times * int(width) * int(depth) for name, times in box.memories.items()
         for width, depth in re.findall(r"_(\d+)x(\d+)", name))
 
 
@@ -124,10 +123,11 @@ def test_prefix_names_the_module_and_its_guard():
 
 
 def test_two_prefixed_builds_fit_one_design(tmp_path):
-    left = generate(AcceleratorConfig(fmt="posit8", dim=4), "left", "left_")
+    made = design(AcceleratorConfig(fmt="posit8", dim=4), "left", "left_")
+    left = made.text
     right = generate(AcceleratorConfig(fmt="e4m3", dim=4), "right", "right_", "blackbox")
-    ports = re.search(r"^module left\((.*?)\);", left, re.M | re.S)[1].replace(",", " ").split()
-    pins = ", ".join(f".{port}(a)" for port in ports if port.startswith("a"))
+    pins = ", ".join(f".{port.name}(a)" for port in made.modules["left"].ports
+                     if port.role in ("clock", "reset"))
     source = tmp_path / "soc.v"
     source.write_text(f"module soc(input a);\n  left one({pins});\n  right two({pins});\n"
                       f"endmodule\n{left}{right}")
@@ -139,7 +139,7 @@ def test_two_prefixed_builds_fit_one_design(tmp_path):
 def test_memory_bits_count_beside_the_gates():
     library = Library()
     library.add(SramFifo(24, 16), "fifo")
-    report = Flow(library_named()).measure(library.verilog(), "fifo")
+    report = Flow(library_named()).measure(record(library, "fifo"))
     assert report.memory_bits == 24 * 16
     assert 0 < report.register_gates < 24 * 16
 

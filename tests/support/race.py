@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from gen import cached, top
+from gen.design import Design, Module
 from hdl.spec.config import AcceleratorConfig
 from sim.harness import batch, verilate
 from synth import flow
+from synth.hierarchy import Unit
 from synth.library import library_named
 
 __all__ = ["PRODUCTS"]
@@ -28,7 +30,7 @@ _LOST = 600  # seconds after which the other process cannot be alive
 
 
 def _verilog(folder: Path) -> bytes:
-    return cached.generated(AcceleratorConfig("posit8", dim=4)).encode()
+    return cached.generated(AcceleratorConfig("posit8", dim=4)).text.encode()
 
 
 def _native(folder: Path) -> bytes:
@@ -44,11 +46,13 @@ def _batch(folder: Path) -> bytes:
 
 
 def _netlist(folder: Path) -> bytes:
-    return repr(flow.Flow(library_named("ottava")).map_text(_WIRE, "wire_8", "quick")).encode()
+    unit = Unit("wire_8", _WIRE)
+    return repr(flow.Flow(library_named("ottava")).map_unit(unit, "quick")).encode()
 
 
-def _write_text(config: AcceleratorConfig, name: str) -> str:
-    return f"// {config.fmt} {name}\n" * 100_000
+def _write_design(config: AcceleratorConfig, name: str) -> Design:
+    text = f"// {config.fmt} {name}\n" * 100_000
+    return Design(name, {name: Module(name, text, ())})
 
 
 def _write_library(folder: Path, library: Path, *_: object) -> None:
@@ -57,7 +61,7 @@ def _write_library(folder: Path, library: Path, *_: object) -> None:
 
 # The call that wants the product, what makes it, and a short stand-in where making takes long.
 PRODUCTS: dict[str, tuple[Callable[[Path], bytes], Any, str, Callable[..., Any] | None]] = {
-    "verilog": (_verilog, top, "generate", _write_text),
+    "verilog": (_verilog, top, "design", _write_design),
     "native": (_native, verilate, "run_tool", None),
     "verilated": (_verilated, verilate, "_build", _write_library),
     "batch": (_batch, batch.Batch, "_compile", None),

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from gen.block import generate_block
+from gen.block import design_block
 from hdl.spec.config import ACCUMULATORS, AcceleratorConfig
 from support.require import require
 from synth.accumulators import accumulator_table
@@ -31,14 +31,14 @@ def osu018():
 ])
 def test_target(osu018, block, fmt, softmax, gates, delay):
     config = AcceleratorConfig(fmt=fmt, softmax=softmax)
-    report = osu018.measure(generate_block(block, config), block)
+    report = osu018.measure(design_block(block, config))
     print(f"{fmt} {block}: {report.gates:.0f} NAND2, {report.delay:.2f} ns")
     assert 0 < report.gates <= gates
     assert delay is None or 0 < report.delay <= delay
 
 
 def test_psum_register_is_counted(osu018):
-    report = osu018.measure(generate_block("mac", AcceleratorConfig(fmt="posit8")), "mac")
+    report = osu018.measure(design_block("mac", AcceleratorConfig(fmt="posit8")))
     assert report.register_gates == 16 * 4  # sixteen DFFPOSX1 of 96/24
 
 
@@ -133,7 +133,7 @@ def test_a_failed_run_leaves_the_old_file_and_no_other(tmp_path, capsys, monkeyp
 
 @pytest.mark.parametrize("acc, gates, delay", [("exact", 1270, 12.0), ("fp32", 2080, None)])
 def test_target_of_accumulators(osu018, acc, gates, delay):
-    report = osu018.measure(generate_block("mac", AcceleratorConfig(acc=acc)), "mac")
+    report = osu018.measure(design_block("mac", AcceleratorConfig(acc=acc)))
     print(f"posit8 mac {acc}: {report.gates:.0f} NAND2, {report.delay:.2f} ns")
     assert 0 < report.gates <= gates
     assert delay is None or 0 < report.delay <= delay
@@ -145,8 +145,9 @@ class Stub:
 
     @staticmethod
     def measure_all(designs):
-        return [Report(top, {top: Mapped(top, len(text), len(text), 0, len(text) / 1000)}, {top: 1},
-                       Hierarchy(text, top).memory_bits) for text, top in designs]
+        return [Report(top, {top: Mapped(top, size, size, 0, size / 1000)}, {top: 1},
+                       Hierarchy(design).memory_bits)
+                for design in designs for top, size in [(design.top, len(design.text))]]
 
 
 def test_table_of_accumulators():

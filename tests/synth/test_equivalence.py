@@ -2,7 +2,7 @@
 
 import pytest
 
-from gen.block import generate_block
+from gen.block import design_block
 from hdl.spec.config import AcceleratorConfig
 from support.require import require
 from synth.equivalence import YosysError, prove_mapping
@@ -20,7 +20,7 @@ def flow(request):
 
 def prove(flow, block, fmt, softmax, spoil=None):
     config = AcceleratorConfig(fmt=fmt, softmax=softmax)
-    prove_mapping(flow, generate_block(block, config), block, spoil)
+    prove_mapping(flow, design_block(block, config), spoil)
 
 
 @pytest.mark.parametrize("block, fmt, softmax", [

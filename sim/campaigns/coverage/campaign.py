@@ -54,8 +54,8 @@ class Covered:
 
 def cover(config: AcceleratorConfig, amounts: Amounts, seed: int) -> Covered:
     """Build ``config`` with counters and run everything; ``AssertionError`` on a difference."""
-    verilog = generated(config)
-    machine = Accelerator(config, verilog=verilog, coverage=True)
+    made = generated(config)
+    machine = Accelerator(config, design=made, coverage=True)
     found, spec = Covered(config), SpecCoverage()
 
     def right(case: Case) -> None:
@@ -89,8 +89,8 @@ def cover(config: AcceleratorConfig, amounts: Amounts, seed: int) -> Covered:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "coverage.dat"
         machine.write_coverage(path)
-        found.counts = code.hardware(code.read(path.read_text()), verilog)
-    found.missing = code.missing(found.counts, verilog)
+        found.counts = code.hardware(code.read(path.read_text()), made.text)
+    found.missing = code.missing(found.counts, made)
     return found
 
 

@@ -2,21 +2,20 @@
 
 Verilator counts every block of statements (``line``) and every side of every ``if``, ``case`` and
 ``?:`` (``branch``); a module's instances are counted together. Left out is what is no hardware:
-the blocks that Yosys' writer adds to wake ``always @*``.
+the statements that wake a block of combinational logic.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from gen.design import Design
+from gen.verilog import WAKE_UP
 
 __all__ = ["Place", "describe", "hardware", "merged", "missing", "percent", "read"]
 
 _LINE = re.compile(r"C '(.*)' (\d+)$")
-_TEMPORARY = re.compile(r"(?<![\w$\\])_\d+\b")
-_ASSIGN = re.compile(r"^  assign (_\d+) = (.*);$")
-_REGISTER = re.compile(r"^    (.*?) ?<= (_\d+);$")
-_TARGET = re.compile(r"^\s*(\\\S+ |[\w$]+)(?:\[[\d:]+\])?\s*<?= ")
-_WAKE = "if (_wake) begin end"
+_UNNAMED = re.compile(r"\b_\d+\b")
 _WIDEST = 90
 
 
@@ -49,10 +48,10 @@ def read(data: str) -> dict[Place, int]:
 
 
 def hardware(counts: dict[Place, int], verilog: str) -> dict[Place, int]:
-    """``counts`` without the wake-ups of Yosys' writer."""
+    """``counts`` without the statements that wake a block."""
     lines = verilog.splitlines()
     return {place: count for place, count in counts.items()
-            if _WAKE not in lines[place.line - 1]}
+            if WAKE_UP not in lines[place.line - 1]}
 
 
 def merged(counts: Iterable[dict[Place, int]]) -> dict[Place, int]:
@@ -70,50 +69,23 @@ def percent(counts: dict[Place, int], kind: str | None = None) -> tuple[int, int
     return sum(count > 0 for count in values), len(values)
 
 
-def describe(place: Place, verilog: list[str], definitions: dict[str, str]) -> str:
+def describe(place: Place, verilog: list[str], definitions: Mapping[str, str]) -> str:
     """What did not run, in a line that does not depend on numbering: module, signal, condition.
 
-    ``verilog``: lines of the design; ``definitions``: of temporaries, from ``temporaries``.
+    ``verilog``: lines of the design; ``definitions``: what drives the module's wires that have no
+    name.
     """
-    text = verilog[place.line - 1].strip()
-    signal = ""
-    for line in verilog[place.line - 1:place.line + 2]:
-        found = _TARGET.match(line.removeprefix("  assign "))
-        if found:
-            signal = _plain(definitions.get(f"next {found[1].strip()}", found[1]))
-            break
-    text = _TEMPORARY.sub(lambda name: "(" + definitions.get(name[0], name[0]) + ")", text)
-    text = re.sub(r"\s+", " ", text.removeprefix("assign ").removesuffix("begin").strip())
+    text = verilog[place.line - 1].strip().removeprefix("assign ")
+    if text.endswith(" begin"):  # the signal is in the statement below
+        text = f"{text.removesuffix(' begin')} {verilog[place.line].strip()}"
+    text = _UNNAMED.sub(lambda name: f"({definitions.get(name[0], name[0])})", text)
     if len(text) > _WIDEST:
         text = text[:_WIDEST] + " ..."
-    return f"{place.module}: {signal}: {place.arm} of {text}"
+    return f"{place.module}: {place.arm} of {text}"
 
 
-def _plain(name: str) -> str:
-    return name.strip().removeprefix("\\")
-
-
-def temporaries(verilog: list[str]) -> dict[str, dict[str, str]]:
-    """Definitions of the writer's unnamed wires, by module and name; as ``next _N`` the register
-    that takes what wire ``_N`` holds."""
-    found: dict[str, dict[str, str]] = {}
-    module = ""
-    for line in verilog:
-        if line.startswith("module "):
-            module = line.split("(")[0].removeprefix("module ").strip()
-        definition = _ASSIGN.match(line)
-        if definition:
-            found.setdefault(module, {})[definition[1]] = definition[2]
-        register = _REGISTER.match(line)
-        if register:
-            found.setdefault(module, {})[f"next {register[2]}"] = register[1]
-    return found
-
-
-
-def missing(counts: dict[Place, int], verilog: str) -> list[str]:
+def missing(counts: dict[Place, int], design: Design) -> list[str]:
     """A line for each point that never ran, as ``describe``."""
-    lines = verilog.splitlines()
-    definitions = temporaries(lines)
-    return [describe(place, lines, definitions.get(place.module, {}))
+    lines = design.text.splitlines()
+    return [describe(place, lines, design.modules[place.module].definitions)
             for place in sorted(counts) if not counts[place]]

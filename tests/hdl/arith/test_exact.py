@@ -5,8 +5,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from gen.block import generate_block
+from gen.block import design_block
 from gen.leaves import Library
+from gen.recorder import record
 from hdl.arith.exact_round import ExactRound
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, FORMATS
@@ -123,7 +124,7 @@ class Cases:
 @pytest.fixture(scope="module", params=EIGHT_BIT)
 def mac(request):
     config = AcceleratorConfig(request.param, acc="exact", dim=4)
-    verilog = with_fault(generate_block("mac", config), "mac", "psum_o", 1)
+    verilog = with_fault(design_block("mac", config), "psum_o", 1)
     return config, Batch(verilog, "mac", optimise="-O1")
 
 
@@ -208,7 +209,7 @@ def rounder(fmt):
     config = AcceleratorConfig(fmt, acc="exact", dim=4)
     library = Library("")
     library.add(ExactRound(config.format, config.k_max), "rounder")
-    verilog = with_fault(library.verilog(), "rounder", "result", BFLOAT16.nan)
+    verilog = with_fault(record(library, "rounder"), "result", BFLOAT16.nan)
     return config, Batch(verilog, "rounder")
 
 

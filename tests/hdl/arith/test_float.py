@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gen.leaves import Library
+from gen.recorder import record
 from hdl.arith.accumulator_round import AccumulatorRound
 from hdl.arith.float_adder import FloatAdder
 from hdl.arith.float_max import FloatMax
@@ -24,7 +25,7 @@ EACH = 500_000
 def build(component, name, output, value):
     library = Library()
     library.add(component, name)
-    return Batch(with_fault(library.verilog(), name, output, value), name)
+    return Batch(with_fault(record(library, name), output, value), name)
 
 
 def one(lane):

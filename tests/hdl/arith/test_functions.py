@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from gen.block import generate_block
+from gen.block import design_block
 from hdl.arith.activation import Activation as ActivationUnit
 from hdl.spec.activations import ACTIVATIONS, fit
 from hdl.spec.commands import Function
@@ -43,7 +43,7 @@ def run(batch, function, words, fault=0):
 
 def batch_of(fmt, name):
     config = AcceleratorConfig(fmt=fmt, functions="training")
-    return config, Batch(with_fault(generate_block(name, config), name, "result", 0), name)
+    return config, Batch(with_fault(design_block(name, config), "result", 0), name)
 
 
 def blocks_of(fmt):

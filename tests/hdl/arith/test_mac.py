@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gen.block import generate_block
+from gen.block import design_block
 from hdl.spec.config import AcceleratorConfig
 from sim.harness.batch import Batch
 from sim.harness.check import check, count_mismatches
@@ -102,7 +102,7 @@ def mac(request):
     fmt, acc, latency, cases = request.param
     config = AcceleratorConfig(fmt=fmt, acc=acc, dim=16, pe_latency=latency)
     one = 0x3F80 if acc == "bf16" else 0x3F800000
-    verilog = with_fault(generate_block("mac", config), "mac", "psum_o", one)
+    verilog = with_fault(design_block("mac", config), "psum_o", one)
     return config, Batch(verilog, "mac"), cases
 
 

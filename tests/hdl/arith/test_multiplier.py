@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gen.block import generate_block
+from gen.block import design_block
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.harness.batch import Batch
@@ -16,7 +16,7 @@ from support.sabotage import with_fault
 def multiplier(request):
     config = AcceleratorConfig(fmt=request.param)
     square = 1 << 2 * (config.format.significand_bits - 1)
-    verilog = with_fault(generate_block("multiplier", config), "multiplier", "significand", square)
+    verilog = with_fault(design_block("multiplier", config), "significand", square)
     return config.format, Batch(verilog, "multiplier")
 
 

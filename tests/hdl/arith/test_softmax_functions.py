@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gen.block import generate_block
+from gen.block import design_block
 from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import BFLOAT16
 from sim.harness.batch import Batch
@@ -43,7 +43,7 @@ def words_for(lane):
 def block(name, options):
     config = AcceleratorConfig(**options)
     one = config.lane.bias << config.lane.fraction_bits
-    return config, Batch(with_fault(generate_block(name, config), name, "result", one), name)
+    return config, Batch(with_fault(design_block(name, config), "result", one), name)
 
 
 def label(name, options):

@@ -7,6 +7,7 @@ from amaranth.back import verilog
 from gen.amaranth_private import directed
 from gen.block import flat_block, generate_block
 from gen.leaves import Library, component_ports
+from gen.recorder import record
 from hdl.array.row import Row
 from hdl.spec.config import AcceleratorConfig
 from sim.harness.batch import Batch
@@ -132,10 +133,10 @@ def flat(component, name):
 
 
 def with_leaves(component, name):
-    """Verilog in which equal instances share a module."""
+    """A design in which equal instances share a module."""
     library = Library()
     library.add(component, name)
-    return library.verilog()
+    return record(library, name)
 
 
 @pytest.mark.parametrize("name, output", [("row", "psum_o"), ("vector", "o__valid")])
@@ -144,7 +145,7 @@ def test_shared_leaves_equal_real_submodules(name, output):
     shared, real = (Row(config) if name == "row" else flat_block(name, config)
                     for _ in range(2))
     rng = np.random.default_rng(42)
-    one = Batch(with_fault(with_leaves(shared, name), name, output, 0), name, optimise="-O0",
+    one = Batch(with_fault(with_leaves(shared, name), output, 0), name, optimise="-O0",
                 flatten=False)
     two = Batch(flat(real, name), name, optimise="-O0", flatten=False)
     cycles = 4_000

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from gen.block import generate_block
+from gen.block import design_block
 from gen.leaves import Library
+from gen.recorder import record
 from hdl.codec.widen import Widen
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
@@ -28,7 +29,7 @@ def inputs_for(fmt, which, codes):
 @pytest.fixture(scope="module", params=FORMATS)
 def decoder(request):
     config = AcceleratorConfig(fmt=request.param)
-    verilog = with_fault(generate_block("decoder", config), "decoder", "significand",
+    verilog = with_fault(design_block("decoder", config), "significand",
                          1 << config.format.significand_bits - 1)
     return config.format, Batch(verilog, "decoder")
 
@@ -89,8 +90,8 @@ def test_widen_every_code(name):
     fmt = FORMATS[name]
     library = Library()
     library.add(Widen(fmt), "widen")
-    batch = Batch(with_fault(library.verilog(), "widen", "value", fmt.lane.bias <<
-                             fmt.lane.fraction_bits), "widen")
+    one = fmt.lane.bias << fmt.lane.fraction_bits
+    batch = Batch(with_fault(record(library, "widen"), "value", one), "widen")
     for which, encoding in enumerate(fmt.encodings):
         codes = codes_of(encoding)
         given = inputs_for(fmt, which, codes)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from gen.leaves import Library
+from gen.recorder import record
 from hdl.codec.encoder import Encoder
 from hdl.spec.formats import BFLOAT16, FORMATS
 from sim.harness.batch import Batch
@@ -19,8 +20,7 @@ ML_DTYPES = {"e4m3": "float8_e4m3fn", "e5m2": "float8_e5m2"}
 def encoder(name, flags):
     library = Library()
     library.add(Encoder(FORMATS[name], flags=flags), "encoder")
-    fault = with_fault(library.verilog(), "encoder", "result", 0x31)
-    return Batch(fault, "encoder")
+    return Batch(with_fault(record(library, "encoder"), "result", 0x31), "encoder")
 
 
 def inputs_for(fmt, which, words, fault=0):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gen.block import generate_block
+from gen.block import design_block
 from hdl.spec.commands import Function, members
 from hdl.spec.config import AcceleratorConfig
 from sim.harness.batch import Batch
@@ -33,7 +33,7 @@ def lane(request):
     fmt, softmax, latency, functions = request.param
     config = AcceleratorConfig(fmt=fmt, softmax=softmax, lane_latency=latency,
                                functions=functions)
-    verilog = with_fault(generate_block("lane", config), "lane", "o", 0)
+    verilog = with_fault(design_block("lane", config), "o", 0)
     return config, Batch(verilog, "lane", optimise="-O1")  # few cases: the build takes the time
 
 

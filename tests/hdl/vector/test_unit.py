@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gen.amaranth_private import mark_used
-from gen.block import component_of, generate_block
+from gen.block import component_of, design_block
 from hdl.spec.commands import (
     INSTRUCTION,
     Destination,
@@ -42,7 +42,7 @@ def unit(request):
     fmt, softmax, lanes, latency, functions = request.param
     config = AcceleratorConfig(fmt=fmt, softmax=softmax, dim=lanes, lanes=lanes,
                                lane_latency=latency, functions=functions)
-    verilog = with_fault(generate_block("vector", config), "vector", "o__valid", 1)
+    verilog = with_fault(design_block("vector", config), "o__valid", 1)
     # Few cycles, so that the build is what takes time.
     return config, Batch(verilog, "vector", optimise="-O1", flatten=False)
 

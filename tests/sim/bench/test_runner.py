@@ -5,12 +5,13 @@ from importlib.util import find_spec
 
 import pytest
 
-from gen.block import generate_block
+from gen.block import design_block
 from hdl.spec.config import AcceleratorConfig
 from sim.bench.__main__ import main
 from sim.bench.catalog import BENCHES, Bench, Job, jobs
 from sim.bench.runner import run
 from support.require import command, require
+from support.sabotage import inverted
 
 CONFIG = AcceleratorConfig("posit8", dim=4)
 
@@ -20,21 +21,9 @@ def icarus():
     require(command, "iverilog", "vvp")
 
 
-def broken(name, port):
-    """A block whose output ``port`` has its lowest bit inverted by a wrapper."""
-    def generate(toplevel, config):
-        text = generate_block(name, config).replace(f"module {name}(", f"module {name}_sound(")
-        inner = text.split(f"module {name}_sound(")[1]
-        names = [word.strip() for word in inner.split(")")[0].split(",")]
-        lines = inner.split("endmodule")[0].splitlines()
-        declared = [line.strip().rstrip(";") for line in lines
-                    if line.strip().startswith(("input", "output"))]
-        width = next(line for line in declared if line.endswith(f" {port}"))
-        links = ", ".join(f".{n}({'sound' if n == port else n})" for n in names)
-        wire = width.replace("output", "wire").replace(port, "sound")
-        return (f"{text}\nmodule {toplevel}({', '.join(declared)});\n  {wire};\n"
-                f"  {name}_sound inner({links});\n  assign {port} = sound ^ 1'b1;\nendmodule\n")
-    return generate
+def broken(port):
+    """A block whose output ``port`` has its lowest bit inverted."""
+    return lambda toplevel, config: inverted(design_block(toplevel, config), port)
 
 
 @pytest.mark.usefixtures("icarus")
@@ -42,7 +31,7 @@ def broken(name, port):
                                         ("mac", "psum_o")])
 def test_a_wrong_design_fails(name, port, tmp_path, monkeypatch):
     monkeypatch.setenv("OTTAVA_BUILD", str(tmp_path))
-    report = run(Job(replace(BENCHES[name], generate=broken(name, port)), CONFIG, "icarus"), 1)
+    report = run(Job(replace(BENCHES[name], generate=broken(port)), CONFIG, "icarus"), 1)
     assert not report.passed
     assert "AssertionError" in report.message
 

@@ -5,6 +5,7 @@ from sim.harness.batch import Batch
 from sim.harness.check import check, count_mismatches
 from sim.harness.verilate import ToolError
 from support.sabotage import with_fault
+from synth.foreign import foreign
 
 VERILOG = """
 module sums(clk, rst, a_x, wide, vast, q, y, v);
@@ -27,7 +28,7 @@ endmodule
 
 @pytest.fixture(scope="module")
 def sums():
-    return Batch(with_fault(VERILOG, "sums", "q", 77), "sums")
+    return Batch(with_fault(foreign(VERILOG, "sums"), "q", 77), "sums")
 
 
 def stimuli(cases):

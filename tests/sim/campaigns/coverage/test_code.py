@@ -2,23 +2,25 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from gen.design import Design, Module
 from sim.campaigns.coverage import command
 from sim.campaigns.coverage.campaign import Covered
 from sim.campaigns.coverage.code import Place, hardware, merged, missing, percent, read
 from sim.campaigns.coverage.spec import points
 
-VERILOG = """module leaf(a, b, o);
+VERILOG = """module leaf(input a, input b, output o);
   assign _1 = a & b;
   always @* begin
-    if (_wake) begin end
-    \\o$1  = 1'h0;
+    if (wake) begin end
+    o_1 = 1'h0;
     if (_1) begin
-      \\o$1  = 1'h1;
+      o_1 = 1'h1;
     end
   end
-  assign o = _1 ? \\o$1  : b;
+  assign o = _1 ? o_1 : b;
 endmodule
 """
+DESIGN = Design("leaf", {"leaf": Module("leaf", VERILOG, (), definitions={"_1": "a & b"})})
 
 
 def counted(module, line, column, kind, arm, count):
@@ -46,9 +48,9 @@ def test_counts_are_read_and_instances_added_up():
 
 
 def test_what_is_missing_is_told_with_its_signal_and_condition():
-    assert missing(hardware(read(DATA), VERILOG), VERILOG) == [
-        "leaf: o$1: if of if ((a & b))",
-        "leaf: o: cond_then of o = (a & b) ? \\o$1 : b;"]
+    assert missing(hardware(read(DATA), VERILOG), DESIGN) == [
+        "leaf: if of if ((a & b)) o_1 = 1'h1;",
+        "leaf: cond_then of o = (a & b) ? o_1 : b;"]
 
 
 def test_no_counts_are_no_coverage():

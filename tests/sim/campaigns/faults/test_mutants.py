@@ -28,7 +28,7 @@ MUTANTS = {
 def mutated(instance, port, value):
     """The generated design with ``port`` of ``instance`` tied to ``value``."""
     def tie(match):
-        text, count = re.subn(rf"(\.{port}|\.\\{port}\$\d+ )\([^)]*\)", rf"\1({value})", match[0])
+        text, count = re.subn(rf"(\.{port}(?:_\d+)?)\([^)]*\)", rf"\1({value})", match[0])
         assert count == 1
         return text
 
