@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 
-from amaranth.hdl import Elaboratable, Fragment, Signal, Value, ValueLike, _ast, _nir
+from amaranth.back import rtlil
+from amaranth.hdl import Elaboratable, Fragment, Signal, Value, ValueLike, _ast, _ir, _nir
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
-__all__ = ["RELEASE", "are_quick", "assignments", "directed", "mark_used", "quick_netlists",
-           "signals_of"]
+__all__ = ["RELEASE", "are_quick", "assignments", "directed", "fields_of", "mark_used",
+           "quick_netlists", "signals_of"]
 
 RELEASE = "0.5.10"  # the one whose netlists ``quick_netlists`` knows
 _KNOWN = version("amaranth") == RELEASE
@@ -24,6 +25,7 @@ _OTHERS = (_nir.Top, _nir.FlipFlop, _nir.Instance, _nir.Memory, _nir.SyncWritePo
            _nir.SyncReadPort)
 _new_value = _nir.Value.__dict__["__new__"]
 _check_cycles = _nir.Netlist.check_comb_cycles
+_structured: dict[str, dict[str, Signal]] = {}
 
 
 def mark_used(component: Elaboratable) -> None:
@@ -71,27 +73,90 @@ def are_quick() -> bool:
 
 
 @contextmanager
-def quick_netlists() -> Iterator[None]:
-    """Let Amaranth build its netlists in two thirds of the time, with the same result.
+def quick_netlists() -> Iterator[dict[str, dict[str, Signal]]]:
+    """Let Amaranth build its netlists in half of the time, with the same result but for wires that
+    name the fields of structures: gives instead, by module and wire, the signals that have some.
 
     A value is made of nets without asking each whether it is one, and combinational cycles are
     looked for between cells first, between bits only where cells form one: where bits do, Amaranth
     itself finds and names them. Another release than ``RELEASE`` is left as it is.
     """
     if not _KNOWN or are_quick():
-        yield
+        yield _structured
         return
-    _nir.Value.__new__ = staticmethod(_value)
-    _nir.Netlist.check_comb_cycles = _find_cycles
+    patches = [(_nir.Value, "__new__", staticmethod(_value)),
+               (_nir.Netlist, "check_comb_cycles", _find_cycles),
+               (_nir.Netlist, "add_value_cell", _add_value_cell),
+               (_nir.Netlist, "resolve_value", _resolve_value),
+               (_ir.NetlistEmitter, "emit_signal_fields", _emit_no_fields),
+               (rtlil.ModuleEmitter, "emit_signal_fields", _note_fields)]
+    before = [place.__dict__[name] for place, name, _ in patches]
+    for place, name, quick in patches:
+        setattr(place, name, quick)
     try:
-        yield
+        yield _structured
     finally:
-        _nir.Value.__new__ = _new_value
-        _nir.Netlist.check_comb_cycles = _check_cycles
+        for (place, name, _), slow in zip(patches, before, strict=True):
+            setattr(place, name, slow)
+        _structured.clear()
+
+
+def fields_of(signal: Signal) -> Iterator[tuple[str, int, int]]:
+    """Fields of a signal that is a structure, as a suffix of its name, lowest bit and width; their
+    own fields too."""
+    todo = [("", signal._format)]
+    while todo:
+        path, found = todo.pop()
+        match found:
+            case _ast.Format.Struct(_fields=parts):
+                todo += [(f"{path}.{name}", part) for name, part in parts.items()]
+            case _ast.Format.Array(_fields=parts):
+                todo += [(f"{path}[{index}]", part) for index, part in enumerate(parts)]
+        if path:
+            value = found._chunks[0][0] if isinstance(found, _ast.Format) else found._value
+            yield path, *_bits_of(value)
+
+
+def _bits_of(value: Value) -> tuple[int, int]:
+    """Lowest bit and width of a part of a signal."""
+    low, width = 0, len(value)
+    while not isinstance(value, Signal):
+        if isinstance(value, _ast.Slice):
+            low, value = low + value.start, value.value
+        else:
+            value = value.operands[0]  # as_signed
+    return low, width
+
+
+def _emit_no_fields(emitter: _ir.NetlistEmitter) -> None:
+    netlist = emitter.netlist
+    for signal in emitter.design.signal_lca:
+        value, signed = emitter.emit_signal(signal), signal.shape().signed
+        netlist.signal_fields[signal] = {(): _nir.SignalField(value, signed=signed)}
+
+
+def _note_fields(emitter: rtlil.ModuleEmitter) -> None:
+    noted = _structured.setdefault(emitter.builder.name.replace(".", "__"), {})
+    for signal, name in emitter.module.signal_names.items():
+        if isinstance(signal._format, _ast.Format.Struct | _ast.Format.Array):
+            noted[name] = signal
 
 
 def _value(cls: type, nets: Iterable[_nir.Net] = ()) -> _nir.Value:
     return tuple.__new__(cls, (nets,) if type(nets) is _nir.Net else nets)
+
+
+def _add_value_cell(netlist: _nir.Netlist, width: int, cell: _nir.Cell) -> _nir.Value:
+    first = netlist.add_cell(cell) << 16
+    return tuple.__new__(_nir.Value, map(_nir.Net, range(first, first + width)))
+
+
+def _resolve_value(netlist: _nir.Netlist, value: _nir.Value) -> _nir.Value:
+    driver = netlist.connections.get
+    resolved = [driver(net, net) for net in value]
+    while min(resolved, default=0) < 0:  # chains, unless they were straightened before
+        resolved = [driver(net, net) for net in resolved]
+    return tuple.__new__(_nir.Value, resolved)
 
 
 def _find_cycles(netlist: _nir.Netlist) -> None:

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from amaranth.back import rtlil
 from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal, Value
 from amaranth.lib import wiring
 
-from gen.amaranth_private import directed, mark_used, quick_netlists
+from gen.amaranth_private import directed, fields_of, mark_used, quick_netlists
 from gen.identity import class_name, parameters, plain, surely_equal
 from gen.sram import SRAM, SRAM_FORMS, sram_module
 from gen.verilog import ModuleWriter, write
@@ -181,10 +181,13 @@ class Library:
         return converted
 
     def _convert(self, component: wiring.Component, name: str) -> Converted:
-        with using(self), quick_netlists(), _no_collection():
+        with using(self), quick_netlists() as structured, _no_collection():
             text = rtlil.convert(component, name=name, ports=directed(component_ports(component)),
                                  emit_src=False)
             modules = parse(text)
+            for module in modules:
+                module.fields |= {f"\\{wire}": partial(fields_of, signal) for wire, signal
+                                  in structured.get(module.name[1:], {}).items()}
         names = Counter(module.name[1:] for module in modules)
         if len(names) < len(modules):
             raise ValueError(f"two modules are called {names.most_common(1)[0][0]!r}")

@@ -10,6 +10,7 @@ inside another only where both lead to the same value. All operands are unsigned
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from gen.verilog.names import Identifiers
 from gen.verilog.rtlil import Cell, Module, Piece
 from gen.verilog.survey import Survey
 
@@ -75,20 +76,23 @@ class Expressions:
     """Those of one module.
 
     ``names``: identifiers of its wires. ``inlined`` collects the wires that have given way to
-    their cell's expression: they need no declaration.
+    their cell's expression: they need no declaration. ``fields`` collects those of structures that
+    are read, which are wires of their own in the text.
     """
 
-    def __init__(self, module: Module, names: Mapping[str, str], survey: Survey) -> None:
+    def __init__(self, module: Module, names: Identifiers, survey: Survey) -> None:
         self._pieces = module.pieces
         self.widths = survey.widths
         self._names = names
         self._drivers = {name: cell for name, cell in survey.drivers.items()
                          if name[0] == "$" and survey.uses[name] == 1
                          and name not in survey.aliases}
-        self._parts = _parts(module, self.widths)
+        self._fields = module.fields
+        self._parts = _connected(module, self.widths)
         self._cells: dict[str, Expression] = {}
         self._signals: dict[str, Expression] = {}
         self.inlined: set[str] = set()
+        self.fields: dict[str, Piece] = {}
 
     def signal(self, signal: str, context: int = 0, alone: bool = False) -> Expression:
         """What ``signal`` is where ``context`` bits are expected, as in ``Expression.fits``."""
@@ -132,8 +136,25 @@ class Expressions:
                     self.inlined.add(name)
                     return found
             return Expression(self._names[name], width, width)
-        part = self._parts.get(piece)
-        return Expression(self._names[part] if part else self.slice(piece), width, width)
+        return Expression(self._part(piece) or self.slice(piece), width, width)
+
+    def _part(self, piece: Piece) -> str:
+        """The name that some bits of a wire have, if any: of a field of a structure, or of another
+        wire that is connected to these bits of one without a name."""
+        wire, low, width, _ = piece
+        table = self._parts.get(wire)
+        if table is None:
+            table = self._parts[wire] = {}
+            for path, start, size in sorted(self._fields.get(wire, tuple)(),
+                                            key=lambda found: len(found[0])):
+                table.setdefault((start, size), wire + path)
+        name = table.get((low, width))
+        if name is None:
+            return ""
+        if name not in self._names:
+            self._names.add(name)
+            self.fields[name] = piece
+        return self._names[name]
 
     def slice(self, piece: Piece) -> str:
         """Some bits of a wire, but not all."""
@@ -144,7 +165,7 @@ class Expressions:
     def connection(self, target: str, value: str) -> str:
         """What drives ``target``, which is connected to ``value``."""
         pieces = self._pieces(value)
-        if len(pieces) == 1 and self._parts.get(pieces[0]) == target:
+        if len(pieces) == 1 and self._parts.get(pieces[0].wire, {}).get(pieces[0][1:3]) == target:
             return self.slice(pieces[0])
         return self.signal(value, self.widths[target]).text
 
@@ -231,15 +252,12 @@ class Expressions:
         return Expression(text, width, width + 1, "$signed", False)
 
 
-def _parts(module: Module, widths: Mapping[str, int]) -> dict[Piece, str]:
-    """Wires that name some bits of another: the fields of a structure, ``\\plan.rows`` of
-    ``\\plan``, and those of a wire without a name."""
-    found: dict[Piece, str] = {}
+def _connected(module: Module, widths: Mapping[str, int]) -> dict[str, dict[tuple[int, int], str]]:
+    """By wire without a name and by bits of it, the wire that is connected to them."""
+    found: dict[str, dict[tuple[int, int], str]] = {}
     for target, value in module.connections:
         pieces = module.pieces(value)
-        if len(pieces) == 1 and pieces[0].wire and \
-                pieces[0].width < widths[pieces[0].wire] and \
-                (pieces[0].wire[0] == "$" or target.startswith(
-                    (pieces[0].wire + ".", pieces[0].wire + "["))):
-            found.setdefault(pieces[0], target)
+        if len(pieces) == 1 and pieces[0].wire[:1] == "$" and \
+                pieces[0].width < widths[pieces[0].wire]:
+            found.setdefault(pieces[0].wire, {}).setdefault(pieces[0][1:3], target)
     return found

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from gen.verilog.expressions import Expressions, constant
 from gen.verilog.memories import Memories
-from gen.verilog.names import identifiers
+from gen.verilog.names import Identifiers
 from gen.verilog.rtlil import Assign, Body, Cell, Module, Process, Wire
 from gen.verilog.statements import WIDEST, Statements
 from gen.verilog.survey import COMBINATIONAL, FLIP_FLOP, INIT, READ, WRITE, Survey
@@ -42,7 +42,7 @@ class ModuleWriter:
         self._pieces = module.pieces
         self._ports = ports
         others = [*(cell.name for cell in module.cells), *module.memories]
-        self.names = identifiers([*module.wires.values(), *(Wire(name, 0) for name in others)],
+        self.names = Identifiers([*module.wires.values(), *(Wire(name, 0) for name in others)],
                                  (_WAKE,))
         self._survey = Survey(module)
         self.aliases = self._survey.aliases
@@ -77,6 +77,10 @@ class ModuleWriter:
         for target, value in self.module.connections:
             if self._pieces(target) and target not in aliases:
                 driven.append(self._assign(target, self._expressions.connection(target, value)))
+        # The fields of a structure stand for its parts where these are read, and nowhere else.
+        for name, piece in self._expressions.fields.items():
+            driven.append((name, [f"  assign {self.names[name]} = "
+                                  f"{self._expressions.slice(piece)};"]))
         lines = [line for wire, block in driven if wire not in self._expressions.inlined
                  for line in block]
         for edge, block in self._clocked.items():
@@ -163,6 +167,8 @@ class ModuleWriter:
             width = self._survey.widths[wire.name]
             if width and not wire.direction and wire.name not in absent:
                 groups.setdefault((self._kind(wire), -width), []).append(self._declared(wire))
+        for name, piece in self._expressions.fields.items():
+            groups.setdefault(("wire", -piece.width), []).append(self.names[name])
         # As an initialiser it would be no change in SystemVerilog, which sets it before any block
         # starts.
         lines = [f"  reg {_WAKE};", f"  initial {_WAKE} = 1'h0;"] if self._blocks else []

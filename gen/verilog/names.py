@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from gen.verilog.rtlil import Wire
 
-__all__ = ["IDENTIFIER", "RESERVED", "identifiers"]
+__all__ = ["IDENTIFIER", "RESERVED", "Identifiers"]
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # Reserved in Verilog or SystemVerilog.
@@ -26,30 +26,35 @@ RESERVED = frozenset("""
 _FOREIGN = re.compile(r"[^A-Za-z0-9_]+")
 
 
-def identifiers(wires: Iterable[Wire], taken: Iterable[str] = ()) -> dict[str, str]:
+class Identifiers(dict[str, str]):
     """An identifier for the name of each of ``wires``, none of them twice nor in ``taken``.
 
     A name of the design that is an identifier stays as it is, ports first; every other character
     of one becomes a ``_``. The names that Amaranth makes up, ``$12``, become ``_12``.
     """
-    found: dict[str, str] = {}
-    used = {*taken, *RESERVED}
-    rest = []
-    for wire in sorted(wires, key=lambda wire: not wire.direction):
-        name = wire.name[1:]
-        if wire.name[0] == "\\" and name not in used and IDENTIFIER.match(name):
-            found[wire.name] = name
-            used.add(name)
-        else:
-            rest.append(wire.name)
-    for name in rest:
+
+    def __init__(self, wires: Iterable[Wire], taken: Iterable[str] = ()) -> None:
+        self._used = {*taken, *RESERVED}
+        rest = []
+        for wire in sorted(wires, key=lambda wire: not wire.direction):
+            name = wire.name[1:]
+            if wire.name[0] == "\\" and name not in self._used and IDENTIFIER.match(name):
+                self[wire.name] = name
+                self._used.add(name)
+            else:
+                rest.append(wire.name)
+        for name in rest:
+            self.add(name)
+
+    def add(self, name: str) -> str:
+        """One more identifier."""
         plain = _FOREIGN.sub("_", name[name[0] == "\\":]).rstrip("_") or "_"
         if plain[0].isdigit():
             plain = "_" + plain
         number, chosen = 1, plain
-        while chosen in used:
+        while chosen in self._used:
             number += 1
             chosen = f"{plain}_{number}"
-        found[name] = chosen
-        used.add(chosen)
-    return found
+        self[name] = chosen
+        self._used.add(chosen)
+        return chosen

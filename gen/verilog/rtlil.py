@@ -6,12 +6,12 @@ signal stays text, a piece of a wire ``\\a [7:4]``, a constant ``2'01``, or ``{ 
 ``Module.pieces`` takes it apart.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["Assign", "Body", "Case", "Cell", "Memory", "Module", "Piece", "Process", "Switch",
-           "Wire", "bit_by_bit", "joined", "parse"]
+__all__ = ["Assign", "Body", "Case", "Cell", "Field", "Memory", "Module", "Piece", "Process",
+           "Switch", "Wire", "bit_by_bit", "joined", "parse"]
 
 
 class Piece(NamedTuple):
@@ -105,10 +105,17 @@ class Process:
         return any(isinstance(item, Switch) for item in self.body)
 
 
+# The rest of a field's name behind that of its wire, its lowest bit and its width.
+Field = tuple[str, int, int]
+
+
 @dataclass(slots=True)
 class Module:
     """``text``: the module's own. ``items``: cells and processes; ``connections``: pairs of a
-    wire and what drives it."""
+    wire and what drives it; ``fields``: by wire that is a structure, its fields.
+
+    Wires that are such fields, ``\\plan.rows`` connected to bits of ``\\plan``, are no ``wires``.
+    """
 
     name: str
     text: str = field(default="", repr=False)
@@ -116,6 +123,7 @@ class Module:
     memories: dict[str, Memory] = field(default_factory=dict)
     items: list[Cell | Process] = field(default_factory=list)
     connections: list[Assign] = field(default_factory=list)
+    fields: dict[str, Callable[[], Iterable[Field]]] = field(default_factory=dict, repr=False)
     _pieces: dict[str, tuple[Piece, ...]] = field(default_factory=dict, repr=False)
 
     @property
@@ -188,12 +196,13 @@ def _module(module: Module, lines: list[str], place: int) -> int:
         place += 1
         word = line[2:6]
         if line.startswith("connect "):
-            module.connections.append(Assign(*_two(line[8:])))
+            _connect(module, Assign(*_two(line[8:])))
         elif not line:
             pass
         elif word == "wire":
             wire = _wire(line, init)
-            module.wires[wire.name] = wire
+            if not _is_field(wire.name):
+                module.wires[wire.name] = wire
             init = ""
         elif word == "cell":
             if line[7] == "\\" and "." in line:
@@ -217,6 +226,22 @@ def _module(module: Module, lines: list[str], place: int) -> int:
             return place
         else:
             raise ValueError(f"RTLIL must hold wires, cells and processes, not {line!r}")
+
+
+def _is_field(wire: str) -> bool:
+    return "." in wire or "[" in wire
+
+
+def _connect(module: Module, pair: Assign) -> None:
+    if not _is_field(pair.target):
+        module.connections.append(pair)
+        return
+    pieces = module.pieces(pair.value)
+    if len(pieces) == 1 and pieces[0].wire and pair.target.startswith(pieces[0].wire):
+        wire, low, width, _ = pieces[0]
+        known = list(module.fields[wire]()) if wire in module.fields else []
+        known.append((pair.target[len(wire):], low, width))
+        module.fields[wire] = known.copy
 
 
 def _two(text: str) -> tuple[str, str]:

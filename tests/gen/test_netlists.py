@@ -12,6 +12,7 @@ from gen import amaranth_private
 from gen.amaranth_private import are_quick, quick_netlists
 from gen.block import component_of
 from gen.top import build
+from gen.verilog.rtlil import parse
 from hdl.spec.config import AcceleratorConfig
 
 
@@ -66,28 +67,31 @@ def test_cycles_are_found(connect):
         assert type(found.value).__name__ == "CombinationalCycle"
 
 
-@pytest.mark.parametrize("connect", [up_its_own_bits, through_a_register])
-def test_what_is_no_cycle_between_bits_passes(connect):
-    plain = rtlil.convert(Wired(connect), emit_src=False)
-    with quick_netlists():
-        assert rtlil.convert(Wired(connect), emit_src=False) == plain
+def circuit(rtlil_text):
+    """All of its modules but the names of fields, which quick netlists have no wires for."""
+    return [(module.name, module.wires, module.memories, module.items, module.connections)
+            for module in parse(rtlil_text)]
 
 
 @pytest.mark.parametrize("make", [
+    lambda: Wired(up_its_own_bits), lambda: Wired(through_a_register),
     lambda: component_of("mac", AcceleratorConfig("posit8")),
-    lambda: component_of("lane", AcceleratorConfig("fp8", lane_latency=2))], ids=["mac", "lane"])
+    lambda: component_of("lane", AcceleratorConfig("fp8", lane_latency=2))])
 def test_netlists_are_the_same(make):
     plain = rtlil.convert(make(), emit_src=False)
     with quick_netlists():
-        assert rtlil.convert(make(), emit_src=False) == plain
-    assert len(plain) > 10_000
+        quick = rtlil.convert(make(), emit_src=False)
+    assert circuit(quick) == circuit(plain) and len(plain) > 500
 
 
 def test_an_accelerator_is_the_same(monkeypatch):
     config = AcceleratorConfig("e4m3", dim=4, acc="exact")
-    quick = build(config).rtlil
+    quick = build(config)
     monkeypatch.setattr(amaranth_private, "_KNOWN", False)
-    assert build(config).rtlil == quick and len(quick) > 1_000_000
+    plain = build(config)
+    assert circuit(plain.rtlil) == circuit(quick.rtlil) and len(quick.rtlil) > 1_000_000
+    # Fields have the same names, wherever these come from.
+    assert plain.verilog() == quick.verilog()
 
 
 def test_another_release_is_left_alone(monkeypatch):
