@@ -12,9 +12,10 @@ COMBINATIONAL = frozenset((
     "$gt", "$ge", "$mux"))
 FLIP_FLOP = "$dff"
 INIT, WRITE, READ = "$meminit_v2", "$memwr_v2", "$memrd_v2"
-# Of these, the low bits of the result need nothing but the low bits of the operands.
+# Of these, the low bits of the result need nothing but the low bits of the operands ``_SIDES``.
 _FROM_BELOW = frozenset(("$add", "$sub", "$mul", "$and", "$or", "$xor", "$not", "$neg", "$shl",
                          "$mux"))
+_SIDES = {"$shl": ("\\A",), "$not": ("\\A",), "$neg": ("\\A",)}  # of others A and B
 _OUTPUTS = {**dict.fromkeys(COMBINATIONAL, "\\Y"), FLIP_FLOP: "\\Q", READ: "\\DATA", WRITE: "",
             INIT: ""}
 
@@ -26,8 +27,8 @@ class Survey:
     ----------
     items: the module's, without those that drive a signal of no bits.
     uses: by wire, in how many places it is read.
-    widths: by wire, its bits; of one without a name, without the highest that nobody reads, a
-        carry say, if the rest does not change.
+    widths: by wire, its bits; of one without a name, without the highest that nobody reads and
+        that its operands do not have, a carry say, if the rest does not change.
     drivers: by wire, the combinational cell that drives it. processes: by wire, the process.
     aliases: by wire without a name, the first one with a name that is connected to all of it.
     absorbed: wires that only hold the next value of a register, whose process assigns the
@@ -55,8 +56,10 @@ class Survey:
                                  f"in module {module.name[1:]}")
         self._read(*(value for _, value in module.connections))
         for wire, cell in self.drivers.items():
-            if wire[0] == "$" and cell.kind in _FROM_BELOW and self._reach[wire]:
-                self.widths[wire] = self._reach[wire]
+            if wire[0] == "$" and cell.kind in _FROM_BELOW and \
+                    0 < self._reach[wire] < self.widths[wire]:
+                self.widths[wire] = min(self.widths[wire],
+                                        max(self._reach[wire], self._widest(cell)))
         self.aliases: dict[str, str] = {}
         for target, value in module.connections:
             pieces = self._pieces(value)
@@ -65,6 +68,11 @@ class Survey:
                 self.aliases.setdefault(pieces[0].wire, target)
         self.absorbed = {wire for item in self.items if isinstance(item, Cell)
                          and item.kind == FLIP_FLOP and (wire := self._next(item))}
+
+    def _widest(self, cell: Cell) -> int:
+        """Bits of the wider operand of ``cell``."""
+        return max(sum(piece.width for piece in self._pieces(cell.ports[side]))
+                   for side in _SIDES.get(cell.kind, ("\\A", "\\B")))
 
     def _read(self, *signals: str) -> None:
         for signal in signals:
