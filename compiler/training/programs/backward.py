@@ -142,6 +142,7 @@ class LayerBackward:
                  if part in self.trained]
         if not found:
             return
+        ctx.catch_up()
         inner = self._inner[site]
         inward = ctx.site(f"{site} U", x.rows, rank * len(found))
         factor = self._factor(inward.name, before)
@@ -177,11 +178,12 @@ class LayerBackward:
         """What waits for no gradient: T = x·Aᵀ of all adapters, and the activation's slope."""
         ctx, saved, gated = self.ctx, self.saved, self.block.feed_forward.gate is not None
         rank = getattr(ctx.training.method, "rank", 0)
+        # The longest rows last: they are read while the others are multiplied.
         for site, parts, x in (
-                ("down", ["down"], saved.hidden),
-                ("feed_forward", ["gate", "up"] if gated else ["up"], saved.feed_forward_given),
                 ("output", ["output"], saved.heads),
-                ("qkv", ["query", "key", "value"], saved.attention_given)):
+                ("qkv", ["query", "key", "value"], saved.attention_given),
+                ("feed_forward", ["gate", "up"] if gated else ["up"], saved.feed_forward_given),
+                ("down", ["down"], saved.hidden)):
             found = [part for part in parts if part in self.trained]
             if not found:
                 continue
