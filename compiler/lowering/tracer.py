@@ -20,6 +20,7 @@ class Tracer:
 
     def __init__(self, results: bool = True) -> None:
         self._results = results
+        self._parts: dict[int, View] = {}
         self._values: list[Value] = []
         self._ops: list[Op] = []
         self._constants: dict[object, tuple[Value, object]] = {}
@@ -64,6 +65,20 @@ class Tracer:
         return self.shared(tuple(map(id, parts)), name, shape, Form.STORED,
                            lambda: np.concatenate(parts), parts)
 
+    def together(self, name: str, *parts: np.ndarray) -> View:
+        """``weight`` of ``parts``; whoever asks for one of them as ``matrix`` from now on gets its
+        rows of that."""
+        joined, row = self.weight(name, *parts).whole, 0
+        for part in parts:
+            self._parts[id(part)] = joined.row_block(row, len(part))
+            row += len(part)
+        return joined
+
+    def matrix(self, name: str, values: np.ndarray) -> View:
+        """Weights in the format, alone or with those that they are ``together`` with."""
+        found = self._parts.get(id(values))
+        return self.weight(name, values).whole if found is None else found
+
     def bias(self, name: str, *parts: np.ndarray | None) -> Value | None:
         """Biases in BF16, side by side; ``None`` where there are none."""
         given = [part for part in parts if part is not None]
@@ -89,15 +104,15 @@ class Tracer:
 
     def linear(self, x: View, linear: Linear, out: Value | View, name: str) -> None:
         """out = x Wᵀ + b."""
-        weight = self.weight(f"{name} weight", linear.weight)
+        weight = self.matrix(f"{name} weight", linear.weight)
         self.product(x, weight, self.bias(f"{name} bias", linear.bias), out, name)
 
-    def product(self, x: View, weight: Value, bias: Value | None, out: Value | View, name: str
-                ) -> None:
+    def product(self, x: View, weight: Value | View, bias: Value | None, out: Value | View,
+                name: str) -> None:
         """out = x · weightᵀ + bias."""
         out = _view(out)
         plain = out if bias is None else self.value(f"{name} without bias", *out.shape).whole
-        self.gemm([Product(x, weight.whole, plain)], plain)
+        self.gemm([Product(x, _view(weight), plain)], plain)
         if bias is not None:
             self.vector(plain, Add((bias.whole,)), out)
 

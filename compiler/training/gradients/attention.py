@@ -73,10 +73,12 @@ def _heads(run: Run, name: str, attention: Attention, q: Array, k: Array, v: Arr
 
 def _shared(n: Exact, x: Array, count: int) -> Array:
     """Neighbouring ``count`` heads added up, one after the other."""
+    if count == 1:
+        return x
     parts = x.reshape(x.shape[0], -1, count, *x.shape[2:])
-    total = parts[:, :, 0]
+    total = n.wide(parts[:, :, 0])
     for index in range(1, count):
-        total = n.lane(total + parts[:, :, index])
+        total = n.wide(n.lane(total + parts[:, :, index]))
     return total
 
 

@@ -37,6 +37,7 @@ def feed_forward(run: Run, name: str, layer: FeedForward, x: Array) -> tuple[Arr
         slope = n.slope(layer.activation, argument)
         if up is None:
             return back_inward([n.gradient(f"{name} du", n.lane(d * slope))])
+        d = n.wide(d)
         both = np.concatenate([n.lane(n.lane(d * slope) * up), n.lane(d * y)], axis=-1)
         return back_inward(np.split(n.gradient(f"{name} du", both), 2, axis=-1))
 

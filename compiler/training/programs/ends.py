@@ -15,11 +15,12 @@ from compiler.lowering.values import Form, Value, View
 from compiler.program.epilogue import Epilogue
 from compiler.program.tensor import Tensor
 from compiler.training.gradients.parameters import block_name
-from compiler.training.programs.backward import normalised_back
+from compiler.training.programs.backward import by_gain, normalised_back
 from compiler.training.programs.context import Context, operand, wide
 from compiler.training.programs.factors import Share
 
-__all__ = ["classes_loss", "ends_backward", "pooled_rows"]
+__all__ = ["classes_loss", "ends_backward", "pooled_rows", "trace_vocabulary",
+           "vocabulary_backward", "vocabulary_loss"]
 
 
 def classes_loss(ctx: Context, logits: Value, accurate: bool) -> Value:
@@ -29,9 +30,7 @@ def classes_loss(ctx: Context, logits: Value, accurate: bool) -> Value:
     constant called ``labels`` that the host writes anew for each batch.
     """
     trace, (rows, classes) = ctx.trace, logits.shape
-    p = trace.value("probabilities of the loss", rows, classes, forms=(Form.WIDE,))
-    trace.vector(logits.whole, Softmax() if accurate else ctx.listed(
-        "accurate softmax", lambda _: lists.accurate_softmax()), p)
+    p = _probabilities(ctx, logits, accurate)
     unit = trace.constant("identity", classes, classes, lambda: np.eye(classes), Form.STORED)
     labels = trace.constant("labels", rows, 1, lambda: np.zeros(rows, np.int64), Form.INDICES)
     d = ctx.site("loss", rows, classes)
@@ -40,6 +39,48 @@ def classes_loss(ctx: Context, logits: Value, accurate: bool) -> Value:
         "cross-entropy back", lambda y: lists.cross_entropy_backward(y[0], factor), [wide(p)]))
     ctx.stored(d)
     return d
+
+
+def trace_vocabulary(ctx: Context, model: Transformer, x: Value) -> Value:
+    """The logits of every position, over the vocabulary, of the last layer's ``x``."""
+    if model.final_norm is None or model.head is None:
+        raise ValueError(f"{model.name} must have a final norm and a head to be trained on a "
+                         "vocabulary")
+    normed = ctx.trace.value("final norm", *x.shape)
+    ctx.trace.norm(x.whole, model.final_norm, normed, "final norm")
+    logits = ctx.trace.value("head", x.rows, len(model.head.weight), forms=(Form.WIDE,))
+    ctx.trace.linear(normed.whole, model.head, logits, "head")
+    return logits
+
+
+def vocabulary_loss(ctx: Context, logits: Value, accurate: bool) -> Value:
+    """As ``classes_loss``, of each position's logits and the next one's id; a sequence's last
+    position has none. The host writes a one-hot row for each position, ``labels``."""
+    trace, step = ctx.trace, ctx.step
+    p = _probabilities(ctx, logits, accurate)
+    labels = trace.constant("labels", *logits.shape, lambda: np.zeros(logits.shape), Form.STORED)
+    if ctx.factors.scaled:
+        ctx.factors.site("loss")
+    d = trace.constant("loss", *logits.shape, lambda: np.zeros(logits.shape), Form.GRADIENT)
+    ctx.sites["loss"] = d
+    counted = step.length - 1
+    factor = ctx.factors.factor(1 / (step.sequences * counted), "loss")
+    for sequence in range(step.sequences):
+        rows = sequence * step.length, counted
+        trace.vector(labels.whole.row_block(*rows), ctx.storing(
+            "cross-entropy back", lambda y: lists.cross_entropy_backward(y[0], factor),
+            [wide(p.whole.row_block(*rows))]), d.whole.row_block(*rows))
+    ctx.stored(d)
+    return d
+
+
+def vocabulary_backward(ctx: Context, model: Transformer, d: Value, last: Value, weight: View,
+                        gain: Callable[[Norm], Value]) -> Value:
+    """As ``ends_backward``, of every position's logits; the head is not trained."""
+    h = ctx.site("final norm h", *last.shape)
+    ctx.gemm(h.name, d.whole, weight, h, by_gain(ctx.factors.factor(1.0, h.name, d.name)),
+             operand(gain(model.final_norm)), b_transposed=False)
+    return normalised_back(ctx, model.final_norm, last, h, "final norm d")
 
 
 def ends_backward(ctx: Context, model: Transformer, d: Value, pooled: View, last: Value,
@@ -61,6 +102,13 @@ def ends_backward(ctx: Context, model: Transformer, d: Value, pooled: View, last
         return _unpooled(ctx, model, dp, site, gain(model.blocks[-1].feed_forward_norm))
     h = _unpooled(ctx, model, dp, "final norm h", gain(model.final_norm))
     return normalised_back(ctx, model.final_norm, last, h, "final norm d")
+
+
+def _probabilities(ctx: Context, logits: Value, accurate: bool) -> Value:
+    p = ctx.trace.value("probabilities of the loss", *logits.shape, forms=(Form.WIDE,))
+    ctx.trace.vector(logits.whole, Softmax() if accurate else ctx.listed(
+        "accurate softmax", lambda _: lists.accurate_softmax()), p)
+    return p
 
 
 def _column_sums(ctx: Context, d: Value, out: View, factor: float) -> None:

@@ -117,6 +117,8 @@ class Host:
             self._write_batch(part)
             ran += self._run(self.program.next if first else self.program.first)
             logits = self.read(self.program.logits)
+            if self.kind == "vocabulary":
+                logits = logits.reshape(*part.labels.shape, -1)
             own = rows_counted(self.kind, part.labels, part.valid)
             with np.errstate(over="ignore", invalid="ignore"):
                 loss += own * loss_of(self.kind, Exact(), logits, part.labels, part.valid)[0]
@@ -138,7 +140,18 @@ class Host:
             self._write_valid(valid)
         for tensor, values in zip(own.inputs, np.split(inputs, len(own.inputs)), strict=True):
             self.write(tensor, values)
-        self.write(own.labels, part.labels)
+        if self.kind == "vocabulary":
+            self._write_next(part.labels)
+        else:
+            self.write(own.labels, part.labels)
+
+    def _write_next(self, ids: np.ndarray) -> None:
+        """A one-hot row of the next id for each position that has one."""
+        labels = self.program.batch.labels
+        rows = np.zeros(labels.shape)
+        before = np.arange(ids.size).reshape(ids.shape)[:, :-1]
+        rows[before.ravel(), ids[:, 1:].ravel()] = 1
+        self.write(labels, rows)
 
     def _write_valid(self, valid: np.ndarray) -> None:
         """Masks, and what goes by the number of positions."""

@@ -5,33 +5,28 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from compiler.checkpoints.description import Norm, Pooling, Transformer
-from compiler.checkpoints.inputs import Inputs, Step
+from compiler.checkpoints.description import Pooling, Transformer
+from compiler.checkpoints.inputs import Inputs
 from compiler.lowering.emit import emit
-from compiler.lowering.ends import trace_embedding, trace_final
 from compiler.lowering.fuse import fuse
 from compiler.lowering.fusion import Fusion
-from compiler.lowering.layer import trace_layer
 from compiler.lowering.lower import check_model, layer_range
 from compiler.lowering.ops import OpList
 from compiler.lowering.place import Places, place
-from compiler.lowering.saved import Saved
-from compiler.lowering.tracer import Tracer
-from compiler.lowering.values import Form, Use, Value, View
+from compiler.lowering.values import Value, View
 from compiler.program.builder import ProgramBuilder
 from compiler.program.image import ProgramImage
 from compiler.program.placement import Placement
 from compiler.program.scalar import Scalar
 from compiler.program.tensor import Tensor
 from compiler.training.description import LowRank, Training
-from compiler.training.gradients.network import groups_of
-from compiler.training.gradients.parameters import block_name, linears, parameters
+from compiler.training.gradients.loss import LossKind
+from compiler.training.gradients.parameters import parameters
 from compiler.training.layout import Layout
-from compiler.training.programs.backward import LayerBackward
 from compiler.training.programs.context import EARLIER, Context
-from compiler.training.programs.ends import classes_loss, ends_backward
-from compiler.training.programs.factors import Factor, Factors, Share
+from compiler.training.programs.factors import Factor, Share
 from compiler.training.programs.scales import ScaleTables, emit_scales, emit_shares, place_scales
+from compiler.training.programs.trace import Traced, trace_step
 from compiler.training.programs.update import (
     Merge,
     UpdateTensors,
@@ -112,27 +107,18 @@ class _Builder(ProgramBuilder):
             self.tables = other.tables
 
 
-@dataclass
-class _Traced:
-    """A training step's ops, and the values that others look for."""
-
-    ops: OpList
-    ctx: Context
-    logits: Value
-    weights: dict[str, View]
-    heads: dict[str, Value]
-
-
 def lower_training(config: AcceleratorConfig, model: Transformer, training: Training,
-                   batch: Inputs, *, seed: int | None = 0, base: int = 0, keep: bool = False
-                   ) -> TrainingProgram:
+                   batch: Inputs, *, kind: LossKind = "classes", seed: int | None = 0,
+                   base: int = 0, keep: bool = False) -> TrainingProgram:
     """Programs of ``training`` of ``model`` on micro-batches like ``batch``, whose values stand in
     the image at first. ``keep``: every tensor has memory of its own. ``ValueError`` in one line for
     what cannot be lowered."""
-    _check(config, model, training, batch)
+    # Layers may be read each time that they are asked for: here they are one and the same.
+    model = replace(model, blocks=tuple(model.blocks))
+    _check(config, model, training, kind, batch)
     arrays = parameters(model)
     shapes = trained_shapes(model, training, arrays)
-    traced = _trace(config, model, training, batch, Layout.of(shapes, config))
+    traced = trace_step(config, model, training, kind, batch, Layout.of(shapes, config))
     fused = fuse(traced.ops, config, Fusion.RESIDUAL)
     builder = _Builder(config, base)
     places = place(fused, builder, keep)
@@ -217,14 +203,24 @@ def trained_shapes(model: Transformer, training: Training, arrays: Mapping[str, 
                      if name not in shapes}
 
 
-def _check(config: AcceleratorConfig, model: Transformer, training: Training, batch: Inputs
-           ) -> None:
+def _check(config: AcceleratorConfig, model: Transformer, training: Training, kind: LossKind,
+           batch: Inputs) -> None:
     check_model(model, layer_range(model, None))
     batch.check(model)
     if config.functions != "training":
         raise ValueError(f"functions must be training in a build that trains, "
                          f"not {config.functions}")
-    if model.pooling == "none" or (model.pooling == "first" and model.final_norm is not None):
+    if kind == "spans":
+        raise ValueError("loss must be over classes or a vocabulary on the accelerator, not spans")
+    if any(block.attention.rotary is not None and block.attention.rotary.interleaved
+           for block in model.blocks):
+        raise ValueError(f"rotary pairs of {model.name} must lie in halves to be trained on the "
+                         "accelerator, not interleaved")
+    if kind == "vocabulary" and (training.head or batch.valid is not None):
+        raise ValueError("head must be frozen and sequences whole with a loss over the vocabulary "
+                         "on the accelerator")
+    unread = model.pooling == "none" or (model.pooling == "first" and model.final_norm is not None)
+    if kind == "classes" and unread:
         raise ValueError(f"pooling of {model.name} must be mean, mean_l2, or first without a final "
                          f"norm, to be trained on the accelerator, not {model.pooling}")
     if not isinstance(training.method, LowRank):
@@ -242,101 +238,7 @@ def _check(config: AcceleratorConfig, model: Transformer, training: Training, ba
                          f"most k_max = {config.k_max}")
 
 
-# Tracing
-
-def _trace(config: AcceleratorConfig, model: Transformer, training: Training, batch: Inputs,
-           layout: Layout) -> _Traced:
-    tracer = Tracer(results=False)
-    step = Step("", batch.sequences, batch.length, 0, batch.valid, renewed=True)
-    ctx = Context(tracer, training, step, Factors(config.format.storage_bits == 8), layout,
-                  most_sites=14 * len(model.blocks) + 8)
-    x = trace_embedding(tracer, model, batch, step, "embedding")
-    groups = [_Group(tracer, model, step, range(start, stop), bool(training.recompute))
-              for start, stop in groups_of(len(model.blocks), 0, training.recompute)]
-    for group in groups:
-        x = group.forward(x)
-    trace_final(tracer, model, x, step)
-    named = {value.name: value for value in tracer.listed().values}
-    logits = named["head"]
-    pooled = x.whole.every(step.length, 0) if model.pooling == "first" else named["pooled"].whole
-    weights, heads = _weights(tracer, model), {}
-    if training.head:
-        heads = {"head.weight": tracer.weight("head weight", model.head.weight)}
-        if model.head.bias is not None:
-            heads["head.bias"] = tracer.bias("head bias", model.head.bias)
-
-    def gain(norm: Norm) -> Value:
-        return tracer.parameter(norm.gain, Form.STORED, "gain")
-
-    d = classes_loss(ctx, logits, config.softmax == "pwl")
-    d = ends_backward(ctx, model, d, pooled, x, tracer.weight("", model.head.weight).whole, gain,
-                      named.get("pooling mean"))
-    layers = training.layers(model)
-    for group in reversed(groups):
-        saved = group.saved()
-        for index in reversed(group.layers):
-            name, block = block_name(index), model.blocks[index]
-            below = None if not index or block.pre_norm else (
-                f"{block_name(index - 1)} feed-forward", model.blocks[index - 1].feed_forward_norm)
-            d = LayerBackward(
-                ctx, name, block, saved[index],
-                {part: weights[f"{name}.{part}"] for part in ("qkv", "output", "expand", "down")},
-                gain, [layer.rpartition(".")[2] for layer in layers
-                       if layer.startswith(f"{name}.")]).back(d, below, index > 0)
-    ctx.catch_up()
-    tracer.output(logits, Use.LANES)
-    return _Traced(tracer.listed(), ctx, logits, weights, heads)
-
-
-@dataclass
-class _Group:
-    """Neighbouring layers whose backward passes read what one pass forward left: the first, or
-    ``again`` another from the kept input of the first layer."""
-
-    tracer: Tracer
-    model: Transformer
-    step: Step
-    layers: range
-    again: bool
-    x: Value | None = None
-    kept: dict[int, Saved] = field(default_factory=dict)
-
-    def forward(self, x: Value) -> Value:
-        self.x = x
-        return self._layers(x, "")
-
-    def saved(self) -> dict[int, Saved]:
-        if self.again:
-            self._layers(self.x, " again")
-        return self.kept
-
-    def _layers(self, x: Value, label: str) -> Value:
-        for index in self.layers:
-            self.kept[index] = Saved()
-            x = trace_layer(self.tracer, self.model.blocks[index], x, None, self.step,
-                            f"layer {index}{label}", self.kept[index])
-        return x
-
-
-def _weights(tracer: Tracer, model: Transformer) -> dict[str, View]:
-    """The matrices as the forward pass reads them: by part, and q, k, v and the feed-forward's
-    first as one."""
-    found = {}
-    for index, block in enumerate(model.blocks):
-        name, own = block_name(index), linears(block)
-        joined = tracer.weight("", *(own[part].weight for part in _QKV)).whole
-        found[f"{name}.qkv"] = joined
-        row = 0
-        for part in _QKV:
-            found[f"{name}.{part}"] = joined.row_block(row, len(own[part].weight))
-            row += len(own[part].weight)
-        for part in ("output", "up", "down"):
-            found[f"{name}.{part}"] = tracer.weight("", own[part].weight).whole
-        found[f"{name}.expand"] = found[f"{name}.up"]
-    return found
-
-
-def _place_rest(builder: _Builder, traced: _Traced, places: Places, fused: OpList,
+def _place_rest(builder: _Builder, traced: Traced, places: Places, fused: OpList,
                 training: Training, arrays: Mapping[str, np.ndarray]) -> UpdateTensors:
     """Memory of what no op of a forward or backward pass touches."""
     def tensor(view: View | Value) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 from compiler.program.builder import ProgramBuilder
 from compiler.training.description import AdamW, LowRank, Momentum, Sgd, Training, WholeMatrices
 from hdl.spec.config import AcceleratorConfig
-from support.training_steps import Both, sentences, training
+from support.training_steps import Both, sentences, training, windows
 
 FORMATS = ("posit8", "posit8es2", "fp8", "bf16")
 OPTIMISERS = {"adamw": AdamW(), "momentum": Momentum(), "sgd": Sgd(),
@@ -51,6 +51,19 @@ def test_sentences_of_any_length_have_the_bits_of_the_rules(fmt, softmax, poolin
     for _ in range(3):
         both.step()
     print(f"{fmt} {pooling}: {both.compared - both.different} of {both.compared} items")
+    assert not both.wrong and both.compared > 30_000
+
+
+@pytest.mark.parametrize(("fmt", "softmax", "micro"), [
+    ("posit8", "pwl", 4), ("fp8", "approx_shifted", 2), ("bf16", "pwl", 2)])
+def test_a_causal_model_has_the_bits_of_the_rules(fmt, softmax, micro):
+    """RMSNorm, rotary embedding, shared keys, gates, a loss over the vocabulary."""
+    own = training(method=LowRank(("q", "k", "v", "output", "gate", "up", "down"), 4), head=False,
+                   micro=micro, recompute=micro // 4)
+    both = Both(config(fmt, softmax), own, work=windows(own)).calibrate()
+    for _ in range(3):
+        both.step()
+    print(f"{fmt} Llama: {both.compared - both.different} of {both.compared} items")
     assert not both.wrong and both.compared > 30_000
 
 

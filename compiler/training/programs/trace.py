@@ -1,0 +1,163 @@
+"""A micro-batch of a training step as ops: forward, loss, backward."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from compiler.checkpoints.description import Block, Norm, Transformer
+from compiler.checkpoints.inputs import Inputs, Step
+from compiler.lowering.attention import CacheRows
+from compiler.lowering.ends import trace_embedding, trace_final
+from compiler.lowering.layer import trace_layer
+from compiler.lowering.ops import OpList
+from compiler.lowering.saved import Saved
+from compiler.lowering.tracer import Tracer
+from compiler.lowering.values import Form, Use, Value, View
+from compiler.training.description import Training
+from compiler.training.gradients.loss import LossKind
+from compiler.training.gradients.network import groups_of
+from compiler.training.gradients.parameters import block_name, linears
+from compiler.training.layout import Layout
+from compiler.training.programs.backward import LayerBackward
+from compiler.training.programs.context import Context
+from compiler.training.programs.ends import (
+    classes_loss,
+    ends_backward,
+    trace_vocabulary,
+    vocabulary_backward,
+    vocabulary_loss,
+)
+from compiler.training.programs.factors import Factors
+from hdl.spec.config import AcceleratorConfig
+
+__all__ = ["Traced", "trace_step"]
+
+_QKV = ("query", "key", "value")
+
+
+@dataclass
+class Traced:
+    """A training step's ops, and the values that others look for."""
+
+    ops: OpList
+    ctx: Context
+    logits: Value
+    weights: dict[str, View]
+    heads: dict[str, Value]
+
+
+def trace_step(config: AcceleratorConfig, model: Transformer, training: Training, kind: LossKind,
+               batch: Inputs, layout: Layout) -> Traced:
+    """The ops of a micro-batch forward and back."""
+    tracer = Tracer(results=False)
+    step = Step("", batch.sequences, batch.length, 0, batch.valid, renewed=True)
+    ctx = Context(tracer, training, step, Factors(config.format.storage_bits == 8), layout,
+                  most_sites=14 * len(model.blocks) + 8)
+    weights = _weights(tracer, model)
+    x = trace_embedding(tracer, model, batch, step, "embedding")
+    groups = [_Group(tracer, model, step, range(start, stop), bool(training.recompute))
+              for start, stop in groups_of(len(model.blocks), 0, training.recompute)]
+    for group in groups:
+        x = group.forward(x)
+    heads = {}
+    if training.head:
+        heads = {"head.weight": tracer.weight("head weight", model.head.weight)}
+        if model.head.bias is not None:
+            heads["head.bias"] = tracer.bias("head bias", model.head.bias)
+
+    def gain(norm: Norm) -> Value:
+        return tracer.parameter(norm.gain, Form.STORED, "gain")
+
+    logits, d = _ends(ctx, model, kind, x, config.softmax == "pwl", gain)
+    layers = training.layers(model)
+    for group in reversed(groups):
+        saved = group.saved()
+        for index in reversed(group.layers):
+            name, block = block_name(index), model.blocks[index]
+            below = None if not index or block.pre_norm else (
+                f"{block_name(index - 1)} feed-forward", model.blocks[index - 1].feed_forward_norm)
+            d = LayerBackward(
+                ctx, name, block, saved[index],
+                {part: weights[f"{name}.{part}"] for part in ("qkv", "output", "expand", "down")},
+                gain, [layer.rpartition(".")[2] for layer in layers
+                       if layer.startswith(f"{name}.")]).back(d, below, index > 0)
+    ctx.catch_up()
+    tracer.output(logits, Use.LANES)
+    return Traced(tracer.listed(), ctx, logits, weights, heads)
+
+
+def _ends(ctx: Context, model: Transformer, kind: LossKind, x: Value, accurate: bool,
+          gain: Callable[[Norm], Value]) -> tuple[Value, Value]:
+    """The logits, and the gradient of the last layer's result ``x``."""
+    trace = ctx.trace
+    weight = trace.weight("", model.head.weight).whole
+    if kind == "vocabulary":
+        logits = trace_vocabulary(ctx, model, x)
+        d = vocabulary_loss(ctx, logits, accurate)
+        return logits, vocabulary_backward(ctx, model, d, x, weight, gain)
+    trace_final(trace, model, x, ctx.step)
+    named = {value.name: value for value in trace.listed().values}
+    logits = named["head"]
+    pooled = (x.whole.every(ctx.step.length, 0) if model.pooling == "first"
+              else named["pooled"].whole)
+    d = classes_loss(ctx, logits, accurate)
+    return logits, ends_backward(ctx, model, d, pooled, x, weight, gain,
+                                 named.get("pooling mean"))
+
+
+@dataclass
+class _Group:
+    """Neighbouring layers whose backward passes read what one pass forward left: the first, or
+    ``again`` another from the kept input of the first layer."""
+
+    tracer: Tracer
+    model: Transformer
+    step: Step
+    layers: range
+    again: bool
+    x: Value | None = None
+    kept: dict[int, Saved] = field(default_factory=dict)
+
+    def forward(self, x: Value) -> Value:
+        self.x = x
+        return self._layers(x, "")
+
+    def saved(self) -> dict[int, Saved]:
+        if self.again:
+            self._layers(self.x, " again")
+        return self.kept
+
+    def _keys(self, block: Block, index: int) -> CacheRows | None:
+        """Room for keys and values where they are made apart from the queries."""
+        attention = block.attention
+        if attention.rotary is None and not attention.causal:
+            return None
+        return CacheRows(*(self.tracer.value(
+            f"layer {index} {name}", self.step.rows, len(linear.weight), forms=(Form.STORED,))
+            for name, linear in (("keys", attention.key), ("values", attention.value))))
+
+    def _layers(self, x: Value, label: str) -> Value:
+        for index in self.layers:
+            self.kept[index] = Saved()
+            block = self.model.blocks[index]
+            x = trace_layer(self.tracer, block, x, self._keys(block, index), self.step,
+                            f"layer {index}{label}", self.kept[index])
+        return x
+
+
+def _weights(tracer: Tracer, model: Transformer) -> dict[str, View]:
+    """The matrices as the forward pass reads them: by part, and q, k, v and the feed-forward's
+    first as one."""
+    found = {}
+    for index, block in enumerate(model.blocks):
+        name, own = block_name(index), linears(block)
+        joined = tracer.together("", *(own[part].weight for part in _QKV))
+        found[f"{name}.qkv"] = joined
+        row = 0
+        for part in _QKV:
+            found[f"{name}.{part}"] = joined.row_block(row, len(own[part].weight))
+            row += len(own[part].weight)
+        inward = [part for part in ("gate", "up") if part in own]
+        found[f"{name}.expand"] = tracer.together("", *(own[part].weight for part in inward))
+        for part in (*inward, "output", "down"):
+            found[f"{name}.{part}"] = tracer.matrix("", own[part].weight)
+    return found
