@@ -42,6 +42,7 @@ class Core(wiring.Component):
     operands, weights, y: Out(``ReadClient``).
     results: Out(``WritePort``).
     counts: Out(``Counts``).
+    starts: In(1), in a build that trains: pulse, a program starts.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -51,6 +52,7 @@ class Core(wiring.Component):
             "units": In(UnitPorts(config)), "filling": Out(1), "index_failed": Out(1),
             "operands": Out(reads), "weights": Out(reads), "y": Out(reads),
             "results": Out(WritePort(config.bus_bytes)), "counts": Out(Counts("core")),
+            **({"starts": In(1)} if config.trains else {}),
         })
 
     def elaborate(self, platform):
@@ -180,6 +182,8 @@ class Core(wiring.Component):
         wiring.connect(m, drain.control, unit.control)
         wiring.connect(m, drain.y, fetch.storage)
         wiring.connect(m, drain.read, accumulation.drain)
+        if config.trains:
+            m.d.comb += unit.restart.eq(self.starts)
         beat, entering = drain.beat.payload, unit.i.payload
         with_y = Signal()
         m.d.comb += [

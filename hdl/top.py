@@ -28,8 +28,6 @@ class Accelerator(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig):
-        if config.trains:
-            raise ValueError("functions must be all or softmax in hardware as yet, not 'training'")
         self.config = config
         super().__init__({
             "aclk": In(1), "aresetn": In(1), "interrupt": Out(1),
@@ -66,6 +64,8 @@ class Accelerator(wiring.Component):
             sequencer.filling.eq(core.filling), sequencer.index_failed.eq(core.index_failed),
             sequencer.writer_idle.eq(writer.idle), sequencer.awaited.eq(reader.awaited),
         ]
+        if config.trains:
+            m.d.comb += core.starts.eq(sequencer.starts)
         wiring.connect(m, sequencer.program, reader.program)
         wiring.connect(m, core.operands, reader.operands)
         wiring.connect(m, core.weights, reader.weights)

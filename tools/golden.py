@@ -1,8 +1,8 @@
 """What must not change by accident: ``python -m tools.golden verilog``, ``structure``, ``vectors``.
 
 ``tests/golden/verilog.json`` names two SHA-256 for every build that the project promises to keep:
-each format × accumulator × softmax × functions of inference at dim 4, each format's defaults at
-dim 16.
+each format × accumulator × softmax × functions of inference at dim 4; each format's defaults, at
+dim 4 with functions of training, and at dim 16.
 ``verilog`` is that of the text, to the byte; ``structure`` that of the circuit without its names
 (``synth.netlist``): where signals are renamed, or the text is written in another way, the first
 changes and the second stays. A change that is meant to leave the hardware alone leaves both; a
@@ -71,7 +71,13 @@ def builds() -> list[Build]:
         with suppress(ValueError):  # bf16 takes fp32 alone
             assert build.config
             found.append(build)
-    return found + [Build(fmt, 16) for fmt in FORMATS]
+    return [*found, *(_training(fmt) for fmt in FORMATS), *(Build(fmt, 16) for fmt in FORMATS)]
+
+
+def _training(fmt: str) -> Build:
+    """A format's own accumulator and softmax in a build that trains."""
+    config = AcceleratorConfig(fmt)
+    return Build(fmt, 4, config.acc, config.softmax, "training")
 
 
 def sample(every: list[Build]) -> list[Build]:
@@ -79,9 +85,9 @@ def sample(every: list[Build]) -> list[Build]:
     small = [build for build in every if build.acc is not None]
     chosen = []
     for index, fmt in enumerate(FORMATS):
-        own = [build for build in small if build.fmt == fmt]
+        own = [build for build in small if build.fmt == fmt and build.functions in INFERENCE]
         chosen.append(own[index * (len(SOFTMAX_MODES) + len(INFERENCE)) % len(own)])
-    return chosen
+    return [*chosen, next(build for build in small if build.functions not in INFERENCE)]
 
 
 def digest(build: Build) -> str:

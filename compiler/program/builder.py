@@ -185,8 +185,9 @@ class ProgramBuilder(Placement):
         if epilogue.softmax and epilogue.bias is not None and not fits:
             middle = self.empty(*shape, "bf16", name=f"{out.name} before softmax")
             self._command(fields, shape, a, operands, middle, False,
-                          replace(epilogue, softmax=False))
-            self.vector(middle, out, Epilogue(softmax=True), out_transposed=transposed)
+                          replace(epilogue, softmax=False, amax=False))
+            self.vector(middle, out, Epilogue(softmax=True, amax=epilogue.amax),
+                        out_transposed=transposed)
             return
         maximum = False
         if (epilogue.softmax and epilogue.bias is None and fits

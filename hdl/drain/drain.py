@@ -175,6 +175,8 @@ class Drain(wiring.Component):
         row_maxima = Signal()  # of the coming instruction
         replaces_r0 = ((instruction_field(coming, "reduce") != Reduce.NONE)
                        & ~instruction_field(coming, "reduce_to"))
+        if self.config.trains:
+            replaces_r0 = replaces_r0 & (instruction_field(coming, "reduce") != Reduce.AMAX)
         # The lanes must be empty to change the instruction; where it stays, passes overlap in them.
         changes = fresh | ~(plan.single | (plan.streamed & ~nest.chunk_first))
         pass_index = _pass_index(m, nest)
@@ -234,6 +236,8 @@ class Drain(wiring.Component):
                 m.next = "START"
         with m.State("START"):
             m.d.comb += nest.start.eq(1)
+            if self.config.trains:
+                m.d.comb += self.control.begins.eq(1)
             m.next = "BLOCK"
 
 

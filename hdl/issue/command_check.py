@@ -49,12 +49,14 @@ def _any(conditions):
 
 class HeaderCheck(wiring.Component):
     """Combinational check of a header. Ports: ``record``, 512 bits; ``failed``, ``cause``;
-    ``commands``, the number of commands announced."""
+    ``commands``, the number of commands announced; in a build that trains ``scalars``, 64 bits, the
+    address of their table."""
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
         super().__init__({"record": In(512), "failed": Out(1), "cause": Out(ErrorCause),
-                          "commands": Out(32)})
+                          "commands": Out(32),
+                          **({"scalars": Out(64)} if config.trains else {})})
 
     def elaborate(self, platform):
         m = Module()
@@ -65,6 +67,8 @@ class HeaderCheck(wiring.Component):
 
         lacking = ~int(features_of(self.config)) & 0xFFFFFFFF
         m.d.comb += self.commands.eq(field("commands"))
+        if self.config.trains:
+            m.d.comb += self.scalars.eq(field("scalars"))
         first_cause(
             m, self.cause, self.failed,
             (ErrorCause.BAD_MAGIC, field("magic") != MAGIC),

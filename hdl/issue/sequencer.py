@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.issue.command_check import CommandCheck, HeaderCheck
 from hdl.issue.planner import Planner
+from hdl.issue.scalar_reader import ScalarReader
 from hdl.ports.counts import Counts
 from hdl.ports.host import ProgramPort
 from hdl.ports.memory import EnginePort, ReadClient
@@ -37,7 +38,7 @@ class Sequencer(wiring.Component):
     Members
     -------
     host: In(``ProgramPort``).
-    program: Out(``ReadClient``), for headers and commands.
+    program: Out(``ReadClient``), for headers, commands and scalars.
     units: Out(``UnitPorts``); all are offered one plan, constant until the last has taken it.
     filling: In(1), the operand unit fills an accumulation bank.
     index_failed: In(1), it met an index beyond its table.
@@ -45,6 +46,7 @@ class Sequencer(wiring.Component):
     awaited: In, which of ``READERS`` a read is for or is awaited by, until the reader is quiet.
     core_reset: Out(1), resets all units when a program was stopped and the bus owes nothing.
     counts: Out(``Counts``).
+    starts: Out(1), in a build that trains: pulse, a program starts.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -54,7 +56,8 @@ class Sequencer(wiring.Component):
             "units": Out(UnitPorts(config)), "filling": In(1), "index_failed": In(1),
             "reader": Out(EnginePort()), "writer": Out(EnginePort()), "writer_idle": In(1),
             "awaited": In(range(len(READERS))),
-            "core_reset": Out(1), "counts": Out(Counts("sequencer"))})
+            "core_reset": Out(1), "counts": Out(Counts("sequencer")),
+            **({"starts": Out(1)} if config.trains else {})})
 
     def _stop_causes(self, m: Module, running, stuck, addresses, current):
         """Events that end a program from outside its own text: cause and address."""
@@ -136,6 +139,11 @@ class Sequencer(wiring.Component):
             self.program.transfer.payload.address.eq(address),
             self.program.transfer.payload.rows.eq(1),
         ]
+        scalars = None
+        if config.trains:
+            m.submodules.scalars = scalars = ScalarReader(config.bus_bytes)
+            m.d.comb += scalars.table.eq(header.scalars)
+            scalars.serve(m, record)
         self._dispatch(m, planner.plan, address, addresses, opcode, due)
 
         running, abort = Signal(), Signal()
@@ -156,8 +164,8 @@ class Sequencer(wiring.Component):
             m.d.comb += [fail.eq(failed), failure.eq(cause)]
 
         with m.FSM() as fsm:
-            self._header_states(m, state, refuse, header, record, address, remaining)
-            self._command_states(m, state, check, planner, record, due, cause)
+            self._header_states(m, state, refuse, header, record, address, remaining, scalars)
+            self._command_states(m, state, check, planner, record, due, cause, scalars)
             self._end_states(m, state, refuse, opcode, address, remaining, due, cause)
             self._stop_states(m, stuck)
         host = self.host
@@ -187,10 +195,13 @@ class Sequencer(wiring.Component):
             with m.If(beats.payload.last):
                 m.next = following
 
-    def _header_states(self, m, state, refuse, header, record, address, remaining) -> None:
+    def _header_states(self, m, state, refuse, header, record, address, remaining, scalars
+                       ) -> None:
         with m.State("IDLE"):
             with m.If(self.host.start & ~self.host.bus_stuck):
                 m.d.sync += address.eq(self.host.address)
+                if self.config.trains:
+                    m.d.comb += self.starts.eq(1)
                 m.next = "REQUEST_HEADER"
         with state("REQUEST_HEADER"):
             misaligned = address[: log2_exact(HEADER_BYTES)].any()
@@ -203,11 +214,13 @@ class Sequencer(wiring.Component):
             self._receive(m, record, "CHECK_HEADER")
         with state("CHECK_HEADER"):
             refuse(header.failed, header.cause)
+            if scalars is not None:
+                m.d.comb += scalars.header.eq(1)
             with m.If(~header.failed):
                 m.d.sync += [remaining.eq(header.commands), address.eq(address + HEADER_BYTES)]
                 m.next = "REQUEST"
 
-    def _command_states(self, m, state, check, planner, record, due, cause) -> None:
+    def _command_states(self, m, state, check, planner, record, due, cause, scalars) -> None:
         opcode = record[: COMMAND["opcode"].bits]
         wait = Signal(range(Planner.LATENCY + 1))
         with state("REQUEST"):
@@ -234,12 +247,29 @@ class Sequencer(wiring.Component):
             with m.Elif(wait == 0):
                 m.d.sync += cause.eq(ErrorCause.OVERSIZE)
                 m.next = "REFUSE"
-                with m.If(~planner.oversize):
-                    # A VECTOR brings its operands without the array.
-                    gemm = opcode == Opcode.GEMM
-                    m.d.sync += [due.operands.eq(1), due.weights.eq(gemm), due.feeder.eq(gemm),
-                                 due.drain.eq(1)]
-                    m.next = "DISPATCH"
+                ready = ~planner.oversize
+                if scalars is not None:
+                    ready = ready & ~scalars.wanted.any()
+                    with m.If(scalars.wanted.any() & scalars.odd):
+                        m.d.sync += cause.eq(ErrorCause.MISALIGNED)
+                    with m.Elif(scalars.wanted.any() & ~planner.oversize):
+                        m.d.comb += scalars.start.eq(1)
+                        m.next = "SCALARS"
+                with m.If(ready):
+                    self._hand_out(m, opcode, due)
+        if scalars is not None:
+            with state("SCALARS"):
+                scalars.borrow(m, self.program)
+                with m.If(scalars.done):
+                    self._hand_out(m, opcode, due)
+
+    @staticmethod
+    def _hand_out(m: Module, opcode, due) -> None:
+        """The command is due to its units; a VECTOR brings its operands without the array."""
+        gemm = opcode == Opcode.GEMM
+        m.d.sync += [due.operands.eq(1), due.weights.eq(gemm), due.feeder.eq(gemm),
+                     due.drain.eq(1)]
+        m.next = "DISPATCH"
 
     def _end_states(self, m, state, refuse, opcode, address, remaining, due, cause) -> None:
         settled = self._settled()

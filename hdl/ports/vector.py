@@ -31,13 +31,14 @@ class PassControl(Parametric):
     imm0, imm1: Out(16), BF16 words, widened for FP32 lanes.
     inverse_n, epsilon: Out(32), in a build of all functions: FP32 words.
     row_maxima: Out(1), R0 is the maximum that the array's drain found (``RowMaximum``).
+    begins: Out(1), in a build that trains: pulse, the passes to come are another command's.
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
         super().__init__({"config": config}, {
             "instruction": Out(32),
             **{name: Out(COMMAND[name].bits) for name in constants(config)},
-            "row_maxima": Out(1)})
+            "row_maxima": Out(1), **({"begins": Out(1)} if config.trains else {})})
 
 
 class Storage(Parametric):

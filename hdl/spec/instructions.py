@@ -58,8 +58,8 @@ class Function(Member):  # noqa: D101  its members say all
 
 class Reduce(Member):
     """MAX and SUM fill a row register. AMAX fills register A, which is +0 when a program starts and
-    keeps the largest magnitude of all words of stage 4, over rows, blocks and commands; a NaN wins.
-    It is no reduction of rows: no row is needed whole.
+    keeps the largest magnitude of all words of stage 4 (with ``row_result`` and MEMORY, of those
+    stored), over rows, blocks and commands; a NaN wins. It reduces no rows: none is needed whole.
     """
 
     NONE = 0, Meaning("nothing is reduced")

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.arith.float_adder import FloatAdder
 from hdl.arith.float_max import FloatMax
 from hdl.arith.float_multiplier import FloatMultiplier
-from hdl.arith.float_word import flush, infinity
+from hdl.arith.float_word import flush, infinity, is_nan
 from hdl.arith.inverse_sqrt import InverseSqrt
 from hdl.arith.reciprocal import Reciprocal
 from hdl.codec.bfloat16_round import bfloat16_round
@@ -18,6 +18,8 @@ from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
 from hdl.vector.vector_beat import lane_words
 
 __all__ = ["ReduceNode", "RowReducer"]
+
+_POWER_LEAST = 64  # below 2^-64 POWER gives 1
 
 
 class ReduceNode(wiring.Component):
@@ -63,8 +65,10 @@ class RowReducer(wiring.Component):
     -------
     valid, data, keep, row, last: In, a beat of lane words, NaN canonical; rows are contiguous, and
         the first beat is that which follows a ``last``.
-    is_max, post: In, stable while ``busy``. So are inverse_n, epsilon: In(32), FP32 words, in a
-        build of all functions, in which Post may be MEAN and INVERSE_SQRT.
+    magnitudes: In(1), in a build that trains, with ``is_max``: words count without signs, and no
+        row is reduced; the largest of each beat is ``beat``, Out, where ``beat_valid``, Out(1).
+    is_max, magnitudes, post: In, stable while ``busy``. So are inverse_n, epsilon: In(32), FP32
+        words, in a build of all functions, in which Post may be MEAN and INVERSE_SQRT.
     result_valid, result_row, result: Out, a row's reduction, for one cycle.
     busy: Out(1), beats or results are inside.
     """
@@ -77,6 +81,8 @@ class RowReducer(wiring.Component):
             "row": In(row_bits), "last": In(1),
             "is_max": In(1), "post": In(3),
             **({"inverse_n": In(32), "epsilon": In(32)} if self._whole else {}),
+            **({"magnitudes": In(1), "beat_valid": Out(1), "beat": Out(config.lane.bits - 1)}
+               if config.trains else {}),
             "result_valid": Out(1), "result_row": Out(row_bits), "result": Out(config.lane.bits),
             "busy": Out(1),
         })
@@ -89,6 +95,11 @@ class RowReducer(wiring.Component):
         m = Module()
         tree = self._tree(m)
         valid, row, last, tag_busy = self._delay(m, log2_exact(self.config.lanes))
+
+        if self.config.trains:
+            m.d.comb += [self.beat_valid.eq(valid & self.magnitudes),
+                         self.beat.eq(tree[32 - self.config.lane.bits:31])]
+            valid = valid & ~self.magnitudes
 
         total = Signal(32, reset_less=True)
         first = Signal(init=1)
@@ -154,6 +165,8 @@ class RowReducer(wiring.Component):
         for number in range(self.config.lanes):
             word = Signal(32, name=f"word_{number}")
             present = Cat(Const(0, below), flush(lane, self.data[number]))
+            if self.config.trains:
+                present = Cat(present[:-1], present[-1] & ~self.magnitudes)
             m.d.comb += word.eq(Mux(self.keep[number], present, absent))
             words.append(word)
         level = 0
@@ -206,4 +219,22 @@ class RowReducer(wiring.Component):
             rounded.eq(bfloat16_round(m, total, "total") if lane is BFLOAT16 else total),
             reciprocal.value.eq(rounded),
         ]
-        return Mux(self.post == Post.RECIPROCAL, reciprocal.result, rounded)
+        result = Mux(self.post == Post.RECIPROCAL, reciprocal.result, rounded)
+        if not self.config.trains:
+            return result
+        return Mux(self.post == Post.POWER, self._power(m, rounded), result)
+
+    def _power(self, m, word):
+        """The power of two that brings ``word`` into [1/2, 1), as ``Post`` says."""
+        lane = self.config.lane
+        exponent = word[lane.fraction_bits:-1]
+        field, found = Signal(lane.exponent_bits), Signal(lane.bits)
+        with m.If(is_nan(lane, word)):
+            m.d.comb += found.eq(lane.nan)
+        with m.Else():
+            m.d.comb += found.eq(Cat(Const(0, lane.fraction_bits), field))
+        with m.If(exponent < lane.bias - _POWER_LEAST):
+            m.d.comb += field.eq(lane.bias)
+        with m.Elif(exponent < 2 * lane.bias - 1):
+            m.d.comb += field.eq(2 * lane.bias - 1 - exponent)
+        return found

@@ -8,7 +8,7 @@ from hdl.lib.leaf import shared
 from hdl.lib.sram import Sram1R1W
 from hdl.ports.instruction import instruction_field
 from hdl.ports.vector import PassControl
-from hdl.spec.commands import Destination, Operand, Reduce
+from hdl.spec.commands import STAGES, Destination, Operand, Reduce
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import lane_cycles
 from hdl.vector.lane import Lane
@@ -39,6 +39,7 @@ class VectorUnit(wiring.Component):
         held.
     o: Out(stream of ``result_layout``), for destinations BUFFER and MEMORY.
     maximum: In, a lane word, R0 of the beat taken last where the control's ``row_maxima`` is set.
+    restart: In(1), in a build that trains: pulse while ``idle``, register A becomes +0.
     idle: Out(1), no beat is inside and every reduction is written.
     beat: Out(1), a beat is accepted in this cycle. stall: Out(1), a beat is held by back-pressure
         on ``o``.
@@ -54,6 +55,7 @@ class VectorUnit(wiring.Component):
             "i": In(stream.Signature(vector_beat(config, tag))),
             "o": Out(stream.Signature(result_layout(config, tag))),
             "idle": Out(1), "beat": Out(1), "stall": Out(1),
+            **({"restart": In(1)} if config.trains else {}),
         })
 
     @property
@@ -80,12 +82,18 @@ class VectorUnit(wiring.Component):
 
         m.submodules.reduce = reduce = RowReducer(self.config)
         registers = self._row_registers(m, reduce, advance)
+        if self.config.trains:
+            registers.append(self._largest(m, reduce))
         lanes = self._lanes(m, advance, registers)
         tag = tags[-1]
         operation = self._field("reduce")
+        is_max = operation == Reduce.MAX
+        if self.config.trains:
+            m.d.comb += reduce.magnitudes.eq(operation == Reduce.AMAX)
+            is_max = is_max | reduce.magnitudes
         m.d.comb += [
             reduce.valid.eq(valid[-1] & advance & (operation != Reduce.NONE)),
-            reduce.is_max.eq(operation == Reduce.MAX),
+            reduce.is_max.eq(is_max),
             reduce.post.eq(self._field("post")),
             reduce.keep.eq(tag.keep),
             reduce.row.eq(tag.row),
@@ -141,6 +149,22 @@ class VectorUnit(wiring.Component):
             words.append(memory.data)
         return [Mux(self.control.row_maxima, self.maximum, words[0]), words[1]]
 
+    def _largest(self, m, reduce):
+        """Register A: the largest magnitude that passed since a command that read it.
+
+        A command that reads it does not fill it: for that one it stands still.
+        """
+        largest = Signal(self.config.lane.bits - 1)
+        read = Signal()  # by the running command, or by the one before it
+        reads = Cat(self._field(stage) == Operand.A for stage in STAGES).any()
+        with m.If(self.beat & reads):
+            m.d.sync += read.eq(1)
+        with m.If(reduce.beat_valid & (largest < reduce.beat)):
+            m.d.sync += largest.eq(reduce.beat)
+        with m.If(self.restart | (self.control.begins & read)):
+            m.d.sync += [largest.eq(0), read.eq(0)]
+        return largest
+
     def _broadcast(self, m, registers, operand, name):
         """The word that all lanes take, for the beat in the entry registers."""
         fill = Const(0, self.config.lane.bits - 16)
@@ -154,6 +178,9 @@ class VectorUnit(wiring.Component):
                 m.d.comb += word.eq(registers[0])
             with m.Case(Operand.R1):
                 m.d.comb += word.eq(registers[1])
+            if self.config.trains:
+                with m.Case(Operand.A):
+                    m.d.comb += word.eq(registers[2])
         return word
 
     def _delay(self, m, advance, value, cycles):
@@ -167,7 +194,7 @@ class VectorUnit(wiring.Component):
     def _lanes(self, m, advance, registers):
         maximum = Signal(self.config.lane.bits)
         m.d.comb += maximum.eq(registers[0])
-        registers = [maximum, registers[1]]
+        registers = [maximum, *registers[1:]]
         masked = Signal()
         upper = maximum[-16:-1]
         m.d.comb += masked.eq(

@@ -30,7 +30,7 @@ from hdl.spec.commands import (
     traits,
 )
 from hdl.spec.config import AcceleratorConfig
-from sim.campaigns.programs import BASE, Case
+from sim.campaigns.programs import BASE, Case, store_register
 
 __all__ = ["random_list", "random_list_case"]
 
@@ -101,21 +101,35 @@ def _compatible(steps: list[Instruction]) -> list[Instruction]:
             if any(bars in traits(step.values) for bars in barred) else step for step in steps]
 
 
-def _factors(builder: ProgramBuilder, rng: np.random.Generator) -> list[float | Scalar]:
-    """What IMM0 and IMM1 are: constants or, where the build takes them, scalars."""
+def _factors(builder: ProgramBuilder, rng: np.random.Generator, outputs: list[Tensor]
+             ) -> list[float | Scalar]:
+    """What IMM0 and IMM1 are: constants or, where the build takes them, scalars, which a command
+    has written at times."""
     factors: list[float | Scalar] = [0.75, -1.5]
     if not builder.config.trains:
         return factors
     items = int(rng.integers(1, 40))
     table = builder.constant(rng.standard_normal((1, items)), "bf16",
                              skew=2 * int(rng.integers(8)))
+    if rng.random() < 0.3:
+        outputs.append(builder.empty(1, items, "bf16", skew=2 * int(rng.integers(8))))
+        builder.vector(table, outputs[-1])
+        table = outputs[-1]
     return [Scalar(table, int(rng.integers(items))) if rng.random() < 0.5 else factor
             for factor in factors]
 
 
+def _fill_register(builder: ProgramBuilder, x: Tensor, outputs: list[Tensor]) -> None:
+    """Bring the largest magnitude of ``x`` into register A."""
+    outputs.append(builder.empty(*x.shape))
+    builder.vector(x, outputs[-1], Epilogue(amax=True))
+
+
 def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Case:
-    """One GEMM or VECTOR of up to 19 rows and columns with a random list."""
+    """One GEMM or VECTOR of up to 19 rows and columns with a random list; in a build that trains
+    among commands that write its scalars, fill register A before it and store that after it."""
     builder = ProgramBuilder(config, BASE)
+    outputs: list[Tensor] = []
 
     def tensor(rows: int, columns: int, wide: bool = True) -> Tensor:
         stored = str(rng.choice([e.name for e in config.format.encodings]))
@@ -134,7 +148,10 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
     stored = (m, 1 if any(flag.role is Role.COLUMN for flag in flags) else n)
     out = builder.empty(*(stored[::-1] if transposed else stored), encoding)
     given: dict[str, Any] = {flag.name: True for flag in flags}
-    scale, imm1 = _factors(builder, rng)
+    scale, imm1 = _factors(builder, rng, outputs)
+    if config.trains and rng.random() < 0.5:
+        rows, columns = (int(size) for size in rng.integers(1, 12, 2))
+        _fill_register(builder, tensor(rows, columns), outputs)
     epilogue = Epilogue(scale=scale, bias=tensor(1 if rng.random() < 0.5 else m, n), imm1=imm1,
                         y1=tensor(1 if rng.random() < 0.5 else m, n), inverse_n=1 / n,
                         epsilon=0.125, instructions=steps, **given)
@@ -151,5 +168,7 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
                        out_transposed=transposed)
     else:
         builder.vector(tensor(m, n), out, epilogue, out_transposed=transposed)
+    if config.trains:
+        store_register(builder, outputs)
     memory, address = builder.build(seed=int(rng.integers(1 << 31)))
-    return Case(memory, address, BASE, (out,), f"{m}x{k}x{n} {epilogue.instructions}")
+    return Case(memory, address, BASE, (out, *outputs), f"{m}x{k}x{n} {epilogue.instructions}")

@@ -7,11 +7,16 @@ import numpy as np
 
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
+from compiler.program.instruction import Instruction
+from compiler.program.scalar import Scalar
 from compiler.program.tensor import Tensor
+from hdl.spec.commands import Destination, Operand
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["EPILOGUES", "Case", "ProgramMaker", "long_rows_case", "random_case", "stray_writes"]
+__all__ = ["EPILOGUES", "Case", "ProgramMaker", "long_rows_case", "random_case", "store_register",
+           "stray_writes"]
 
+_FACTORS = (0.25, 0.3, -1.5, 2.0)
 EPILOGUES = ("none", "scale", "bias", "relu", "softmax")
 BASE = 0x2_0000_0000
 
@@ -35,6 +40,7 @@ class ProgramMaker:
         self.builder = ProgramBuilder(config, BASE)
         self.outputs: list[Tensor] = []
         self.labels: list[str] = []
+        self.table: Tensor | None = None
 
     def size(self) -> int:
         return int(self.rng.integers(1, self.largest + 1))
@@ -77,16 +83,28 @@ class ProgramMaker:
             return self.output(n, m), {"out_transposed": True}
         return self.output(m, n), {}
 
+    def factor(self) -> float | Scalar:
+        """A scale; in a build that trains as often from memory."""
+        if not self.config.trains or self.some(0.5):
+            return float(self.rng.choice(_FACTORS))
+        if self.table is None:
+            self.table = self.builder.constant(
+                self.rng.standard_normal((1, int(self.rng.integers(1, 20)))), "bf16",
+                skew=2 * int(self.rng.integers(0, 16)))
+        return Scalar(self.table, int(self.rng.integers(self.table.columns)))
+
     def epilogue(self, kind: str, m: int, n: int) -> Epilogue:
-        scale = bias = None
+        scale: float | Scalar | None = None
+        bias = None
         if kind == "scale" or self.some(0.3):
-            scale = float(self.rng.choice([0.25, 0.3, -1.5, 2.0]))
+            scale = self.factor()
         if kind == "softmax" and self.some(0.3):
             bias = self.mask(m, n)
         elif kind == "bias" or self.some(0.3):
             rows = m if self.some(0.3) else 1
             bias = self.constant(rows, n, self.stored() if self.some(0.7) else "bf16")
-        return Epilogue(scale, bias, softmax=kind == "softmax", relu=kind == "relu")
+        return Epilogue(scale, bias, softmax=kind == "softmax", relu=kind == "relu",
+                        amax=self.config.trains and self.some(0.4))
 
     def gemm(self, kind: str, a: Tensor | None = None) -> Tensor:
         flip_a, flip_b = self.some(0.4), self.some(0.5)
@@ -125,7 +143,9 @@ class ProgramMaker:
             self.vector(kind())
 
     def case(self) -> Case:
-        """Everything so far as one program."""
+        """Everything so far as one program; in a build that trains it stores register A at last."""
+        if self.config.trains:
+            store_register(self.builder, self.outputs)
         memory, address = self.builder.build(seed=int(self.rng.integers(1 << 31)), spare=64)
         # A row softmax with a bias too long for the chip goes through a tensor of the builder's.
         between = [t for t in self.builder.tensors if t.name.endswith("before softmax")]
@@ -135,8 +155,16 @@ class ProgramMaker:
 def _shown(epilogue: Epilogue) -> str:
     """The parts of an epilogue that are there."""
     given = {"scale": epilogue.scale is not None, "bias": epilogue.bias is not None,
-             "softmax": epilogue.softmax, "relu": epilogue.relu}
+             "softmax": epilogue.softmax, "relu": epilogue.relu,
+             "scalar": isinstance(epilogue.scale, Scalar), "amax": epilogue.amax}
     return "+".join(name for name, there in given.items() if there)
+
+
+def store_register(builder: ProgramBuilder, outputs: list[Tensor]) -> None:
+    """What register A holds, as a tensor of one item that joins ``outputs``."""
+    outputs.append(builder.empty(1, 1, "bf16"))
+    builder.vector(builder.constant(np.zeros((1, 1)), "bf16"), outputs[-1], Epilogue(
+        instructions=(Instruction(add=Operand.A, destination=Destination.MEMORY),)))
 
 
 def random_case(config: AcceleratorConfig, rng: np.random.Generator, *, largest: int = 13,

@@ -22,7 +22,7 @@ import numpy as np
 from compiler.program.instruction import Instruction
 from compiler.program.records import commands, instructions
 from gen.cli import Parser, add_config_flags, add_jobs, add_names, add_seed, integer
-from hdl.spec.commands import INSTRUCTION, TENSORS, Function, Opcode, Role, roles
+from hdl.spec.commands import INSTRUCTION, TENSORS, Function, Opcode, Reduce, Role, roles
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.campaigns.matrix import cells, sample
@@ -59,9 +59,11 @@ class Tally:
 
 
 def builds(dim: int, fmts: Sequence[str] | None = None) -> list[AcceleratorConfig]:
-    """Tiny and normal buffers; at ``dim`` 4 all formats, beyond it two builds, which are large:
-    one of them with fewer lanes than columns and every pipeline register."""
-    tiny: dict[str, Any] = TINY | {"weight_depth": max(TINY["weight_depth"], 2 * dim), "dim": dim}
+    """Tiny buffers, in builds that train, and normal ones; at ``dim`` 4 all formats, beyond it two
+    builds, which are large: one of them with fewer lanes than columns and every pipeline
+    register."""
+    tiny: dict[str, Any] = TINY | {"weight_depth": max(TINY["weight_depth"], 2 * dim), "dim": dim,
+                                   "functions": "training"}
     normal = [cell.config(dim) for cell in sample(cells(dim))]
     if fmts is not None:
         return [config for fmt in fmts
@@ -85,7 +87,8 @@ def _transpose(values: Sequence[int]) -> str:
 def classes() -> list[str]:
     """Every class of which a campaign must hold at least one GEMM."""
     return [*_transposes(), *(f"profile {name}" for name in PROFILES),
-            "plain", "epilogue", "softmax", "C narrow", "C wide", "odd address", "odd stride",
+            "plain", "epilogue", "softmax", "scalar", "amax", "C narrow", "C wide",
+            "odd address", "odd stride",
             "tiny buffers", "normal buffers"]
 
 
@@ -99,6 +102,10 @@ def _kinds(fields: dict[str, int]) -> Iterator[str]:
     else:
         bare = all(not (step.multiply or step.add or step.relu) for step in steps)
         yield "plain" if bare else "epilogue"
+    if fields["imm0_scalar"]:
+        yield "scalar"
+    if any(step.reduce == Reduce.AMAX for step in steps):
+        yield "amax"
     yield "C wide" if fields["c_wide"] else "C narrow"
     if any(fields[f"{name}_address"] & 1 for name in _OPERANDS):
         yield "odd address"

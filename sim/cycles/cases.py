@@ -8,7 +8,8 @@ from compiler.lowering import lists
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import STORE, Epilogue
 from compiler.program.instruction import Instruction
-from hdl.spec.commands import Destination, Function, Operand, Reduce
+from compiler.program.scalar import Scalar
+from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 
 __all__ = ["cases"]
 
@@ -248,6 +249,56 @@ def _bert_base(d: int) -> dict[str, Case]:
     }
 
 
-def cases(dim: int) -> dict[str, Case]:
-    """By name: emits a command, or several, that suit an array of ``dim``."""
-    return _gemms(dim) | _vectors(dim) | _programs(dim) | (_bert_base(dim) if dim == 16 else {})
+def _scaled(m: int, k: int, n: int, *, commands: int = 1, fenced: bool = False, amax: bool = False,
+            bias: str = "") -> Case:
+    """GEMMs with two scalars each, which ``fenced`` a command before each has written."""
+    def emit(builder: ProgramBuilder) -> None:
+        table = builder.empty(1, 2, "bf16")
+        for _ in range(commands):
+            if fenced:
+                builder.vector(builder.empty(1, 1, "bf16"), table.block(0, 1, 1, 1))
+            given = Epilogue(Scalar(table, 0), imm1=Scalar(table, 1), amax=amax, instructions=(
+                Instruction(multiply=Operand.IMM0, add=Operand.Y if bias else Operand.NONE,
+                            scale=Operand.IMM1, destination=_MEMORY),))
+            _gemm(m, k, n, given, bias=bias)(builder)
+    return emit
+
+
+def _store_largest(builder: ProgramBuilder) -> None:
+    """Register A times a scalar as a tensor of one item."""
+    scale = Scalar(builder.empty(1, 1, "bf16"))
+    builder.vector(builder.empty(1, 1, "bf16"), builder.empty(1, 1, "bf16"), Epilogue(
+        0.0, imm1=scale, instructions=(Instruction(
+            multiply=Operand.IMM0, add=Operand.A, scale=Operand.IMM1, destination=_MEMORY),)))
+
+
+def _trains(d: int) -> dict[str, Case]:
+    """What builds alone have that train."""
+    power = Epilogue(imm1=64.0, row_result=True, instructions=(
+        Instruction(reduce=Reduce.MAX, post=Post.POWER),
+        Instruction(multiply=Operand.R0, scale=Operand.IMM1, destination=_MEMORY)))
+    return {
+        "gemm amax": _gemm(70, 50, 45, Epilogue(amax=True)),
+        "gemm amax, bias of all items": _gemm(48, 40, 56, Epilogue(amax=True), bias="full"),
+        "gemm amax, transposed": _gemm(45, 40, 50, Epilogue(amax=True), out_transposed=True),
+        "gemm amax, one K-tile": _gemm(100, d, 64, Epilogue(amax=True)),
+        "gemm amax of rows beyond a bank": _gemm(2 * d, 20, 520 * d, Epilogue(amax=True)),
+        "gemm softmax, amax": _gemm(40, 20, 50, Epilogue(0.2, softmax=True, amax=True)),
+        "vector slope, amax": _vector(40, 61, Epilogue(function=Function.GELU_SLOPE, amax=True)),
+        "vector amax of long rows": _vector(4, 600 * d, Epilogue(amax=True)),
+        "vector powers": lambda builder: builder.vector(
+            builder.empty(12, 10, "bf16"), builder.empty(12, 1, "bf16"), power),
+        "gemm of scalars": _scaled(30, 25, 35),
+        "program: GEMMs of scalars": _scaled(26, 40, 30, commands=4, amax=True),
+        "program: small GEMMs of scalars": _scaled(d, d, d, commands=6, bias="full"),
+        "program: scalars behind fences": _scaled(26, 40, 30, commands=4, fenced=True),
+        "program: amax stored": _several(
+            _gemm(30, 40, 50, Epilogue(amax=True)), _store_largest, _gemm(20, 20, 20)),
+    }
+
+
+def cases(dim: int, trains: bool = False) -> dict[str, Case]:
+    """By name: emits a command, or several, that suit an array of ``dim``; with those for builds
+    alone that train."""
+    return (_gemms(dim) | _vectors(dim) | _programs(dim) | (_bert_base(dim) if dim == 16 else {})
+            | (_trains(dim) if trains else {}))

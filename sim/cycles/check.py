@@ -67,7 +67,7 @@ def measure(accelerator: Accelerator, name: str, memory: np.ndarray, address: in
 
 def compare(accelerator: Accelerator, names: Sequence[str] | None = None) -> list[CheckedCase]:
     """All cases of the build's array, or those named."""
-    known = cases(accelerator.config.dim)
+    known = cases(accelerator.config.dim, accelerator.config.trains)
     found = []
     for name in known if names is None else names:
         builder = ProgramBuilder(accelerator.config)

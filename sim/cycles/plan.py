@@ -27,14 +27,16 @@ __all__ = ["PLAN", "STEP_FLAGS", "plans"]
 # Whatever a unit takes; the list goes into the flags of its steps.
 _COPIED = tuple(field.name for field in COMMAND.values()
                 if field.units and field.name != "instructions")
-STEP_FLAGS = ("uses_y", "second_y", "to_buffer", "to_memory", "reduces", "averages")
-"""What the timing of an instruction depends on; ``averages``: its post takes two cycles more."""
+STEP_FLAGS = ("uses_y", "second_y", "to_buffer", "to_memory", "reduces", "of_rows", "averages")
+"""What the timing of an instruction depends on; ``reduces``: of each row (``of_rows``) or all;
+``averages``: its post takes two cycles more."""
 
 PLAN = np.dtype([(name, "i8") for name in (
-    "opcode", "scans", "check_cycles", *_COPIED, "gemm", "block_log2", "chunk", "k_span",
+    "opcode", "scans", "check_cycles", "scalars", *_COPIED, "gemm", "block_log2", "chunk", "k_span",
     "resident", "streamed", "passes", "single", "rowwise")]
     + [(name, "i8", INSTRUCTIONS) for name in STEP_FLAGS])
-"""``scans``: instructions that are checked, in ``check_cycles``. ``gemm``: the array fills the
+"""``scans``: instructions that are checked, in ``check_cycles``. ``scalars``: that are read before
+the command is handed out. ``gemm``: the array fills the
 block, else memory. ``block_log2`` to ``streamed``: see ``hdl.spec.timing.Cut``. ``passes``: over
 the input, one or as many as there are instructions. ``single``: the list has one instruction.
 ``rowwise``: it needs whole rows."""
@@ -44,6 +46,7 @@ def _flags(step: Mapping[str, int]) -> dict[str, int]:
     return {"uses_y": not touched(step).isdisjoint(Operand.Y.meaning.tensors),
             "second_y": step["y"], "to_buffer": step["destination"] == Destination.BUFFER,
             "to_memory": Trait.STORES in traits(step), "reduces": step["reduce"] != Reduce.NONE,
+            "of_rows": Trait.REDUCES in traits(step),
             "averages": any("inverse_n" in meaning.reads for meaning in meanings(step).values())}
 
 
@@ -63,6 +66,7 @@ def plans(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]]) -> n
         row["check_cycles"] = check_cycles(len(steps))
         if opcode not in COMPUTING:
             continue
+        row["scalars"] = len(command.scalars)
         for name in _COPIED:
             row[name] = fields[name]
         m, k, n = (fields[name] for name in "mkn")

@@ -12,11 +12,12 @@ __all__ = ["DONE", "DRAIN", "FEEDER", "LOADER", "SEQUENCER", "WEIGHTS", "sequenc
 
 LOADER, WEIGHTS, FEEDER, DRAIN = range(4)
 (REQUEST_HEADER, HEADER, CHECK_HEADER, REQUEST, COMMAND, SCAN, CHECK, PLAN, DISPATCH, SETTLE,
- DONE) = range(11)
+ SCALARS, DONE) = range(12)
+_SCALAR_BYTES = 2
 _FENCE, _END, _GEMM = int(Opcode.FENCE), int(Opcode.END), int(Opcode.GEMM)
 
 SEQUENCER = np.dtype([
-    *ints("address state command wait"), *arrays("due ready accepts", len(UNITS)),
+    *ints("address state command wait asked awaited"), *arrays("due ready accepts", len(UNITS)),
     *ints("settled writer_idle feeder_idle filling")])
 """``ready``, ``settled`` and so on: the units as they stand before this cycle. ``accepts``: the
 command that each takes in this cycle, or -1."""
@@ -95,9 +96,33 @@ def _decide(q, plan):
     if q.state == CHECK:
         q.wait, q.state = PLAN_LATENCY + 1, PLAN
         return
+    if plan.scalars:
+        q.asked = q.awaited = plan.scalars
+        q.state = SCALARS
+    else:
+        _hand_out(q, plan)
+
+
+@compiled
+def _hand_out(q, plan):
     for unit in range(len(UNITS)):
         q.due[unit] = 1 if plan.opcode == _GEMM or unit in (LOADER, DRAIN) else 0
     q.state = DISPATCH
+
+
+@compiled
+def _read_scalars(q, plan, client):
+    """Ask for each word of scalars, and take what comes. Whether the client's chunk is taken."""
+    came = client.valid
+    if came:
+        q.awaited -= 1
+        if q.awaited == 0:
+            _hand_out(q, plan)
+    if q.asked and client_ready(client):
+        # An item of two bytes is one beat, wherever it stands.
+        ask(client, q.address, _SCALAR_BYTES, 1, 0, q.command)
+        q.asked -= 1
+    return came
 
 
 @compiled
@@ -121,6 +146,8 @@ def sequencer_step(q, plans, client):
         return _fetch(q, client)
     if q.state <= PLAN:
         _decide(q, plan)
+    elif q.state == SCALARS:
+        return _read_scalars(q, plan, client)
     elif q.state == SETTLE:
         _settle(q, plan)
     elif q.state == DISPATCH and _dispatch(q, plan):

@@ -3,7 +3,7 @@
 import ctypes
 from functools import cache
 
-from hdl.spec.commands import features_of
+from hdl.spec.commands import ISA_MAJOR, features_of, isa_minor
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import COUNTERS, IDENTITY, REGISTERS, Register
 
@@ -39,7 +39,7 @@ def harmless_traffic(config: AcceleratorConfig, program_address: int) -> ctypes.
     known = {
         "IDENTITY": IDENTITY, "CONFIG_HASH_LOW": config.hash & _ALL,
         "CONFIG_HASH_HIGH": config.hash >> 32, "FEATURES": int(features_of(config)),
-        "ISA_VERSION": 1 << 16, "INTERRUPT_ENABLE": 0b11, "CONTROL": 0,
+        "ISA_VERSION": ISA_MAJOR << 16 | isa_minor(config), "INTERRUPT_ENABLE": 0b11, "CONTROL": 0,
         "SHAPE": config.dim | config.lanes << 8 | config.bus_bytes << 16 | len(COUNTERS) << 24,
         "PROGRAM_LOW": program_address & _ALL, "PROGRAM_HIGH": program_address >> 32,
         "ERROR": 0, "WATCHDOG": 0, "COUNTER_CONTROL": 0,

@@ -165,7 +165,7 @@ class Machine:
                     for name in ("y0", "y1")),
             inverse_n=float(from_words(BINARY32, np.uint32(command.fields["inverse_n"]))),
             epsilon=float(from_words(BINARY32, np.uint32(command.fields["epsilon"]))),
-            before=run.largest, largest=run.largest)
+            row_result=bool(command.fields["row_result"]), before=run.largest, largest=run.largest)
         if command.fields["row_max"]:
             state.registers[0] = lanes.multiply(
                 self.config.lane, lanes.row_max(self.config.lane, x),

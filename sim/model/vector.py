@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hdl.spec.commands import Function, Operand, Post, Reduce
+from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32
 from sim.model import lanes
@@ -22,13 +22,15 @@ __all__ = ["RowState", "execute"]
 @dataclass
 class RowState:
     """Operands of a command's instructions: immediates, Y tensors, row registers, what scales
-    reductions, and register A ``before`` the command and at last (``largest``)."""
+    reductions; whether one item of each row is stored; register A ``before`` the command and as it
+    leaves it (``largest``)."""
 
     immediates: Sequence[float]
     y: Sequence[Array | None]
     registers: list[Array | None] = field(default_factory=lambda: [None, None])
     inverse_n: float = 0.0
     epsilon: float = 0.0
+    row_result: bool = False
     before: float = 0.0
     largest: float = 0.0
 
@@ -100,7 +102,8 @@ def execute(config: AcceleratorConfig, instruction: dict[str, int], x: Array,
     if instruction["relu"]:
         x = lanes.relu(lane, x)
     if instruction["reduce"] == Reduce.AMAX:
-        state.largest = lanes.largest_magnitude(lane, state.largest, x)
+        one = state.row_result and instruction["destination"] == Destination.MEMORY
+        state.largest = lanes.largest_magnitude(lane, state.largest, x[:, :1] if one else x)
     elif instruction["reduce"]:
         if instruction["reduce"] == Reduce.MAX:
             total = lanes.row_max(lane, x)

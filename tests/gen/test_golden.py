@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES
+from hdl.spec.config import ACCUMULATORS, FUNCTION_SETS, SOFTMAX_MODES
 from hdl.spec.formats import FORMATS
 from tools import golden
 
@@ -27,14 +27,14 @@ def test_circuit_is_that_of_its_digest(build):
 
 
 def test_every_build_has_a_digest_and_the_sample_touches_every_choice():
-    assert set(golden.known()) == set(map(str, BUILDS)) and len(BUILDS) == 121
+    assert set(golden.known()) == set(map(str, BUILDS)) and len(BUILDS) == 128
     assert len(set(golden.known().values())) == len(BUILDS)
     circuits = golden.known("structure")
     assert set(circuits) == set(map(str, BUILDS)) and len(set(circuits.values())) == len(BUILDS)
     for name, choices in (("fmt", FORMATS), ("acc", ACCUMULATORS), ("softmax", SOFTMAX_MODES),
-                          ("functions", golden.INFERENCE)):
+                          ("functions", FUNCTION_SETS)):
         assert {getattr(build, name) for build in SAMPLE} == set(choices)
-    assert len(SAMPLE) == len(FORMATS)
+    assert len(SAMPLE) == len(FORMATS) + 1
 
 
 def test_a_changed_byte_is_told(monkeypatch, capsys, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from compiler.program.builder import ProgramBuilder, read_codes
 from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Instruction
-from hdl.spec.commands import Destination, Operand, Reduce
+from hdl.spec.commands import Destination, Operand
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING, BFLOAT16, FORMATS
 from sim.campaigns.matrix import Cell, cells, sample
@@ -17,13 +17,12 @@ from sim.harness.check import check, count_mismatches
 from sim.model.codec import encode
 from sim.model.rounding import from_words
 from support import golden
-from tools.vectors.rows import SHAPES, SOFTMAX
+from tools.vectors.rows import REDUCTIONS, SHAPES, SOFTMAX
 
 # The builds of test_shapes.py and test_matrix.py; the others at night.
 SAMPLE = sample(cells(4))
 CELLS = [cell if cell in SAMPLE else pytest.param(cell, marks=pytest.mark.slow)
          for cell in cells(4)]
-REDUCTIONS = {"maximum": Reduce.MAX, "sum": Reduce.SUM}
 
 
 @pytest.fixture(scope="module", params=CELLS, ids=str)
@@ -88,25 +87,36 @@ def emit_row(program, choice, x, words):
         return
     # Zeros plus the row; what is reduced comes out in the place of its first item.
     zeros = builder.constant(np.zeros((1, x.size)), "bf16")
-    steps = [Instruction(add=Operand.Y, reduce=REDUCTIONS[choice["row"]]),
+    steps = [Instruction(add=Operand.Y, **REDUCTIONS[choice["row"]]),
              Instruction(add=Operand.R0, destination=Destination.MEMORY)]
     builder.vector(zeros, program.out(words[None]),
                    Epilogue(bias=row, instructions=steps, row_result=True))
 
 
-def test_rows(machine):
+def check_rows(machine):
+    """Rows of every group that the build has; how many."""
     config, program, rows = machine.config, Program(machine.config), 0
     for group in golden.groups("rows", lane=config.lane.name):
         choice = group[0].choice
-        if choice.get("softmax") not in (None, config.softmax):
+        if choice.get("softmax") not in (None, config.softmax) or (
+                choice["row"] == "power" and not config.trains):
             continue
         for x, result in zip(*(golden.column(group, name) for name in ("x", "result")),
                              strict=True):
             emit_row(program, choice, numbers([x])[0], stored(config.lane, numbers([result])[0]))
             rows += 1
     found, wanted = program.run(machine, "ideal")
-    assert rows == 3 * 24
     check(f"golden rows {config.lane.name} {config.softmax}", found, wanted)
+    return rows
+
+
+def test_rows(machine):
+    assert check_rows(machine) == 3 * 24
+
+
+@pytest.mark.parametrize("fmt", ("posit8", "bf16"))
+def test_rows_of_a_build_that_trains(fmt):
+    assert check_rows(Accelerator(AcceleratorConfig(fmt, dim=4, functions="training"))) == 4 * 24
 
 
 def test_the_sample_has_both_lanes_and_every_mode():

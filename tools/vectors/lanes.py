@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hdl.spec.activations import ACTIVATIONS
+from hdl.spec.activations import ACTIVATIONS, INFERENCE
 from hdl.spec.commands import Function
 from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
@@ -73,9 +73,10 @@ def reciprocal(rng: np.random.Generator) -> File:
 
 
 def functions(rng: np.random.Generator) -> File:
-    named = [Function.INVERSE_SQRT, *ACTIVATIONS]
-    choices = [{"lane": lane, "function": function.name.lower()} for lane in FORMAT
-               for function in named]
+    slopes = [function for function in ACTIVATIONS if function not in INFERENCE]
+    choices = [{"lane": lane, "function": function.name.lower()}
+               for named in ([Function.INVERSE_SQRT, *INFERENCE], slopes)
+               for lane in FORMAT for function in named]
     return _of_one("functions", "The functions beyond softmax's, the same in every softmax mode.",
                    choices, rng, (-8, 5))
 

@@ -15,7 +15,7 @@ from tools.vectors.lanes import lane_config
 from tools.vectors.operands import encoding_named, texts
 from tools.vectors.store import Choice, File, Group, number
 
-__all__ = ["SOFTMAX", "UNITS", "gemm_config"]
+__all__ = ["REDUCTIONS", "SOFTMAX", "UNITS", "gemm_config"]
 
 LANES = 4
 LENGTHS = (1, 2, 3, 4, 5, 8, 13, 30)
@@ -24,7 +24,8 @@ SOFTMAX = (
     {"add": Operand.R0, "subtract": 1, "function": Function.EXP, "reduce": Reduce.SUM,
      "reduce_to": 1, "post": Post.RECIPROCAL, "destination": Destination.BUFFER},
     {"scale": Operand.R1, "destination": Destination.MEMORY})
-REDUCTIONS = {"maximum": Reduce.MAX, "sum": Reduce.SUM}
+REDUCTIONS = {"maximum": {"reduce": Reduce.MAX}, "sum": {"reduce": Reduce.SUM},
+              "power": {"reduce": Reduce.MAX, "post": Post.POWER}}
 SHAPES = ((1, 1, 1), (5, 1, 5), (4, 4, 4), (5, 5, 5), (5, 8, 5), (5, 11, 6), (6, 19, 5), (5, 30, 5))
 
 
@@ -49,9 +50,11 @@ def _bf16_rows(rng: np.random.Generator) -> list[tuple[str, np.ndarray]]:
 
 
 def rows(rng: np.random.Generator) -> File:
-    choices = [{"lane": lane, "row": row} for lane in ("bf16", "fp32") for row in REDUCTIONS]
+    choices = [{"lane": lane, "row": row} for lane in ("bf16", "fp32")
+               for row in ("maximum", "sum")]
     choices += [{"lane": lane, "row": "softmax", "softmax": mode} for lane in ("bf16", "fp32")
                 for mode in SOFTMAX_MODES]
+    choices += [{"lane": lane, "row": "power"} for lane in ("bf16", "fp32")]
     groups = []
     for choice in choices:
         drawn = _bf16_rows(rng)
@@ -60,7 +63,8 @@ def rows(rng: np.random.Generator) -> File:
             [kind for kind, _ in drawn], given, computed(choice, given), strict=True)]))
     return File("rows", f"Rows in the vector unit, with {LANES} lanes.", {
         "x": "BF16 words of a row; FP32 lanes take them as FP32 values",
-        "result": "words of the lane's type: the maximum, the sum, or the softmax of the row"},
+        "result": "words of the lane's type: the maximum, the sum, the power of two that the "
+                  "maximum takes, or the softmax of the row"},
         groups)
 
 
@@ -77,7 +81,7 @@ def computed(choice: Choice, given: list[list[str]]) -> list[list[str]]:
                 x = result if fields["destination"] == Destination.BUFFER else x
             values = result[0]
         else:
-            fields = {"reduce": REDUCTIONS[choice["row"]], "destination": Destination.NONE}
+            fields = REDUCTIONS[choice["row"]] | {"destination": Destination.NONE}
             execute(config, dict.fromkeys(INSTRUCTION, 0) | fields, x, state)
             values = state.registers[0]
         found.append(texts(to_words(config.lane, values), config.lane.bits))

@@ -37,14 +37,16 @@ from sim.campaigns.coverage.spec import SpecCoverage
 from sim.campaigns.matrix import cells, sample
 from sim.campaigns.regression import TINY
 
+_TRAIN = ("posit8", "fp8", "bf16")  # lanes of BF16, two encodings, lanes of FP32
 _KINDS = {"lines and branches": None, "lines": "line", "branches": "branch"}
 
 
 def designs(fmts: Sequence[str] | None = None) -> list[AcceleratorConfig]:
     """One build per format, together of every accumulator and softmax mode, with tiny buffers but
-    weight panels of full size."""
-    return [replace(cell.config(4), **TINY | {"weight_depth": 128}) for cell in sample(cells())
-            if fmts is None or cell.fmt in fmts]
+    weight panels of full size; some of them train."""
+    return [replace(cell.config(4), **TINY | {"weight_depth": 128},
+                    functions="training" if cell.fmt in _TRAIN else "all")
+            for cell in sample(cells()) if fmts is None or cell.fmt in fmts]
 
 
 def _parser() -> argparse.ArgumentParser:

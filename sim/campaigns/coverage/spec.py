@@ -24,6 +24,7 @@ from hdl.spec.commands import (
     Operand,
     Post,
     Reduce,
+    Trait,
     available,
     means,
     members,
@@ -66,7 +67,7 @@ def _list_points(config: AcceleratorConfig) -> Iterator[Point]:
     yield from (("add", "subtract", str(value)) for value in (0, 1))
     yield from (("y", f"Y{value}", kind) for value, kind in product((0, 1), ("rows", "repeated")))
     for reduce in members("reduce", config):
-        if reduce == Reduce.NONE:
+        if Trait.REDUCES not in reduce.meaning.traits:
             yield ("reduce", reduce.name)
             continue
         yield from (("reduce", reduce.name, f"R{register}", f"post {post.name}")
@@ -100,7 +101,7 @@ def _instruction_points(fields: dict[str, int], word: int) -> Iterator[Point]:
         y = values["y"]
         yield ("y", f"Y{y}", "rows" if fields[f"y{y}_stride"] else "repeated")
     reduce = Reduce(values["reduce"])
-    if reduce:
+    if Trait.REDUCES in reduce.meaning.traits:
         yield ("reduce", reduce.name, f"R{values['reduce_to']}",
                f"post {Post(values['post']).name}")
     else:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hdl.spec.commands import COMMAND_BYTES, HEADER_BYTES, TENSORS, ErrorCause, Opcode
+from hdl.spec.commands import COMMAND_BYTES, HEADER_BYTES, TENSORS, ErrorCause, Feature, Opcode
 from hdl.spec.registers import CLIENTS
 from sim.campaigns.faults.injection import STOP, Action, Injection, Maker, NotApplicable, kind
 from sim.harness.accelerator import DECERR, SLVERR, Fault, Freeze
@@ -60,7 +60,24 @@ def _enter_errors(label: str, response: int) -> None:
             lambda make, names=names, opcodes=opcodes:
             _spoiled_operand(make, names, opcodes, response))
     kind(f"{label} on R: X")(lambda make: _spoiled_operand(make, ("a",), "vector", response))
+    kind(f"{label} on R: scalars", needs=(Feature.BACKWARD,))(
+        lambda make: _spoiled_scalars(make, response))
     kind(f"{label} on B", 2)(lambda make: _spoiled_write(make, response))
+
+
+def _spoiled_scalars(make: Maker, response: int) -> Injection:
+    target = make.target
+    index = make.pick(target.scalars)
+    spoiled = make.pick(target.scalars[index]) + target.case.base
+    # The first command that reads any word of the same beat fails.
+    width = target.config.bus_bytes
+    first = min(i for i, places in target.scalars.items() for at in places
+                if (at + target.case.base) // width == spoiled // width)
+    return Injection(
+        target, faults=(Fault(spoiled, spoiled + 1, response, writes=False),),
+        errors=frozenset({(ErrorCause.READ_ERROR,)}),
+        addresses=frozenset({target.address(first)}), clients=frozenset({_PROGRAM}),
+        response=response)
 
 
 def _spoiled_write(make: Maker, response: int) -> Injection:
@@ -87,6 +104,14 @@ def _program_nowhere(make: Maker) -> Injection:
                              clients=frozenset({_PROGRAM}), response=DECERR)
     injection.addresses = frozenset({address})
     return injection
+
+
+@kind("DECERR: scalars outside memory", needs=(Feature.BACKWARD,))
+def _scalars_nowhere(make: Maker) -> Injection:
+    return Injection(make.target, make.record(-1, {"scalars": 2 * make.below(1 << 31)}),
+                     errors=frozenset({(ErrorCause.READ_ERROR,)}),
+                     addresses=frozenset({make.target.address(make.first_taker())}),
+                     clients=frozenset({_PROGRAM}), response=DECERR)
 
 
 @kind("DECERR: tensor outside memory")

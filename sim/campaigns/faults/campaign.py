@@ -57,8 +57,8 @@ class Campaign:
     def __init__(self, machine: Accelerator, seed: int, count: int) -> None:
         self.machine = machine
         self.seed = seed
-        acc = machine.config.acc
-        weights = {name: kind.weight for name, kind in KINDS.items() if acc in kind.accs}
+        weights = {name: kind.weight for name, kind in KINDS.items()
+                   if kind.possible(machine.config)}
         self.tally = Tally(tuple(weights))
         self._cases = _LEAST_CASES + count // _FAULTS_A_CASE
         self._targets: dict[int, Target] = {}

@@ -12,7 +12,7 @@ from sim.campaigns.faults.injection import KINDS
 from sim.campaigns.faults.sabotage import LIES, Liar
 from sim.campaigns.regression import small_accelerator
 
-BUILDS = ("posit8", "posit8/exact", "fp8", "bf16")
+BUILDS = ("posit8", "posit8/exact", "fp8", "bf16", "fp8/fp32/training")
 _SHOWN = 20
 
 
@@ -21,8 +21,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--count", type=integer(1), default=10_000, metavar="N",
                         help="faults in all (10000)")
     add_seed(parser, "the campaign's random numbers")
-    parser.add_argument("--fmt", nargs="+", default=BUILDS, metavar="FORMAT[/ACC]",
-                        help=f"formats of the builds, with accumulators ({' '.join(BUILDS)})")
+    parser.add_argument("--fmt", nargs="+", default=BUILDS, metavar="FORMAT[/ACC[/FUNCTIONS]]",
+                        help="formats of the builds, with accumulators and functions "
+                             f"({' '.join(BUILDS)})")
     add_config_flags(parser, output=False, only=("dim", "lanes"), dim=4)
     parser.add_argument("--only", type=integer(0), metavar="N", help="fault N of each build alone")
     parser.add_argument("--sabotage", choices=LIES,
@@ -37,8 +38,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _changes(build: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    fmt, _, acc = build.partition("/")
-    return {"fmt": fmt, "acc": acc or None, "dim": arguments.dim, "lanes": arguments.lanes}
+    fmt, _, rest = build.partition("/")
+    acc, _, functions = rest.partition("/")
+    return {"fmt": fmt, "acc": acc or None, "functions": functions or "all",
+            "dim": arguments.dim, "lanes": arguments.lanes}
 
 
 def run(fmt: str, arguments: argparse.Namespace, count: int) -> Tally:

@@ -6,8 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from hdl.spec.commands import COMMAND, COMMAND_BYTES, HEADER, HEADER_BYTES, ErrorCause, pack, unpack
-from hdl.spec.config import ACCUMULATORS
+from hdl.spec.commands import (
+    COMMAND,
+    COMMAND_BYTES,
+    HEADER,
+    HEADER_BYTES,
+    ErrorCause,
+    Needs,
+    available,
+    pack,
+    unpack,
+)
+from hdl.spec.config import ACCUMULATORS, AcceleratorConfig
 from hdl.spec.registers import REGISTERS
 from sim.campaigns.faults.target import Target
 from sim.harness.accelerator import Fault, Freeze
@@ -89,6 +99,10 @@ class Maker:
             raise NotApplicable
         return choices[int(self.rng.integers(len(choices)))]
 
+    def first_taker(self) -> int:
+        """The first command that takes a scalar."""
+        return self.pick(sorted(self.target.scalars)[:1])
+
     def below(self, end: int) -> int:
         return int(self.rng.integers(end))
 
@@ -112,22 +126,27 @@ class Maker:
 
 @dataclass(frozen=True)
 class Kind:
-    """``make`` makes such faults; ``weight``: how often, relative to others; ``accs``: accumulators
-    of the builds that can have it."""
+    """``make`` makes such faults; ``weight``: how often, relative to others; ``accs``, ``needs``:
+    accumulators and features of the builds that can have it."""
 
     make: Callable[[Maker], Injection]
     weight: int
     accs: tuple[str, ...]
+    needs: Needs
+
+    def possible(self, config: AcceleratorConfig) -> bool:
+        """Whether a build of ``config`` can have it."""
+        return config.acc in self.accs and available(self.needs, config)
 
 
 KINDS: dict[str, Kind] = {}
 
 
-def kind(name: str, weight: int = 1, accs: tuple[str, ...] = ACCUMULATORS):
+def kind(name: str, weight: int = 1, accs: tuple[str, ...] = ACCUMULATORS, needs: Needs = ()):
     """Enter a maker of faults into ``KINDS``."""
     def enter(make: Callable[[Maker], Injection]) -> Callable[[Maker], Injection]:
         if name in KINDS:
             raise ValueError(f"kind must be new, not {name!r}")
-        KINDS[name] = Kind(make, weight, accs)
+        KINDS[name] = Kind(make, weight, accs, needs)
         return make
     return enter

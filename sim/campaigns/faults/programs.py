@@ -16,6 +16,7 @@ from hdl.spec.commands import (
     AtLeast,
     Destination,
     ErrorCause,
+    Feature,
     Opcode,
     Operand,
     Reduce,
@@ -242,6 +243,12 @@ def _index(make: Maker) -> Injection:
                                   "b_address": target.address(-1)})
     return Injection(target, patches, errors=frozenset({(ErrorCause.INDEX_RANGE,)}),
                      addresses=frozenset({target.address(index)}))
+
+
+@kind("command: odd table of scalars", needs=(Feature.BACKWARD,))
+def _odd_scalars(make: Maker) -> Injection:
+    return make.refused(make.first_taker(), ErrorCause.MISALIGNED,
+                        make.record(-1, {"scalars": 1 + 2 * make.below(1 << 31)}))
 
 
 @kind("command: odd BF16 tensor", 2)

@@ -9,6 +9,7 @@ from hdl.spec.commands import (
     COMMAND,
     COMMAND_BYTES,
     COMPUTING,
+    HEADER,
     HEADER_BYTES,
     TENSORS,
     Opcode,
@@ -111,6 +112,15 @@ class Target:
     def uses(self, index: int, name: str) -> bool:
         """Whether command ``index`` touches tensor ``name`` (of ``TENSORS``)."""
         return Command(self.config, self.records[index]).uses(name)
+
+    @cached_property
+    def scalars(self) -> dict[int, list[int]]:
+        """Positions in the image of the scalars of each command that takes any, by its index."""
+        at = self.offset(-1)
+        table = unpack(HEADER, self.case.memory[at:at + HEADER_BYTES].tobytes())["scalars"]
+        taken = {i: Command(self.config, self.records[i]).scalars.values() for i in self.computing}
+        return {index: [table + 2 * number - self.case.base for number in numbers]
+                for index, numbers in taken.items() if numbers}
 
     def client(self, index: int, name: str) -> str:
         """Whose transfers (of ``CLIENTS``) a tensor that command ``index`` touches takes."""
