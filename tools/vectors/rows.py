@@ -1,6 +1,7 @@
 """Units on rows and matrices: reductions, softmax, whole products of matrices."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,9 @@ SOFTMAX = (
     {"add": Operand.R0, "subtract": 1, "function": Function.EXP, "reduce": Reduce.SUM,
      "reduce_to": 1, "post": Post.RECIPROCAL, "destination": Destination.BUFFER},
     {"scale": Operand.R1, "destination": Destination.MEMORY})
-REDUCTIONS = {"maximum": {"reduce": Reduce.MAX}, "sum": {"reduce": Reduce.SUM},
-              "power": {"reduce": Reduce.MAX, "post": Post.POWER}}
+REDUCTIONS: dict[str, dict[str, Any]] = {
+    "maximum": {"reduce": Reduce.MAX}, "sum": {"reduce": Reduce.SUM},
+    "power": {"reduce": Reduce.MAX, "post": Post.POWER}}
 SHAPES = ((1, 1, 1), (5, 1, 5), (4, 4, 4), (5, 5, 5), (5, 8, 5), (5, 11, 6), (6, 19, 5), (5, 30, 5))
 
 
@@ -81,7 +83,7 @@ def computed(choice: Choice, given: list[list[str]]) -> list[list[str]]:
                 x = result if fields["destination"] == Destination.BUFFER else x
             values = result[0]
         else:
-            fields = REDUCTIONS[choice["row"]] | {"destination": Destination.NONE}
+            fields = {**REDUCTIONS[str(choice["row"])], "destination": Destination.NONE}
             execute(config, dict.fromkeys(INSTRUCTION, 0) | fields, x, state)
             values = state.registers[0]
         found.append(texts(to_words(config.lane, values), config.lane.bits))
