@@ -5,6 +5,7 @@ import pytest
 
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.regression import small_accelerator
+from sim.cycles.check import measure
 from sim.train_on import built, rtl_start
 from support.training_steps import Both, sentences, training
 
@@ -30,6 +31,11 @@ def test_two_steps_of_a_small_bert():
     both = Both(machine.config, own, start, work=sentences(own)).calibrate().step().step()
     print(f"{start.programs} programs, {start.cycles} cycles, {start.bytes} bytes equal; "
           f"{both.compared} items")
+    program = both.host.program
+    for name in ("first", "next", "update"):
+        case = measure(machine, name, both.host.memory, getattr(program, name))
+        print(f"{name}: {case.rtl} cycles, the cycle model {case.error:+.2%}")
+        assert not case.fails
     # To start; a calibration and two steps of two micro-batches and one program more.
     assert not both.wrong and start.programs == 1 + 3 * 3 and start.bytes > 500_000
 
