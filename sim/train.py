@@ -19,6 +19,7 @@ import numpy as np
 
 from compiler.checkpoints import load
 from compiler.checkpoints.packages import ModelUnavailable
+from compiler.lowering.rotary import model_halves_first
 from compiler.training.adapters import save_adapters
 from compiler.training.gradients.eight_bit import EightBit
 from compiler.training.gradients.numerics import Exact
@@ -73,6 +74,8 @@ def prepare(options: argparse.Namespace) -> Run:
     model, task = load(options.model, offline=options.offline), task_of(options)
     if task.kind == "classes":
         model = with_head(model, len(task.classes), seed=options.seed)
+    if options.on != "numpy":
+        model = model_halves_first(model)
     training = training_of(options, model, config, task.kind == "classes")
     if training.batch > len(task.train):
         raise ValueError(f"batch must be at most {len(task.train)}, the number of examples, "

@@ -15,13 +15,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.checkpoints.description import Attention, Linear, Rotary
+from compiler.checkpoints.description import Attention, Linear, Rotary, Transformer
 from compiler.checkpoints.inputs import Step
 from compiler.lowering.operations import rotary_tables
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.values import Form, Value, View
 
-__all__ = ["halves_first", "rotate"]
+__all__ = ["halves_first", "model_halves_first", "rotate"]
 
 
 def halves_first(attention: Attention) -> Attention:
@@ -40,6 +40,14 @@ def halves_first(attention: Attention) -> Attention:
 
     return replace(attention, query=sorted_rows(attention.query), key=sorted_rows(attention.key),
                    rotary=replace(attention.rotary, interleaved=False))
+
+
+def model_halves_first(model: Transformer) -> Transformer:
+    """The same model with the pairs of every head in its two halves."""
+    if not any(block.attention.rotary for block in model.blocks):
+        return model
+    return replace(model, blocks=tuple(
+        replace(block, attention=halves_first(block.attention)) for block in model.blocks))
 
 
 def _tables(trace: Tracer, rotary: Rotary, size: int, heads: int, step: Step
