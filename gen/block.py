@@ -64,7 +64,7 @@ BLOCKS: dict[str, tuple[str, str, Callable[[AcceleratorConfig], tuple]]] = {
     "pe": ("hdl.array.pe", "PE", _by_config),
     "lane": ("hdl.vector.lane", "Lane", _by_config),
     "array": ("hdl.array.array", "Array", _by_config),
-    # The address that passes through beside a beat names a word of an accumulation bank.
+    # The address that passes through with a beat names a word of an accumulation bank.
     "vector": ("hdl.vector.vector_unit", "VectorUnit",
                lambda config: (config, log2_exact(config.acc_depth))),
 }

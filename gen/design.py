@@ -1,7 +1,7 @@
 """What a generated text holds, as the writer knows it: modules, ports, instances, memories, leaves.
 
-Whoever reads a generated text asks this record instead of looking for it in the text again.
-``gen.top`` and ``gen.block`` write it beside the text with ``--json`` (docs/integration.md).
+Readers of a generated text ask this record instead of searching the text again.
+``gen.top`` and ``gen.block`` write it next to the text with ``--json`` (docs/integration.md).
 """
 
 import hashlib

@@ -89,7 +89,7 @@ def over_goal(costs: Iterable[Cost]) -> list[str]:
 
 
 def table(costs: Sequence[Cost]) -> str:
-    """Markdown: a row a design, a pair of columns a ``dim``."""
+    """Markdown: one row per design, a pair of columns per ``dim``."""
     dims = sorted({cost.config.dim for cost in costs})
     found = {(cost.design, cost.config.dim): cost for cost in costs}
     lines = ["| format, accumulator | " + " | ".join(f"D = {dim} | s" for dim in dims) + " |",

@@ -1,6 +1,6 @@
 """``python -m gen.top``: the whole accelerator as one file of Verilog-2005.
 
-Verilog alone goes to standard output or, with ``-o``, to a file; ``--json FILE`` tells what it
+Verilog alone goes to standard output or, with ``-o``, to a file; ``--json FILE`` records what it
 holds (``gen.design``). An error is one line on standard error and exit code 2. ``--regmap
 md|json|h`` prints the register map and ``--sdc`` the timing constraints instead.
 """

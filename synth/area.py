@@ -1,8 +1,8 @@
-"""``python -m synth.area`` (``make area``): gate-equivalents of posit8 beside fp8 beside bf16.
+"""``python -m synth.area`` (``make area``): gate-equivalents of posit8, fp8 and bf16.
 
 Every block is generated, mapped by one flow (``synth.flow``) and printed, gate-equivalents, cells
 and ns, with the flow above it:
-first the leaves, then the accumulators of the first 8-bit format beside each other, the functions
+first the leaves, then the accumulators of the first 8-bit format side by side, the functions
 that no softmax needs, then what the softmax mode changes, once for each of three comparisons. The
 paper's pairing gives posit bit tricks and fp8 and bf16 tables; the even ones give all the same.
 bf16 takes its fp32 accumulator, the others bf16. Lanes and what holds them are those of

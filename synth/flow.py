@@ -1,8 +1,8 @@
-"""The one flow behind every area and delay: a design in Verilog to gate-equivalents.
+"""The one flow that every area and delay comes from: a design in Verilog to gate-equivalents.
 
 ``synth -flatten; dfflibmap; abc -script S; opt_clean; stat`` for each unit of the hierarchy
 (``synth.hierarchy``), mapped once and multiplied by its instances. Memory macros are not mapped:
-their bits stand beside the area. A unit's delay is ABC's ``stime`` of its longest combinational
+their bits stand next to the area. A unit's delay is ABC's ``stime`` of its longest combinational
 path, between inputs, registers and outputs, without setup and clock-to-output times.
 """
 

@@ -32,7 +32,7 @@ class Unit:
 class Hierarchy:
     """The modules of ``design`` under its top.
 
-    What a module instantiates and the text does not define is nobody's: it is left out.
+    What a module instantiates and the text does not define is left out.
     """
 
     def __init__(self, design: Design) -> None:

@@ -1,4 +1,4 @@
-"""``python -m synth.summary`` (``make``): write an accelerator's Verilog and tell what it is.
+"""``python -m synth.summary`` (``make``): write an accelerator's Verilog and report what it is.
 
 One screen: configuration, ports, modules and their instances, memory bits, gate-equivalents by
 this project's own cells, seconds. The Verilog is that of ``gen.top``.

@@ -1,4 +1,5 @@
-"""Products of tools: each file whole or not there, and an unwritable place told before the work."""
+"""Products of tools: each file whole or not there, and an unwritable place reported before the
+work."""
 
 import argparse
 import os
@@ -27,8 +28,8 @@ def deliver(parser: argparse.ArgumentParser, path: str | Path | None, produce: C
     """Send ``produce()`` to ``path`` or standard output; the exit code. ``beside``: other files,
     and what goes to them.
 
-    A file appears whole or not at all, several together: a text goes to a temporary file beside
-    its own, which is opened first, so that an unwritable place is told before the work begins.
+    A file appears whole or not at all, several together: a text goes to a temporary file next to
+    its own, which is opened first, so that an unwritable place is reported before the work begins.
     """
     texts = {**({} if path is None else {str(path): produce}), **(beside or {})}
     if len({Path(place).resolve() for place in texts}) < len(beside or {}) + (path is not None):
@@ -117,7 +118,7 @@ def _special(target: Path) -> bool:
 
 
 def _begun(target: Path) -> Path:
-    """An empty file beside ``target``, which it is to replace; ``OSError``."""
+    """An empty file next to ``target``, which it is to replace; ``OSError``."""
     if target.is_dir():
         raise IsADirectoryError(0, "it is a directory")
     if target.exists() and not os.access(target, os.W_OK):

@@ -130,7 +130,7 @@ def add_jobs(parser: argparse.ArgumentParser, text: str = "builds at once") -> N
 
 
 def add_on(parser: argparse.ArgumentParser, usual: str, **places: str) -> None:
-    """Where something runs; ``places``: what stands behind each name."""
+    """Where something runs; ``places``: what each name stands for."""
     told = "; ".join(f"{name}: {text}" for name, text in places.items())
     parser.add_argument("--on", choices=tuple(places), default=usual, help=f"{told} ({usual})")
 

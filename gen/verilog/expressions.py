@@ -56,7 +56,7 @@ class Expression(NamedTuple):
 
     @property
     def inner(self) -> str:
-        """The text as the operand of a sign in front of it."""
+        """The text as the operand of a sign before it."""
         return f"({self.text})" if self.top else self.text
 
     @property

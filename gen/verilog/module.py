@@ -188,7 +188,7 @@ def _parameter(value: str) -> str:
 
 
 def _filled(head: str, names: Iterable[str]) -> list[str]:
-    """Declarations of ``names``, as many a line as fit."""
+    """Declarations of ``names``, as many per line as fit."""
     lines, line = [], ""
     for name in names:
         if line and len(line) + len(name) + 3 > WIDEST:

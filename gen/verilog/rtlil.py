@@ -105,7 +105,7 @@ class Process:
         return any(isinstance(item, Switch) for item in self.body)
 
 
-# The rest of a field's name behind that of its wire, its lowest bit and its width.
+# The rest of a field's name after that of its wire, its lowest bit and its width.
 Field = tuple[str, int, int]
 
 

@@ -27,7 +27,7 @@ class Survey:
     ----------
     items: the module's, without those that drive a signal of no bits.
     uses: by wire, in how many places it is read.
-    widths: by wire, its bits; of one without a name, without the highest that nobody reads and
+    widths: by wire, its bits; of one without a name, without the highest that are not read and
         that its operands do not have, a carry say, if the rest does not change.
     drivers: by wire, the combinational cell that drives it. processes: by wire, the process.
     aliases: by wire without a name, the first one with a name that is connected to all of it.

@@ -291,7 +291,7 @@ def _trains(d: int) -> dict[str, Case]:
         "gemm of scalars": _scaled(30, 25, 35),
         "program: GEMMs of scalars": _scaled(26, 40, 30, commands=4, amax=True),
         "program: small GEMMs of scalars": _scaled(d, d, d, commands=6, bias="full"),
-        "program: scalars behind fences": _scaled(26, 40, 30, commands=4, fenced=True),
+        "program: scalars after fences": _scaled(26, 40, 30, commands=4, fenced=True),
         "program: amax stored": _several(
             _gemm(30, 40, 50, Epilogue(amax=True)), _store_largest, _gemm(20, 20, 20)),
     }

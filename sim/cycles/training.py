@@ -121,7 +121,7 @@ def _workload(name: str, program: TrainingProgram, address: int, labels: list[st
 
 
 def ratios(work: TrainingWork, forward: Run, memory: Memory) -> tuple[list[str], dict[str, Any]]:
-    """What a step costs beside ``forward``, the same layers' inference of as many sequences: lines
+    """What a step costs besides ``forward``, the same layers' inference of as many sequences: lines
     to print, and the runs of both programs by name."""
     runs = {name: simulate(own.config, own.commands, memory=memory, address=own.address)
             for name, own in (("gradients", work.gradients), ("update", work.update))}

@@ -1,4 +1,4 @@
-"""Training steps on the generated Verilog: every byte of the memory as the machine model's behind
+"""Training steps on the generated Verilog: every byte of the memory as the machine model's after
 every program, and every gradient, master and scale as without one."""
 
 import pytest
