@@ -51,6 +51,7 @@ class Run:
     options: argparse.Namespace
     about: dict[str, object]
     reports: list[StepReport] = field(default_factory=list)
+    counts: list[tuple[int, int]] = field(default_factory=list)
     accelerator: AcceleratorSteps | None = None
 
     @property
@@ -108,6 +109,8 @@ def _train(run: Run) -> None:
                 on.calibrate(batch)
                 fresh = False
             run.reports.append(on.step(batch))
+            nars = 0 if run.accelerator is None else run.accelerator.ran.nars
+            run.counts.append((run.saturated, nars))
             _told(run, every, time.monotonic() - started)
             if run.options.state is not None and run.reports[-1].step % _SAVED_EVERY == 0:
                 _synchronised(run)
@@ -154,8 +157,9 @@ def _save(run: Run) -> None:
     if options.log is not None:
         with options.log.open("w", newline="") as file:
             rows = csv.writer(file)
-            rows.writerow(["step", "loss", "norm", "rate"])
-            rows.writerows((r.step, r.loss, r.norm, r.rate) for r in run.reports)
+            rows.writerow(["step", "loss", "norm", "rate", "saturated", "nar"])
+            rows.writerows((r.step, r.loss, r.norm, r.rate, *counts)
+                           for r, counts in zip(run.reports, run.counts, strict=True))
     if options.curve is not None and run.reports:
         title = f"{run.about['model']}, {run.task.name}: loss"
         options.curve.write_text(curve([report.loss for report in run.reports], title))

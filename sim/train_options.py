@@ -65,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
                         help="train nothing: gradients of one batch against float64")
     for flag, text in (("out", "adapters: a folder, or a file that ends in .safetensors"),
                        ("state", "all of the run, to go on from"),
-                       ("log", "loss, norm and rate of each step, as CSV"),
+                       ("log", "loss, norm, rate, clipped items and NaRs of each step, as CSV"),
                        ("curve", "the losses, as SVG")):
         parser.add_argument(f"--{flag}", type=Path, metavar="FILE", help=f"write there {text}")
     parser.add_argument("--resume", action="store_true", help="go on from --state")

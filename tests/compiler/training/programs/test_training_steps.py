@@ -43,8 +43,9 @@ def test_steps_have_the_bits_of_the_rules(steps, fmt, softmax, optimiser, how):
 
 
 @pytest.mark.parametrize(("fmt", "softmax", "pooling", "micro"), [
-    ("posit8", "pwl", "mean", 4), ("fp8", "approx_shifted", "first", 2),
-    ("posit8es2", "approx", "mean_l2", 2), ("bf16", "pwl", "mean_l2", 4)])
+    ("fp8", "approx_shifted", "first", 2), ("posit8es2", "approx", "mean_l2", 2),
+    pytest.param("posit8", "pwl", "mean", 4, marks=pytest.mark.slow),
+    pytest.param("bf16", "pwl", "mean_l2", 4, marks=pytest.mark.slow)])
 def test_sentences_of_any_length_have_the_bits_of_the_rules(fmt, softmax, pooling, micro):
     own = training(micro=micro)
     both = Both(config(fmt, softmax), own, work=sentences(own, pooling)).calibrate()
@@ -55,7 +56,8 @@ def test_sentences_of_any_length_have_the_bits_of_the_rules(fmt, softmax, poolin
 
 
 @pytest.mark.parametrize(("fmt", "softmax", "micro"), [
-    ("posit8", "pwl", 4), ("fp8", "approx_shifted", 2), ("bf16", "pwl", 2)])
+    ("posit8", "pwl", 4), pytest.param("fp8", "approx_shifted", 2, marks=pytest.mark.slow),
+    pytest.param("bf16", "pwl", 2, marks=pytest.mark.slow)])
 def test_a_causal_model_has_the_bits_of_the_rules(fmt, softmax, micro):
     """RMSNorm, rotary embedding, shared keys, gates, a loss over the vocabulary."""
     own = training(method=LowRank(("q", "k", "v", "output", "gate", "up", "down"), 4), head=False,
