@@ -95,7 +95,7 @@ class Context:
         """A list whose result is a site's, of its operands by block of rows: register A gets the
         largest magnitude."""
         def largest(tensors: Sequence[Tensor]) -> Epilogue:
-            return _with_largest(make(tensors)) if self.factors.scaled else make(tensors)
+            return replace(make(tensors), amax=self.factors.scaled)
 
         return Listed(name, largest, tuple(map(tuple, blocks)) or ((),))
 
@@ -144,9 +144,3 @@ class Context:
             f"gradient of {names[0]}",
             lambda y: Epilogue(factor, y[0] if self.adding else None), wide(out)),
             a_transposed=True, b_transposed=False)
-
-
-def _with_largest(epilogue: Epilogue) -> Epilogue:
-    *before, last = epilogue.lower(False)
-    return replace(epilogue, function=type(epilogue.function)(0), relu=False, softmax=False,
-                   instructions=(*before, replace(last, reduce=Reduce.AMAX)))

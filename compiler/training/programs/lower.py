@@ -39,8 +39,6 @@ from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["TrainingProgram", "lower_training"]
 
-_QKV = ("query", "key", "value")
-
 
 @dataclass(frozen=True)
 class BatchTensors:

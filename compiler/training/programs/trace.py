@@ -89,7 +89,7 @@ def _ends(ctx: Context, model: Transformer, kind: LossKind, x: Value, accurate: 
           gain: Callable[[Norm], Value]) -> tuple[Value, Value]:
     """The logits, and the gradient of the last layer's result ``x``."""
     trace = ctx.trace
-    weight = trace.weight("", model.head.weight).whole
+    weight = trace.weight("head weight", model.head.weight).whole
     if kind == "vocabulary":
         logits = trace_vocabulary(ctx, model, x)
         d = vocabulary_loss(ctx, logits, accurate)
@@ -150,14 +150,15 @@ def _weights(tracer: Tracer, model: Transformer) -> dict[str, View]:
     found = {}
     for index, block in enumerate(model.blocks):
         name, own = block_name(index), linears(block)
-        joined = tracer.together("", *(own[part].weight for part in _QKV))
+        joined = tracer.together(f"{name} projections weight", *(own[part].weight for part in _QKV))
         found[f"{name}.qkv"] = joined
         row = 0
         for part in _QKV:
             found[f"{name}.{part}"] = joined.row_block(row, len(own[part].weight))
             row += len(own[part].weight)
         inward = [part for part in ("gate", "up") if part in own]
-        found[f"{name}.expand"] = tracer.together("", *(own[part].weight for part in inward))
+        found[f"{name}.expand"] = tracer.together(
+            f"{name} {' and '.join(inward)} weight", *(own[part].weight for part in inward))
         for part in (*inward, "output", "down"):
-            found[f"{name}.{part}"] = tracer.matrix("", own[part].weight)
+            found[f"{name}.{part}"] = tracer.matrix(f"{name} {part} weight", own[part].weight)
     return found
