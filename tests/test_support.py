@@ -1,10 +1,14 @@
 """The tests' own tools: what is required, and seeds."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from support.properties import examples
 from support.require import command, module, require
 from support.seeds import seed_of
 from synth.lint import ToolMissing
@@ -70,6 +74,28 @@ def test_no_test_skips_in_another_way():
     found = {str(path.relative_to(TESTS)) for path in files
              if OTHER_SKIPS.search(path.read_text())}
     assert found == {"support/require.py"}
+
+
+def drawn():
+    """What a property of this name and text is shown."""
+    seen = []
+
+    @examples(200)
+    @given(st.integers(0, 10 ** 9), st.text(max_size=5))
+    def run(number, text):
+        seen.append((number, text))
+
+    run()
+    return seen
+
+
+def test_examples_do_not_follow_from_the_modules_that_are_loaded(tmp_path, monkeypatch):
+    before = drawn()
+    (tmp_path / "strange_numbers.py").write_text(
+        f"NUMBERS = {list(range(777_000, 777_400))}\nWORDS = ['ott', 'ava', 'zwo']\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert import_module("strange_numbers").NUMBERS
+    assert len(before) >= 200 and drawn() == before
 
 
 def test_seeds_tell_words_of_one_length_apart():

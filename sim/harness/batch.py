@@ -1,14 +1,14 @@
 """Batched simulation of one module: numpy arrays in, numpy arrays out, millions of cases per
 second.
 
-The Verilog is read by Yosys, written as C++ (cxxrtl) and compiled with a loop over the cases into
-a shared library, once per content. Small modules build in a second or two.
+The Verilog goes through Verilator and is compiled with a loop over the cases into a shared library,
+once per content. Small modules build in a second or two.
 """
 
 import ctypes
 import hashlib
-import json
-import sys
+import re
+import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,54 +16,50 @@ from pathlib import Path
 import numpy as np
 
 from gen.cli.folders import build_folder, locked
-from sim.harness.verilate import run_tool
+from sim.harness.verilate import QUICK, link, translate, verilator_root
 
 __all__ = ["Batch"]
 
-# A Yosys error ends the process that Yosys runs in, so it gets a process of its own.
-_TRANSLATE = """
-import sys
-from pyosys import libyosys
-design = libyosys.Design()
-source, module, target, flatten, ports = sys.argv[1:]
-whole = ("flatten", "opt -full", f"write_cxxrtl -O6 -g0 {target}")
-parts = ("opt_clean", f"write_cxxrtl -noflatten -g0 {target}")
-for line in (f"read_verilog {source}", f"hierarchy -check -top {module}", "proc -norom",
-             f"select {module}", f"write_json -selected {ports}", "select -clear",
-             *(whole if flatten == "True" else parts)):
-    libyosys.run_pass(line, design)
-"""
-
+_PORT = re.compile(r"^ +VL_(IN|OUT)\w*\(&(\w+),(\d+),(\d+)", re.MULTILINE)
 _HARNESS = """
+#include "Vdut.h"
 #include <cstddef>
-template<size_t N> static void put(cxxrtl::value<N> &port, const uint32_t *from) {
-  for (size_t k = 0; k < cxxrtl::value<N>::chunks; k++) port.data[k] = from[k];
+#include <cstdint>
+#include <memory>
+template<class T> static void put(T &port, const uint32_t *from) {
+  port = sizeof(T) > 4 ? static_cast<T>(from[0] | static_cast<uint64_t>(from[1]) << 32) : from[0];
 }
-template<size_t N> static void get(const cxxrtl::value<N> &port, uint32_t *to) {
-  for (size_t k = 0; k < cxxrtl::value<N>::chunks; k++) to[k] = port.data[k];
+template<size_t N> static void put(VlWide<N> &port, const uint32_t *from) {
+  for (size_t k = 0; k < N; k++) port[k] = from[k];
 }
-template<size_t N> static void get(const cxxrtl::wire<N> &port, uint32_t *to) {
-  get(port.curr, to);
+template<class T> static void get(const T &port, uint32_t *to) {
+  to[0] = static_cast<uint32_t>(port);
+  if (sizeof(T) > 4) to[1] = static_cast<uint32_t>(static_cast<uint64_t>(port) >> 32);
+}
+template<size_t N> static void get(const VlWide<N> &port, uint32_t *to) {
+  for (size_t k = 0; k < N; k++) to[k] = port[k];
 }
 extern "C" void run(size_t cases, size_t latency, const uint32_t *const *in, uint32_t *const *out) {
-  auto dut = std::make_unique<cxxrtl_design::@TOP@>();
+  VerilatedContext context;
+  auto dut = std::make_unique<Vdut>(&context);
 @RESET@
   for (size_t cycle = 0; cycle < cases + latency; cycle++) {
     size_t i = cycle < cases ? cycle : cases - 1;
 @PUT@
-    @LOW@dut->step();
+    @LOW@dut->eval();
     if (cycle >= latency) {
       size_t o = cycle - latency;
 @GET@
     }
     @HIGH@
   }
+  dut->final();
 }
 """
 _RESET = """
-  dut->@RST@.data[0] = 1;
-  for (int edge = 0; edge < 8; edge++) { dut->@CLK@.data[0] = edge & 1; dut->step(); }
-  dut->@RST@.data[0] = 0;
+  dut->@RST@ = 1;
+  for (int edge = 0; edge < 8; edge++) { dut->@CLK@ = edge & 1; dut->eval(); }
+  dut->@RST@ = 0;
 """
 
 
@@ -75,24 +71,20 @@ class Batch:
     with four cycles of ``reset`` where the module has it; the last case's inputs stay for
     ``latency`` cycles more. Without such a port the module must be combinational.
 
-    ``flatten`` makes one function of the whole module, the fastest to run; without it each distinct
-    module is compiled once, which suits a module of many equal instances.
-
     Attributes ``inputs`` and ``outputs`` give the widths of the ports by name, the clock and the
     reset excepted. ``ToolError`` where a tool refuses the module.
     """
 
     def __init__(self, verilog: str, module: str, *, clock: str = "clk", reset: str = "rst",
-                 optimise: str = "-O2", flatten: bool = True) -> None:
+                 optimise: str = "-O1") -> None:
         self.module = module
-        self._flatten = flatten
         self._clock, self._reset = clock, reset
         self._library = ctypes.CDLL(str(self._build(verilog, optimise)))
         self._library.run.restype = None
-        control = {clock, reset} if clock in self._ports["input"] else set()
-        self.inputs = {name: bits for name, bits in self._ports["input"].items()
+        control = {clock, reset} if clock in self._ports["IN"] else set()
+        self.inputs = {name: bits for name, bits in self._ports["IN"].items()
                        if name not in control}
-        self.outputs = self._ports["output"]
+        self.outputs = self._ports["OUT"]
 
     def run(self, inputs: Mapping[str, np.ndarray | int], *, latency: int = 0
             ) -> dict[str, np.ndarray]:
@@ -121,40 +113,32 @@ class Batch:
 
     @cached_property
     def _ports(self) -> dict[str, dict[str, int]]:
-        ports: dict[str, dict[str, int]] = {"input": {}, "output": {}}
-        design = json.loads((self._folder / "dut.json").read_text())
-        for name, port in design["modules"][self.module]["ports"].items():
-            ports[port["direction"]][name] = len(port["bits"])
+        """Widths of inputs and outputs by Verilog's names, in the order of Verilator's class."""
+        ports: dict[str, dict[str, int]] = {"IN": {}, "OUT": {}}
+        for kind, name, high, low in _PORT.findall((self._folder / "cpp/Vdut.h").read_text()):
+            ports[kind][_plain(name)] = int(high) - int(low) + 1
         return ports
 
     def _build(self, verilog: str, optimise: str) -> Path:
-        content = "\0".join((verilog, self.module, self._clock, self._reset, optimise,
-                             str(self._flatten), _TRANSLATE, _HARNESS, _RESET, _versions()))
+        content = "\0".join((verilog, self.module, self._clock, self._reset, optimise, _HARNESS,
+                             _RESET, str(verilator_root()), *QUICK))
         key = hashlib.sha256(content.encode()).hexdigest()[:16]
         self._folder = build_folder() / "batch" / f"{self.module}-{key}"
         library = self._folder / "dut.so"
-        with locked(self._folder / "lock"):
+        with locked(self._folder.with_suffix(".lock")):
             if not library.exists():
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._folder.mkdir()
                 self._compile(verilog, library, optimise)
         return library
 
     def _compile(self, verilog: str, library: Path, optimise: str) -> None:
-        import pyosys
-
-        source, code = self._folder / "dut.v", self._folder / "dut.cc"
-        source.write_text(verilog)
-        run_tool([sys.executable, "-c", _TRANSLATE, source, self.module, code,
-                  str(self._flatten), self._folder / "dut.json"])
-        harness = self._folder / "harness.cc"
-        harness.write_text('#include "dut.cc"\n#include <memory>\n' + self._harness())
-        runtime = Path(pyosys.__file__).parent / "share/include/backends/cxxrtl/runtime"
-        part = library.with_suffix(".part")
-        run_tool(["g++", "-std=c++17", "-shared", "-fPIC", optimise, f"-I{runtime}", harness,
-                  "-o", part])
-        part.replace(library)
+        translate(self._folder, verilog, self.module)
+        (self._folder / "cpp/harness.cpp").write_text(self._harness())
+        link(self._folder, library, optimise)
 
     def _harness(self) -> str:
-        inputs, outputs = self._ports["input"], self._ports["output"]
+        inputs, outputs = self._ports["IN"], self._ports["OUT"]
         clocked = self._clock in inputs
         control = {self._clock, self._reset} if clocked else set()
         puts = [f"    put(dut->{_mangled(name)}, in[{index}] + i * {_words(bits)});"
@@ -162,27 +146,26 @@ class Batch:
                     (name, bits) for name, bits in inputs.items() if name not in control)]
         gets = [f"      get(dut->{_mangled(name)}, out[{index}] + o * {_words(bits)});"
                 for index, (name, bits) in enumerate(outputs.items())]
-        clock = f"dut->{_mangled(self._clock)}.data[0] = "
+        clock = f"dut->{_mangled(self._clock)} = "
         reset = _RESET if clocked and self._reset in inputs else ""
         reset = reset.replace("@RST@", _mangled(self._reset)).replace(
             "@CLK@", _mangled(self._clock))
-        words = {"@TOP@": _mangled(self.module), "@RESET@": reset, "@PUT@": "\n".join(puts),
-                 "@GET@": "\n".join(gets), "@LOW@": clock + "0; " if clocked else "",
-                 "@HIGH@": clock + "1; dut->step();" if clocked else ""}
+        words = {"@RESET@": reset, "@PUT@": "\n".join(puts), "@GET@": "\n".join(gets),
+                 "@LOW@": clock + "0; " if clocked else "",
+                 "@HIGH@": clock + "1; dut->eval();" if clocked else ""}
         text = _HARNESS
         for word, value in words.items():
             text = text.replace(word, value)
         return text
 
 
-def _versions() -> str:
-    from importlib.metadata import version
-
-    return version("pyosys")
+def _plain(name: str) -> str:
+    """Verilog's name of a port of Verilator's class: of two ``_``, the second stands as a code."""
+    return re.sub(r"__0([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), name)
 
 
 def _mangled(name: str) -> str:
-    return "p_" + name.replace("_", "__")
+    return name.replace("__", "___05F")
 
 
 def _words(bits: int) -> int:

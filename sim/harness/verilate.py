@@ -17,11 +17,12 @@ from pathlib import Path
 
 from gen.cli.folders import build_folder, locked
 
-__all__ = ["ToolError", "VerilatorMissing", "build_library", "build_native", "run_tool",
-           "verilator_root", "verilator_shim"]
+__all__ = ["ToolError", "VerilatorMissing", "build_library", "build_native", "link",
+           "run_tool", "translate", "verilator_root", "verilator_shim"]
 
 _OUTPUT_SPLIT = "20000"
 _UNITED_BYTES = 4_000_000
+_HEADERS_BYTES = 300_000  # of C++ that take as long to compile as Verilator's headers
 _COVERAGE = "--coverage-line"  # branches and choices of `?:` too
 # Two of Verilator's passes cost half of a build and give nothing back: looking for logic that is
 # small enough for a table takes longer than all others together, and code of modules that are
@@ -163,8 +164,8 @@ def build_native(source: Path, headers: Sequence[Path] = ()) -> Path:
 def _united(stem: Path, sources: Sequence[Path]) -> list[tuple[Path, Path]]:
     """``sources`` in a few files of like size that include them, each with its object's path.
 
-    Reading Verilator's headers takes as long as compiling 300 KB that follow them. Sources of
-    different folders stay apart: their headers do not go together.
+    Reading Verilator's headers takes as long as compiling ``_HEADERS_BYTES``. Sources of different
+    folders stay apart: their headers do not go together.
     """
     folders = sorted({path.parent for path in sources})
     return [job for number, folder in enumerate(folders) for job in _united_folder(
@@ -174,7 +175,9 @@ def _united(stem: Path, sources: Sequence[Path]) -> list[tuple[Path, Path]]:
 
 def _united_folder(stem: Path, sources: Sequence[Path]) -> list[tuple[Path, Path]]:
     size = {path: path.stat().st_size for path in sources}
-    count = max(os.cpu_count() or 1, -(-sum(size.values()) // _UNITED_BYTES))
+    total = sum(size.values())
+    count = max(min(os.cpu_count() or 1, -(-total // _HEADERS_BYTES)),
+                -(-total // _UNITED_BYTES))
     groups: list[list[Path]] = [[] for _ in range(count)]
     for path in sorted(sources, key=size.__getitem__, reverse=True):
         min(groups, key=lambda group: sum(map(size.__getitem__, group))).append(path)
@@ -188,18 +191,33 @@ def _united_folder(stem: Path, sources: Sequence[Path]) -> list[tuple[Path, Path
 
 def _build(folder, library, verilog, top, sources, defines, blocks, arguments, trace, optimise
            ) -> None:
+    translate(folder, verilog, top, [*(["--trace-vcd"] if trace else []), *arguments], blocks)
+    link(folder, library, optimise, sources, defines, trace=trace,
+         coverage=_COVERAGE in arguments)
+
+
+def translate(folder: Path, verilog: str, top: str, arguments: Sequence[str] = (),
+              blocks: Sequence[str] = ()) -> None:
+    """Write ``verilog`` into ``folder`` and its C++, class ``Vdut``, into ``cpp`` there."""
     root = verilator_root()
     (folder / "dut.v").write_text(verilog)
     (folder / "blocks.vlt").write_text("`verilator_config\n" + "".join(
         f'hier_block -module "{block}"\n' for block in blocks))
     run_tool([root / "bin" / "verilator_bin", "--cc", "--top-module", top, "--prefix", "Vdut",
-              *(["--hierarchical", folder / "blocks.vlt"] if blocks else []),
+              *(["--hierarchical", str(folder / "blocks.vlt")] if blocks else []),
               "-Mdir", folder / "cpp",
               "-O3", *QUICK, "--x-assign", "fast", "--x-initial", "unique", "--output-split",
-              _OUTPUT_SPLIT, *_WARNINGS_OFF, *(["--trace-vcd"] if trace else []), *arguments,
-              folder / "dut.v"], env=os.environ | {"VERILATOR_ROOT": str(root)})
+              _OUTPUT_SPLIT, *_WARNINGS_OFF, *arguments, folder / "dut.v"],
+             env=os.environ | {"VERILATOR_ROOT": str(root)})
+
+
+def link(folder: Path, library: Path, optimise: str, sources: Sequence[Path] = (),
+         defines: Mapping[str, object] | None = None, *, trace: bool = False,
+         coverage: bool = False) -> None:
+    """Compile what ``translate`` wrote into ``folder``, and ``sources``, into ``library``."""
+    root = verilator_root()
     flags = ["-std=c++17", "-fPIC", f"-I{root}/include", f"-I{root}/include/vltstd",
-             "-DVERILATOR=1", f"-DVM_COVERAGE={int(_COVERAGE in arguments)}", "-DVM_SC=0",
+             "-DVERILATOR=1", f"-DVM_COVERAGE={int(coverage)}", "-DVM_SC=0",
              f"-DVM_TRACE={int(trace)}", f"-DVM_TRACE_VCD={int(trace)}", "-DVM_TRACE_FST=0",
              "-DVM_TRACE_SAIF=0",
              "-faligned-new", "-Wno-attributes"]
@@ -208,10 +226,12 @@ def _build(folder, library, verilog, top, sources, defines, blocks, arguments, t
     names = sorted({name for path in classes for name in _global_sources(path)})
     runtime = _runtime_objects(names, [*flags, "-O2"])
     flags += [*(f"-I{path.parent}" for path in classes),
-              *(f"-D{name}={value}" for name, value in defines.items())]
+              *(f"-D{name}={value}" for name, value in (defines or {}).items())]
     generated = sorted((folder / "cpp").rglob("*.cpp"))
-    # Run-once code: optimising it costs seconds and gains nothing.
-    cold = [path for path in generated if "Slow" in path.stem or "Syms" in path.stem]
+    # Run-once code: optimising it costs seconds and gains nothing, unless it is little.
+    small = sum(path.stat().st_size for path in generated) <= _HEADERS_BYTES
+    cold = [path for path in generated
+            if ("Slow" in path.stem or "Syms" in path.stem) and not small]
     slow = _united(folder / "slow", cold)
     fast = _united(folder / "fast", [path for path in generated if path not in cold])
     fast += [(Path(path), folder / f"{Path(path).stem}.o") for path in sources]

@@ -21,7 +21,7 @@ def test_any_csv_is_read_or_refused_in_one_line(tmp_path):
 
     @examples(400)
     @given(st.one_of(st.lists(st.sampled_from(WORDS), max_size=20).map("".join).map(str.encode),
-                     st.lists(st.sampled_from(WORDS), max_size=12).map(
+                     st.lists(st.sampled_from(WORDS), max_size=4).map(
                          lambda words: "text,label\ngood,1\nbad,0\nfine,1\nno,0\n"
                                        + "".join(words)).map(str.encode),
                      st.binary(max_size=60)))

@@ -32,13 +32,13 @@ module ottava_sram_1r1w(clk, write_address, write_data, write_enable, read_addre
   input [WIDTH-1:0] write_data;
   input [WIDTH/GRANULARITY-1:0] write_enable;
   output [WIDTH-1:0] read_data;
-  genvar byte;
+  genvar lane;
   generate
     if (DEPTH == 16)
-      for (byte = 0; byte < WIDTH / 8; byte = byte + 1) begin : bytes
-        byte_macro macro(clk, write_address, write_data[8*byte+:8],
-                         write_enable[8 * byte / GRANULARITY], read_address, read_enable,
-                         read_data[8*byte+:8]);
+      for (lane = 0; lane < WIDTH / 8; lane = lane + 1) begin : bytes
+        byte_macro macro(clk, write_address, write_data[8*lane+:8],
+                         write_enable[8 * lane / GRANULARITY], read_address, read_enable,
+                         read_data[8*lane+:8]);
       end
   endgenerate
 endmodule

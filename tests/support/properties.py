@@ -11,6 +11,8 @@ from typing import Any, cast
 import numpy as np
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture.providers import HypothesisProvider
+from hypothesis.internal.constants_ast import Constants
 
 from sim.campaigns.programs import Case, ProgramMaker
 
@@ -19,6 +21,11 @@ from .seeds import seed_of
 __all__ = ["DrawnGenerator", "cases", "examples"]
 
 TIMES = int(os.environ.get("OTTAVA_EXAMPLES", "1"))
+
+
+# Hypothesis also tries constants of the modules that are loaded, and has no setting for it. Which
+# these are depends on the tests that this process ran before; the examples must not.
+HypothesisProvider._local_constants = Constants()  # type: ignore[assignment, method-assign]
 
 
 def examples(count: int, *words: object) -> Any:

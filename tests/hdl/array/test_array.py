@@ -43,7 +43,7 @@ def elements_of(port, bits, count):
 def array(request):
     fmt, acc, dim, latency = request.param
     config = AcceleratorConfig(fmt=fmt, acc=acc, dim=dim, pe_latency=latency)
-    return config, Batch(generate_block("array", config), "array", optimise="-O0", flatten=False)
+    return config, Batch(generate_block("array", config), "array", optimise="-O0")
 
 
 def schedule(config, tiles, rng):
@@ -145,9 +145,8 @@ def test_shared_leaves_equal_real_submodules(name, output):
     shared, real = (Row(config) if name == "row" else flat_block(name, config)
                     for _ in range(2))
     rng = np.random.default_rng(42)
-    one = Batch(with_fault(with_leaves(shared, name), output, 0), name, optimise="-O0",
-                flatten=False)
-    two = Batch(flat(real, name), name, optimise="-O0", flatten=False)
+    one = Batch(with_fault(with_leaves(shared, name), output, 0), name, optimise="-O0")
+    two = Batch(flat(real, name), name, optimise="-O0")
     cycles = 4_000
     given = {}
     for port, bits in two.inputs.items():

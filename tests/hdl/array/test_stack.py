@@ -39,7 +39,7 @@ def test_every_column_has_its_own_sum(columns):
                      for _ in range(columns)] for _ in range(CASES)] for side in ("upper", "lower")}
     packed = {side: words_of([sum(word << index * bits for index, word in enumerate(row))
                               for row in rows], columns * bits) for side, rows in given.items()}
-    batch = Batch(library.verilog(), "adders", optimise="-O0", flatten=False)
+    batch = Batch(library.verilog(), "adders", optimise="-O0")
     found = batch.run(packed)["o"]
     checked = 0
     for case in range(CASES):

@@ -44,7 +44,7 @@ def unit(request):
                                lane_latency=latency, functions=functions)
     verilog = with_fault(design_block("vector", config), "o__valid", 1)
     # Few cycles, so that the build is what takes time.
-    return config, Batch(verilog, "vector", optimise="-O1", flatten=False)
+    return config, Batch(verilog, "vector", optimise="-O1")
 
 
 def from_word(word):
