@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.hdl import signed as signed_shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -70,10 +69,10 @@ class Activation(wiring.Component):
         curve, table = self._table(m)
         one = 1 << table.result_bits
         signed = any(ACTIVATIONS[f].signed for f in self.functions)
-        y = Signal(signed_shape(table.result_bits + 2) if signed else table.result_bits + 1)
+        y = Signal(table.result_bits + 1)
         weight = Signal(table.result_bits + 1)
-        # 1 - y is never below 0, y of a slope is.
-        negative = y[-1] & sign if signed else Const(0, 1)
+        # 1 - y is never below 0; y of a slope is, -1/2 at least: its upper bits are those of none.
+        negative = y[-2:].all() & sign if signed else Const(0, 1)
         saturated = Signal()
         alone = Signal()
         zero = Signal()

@@ -21,20 +21,24 @@ def _table(m: Module, index: Value, values: tuple[int, ...], name: str) -> Signa
 
 
 def evaluate(m: Module, segments: Segments, u: Value) -> Signal:
-    """Significand of ``u``, ``result_bits`` + 2 bits: exactly ``segments(u)``, in two's complement
-    where a base is below 0."""
+    """Significand of ``u``, ``result_bits`` + 2 bits: exactly ``segments(u)``. Of a table with a
+    base below 0 one bit less, modulo 2^(``result_bits`` + 1): -1/2 and above can be told from 1."""
     falling = segments.slope[0] < 0
-    index = u[segments.offset_bits:]
-    value = Signal(segments.result_bits + segments.shift + 2, name="segment_value")
-    base = _table(m, index, tuple(number % (1 << len(value)) for number in segments.base), "base")
+    index, offset = u[segments.offset_bits:], u[:segments.offset_bits]
+    below_0 = min(segments.base) < 0
+    value = Signal(segments.result_bits + segments.shift + (1 if below_0 else 2),
+                   name="segment_value")
+    bases, last = segments.base, (1 << segments.offset_bits) - 1
+    if falling and max(segments.slope) > 0:
+        # From the end of a segment that rises, backwards: there it falls, too.
+        bases = tuple(base + max(slope, 0) * last
+                      for base, slope in zip(bases, segments.slope, strict=True))
+        rises = _table(m, index, tuple(int(slope > 0) for slope in segments.slope), "rises")
+        offset = offset ^ rises.replicate(segments.offset_bits)
+    base = _table(m, index, tuple(number % (1 << len(value)) for number in bases), "base")
     slope = _table(m, index, segments.slope, "slope")
-    product = slope * u[:segments.offset_bits]
-    if min(segments.slope) < 0 < max(segments.slope):
-        falls = _table(m, index, tuple(int(slope < 0) for slope in segments.slope), "falls")
-        wide = Cat(product, Const(0, len(value) - len(product))) ^ falls.replicate(len(value))
-        m.d.comb += value.eq(base + wide + falls)
-    else:
-        m.d.comb += value.eq(base - product if falling else base + product)
+    product = slope * offset
+    m.d.comb += value.eq(base - product if falling else base + product)
     return value[segments.shift:]
 
 

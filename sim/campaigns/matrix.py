@@ -55,8 +55,9 @@ class Cell:
     acc: str
     softmax: str
 
-    def config(self, dim: int) -> AcceleratorConfig:
-        return AcceleratorConfig(self.fmt, dim=dim, acc=self.acc, softmax=self.softmax)
+    def config(self, dim: int, functions: str = "all") -> AcceleratorConfig:
+        return AcceleratorConfig(self.fmt, dim=dim, acc=self.acc, softmax=self.softmax,
+                                 functions=functions)
 
     def __str__(self) -> str:
         return f"{self.fmt} {self.acc} {self.softmax}"
@@ -121,11 +122,12 @@ def _layer(tokens: int, real: bool) -> AttentionHeads:
     return minilm.load(tokens, offline=True) if real else small.load(tokens)
 
 
-def run_cell(cell: Cell, dim: int, tokens: int, real: bool, seed: int = 0) -> CellResult:
+def run_cell(cell: Cell, dim: int, tokens: int, real: bool, seed: int = 0,
+             functions: str = "all") -> CellResult:
     """Build the cell and run head 0 on it; ``real``: of MiniLM-L6, else of the small layer."""
     started = time.monotonic()
     layer = _layer(tokens, real)
-    config = cell.config(dim)
+    config = cell.config(dim, functions)
     program = lower(config, layer, [0], seed=seed)
     try:
         run = on_rtl(program.image, config, seed=seed)
@@ -141,8 +143,8 @@ def _run(work: Sequence[Cell], options: argparse.Namespace, real: bool) -> list[
     results = []
     # Workers are spawned: a forked one would share the compilers' locks with this process.
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        pending = [pool.submit(run_cell, cell, options.dim, options.tokens, real, options.seed)
-                   for cell in work]
+        pending = [pool.submit(run_cell, cell, options.dim, options.tokens, real, options.seed,
+                               options.functions) for cell in work]
         for future in pending:
             result = future.result()
             results.append(result)
@@ -199,7 +201,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="one cell a format, each accumulator and mode at least once")
     parser.add_argument("--small", action="store_true",
                         help="the project's own small layer instead of MiniLM-L6")
-    add_config_flags(parser, output=False, only=("dim",), dim=4)
+    add_config_flags(parser, output=False, only=("dim", "functions"), dim=4)
     parser.add_argument("--tokens", type=integer(1), default=TOKENS, metavar="N",
                         help=f"length ({TOKENS})")
     add_jobs(parser, "cells at once")
@@ -219,14 +221,15 @@ def _chosen(options: argparse.Namespace) -> list[Cell]:
 
 def _write(parser: argparse.ArgumentParser, options: argparse.Namespace,
            results: list[CellResult]) -> None:
-    record = {"dim": options.dim, "tokens": options.tokens, "layer": results[0].layer,
+    record = {"dim": options.dim, "functions": options.functions, "tokens": options.tokens,
+              "layer": results[0].layer,
               "cells": [asdict(o) | {"passed": o.passed} for o in results],
               "refused": {reason: [asdict(cell) for cell in refused]
                           for reason, refused in refusals(options.dim).items()}}
     deliver(parser, options.output, lambda: json.dumps(record, indent=1) + "\n")
     print(f"wrote {options.output}")
     complete = {result.cell for result in results} == set(cells(options.dim))
-    if complete and all(result.passed for result in results):
+    if complete and options.functions == "all" and all(result.passed for result in results):
         page = page_file()
         deliver(parser, page, lambda: support_page(results, options.dim, options.tokens))
         print(f"wrote {page}")
@@ -238,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     real = not options.small
     try:
-        AcceleratorConfig(dim=options.dim)
+        AcceleratorConfig(dim=options.dim, functions=options.functions)
         minilm.load(options.tokens) if real else small.load(options.tokens)
     except ValueError as error:
         parser.error(str(error))
