@@ -34,7 +34,7 @@ class Amounts:
     """How much runs on each build: GEMMs, random lists, programs of large shapes, faults."""
 
     gemms: int = 300
-    lists: int = 200
+    lists: int = 300
     large: int = 20
     faults: int = 500
 
