@@ -9,6 +9,7 @@ import numpy as np
 from compiler.checkpoints import load, samples
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs
+from compiler.lowering.rotary import model_halves_first
 from compiler.training.description import LowRank, Training
 from compiler.training.gradients.bits import Bits
 from compiler.training.gradients.loss import LossKind
@@ -88,6 +89,24 @@ def windows(own):
     ids = np.random.default_rng(0).integers(0, 40, (40, 6))
     return Work(samples.llama(interleaved=False), batches(Batch(ids, ids), own.batch, 0),
                 Inputs("ids", ids[:own.micro]), "vocabulary")
+
+
+def real(model):
+    """One step of a ``model`` on random ids, and its training: two sentences of at most 8, or for
+    a causal model one window of 8."""
+    model = model_halves_first(model)
+    model = replace(model, blocks=tuple(model.blocks))
+    rng = np.random.default_rng(0)
+    ids = rng.integers(1000, 2000, (8, 8))
+    if model.blocks[0].attention.causal:
+        own = training(1, LowRank(("q", "k", "v", "output", "gate", "up", "down")), head=False)
+        return own, Work(model, iter([Batch(ids[i:i + 1], ids[i:i + 1]) for i in range(2)]),
+                         Inputs("ids", ids[:1]), "vocabulary")
+    own, valid = training(2, LowRank()), np.arange(8) < rng.integers(2, 9, (8, 1))
+    data = Batch(ids, rng.integers(0, 2, 8), valid)
+    parts = [data.part(slice(start, start + 2)) for start in (0, 2)]
+    return own, Work(with_head(model, 2), iter(parts),
+                     Inputs("ids", ids[:2], np.ones((2, 8), bool)))
 
 
 @dataclass

@@ -6,10 +6,12 @@ import itertools
 import numpy as np
 import pytest
 
+from compiler.checkpoints import load
 from compiler.program.builder import ProgramBuilder
 from compiler.training.description import AdamW, LowRank, Momentum, Sgd, Training, WholeMatrices
 from hdl.spec.config import AcceleratorConfig
-from support.training_steps import Both, sentences, training, windows
+from support.require import require
+from support.training_steps import Both, real, sentences, training, windows
 
 FORMATS = ("posit8", "posit8es2", "fp8", "bf16")
 OPTIMISERS = {"adamw": AdamW(), "momentum": Momentum(), "sgd": Sgd(),
@@ -75,6 +77,16 @@ def test_a_causal_model_has_the_bits_of_the_rules(fmt, softmax, micro):
 def test_twenty_steps_of_every_kind(fmt, softmax, optimiser, micro):
     both = run(20, fmt, softmax, optimiser, micro=micro)
     assert not both.wrong and both.compared > 1_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "least"), [
+    ("bert-tiny", 500_000), ("minilm", 12_000_000), ("smollm2", 118_000_000)])
+def test_a_step_of_a_real_model(name, least):
+    own, work = real(require(load, name))
+    both = Both(config(), own, work=work).calibrate().step()
+    print(f"{name}: {both.compared - both.different} of {both.compared} items")
+    assert not both.wrong and both.compared > least
 
 
 def test_recomputing_changes_no_byte_and_takes_less_memory():
@@ -143,7 +155,6 @@ def test_a_gradient_that_is_not_finite_leaves_the_masters_of_before():
     (dict(method=WholeMatrices()), "method must be LowRank"),
 ])
 def test_what_cannot_be_lowered_is_refused(changes, message):
-    from compiler.checkpoints import load
     from compiler.checkpoints.inputs import Inputs
     from compiler.training.programs.lower import lower_training
 
