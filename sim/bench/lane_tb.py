@@ -3,6 +3,7 @@
 import cocotb
 import numpy as np
 
+from hdl.spec.activations import ACTIVATIONS, activations
 from hdl.spec.commands import Function
 from sim.bench.support import configuration, expect, generator, put, report, reset, sample, step
 from sim.harness.operands import lane_words
@@ -19,13 +20,15 @@ def arrivals(config):
             "scale_word": 1 + 3 * stage}
 
 
-def random_setting(rng):
+def random_setting(config, rng):
     # ``function`` alone is a word of Verilog.
     setting = {name: int(rng.random() < 0.6) for name in (
         "multiply_on", "multiply_y", "add_on", "add_y", "subtract", "scale_on", "scale_y")}
     setting |= {f"{stage}_self": int(rng.random() < 0.2) for stage in ("multiply", "scale")}
+    there = [function for function in Function
+             if function not in ACTIVATIONS or function in activations(config)]
     return setting | {"relu": int(rng.random() < 0.3),
-                      "function_": int(rng.choice([Function.NONE, *Function]))}
+                      "function_": int(rng.choice([Function.NONE, *there]))}
 
 
 def model(config, setting, words):
@@ -56,11 +59,11 @@ def model(config, setting, words):
 async def settings_and_words(dut):
     config, rng = configuration(), generator()
     late, latency = arrivals(config), 1 + 4 * config.lane_latency
-    idle = dict.fromkeys((*late, *random_setting(rng), "enable"), 0)
+    idle = dict.fromkeys((*late, *random_setting(config, rng), "enable"), 0)
     await reset(dut, idle)
     cycles = 0
     for _ in range(SETTINGS):
-        setting = random_setting(rng)
+        setting = random_setting(config, rng)
         words = {name: lane_words(config.lane, WORDS, rng) for name in late}
         words["masked"] = (rng.random(WORDS) < 0.1).astype(int)
         expected = model(config, setting, words)
