@@ -6,12 +6,13 @@ underscore in Amaranth; ``tests/gen/test_private.py`` looks for it.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from importlib.metadata import version
 
 from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable, Fragment, Signal, Value, ValueLike, _ast, _ir, _nir
 from amaranth.hdl._ir import PortDirection
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 
 __all__ = ["RELEASE", "are_quick", "assignments", "directed", "fields_of", "mark_used",
            "quick_netlists", "signals_of"]
@@ -77,19 +78,23 @@ def quick_netlists() -> Iterator[dict[str, dict[str, Signal]]]:
     """Let Amaranth build its netlists in half of the time, with the same result but for wires that
     name the fields of structures: gives instead, by module and wire, the signals that have some.
 
-    A value is made of nets without asking each whether it is one, and combinational cycles are
-    looked for between cells first, between bits only where cells form one: where bits do, Amaranth
-    itself finds and names them. Another release than ``RELEASE`` is left as it is.
+    A value is made of nets without asking each whether it is one, the size of a layout is added up
+    once, and combinational cycles are looked for between cells first, between bits only where
+    cells form one: where bits do, Amaranth itself finds and names them. Another release than
+    ``RELEASE`` is left as it is.
     """
     if not _KNOWN or are_quick():
         yield _structured
         return
     patches = [(_nir.Value, "__new__", staticmethod(_value)),
+               (_nir.Net, "from_cell", classmethod(_from_cell)),
                (_nir.Netlist, "check_comb_cycles", _find_cycles),
                (_nir.Netlist, "add_value_cell", _add_value_cell),
                (_nir.Netlist, "resolve_value", _resolve_value),
                (_ir.NetlistEmitter, "emit_signal_fields", _emit_no_fields),
                (rtlil.ModuleEmitter, "emit_signal_fields", _note_fields)]
+    patches += [(place, name, _remembered(place, name))
+                for place, name in ((data.StructLayout, "size"), (data.Field, "width"))]
     before = [place.__dict__[name] for place, name, _ in patches]
     for place, name, quick in patches:
         setattr(place, name, quick)
@@ -144,6 +149,17 @@ def _note_fields(emitter: rtlil.ModuleEmitter) -> None:
 
 def _value(cls: type, nets: Iterable[_nir.Net] = ()) -> _nir.Value:
     return tuple.__new__(cls, (nets,) if type(nets) is _nir.Net else nets)
+
+
+def _from_cell(cls: type, cell: int, bit: int) -> _nir.Net:
+    return int.__new__(cls, cell << 16 | bit)
+
+
+def _remembered(place: type, name: str) -> cached_property:
+    """A property of objects that do not change, asked once of each."""
+    found = cached_property(place.__dict__[name].fget)
+    found.__set_name__(place, name)
+    return found
 
 
 def _add_value_cell(netlist: _nir.Netlist, width: int, cell: _nir.Cell) -> _nir.Value:
