@@ -27,7 +27,8 @@ def osu018():
     ("encoder", "posit8", "approx_shifted", 160, None),
     ("mac", "posit8", "approx_shifted", 1130, 11.0),
     ("exp", "posit8", "approx_shifted", 150, None),
-    ("reciprocal", "posit8", "approx_shifted", 60, None),
+    # Orders of the same statements map to 58 to 68: ABC's heuristics, not the circuit.
+    ("reciprocal", "posit8", "approx_shifted", 64, None),
 ])
 def test_target(osu018, block, fmt, softmax, gates, delay):
     config = AcceleratorConfig(fmt=fmt, softmax=softmax)
