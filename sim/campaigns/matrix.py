@@ -201,7 +201,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="one cell a format, each accumulator and mode at least once")
     parser.add_argument("--small", action="store_true",
                         help="the project's own small layer instead of MiniLM-L6")
-    add_config_flags(parser, output=False, only=("dim", "functions"), dim=4)
+    add_config_flags(parser, output=False, only=("dim", "functions"), dim=4,
+                     functions="all")
     parser.add_argument("--tokens", type=integer(1), default=TOKENS, metavar="N",
                         help=f"length ({TOKENS})")
     add_jobs(parser, "cells at once")
