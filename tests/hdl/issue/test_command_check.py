@@ -6,6 +6,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from gen.leaves import Library
+from gen.recorder import record
 from hdl.issue.command_check import CommandCheck, HeaderCheck
 from hdl.spec.commands import (
     COMMAND,
@@ -83,7 +84,7 @@ def headers(config):
 def test_headers_are_refused_as_the_model_refuses_them(functions):
     config, library = config_of(functions), Library()
     library.add(HeaderCheck(config), "header_check")
-    batch = Batch(with_fault(library.verilog(), "header_check", "cause",
+    batch = Batch(with_fault(record(library, "header_check"), "cause",
                              int(ErrorCause.BAD_FEATURE)), "header_check")
     records = [word.to_bytes(HEADER_BYTES, "little") for word in headers(config)]
     end = pack(COMMAND, {"opcode": Opcode.END}, COMMAND_BYTES)

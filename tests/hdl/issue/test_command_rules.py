@@ -9,6 +9,7 @@ import pytest
 
 from compiler.program.records import RESERVED, join
 from gen.leaves import Library
+from gen.recorder import record
 from hdl.issue.command_check import CommandCheck
 from hdl.spec.commands import (
     COMMAND,
@@ -156,7 +157,7 @@ def instructions():
         yield "last", listed([STORE] * count, last=False)
 
 
-def record(fields):
+def words_of(fields):
     known = {name: value for name, value in fields.items() if name != RESERVED}
     bits = int.from_bytes(pack(COMMAND, known, COMMAND_BYTES), "little") | fields.get(RESERVED, 0)
     return np.frombuffer(bits.to_bytes(COMMAND_BYTES, "little"), "<u4")
@@ -169,12 +170,12 @@ class Hardware:
         library = Library()
         library.add(CommandCheck(config), "command_check")
         self.spoiled = ErrorCause.K_RANGE if config.acc == "exact" else ErrorCause.MISALIGNED
-        verilog = with_fault(library.verilog(), "command_check", "cause", int(self.spoiled))
+        verilog = with_fault(record(library, "command_check"), "cause", int(self.spoiled))
         self.batch = Batch(verilog, "command_check")
 
     def verdicts(self, commands, fault=0):
         """(cause or None, rowwise, stored, count) of each."""
-        words = np.stack([record(fields) for fields in commands])
+        words = np.stack([words_of(fields) for fields in commands])
         start = np.zeros((len(commands), CYCLES), np.uint8)
         start[:, 0] = 1
         out = self.batch.run({"record": np.repeat(words, CYCLES, axis=0), "start": start.ravel(),
