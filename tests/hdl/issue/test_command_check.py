@@ -38,8 +38,8 @@ def verdicts(config, commands):
 
     async def bench(ctx):
         for fields in commands:
-            record = int.from_bytes(pack(COMMAND, fields, COMMAND_BYTES), "little")
-            ctx.set(check.record, record)
+            packed = int.from_bytes(pack(COMMAND, fields, COMMAND_BYTES), "little")
+            ctx.set(check.record, packed)
             ctx.set(check.start, 1)
             await ctx.tick()
             ctx.set(check.start, 0)
@@ -89,11 +89,11 @@ def test_headers_are_refused_as_the_model_refuses_them(functions):
     records = [word.to_bytes(HEADER_BYTES, "little") for word in headers(config)]
     end = pack(COMMAND, {"opcode": Opcode.END}, COMMAND_BYTES)
     expected = []
-    for record in records:
-        ending = Machine(config).run(np.frombuffer(record + end, np.uint8).copy(), 0)
+    for header in records:
+        ending = Machine(config).run(np.frombuffer(header + end, np.uint8).copy(), 0)
         # With more commands announced than there are, END comes first.
         expected.append(ending.error)
-    words = np.stack([np.frombuffer(record, "<u4") for record in records])
+    words = np.stack([np.frombuffer(header, "<u4") for header in records])
     causes = []
     for fault in (0, 1):
         out = batch.run({"record": words, "fault": fault})
