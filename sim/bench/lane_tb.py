@@ -3,8 +3,7 @@
 import cocotb
 import numpy as np
 
-from hdl.spec.activations import ACTIVATIONS, activations
-from hdl.spec.commands import Function
+from hdl.spec.commands import Function, members
 from sim.bench.support import configuration, expect, generator, put, report, reset, sample, step
 from sim.harness.operands import lane_words
 from sim.model import lanes
@@ -25,10 +24,8 @@ def random_setting(config, rng):
     setting = {name: int(rng.random() < 0.6) for name in (
         "multiply_on", "multiply_y", "add_on", "add_y", "subtract", "scale_on", "scale_y")}
     setting |= {f"{stage}_self": int(rng.random() < 0.2) for stage in ("multiply", "scale")}
-    there = [function for function in Function
-             if function not in ACTIVATIONS or function in activations(config)]
     return setting | {"relu": int(rng.random() < 0.3),
-                      "function_": int(rng.choice([Function.NONE, *there]))}
+                      "function_": int(rng.choice([Function.NONE, *members("function", config)]))}
 
 
 def model(config, setting, words):

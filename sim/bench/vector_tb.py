@@ -13,6 +13,7 @@ from hdl.spec.commands import (
     Reduce,
     Unit,
     available,
+    members,
     pack,
 )
 from hdl.spec.formats import BFLOAT16, BINARY32
@@ -44,14 +45,13 @@ SOFTMAX = (
 )
 
 
-def random_instruction(rng):
-    """Any instruction with at most one stage on Y."""
+def random_instruction(config, rng):
+    """Any instruction of a build, with at most one stage on Y."""
     fields = {name: int(rng.choice([0, 0, 1, 2, 4, 5])) for name in ("multiply", "add", "scale")}
     fields[str(rng.choice(["multiply", "scale"]))] = int(rng.choice([0, Operand.SELF]))
     fields[str(rng.choice(["multiply", "add", "scale"]))] = int(rng.choice([0, Operand.Y]))
-    for name, kind in (("function", Function), ("reduce", Reduce), ("post", Post),
-                       ("destination", Destination)):
-        fields[name] = int(rng.choice(list(kind)))
+    for name in ("function", "reduce", "post", "destination"):
+        fields[name] = int(rng.choice(members(name, config)))
     return fields | {name: int(rng.integers(2)) for name in ("subtract", "relu", "reduce_to")}
 
 
@@ -166,6 +166,6 @@ async def passes(dut):
     fill = [{"reduce": Reduce.MAX, "reduce_to": register} for register in (0, 1)]
     for number in range(BLOCKS):
         idle, held = IDLE_AND_HELD[number % len(IDLE_AND_HELD)]
-        some = [random_instruction(rng) for _ in range(3)]
+        some = [random_instruction(config, rng) for _ in range(3)]
         await bench.block(SOFTMAX if number % 2 else fill + some, idle, held)
     report(bench.cases, bench.cycles)
