@@ -21,6 +21,7 @@ from tools.vectors.rows import REDUCTIONS, SHAPES, SOFTMAX
 
 # The builds of test_shapes.py and test_matrix.py; the others at night.
 SAMPLE = sample(cells(4))
+INFINITY, NAN = 0x7F80, 0x7FC0
 CELLS = [cell if cell in SAMPLE else pytest.param(cell, marks=pytest.mark.slow)
          for cell in cells(4)]
 
@@ -103,7 +104,10 @@ def check_rows(machine):
             continue
         for x, result in zip(*(golden.column(group, name) for name in ("x", "result")),
                              strict=True):
-            emit_row(program, choice, numbers([x])[0], stored(config.lane, numbers([result])[0]))
+            row, words = numbers([x])[0], stored(config.lane, numbers([result])[0])
+            if config.fmt == "bf16" and np.any((row & 0x7FFF) == INFINITY):
+                words = np.full_like(words, NAN)  # what its tensors' infinities are read as
+            emit_row(program, choice, row, words)
             rows += 1
     found, wanted = program.run(machine, "ideal")
     check(f"golden rows {config.lane.name} {config.softmax}", found, wanted)
