@@ -9,20 +9,16 @@ from amaranth.lib.wiring import In, Out
 from hdl.issue.command_check import CommandCheck, HeaderCheck
 from hdl.issue.planner import Planner
 from hdl.issue.scalar_reader import ScalarReader
+from hdl.issue.stopping import stop_causes, stop_states, watch_bus
 from hdl.ports.counts import Counts
 from hdl.ports.host import ProgramPort
 from hdl.ports.memory import EnginePort, ReadClient
 from hdl.ports.unit import UnitPorts
 from hdl.spec.commands import COMMAND, COMMAND_BYTES, HEADER_BYTES, ErrorCause, Opcode
 from hdl.spec.config import AcceleratorConfig, log2_exact
-from hdl.spec.registers import CLIENTS
 from hdl.spec.timing import READERS, UNITS
 
 __all__ = ["Sequencer"]
-
-_WRITER = len(READERS)  # the client that writes, after those that read
-_UNIT_OF = {"operands": "operands", "weights": "weights", "y": "drain", "results": "drain"}
-"""The unit whose command a client of the memory engines works for; the others have none."""
 
 
 class Sequencer(wiring.Component):
@@ -58,45 +54,6 @@ class Sequencer(wiring.Component):
             "awaited": In(range(len(READERS))),
             "core_reset": Out(1), "counts": Out(Counts("sequencer")),
             **({"starts": Out(1)} if config.trains else {})})
-
-    def _stop_causes(self, m: Module, running, stuck, addresses, current):
-        """Events that end a program from outside its own text: cause and address."""
-        cause, stop = Signal(ErrorCause), Signal()
-        address = Signal(64)
-        cycles = Signal(32)
-        with m.If(~running):
-            m.d.sync += cycles.eq(0)
-        with m.Else():
-            m.d.sync += cycles.eq(cycles + 1)
-        host, read, write = self.host, self.reader.failure, self.writer.failure
-        expired = (host.watchdog_limit != 0) & (cycles >= host.watchdog_limit)
-        client, response = Signal.like(host.failure.client), Signal.like(read.response)
-        m.d.comb += [address.eq(current),
-                     client.eq(Mux(self.reader.quiet, _WRITER, self.awaited))]
-        with m.If(read.valid):
-            m.d.comb += [cause.eq(ErrorCause.READ_ERROR), response.eq(read.response)]
-        with m.Elif(write.valid):
-            m.d.comb += [cause.eq(ErrorCause.WRITE_ERROR), response.eq(write.response),
-                         client.eq(_WRITER)]
-        with m.Elif(self.index_failed):
-            m.d.comb += [cause.eq(ErrorCause.INDEX_RANGE), address.eq(addresses["operands"])]
-        with m.Elif(stuck):
-            m.d.comb += cause.eq(ErrorCause.BUS_STUCK)
-        with m.Elif(host.stop | host.soft_reset):
-            m.d.comb += cause.eq(ErrorCause.STOPPED)
-        with m.Else():
-            m.d.comb += cause.eq(ErrorCause.WATCHDOG)
-        bus = read.valid | write.valid | stuck
-        m.d.comb += stop.eq(running & (bus | self.index_failed | host.stop | host.soft_reset
-                                       | expired))
-        with m.If(bus):
-            m.d.comb += [host.failure.client.eq(client), host.failure.response.eq(response)]
-            with m.Switch(client):
-                for index, (name, _) in enumerate(CLIENTS):
-                    if name in _UNIT_OF:  # else it is the program's own: the current address
-                        with m.Case(index):
-                            m.d.comb += address.eq(addresses[_UNIT_OF[name]])
-        return stop, cause, address
 
     def _dispatch(self, m: Module, plan, record_address, addresses, opcode, due) -> None:
         """Offer the plan to the units that still lack it, in the order that banks demand."""
@@ -139,18 +96,14 @@ class Sequencer(wiring.Component):
             self.program.transfer.payload.address.eq(address),
             self.program.transfer.payload.rows.eq(1),
         ]
-        scalars = None
-        if config.trains:
-            m.submodules.scalars = scalars = ScalarReader(config.bus_bytes)
-            m.d.comb += scalars.table.eq(header.scalars)
-            scalars.serve(m, record)
+        scalars = self._scalars(m, header, record)
         self._dispatch(m, planner.plan, address, addresses, opcode, due)
 
         running, abort = Signal(), Signal()
         fail, failure = Signal(), Signal(ErrorCause)
         cause = Signal(ErrorCause, reset_less=True)
-        stuck = self._watch_bus(m, running)
-        stop, stop_cause, stop_address = self._stop_causes(m, running, stuck, addresses, address)
+        stuck = watch_bus(m, self, running, config.stuck_cycles)
+        stop, stop_cause, stop_address = stop_causes(m, self, running, stuck, addresses, address)
         m.d.comb += abort.eq(running & (stop | fail))
 
         @contextmanager
@@ -167,7 +120,7 @@ class Sequencer(wiring.Component):
             self._header_states(m, state, refuse, header, record, address, remaining, scalars)
             self._command_states(m, state, check, planner, record, due, cause, scalars)
             self._end_states(m, state, refuse, opcode, address, remaining, due, cause)
-            self._stop_states(m, stuck)
+            stop_states(m, self, stuck)
         host = self.host
         m.d.comb += [host.busy.eq(~fsm.ongoing("IDLE")), host.reset_done.eq(~host.busy),
                      running.eq(host.busy & ~fsm.ongoing("FLUSH") & ~fsm.ongoing("RESET")),
@@ -181,6 +134,15 @@ class Sequencer(wiring.Component):
             ]
             m.d.sync += due.eq(0)
         return m
+
+    def _scalars(self, m: Module, header, record) -> ScalarReader | None:
+        """The reader of immediates that stand in memory, in a build that trains."""
+        if not self.config.trains:
+            return None
+        m.submodules.scalars = scalars = ScalarReader(self.config.bus_bytes)
+        m.d.comb += scalars.table.eq(header.scalars)
+        scalars.serve(m, record)
+        return scalars
 
     def _settled(self) -> Value:
         """No unit holds a command and every write has been answered."""
@@ -294,34 +256,3 @@ class Sequencer(wiring.Component):
         # The commands before one that is refused are valid: they finish first.
         with state("REFUSE"):
             refuse(settled, cause)
-
-    def _watch_bus(self, m: Module, running):
-        """High when the bus has owed something for too long without a transfer."""
-        patience = Signal(range(self.config.stuck_cycles + 1))
-        stuck = Signal()
-        m.d.comb += stuck.eq(patience == self.config.stuck_cycles)
-        # What the bus owes comes as data or, for a write, as an answer.
-        moved = self.reader.moved | self.writer.moved | self.writer.answered
-        with m.If((self.reader.quiet & self.writer.quiet) | moved):
-            m.d.sync += patience.eq(0)
-        with m.Elif(~stuck):
-            m.d.sync += patience.eq(patience + 1)
-        with m.If(running & stuck):
-            m.d.sync += self.host.bus_stuck.eq(1)
-        return stuck
-
-    def _stop_states(self, m: Module, stuck) -> None:
-        """Wait until the bus is owed nothing, but not for ever, then reset the units."""
-        with m.State("FLUSH"):
-            m.d.comb += [self.reader.flush.eq(1), self.writer.flush.eq(1)]
-            with m.If((self.reader.quiet & self.writer.quiet) | self.host.bus_stuck):
-                m.next = "RESET"
-            with m.Elif(stuck):
-                m.d.comb += self.host.failure.causes[ErrorCause.BUS_STUCK].eq(1)
-                m.d.sync += self.host.bus_stuck.eq(1)
-                m.next = "RESET"
-        with m.State("RESET"):
-            # The units still offer what they had: the engines must not take it now.
-            m.d.comb += [self.reader.flush.eq(1), self.writer.flush.eq(1),
-                         self.core_reset.eq(1), self.host.failed.eq(1)]
-            m.next = "IDLE"
