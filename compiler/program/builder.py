@@ -2,30 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from compiler.program.epilogue import STORE, Epilogue, keeps_order
+from compiler.program.hazards import Hazards, in_place
 from compiler.program.instruction import Instruction, instruction_words
 from compiler.program.placement import Placement
+from compiler.program.requirements import Requirements
 from compiler.program.scalar import Scalar
-from compiler.program.tensor import INDICES, IndexEncoding, Tensor, overlap
+from compiler.program.tensor import INDICES, IndexEncoding, Tensor
 from hdl.spec.commands import (
     COMMAND,
     COMMAND_BYTES,
     HEADER,
     HEADER_BYTES,
-    INSTRUCTION,
     ISA_MAJOR,
     MAGIC,
     PROGRAM_ALIGNMENT,
     Destination,
-    Feature,
     Opcode,
     Role,
-    features_of,
-    meanings,
     means,
     pack,
     roles,
@@ -35,10 +32,7 @@ from hdl.spec.formats import BF16_ENCODING, E5M2
 from hdl.spec.timing import row_columns, row_fits
 from sim.model import codec
 
-__all__ = ["ProgramBuilder", "in_place", "read", "read_codes"]
-
-_FUNCTIONS = {Feature.FUNCTIONS: "all", Feature.BACKWARD: "training"}
-"""The least set of functions that brings a feature."""
+__all__ = ["ProgramBuilder", "read", "read_codes"]
 
 
 class ProgramBuilder(Placement):
@@ -46,8 +40,8 @@ class ProgramBuilder(Placement):
 
     The program follows the tensors; ``base`` is a multiple of 64. A command that reads or
     overwrites what an earlier one still works on gets a FENCE before it. A result may take the
-    place of the command's own X, Y0 or Y1 (``in_place``). Every misuse is a ``ValueError`` of one
-    line.
+    place of the command's own X, Y0 or Y1 (``hazards.in_place``). Every misuse is a ``ValueError``
+    of one line.
     """
 
     def __init__(self, config: AcceleratorConfig, base: int = 0) -> None:
@@ -55,11 +49,9 @@ class ProgramBuilder(Placement):
             raise ValueError(f"base must be a multiple of {PROGRAM_ALIGNMENT}, not {base!r}")
         super().__init__(config, base)
         self._commands: list[dict[str, int]] = []
-        self._features = Feature(0)
-        self._minor = 0
+        self._requirements = Requirements(config)
+        self._hazards = Hazards()
         self._table: Tensor | None = None
-        self._reads: list[Tensor] = []
-        self._writes: list[Tensor] = []
 
     # Commands
 
@@ -114,7 +106,7 @@ class ProgramBuilder(Placement):
     def fence(self) -> None:
         """Later commands start when every earlier one has written its last byte."""
         self.command(opcode=Opcode.FENCE)
-        self._reads, self._writes = [], []
+        self._hazards.settled()
 
     def end(self) -> None:
         """Ends the program; ``build`` adds it where it is missing."""
@@ -164,8 +156,8 @@ class ProgramBuilder(Placement):
         """Header, with some fields overridden, and commands, END among them."""
         if not self._commands or self._commands[-1].get("opcode") != Opcode.END:
             self.end()
-        values = {"magic": MAGIC, "isa_major": ISA_MAJOR, "isa_minor": self._minor,
-                  "features": int(self._features), "commands": len(self._commands),
+        values = {"magic": MAGIC, "isa_major": ISA_MAJOR, "isa_minor": self._requirements.minor,
+                  "features": int(self._requirements.features), "commands": len(self._commands),
                   "config_hash": self.config.hash,
                   "scalars": 0 if self._table is None else self._table.address}
         program = pack(HEADER, values | header, HEADER_BYTES)
@@ -210,10 +202,12 @@ class ProgramBuilder(Placement):
             tensor for tensor in itemwise if in_place(out, tensor)]
         scalars = [factor for factor in (epilogue.scale, epilogue.imm1)
                    if isinstance(factor, Scalar)]
-        self._order(reads, [out] if stores else [], replaced,
-                    [scalar.item for scalar in scalars])
+        writes = [out] if stores else []
+        if self._hazards.race(reads, writes, replaced, [scalar.item for scalar in scalars]):
+            self.fence()
+        self._hazards.issued(reads, writes)
         fields = self._fields(fields, shape, a, out, transposed, epilogue, instructions)
-        self._need(fields, [*reads, out], instructions)
+        self._requirements.add(fields, [*reads, out], instructions)
         self.command(**fields)
 
     def _fields(self, fields: dict[str, int], shape: tuple[int, int], a: Tensor, out: Tensor,
@@ -269,55 +263,6 @@ class ProgramBuilder(Placement):
                 Role.WIDE: int(tensor.encoding not in fmt.encodings)}
         return {field.name: told[role] for role, field in roles(name).items()
                 if role in told and means(field, opcode, self.config)}
-
-    def _order(self, reads: list[Tensor], writes: list[Tensor], replaced: list[Tensor],
-               scalars: list[Tensor]) -> None:
-        """Put a fence where the command would race with one that may still run. ``replaced``:
-        operands whose place the result may take. ``scalars`` are read when the command is fetched:
-        what it or a later one writes comes after that."""
-        for written in writes:
-            for other in reads:
-                if overlap(written, other) and other not in replaced:
-                    raise ValueError(f"{written.name} must not overlap the operand {other.name}")
-        hazards = [(reads + scalars, self._writes), (writes, self._writes),
-                   (writes, self._reads)]
-        if any(overlap(x, y) for now, before in hazards for x in now for y in before):
-            self.fence()
-        self._reads += reads
-        self._writes += writes
-
-    def _need(self, fields: dict[str, int], tensors: list[Tensor],
-              instructions: Sequence[Instruction]) -> None:
-        """Note the features that a command needs, out of those that the build has, and the oldest
-        ISA that knows all of it."""
-        told: list[Any] = [Opcode(fields["opcode"]).meaning,
-                *(meaning for i in instructions for meaning in meanings(i.values).values()),
-                *(field for i in instructions for name, field in INSTRUCTION.items()
-                  if i.values.get(name)),
-                # What is not strict may stand in any program: a build without it passes it over.
-                *(field for name, field in COMMAND.items() if field.strict and fields.get(name))]
-        built = features_of(self.config)
-        for choice in dict.fromkeys(choice for entry in told for choice in entry.needs):
-            if choice in _FUNCTIONS and not built & choice:
-                raise ValueError(f"functions must be {_FUNCTIONS[choice]} in a build that runs "
-                                 f"such instructions, not {self.config.functions!r}")
-            if not built & choice:
-                raise ValueError(f"build must have {choice.name} for such commands, "
-                                 f"not {built.name}")
-            self._features |= built & choice
-        self._minor = max(self._minor, *(entry.minor for entry in told))
-        for tensor in tensors:
-            if tensor.encoding in self.config.format.encodings:
-                self._features |= Feature[tensor.encoding.name.upper()]
-
-
-def in_place(out: Tensor, operand: Tensor) -> bool:
-    """Whether ``out`` takes the place of ``operand`` item by item: every item is read before it is
-    written where the operand is the command's own X, Y0 or Y1 and only its last instruction
-    stores, neither transposed nor one item per row."""
-    return (out.address == operand.address and out.shape == operand.shape
-            and (out.stride == operand.stride or out.rows == 1)
-            and out.item_bytes == operand.item_bytes)
 
 
 def _stores_last(instructions: Sequence[Instruction]) -> bool:

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compiler.program.builder import ProgramBuilder, in_place, read
+from compiler.program.builder import ProgramBuilder, read
 from compiler.program.epilogue import Epilogue
+from compiler.program.hazards import in_place
 from compiler.program.instruction import Instruction
 from compiler.program.records import commands
 from hdl.spec.commands import Destination, Function, Opcode, Operand, Reduce
