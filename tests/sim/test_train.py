@@ -24,6 +24,33 @@ def run(capsys, *arguments):
     return code, *capsys.readouterr()
 
 
+def resumed(capsys, monkeypatch, part, kind, steps, after, *options):
+    """What a run prints that goes on from ``part``, which one left that was interrupted after
+    ``after`` steps. ``kind.step`` makes a step, ``steps`` says how many an object of it has made.
+    """
+    right = kind.step
+
+    def interrupted(self, batch):
+        if steps(self) == after:
+            raise KeyboardInterrupt
+        return right(self, batch)
+
+    monkeypatch.setattr(kind, "step", interrupted)
+    code, _, error = run(capsys, *options, "--state", part)
+    assert code == 1 and f"interrupted after step {after}" in error
+    monkeypatch.setattr(kind, "step", right)
+    code, out, _ = run(capsys, *options, "--state", part, "--resume")
+    assert code == 0
+    return out
+
+
+def same_state(part, whole):
+    with np.load(part) as own, np.load(whole) as wanted:
+        assert str(own["told"]) == str(wanted["told"])
+        for name in ("high", "low", "first", "second"):
+            assert np.array_equal(own[name], wanted[name])
+
+
 def test_adapters_log_and_curve_are_written(tmp_path, capsys):
     code, out, _ = run(capsys, "--out", tmp_path / "a", "--log", tmp_path / "l.csv",
                        "--curve", tmp_path / "c.svg")
@@ -46,24 +73,12 @@ def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(more, tmp_pat
                                                                    monkeypatch):
     assert run(capsys, *more, "--state", tmp_path / "whole.npz")[0] == 0
 
-    right = trainers.Trainer.step
-
-    def interrupted(self, batch):
-        if self.updater.steps == 5:
-            raise KeyboardInterrupt
-        return right(self, batch)
-
     part = tmp_path / "part.npz"
-    monkeypatch.setattr(trainers.Trainer, "step", interrupted)
-    code, out, error = run(capsys, *more, "--state", part)
-    assert code == 1 and "interrupted after step 5" in error
-    monkeypatch.setattr(trainers.Trainer, "step", right)
-    code, out, _ = run(capsys, *more, "--state", part, "--resume")
-    assert code == 0 and "step 6 of 8" in out and "step 5 of 8" not in out
-    with np.load(part) as own, np.load(tmp_path / "whole.npz") as whole:
-        assert str(own["told"]) == str(whole["told"])
-        for name in ("high", "low", "first", "second"):
-            assert np.array_equal(own[name], whole[name])
+    out = resumed(capsys, monkeypatch, part, trainers.Trainer, lambda self: self.updater.steps, 5,
+                  *more)
+    assert "step 6 of 8" in out and "step 5 of 8" not in out
+    same_state(part, tmp_path / "whole.npz")
+    with np.load(part) as own:
         assert own["high"].any()
 
 
@@ -171,24 +186,11 @@ def test_programs_go_on_with_the_bits_of_a_run_that_never_stopped(tmp_path, caps
     code, out, _ = run(capsys, *ON_MACHINE, "--state", tmp_path / "whole.npz", "--out",
                        tmp_path / "a")
     assert code == 0 and "step 4 of 4: loss " in out and ", 0 NaR; " in out
-    right = train_on.AcceleratorSteps.step
-
-    def interrupted(self, batch):
-        if self.host.steps == 2:
-            raise KeyboardInterrupt
-        return right(self, batch)
-
     part = tmp_path / "part.npz"
-    monkeypatch.setattr(train_on.AcceleratorSteps, "step", interrupted)
-    code, _, error = run(capsys, *ON_MACHINE, "--state", part)
-    assert code == 1 and "interrupted after step 2" in error
-    monkeypatch.setattr(train_on.AcceleratorSteps, "step", right)
-    code, out, _ = run(capsys, *ON_MACHINE, "--state", part, "--resume")
-    assert code == 0 and "step 3 of 4" in out and "step 2 of 4" not in out
-    with np.load(part) as own, np.load(tmp_path / "whole.npz") as whole:
-        assert str(own["told"]) == str(whole["told"])
-        for name in ("high", "low", "first", "second"):
-            assert np.array_equal(own[name], whole[name])
+    out = resumed(capsys, monkeypatch, part, train_on.AcceleratorSteps,
+                  lambda self: self.host.steps, 2, *ON_MACHINE)
+    assert "step 3 of 4" in out and "step 2 of 4" not in out
+    same_state(part, tmp_path / "whole.npz")
     found = load_adapters(tmp_path / "a", load("digits-vit"))
     assert all(own.b.any() for own in found.layers.values())
 

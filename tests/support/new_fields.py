@@ -25,33 +25,34 @@ INSTRUCTION["whole"] = InstructionField(
     bars=Trait.REDUCES, needs=(Feature.FUNCTIONS,))
 
 
-def main() -> None:
-    import numpy as np
+STORE, WHOLE = 2 << 22 | 1 << 24, 1 << 25
+BASE = 0x1000
 
-    from compiler.program.assembly.listing import assemble, disassemble, program_bytes
-    from compiler.program.builder import ProgramBuilder, read
-    from compiler.program.epilogue import Epilogue
-    from compiler.program.instruction import Instruction
-    from gen.docs import PAGES
-    from gen.header import c_header
-    from hdl.ports.plan import plan_layout
-    from hdl.spec.commands import HEADER, HEADER_BYTES, ISA_MINOR, ErrorCause, unpack
+
+def configs():
+    """A build of all functions and one of softmax alone."""
     from hdl.spec.config import AcceleratorConfig
-    from sim.campaigns.coverage.spec import flags, points
+
+    return AcceleratorConfig("posit8", dim=4), AcceleratorConfig("posit8", dim=4,
+                                                                functions="softmax")
+
+
+def check_plan() -> None:
+    from hdl.ports.plan import plan_layout
+    from hdl.spec.commands import ISA_MINOR
     from sim.cycles.plan import PLAN
-    from sim.model.command import Command
-    from sim.model.machine import Machine
 
-    config = AcceleratorConfig("posit8", dim=4)
-    less = AcceleratorConfig("posit8", dim=4, functions="softmax")
     assert ISA_MINOR == 2
+    members = set(plan_layout(configs()[0]).members) & set(PLAN.names or ())
+    assert {"y0_column", "silent_list"} <= members
 
-    # Plan and cycle model.
-    assert {"y0_column", "silent_list"} <= set(plan_layout(config).members) & set(PLAN.names or ())
 
-    # Legality.
-    store, whole = 2 << 22 | 1 << 24, 1 << 25
-    base = dict.fromkeys(COMMAND, 0) | {"m": 3, "k": 1, "n": 4, "instructions": store}
+def check_legality() -> None:
+    from hdl.spec.commands import ErrorCause
+    from sim.model.command import Command
+
+    config, less = configs()
+    base = dict.fromkeys(COMMAND, 0) | {"m": 3, "k": 1, "n": 4, "instructions": STORE}
 
     def judged(build, **fields):
         return Command(build, base | fields).invalid
@@ -62,14 +63,25 @@ def main() -> None:
     assert judged(less, opcode=vector, y0_column=1) is bad
     assert judged(config, opcode=gemm, silent_list=1) is bad
     assert judged(config, opcode=gemm, silent_list=1, instructions=1 << 24) is None
-    assert judged(config, opcode=gemm, instructions=store | whole) is None
-    assert judged(less, opcode=gemm, instructions=store | whole) is bad
-    assert judged(config, opcode=gemm, instructions=1 << 24 | whole | 1 << 16) is bad
+    assert judged(config, opcode=gemm, instructions=STORE | WHOLE) is None
+    assert judged(less, opcode=gemm, instructions=STORE | WHOLE) is bad
+    assert judged(config, opcode=gemm, instructions=1 << 24 | WHOLE | 1 << 16) is bad
     assert Trait.WHOLE_ROWS in Command(config, base | {
-        "opcode": gemm, "instructions": store | whole}).traits
+        "opcode": gemm, "instructions": STORE | WHOLE}).traits
 
-    # What a command does: the tensor's shape, and the sum with an item per row.
-    builder = ProgramBuilder(config, 0x1000)
+
+def check_effect_and_text() -> None:
+    """The tensor's shape, the sum with an item per row, and the command as text and back."""
+    import numpy as np
+
+    from compiler.program.assembly.listing import assemble, disassemble, program_bytes
+    from compiler.program.builder import ProgramBuilder, read
+    from compiler.program.epilogue import Epilogue
+    from sim.model.command import Command
+    from sim.model.machine import Machine
+
+    config, _ = configs()
+    builder = ProgramBuilder(config, BASE)
     x, column = np.arange(12).reshape(3, 4), np.array([[8], [16], [-8]])
     out = builder.empty(3, 4, "bf16")
     builder.vector(builder.constant(x, "bf16"), out,
@@ -77,35 +89,59 @@ def main() -> None:
     y = builder.constant(column, "bf16")
     builder._commands[-1] |= {"y0_column": 1, "y0_address": y.address, "y0_stride": y.stride}
     memory, address = builder.build()
-    view = Command(config, base | builder._commands[0]).tensor("y0")
+    view = Command(config, dict.fromkeys(COMMAND, 0) | builder._commands[0]).tensor("y0")
     assert (view.rows, view.columns) == (3, 1)
-    ending = Machine(config).run(memory, address, 0x1000)
-    assert ending.error is None and (read(memory, out, 0x1000) == x + column).all()
-
-    # Text, reference page, C header.
-    lines = disassemble(memory, address, 0x1000)
+    ending = Machine(config).run(memory, address, BASE)
+    assert ending.error is None and (read(memory, out, BASE) == x + column).all()
+    lines = disassemble(memory, address, BASE)
     assert ", y0 column, " in lines[1]
-    assert assemble("\n".join(lines)) == program_bytes(memory, address, 0x1000)
+    assert assemble("\n".join(lines)) == program_bytes(memory, address, BASE)
+
+
+def check_pages() -> None:
+    from gen.docs import PAGES
+    from gen.header import c_header
+
     page = PAGES["commands.md"]()
     assert "| 0 | 27 | `y0_column` | Y0 is M×1: one item per row | VECTOR, builds of FUNCTIONS, " \
         "else 0; ISA 1.1 |" in page and "| 0 | 25 | `whole` |" in page
-    assert "ottava_command_set_silent_list" in c_header(config)
+    assert "ottava_command_set_silent_list" in c_header(configs()[0])
 
-    # What a program needs.
-    def header(**options):
-        made = ProgramBuilder(config)
-        rows = made.empty(3, 1, "bf16") if options else made.empty(3, 4, "bf16")
+
+def check_requirements() -> None:
+    from compiler.program.builder import ProgramBuilder
+    from compiler.program.epilogue import Epilogue
+    from hdl.spec.commands import HEADER, HEADER_BYTES, unpack
+
+    def minor(columns, **options):
+        made = ProgramBuilder(configs()[0])
+        rows = made.empty(3, columns, "bf16")
         made.vector(made.empty(3, 4), rows, Epilogue(**options))
         memory, address = made.build()
-        return unpack(HEADER, memory[address:address + HEADER_BYTES].tobytes())
+        return unpack(HEADER, memory[address:address + HEADER_BYTES].tobytes())["isa_minor"]
 
-    assert header()["isa_minor"] == 0 and header(row_result=True)["isa_minor"] == 2
+    assert minor(4) == 0 and minor(1, row_result=True) == 2
 
-    # Campaigns: points, random instructions, what is spoiled.
+
+def check_campaigns() -> None:
+    """Points, random instructions, what is spoiled."""
+    from compiler.program.instruction import Instruction
+    from sim.campaigns.coverage.spec import flags, points
+
+    config, less = configs()
     assert "y0_column" in flags(config, Opcode.VECTOR) and "y0_column" not in flags(
         config, Opcode.GEMM) and "y0_column" not in flags(less, Opcode.VECTOR)
     assert ("posit8", "GEMM", "whole", "1") in points(config)
     assert not hasattr(Instruction(), "whole")  # an option of the compiler is its author's to add
+
+
+def main() -> None:
+    check_plan()
+    check_legality()
+    check_effect_and_text()
+    check_pages()
+    check_requirements()
+    check_campaigns()
     print("plan, cycle model, legality, tensors, machine, text, pages, header, campaigns follow")
 
 

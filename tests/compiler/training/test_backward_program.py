@@ -7,12 +7,13 @@ import pytest
 
 from compiler.checkpoints import load, samples
 from compiler.checkpoints.digits import DRAWN, patches
-from compiler.program.builder import ProgramBuilder, read
+from compiler.program.builder import read
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.programs import Case
 from sim.campaigns.regression import compare, small_accelerator
 from sim.model.machine import Machine
 from support.layer_program import BASE, NAME, Emitter, Layer
+from support.wrong_programs import keys_as_they_are
 
 EXACT = AcceleratorConfig("posit8", acc="exact")
 IDS = np.random.default_rng(9).integers(0, 40, 13)
@@ -57,14 +58,7 @@ def test_another_form_is_told_apart():
 
 
 def test_keys_that_are_not_transposed_are_told_apart(monkeypatch):
-    right = ProgramBuilder.gemm
-
-    def wrong(self, a, b, *arguments, **transposed):
-        if a.rows == b.rows == a.columns == 16:
-            transposed["a_transposed"] = False
-        right(self, a, b, *arguments, **transposed)
-
-    monkeypatch.setattr(ProgramBuilder, "gemm", wrong)
+    keys_as_they_are(monkeypatch)
     found = equal(Layer(EXACT, "centred", *MODELS["digits ViT"]()), True)
     assert found[f"{NAME} ds"] > 0.99 and found[f"{NAME} dqkv"] < 0.7
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from compiler.checkpoints import load
-from compiler.program.builder import ProgramBuilder
 from compiler.training.description import AdamW, LowRank, Momentum, Sgd, Training, WholeMatrices
 from hdl.spec.config import AcceleratorConfig
 from support.require import require
 from support.training_steps import Both, real, sentences, training, windows
+from support.wrong_programs import keys_as_they_are
 
 FORMATS = ("posit8", "posit8es2", "fp8", "bf16")
 OPTIMISERS = {"adamw": AdamW(), "momentum": Momentum(), "sgd": Sgd(),
@@ -127,14 +127,7 @@ def test_a_magnitude_that_comes_late_is_found():
 
 
 def test_keys_that_are_not_transposed_are_found(monkeypatch):
-    right = ProgramBuilder.gemm
-
-    def wrong(self, a, b, *arguments, **transposed):
-        if a.rows == b.rows == a.columns == 16:
-            transposed["a_transposed"] = False
-        right(self, a, b, *arguments, **transposed)
-
-    monkeypatch.setattr(ProgramBuilder, "gemm", wrong)
+    keys_as_they_are(monkeypatch)
     both = Both(config(), training()).calibrate()
     assert "blocks.1 dqkv" in both.step().wrong
 
