@@ -71,7 +71,10 @@ class Step:
 
     ``label`` is the prefix of the names of this step's results. ``valid`` as in ``Inputs``.
     ``renewed``: a program runs again with other ``valid``, so that each sequence has a mask and
-    weights of its own, whatever they are at first.
+    weights of its own, whatever they are at first. ``room``: the positions that the cache has room
+    for, where programs of other ``past`` share it and the tables of positions; ``None``: it ends
+    with this sequence. ``last``: which of the ``length`` positions is read after the last layer
+    where one is; ``None``: the last.
     """
 
     label: str
@@ -80,6 +83,8 @@ class Step:
     past: int
     valid: np.ndarray | None
     renewed: bool = False
+    room: int | None = None
+    last: int | None = None
 
     @property
     def rows(self) -> int:

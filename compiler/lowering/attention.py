@@ -139,9 +139,25 @@ def _mask(trace: Tracer, attention: Attention, step: Step, sequence: int) -> Vie
         hidden = hidden | (np.arange(step.total) > seen)
     if not hidden.any():
         return None
+    if step.room is not None and step.valid is None:
+        return _shared_mask(trace, step)
     return trace.shared(("mask", hidden.tobytes(), hidden.shape),
                         f"mask of {step.total} positions", hidden.shape, Form.WIDE,
                         lambda: np.where(hidden, -largest(BFLOAT16), 0.0)).whole
+
+
+def _shared_mask(trace: Tracer, step: Step) -> View:
+    """The causal mask out of one for every ``past``: the columns from ``room`` − ``past`` on of a
+    mask whose row r sees the columns up to ``room`` + r."""
+    room, shape = step.room, (step.length, step.room + step.length)
+
+    def mask() -> np.ndarray:
+        hidden = np.arange(shape[1]) > room + np.arange(step.length)[:, None]
+        return np.where(hidden, -largest(BFLOAT16), 0.0)
+
+    every = trace.shared(("causal mask", *shape), f"mask of {step.length} positions", shape,
+                         Form.WIDE, mask)
+    return every.whole.block(0, room - step.past, step.length, step.total)
 
 
 def _stacked(value: Value, units: list[_Unit]) -> Iterator[View]:

@@ -118,7 +118,7 @@ def _position(model: Transformer, step: Step) -> int | None:
     if model.pooling == "first":
         return 0
     if model.pooling == "none" and model.blocks[-1].attention.causal:
-        return step.length - 1
+        return step.length - 1 if step.last is None else step.last
     return None
 
 

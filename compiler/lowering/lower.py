@@ -1,6 +1,6 @@
 """A transformer as one program in one memory image: ``lower``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +23,8 @@ from compiler.program.image import ProgramImage
 from compiler.program.lowered import LoweredProgram
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["check_model", "layer_range", "lower", "make_steps", "trace"]
+__all__ = ["check_model", "layer_range", "lower", "make_caches", "make_steps", "prepared_blocks",
+           "trace", "trace_step"]
 
 
 def check_model(model: Transformer, layers: range) -> None:
@@ -109,18 +110,16 @@ def trace(model: Transformer, inputs: Inputs, layers: range | None = None,
     if layers.start and inputs.kind != "states":
         raise ValueError(f"layers from {layers.start} on take states, not {inputs.kind}")
     tracer = Tracer()
-    blocks = {index: _halves_first(model.blocks[index]) for index in layers}
-    caches = {index: _cache(tracer, blocks[index].attention, inputs, index) for index in layers}
+    blocks = prepared_blocks(model, layers)
+    caches = make_caches(tracer, blocks, inputs.sequences * inputs.length)
     for step in make_steps(model, inputs, steps):
-        x = trace_embedding(tracer, model, inputs, step, f"{step.label}embedding")
-        for index in layers:
-            x = trace_layer(tracer, blocks[index], x, caches[index], step,
-                            f"{step.label}layer {index}")
-        if layers.stop == len(model.blocks):
-            trace_final(tracer, model, x, step)
-        else:
-            tracer.output(x, *layer_uses(blocks[layers[-1]]))
+        trace_step(tracer, model, inputs, blocks, caches, step)
     return tracer.listed()
+
+
+def prepared_blocks(model: Transformer, layers: range) -> dict[int, Block]:
+    """The ``layers`` as they are traced: with rotary pairs in halves."""
+    return {index: _halves_first(model.blocks[index]) for index in layers}
 
 
 def _halves_first(block: Block) -> Block:
@@ -129,11 +128,29 @@ def _halves_first(block: Block) -> Block:
     return replace(block, attention=halves_first(block.attention))
 
 
-def _cache(tracer: Tracer, attention: Attention, inputs: Inputs, index: int) -> CacheRows | None:
-    """Memory for the keys and values of all positions; ``None`` where one GEMM makes them with the
-    queries."""
+def trace_step(tracer: Tracer, model: Transformer, inputs: Inputs, blocks: Mapping[int, Block],
+               caches: Mapping[int, CacheRows | None], step: Step) -> None:
+    """One pass of the ``blocks`` over the positions of ``step``; where the last layer is among them
+    with what follows it."""
+    x = trace_embedding(tracer, model, inputs, step, f"{step.label}embedding")
+    for index, block in blocks.items():
+        x = trace_layer(tracer, block, x, caches[index], step, f"{step.label}layer {index}")
+    if len(model.blocks) - 1 in blocks:
+        trace_final(tracer, model, x, step)
+    else:
+        tracer.output(x, *layer_uses(block))
+
+
+def make_caches(tracer: Tracer, blocks: Mapping[int, Block], rows: int
+                ) -> dict[int, CacheRows | None]:
+    """Memory for the keys and values of all positions of each block."""
+    return {index: _cache(tracer, block.attention, rows, index) for index, block in blocks.items()}
+
+
+def _cache(tracer: Tracer, attention: Attention, rows: int, index: int) -> CacheRows | None:
+    """``None`` where one GEMM makes keys and values with the queries."""
     if attention.rotary is None and not attention.causal:
         return None
-    rows, columns = inputs.sequences * inputs.length, len(attention.key.weight)
+    columns = len(attention.key.weight)
     return CacheRows(*(tracer.value(f"layer {index} {name}", rows, columns, Life.STATE,
                                 forms=(Form.STORED,)) for name in ("keys", "values")))
