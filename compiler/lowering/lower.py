@@ -34,12 +34,15 @@ def check_model(model: Transformer, layers: range) -> None:
         if attention.heads % attention.kv_heads:
             raise ValueError(f"heads must be a multiple of kv_heads, "
                              f"not {attention.heads} and {attention.kv_heads}")
+        if (attention.query_norm is None) != (attention.key_norm is None):
+            raise ValueError(f"layers of {model.name} must have norms of queries and keys or of "
+                             "neither")
     causal = {attention.causal for attention in attentions}
     if len(causal) > 1:
         raise ValueError(f"layers of {model.name} must be causal all or none")
     if model.pooling.startswith("mean") and True in causal:
         raise ValueError("mean pooling takes a model that is not causal; a causal one gives its "
-                         "last position (pooling none)")
+                         "last position (pooling none or last)")
 
 
 def layer_range(model: Transformer, layers: range | slice | None) -> range:
@@ -149,7 +152,7 @@ def make_caches(tracer: Tracer, blocks: Mapping[int, Block], rows: int
 
 def _cache(tracer: Tracer, attention: Attention, rows: int, index: int) -> CacheRows | None:
     """``None`` where one GEMM makes keys and values with the queries."""
-    if attention.rotary is None and not attention.causal:
+    if attention.rotary is None and attention.query_norm is None and not attention.causal:
         return None
     columns = len(attention.key.weight)
     return CacheRows(*(tracer.value(f"layer {index} {name}", rows, columns, Life.STATE,

@@ -63,7 +63,8 @@ def _tables(trace: Tracer, rotary: Rotary, size: int, heads: int, step: Step
 
     def tables() -> tuple[np.ndarray, np.ndarray]:
         positions = np.tile(np.arange(first, last), sequences)
-        return rotary_tables(positions, size, heads, rotary.base)
+        cosines, sines = rotary_tables(positions, size, heads, rotary.of_pairs(size))
+        return rotary.factor * cosines, rotary.factor * sines
 
     rows = (last - first) * sequences * heads
     where = f"{first} on, {heads} heads"

@@ -6,7 +6,15 @@ import numpy as np
 
 from compiler.checkpoints.description import Activation, Linear, Norm
 from compiler.lowering.epilogues import ACTIVATIONS
-from compiler.lowering.lane_ops import Add, AddResidual, Apply, LaneOp, Multiply, Normalise
+from compiler.lowering.lane_ops import (
+    Add,
+    AddResidual,
+    Apply,
+    Factor,
+    LaneOp,
+    Multiply,
+    Normalise,
+)
 from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Product, Vector
 from compiler.lowering.values import Form, Life, Use, Value, View
 
@@ -167,12 +175,25 @@ class Tracer:
         self.vector(x, Apply(activation), out)
 
     def norm(self, x: View, norm: Norm, out: Value | View, name: str) -> None:
-        """out = LayerNorm or RMSNorm of each row of x."""
+        """out = LayerNorm or RMSNorm of each row of x, or its gain and shift alone."""
         gain = self.parameter(norm.gain, Form.STORED, f"{name} gain").whole
         shift = None
         if norm.shift is not None:
             shift = self.parameter(norm.shift, Form.WIDE, f"{name} shift").whole
-        self.vector(x, Normalise(gain, shift, norm.eps), out)
+        if not norm.affine:
+            self.vector(x, Normalise(gain, shift, norm.eps), out)
+            return
+        scaled = out if shift is None else self.value(f"{name} × gain", *_view(out).shape)
+        self.multiply(x, gain, scaled)
+        if shift is not None:
+            self.add(_view(scaled), [shift], out)
+
+    def cap(self, x: View, cap: float, out: Value | View, name: str, scale: float = 1.0) -> None:
+        """out = cap · tanh(``scale`` · x / cap)."""
+        inner, bent = (self.value(f"{name} {part}", *x.shape) for part in ("over cap", "bent"))
+        self.vector(x, Factor(scale / cap), inner)
+        self.activate(inner.whole, "tanh", bent)
+        self.vector(bent.whole, Factor(cap), out)
 
 
 def _then(lane_op: LaneOp | None) -> tuple[LaneOp, ...]:
