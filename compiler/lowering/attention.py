@@ -20,7 +20,7 @@ from compiler.lowering.values import Form, Value, View
 from hdl.spec.formats import BFLOAT16
 from sim.model.rounding import largest
 
-__all__ = ["CacheRows", "attend"]
+__all__ = ["CacheRows", "attend", "padding_masks"]
 
 
 @dataclass(frozen=True)
@@ -145,12 +145,20 @@ def _units(trace: Tracer, attention: Attention, queries: View, cache: tuple[View
             yield _Unit(own, keys, values, out, mask)
 
 
+def padding_masks(trace: Tracer, step: Step) -> Value | None:
+    """A row for each sequence: 0, and the most negative BF16 where it is padded; of a step that is
+    ``renewed``, else None."""
+    if not step.renewed or step.valid is None:
+        return None
+    return trace.shared(("masks",), "masks", step.valid.shape, Form.WIDE,
+                        lambda: np.where(step.valid, 0.0, -largest(BFLOAT16)))
+
+
 def _mask(trace: Tracer, attention: Attention, step: Step, sequence: int) -> View | None:
     """What is added to a head's scores: 0, and the most negative BF16 where a position does not
     see another; 1×S where only padding is hidden."""
-    if step.renewed and step.valid is not None:
-        every = trace.shared(("masks",), "masks", step.valid.shape, Form.WIDE,
-                             lambda: np.where(step.valid, 0.0, -largest(BFLOAT16)))
+    every = padding_masks(trace, step)
+    if every is not None:
         return every.whole.row_block(sequence, 1)
     hidden = _hidden(attention, step, sequence)
     masked = hidden.any() or attention.window is not None
