@@ -30,6 +30,7 @@ from gen.cli import (
 )
 from gen.design import Design
 from gen.top import design
+from hdl.spec.activations import ACTIVATIONS as TABLES
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import format_named
 from synth.accumulators import accumulator_table
@@ -43,7 +44,7 @@ __all__ = ["FORMATS", "LEAVES", "PAIRINGS", "Areas", "figure_of_merit", "main"]
 FORMATS = ("posit8", "fp8", "bf16")
 LEAVES = ("decoder", "encoder", "multiplier", "mac", "pe")
 FUNCTIONS = ("exp", "reciprocal")
-ACTIVATIONS = ("sigmoid", "silu", "tanh", "gelu", "gelu_sigmoid", "activation", "inverse_sqrt")
+ACTIVATIONS = (*(function.name.lower() for function in TABLES), "activation", "inverse_sqrt")
 WHOLES = ("array", "vector", "accelerator")
 ACCUMULATORS = "accumulators"  # not a block: the table of synth.accumulators
 PAIRINGS: dict[str, dict[str, str]] = {

@@ -122,6 +122,9 @@ def _errors(output: str) -> Values:
         if below:
             made[f"{key}-below"] = (f"{below[1]} beyond 1 ulp, at most {below[2]} · 2^-9"
                                     if int(below[1]) else "none beyond 1 ulp")
+    for name, lane, error in re.findall(r"^(\w+) +(\w+) .* error at most 0([0-9.]+)$", output,
+                                        re.MULTILINE):
+        made[f"{name.lower()}-{lane}"] = error
     largest = max(float(text) for text in re.findall(r"fp32 .*?max ([0-9.]+)", output))
     return made | {"fp32-largest": f"{largest:.2f}"}
 

@@ -3,7 +3,7 @@
 Each function of the reference model, which the hardware equals to the bit, against the real one in
 float64, over every finite normal BF16 number. An ulp is that of BF16 at the real result. Lines: the
 largest and the mean error of positive inputs; of negative ones how many lie beyond one ulp, and
-the largest of their errors as a multiple of 2^-9.
+the largest of their errors as a multiple of 2^-9; of slopes also the largest error of all.
 """
 
 import math
@@ -21,6 +21,21 @@ from sim.model import lanes
 from sim.model.rounding import from_words
 
 SMALLEST = 2.0 ** -126
+
+
+def gelu_slope(x: float) -> float:
+    density = math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    return math.erfc(-x / math.sqrt(2)) / 2 + x * density
+
+
+def silu_slope(x: float) -> float:
+    return (1 + x / (1 + math.exp(x))) / (1 + math.exp(-x))
+
+
+SLOPES: dict[Function, Callable[[float], float]] = {
+    Function.GELU_SLOPE: gelu_slope,
+    Function.SILU_SLOPE: lambda x: silu_slope(x) if abs(x) < 700 else float(x > 0),
+}
 REAL: dict[Function, Callable[[float], float]] = {
     Function.GELU: lambda x: x * math.erfc(-x / math.sqrt(2)) / 2,
     Function.GELU_SIGMOID: lambda x: x / (1 + math.exp(-1.702 * x)) if x > -400 else 0.0,
@@ -28,6 +43,7 @@ REAL: dict[Function, Callable[[float], float]] = {
     Function.SIGMOID: lambda x: (1 + math.tanh(x / 2)) / 2 if x > -30 else math.exp(x),
     Function.TANH: math.tanh,
     Function.INVERSE_SQRT: lambda x: 1 / math.sqrt(x),
+    **SLOPES,
 }
 
 
@@ -47,21 +63,24 @@ def line(config: AcceleratorConfig, function: Function) -> str:
     x = from_words(lane, np.arange(1 << 16, dtype=np.uint32) << lane.bits - 16)
     x = x[np.isfinite(x) & (np.abs(x) >= SMALLEST)]
     up, down = x[x > 0], x[x < 0]
-    _, positive = ulps(config, function, up)
+    above, positive = ulps(config, function, up)
     text = (f"{function.name:12} {lane.name:8} {up.size} x > 0: max {positive.max():.2f}, "
             f"mean {positive.mean():.3f} ulp")
     if function is Function.INVERSE_SQRT:
         return text
     error, negative = ulps(config, function, down)
     beyond = negative > 1
-    return (f"{text}; {down.size} x < 0: {beyond.sum()} beyond 1 ulp, "
-            f"at most {512 * error[beyond].max(initial=0):.2f} · 2^-9")
+    text += (f"; {down.size} x < 0: {beyond.sum()} beyond 1 ulp, "
+             f"at most {512 * error[beyond].max(initial=0):.2f} · 2^-9")
+    if function not in SLOPES:
+        return text
+    return f"{text}; every x: error at most {max(above.max(), error.max()):.5f}"
 
 
 def main() -> int:
     for fmt in ("posit8", "bf16"):  # lanes of BF16, lanes of FP32
         for function in REAL:
-            print(line(AcceleratorConfig(fmt, dim=4), function))
+            print(line(AcceleratorConfig(fmt, dim=4, functions="training"), function))
     return 0
 
 
