@@ -33,9 +33,10 @@ from gen.cli import config_from, piped
 from sim.curve import curve
 from sim.gradient_check import check
 from sim.train_memory import memory_lines
-from sim.train_on import AcceleratorSteps, built, machine_start, rtl_start
+from sim.train_on import AcceleratorSteps
 from sim.train_options import make_parser, task_of, training_of
 from sim.verify.runner import RunError
+from sim.verify.starts import built, machine_start, rtl_start
 
 __all__ = ["main"]
 

@@ -4,8 +4,6 @@ The trainer in numpy prepares the run and measures it; ``AcceleratorSteps`` take
 step and gives it back what was trained.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from compiler.checkpoints.inputs import Inputs
@@ -15,65 +13,10 @@ from compiler.training.programs.host import Host, Ran, Start
 from compiler.training.programs.lower import TrainingProgram, lower_training
 from compiler.training.trainer import NotFinite, StepReport, Trainer
 from hdl.spec.config import AcceleratorConfig
-from sim.model.machine import Machine
-from sim.verify.runner import RunError
 
-if TYPE_CHECKING:
-    from sim.harness.accelerator import Accelerator
-
-__all__ = ["AcceleratorSteps", "built", "machine_start", "rtl_start"]
+__all__ = ["AcceleratorSteps"]
 
 _MOMENTS = ("first", "second")
-
-
-def machine_start(config: AcceleratorConfig) -> Start:
-    """Runs programs on the machine model; ``RunError``."""
-    machine = Machine(config)
-
-    def start(memory: np.ndarray, address: int, base: int) -> Ran:
-        ending = machine.run(memory, address, base)
-        if ending.error is not None:
-            raise RunError(f"the machine model stopped with {ending.error.name} "
-                           f"at {ending.error_address:#x}")
-        return Ran(ending.saturations, ending.nars)
-
-    return start
-
-
-def built(config: AcceleratorConfig) -> "Accelerator":
-    """The generated Verilog of ``config``, ready to run; ``RunError``."""
-    from sim.harness.accelerator import Accelerator, HungError
-    from sim.harness.verilate import ToolError
-
-    try:
-        return Accelerator(config)
-    except (HungError, ToolError) as error:
-        raise RunError(str(error)) from error
-
-
-def rtl_start(accelerator: "Accelerator", max_cycles: int = 200_000_000) -> Start:
-    """Runs programs on the generated Verilog through AXI, and on the machine model on a copy of the
-    memory: ``RunError`` where a byte differs."""
-    from sim.harness.accelerator import HungError
-
-    on_machine = machine_start(accelerator.config)
-
-    def start(memory: np.ndarray, address: int, base: int) -> Ran:
-        wanted = memory.copy()
-        ran = on_machine(wanted, address, base)
-        try:
-            result = accelerator.run(memory, address, base, max_cycles=max_cycles)
-        except HungError as error:
-            raise RunError(str(error)) from error
-        if result.error is not None or result.violations:
-            raise RunError(f"the accelerator stopped with {result.error}, rules of the bus broken: "
-                           f"{len(result.violations)}")
-        different = int(np.count_nonzero(memory != wanted))
-        if different:
-            raise RunError(f"{different} of {memory.size} bytes differ from the machine model's")
-        return Ran(ran.saturations, ran.nars, result.cycles, memory.size)
-
-    return start
 
 
 class AcceleratorSteps:

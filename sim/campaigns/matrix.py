@@ -2,9 +2,11 @@
 
 Each cell is a build of its own, generated, Verilated and given one attention head of the demo
 through its AXI ports; every byte of every result is compared with the machine model, and no byte
-outside may have been written. Cells that ``AcceleratorConfig`` refuses are listed with its
-reason. The results go to build/matrix.json and, after a run of all cells without a mismatch, to
-docs/support.md of the checkout. Exit code 1 when a cell fails, 2 for a wrong argument.
+outside may have been written. With ``--functions training`` it is given one training step of a
+small model too, every byte of its memory compared after every program. Cells that
+``AcceleratorConfig`` refuses are listed with its reason. The results go to build/matrix.json and,
+after a run of all cells without a mismatch, to docs/support.md of the checkout, or
+docs/support-training.md. Exit code 1 when a cell fails, 2 for a wrong argument.
 """
 
 import argparse
@@ -12,7 +14,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import product
 from multiprocessing import get_context
@@ -37,14 +39,17 @@ from gen.cli import (
 from gen.cli.folders import build_folder, checkout
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS, format_named
+from sim.campaigns.training_step import train_small
 from sim.verify.compare import compare
 from sim.verify.runner import RunError, on_rtl
+from sim.verify.starts import built, rtl_start
 
 __all__ = ["Cell", "CellResult", "cells", "main", "page_file", "refusals", "run_cell", "sample",
            "support_page"]
 
 TOKENS = 32
 _TRIED = (*FORMATS, "int8")
+_PAGES = ("all", "training")  # functions of the builds that docs/ has a page of
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class CellResult:
-    """What a cell's run gave: ``error`` (one line) where it could not be compared."""
+    """What a cell's run gave: ``error`` (one line) where it could not be compared. ``step_bytes``,
+    ``step_cycles``: of a training step, where there was one."""
 
     cell: Cell
     layer: str
@@ -74,6 +80,8 @@ class CellResult:
     cycles: int = 0
     seconds: float = 0.0
     error: str | None = None
+    step_bytes: int = 0
+    step_cycles: int = 0
 
     @property
     def passed(self) -> bool:
@@ -129,13 +137,18 @@ def run_cell(cell: Cell, dim: int, tokens: int, real: bool, seed: int = 0,
     layer = _layer(tokens, real)
     config = cell.config(dim, functions)
     program = lower(config, layer, [0], seed=seed)
+    step = None
     try:
         run = on_rtl(program.image, config, seed=seed)
+        if config.trains:
+            step = train_small(config, rtl_start(built(config)), seed)
     except RunError as error:
         return CellResult(cell, layer.name, error=str(error), seconds=time.monotonic() - started)
     found = compare(program, run)
-    return CellResult(cell, layer.name, found.total, found.mismatches, run.cycles,
-                      time.monotonic() - started)
+    result = CellResult(cell, layer.name, found.total, found.mismatches, run.cycles,
+                        time.monotonic() - started)
+    return result if step is None else replace(
+        result, step_bytes=step.bytes, step_cycles=step.cycles)
 
 
 def _run(work: Sequence[Cell], options: argparse.Namespace, real: bool) -> list[CellResult]:
@@ -150,34 +163,52 @@ def _run(work: Sequence[Cell], options: argparse.Namespace, real: bool) -> list[
             results.append(result)
             told = result.error or (f"{result.compared:6} bytes, {result.mismatches} differ, "
                                      f"{result.cycles:7} cycles")
+            if result.step_bytes:
+                told += f"; a step {result.step_bytes} bytes, {result.step_cycles} cycles"
             print(f"{'passed' if result.passed else 'FAILED'}  {result.cell!s:32}  {told}, "
                   f"{result.seconds:5.1f} s", flush=True)
     return results
 
 
 def _entry(result: CellResult) -> str:
-    return f"{result.compared:,} / {result.cycles:,}" if result.passed else "**failed**"
+    if not result.passed:
+        return "**failed**"
+    pairs = [(result.compared, result.cycles)]
+    if result.step_bytes:
+        pairs.append((result.step_bytes, result.step_cycles))
+    return ", ".join(f"{compared:,} / {cycles:,}" for compared, cycles in pairs)
 
 
-def page_file() -> Path:
-    """docs/support.md of the checkout; without one, among the other products of builds."""
+def page_file(functions: str = "all") -> Path:
+    """The page in docs/ of the checkout; without one, among the other products of builds."""
     root = checkout()
-    return build_folder() / "support.md" if root is None else root / "docs/support.md"
+    name = "support.md" if functions == "all" else f"support-{functions}.md"
+    return build_folder() / name if root is None else root / "docs" / name
 
 
-def support_page(results: Sequence[CellResult], dim: int, tokens: int) -> str:
-    """docs/support.md: what passed, bytes compared and cycles, and what is refused."""
+def support_page(results: Sequence[CellResult], dim: int, tokens: int, functions: str = "all"
+                 ) -> str:
+    """The page of ``page_file``: what passed, bytes compared and cycles, and what is refused."""
     found = {result.cell: result for result in results}
     passed = sum(result.passed for result in results)
+    trains = functions == "training"
+    option = "" if functions == "all" else f" --functions {functions}"
+    made = f"`python -m sim.matrix{option}`" + ("" if option else " (`make matrix`)")
     lines = [
-        "# Formats, accumulators, softmax modes", "",
-        "Written by `python -m sim.matrix` (`make matrix`); do not edit.", "",
-        f"Each cell is a build with `--dim {dim}` on Verilator that ran head 0 of "
+        "# Formats, accumulators, softmax modes" + (", in builds that train" if trains else ""), "",
+        f"Written by {made}; do not edit.", "",
+        f"Each cell is a build with `--dim {dim}{option}` on Verilator that ran head 0 of "
         f"{results[0].layer}, {tokens} tokens: projections, softmax(Q Kᵀ / √d), P V, through its "
         "AXI ports. Cells show the bytes of the results that were compared with the machine model "
-        "and the clock cycles. All bytes were equal, and none was written outside the results.", "",
+        "and the clock cycles. All bytes were equal, and none was written outside the results.", ""]
+    if trains:
+        lines += ["Each then trained a small BERT with adapters on all matrices: two micro-batches "
+                  "of two sentences for the scales of the gradients, two more for a step, and the "
+                  "update. After every program every byte of the memory was compared with the "
+                  "machine model's: the second pair of each cell.", ""]
+    lines += [
         f"Passed: {passed} of {len(results)} cells, "
-        f"{sum(o.compared for o in results):,} bytes, "
+        f"{sum(o.compared + o.step_bytes for o in results):,} bytes, "
         f"{sum(o.mismatches for o in results)} mismatches.", "",
         "| `--fmt` | `--acc` | " + " | ".join(f"`{mode}`" for mode in SOFTMAX_MODES) + " |",
         "|---|---|" + "---|" * len(SOFTMAX_MODES)]
@@ -230,9 +261,10 @@ def _write(parser: argparse.ArgumentParser, options: argparse.Namespace,
     deliver(parser, options.output, lambda: json.dumps(record, indent=1) + "\n")
     print(f"wrote {options.output}")
     complete = {result.cell for result in results} == set(cells(options.dim))
-    if complete and options.functions == "all" and all(result.passed for result in results):
-        page = page_file()
-        deliver(parser, page, lambda: support_page(results, options.dim, options.tokens))
+    if complete and options.functions in _PAGES and all(result.passed for result in results):
+        page = page_file(options.functions)
+        deliver(parser, page, lambda: support_page(
+            results, options.dim, options.tokens, options.functions))
         print(f"wrote {page}")
 
 
@@ -254,8 +286,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--fmt, --acc and --softmax must leave at least one supported cell")
     make_folder(parser, Path(options.output).parent)
     writable(parser, options.output)
-    if set(work) == set(cells(options.dim)):
-        writable(parser, page_file())
+    if options.functions in _PAGES and set(work) == set(cells(options.dim)):
+        writable(parser, page_file(options.functions))
     for reason, refused in refusals(options.dim).items():
         print(f"refused  {len(refused)} cells, first {refused[0]}: {reason}")
     started = time.monotonic()

@@ -2,6 +2,8 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,10 +18,12 @@ from sim.campaigns.matrix import (
     main,
     page_file,
     refusals,
+    run_cell,
     sample,
     support_page,
 )
-from sim.verify.runner import ImageRun, RunError
+from sim.verify.runner import ImageRun, RunError, on_machine
+from sim.verify.starts import machine_start
 
 
 def test_cells_are_all_that_the_configuration_accepts():
@@ -74,6 +78,35 @@ def test_a_wrong_byte_fails_its_cell(name, message, monkeypatch, tmp_path, capsy
     assert "wrote docs" not in out
 
 
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_build_that_trains_is_given_a_step(breaks, monkeypatch):
+    """Programs on the machine model in the RTL's place: calibration and a step, and what a
+    difference in them does."""
+    def start(config):
+        run = machine_start(config)
+
+        def counted(memory, address, base):
+            if breaks and counted.programs == 3:
+                raise RunError("1 of 9 bytes differ from the machine model's")
+            counted.programs += 1
+            return replace(run(memory, address, base), cycles=1, compared=memory.size)
+
+        counted.programs = 0
+        return counted
+
+    monkeypatch.setattr(matrix, "on_rtl", lambda image, config, *, seed: replace(
+        on_machine(image, config), cycles=7, written=np.zeros_like(image.memory)))
+    monkeypatch.setattr(matrix, "built", lambda config: config)
+    monkeypatch.setattr(matrix, "rtl_start", start)
+    monkeypatch.setattr(matrix, "compare", lambda program, run: SimpleNamespace(
+        total=8, mismatches=0))
+    result = run_cell(Cell("fp8", "bf16", "approx_shifted"), 4, 12, False, functions="training")
+    assert result.passed == (not breaks) and ("bytes differ" in (result.error or "")) == breaks
+    if not breaks:
+        # To start; two micro-batches for the scales and two for the step, and what ends each.
+        assert result.step_cycles == 7 and result.step_bytes > 7 * 10_000
+
+
 def test_a_cell_without_bytes_has_not_passed():
     assert not CellResult(cells()[0], "small layer").passed
     assert CellResult(cells()[0], "small layer", compared=1).passed
@@ -99,6 +132,15 @@ def test_the_page_tells_what_passed_and_what_is_refused():
         assert reason in page
 
 
+def test_the_page_of_builds_that_train_has_their_steps():
+    results = [CellResult(c, "small layer", 8, 0, 9, step_bytes=1000, step_cycles=70)
+               for c in cells()]
+    page = support_page(results, 4, 12, "training")
+    assert page.count("8 / 9, 1,000 / 70") == len(results)
+    assert f"{1008 * len(results):,} bytes" in page and "--functions training" in page
+    assert page_file("training").name == "support-training.md"
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["--fmt", "int8"], "--fmt must be one of posit8, posit8es0"),
     (["--dim", "5"], "dim must be a power of two"),
@@ -114,7 +156,7 @@ def test_wrong_arguments(arguments, message, capsys):
 
 
 def test_a_page_that_cannot_be_written_is_refused_before_the_work(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(matrix, "page_file", lambda: tmp_path / "file/support.md")
+    monkeypatch.setattr(matrix, "page_file", lambda functions: tmp_path / "file/support.md")
     monkeypatch.setattr(matrix, "_run", lambda *arguments: pytest.fail("the work has begun"))
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit) as stopped:
@@ -124,5 +166,6 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_work(monkeypatch, t
 
 
 @pytest.mark.slow
-def test_every_cell_on_rtl(tmp_path):
-    assert main(["-o", str(tmp_path / "matrix.json")]) == 0
+@pytest.mark.parametrize("more", [[], ["--functions", "training", "--sample"]])
+def test_every_cell_on_rtl(more, tmp_path):
+    assert main([*more, "-o", str(tmp_path / "matrix.json")]) == 0

@@ -5,29 +5,16 @@ import pytest
 
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.regression import small_accelerator
+from sim.campaigns.training_step import Counted
 from sim.cycles.check import measure
-from sim.train_on import built, rtl_start
-from support.training_steps import Both, sentences, spans, training
-
-
-class Counted:
-    """Starts programs and adds up what was compared."""
-
-    def __init__(self, accelerator):
-        self.start, self.programs, self.bytes, self.cycles = rtl_start(accelerator), 0, 0, 0
-
-    def __call__(self, memory, address, base):
-        ran = self.start(memory, address, base)
-        self.programs += 1
-        self.bytes += ran.compared
-        self.cycles += ran.cycles
-        return ran
+from sim.verify.starts import built, rtl_start
+from support.training_steps import Both, sentences, training
 
 
 def test_two_steps_of_a_small_bert():
     """Micro-batches, sentences of any length, layers computed again."""
     machine = small_accelerator("posit8", functions="training")
-    own, start = training(batch=2, micro=1, recompute=1), Counted(machine)
+    own, start = training(batch=2, micro=1, recompute=1), Counted(rtl_start(machine))
     both = Both(machine.config, own, start, work=sentences(own)).calibrate().step().step()
     print(f"{start.programs} programs, {start.cycles} cycles, {start.bytes} bytes equal; "
           f"{both.compared} items")
@@ -40,21 +27,11 @@ def test_two_steps_of_a_small_bert():
     assert not both.wrong and start.programs == 1 + 3 * 3 and start.bytes > 500_000
 
 
-def test_a_step_of_spans():
-    """Sentences of any length, their first and last positions."""
-    machine = small_accelerator("posit8", functions="training")
-    own, start = training(batch=2), Counted(machine)
-    both = Both(machine.config, own, start, work=spans(own)).calibrate().step()
-    print(f"{start.programs} programs, {start.cycles} cycles, {start.bytes} bytes equal; "
-          f"{both.compared} items")
-    assert not both.wrong and start.programs == 1 + 2 * 2 and start.bytes > 250_000
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("fmt", "softmax"), [("posit8", "pwl"), ("fp8", "approx_shifted")])
 def test_twenty_steps_of_the_digits_vit(fmt, softmax):
     config = AcceleratorConfig(fmt, softmax=softmax, functions="training")
-    start = Counted(built(config))
+    start = Counted(rtl_start(built(config)))
     both = Both(config, training(batch=4), start, keep=False).calibrate()
     for _ in range(20):
         both.step()
