@@ -18,6 +18,8 @@ _RANKS = (1, 2, 4, 8, 16)
 # Model, rank, rate, updates of each task: digits 25 times through its images, sentences twice.
 _DIGITS = ("digits-vit", 4, 4e-3, 1050)
 _SENTENCES = ("bert-tiny", 8, 1e-3, 466)
+# Of sentences where a question has many cells: half of them once.
+_SHORT = 117
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,15 @@ class Cell:
         if self.fmt != PLAIN:
             parts += [self.softmax, self.backward, f"masters {self.masters}",
                       "scaled" if self.scaling else "unscaled"]
-        return " ".join([*parts, f"rank {self.rank}", f"rate {self.rate:g}", f"seed {self.seed}"])
+        return " ".join([*parts, f"rank {self.rank}", f"rate {self.rate:g}",
+                         f"{self.steps} updates", f"seed {self.seed}"])
 
 
 def _backward(task: str) -> Iterator[Cell]:
+    steps = None if task.startswith("digits") else _SHORT
+    yield Cell(task, PLAIN, steps=steps)
     for softmax, backward in product(SOFTMAX_MODES, STUDIED):
-        yield Cell(task, softmax=softmax, backward=backward)
+        yield Cell(task, softmax=softmax, backward=backward, steps=steps)
 
 
 def _formats(task: str) -> Iterator[Cell]:
@@ -86,6 +91,7 @@ def _formats(task: str) -> Iterator[Cell]:
 
 
 def _scaling(task: str) -> Iterator[Cell]:
+    yield Cell(task, PLAIN)
     for fmt, scaling in product(("posit8", "fp8"), (True, False)):
         yield Cell(task, fmt, scaling=scaling)
 

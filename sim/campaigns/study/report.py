@@ -10,16 +10,39 @@ from sim.campaigns.study.measure import Result
 
 __all__ = ["summaries", "table"]
 
-_SHOWN = ("fmt", "softmax", "backward", "scaling", "masters", "rank", "rate")
+_SHOWN = ("fmt", "softmax", "backward", "scaling", "masters", "rank", "rate", "steps")
 
 
 def summaries(results: Sequence[tuple[Cell, Result]]) -> list[dict[str, object]]:
-    """One entry for all seeds of a cell: means, deviations, the worst."""
+    """One entry for all seeds of a cell: means, deviations, the worst; ``from_fp32``: the largest
+    distance of a curve from that of the fp32 run with the same seed and all else alike, if any."""
     by_cell: dict[Cell, list[Result]] = {}
+    plain = {_plain(cell): result for cell, result in results if cell.fmt == PLAIN}
+    distances: dict[Cell, list[float]] = {}
     for cell, result in results:
-        by_cell.setdefault(replace(cell, seed=0), []).append(result)
-    return [{"cell": {name: value for name, value in asdict(cell).items() if name != "seed"},
-             **_summary(found)} for cell, found in by_cell.items()]
+        every = replace(cell, seed=0)
+        by_cell.setdefault(every, []).append(result)
+        if cell.fmt != PLAIN and (like := plain.get(_plain(cell))):
+            distances.setdefault(every, []).append(_distance(result, like))
+    entries = []
+    for cell, found in by_cell.items():
+        entry = {"cell": {name: value for name, value in asdict(cell).items() if name != "seed"},
+                 **_summary(found)}
+        if cell in distances:
+            entry["from_fp32"] = max(distances[cell])
+        entries.append(entry)
+    return entries
+
+
+def _plain(cell: Cell) -> tuple:
+    return cell.task, cell.rank, cell.rate, cell.steps, cell.batch, cell.seed
+
+
+def _distance(result: Result, other: Result) -> float:
+    """Between points of the curves that both have."""
+    one, two = np.asarray(result["curve"]), np.asarray(other["curve"])
+    both = min(len(one), len(two))
+    return float(np.abs(one[:both] - two[:both]).max(initial=0))
 
 
 def _summary(found: list[Result]) -> dict[str, object]:
@@ -43,18 +66,19 @@ def table(entries: Sequence[dict[str, object]]) -> str:
     varying = [name for name in _SHOWN if len({str(cell[name]) for cell in cells}) > 1] or ["fmt"]
     fixed = [f"{name} {cells[0][name]}" for name in _SHOWN if name not in varying]
     lines = [f"{cells[0]['task']}: {', '.join(fixed)}", "",
-             f"| {' | '.join(varying)} | seeds | accuracy | lowest | last loss | cosine, worst "
-             "tensor | leak |", "|---" * (len(varying) + 6) + "|"]
+             f"| {' | '.join(varying)} | seeds | accuracy | lowest | last loss | curve from fp32's "
+             "| cosine, worst tensor | leak |", "|---" * (len(varying) + 7) + "|"]
     for entry in entries:
         cell = entry["cell"]
         plain = cell["fmt"] == PLAIN
-        chosen = ["–" if plain and name not in ("fmt", "rank", "rate") else str(cell[name])
-                  for name in varying]
+        chosen = ["–" if plain and name not in ("fmt", "rank", "rate", "steps")
+                  else str(cell[name]) for name in varying]
+        distance = f"{entry['from_fp32']:.3f}" if "from_fp32" in entry else "–"
         failed = f" ({entry['failed']} ended early)" if entry["failed"] else ""
         probe = "–" if plain else f"{entry['cosine']:.3f}, {entry['worst_cosine']:.2f}"
         leak = "–" if plain else f"{entry['leak']:.4f}"
         lines.append(
             f"| {' | '.join(chosen)} | {entry['seeds']}{failed} | {entry['accuracy']:.4f} ± "
             f"{entry['accuracy_deviation']:.4f} | {entry['accuracy_lowest']:.4f} | "
-            f"{entry['last_loss']:.4f} | {probe} | {leak} |")
+            f"{entry['last_loss']:.4f} | {distance} | {probe} | {leak} |")
     return "\n".join(lines)

@@ -35,7 +35,10 @@ def test_every_group_asks_one_question():
     for name in GROUPS:
         cells = cells_of(name, TASK, 3)
         assert len(set(cells)) == len(cells) >= 4 and {cell.seed for cell in cells} == {3}
-    assert len(cells_of("backward", TASK, 0)) == 12
+    # The exact run, and every mode of the softmax with every form of its backward pass.
+    assert len(cells_of("backward", TASK, 0)) == 1 + 12
+    short = cells_of("backward", "movie-reviews", 0)
+    assert {cell.steps for cell in short} == {117} and Cell("movie-reviews").steps == 466
 
 
 @pytest.mark.parametrize("changes, message", [
@@ -78,7 +81,7 @@ def test_a_run_that_ends_early_says_so(build, images):
 def test_tables_show_what_differs():
     def result(accuracy):
         return {"accuracy": accuracy, "last_loss": 0.5, "failed": None, "seconds": 1.0,
-                "cosine": 0.9, "worst_cosine": 0.8, "leak": 0.01}
+                "cosine": 0.9, "worst_cosine": 0.8, "leak": 0.01, "curve": [1.0, accuracy]}
 
     cells = [Cell(TASK, seed=seed, backward=form) for form in ("eq5", "centred")
              for seed in range(3)]
@@ -89,6 +92,23 @@ def test_tables_show_what_differs():
     assert "softmax approx_shifted" in lines[0] and "backward" not in lines[0]
     assert lines[2].startswith("| backward | seeds") and len(lines) == 6
     assert "0.1000 ± 0.0816 | 0.0000" in lines[4]
+
+
+def test_curves_are_compared_with_the_exact_run_of_their_seed():
+    def result(*curve):
+        return {"accuracy": 0.5, "last_loss": 0.5, "failed": None, "seconds": 1.0,
+                "cosine": 0.9, "worst_cosine": 0.8, "leak": 0.01, "curve": list(curve)}
+
+    plain, own = (lambda seed: Cell(TASK, "fp32", seed=seed)), (lambda seed: Cell(TASK, seed=seed))
+    results = [(plain(0), result(2.0, 1.0)), (own(0), result(2.1, 1.0)),
+               (plain(1), result(3.0, 1.0)), (own(1), result(3.0, 1.25))]
+    exact, entry = summaries(results)
+    assert entry["from_fp32"] == 0.25 and "from_fp32" not in exact
+    assert "| 0.250 |" in table([exact, entry])
+    # An exact run of other updates or another seed is none.
+    for other in (replace(plain(0), steps=7), plain(5)):
+        _, entry = summaries([(other, result(2.0, 1.0)), (own(0), result(2.1, 1.0))])
+        assert "from_fp32" not in entry
 
 
 @pytest.mark.parametrize("arguments, message", [
