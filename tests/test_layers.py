@@ -168,7 +168,7 @@ def test_the_model_shares_data_alone(edges):
 @pytest.mark.parametrize(("module", "other"), [
     ("hdl.core", "sim.model.codec"), ("sim.model.codec", "compiler.program.tensor"),
     ("compiler.program.tensor", "sim.verify.compare"), ("hdl.lib.sram", "hdl.bus.axi"),
-    ("gen.top", "synth.area"), ("compiler.checkpoints.bert", "compiler.lowering.lower"),
+    ("gen.top", "synth.area"), ("compiler.checkpoints.parts", "compiler.lowering.lower"),
     ("sim.verify.compare", "sim.bench.runner"), ("gen.cli", "hdl.top"),
 ])
 def test_an_arrow_against_the_order_is_found(edges, module, other):

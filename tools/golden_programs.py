@@ -65,11 +65,11 @@ def _relu(model: Transformer) -> Transformer:
 
 def _rms(model: Transformer) -> Transformer:
     """RMSNorm, which takes rows of any length, in place of LayerNorm."""
-    def plain(norm: Norm) -> Norm:
-        return replace(norm, shift=None)
+    def plain(norm: Norm | None) -> Norm | None:
+        return norm and replace(norm, shift=None)
 
     norm = model.embedding.norm if isinstance(model.embedding, Tokens) else None
-    return replace(_changed_tokens(model, norm=norm and plain(norm)), blocks=tuple(
+    return replace(_changed_tokens(model, norm=plain(norm)), blocks=tuple(
         replace(block, attention_norm=plain(block.attention_norm),
                 feed_forward_norm=plain(block.feed_forward_norm)) for block in model.blocks))
 

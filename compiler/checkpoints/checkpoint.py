@@ -77,11 +77,15 @@ class Checkpoint:
 
 
 class LazyBlocks(Sequence[Block]):
-    """``count`` layers, each made by ``make(index)`` when it is first asked for, then kept."""
+    """``count`` layers, each made by ``make(index)`` when it is first asked for, then kept.
 
-    def __init__(self, count: int, make: Callable[[int], Block]) -> None:
+    ``same``: of each layer the number of the first one that it is the same as.
+    """
+
+    def __init__(self, count: int, make: Callable[[int], Block], same: Sequence[int] = ()) -> None:
         self._made: list[Block | None] = [None] * count
         self._make = make
+        self._same = same or range(count)
 
     def __len__(self) -> int:
         return len(self._made)
@@ -89,7 +93,7 @@ class LazyBlocks(Sequence[Block]):
     def __getitem__(self, index):
         if isinstance(index, slice):
             return tuple(self[i] for i in range(*index.indices(len(self))))
-        index = range(len(self))[index]
+        index = self._same[range(len(self))[index]]
         block = self._made[index]
         if block is None:
             block = self._made[index] = self._make(index)

@@ -10,11 +10,15 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["Activation", "Attention", "Block", "FeedForward", "Linear", "Norm", "Patches",
-           "Pooling", "Rotary", "Tokens", "Transformer"]
+__all__ = ["Activation", "Attention", "Block", "Bottleneck", "FeedForward", "Linear", "Norm",
+           "Patches", "Pooling", "PositionBias", "Rotary", "Task", "Tokens", "Transform",
+           "Transformer"]
 
-Activation = Literal["gelu", "gelu_sigmoid", "relu", "silu"]
-Pooling = Literal["none", "first", "mean", "mean_l2"]
+Activation = Literal["gelu", "gelu_sigmoid", "gelu_tanh", "relu", "silu", "tanh"]
+Pooling = Literal["none", "first", "first_l2", "last", "mean", "mean_l2"]
+Task = Literal["features", "causal language model", "image classification",
+               "masked language model", "question answering", "sequence classification",
+               "token classification"]
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,15 @@ class Linear:
 
 @dataclass(frozen=True)
 class Norm:
-    """LayerNorm where there is a ``shift``, RMSNorm where there is none; d items each."""
+    """LayerNorm where there is a ``shift``, RMSNorm where there is none; d items each.
+
+    ``affine``: x ⊙ gain + shift alone, which looks at no mean or variance.
+    """
 
     gain: np.ndarray
     shift: np.ndarray | None
     eps: float
+    affine: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,17 +47,47 @@ class Rotary:
     """Rotary embedding of each head's q and k, angles position · ``base`` ** (−2i / head size).
 
     ``interleaved``: items 2i and 2i + 1 are a pair; else i and i + half of the head's size.
+    ``rates``: of each pair what its position is multiplied by, where that is not the power of
+    ``base``; a pair of rate 0 is left as it is. ``factor``: of all cosines and sines.
     """
 
     base: float
     interleaved: bool
+    rates: tuple[float, ...] | None = None
+    factor: float = 1.0
+
+    def of_pairs(self, size: int) -> np.ndarray:
+        """Angle of each pair at position 1, ``size`` / 2 items in float64."""
+        if self.rates is not None:
+            return np.array(self.rates)
+        return self.base ** (-2.0 * np.arange(size // 2) / size)
+
+
+@dataclass(frozen=True, eq=False)
+class PositionBias:
+    """What is added to a score for how far apart its positions are.
+
+    ``values``: heads × (2 · limit + 1); head h adds to the score of query i and key j item
+    j − i + limit of its row, where what is further away than the limit counts as at the limit.
+    """
+
+    values: np.ndarray
+
+    def matrix(self, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """heads × queries × keys, of their positions."""
+        limit = self.values.shape[1] // 2
+        distance = np.clip(keys[None] - queries[:, None], -limit, limit)
+        return self.values[:, distance + limit]
 
 
 @dataclass(frozen=True)
 class Attention:
     """Head h reads key-value head h // (``heads`` / ``kv_heads``); scores are divided by √size.
 
-    ``causal``: a position sees itself and those before it.
+    ``causal``: a position sees itself and those before it. ``window``: and only those that are
+    less than so many positions away. ``scale``: of scores, in place of 1/√size. ``cap`` c: scaled
+    scores s become c · tanh(s / c). ``query_norm``, ``key_norm``: of each head, size items, or of
+    all heads side by side; they stand before the rotary embedding.
     """
 
     query: Linear
@@ -60,10 +98,26 @@ class Attention:
     kv_heads: int
     rotary: Rotary | None = None
     causal: bool = False
+    window: int | None = None
+    scale: float | None = None
+    cap: float | None = None
+    query_norm: Norm | None = None
+    key_norm: Norm | None = None
+    position_bias: PositionBias | None = None
 
     @property
     def head_size(self) -> int:
         return self.query.weight.shape[0] // self.heads
+
+    @property
+    def score_scale(self) -> float:
+        return self.head_size ** -0.5 if self.scale is None else self.scale
+
+    def hidden(self, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Where a query does not see a key, queries × keys, of their positions."""
+        ahead = keys[None] - queries[:, None]
+        hidden = (ahead > 0) if self.causal else np.zeros(ahead.shape, bool)
+        return hidden if self.window is None else hidden | (abs(ahead) >= self.window)
 
 
 @dataclass(frozen=True)
@@ -77,41 +131,97 @@ class FeedForward:
 
 
 @dataclass(frozen=True)
+class Bottleneck:
+    """Around a layer that is narrower than its input x.
+
+    Attention adds to ``enter`` x. Queries and keys read ``shared`` x, values x itself. The layer's
+    result is ``norm``(x + ``leave`` y), y being that of its last feed-forward.
+    """
+
+    enter: Linear
+    shared: Linear
+    leave: Linear
+    norm: Norm
+
+
+@dataclass(frozen=True)
 class Block:
     """One layer. ``pre_norm``: x += f(norm(x)); otherwise x = norm(x + f(x)); f is attention,
-    then the feed-forward."""
+    then the feed-forward. A norm before f that is ``None`` leaves x as it is.
+
+    ``attention_after``, ``feed_forward_after``: norms of what f gives, before it is added.
+    ``parallel``: both read norms of x and both are added to x. ``stack``: feed-forwards with their
+    norms after the attention and before the last one.
+    """
 
     attention: Attention
-    attention_norm: Norm
+    attention_norm: Norm | None
     feed_forward: FeedForward
-    feed_forward_norm: Norm
+    feed_forward_norm: Norm | None
     pre_norm: bool
+    attention_after: Norm | None = None
+    feed_forward_after: Norm | None = None
+    parallel: bool = False
+    stack: tuple[tuple[FeedForward, Norm], ...] = ()
+    bottleneck: Bottleneck | None = None
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Row ``ids[i]`` of ``table``, + row i of ``positions``, + ``segment``, then ``norm``."""
+    """Row ``ids[i]`` of ``table``, + row i of ``positions``, + ``segment``, then ``norm``.
+
+    Attributes
+    ----------
+    segments: kinds × d where inputs may say of which kind a position is; ``segment`` is the first.
+    factor: of the table's rows.
+    neighbours: each row stands between those before and after it, zeros beyond the ends.
+    row_projection: of the rows, before positions are added.
+    norm_projection: of what the norm gives, where the layers are of another width.
+    """
 
     table: np.ndarray
     positions: np.ndarray | None = None
     segment: np.ndarray | None = None
     norm: Norm | None = None
+    segments: np.ndarray | None = None
+    factor: float = 1.0
+    neighbours: bool = False
+    row_projection: Linear | None = None
+    norm_projection: Linear | None = None
 
 
 @dataclass(frozen=True)
 class Patches:
-    """S flattened patches of an image, projected, + row i of ``positions``."""
+    """S flattened patches of an image, projected, + row i of ``positions``, then ``norm``.
+
+    The first ``lead`` are no patches but zeros: tokens of the model's own, that ``positions`` hold.
+    """
 
     projection: Linear
     positions: np.ndarray
+    norm: Norm | None = None
+    lead: int = 0
+
+
+@dataclass(frozen=True)
+class Transform:
+    """What stands between pooling and the last linear layer of a head: norm(f(linear x))."""
+
+    linear: Linear
+    activation: Activation | None
+    norm: Norm | None = None
 
 
 @dataclass(frozen=True)
 class Transformer:
-    """``pooling`` makes one row of the last layer's S: the ``first``, the ``mean``, or the mean
-    divided by its L2 norm. ``final_norm`` stands before it, ``head`` follows it.
+    """``pooling`` makes one row of the last layer's S: the ``first``, the ``last``, the ``mean``,
+    or one of these divided by its L2 norm. ``final_norm`` stands before it, ``transform`` and
+    ``head`` follow it. ``cap`` c: the head's results y become c · tanh(y / c).
 
     ``blocks`` may read a layer's weights only when it is indexed (``checkpoint.LazyBlocks``).
+    ``task``: what the head's results are; ``labels``: their names, where classes have some.
+    ``longest``: the most positions that it is right for, where its parts do not say. ``notes``:
+    what whoever loads it should know, a line each.
     """
 
     name: str
@@ -120,7 +230,23 @@ class Transformer:
     final_norm: Norm | None = None
     head: Linear | None = None
     pooling: Pooling = "none"
+    transform: Transform | None = None
+    cap: float | None = None
+    task: Task = "features"
+    labels: tuple[str, ...] = ()
+    longest: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
-        return self.blocks[0].attention.query.weight.shape[1]
+        block = self.blocks[0]
+        entry = block.attention.query if block.bottleneck is None else block.bottleneck.enter
+        return entry.weight.shape[1]
+
+    @property
+    def positions(self) -> int | None:
+        """The most positions of a sequence; ``None``: any number."""
+        table = self.embedding.positions
+        limits = [limit for limit in (None if table is None else len(table), self.longest)
+                  if limit is not None]
+        return min(limits, default=None)

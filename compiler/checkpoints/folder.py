@@ -13,11 +13,12 @@ _TENSORS = "model.safetensors"
 # Names of transformers.activations and what they are here.
 _ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu", "gelu_python": "gelu", "quick_gelu": "gelu_sigmoid", "relu": "relu",
-    "silu": "silu", "swish": "silu",
+    "silu": "silu", "swish": "silu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh", "gelu_python_tanh": "gelu_tanh",
+    "gelu_accurate": "gelu_tanh", "tanh": "tanh",
 }
-_NEAREST = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu_fast": "gelu",
-            "gelu_accurate": "gelu", "relu6": "relu", "relu2": "relu", "leaky_relu": "relu",
-            "mish": "silu", "sigmoid": "silu", "tanh": "relu"}
+_NEAREST = {"gelu_10": "gelu", "relu6": "relu", "relu2": "relu", "leaky_relu": "relu",
+            "mish": "silu", "sigmoid": "silu"}
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,10 @@ class Folder:
         return cls(folder, settings, Checkpoint(Safetensors(tensors)))
 
 
-def activation(settings: Settings, name: str = "hidden_act") -> Activation:
+def activation(settings: Settings, name: str = "hidden_act", default: str | None = None
+               ) -> Activation:
     """The activation that setting ``name`` names; other forms of it are refused."""
-    value = settings.get(name)
+    value = settings.get(name) if settings.get(name) is not None else default
     if not isinstance(value, str) or value not in _ACTIVATIONS:
         nearest = _NEAREST.get(str(value))
         raise settings.refuse(name, f"one of {', '.join(_ACTIVATIONS)}"

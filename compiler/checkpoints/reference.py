@@ -1,6 +1,5 @@
 """Forward of a described transformer in fp32 numpy: what 8-bit results are measured against."""
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,13 +14,18 @@ from compiler.checkpoints.description import (
     Tokens,
     Transformer,
 )
+from compiler.checkpoints.functions import (
+    activate,
+    capped,
+    gelu,
+    layer_norm,
+    linear,
+    normalise,
+    softmax,
+)
 
 __all__ = ["Cache", "Values", "activate", "attend", "embed", "feed_forward", "finish", "forward",
            "gelu", "layer_norm", "linear", "normalise", "rotate", "run_block", "softmax"]
-
-# GELU's sigmoid form is x σ(1.702 x).
-_GELU_SIGMOID = np.float32(1.702)
-_erf = np.frompyfunc(math.erf, 1, 1)
 
 
 @dataclass
@@ -46,50 +50,7 @@ class Values:
     output: np.ndarray
 
 
-def linear(layer: Linear, x: np.ndarray) -> np.ndarray:
-    y = x @ layer.weight.T
-    return y if layer.bias is None else y + layer.bias
-
-
-def layer_norm(x: np.ndarray, weight: np.ndarray | float, bias: np.ndarray | float,
-               eps: float | np.floating) -> np.ndarray:
-    """LayerNorm over the last axis in the input's type."""
-    centred = x - x.mean(axis=-1, keepdims=True)
-    return centred / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + eps) * weight + bias
-
-
-def softmax(x: np.ndarray) -> np.ndarray:
-    """Over the last axis in the input's type."""
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
-
-
-def normalise(norm: Norm, x: np.ndarray) -> np.ndarray:
-    """LayerNorm, or RMSNorm where there is no shift."""
-    if norm.shift is not None:
-        return layer_norm(x, norm.gain, norm.shift, np.float32(norm.eps))
-    mean = np.square(x).mean(axis=-1, keepdims=True)
-    return x / np.sqrt(mean + np.float32(norm.eps)) * norm.gain
-
-
-def gelu(x: np.ndarray) -> np.ndarray:
-    """x Φ(x), by the error function in float64."""
-    cdf = (1 + np.asarray(_erf(np.asarray(x, np.float64) * math.sqrt(0.5)), np.float64)) / 2
-    return (x * cdf).astype(np.float32)
-
-
-def activate(name: str, x: np.ndarray) -> np.ndarray:
-    """The ``Activation`` of that name."""
-    if name == "gelu":
-        return gelu(x)
-    if name == "relu":
-        return np.maximum(x, 0)
-    if name in ("silu", "gelu_sigmoid"):
-        slope = _GELU_SIGMOID if name == "gelu_sigmoid" else np.float32(1)
-        # Below −80 the value is 0 in fp32 either way, but exp would overflow.
-        return x / (1 + np.exp(np.minimum(-x * slope, np.float32(80))))
-    raise ValueError(f"activation must be gelu, gelu_sigmoid, relu or silu, not {name!r}")
-
+# Attention
 
 def rotate(attention: Attention, x: np.ndarray, first: int) -> np.ndarray:
     """Rotary embedding of ``x``, S × heads × size; row i is position ``first`` + i."""
@@ -97,9 +58,9 @@ def rotate(attention: Attention, x: np.ndarray, first: int) -> np.ndarray:
     if rotary is None:
         return x
     half = x.shape[-1] // 2
-    rate = rotary.base ** (-np.arange(half) / half)
+    rate = rotary.of_pairs(x.shape[-1])
     angle = (first + np.arange(x.shape[0]))[:, None, None] * rate
-    cosine, sine = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+    cosine, sine = ((of(angle) * rotary.factor).astype(np.float32) for of in (np.cos, np.sin))
     pairs = (slice(0, None, 2), slice(1, None, 2)) if rotary.interleaved else (
         slice(0, half), slice(half, None))
     a, b = (x[..., pair] for pair in pairs)
@@ -109,22 +70,36 @@ def rotate(attention: Attention, x: np.ndarray, first: int) -> np.ndarray:
     return rotated
 
 
-def attend(attention: Attention, x: np.ndarray, cache: Cache | None = None,
-           index: int = 0) -> np.ndarray:
-    """Attention of S × d; with ``cache``, its layer ``index`` grows by S positions."""
+def _heads(part: Linear, norm: Norm | None, x: np.ndarray, size: int) -> np.ndarray:
+    """Queries or keys by head, S × heads × ``size``, normalised by head or all together."""
+    y = linear(part, x)
+    if norm is not None and len(norm.gain) != size:
+        y = normalise(norm, y)
+    y = y.reshape(x.shape[0], -1, size)
+    return normalise(norm, y) if norm is not None and len(norm.gain) == size else y
+
+
+def attend(attention: Attention, x: np.ndarray, cache: Cache | None = None, index: int = 0,
+           values_of: np.ndarray | None = None) -> np.ndarray:
+    """Attention of S × d; with ``cache``, its layer ``index`` grows by S positions.
+    ``values_of``: what values read where that is not x."""
     size, group = attention.head_size, attention.heads // attention.kv_heads
     first = cache.keys[index].shape[0] if cache and index < len(cache.keys) else 0
-    query, key, value = (
-        linear(part, x).reshape(x.shape[0], -1, size)
-        for part in (attention.query, attention.key, attention.value))
+    query = _heads(attention.query, attention.query_norm, x, size)
+    key = _heads(attention.key, attention.key_norm, x, size)
+    value = _heads(attention.value, None, x if values_of is None else values_of, size)
     query, key = rotate(attention, query, first), rotate(attention, key, first)
     if cache is not None:
         key, value = _extend(cache, index, key, value)
     key, value = (np.repeat(part, group, axis=1) for part in (key, value))
-    scores = np.einsum("ihd,jhd->hij", query, key, optimize=True) * np.float32(size ** -0.5)
-    if attention.causal:
-        seen = np.arange(key.shape[0]) <= first + np.arange(x.shape[0])[:, None]
-        scores = np.where(seen, scores, np.float32(-np.inf))
+    scores = np.einsum("ihd,jhd->hij", query, key, optimize=True)
+    scores = capped(attention.cap, scores * np.float32(attention.score_scale))
+    places = first + np.arange(x.shape[0]), np.arange(key.shape[0])
+    if attention.position_bias is not None:
+        scores = scores + attention.position_bias.matrix(*places)
+    hidden = attention.hidden(*places)
+    if hidden.any():
+        scores = np.where(hidden, np.float32(-np.inf), scores)
     mixed = np.einsum("hij,jhd->ihd", softmax(scores), value, optimize=True)
     return linear(attention.output, mixed.reshape(x.shape[0], -1))
 
@@ -144,6 +119,8 @@ def _extend(cache: Cache, index: int, key: np.ndarray, value: np.ndarray
     return pair[0], pair[1]
 
 
+# Layers
+
 def feed_forward(layer: FeedForward, x: np.ndarray) -> np.ndarray:
     if layer.gate is None:
         return linear(layer.down, activate(layer.activation, linear(layer.up, x)))
@@ -151,20 +128,41 @@ def feed_forward(layer: FeedForward, x: np.ndarray) -> np.ndarray:
                   * linear(layer.up, x))
 
 
+def _by(norm: Norm | None, x: np.ndarray) -> np.ndarray:
+    return x if norm is None else normalise(norm, x)
+
+
 def run_block(block: Block, x: np.ndarray, cache: Cache | None = None, index: int = 0
               ) -> np.ndarray:
     """One layer on S × d; ``cache`` and ``index`` as for ``attend``."""
-    if block.pre_norm:
-        x = x + attend(block.attention, normalise(block.attention_norm, x), cache, index)
-        return x + feed_forward(block.feed_forward, normalise(block.feed_forward_norm, x))
-    x = normalise(block.attention_norm, x + attend(block.attention, x, cache, index))
-    return normalise(block.feed_forward_norm, x + feed_forward(block.feed_forward, x))
+    if block.bottleneck is not None:
+        narrow = block.bottleneck
+        y = attend(block.attention, linear(narrow.shared, x), cache, index, x)
+        y = _post_norm(block, linear(narrow.enter, x), y)
+        return normalise(narrow.norm, linear(narrow.leave, y) + x)
+    if not block.pre_norm:
+        return _post_norm(block, x, attend(block.attention, x, cache, index))
+    given = _by(block.attention_norm, x)
+    middle = x + _by(block.attention_after, attend(block.attention, given, cache, index))
+    given = _by(block.feed_forward_norm, x if block.parallel else middle)
+    return middle + _by(block.feed_forward_after, feed_forward(block.feed_forward, given))
 
 
-def embed(embedding: Tokens | Patches, inputs: np.ndarray, first: int = 0) -> np.ndarray:
+def _post_norm(block: Block, x: np.ndarray, attended: np.ndarray) -> np.ndarray:
+    x = _by(block.attention_norm, x + attended)
+    for layer, norm in (*block.stack, (block.feed_forward, block.feed_forward_norm)):
+        x = _by(norm, x + feed_forward(layer, x))
+    return x
+
+
+# Ends
+
+def embed(embedding: Tokens | Patches, inputs: np.ndarray, first: int = 0,
+          segments: np.ndarray | None = None) -> np.ndarray:
     """The first layer's input, S × d, of S token ids or S flattened patches.
 
-    Row i is position ``first`` + i. ``ValueError`` for inputs that the tables do not have.
+    Row i is position ``first`` + i, of the kind ``segments``[i] if given. ``ValueError`` for inputs
+    that the tables do not have.
     """
     inputs = np.asarray(inputs)
     last = first + inputs.shape[0]
@@ -175,7 +173,7 @@ def embed(embedding: Tokens | Patches, inputs: np.ndarray, first: int = 0) -> np
         if inputs.ndim != 2 or inputs.shape[1] != width:
             raise ValueError(f"patches must be rows of {width} values, not {inputs.shape}")
         x = linear(embedding.projection, inputs.astype(np.float32))
-        return x + embedding.positions[first:last]
+        return _by(embedding.norm, x + embedding.positions[first:last])
     if inputs.ndim != 1 or not len(inputs) or not np.issubdtype(inputs.dtype, np.integer):
         raise ValueError("token ids must be a row of whole numbers, "
                          f"not {inputs.dtype} of shape {inputs.shape}")
@@ -183,20 +181,35 @@ def embed(embedding: Tokens | Patches, inputs: np.ndarray, first: int = 0) -> np
     if len(wrong):
         raise ValueError(f"token ids must be from 0 to {len(embedding.table) - 1}, "
                          f"not {wrong[0]}")
-    x = embedding.table[inputs]
+    x = _rows(embedding, inputs)
     if embedding.positions is not None:
         x = x + embedding.positions[first:last]
-    if embedding.segment is not None:
+    if segments is not None and embedding.segments is not None:
+        x = x + embedding.segments[segments]
+    elif embedding.segment is not None:
         x = x + embedding.segment
-    return x if embedding.norm is None else normalise(embedding.norm, x)
+    x = _by(embedding.norm, x)
+    return x if embedding.norm_projection is None else linear(embedding.norm_projection, x)
 
 
-def forward(model: Transformer, inputs: np.ndarray, cache: Cache | None = None) -> Values:
+def _rows(embedding: Tokens, ids: np.ndarray) -> np.ndarray:
+    """What the table gives, before positions."""
+    x = embedding.table[ids] * np.float32(embedding.factor)
+    if embedding.neighbours:
+        none = np.zeros_like(x[:1])
+        x = np.concatenate([np.concatenate([none, x[:-1]]), x, np.concatenate([x[1:], none])],
+                           axis=1)
+    return x if embedding.row_projection is None else linear(embedding.row_projection, x)
+
+
+def forward(model: Transformer, inputs: np.ndarray, cache: Cache | None = None,
+            segments: np.ndarray | None = None) -> Values:
     """All layers on S token ids or patches, after those of ``cache``, which then grows.
 
-    A step of decoding is a forward of one token with the cache of those before it.
+    A step of decoding is a forward of one token with the cache of those before it. ``segments`` as
+    for ``embed``.
     """
-    x = embedded = embed(model.embedding, inputs, cache.positions if cache else 0)
+    x = embedded = embed(model.embedding, inputs, cache.positions if cache else 0, segments)
     blocks = []
     for index, block in enumerate(model.blocks):
         x = run_block(block, x, cache, index)
@@ -206,12 +219,18 @@ def forward(model: Transformer, inputs: np.ndarray, cache: Cache | None = None) 
 
 def finish(model: Transformer, x: np.ndarray) -> np.ndarray:
     """Final norm, pooling and head on the last layer's S × d."""
-    if model.final_norm is not None:
-        x = normalise(model.final_norm, x)
-    if model.pooling == "first":
+    x = _by(model.final_norm, x)
+    if model.pooling in ("first", "first_l2"):
         x = x[:1]
+    elif model.pooling == "last":
+        x = x[-1:]
     elif model.pooling in ("mean", "mean_l2"):
         x = x.mean(axis=0, keepdims=True)
-        if model.pooling == "mean_l2":
-            x = x / np.linalg.norm(x)
-    return x if model.head is None else linear(model.head, x)
+    if model.pooling.endswith("_l2"):
+        x = x / np.linalg.norm(x)
+    if model.transform is not None:
+        x = linear(model.transform.linear, x)
+        if model.transform.activation is not None:
+            x = activate(model.transform.activation, x)
+        x = _by(model.transform.norm, x)
+    return x if model.head is None else capped(model.cap, linear(model.head, x))

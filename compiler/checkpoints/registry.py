@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compiler.checkpoints.bert import load_bert
 from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.digits import DRAWN, PATCHES, load_digits, patches
 from compiler.checkpoints.gguf_file import open_gguf
-from compiler.checkpoints.llama import load_gguf, load_llama
+from compiler.checkpoints.gguf_models import load_gguf
+from compiler.checkpoints.loader import load_folder
 from compiler.checkpoints.packages import BERT_TINY, MINILM, SMOLLM2, Package
-from compiler.checkpoints.settings import Settings
 from compiler.checkpoints.text import TEXT
 from compiler.checkpoints.vocabulary import encode, from_folder, from_gguf
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:  # imported where it is used: the project's own models need no
 __all__ = ["NAMES", "load", "model_inputs", "tokenizer"]
 
 _PACKAGES: dict[str, Package] = {"minilm": MINILM, "bert-tiny": BERT_TINY, "smollm2": SMOLLM2}
-_FAMILIES = {"bert": load_bert, "llama": load_llama}
 _DIGITS = "digits-vit"
 NAMES = (*_PACKAGES, _DIGITS)
 
@@ -40,12 +38,8 @@ def load(name: str | Path, cache: Path | None = None, offline: bool = False) -> 
     title = str(name) if name in NAMES else None
     if path.suffix == ".gguf":
         return load_gguf(path, title)
-    folder = path if path.is_dir() else path.parent
-    settings = Settings.from_json(folder / "config.json")
-    family = settings.get("model_type")
-    if not isinstance(family, str) or family not in _FAMILIES:
-        raise settings.refuse("model_type", f"one of {', '.join(_FAMILIES)}")
-    return _FAMILIES[family](path, title)
+    # The models of a name are what is measured here: encoders, without the heads of training.
+    return load_folder(path, title, heads=title is None)
 
 
 def model_inputs(name: str | Path, tokens: int, text: str = TEXT, cache: Path | None = None,

@@ -63,6 +63,13 @@ class Settings:
             raise self.refuse(name, "a whole number of at least 1")
         return value
 
+    def whole(self, name: str, default: int | None = None) -> int:
+        """A whole number of at least 0."""
+        value = self.get(name) if self.get(name) is not None else default
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise self.refuse(name, "a whole number of at least 0")
+        return value
+
     def positive(self, name: str, default: float | None = None) -> float:
         """A finite number above 0."""
         value = self.get(name) if self.get(name) is not None else default

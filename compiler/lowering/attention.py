@@ -4,12 +4,12 @@ All heads' scores come first, then all heads' sums, so that only two fences stan
 projections and the output, and neighbouring heads overlap.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.checkpoints.description import Attention
+from compiler.checkpoints.description import Attention, Linear, Norm, PositionBias
 from compiler.checkpoints.inputs import Step
 from compiler.lowering.lane_ops import Scale, Softmax
 from compiler.lowering.ops import Product
@@ -20,7 +20,7 @@ from compiler.lowering.values import Form, Value, View
 from hdl.spec.formats import BFLOAT16
 from sim.model.rounding import largest
 
-__all__ = ["CacheRows", "attend"]
+__all__ = ["CacheRows", "attend", "padding_masks"]
 
 
 @dataclass(frozen=True)
@@ -43,78 +43,99 @@ class _Unit:
 
 
 def attend(trace: Tracer, attention: Attention, x: Value, cache: CacheRows | None, step: Step,
-           label: str, saved: Saved | None = None) -> Value:
+           label: str, saved: Saved | None = None, values_of: Value | None = None) -> Value:
     """The heads' results side by side, rows × (heads · d).
 
     ``attention``'s rotary pairs lie in halves. With a ``cache`` the keys and values of this step
     are written to its rows and those of all earlier steps take part. ``saved`` takes what a
-    backward pass reads.
+    backward pass reads. ``values_of``: what values read where that is not x.
     """
     size = attention.head_size
-    if cache is None:
-        queries, keys, values = _project_at_once(trace, attention, x, label)
+    if values_of is not None:
+        queries, keys = _project_at_once(trace, (attention.query, attention.key), x,
+                                         f"{label}queries and keys")
+        values, = _project_at_once(trace, (attention.value,), values_of, f"{label}value")
+    elif cache is None:
+        queries, keys, values = _project_at_once(
+            trace, (attention.query, attention.key, attention.value), x, f"{label}projections")
     else:
-        queries = _project(trace, attention, x, cache, step, label).whole
-        keys, values = cache.keys.whole, cache.values.whole
+        queries, keys, values = _project(trace, attention, x, cache, step, label)
     probabilities = trace.value(f"{label}probabilities", attention.heads * step.rows, step.total)
     sums = trace.value(f"{label}heads", step.rows, attention.heads * size)
     units = list(_units(trace, attention, queries, (keys, values), sums, step))
     if saved is not None:
         saved.queries, saved.keys, saved.values = queries, keys, values
         saved.probabilities, saved.heads = probabilities, sums
-    _softmax(trace, units, probabilities, size ** -0.5, label)
+    _softmax(trace, attention, units, probabilities, label)
     trace.gemm([Product(rows, unit.values, unit.sums)
                 for rows, unit in zip(_stacked(probabilities, units), units, strict=True)],
                sums, b_transposed=False)
     return sums
 
 
-def _project_at_once(trace: Tracer, attention: Attention, x: Value, label: str
-                     ) -> tuple[View, View, View]:
-    """Queries, keys and values by one GEMM."""
-    linears = attention.query, attention.key, attention.value
+def _project_at_once(trace: Tracer, linears: Sequence[Linear], x: Value, name: str) -> list[View]:
+    """Queries, keys and values, or some of them, by one GEMM."""
     widths = [len(linear.weight) for linear in linears]
-    weight = trace.weight(f"{label}projections weight", *(linear.weight for linear in linears))
-    bias = trace.bias(f"{label}projections bias", *(linear.bias for linear in linears))
-    out = trace.value(f"{label}projections", x.rows, sum(widths))
-    trace.product(x.whole, weight, bias, out, f"{label}projections")
+    weight = trace.weight(f"{name} weight", *(linear.weight for linear in linears))
+    bias = trace.bias(f"{name} bias", *(linear.bias for linear in linears))
+    out = trace.value(name, x.rows, sum(widths))
+    trace.product(x.whole, weight, bias, out, name)
     starts = np.cumsum([0, *widths[:-1]])
-    queries, keys, values = (out.whole.block(0, int(start), out.rows, width)
-                             for start, width in zip(starts, widths, strict=True))
-    return queries, keys, values
+    return [out.whole.block(0, int(start), out.rows, width)
+            for start, width in zip(starts, widths, strict=True)]
 
 
 def _project(trace: Tracer, attention: Attention, x: Value, cache: CacheRows, step: Step, label: str
-             ) -> Value:
-    """The queries; keys and values go to their rows of the cache."""
+             ) -> list[View]:
+    """The queries, and all keys and values: this step's go to their rows of the cache."""
     keys = cache.keys.whole.row_block(step.past, step.rows)
     values = cache.values.whole.row_block(step.past, step.rows)
     queries = trace.value(f"{label}query", step.rows, len(attention.query.weight))
-    parts = [(attention.query, queries.whole, "query"), (attention.key, keys, "key")]
+    parts = [(attention.query, attention.query_norm, queries.whole, f"{label}query"),
+             (attention.key, attention.key_norm, keys, f"{label}key")]
     if attention.rotary is None:
-        for linear, out, name in parts:
-            trace.linear(x.whole, linear, out, f"{label}{name}")
+        for linear, norm, out, name in parts:
+            _normed(trace, linear, norm, x, out, attention.head_size, name)
     else:
-        plain = [trace.value(f"{label}{name} unrotated", out.rows, out.columns)
-                 for _, out, name in parts]
-        for (linear, _, name), out in zip(parts, plain, strict=True):
-            trace.linear(x.whole, linear, out, f"{label}{name}")
+        plain = [trace.value(f"{name} unrotated", out.rows, out.columns)
+                 for _, _, out, name in parts]
+        for (linear, norm, _, name), given in zip(parts, plain, strict=True):
+            _normed(trace, linear, norm, x, given.whole, attention.head_size, name)
         rotate(trace, attention.rotary, attention.head_size,
-               [(given, out, f"{label}{name}")
-                for (_, out, name), given in zip(parts, plain, strict=True)], step)
+               [(given, out, name)
+                for (_, _, out, name), given in zip(parts, plain, strict=True)], step)
     # Last: the array has work while the lanes rotate.
     trace.linear(x.whole, attention.value, values, f"{label}value")
-    return queries
+    return [queries.whole, cache.keys.whole, cache.values.whole]
+
+
+def _normed(trace: Tracer, linear: Linear, norm: Norm | None, x: Value, out: View, size: int,
+            name: str) -> None:
+    """out = x Wᵀ + b, and the norm of each head of it, or of all side by side."""
+    if norm is None:
+        trace.linear(x.whole, linear, out, name)
+        return
+    plain = trace.value(f"{name} before its norm", *out.shape)
+    trace.linear(x.whole, linear, plain, name)
+    width = len(norm.gain)
+    if width not in (size, out.columns):
+        raise ValueError(f"{name} norm must have {size} items, one head's, or {out.columns}, not "
+                         f"{width}")
+    trace.norm(plain.whole.split(width), norm, out.split(width), f"{name} norm")
 
 
 def _units(trace: Tracer, attention: Attention, queries: View, cache: tuple[View, View],
            sums: Value, step: Step) -> Iterator[_Unit]:
     """Each head of each sequence; of one position, all heads that share keys and values."""
     size, shared = attention.head_size, attention.heads // attention.kv_heads
-    at_once = shared if step.length == 1 else 1
+    at_once = shared if step.length == 1 and attention.position_bias is None else 1
     for sequence in range(step.sequences):
-        mask = _mask(trace, attention, step, sequence)
+        mask = None
+        if attention.position_bias is None:
+            mask = _mask(trace, attention, step, sequence)
         for head in range(0, attention.heads, at_once):
+            if attention.position_bias is not None:
+                mask = _bias(trace, attention, attention.position_bias, step, sequence, head)
             rows = sequence * step.length, head * size, step.length, at_once * size
             own, out = queries.block(*rows), sums.whole.block(*rows)
             if at_once > 1:
@@ -124,24 +145,70 @@ def _units(trace: Tracer, attention: Attention, queries: View, cache: tuple[View
             yield _Unit(own, keys, values, out, mask)
 
 
+def padding_masks(trace: Tracer, step: Step) -> Value | None:
+    """A row for each sequence: 0, and the most negative BF16 where it is padded; of a step that is
+    ``renewed``, else None."""
+    if not step.renewed or step.valid is None:
+        return None
+    return trace.shared(("masks",), "masks", step.valid.shape, Form.WIDE,
+                        lambda: np.where(step.valid, 0.0, -largest(BFLOAT16)))
+
+
 def _mask(trace: Tracer, attention: Attention, step: Step, sequence: int) -> View | None:
     """What is added to a head's scores: 0, and the most negative BF16 where a position does not
     see another; 1×S where only padding is hidden."""
-    if step.renewed and step.valid is not None:
-        every = trace.shared(("masks",), "masks", step.valid.shape, Form.WIDE,
-                             lambda: np.where(step.valid, 0.0, -largest(BFLOAT16)))
+    every = padding_masks(trace, step)
+    if every is not None:
         return every.whole.row_block(sequence, 1)
-    hidden = np.zeros((1, step.total), bool)
-    if step.valid is not None:
-        hidden |= ~step.valid[sequence, :step.total]
-    if attention.causal and step.length > 1:
-        seen = np.arange(step.past, step.total)[:, None]
-        hidden = hidden | (np.arange(step.total) > seen)
+    hidden = _hidden(attention, step, sequence)
+    masked = hidden.any() or attention.window is not None
+    if masked and step.room is not None and step.valid is None:
+        return _shared_mask(trace, attention, step)
     if not hidden.any():
         return None
     return trace.shared(("mask", hidden.tobytes(), hidden.shape),
                         f"mask of {step.total} positions", hidden.shape, Form.WIDE,
                         lambda: np.where(hidden, -largest(BFLOAT16), 0.0)).whole
+
+
+def _shared_mask(trace: Tracer, attention: Attention, step: Step) -> View:
+    """The causal mask out of one for every ``past``: the columns from ``room`` − ``past`` on of a
+    mask whose row r sees the columns up to ``room`` + r."""
+    room, shape = step.room, (step.length, step.room + step.length)
+
+    def mask() -> np.ndarray:
+        hidden = attention.hidden(room + np.arange(step.length), np.arange(shape[1]))
+        return np.where(hidden, -largest(BFLOAT16), 0.0)
+
+    every = trace.shared(("causal mask", *shape, attention.window),
+                         f"mask of {step.length} positions", shape, Form.WIDE, mask)
+    return every.whole.block(0, room - step.past, step.length, step.total)
+
+
+def _hidden(attention: Attention, step: Step, sequence: int) -> np.ndarray:
+    """Where a position does not see another; one row where that is the same for all."""
+    hidden = np.zeros((1, step.total), bool)
+    if step.valid is not None:
+        hidden |= ~step.valid[sequence, :step.total]
+    if (attention.causal and step.length > 1) or attention.window is not None:
+        hidden = hidden | attention.hidden(np.arange(step.past, step.total), np.arange(step.total))
+    return hidden
+
+
+def _bias(trace: Tracer, attention: Attention, bias: PositionBias, step: Step, sequence: int,
+          head: int) -> View:
+    """What is added to the scores of ``head``: its bias, the most negative BF16 where hidden."""
+    if step.renewed or step.room is not None:
+        raise ValueError("a program that runs again for other positions takes no position bias")
+    hidden = _hidden(attention, step, sequence)
+
+    def values() -> np.ndarray:
+        own = bias.matrix(np.arange(step.past, step.total), np.arange(step.total))[head]
+        return np.where(hidden, -largest(BFLOAT16), own)
+
+    key = "position bias", id(bias.values), head, step.past, hidden.tobytes(), hidden.shape
+    return trace.shared(key, f"position bias of head {head}", (step.length, step.total), Form.WIDE,
+                        values).whole
 
 
 def _stacked(value: Value, units: list[_Unit]) -> Iterator[View]:
@@ -152,8 +219,16 @@ def _stacked(value: Value, units: list[_Unit]) -> Iterator[View]:
         first += unit.queries.rows
 
 
-def _softmax(trace: Tracer, units: list[_Unit], out: Value, scale: float, label: str) -> None:
-    """Every unit's softmax(scale · QKᵀ + mask) into its rows of ``out``."""
+def _softmax(trace: Tracer, attention: Attention, units: list[_Unit], out: Value, label: str
+             ) -> None:
+    """Every unit's softmax(scale · QKᵀ + mask) into its rows of ``out``, the scores capped before
+    the mask."""
+    def scale(to: Value) -> None:
+        if attention.cap is None:
+            trace.vector(plain.whole, Scale(attention.score_scale), to)
+        else:
+            trace.cap(plain.whole, attention.cap, to, f"{label}scores", attention.score_scale)
+
     masked = any(unit.mask is not None for unit in units)
     scores, plain = (trace.value(f"{label}{name}", out.rows, out.columns)
                      for name in ("scores", "unscaled scores"))
@@ -161,9 +236,9 @@ def _softmax(trace: Tracer, units: list[_Unit], out: Value, scale: float, label:
                 for unit, rows in zip(units, _stacked(plain, units), strict=True)], plain)
     if masked:
         scaled = trace.value(f"{label}scores without mask", out.rows, out.columns)
-        trace.vector(plain.whole, Scale(scale), scaled)
+        scale(scaled)
         masks = [unit.mask for unit in units]
         trace.add(scaled.whole, masks[:1] if len(units) == 1 else masks, scores)
     else:
-        trace.vector(plain.whole, Scale(scale), scores)
+        scale(scores)
     trace.vector(scores.whole, Softmax(), out)

@@ -92,12 +92,15 @@ def accumulate(total: Tensor, factor: float = 1.0) -> Epilogue:
     return Epilogue(factor, total)
 
 
-def accurate_softmax() -> Epilogue:
+def accurate_softmax(mask: Tensor | None = None) -> Epilogue:
     """Softmax of each row of x without the build's exp and reciprocal, for losses: d = x − max,
-    e = 1/(1/σ(d) − 1) with 1/y = (1/√y)², then e · (1/√Σe) · (1/√Σe)."""
+    e = 1/(1/σ(d) − 1) with 1/y = (1/√y)², then e · (1/√Σe) · (1/√Σe). ``mask`` is added to x
+    before: 0, and the most negative number where nothing is to be."""
+    first = Instruction(reduce=Reduce.MAX) if mask is None else Instruction(
+        add=Operand.Y, reduce=Reduce.MAX, **_KEEP)
     inverse: Fields = {"function": Function.INVERSE_SQRT, "scale": Operand.SELF, **_KEEP}
-    return Epilogue(imm1=1.0, inverse_n=1.0, instructions=(
-        Instruction(reduce=Reduce.MAX),
+    return Epilogue(bias=mask, imm1=1.0, inverse_n=1.0, instructions=(
+        first,
         Instruction(add=Operand.R0, subtract=True, function=Function.SIGMOID, **_KEEP),
         Instruction(**inverse),
         Instruction(add=Operand.IMM1, subtract=True, **inverse, reduce=Reduce.SUM, reduce_to=1,

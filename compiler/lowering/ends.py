@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compiler.checkpoints.description import Patches, Tokens, Transformer
+from compiler.checkpoints.description import Patches, Tokens, Transform, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
-from compiler.lowering.lane_ops import Mean, UnitLength
+from compiler.lowering.lane_ops import Factor, Mean, UnitLength
 from compiler.lowering.layer import layer_uses
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.values import Form, Life, Use, Value, View
@@ -25,19 +25,30 @@ def trace_embedding(trace: Tracer, model: Transformer, inputs: Inputs, step: Ste
     values = inputs.values[:, step.past:step.total]
     if inputs.kind == "states":
         return _states(trace, values.reshape(step.rows, -1), label)
-    embedding = model.embedding
-    norm = None if isinstance(embedding, Patches) else embedding.norm
+    embedding, norm = model.embedding, model.embedding.norm
+    last = embedding.norm_projection if isinstance(embedding, Tokens) else None
     shape = step.rows, model.width
+
+    def sums(out: Value) -> None:
+        if isinstance(embedding, Patches):
+            _patches(trace, embedding, values, step, out, label)
+        else:
+            segments = None if inputs.segments is None else (
+                inputs.segments[:, step.past:step.total])
+            _tokens(trace, embedding, values, segments, step, out)
+
+    before = shape if last is None else (step.rows, last.weight.shape[1])
     if norm is not None:
-        total = trace.value(f"{label} sum", *shape)
-        _tokens(trace, embedding, values, step, total)
+        total = trace.value(f"{label} sum", *before)
+        sums(total)
+    normed = None if last is None else trace.value(f"{label} norm", *before)
     out = trace.value(label, *shape, Life.RESULT, labelled=True)
     if norm is not None:
-        trace.norm(total.whole, norm, out, f"{label} norm")
-    elif isinstance(embedding, Patches):
-        _patches(trace, embedding, values, step, out, label)
+        trace.norm(total.whole, norm, normed or out, f"{label} norm")
     else:
-        _tokens(trace, embedding, values, step, out)
+        sums(normed or out)
+    if last is not None and normed is not None:
+        trace.linear(normed.whole, last, out, label)
     return out
 
 
@@ -66,27 +77,63 @@ def _patches(trace: Tracer, embedding: Patches, values: np.ndarray, step: Step, 
     trace.add(projected.whole, positions, out)
 
 
-def _tokens(trace: Tracer, embedding: Tokens, ids: np.ndarray, step: Step, out: Value) -> None:
+def _tokens(trace: Tracer, embedding: Tokens, ids: np.ndarray, segments: np.ndarray | None,
+            step: Step, out: Value) -> None:
     """Rows of the table that ``ids`` name, + position, + segment."""
-    table = trace.parameter(embedding.table, Form.STORED, "token table")
+    table = None
+    if not embedding.neighbours:
+        table = trace.parameter(embedding.table, Form.STORED, "token table")
     added: list[list[View]] = []
     if embedding.positions is not None:
         added.append(_positions(trace, embedding.positions, step))
-    if embedding.segment is not None:
+    if segments is not None and embedding.segments is not None:
+        kinds = trace.parameter(embedding.segments, Form.STORED, "segments").whole
+        rows = trace.value(f"{out.name} segments", out.rows, out.columns)
+        trace.gather(kinds, [_numbers(trace, "segment numbers", segments)], rows)
+        count = 1 if embedding.positions is None else step.sequences
+        added.append([rows.whole.row_block(index * (rows.rows // count), rows.rows // count)
+                      for index in range(count)])
+    elif embedding.segment is not None:
         added.append([trace.parameter(embedding.segment, Form.STORED, "segment").whole])
-    # Positions repeat with each sequence: it is a command of its own.
-    count = 1 if embedding.positions is None else step.sequences
-    numbers = [trace.constant("ids", part.size, 1, lambda part=part: part, Form.INDICES)
-               for part in np.split(ids.ravel(), count)]
     x = out.whole
     if added:
         x = trace.value(f"{out.name} rows", out.rows, out.columns).whole
-    trace.gather(table.whole, numbers, x)
+    given = x if embedding.row_projection is None else trace.value(
+        f"{out.name} narrow rows", x.rows, embedding.row_projection.weight.shape[1]).whole
+    factor = None if embedding.factor == 1 else Factor(embedding.factor)
+    if table is None:
+        _with_neighbours(trace, embedding.table, ids, given, factor)
+    else:
+        # Positions repeat with each sequence: it is a command of its own.
+        count = 1 if embedding.positions is None else step.sequences
+        numbers = [_numbers(trace, "ids", part) for part in np.split(ids.ravel(), count)]
+        trace.gather(table.whole, numbers, given, factor)
+    if embedding.row_projection is not None:
+        trace.linear(given, embedding.row_projection, x, f"{out.name} rows")
     for index, views in enumerate(added):
         last = index == len(added) - 1
         to = out if last else trace.value(f"{out.name} with positions", out.rows, out.columns)
         trace.add(x, views, to)
         x = to.whole
+
+
+def _numbers(trace: Tracer, name: str, numbers: np.ndarray) -> Value:
+    """Row numbers that a gather reads."""
+    return trace.constant(name, numbers.size, 1, numbers.ravel, Form.INDICES)
+
+
+def _with_neighbours(trace: Tracer, table: np.ndarray, ids: np.ndarray, out: View,
+                     factor: Factor | None) -> None:
+    """The row before, the row and the row after it side by side; beyond a sequence's ends stands
+    one of zeros, which the table gets at its own end."""
+    words, width = table.shape
+    rows = trace.shared(("with zeros", id(table)), "token table", (words + 1, width), Form.STORED,
+                        lambda: np.concatenate([table, np.zeros((1, width), table.dtype)]), table)
+    padded = np.pad(ids, ((0, 0), (1, 1)), constant_values=words)
+    for shift in range(3):
+        part = padded[:, shift:shift + ids.shape[1]]
+        trace.gather(rows.whole, [_numbers(trace, f"ids {shift - 1:+d}", part)],
+                     out.block(0, shift * width, out.rows, width), factor)
 
 
 def trace_final(trace: Tracer, model: Transformer, x: Value, step: Step) -> None:
@@ -105,20 +152,48 @@ def trace_final(trace: Tracer, model: Transformer, x: Value, step: Step) -> None
     if model.pooling.startswith("mean"):
         x = _mean(trace, model.pooling, view, step)
         view, uses = x.whole, (Use.LANES,)
+    elif model.pooling == "first_l2":
+        x = trace.value(f"{step.label}pooled", *view.shape, Life.RESULT, labelled=True)
+        trace.vector(view, UnitLength(L2_EPSILON), x)
+        view, uses = x.whole, (Use.LANES,)
+    if model.transform is not None:
+        view = _transformed(trace, model.transform, view, f"{step.label}head")
     if model.head is None:
         trace.output(x, *uses)
         return
     out = trace.value(f"{step.label}head", view.rows, len(model.head.weight), Life.RESULT,
                       labelled=True, forms=(Form.WIDE,))
-    trace.linear(view, model.head, out, "head")
+    if model.cap is None:
+        trace.linear(view, model.head, out, "head")
+        return
+    plain = trace.value(f"{step.label}head without cap", *out.shape)
+    trace.linear(view, model.head, plain, "head")
+    trace.cap(plain.whole, model.cap, out, f"{step.label}head")
+
+
+def _transformed(trace: Tracer, transform: Transform, x: View, label: str) -> View:
+    """The first part of a head."""
+    shape = x.rows, len(transform.linear.weight)
+    dense, bent = (trace.value(f"{label} {name}", *shape) for name in ("dense", "activated"))
+    trace.linear(x, transform.linear, dense, f"{label} dense")
+    if transform.activation is None:
+        bent = dense
+    else:
+        trace.activate(dense.whole, transform.activation, bent)
+    if transform.norm is None:
+        return bent.whole
+    normed = trace.value(f"{label} norm", *shape)
+    trace.norm(bent.whole, transform.norm, normed, f"{label} norm")
+    return normed.whole
 
 
 def _position(model: Transformer, step: Step) -> int | None:
     """The one position of each sequence that is read after the last layer; ``None``: all."""
-    if model.pooling == "first":
+    if model.pooling in ("first", "first_l2"):
         return 0
-    if model.pooling == "none" and model.blocks[-1].attention.causal:
-        return step.length - 1
+    if model.pooling == "last" or (
+            model.pooling == "none" and model.blocks[-1].attention.causal):
+        return step.length - 1 if step.last is None else step.last
     return None
 
 

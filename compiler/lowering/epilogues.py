@@ -24,8 +24,10 @@ from hdl.spec.commands import INSTRUCTIONS, Destination, Function, Operand
 
 __all__ = ["ACTIVATIONS", "epilogue_of", "fits_one_list"]
 
+# The tanh form of GELU differs from GELU by at most 4.8e-4, a quarter of the error of its table.
 _FUNCTIONS: dict[Activation, Function] = {
-    name: Function[name.upper()] for name in get_args(Activation) if name != "relu"}
+    name: Function[name.upper().removesuffix("_TANH")] for name in get_args(Activation)
+    if name != "relu"}
 ACTIVATIONS = (*_FUNCTIONS, "relu")
 _IMMEDIATES = (Operand.IMM0, Operand.IMM1)
 # The stages of an instruction in the order in which a word passes them.

@@ -13,8 +13,8 @@ from compiler.lowering.values import Read, Use, View
 from compiler.program.epilogue import Epilogue
 from compiler.program.tensor import Tensor
 
-__all__ = ["Add", "AddResidual", "Apply", "LaneOp", "Listed", "Mean", "Multiply", "Normalise",
-           "Scale", "Softmax", "UnitLength"]
+__all__ = ["Add", "AddResidual", "Apply", "Factor", "LaneOp", "Listed", "Mean", "Multiply",
+           "Normalise", "Scale", "Softmax", "UnitLength"]
 
 Change = Callable[[View, Use | None], View]
 
@@ -54,6 +54,13 @@ class Scale(LaneOp):
 
     def __str__(self) -> str:
         return f"× {self.factor:.7g}"
+
+
+@dataclass(frozen=True)
+class Factor(Scale):
+    """The same of what no level rounds: an embedding's factor, the two of a cap."""
+
+    use: ClassVar[Use] = Use.LANES
 
 
 @dataclass(frozen=True)

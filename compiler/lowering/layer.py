@@ -1,6 +1,6 @@
 """One layer: attention, feed-forward, their norms and residual additions."""
 
-from compiler.checkpoints.description import Block, FeedForward, Linear, Norm
+from compiler.checkpoints.description import Block, Bottleneck, FeedForward, Linear, Norm
 from compiler.checkpoints.inputs import Step
 from compiler.lowering.attention import CacheRows, attend
 from compiler.lowering.saved import Saved
@@ -12,44 +12,75 @@ __all__ = ["layer_uses", "trace_layer"]
 
 def layer_uses(block: Block) -> tuple[Use, ...]:
     """How a layer reads its input."""
-    return (Use.NORM if block.pre_norm else Use.OPERAND), Use.RESIDUAL
+    first = block.pre_norm and block.attention_norm is not None
+    return (Use.NORM if first else Use.OPERAND), Use.RESIDUAL
 
 
 def trace_layer(trace: Tracer, block: Block, x: Value, cache: CacheRows | None, step: Step,
                 label: str, saved: Saved | None = None) -> Value:
     """The layer's result, named ``label``. ``saved`` takes what a backward pass reads."""
+    if block.bottleneck is not None:
+        return _narrow_layer(trace, block, block.bottleneck, x, step, label)
     saved, inner = saved or Saved(), f"{label} "
     given = _before(trace, block, block.attention_norm, x, f"{inner}attention norm")
     saved.attention_given = given
     heads = attend(trace, block.attention, given, cache, step, inner, saved)
     total, middle = _after(trace, block, block.attention_norm, heads, block.attention.output, x,
-                           f"{inner}attention")
+                           f"{inner}attention", after=block.attention_after)
     saved.attention_norm_input = x if block.pre_norm else total
-    given = _before(trace, block, block.feed_forward_norm, middle, f"{inner}feed-forward norm")
+    if not block.parallel:
+        given = _before(trace, block, block.feed_forward_norm, middle, f"{inner}feed-forward norm")
+    elif block.feed_forward_norm is not block.attention_norm:
+        given = _before(trace, block, block.feed_forward_norm, x, f"{inner}feed-forward norm")
     saved.feed_forward_given = given
     saved.hidden = _expand(trace, block.feed_forward, given, inner, saved)
     total, out = _after(trace, block, block.feed_forward_norm, saved.hidden,
-                        block.feed_forward.down, middle, f"{inner}feed-forward", label)
+                        block.feed_forward.down, middle, f"{inner}feed-forward", label,
+                        block.feed_forward_after)
     saved.feed_forward_norm_input = middle if block.pre_norm else total
     return out
 
 
-def _before(trace: Tracer, block: Block, norm: Norm, x: Value, name: str) -> Value:
-    """What the linear layers read: of pre-norm layers the norm of ``x``."""
-    if not block.pre_norm:
+def _narrow_layer(trace: Tracer, block: Block, narrow: Bottleneck, x: Value, step: Step, label: str
+                  ) -> Value:
+    """A layer between the linear layers of its bottleneck."""
+    inner = f"{label} "
+    shape = x.rows, len(narrow.enter.weight)
+    shared = trace.value(f"{inner}shared input", x.rows, len(narrow.shared.weight))
+    trace.linear(x.whole, narrow.shared, shared, f"{inner}shared input")
+    stream = trace.value(f"{inner}narrow input", *shape)
+    trace.linear(x.whole, narrow.enter, stream, f"{inner}narrow input")
+    heads = attend(trace, block.attention, shared, None, step, inner, values_of=x)
+    _, stream = _after(trace, block, block.attention_norm, heads, block.attention.output, stream,
+                       f"{inner}attention")
+    layers = *block.stack, (block.feed_forward, block.feed_forward_norm)
+    for index, (ffn, norm) in enumerate(layers):
+        name = f"{inner}feed-forward {index}"
+        hidden = _expand(trace, ffn, stream, f"{name} ", Saved())
+        _, stream = _after(trace, block, norm, hidden, ffn.down, stream, name)
+    return _after(trace, block, narrow.norm, stream, narrow.leave, x, f"{inner}wide", label)[1]
+
+
+def _before(trace: Tracer, block: Block, norm: Norm | None, x: Value, name: str) -> Value:
+    """What the linear layers read: of pre-norm layers the norm of ``x``, if there is one."""
+    if not block.pre_norm or norm is None:
         return x
     out = trace.value(name, x.rows, x.columns)
     trace.norm(x.whole, norm, out, name)
     return out
 
 
-def _after(trace: Tracer, block: Block, norm: Norm, x: Value, linear: Linear, before: Value,
-           name: str, result: str | None = None) -> tuple[Value, Value]:
+def _after(trace: Tracer, block: Block, norm: Norm | None, x: Value, linear: Linear, before: Value,
+           name: str, result: str | None = None, after: Norm | None = None
+           ) -> tuple[Value, Value]:
     """The residual sum, and of post-norm layers its norm, else itself; a ``result`` by that
-    name."""
+    name. ``after``: the norm of what is added."""
     shape, life = before.shape, Life.TEMPORARY if result is None else Life.RESULT
     part = trace.value(f"{name} output", *shape)
     trace.linear(x.whole, linear, part, f"{name} output")
+    if after is not None:
+        plain, part = part, trace.value(f"{name} output norm", *shape)
+        trace.norm(plain.whole, after, part, f"{name} output norm")
     if block.pre_norm:
         total = trace.value(result or f"{name} sum", *shape, life, labelled=True)
         trace.add_residual(part.whole, before.whole, total)

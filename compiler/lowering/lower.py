@@ -1,6 +1,6 @@
 """A transformer as one program in one memory image: ``lower``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +23,8 @@ from compiler.program.image import ProgramImage
 from compiler.program.lowered import LoweredProgram
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["check_model", "layer_range", "lower", "make_steps", "trace"]
+__all__ = ["check_model", "layer_range", "lower", "make_caches", "make_steps", "prepared_blocks",
+           "trace", "trace_step"]
 
 
 def check_model(model: Transformer, layers: range) -> None:
@@ -33,12 +34,15 @@ def check_model(model: Transformer, layers: range) -> None:
         if attention.heads % attention.kv_heads:
             raise ValueError(f"heads must be a multiple of kv_heads, "
                              f"not {attention.heads} and {attention.kv_heads}")
+        if (attention.query_norm is None) != (attention.key_norm is None):
+            raise ValueError(f"layers of {model.name} must have norms of queries and keys or of "
+                             "neither")
     causal = {attention.causal for attention in attentions}
     if len(causal) > 1:
         raise ValueError(f"layers of {model.name} must be causal all or none")
     if model.pooling.startswith("mean") and True in causal:
         raise ValueError("mean pooling takes a model that is not causal; a causal one gives its "
-                         "last position (pooling none)")
+                         "last position (pooling none or last)")
 
 
 def layer_range(model: Transformer, layers: range | slice | None) -> range:
@@ -109,18 +113,16 @@ def trace(model: Transformer, inputs: Inputs, layers: range | None = None,
     if layers.start and inputs.kind != "states":
         raise ValueError(f"layers from {layers.start} on take states, not {inputs.kind}")
     tracer = Tracer()
-    blocks = {index: _halves_first(model.blocks[index]) for index in layers}
-    caches = {index: _cache(tracer, blocks[index].attention, inputs, index) for index in layers}
+    blocks = prepared_blocks(model, layers)
+    caches = make_caches(tracer, blocks, inputs.sequences * inputs.length)
     for step in make_steps(model, inputs, steps):
-        x = trace_embedding(tracer, model, inputs, step, f"{step.label}embedding")
-        for index in layers:
-            x = trace_layer(tracer, blocks[index], x, caches[index], step,
-                            f"{step.label}layer {index}")
-        if layers.stop == len(model.blocks):
-            trace_final(tracer, model, x, step)
-        else:
-            tracer.output(x, *layer_uses(blocks[layers[-1]]))
+        trace_step(tracer, model, inputs, blocks, caches, step)
     return tracer.listed()
+
+
+def prepared_blocks(model: Transformer, layers: range) -> dict[int, Block]:
+    """The ``layers`` as they are traced: with rotary pairs in halves."""
+    return {index: _halves_first(model.blocks[index]) for index in layers}
 
 
 def _halves_first(block: Block) -> Block:
@@ -129,11 +131,29 @@ def _halves_first(block: Block) -> Block:
     return replace(block, attention=halves_first(block.attention))
 
 
-def _cache(tracer: Tracer, attention: Attention, inputs: Inputs, index: int) -> CacheRows | None:
-    """Memory for the keys and values of all positions; ``None`` where one GEMM makes them with the
-    queries."""
-    if attention.rotary is None and not attention.causal:
+def trace_step(tracer: Tracer, model: Transformer, inputs: Inputs, blocks: Mapping[int, Block],
+               caches: Mapping[int, CacheRows | None], step: Step) -> None:
+    """One pass of the ``blocks`` over the positions of ``step``; where the last layer is among them
+    with what follows it."""
+    x = trace_embedding(tracer, model, inputs, step, f"{step.label}embedding")
+    for index, block in blocks.items():
+        x = trace_layer(tracer, block, x, caches[index], step, f"{step.label}layer {index}")
+    if len(model.blocks) - 1 in blocks:
+        trace_final(tracer, model, x, step)
+    else:
+        tracer.output(x, *layer_uses(block))
+
+
+def make_caches(tracer: Tracer, blocks: Mapping[int, Block], rows: int
+                ) -> dict[int, CacheRows | None]:
+    """Memory for the keys and values of all positions of each block."""
+    return {index: _cache(tracer, block.attention, rows, index) for index, block in blocks.items()}
+
+
+def _cache(tracer: Tracer, attention: Attention, rows: int, index: int) -> CacheRows | None:
+    """``None`` where one GEMM makes keys and values with the queries."""
+    if attention.rotary is None and attention.query_norm is None and not attention.causal:
         return None
-    rows, columns = inputs.sequences * inputs.length, len(attention.key.weight)
+    columns = len(attention.key.weight)
     return CacheRows(*(tracer.value(f"layer {index} {name}", rows, columns, Life.STATE,
                                 forms=(Form.STORED,)) for name in ("keys", "values")))

@@ -97,10 +97,13 @@ def heads_as_rows(tensor: Tensor, size: int) -> Tensor:
     return replace(tensor, rows=tensor.rows * heads, columns=size, stride=size * tensor.item_bytes)
 
 
-def rotary_tables(positions: np.ndarray, size: int, heads: int, base: float
+def rotary_tables(positions: np.ndarray, size: int, heads: int, base: float | np.ndarray
                   ) -> tuple[np.ndarray, np.ndarray]:
-    """c, (S · heads) × size/2, and [s, −s], (S · heads) × size, of each row's position."""
-    rate = base ** (-2.0 * np.arange(size // 2) / size)
+    """c, (S · heads) × size/2, and [s, −s], (S · heads) × size, of each row's position.
+
+    ``base``: of the rates of all pairs, or these themselves.
+    """
+    rate = base if isinstance(base, np.ndarray) else base ** (-2.0 * np.arange(size // 2) / size)
     angles = np.repeat(np.asarray(positions, np.float64)[:, None] * rate, heads, axis=0)
     return np.cos(angles), np.concatenate([np.sin(angles), -np.sin(angles)], axis=1)
 

@@ -5,6 +5,8 @@ Temporary values share a block of memory: each lives from the first op that writ
 that reads it, so that whoever reads it later makes it live longer.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from compiler.lowering.memory import Span, share
@@ -14,21 +16,25 @@ from compiler.program.builder import ProgramBuilder
 from compiler.program.tensor import Tensor
 from hdl.spec.formats import Encoding
 
-__all__ = ["Places", "place"]
+__all__ = ["Places", "own_memory", "place", "place_within"]
 
 _SHARED = (Life.TEMPORARY, Life.SCRATCH)
 Slot = tuple[Value, Form]
 
 
 class Places:
-    """The tensor of each form of each value. ``results``: by name, what a run leaves."""
+    """The tensor of each form of each value. ``results``: by name, what a run leaves. ``after``:
+    another program's in the same memory, whose values may be this one's."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: "Places | None" = None) -> None:
         self.results: dict[str, Tensor] = {}
-        self._tensors: dict[Slot, Tensor] = {}
+        self._tensors: dict[Slot, Tensor] = {} if after is None else dict(after._tensors)
 
     def __getitem__(self, slot: Slot) -> Tensor:
         return self._tensors[slot]
+
+    def __contains__(self, slot: Slot) -> bool:
+        return slot in self._tensors
 
     def add(self, slot: Slot, tensor: Tensor, result: bool) -> None:
         self._tensors[slot] = tensor
@@ -40,24 +46,33 @@ class Places:
         whole = self._tensors[view.value, view.form]
         if view.is_whole:
             return whole
-        size = whole.item_bytes
+        size, columns = whole.item_bytes, whole.columns
         name = f"{whole.name}[{view.offset}:{view.rows}×{view.columns}]"
-        return Tensor(name, whole.address + size * view.offset, view.rows, view.columns,
-                      whole.encoding, size * view.stride)
+        offset, stride = size * view.offset, size * view.stride
+        if whole.stride != whole.row_bytes:  # rows as far apart as those of a wider one
+            (row, column), (rows, rest) = divmod(view.offset, columns), divmod(view.stride, columns)
+            if rest:
+                raise ValueError(f"{whole.name} must have rows without gaps to be cut otherwise")
+            offset, stride = whole.stride * row + size * column, whole.stride * rows
+        return Tensor(name, whole.address + offset, view.rows, view.columns, whole.encoding, stride)
 
 
-def place(fused: OpList, builder: ProgramBuilder, keep: bool = False) -> Places:
+def place(fused: OpList, builder: ProgramBuilder, keep: bool = False,
+          after: Places | None = None) -> Places:
     """Memory for all values of ``fused`` in the builder's image; constants get their contents.
 
-    ``keep``: temporary values have memory of their own, too, and are results.
+    ``keep``: temporary values have memory of their own, too, and are results. ``after``: where
+    those lie that other programs of this memory have placed.
     """
-    places, lives = Places(), _lives(fused)
+    places, lives = Places(after), _lives(fused)
     slots = [(value, form) for value in fused.values for form in fused.forms[value]]
     temporary = [slot for slot in slots if slot[0].life in _SHARED and not keep]
     for value, form in slots:
         if (value, form) not in temporary:
             left = value.life in (Life.RESULT, Life.STATE) or value.life == Life.TEMPORARY
-            places.add((value, form), _own_memory(value, form, builder), left)
+            tensor = (places[value, form] if (value, form) in places
+                      else own_memory(value, form, builder))
+            places.add((value, form), tensor, left)
     if temporary:
         sizes = [_bytes(slot, builder) for slot in temporary]
         starts, size = share([Span(size, *lives[slot])
@@ -70,6 +85,24 @@ def place(fused: OpList, builder: ProgramBuilder, keep: bool = False) -> Places:
                             value.columns * encoding.bits // 8)
             places.add((value, form), tensor, False)
     return places
+
+
+def place_within(fused: OpList, wider: OpList, places: Places) -> Places:
+    """Places of ``fused`` inside those of ``wider``, the same program for more positions: every
+    tensor begins where its counterpart does and has its stride."""
+    found = Places(places)
+    if len(fused.values) != len(wider.values):
+        raise ValueError("programs of one kind must have the same values")
+    for value, other in zip(fused.values, wider.values, strict=True):
+        if value is other:
+            continue
+        for form in fused.forms[value]:
+            given = places[other, form]
+            if value.rows != given.rows or value.columns > given.columns:
+                raise ValueError(f"{value.name} must be of {given.rows} rows and at most "
+                                 f"{given.columns} columns, not {value.rows}×{value.columns}")
+            found.add((value, form), replace(given, columns=value.columns), False)
+    return found
 
 
 def _lives(fused: OpList) -> dict[Slot, tuple[int, int]]:
@@ -97,7 +130,8 @@ def _bytes(slot: Slot, builder: ProgramBuilder) -> int:
     return -(-size // bus) * bus
 
 
-def _own_memory(value: Value, form: Form, builder: ProgramBuilder) -> Tensor:
+def own_memory(value: Value, form: Form, builder: ProgramBuilder) -> Tensor:
+    """Memory of its own for the value in ``form``, a constant's with its contents."""
     if form == Form.INDICES:
         return builder.indices(np.ravel(value.make()))
     name, encoding = _named(value, form, builder)

@@ -52,20 +52,28 @@ def model_halves_first(model: Transformer) -> Transformer:
 
 def _tables(trace: Tracer, rotary: Rotary, size: int, heads: int, step: Step
             ) -> tuple[View, View]:
-    """c, (S · heads) × d/2, and [s, −s], (S · heads) × d, in BF16, for all layers the same."""
-    key = (rotary, size, heads, step.sequences, step.past, step.length)
+    """c, (S · heads) × d/2, and [s, −s], (S · heads) × d, in BF16, for all layers the same.
+
+    Programs that share a cache read them out of tables of all its positions.
+    """
+    first, last, sequences = step.past, step.total, step.sequences
+    if step.room is not None:
+        first, last, sequences = 0, step.room, 1
+    key = (rotary, size, heads, sequences, first, last - first)
 
     def tables() -> tuple[np.ndarray, np.ndarray]:
-        positions = np.tile(np.arange(step.past, step.total), step.sequences)
-        return rotary_tables(positions, size, heads, rotary.base)
+        positions = np.tile(np.arange(first, last), sequences)
+        cosines, sines = rotary_tables(positions, size, heads, rotary.of_pairs(size))
+        return rotary.factor * cosines, rotary.factor * sines
 
-    rows = step.rows * heads
-    where = f"{step.past} on, {heads} heads"
+    rows = (last - first) * sequences * heads
+    where = f"{first} on, {heads} heads"
     cosines = trace.shared(("cos", *key), f"cosines of {where}", (rows, size // 2), Form.WIDE,
                            lambda: tables()[0])
     sines = trace.shared(("sin", *key), f"sines of {where}", (rows, size), Form.WIDE,
                          lambda: tables()[1])
-    return cosines.whole, sines.whole
+    own = (step.past - first) * heads, step.rows * heads
+    return cosines.whole.row_block(*own), sines.whole.row_block(*own)
 
 
 def rotate(trace: Tracer, rotary: Rotary, size: int, parts: Sequence[tuple[Value, View, str]],

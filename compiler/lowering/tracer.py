@@ -6,7 +6,15 @@ import numpy as np
 
 from compiler.checkpoints.description import Activation, Linear, Norm
 from compiler.lowering.epilogues import ACTIVATIONS
-from compiler.lowering.lane_ops import Add, AddResidual, Apply, LaneOp, Multiply, Normalise
+from compiler.lowering.lane_ops import (
+    Add,
+    AddResidual,
+    Apply,
+    Factor,
+    LaneOp,
+    Multiply,
+    Normalise,
+)
 from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Product, Vector
 from compiler.lowering.values import Form, Life, Use, Value, View
 
@@ -16,14 +24,27 @@ __all__ = ["Tracer"]
 class Tracer:
     """An op list in the making. Ops stand in the order in which they are asked for, values in that
     of their declaration. ``results``: whether values that a run leaves keep their memory to the
-    end; else as others only as long as they are read."""
+    end; else as others only as long as they are read. ``after``: another program's tracer, whose
+    constants are those of this one too."""
 
-    def __init__(self, results: bool = True) -> None:
+    def __init__(self, results: bool = True, after: "Tracer | None" = None) -> None:
         self._results = results
         self._parts: dict[int, View] = {}
         self._values: list[Value] = []
+        self._here: set[Value] = set()
         self._ops: list[Op] = []
-        self._constants: dict[object, tuple[Value, object]] = {}
+        self._constants: dict[object, tuple[Value, object]] = (
+            {} if after is None else dict(after._constants))
+
+    def forget(self) -> None:
+        """Leave to those ``after`` this one parameters alone: masks and tables of positions are of
+        one length."""
+        self._constants = {key: (value, owner) for key, (value, owner) in self._constants.items()
+                           if owner is not None}
+
+    def parameters(self) -> list[Value]:
+        """The constants that hold arrays of the model."""
+        return [value for value, owner in self._constants.values() if owner is not None]
 
     def listed(self) -> OpList:
         """Everything so far."""
@@ -36,12 +57,12 @@ class Tracer:
         """One that some op writes."""
         if life == Life.RESULT and not self._results:
             life = Life.TEMPORARY
-        return self._declare(Value(name, rows, columns, life, forms, labelled))
+        return self.declare(Value(name, rows, columns, life, forms, labelled))
 
     def constant(self, name: str, rows: int, columns: int, make: Callable[[], np.ndarray],
                  *forms: Form, labelled: bool = False) -> Value:
         """One that the image holds from the start: what ``make`` gives, in ``forms``."""
-        return self._declare(Value(name, rows, columns, Life.CONSTANT, forms, labelled, make))
+        return self.declare(Value(name, rows, columns, Life.CONSTANT, forms, labelled, make))
 
     def shared(self, key: object, name: str, shape: tuple[int, int], form: Form,
                make: Callable[[], np.ndarray], owner: object = None) -> Value:
@@ -50,7 +71,8 @@ class Tracer:
         key = key, form
         if key not in self._constants:
             self._constants[key] = self.constant(name, *shape, make, form), owner
-        return self._constants[key][0]
+        value = self._constants[key][0]
+        return value if value in self._here else self.declare(value)
 
     def parameter(self, values: np.ndarray, form: Form, name: str) -> Value:
         """Constant ``values``, placed once however often the same array is asked for."""
@@ -90,8 +112,10 @@ class Tracer:
         return self.shared(tuple(map(id, parts)), name, (1, sum(map(len, given))), Form.WIDE,
                            lambda: np.concatenate(given), parts)
 
-    def _declare(self, value: Value) -> Value:
+    def declare(self, value: Value) -> Value:
+        """One made elsewhere: by another program of the same memory, say."""
         self._values.append(value)
+        self._here.add(value)
         return value
 
     # Ops
@@ -151,12 +175,25 @@ class Tracer:
         self.vector(x, Apply(activation), out)
 
     def norm(self, x: View, norm: Norm, out: Value | View, name: str) -> None:
-        """out = LayerNorm or RMSNorm of each row of x."""
+        """out = LayerNorm or RMSNorm of each row of x, or its gain and shift alone."""
         gain = self.parameter(norm.gain, Form.STORED, f"{name} gain").whole
         shift = None
         if norm.shift is not None:
             shift = self.parameter(norm.shift, Form.WIDE, f"{name} shift").whole
-        self.vector(x, Normalise(gain, shift, norm.eps), out)
+        if not norm.affine:
+            self.vector(x, Normalise(gain, shift, norm.eps), out)
+            return
+        scaled = out if shift is None else self.value(f"{name} × gain", *_view(out).shape)
+        self.multiply(x, gain, scaled)
+        if shift is not None:
+            self.add(_view(scaled), [shift], out)
+
+    def cap(self, x: View, cap: float, out: Value | View, name: str, scale: float = 1.0) -> None:
+        """out = cap · tanh(``scale`` · x / cap)."""
+        inner, bent = (self.value(f"{name} {part}", *x.shape) for part in ("over cap", "bent"))
+        self.vector(x, Factor(scale / cap), inner)
+        self.activate(inner.whole, "tanh", bent)
+        self.vector(bent.whole, Factor(cap), out)
 
 
 def _then(lane_op: LaneOp | None) -> tuple[LaneOp, ...]:

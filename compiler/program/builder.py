@@ -124,6 +124,11 @@ class ProgramBuilder(Placement):
 
     # The image
 
+    @property
+    def address(self) -> int:
+        """Where the program goes if no more tensors are placed."""
+        return -(-self._cursor // PROGRAM_ALIGNMENT) * PROGRAM_ALIGNMENT
+
     def build(self, *, seed: int | None = None, spare: int = 0, **header: int
               ) -> tuple[np.ndarray, int]:
         """The image (uint8, from ``base`` on) and the program's address on the bus.
@@ -131,8 +136,7 @@ class ProgramBuilder(Placement):
         Bytes that no constant holds are 0, or random from ``seed``. ``spare`` bytes follow the
         program. ``header`` overrides fields of the program's header.
         """
-        address = -(-self._cursor // PROGRAM_ALIGNMENT) * PROGRAM_ALIGNMENT
-        program = self._program(header)
+        address, program = self.address, self._program(header)
         size = address - self.base + len(program) + spare
         size = -(-size // PROGRAM_ALIGNMENT) * PROGRAM_ALIGNMENT
         if seed is None:

@@ -23,6 +23,11 @@ class Placement:
         self._contents: list[tuple[Tensor, np.ndarray]] = []
         self._cursor = base
 
+    @property
+    def size(self) -> int:
+        """Bytes that tensors have taken so far."""
+        return self._cursor - self.base
+
     def encoding(self, name: str | None = None) -> Encoding:
         """``bf16`` or an encoding of the format by name; ``None``: the format's first."""
         allowed = {e.name: e for e in (*self.config.format.encodings, BF16_ENCODING)}
@@ -100,6 +105,11 @@ class Placement:
     def take_over(self, other: "Placement") -> None:
         """Go on where ``other`` has come to, with all its tensors."""
         self.tensors, self._contents = other.tensors, other._contents
+        self._cursor = other._cursor
+
+    def start_after(self, other: "Placement") -> None:
+        """Go on where ``other`` has come to, which keeps its own tensors and may do so too."""
+        self.tensors, self._contents = list(other.tensors), list(other._contents)
         self._cursor = other._cursor
 
     def fill(self, memory: np.ndarray) -> None:

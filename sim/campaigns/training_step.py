@@ -17,7 +17,7 @@ from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["Counted", "train_small"]
 
-_TOKENS, _CLASSES, _BATCH = 8, 3, 4
+_TOKENS, _IDS, _CLASSES, _BATCH = 8, 50, 3, 4  # ids: those of the sample's table
 
 
 @dataclass
@@ -49,7 +49,7 @@ def train_small(config: AcceleratorConfig, start: Start, seed: int = 0) -> Count
         backward="ordinary" if config.softmax == "pwl" else "centred")
     rng = np.random.default_rng(seed)
     valid = np.arange(_TOKENS) < rng.integers(1, _TOKENS + 1, (_BATCH, 1))
-    batch = Batch(rng.integers(0, len(model.embedding.table), (_BATCH, _TOKENS)),
+    batch = Batch(rng.integers(0, _IDS, (_BATCH, _TOKENS)),
                   rng.integers(0, _CLASSES, _BATCH), valid)
     micro = batch.part(slice(0, training.micro))
     program = lower_training(config, model, training, Inputs("ids", micro.inputs, micro.valid),

@@ -18,14 +18,18 @@ rounding of the exact sum: float64's own rounding could only harm where it ends 
   12 bits cannot reach from the tie's bit to the 53rd.
 """
 
+from functools import cache
+
 import numpy as np
 
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
+from hdl.spec.formats import BFLOAT16, BINARY32, Encoding, LaneType
+from sim.model.codec import decode
 from sim.model.exact import exact_gemm, exact_sums, round_exact, round_sums
 from sim.model.rounding import Array, add, round_to, smallest
 
-__all__ = ["accumulator_type", "fused_multiply_add", "gemm", "narrow", "product"]
+__all__ = ["accumulator_type", "fused_multiply_add", "gemm", "narrow", "product",
+           "product_stored"]
 
 
 def accumulator_type(config: AcceleratorConfig) -> LaneType:
@@ -58,6 +62,29 @@ def narrow(config: AcceleratorConfig, accumulators: Array) -> Array:
     if config.acc == "exact":
         return round_exact(config, config.lane, accumulators)
     return round_to(config.lane, accumulators)
+
+
+def product_stored(config: AcceleratorConfig, a: Array, encoding: Encoding, codes: Array,
+                   transposed: bool) -> Array:
+    """``product`` of ``a`` and of B as it is stored: ``codes`` of ``encoding``, K×N, or N×K where
+    ``transposed``."""
+    if config.acc == "exact":
+        b = decode(encoding, codes)
+        return product(config, a, b.T if transposed else b)
+    from sim.model.compiled import accumulate_stored  # imports numba
+
+    acc = accumulator_type(config)
+    a = np.ascontiguousarray(np.where(np.isnan(a), np.nan, a))
+    return narrow(config, accumulate_stored(
+        a, np.ascontiguousarray(codes), _values(encoding), transposed, config.dim,
+        52 - acc.fraction_bits, smallest(acc), 2.0 ** (acc.bias + 1)))
+
+
+@cache
+def _values(encoding: Encoding) -> Array:
+    """The value of every code, NaNs canonical."""
+    values = decode(encoding, np.arange(1 << encoding.bits))
+    return np.where(np.isnan(values), np.nan, values)
 
 
 def product(config: AcceleratorConfig, a: Array, b: Array) -> Array:

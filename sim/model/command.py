@@ -178,8 +178,9 @@ class Command:
         cause = self.invalid
         if cause is None and self.scalars and table & 1:
             cause = ErrorCause.MISALIGNED
-        if cause is None and Trait.ON_CHIP in self.traits and not row_fits(
-                self.config, self.fields["n"]):
+        # FENCE and END have a list, too, which says nothing.
+        on_chip = self.opcode in COMPUTING and Trait.ON_CHIP in self.traits
+        if cause is None and on_chip and not row_fits(self.config, self.fields["n"]):
             cause = ErrorCause.OVERSIZE
         if cause is not None:
             raise ProgramError(cause)

@@ -17,7 +17,9 @@ from numba import njit
 
 from sim.model.rounding import Array
 
-__all__ = ["accumulate", "compiled"]
+__all__ = ["accumulate", "accumulate_stored", "compiled"]
+
+_WIDTH = 128  # columns at a time: a tile of them stays in the processor's cache
 
 
 @cache
@@ -87,4 +89,45 @@ def accumulate(a: Array, b: Array, dim: int, dropped: int, smallest: float, beyo
             else:
                 for j in range(columns):
                     total[i, j] = _round(total[i, j] + tile[j], dropped, smallest, beyond)
+    return total
+
+
+@compiled
+def accumulate_stored(a: Array, codes: Array, values: Array, transposed: bool, dim: int,
+                      dropped: int, smallest: float, beyond: float) -> Array:
+    """As ``accumulate``, of B as it is stored: ``values`` of its ``codes`` (K×N, or N×K where
+    ``transposed``), decoded a tile at a time, so that no matrix of float64 is made of them."""
+    rows, depth = a.shape
+    columns = codes.shape[0] if transposed else codes.shape[1]
+    total = np.empty((rows, columns))
+    b = np.empty((dim, _WIDTH))
+    tile = np.empty(_WIDTH)
+    for first in range(0, columns, _WIDTH):
+        count = min(_WIDTH, columns - first)
+        for start in range(0, depth, dim):
+            used = min(dim, depth - start)
+            if transposed:
+                for j in range(count):
+                    for k in range(used):
+                        b[k, j] = values[codes[first + j, start + k]]
+            else:
+                for k in range(used):
+                    for j in range(count):
+                        b[k, j] = values[codes[start + k, first + j]]
+            for i in range(rows):
+                tile[:] = 0.0
+                for k in range(used):
+                    factor = a[i, start + k]
+                    for j in range(count):
+                        tile[j] = _round(tile[j] + factor * b[k, j], dropped, smallest, beyond)
+                if used < dim:
+                    for j in range(count):
+                        tile[j] += 0.0
+                if start == 0:
+                    for j in range(count):
+                        total[i, first + j] = tile[j]
+                else:
+                    for j in range(count):
+                        total[i, first + j] = _round(total[i, first + j] + tile[j], dropped,
+                                                     smallest, beyond)
     return total

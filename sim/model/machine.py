@@ -30,7 +30,7 @@ from hdl.spec.commands import (
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32
 from sim.model import lanes
-from sim.model.accumulate import product
+from sim.model.accumulate import product_stored
 from sim.model.codec import saturates
 from sim.model.command import Command
 from sim.model.memory import Image, ProgramError
@@ -186,10 +186,10 @@ class Machine:
             return a
         if command.fields["a_transposed"]:
             a = a.T
-        b = image.load(command.tensor("b"))
-        if command.fields["b_transposed"]:
-            b = b.T
-        return product(self.config, a, b)
+        b = command.tensor("b")
+        assert b.encoding is not None, "operands of the array are of the format"
+        return product_stored(self.config, a, b.encoding, image.codes(b),
+                              bool(command.fields["b_transposed"]))
 
     def _gather(self, image: Image, command: Command) -> Array:
         """The rows of the table that the indices name."""

@@ -75,11 +75,14 @@ class Image:
             raise ProgramError(ErrorCause.READ_ERROR, address)
         return self.memory[start:start + size].tobytes()
 
+    def codes(self, tensor: TensorView) -> Array:
+        """What ``tensor`` holds as it is stored, rows × columns."""
+        stored = np.ascontiguousarray(self._window(tensor, ErrorCause.READ_ERROR))
+        return stored.view("<u2") if tensor.element_bytes == 2 else stored
+
     def load(self, tensor: TensorView) -> Array:
         """Lane values of ``tensor``, rows × columns."""
-        stored = np.ascontiguousarray(self._window(tensor, ErrorCause.READ_ERROR))
-        if tensor.element_bytes == 2:
-            stored = stored.view("<u2")
+        stored = self.codes(tensor)
         if tensor.encoding is None:
             return from_words(BFLOAT16, stored)
         return decode(tensor.encoding, stored)

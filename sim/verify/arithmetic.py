@@ -29,7 +29,7 @@ class Arithmetic:
         """Rounded to the format."""
         return codec.decode(self.encoding, codec.encode(self.encoding, values))
 
-    def wide(self, values: Array) -> Array:
+    def wide(self, values: Array | float) -> Array:
         """Rounded to BF16."""
         return codec.decode(BF16_ENCODING, codec.encode(BF16_ENCODING, np.float64(values)))
 
@@ -57,6 +57,8 @@ class Arithmetic:
     def activation(self, name: str, x: Array) -> Array:
         if name == "relu":
             return lanes.relu(self.lane, x)
+        # The lanes have one GELU, which is near enough to its tanh form.
+        name = "gelu" if name == "gelu_tanh" else name
         return lanes.apply(self.config, Function[name.upper()], x)
 
     def softmax(self, x: Array) -> Array:
@@ -86,9 +88,12 @@ class Arithmetic:
         return self._reduced(self.multiply(x, x), factor, inverse_root)
 
     def norm(self, x: Array, norm: Norm) -> Array:
-        """LayerNorm, or RMSNorm where there is no shift."""
+        """LayerNorm, RMSNorm where there is no shift, or gain and shift alone."""
         items = x.shape[1]
         gain = self.weight(norm.gain)
+        if norm.affine:
+            scaled = self.multiply(x, gain)
+            return scaled if norm.shift is None else self.add(scaled, self.wide(norm.shift))
         if norm.shift is None:
             scaled = self.multiply(x, self.inverse_length(x, 1 / items, norm.eps))
             return self.multiply(scaled, gain)

@@ -4,18 +4,27 @@ The same fusion levels as the lowering's, written as what each value is: a tenso
 (rounded to the format), ``wide`` (rounded to BF16) or a value of the lanes that is not rounded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from compiler.checkpoints.description import Attention, Block, FeedForward, Patches, Transformer
+from compiler.checkpoints.description import (
+    Block,
+    Bottleneck,
+    FeedForward,
+    Linear,
+    Norm,
+    Patches,
+    Tokens,
+    Transform,
+    Transformer,
+)
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.lowering.fusion import Fusion
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.formats import BF16_ENCODING, BFLOAT16
-from sim.model import codec
-from sim.model.rounding import largest
-from sim.verify.arithmetic import Arithmetic, Array
+from sim.verify.arithmetic import Array
+from sim.verify.attention import AttentionCodes
+from sim.verify.tensors import Tensors
 
 __all__ = ["expected"]
 
@@ -32,42 +41,14 @@ def expected(config: AcceleratorConfig, model: Transformer, inputs: Inputs, step
     return run.found
 
 
-class _Forward:
-    """One pass after the other; ``found`` collects the codes by name."""
+class _Forward(Tensors):
+    """One pass after the other."""
 
     def __init__(self, config: AcceleratorConfig, model: Transformer, inputs: Inputs,
                  level: Fusion, layers: range) -> None:
-        self.math = Arithmetic(config)
+        super().__init__(config, level)
         self.model, self.inputs, self.layers = model, inputs, layers
-        self.found: dict[str, Array] = {}
-        self.past: dict[tuple[int, str], list[Array]] = {}
-        self.eight = {kind: not level.fuses(kind) for kind in Fusion}
-        self.label = ""
-        self.now: Step
-
-    # What a tensor holds
-
-    def keep(self, name: str, values: Array, rounded: bool) -> Array:
-        """``values`` as tensor ``name`` holds them: of the format, or BF16."""
-        encoding = self.math.encoding if rounded else BF16_ENCODING
-        codes = codec.encode(encoding, values)
-        self.found[self.label + name] = codes
-        return codec.decode(encoding, codes)
-
-    def keep_both(self, name: str, values: Array) -> Array:
-        """BF16, and the format's rounding of that, under names that say so; gives BF16."""
-        wide = self.keep(f"{name} bf16", values, False)
-        if self.math.encoding != BF16_ENCODING:
-            self.keep(f"{name} {self.math.encoding.name}", wide, True)
-        return wide
-
-    def rounded_if(self, kind: Fusion, values: Array, name: str) -> Array:
-        """The input of an operation of ``kind``, tensor ``name`` where it is rounded."""
-        return self.keep(name, values, True) if self.eight[kind] else values
-
-    def as_read(self, kind: Fusion, wide: Array) -> Array:
-        """A stream as an operation of ``kind`` reads it."""
-        return self.math.stored(wide) if self.eight[kind] else wide
+        self.attention = AttentionCodes(self)
 
     # The model
 
@@ -89,38 +70,96 @@ class _Forward:
             patches = math.stored(values.reshape(step.rows, -1))
             x = math.add(math.linear(patches, embedding.projection),
                          math.weight(embedding.positions)[places])
-            return self.keep_both("embedding", x)
-        x = math.stored(embedding.table[values.ravel()])
-        if embedding.positions is not None:
-            x = math.add(x, math.weight(embedding.positions)[places])
-        if embedding.segment is not None:
-            x = math.add(x, math.weight(embedding.segment)[None])
+        else:
+            x = self.rows(embedding, values)
+            if embedding.positions is not None:
+                x = math.add(x, math.weight(embedding.positions)[places])
+            if self.inputs.segments is not None and embedding.segments is not None:
+                kinds = self.inputs.segments[:, step.past:step.total].ravel()
+                x = math.add(x, math.weight(embedding.segments)[kinds])
+            elif embedding.segment is not None:
+                x = math.add(x, math.weight(embedding.segment)[None])
         if embedding.norm is not None:
             x = self.keep("embedding sum", x, self.eight[Fusion.NORM])
             x = math.norm(x, embedding.norm)
+        if isinstance(embedding, Tokens) and embedding.norm_projection is not None:
+            x = math.linear(self.keep("embedding norm", x, True), embedding.norm_projection)
         return self.keep_both("embedding", x)
+
+    def rows(self, embedding: Tokens, ids: Array) -> Array:
+        """What the table gives for ``ids``, sequences × positions: rows below one another."""
+        math = self.math
+        x = math.stored(embedding.table[ids])
+        if embedding.factor != 1:
+            x = math.multiply(x, math.wide(embedding.factor))
+        if embedding.neighbours:
+            none = np.zeros_like(x[:, :1])
+            x = np.concatenate([np.concatenate([none, x[:, :-1]], axis=1), x,
+                                np.concatenate([x[:, 1:], none], axis=1)], axis=2)
+        x = x.reshape(ids.size, -1)
+        if embedding.row_projection is None:
+            return x
+        x = self.keep("embedding narrow rows", x, True)
+        return math.linear(x, embedding.row_projection)
 
     def layer(self, block: Block, x: Array, index: int) -> Array:
         name = f"layer {index}"
-        middle = self.half(block, block.attention_norm, x, f"{name} attention",
-                           lambda given: self.attention(block.attention, given, index),
-                           block.attention.output, None)
-        return self.half(block, block.feed_forward_norm, middle, f"{name} feed-forward",
+        if block.bottleneck is not None:
+            return self.narrow(block, block.bottleneck, x, index)
+        norms = block.attention_norm, block.feed_forward_norm
+        middle = self.half(block, norms[0], x, x, f"{name} attention",
+                           lambda given: self.attention.heads(block.attention, given, index, None),
+                           block.attention.output, None, block.attention_after)
+        return self.half(block, norms[1], x if block.parallel else middle, middle,
+                         f"{name} feed-forward",
                          lambda given: self.hidden(block.feed_forward, given, f"{name} "),
-                         block.feed_forward.down, name)
+                         block.feed_forward.down, name, block.feed_forward_after)
 
-    def half(self, block: Block, norm, x: Array, name: str, inner, linear, result) -> Array:
-        """Attention or feed-forward with its norm and its residual addition."""
+    def narrow(self, block: Block, around: Bottleneck, x: Array, index: int) -> Array:
+        """A layer between the linear layers of its bottleneck."""
+        math, name = self.math, f"layer {index}"
+        wide = math.stored(x)
+        shared = self.keep(f"{name} shared input", math.linear(wide, around.shared), True)
+        stream = self.keep(f"{name} narrow input", math.linear(wide, around.enter),
+                           self.eight[Fusion.RESIDUAL])
+        heads = self.attention.heads(block.attention, shared, index, wide)
+        y = self.joined(block, block.attention_norm, stream, f"{name} attention",
+                        math.linear(heads, block.attention.output), None)
+        for number, (ffn, norm) in enumerate((*block.stack, (block.feed_forward,
+                                                             block.feed_forward_norm))):
+            part = f"{name} feed-forward {number}"
+            hidden = self.hidden(ffn, math.stored(y), f"{part} ")
+            y = self.joined(block, norm, y, part, math.linear(hidden, ffn.down), None)
+        return self.joined(block, around.norm, x, f"{name} wide",
+                           math.linear(math.stored(y), around.leave), name)
+
+    def half(self, block: Block, norm: Norm | None, x: Array, stream: Array, name: str,
+             inner: Callable[[Array], Array], linear: Linear, result: str | None,
+             after: Norm | None) -> Array:
+        """Attention or feed-forward on ``x`` with its norms, added to ``stream``."""
         math = self.math
         given = math.stored(x)
-        if block.pre_norm:
+        if block.pre_norm and norm is not None:
             given = self.keep(f"{name} norm", math.norm(self.as_read(Fusion.NORM, x), norm), True)
         part = math.linear(inner(given), linear)
+        if after is not None:
+            part = self.keep(f"{name} output", part, self.eight[Fusion.NORM])
+            part = self.keep(f"{name} output norm", math.norm(part, after),
+                             self.eight[Fusion.RESIDUAL])
+        return self.joined(block, norm, stream, name, part, result)
+
+    def joined(self, block: Block, norm: Norm | None, x: Array, name: str, part: Array,
+               result: str | None) -> Array:
+        """The residual addition, and of post-norm layers the norm."""
+        math = self.math
         part = self.rounded_if(Fusion.RESIDUAL, part, f"{name} output")
         total = math.add(part, self.as_read(Fusion.RESIDUAL, x))
         if block.pre_norm:
             return self.keep_both(result or f"{name} sum", total)
-        total = self.as_read(Fusion.NORM, self.keep_both(f"{name} sum", total))
+        assert norm is not None
+        total = self.keep_both(f"{name} sum", total)
+        if not norm.affine:
+            total = self.as_read(Fusion.NORM, total)
         return self.keep_both(result or f"{name} norm", math.norm(total, norm))
 
     def hidden(self, ffn: FeedForward, x: Array, label: str) -> Array:
@@ -134,108 +173,15 @@ class _Forward:
         gated = math.multiply(math.activation(ffn.activation, gate), up)
         return self.keep(f"{label}hidden", gated, True)
 
-    # Attention
-
-    def attention(self, attention: Attention, x: Array, index: int) -> Array:
-        math, step, name = self.math, self.now, f"layer {index} "
-        q, k, v = (math.linear(x, linear)
-                   for linear in (attention.query, attention.key, attention.value))
-        if attention.rotary is not None:
-            q, k = (self.rotate(attention, part, f"{name}{kind}")
-                    for part, kind in ((q, "query"), (k, "key")))
-        q = self.keep(f"{name}query", q, True)
-        k, v = math.stored(k), math.stored(v)
-        self.keep(f"{name}projections", np.concatenate([q, k, v], axis=1), True)
-        k, v = (self.remember(index, kind, part) for kind, part in (("keys", k), ("values", v)))
-        size, shared = attention.head_size, attention.heads // attention.kv_heads
-        heads = np.zeros((step.rows, attention.heads * size))
-        tables: dict[str, list[Array]] = {}
-        for sequence in range(step.sequences):
-            rows = slice(sequence * step.length, (sequence + 1) * step.length)
-            hidden = self.unseen(attention, sequence)
-            for head in range(attention.heads):
-                own = slice(head * size, (head + 1) * size)
-                read = slice(head // shared * size, (head // shared + 1) * size)
-                p = self.probabilities(q[rows, own], k[sequence][:, read], hidden, tables)
-                heads[rows, own] = math.stored(math.product(p, v[sequence][:, read]))
-        for kind, parts in tables.items():
-            self.keep(name + kind, np.concatenate(parts), True)
-        return self.keep(f"{name}heads", heads, True)
-
-    def remember(self, index: int, kind: str, new: Array) -> Array:
-        """All positions' keys or values so far, sequences × positions × items."""
-        new = new.reshape(self.now.sequences, self.now.length, -1)
-        parts = self.past.setdefault((index, kind), [])
-        parts.append(new)
-        every = np.concatenate(parts, axis=1)
-        self.found[f"layer {index} {kind}"] = codec.encode(
-            self.math.encoding, every.reshape(-1, every.shape[2]))
-        return every
-
-    def unseen(self, attention: Attention, sequence: int) -> Array:
-        """True where a query of ``sequence`` may not see a key."""
-        step = self.now
-        hidden = np.zeros((step.length, step.total), bool)
-        if attention.causal:
-            for row in range(step.length):
-                hidden[row, step.past + row + 1:] = True
-        if step.valid is not None:
-            hidden[:, ~step.valid[sequence][:step.total]] = True
-        return hidden
-
-    def probabilities(self, q: Array, k: Array, hidden: Array, tables: dict[str, list[Array]]
-                      ) -> Array:
-        math = self.math
-
-        def rounded_if(kind: Fusion, values: Array, name: str) -> Array:
-            if not self.eight[kind]:
-                return values
-            tables.setdefault(name, []).append(math.stored(values))
-            return tables[name][-1]
-
-        size = q.shape[1]
-        scores = rounded_if(Fusion.SCALING, math.product(q, k.T), "unscaled scores")
-        scores = math.multiply(scores, math.wide(size ** -0.5))
-        if hidden.any():
-            scores = math.add(scores, np.where(hidden, -largest(BFLOAT16), 0.0))
-        scores = rounded_if(Fusion.ACTIVATION, scores, "scores")
-        tables.setdefault("probabilities", []).append(math.stored(math.softmax(scores)))
-        return tables["probabilities"][-1]
-
-    def rotate(self, attention: Attention, x: Array, name: str) -> Array:
-        """Each pair (a, b) becomes (a c − b s, b c + a s); first items of the pairs come first."""
-        math, step, size = self.math, self.now, attention.head_size
-        assert attention.rotary is not None
-        heads = self.keep(f"{name} unrotated", self.sorted(attention, x), False)
-        heads = heads.reshape(step.rows, -1, 2, size // 2)
-        pair = np.arange(size // 2)
-        position = np.tile(np.arange(step.past, step.total, dtype=np.float64), step.sequences)
-        angle = position[:, None] * attention.rotary.base ** (-2.0 * pair / size)
-        c, s = math.wide(np.cos(angle))[:, None], math.wide(np.sin(angle))[:, None]
-        a, b = heads[:, :, 0], heads[:, :, 1]
-        from_a, from_b = math.wide(math.multiply(a, s)), math.wide(math.multiply(b, -s))
-        self.keep(f"{name} crossed",
-                  np.stack([from_a, from_b], axis=2).reshape(step.rows, -1), False)
-        rotated = np.stack([math.add(math.multiply(a, c), from_b),
-                           math.add(math.multiply(b, c), from_a)], axis=2)
-        return rotated.reshape(step.rows, -1)
-
-    @staticmethod
-    def sorted(attention: Attention, x: Array) -> Array:
-        """First items of each head's pairs, then the second ones."""
-        if attention.rotary is None or not attention.rotary.interleaved:
-            return x
-        pairs = x.reshape(len(x), -1, attention.head_size // 2, 2)
-        return pairs.swapaxes(2, 3).reshape(x.shape)
-
     # After the last layer
 
     def final(self, x: Array) -> None:
         math, model, step = self.math, self.model, self.now
         x = x.reshape(step.sequences, step.length, -1)
-        if model.pooling == "first":
+        causal = model.blocks[-1].attention.causal
+        if model.pooling in ("first", "first_l2"):
             x = x[:, :1]
-        elif model.pooling == "none" and model.blocks[-1].attention.causal:
+        elif model.pooling == "last" or (model.pooling == "none" and causal):
             x = x[:, -1:]
         count = x.shape[1]
         x = x.reshape(-1, x.shape[2])
@@ -246,8 +192,30 @@ class _Forward:
             x = np.stack([self.mean(part, sequence)
                           for sequence, part in enumerate(x.reshape(-1, count, x.shape[1]))])
             x = self.keep_both("pooled", x)
+        elif model.pooling == "first_l2":
+            x = math.multiply(x, math.inverse_length(x, 1.0, _L2_EPSILON))
+            x = self.keep_both("pooled", x)
+        if model.transform is not None:
+            x = self.transformed(model.transform, math.stored(x))
         if model.head is not None:
-            self.keep("head bf16", math.linear(math.stored(x), model.head), False)
+            y = math.linear(math.stored(x), model.head)
+            if model.cap is not None:
+                bent = math.multiply(y, math.wide(1 / model.cap))
+                bent = self.rounded_if(Fusion.ACTIVATION, bent, "head over cap")
+                y = math.multiply(math.activation("tanh", bent), math.wide(model.cap))
+            self.keep("head bf16", y, False)
+
+    def transformed(self, transform: Transform, x: Array) -> Array:
+        """The first part of a head."""
+        math = self.math
+        y = math.linear(x, transform.linear)
+        if transform.activation is not None:
+            y = self.rounded_if(Fusion.ACTIVATION, y, "head dense")
+            y = math.activation(transform.activation, y)
+        if transform.norm is None:
+            return self.keep("head activated", y, True)
+        y = self.keep("head activated", y, self.eight[Fusion.NORM])
+        return self.keep("head norm", math.norm(y, transform.norm), True)
 
     def mean(self, x: Array, sequence: int) -> Array:
         """Over the valid positions; ``x``: positions × items."""

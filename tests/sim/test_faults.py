@@ -253,3 +253,18 @@ def test_fields_without_meaning_are_not_judged(change):
     alone, _, _ = pair("posit8")
     compare(small_accelerator("posit8"), replace(alone, memory=patched(alone, COMMAND, change)),
             "light", 0)
+
+
+@pytest.mark.parametrize("change", [
+    {"n": 65} | listed(KEEP, STORE), {"n": 65, "row_max": 1}, None],
+    ids=["a row on chip", "a row's maximum", "all bits set"])
+def test_a_fence_and_an_end_have_no_field_but_their_opcode(change):
+    case, _, _ = pair("posit8")
+    for offset, opcode in ((COMMAND_BYTES, Opcode.FENCE), (2 * COMMAND_BYTES, Opcode.END)):
+        start = case.address - case.base + HEADER_BYTES + offset
+        if change is None:
+            case.memory[start + 1:start + COMMAND_BYTES] = 255
+        else:
+            case = replace(case, memory=patched(case, COMMAND, change, offset))
+        assert case.memory[start] == opcode
+    assert compare(small_accelerator("posit8"), case, "light", 0) == 13 * 9

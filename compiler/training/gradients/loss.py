@@ -55,15 +55,12 @@ def rows_counted(kind: LossKind, labels: Array, valid: Array | None = None) -> i
 def _spans(n: Exact, logits: Array, labels: Array, valid: Array | None) -> tuple[float, Array]:
     """Column 0 of the logits says where a span begins, column 1 where it ends, each a softmax over
     the valid positions; the loss is the mean of both."""
-    gradient = np.empty_like(logits)
-    losses = []
-    for column in range(2):
-        rows = logits[:, :, column]
-        if valid is not None:
-            rows = np.where(valid, rows, n.masked).astype(logits.dtype)
-        loss, gradient[:, :, column] = cross_entropy(n, rows, labels[:, column])
-        losses.append(loss)
-    return sum(losses) / 2, gradient / 2
+    sequences, length, _ = logits.shape
+    rows = logits.transpose(2, 0, 1)
+    if valid is not None:
+        rows = np.where(valid, rows, n.masked).astype(logits.dtype)
+    loss, gradient = cross_entropy(n, rows.reshape(-1, length), labels.T.ravel())
+    return loss, gradient.reshape(2, sequences, length).transpose(1, 2, 0)
 
 
 LOSSES: dict[str, Callable[[Exact, Array, Array, Array | None], tuple[float, Array]]] = {

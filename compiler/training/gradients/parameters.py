@@ -12,6 +12,7 @@ import numpy as np
 
 from compiler.checkpoints.checkpoint import LazyBlocks
 from compiler.checkpoints.description import Block, Linear, Norm, Patches, Transformer
+from compiler.training.gradients.trainable import check_trainable
 
 __all__ = ["PARTS", "block_name", "linears", "parameters", "tied", "with_parameters"]
 
@@ -60,7 +61,9 @@ def _of_block(name: str, block: Block) -> dict[str, Array]:
 
 
 def parameters(model: Transformer) -> dict[str, Array]:
-    """Every array of ``model`` by name, as it is; reads all layers."""
+    """Every array of ``model`` by name, as it is; reads all layers. ``ValueError`` for a form of
+    model that has no backward pass (``trainable``)."""
+    check_trainable(model)
     embedding = model.embedding
     if isinstance(embedding, Patches):
         found = _of_linear("embedding.projection", embedding.projection)
@@ -102,12 +105,13 @@ def with_parameters(model: Transformer, changed: Mapping[str, Array]) -> Transfo
         if own is None:
             return None
         shift = own.shift if own.shift is None else array(f"{name}.shift", own.shift)
-        return Norm(array(f"{name}.gain", own.gain), shift, own.eps)
+        return replace(own, gain=array(f"{name}.gain", own.gain), shift=shift)
 
     embedding = model.embedding
     if isinstance(embedding, Patches):
-        embedding = Patches(linear("embedding.projection", embedding.projection),
-                            array("embedding.positions", embedding.positions))
+        embedding = replace(
+            embedding, projection=linear("embedding.projection", embedding.projection),
+            positions=array("embedding.positions", embedding.positions))
     else:
         embedding = replace(
             embedding, norm=norm("embedding.norm", embedding.norm),

@@ -137,10 +137,12 @@ class Context:
         while self._later:
             self._later.pop(0)()
 
-    def gradient(self, names: Sequence[str], a: View, b: View, factor: float) -> None:
-        """∂/∂``names`` = ``factor`` · Aᵀ B, as they lie in the layout; ``a`` holds A."""
+    def gradient(self, names: Sequence[str], a: View, b: View, factor: float,
+                 a_transposed: bool = True) -> None:
+        """∂/∂``names`` = ``factor`` · Aᵀ B, as they lie in the layout; ``a`` holds A, or Aᵀ unless
+        ``a_transposed``."""
         out = self.in_layout(self.gradients, *names)
         self.trace.gemm([Product(a, b, out)], out, self.listed(
             f"gradient of {names[0]}",
             lambda y: Epilogue(factor, y[0] if self.adding else None), wide(out)),
-            a_transposed=True, b_transposed=False)
+            a_transposed=a_transposed, b_transposed=False)

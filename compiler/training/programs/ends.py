@@ -1,4 +1,4 @@
-"""From the logits to the last layer as ops: loss, head, pooling, final norm."""
+"""From the gradient of the logits to the last layer as ops: head, pooling, final norm."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,7 +9,6 @@ from compiler.checkpoints.description import Norm, Transformer
 from compiler.checkpoints.inputs import Step
 from compiler.lowering import backward_lists as lists
 from compiler.lowering.ends import L2_EPSILON
-from compiler.lowering.lane_ops import Softmax
 from compiler.lowering.ops import Product
 from compiler.lowering.values import Form, Value, View
 from compiler.program.epilogue import Epilogue
@@ -19,68 +18,18 @@ from compiler.training.programs.backward import by_gain, normalised_back
 from compiler.training.programs.context import Context, operand, wide
 from compiler.training.programs.factors import Share
 
-__all__ = ["classes_loss", "ends_backward", "pooled_rows", "trace_vocabulary",
-           "vocabulary_backward", "vocabulary_loss"]
+__all__ = ["ends_backward", "pooled_rows", "positions_backward", "trace_positions"]
 
 
-def classes_loss(ctx: Context, logits: Value, accurate: bool) -> Value:
-    """The gradient of the mean cross-entropy of ``logits``, sequences × classes, site ``loss``.
-
-    ``accurate``: the build's own softmax serves. Labels are row numbers of an identity matrix, a
-    constant called ``labels`` that the host writes anew for each batch.
-    """
-    trace, (rows, classes) = ctx.trace, logits.shape
-    p = _probabilities(ctx, logits, accurate)
-    unit = trace.constant("identity", classes, classes, lambda: np.eye(classes), Form.STORED)
-    labels = trace.constant("labels", rows, 1, lambda: np.zeros(rows, np.int64), Form.INDICES)
-    d = ctx.site("loss", rows, classes)
-    factor = ctx.factors.factor(1 / rows, "loss")
-    trace.gather(unit.whole, [labels], d, ctx.storing(
-        "cross-entropy back", lambda y: lists.cross_entropy_backward(y[0], factor), [wide(p)]))
-    ctx.stored(d)
-    return d
-
-
-def trace_vocabulary(ctx: Context, model: Transformer, x: Value) -> Value:
-    """The logits of every position, over the vocabulary, of the last layer's ``x``."""
-    if model.final_norm is None or model.head is None:
-        raise ValueError(f"{model.name} must have a final norm and a head to be trained on a "
-                         "vocabulary")
-    normed = ctx.trace.value("final norm", *x.shape)
-    ctx.trace.norm(x.whole, model.final_norm, normed, "final norm")
+def trace_positions(ctx: Context, model: Transformer, x: Value) -> tuple[Value, Value]:
+    """Every position's logits of the last layer's ``x``, and what the head reads."""
+    if model.final_norm is not None:
+        normed = ctx.trace.value("final norm", *x.shape)
+        ctx.trace.norm(x.whole, model.final_norm, normed, "final norm")
+        x = normed
     logits = ctx.trace.value("head", x.rows, len(model.head.weight), forms=(Form.WIDE,))
-    ctx.trace.linear(normed.whole, model.head, logits, "head")
-    return logits
-
-
-def vocabulary_loss(ctx: Context, logits: Value, accurate: bool) -> Value:
-    """As ``classes_loss``, of each position's logits and the next one's id; a sequence's last
-    position has none. The host writes a one-hot row for each position, ``labels``."""
-    trace, step = ctx.trace, ctx.step
-    p = _probabilities(ctx, logits, accurate)
-    labels = trace.constant("labels", *logits.shape, lambda: np.zeros(logits.shape), Form.STORED)
-    if ctx.factors.scaled:
-        ctx.factors.site("loss")
-    d = trace.constant("loss", *logits.shape, lambda: np.zeros(logits.shape), Form.GRADIENT)
-    ctx.sites["loss"] = d
-    counted = step.length - 1
-    factor = ctx.factors.factor(1 / (step.sequences * counted), "loss")
-    for sequence in range(step.sequences):
-        rows = sequence * step.length, counted
-        trace.vector(labels.whole.row_block(*rows), ctx.storing(
-            "cross-entropy back", lambda y: lists.cross_entropy_backward(y[0], factor),
-            [wide(p.whole.row_block(*rows))]), d.whole.row_block(*rows))
-    ctx.stored(d)
-    return d
-
-
-def vocabulary_backward(ctx: Context, model: Transformer, d: Value, last: Value, weight: View,
-                        gain: Callable[[Norm], Value]) -> Value:
-    """As ``ends_backward``, of every position's logits; the head is not trained."""
-    h = ctx.site("final norm h", *last.shape)
-    ctx.gemm(h.name, d.whole, weight, h, by_gain(ctx.factors.factor(1.0, h.name, d.name)),
-             operand(gain(model.final_norm)), b_transposed=False)
-    return normalised_back(ctx, model.final_norm, last, h, "final norm d")
+    ctx.trace.linear(x.whole, model.head, logits, "head")
+    return logits, x
 
 
 def ends_backward(ctx: Context, model: Transformer, d: Value, pooled: View, last: Value,
@@ -88,35 +37,59 @@ def ends_backward(ctx: Context, model: Transformer, d: Value, pooled: View, last
     """The gradient of the last layer's result, of that of the logits ``d``, as that layer's
     ``LayerBackward`` takes it. ``pooled``: what the head reads; ``last``: the layer's result;
     ``weight``: the head's; ``mean``: what is divided by its length to be pooled, if it is."""
-    share = ctx.training.micro / ctx.training.batch
-    if "head.weight" in ctx.layout.places:
-        ctx.gradient(["head.weight"], d.whole, pooled, ctx.factors.factor(share, "", d.name))
-    if "head.bias" in ctx.layout.places:
-        _column_sums(ctx, d, ctx.in_layout(ctx.gradients, "head.bias"),
-                     ctx.factors.factor(share, "", d.name))
+    _head_gradients(ctx, d, pooled)
     dp = _pooled(ctx, d, weight, mean)
-    if model.final_norm is None and model.blocks[-1].pre_norm:
-        return _unpooled(ctx, model, dp, "last residual", None)
+    site, norm = _site_before_head(model)
+    h = _unpooled(ctx, model, dp, site, None if norm is None else gain(norm))
+    return _before_final_norm(ctx, model, h, last)
+
+
+def _site_before_head(model: Transformer) -> tuple[str, Norm | None]:
+    """What the gradient of all positions is stored as, and the norm whose γ it is multiplied by."""
+    if model.final_norm is not None:
+        return "final norm h", model.final_norm
+    if model.blocks[-1].pre_norm:
+        return "last residual", None
+    return (f"{block_name(len(model.blocks) - 1)} feed-forward h",
+            model.blocks[-1].feed_forward_norm)
+
+
+def _before_final_norm(ctx: Context, model: Transformer, h: Value, last: Value) -> Value:
     if model.final_norm is None:
-        site = f"{block_name(len(model.blocks) - 1)} feed-forward h"
-        return _unpooled(ctx, model, dp, site, gain(model.blocks[-1].feed_forward_norm))
-    h = _unpooled(ctx, model, dp, "final norm h", gain(model.final_norm))
+        return h
     return normalised_back(ctx, model.final_norm, last, h, "final norm d")
 
 
-def _probabilities(ctx: Context, logits: Value, accurate: bool) -> Value:
-    p = ctx.trace.value("probabilities of the loss", *logits.shape, forms=(Form.WIDE,))
-    ctx.trace.vector(logits.whole, Softmax() if accurate else ctx.listed(
-        "accurate softmax", lambda _: lists.accurate_softmax()), p)
-    return p
+def _head_gradients(ctx: Context, d: Value, given: View, turned: bool = False) -> None:
+    """Those of weight and bias where they are trained, of what the head was ``given``."""
+    factor = ctx.factors.factor(ctx.training.micro / ctx.training.batch, "", d.name)
+    if "head.weight" in ctx.layout.places:
+        ctx.gradient(["head.weight"], d.whole, given, factor, a_transposed=not turned)
+    if "head.bias" in ctx.layout.places:
+        _column_sums(ctx, d, ctx.in_layout(ctx.gradients, "head.bias"), factor, turned)
 
 
-def _column_sums(ctx: Context, d: Value, out: View, factor: float) -> None:
-    """A row of ones times ``d``."""
-    ones = ctx.trace.constant("row of ones", 1, d.rows, lambda: np.ones((1, d.rows)), Form.STORED)
+def positions_backward(ctx: Context, model: Transformer, d: Value, given: Value, last: Value,
+                       weight: View, gain: Callable[[Norm], Value], turned: bool = False) -> Value:
+    """As ``ends_backward``, of every position's logits; ``given``: what the head reads of each.
+    ``turned``: ``d`` is the transpose, logits × positions."""
+    _head_gradients(ctx, d, given.whole, turned)
+    site, norm = _site_before_head(model)
+    h = ctx.site(site, *last.shape)
+    factor = ctx.factors.factor(1.0, site, d.name)
+    read = [] if norm is None else [operand(gain(norm))]
+    ctx.gemm(site, d.whole, weight, h, by_gain(factor) if read else lambda _: Epilogue(factor),
+             *read, a_transposed=turned, b_transposed=False)
+    return _before_final_norm(ctx, model, h, last)
+
+
+def _column_sums(ctx: Context, d: Value, out: View, factor: float, turned: bool) -> None:
+    """A row of ones times ``d``, or its transpose where that is what it holds."""
+    rows = d.columns if turned else d.rows
+    ones = ctx.trace.constant("row of ones", 1, rows, lambda: np.ones((1, rows)), Form.STORED)
     ctx.trace.gemm([Product(ones.whole, d.whole, out)], out, ctx.listed(
         "sums of columns", lambda y: Epilogue(factor, y[0] if ctx.adding else None), wide(out)),
-        b_transposed=False)
+        b_transposed=turned)
 
 
 def _pooled(ctx: Context, d: Value, weight: View, mean: Value | None) -> Value:

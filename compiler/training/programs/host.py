@@ -114,19 +114,20 @@ class Host:
         micro, loss, rows, ran = self.training.micro, 0.0, 0, Ran()
         for first in range(0, len(batch), micro):
             part = batch.part(slice(first, first + micro))
-            self._write_batch(part)
+            valid = self._write_batch(part)
             ran += self._run(self.program.next if first else self.program.first)
             logits = self.read(self.program.logits)
-            if self.kind == "vocabulary":
-                logits = logits.reshape(*part.labels.shape, -1)
-            own = rows_counted(self.kind, part.labels, part.valid)
+            if self.kind != "classes":
+                logits = logits.reshape(len(part), -1, logits.shape[1])
+            own = rows_counted(self.kind, part.labels, valid)
             with np.errstate(over="ignore", invalid="ignore"):
-                loss += own * loss_of(self.kind, Exact(), logits, part.labels, part.valid)[0]
+                loss += own * loss_of(self.kind, Exact(), logits, part.labels, valid)[0]
             rows += own
         return loss / rows, ran
 
-    def _write_batch(self, part: Batch) -> None:
-        """One micro-batch; sequences shorter than the program's are padded."""
+    def _write_batch(self, part: Batch) -> np.ndarray | None:
+        """One micro-batch; sequences shorter than the program's are padded. Gives which positions
+        of the program's are valid, where they may be padded."""
         own = self.program.batch
         inputs, valid = part.inputs, part.valid
         if own.masks is not None:
@@ -143,7 +144,9 @@ class Host:
         if self.kind == "vocabulary":
             self._write_next(part.labels)
         else:
-            self.write(own.labels, part.labels)
+            # Of spans all first positions, then all last ones.
+            self.write(own.labels, part.labels.T)
+        return valid
 
     def _write_next(self, ids: np.ndarray) -> None:
         """A one-hot row of the next id for each position that has one."""

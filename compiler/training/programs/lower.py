@@ -44,8 +44,9 @@ __all__ = ["TrainingProgram", "lower_training"]
 class BatchTensors:
     """What the host writes for a micro-batch.
 
-    ``inputs``: patches of all sequences, or each sequence's ids; ``labels``. Where sequences may be
-    padded: ``masks`` and ``valid``, a row a sequence, ``rows`` of ``ends.pooled_rows``, ``lengths``
+    ``inputs``: patches of all sequences, or each sequence's ids; ``labels`` (``loss``). Where
+    sequences may be padded: ``masks`` and ``valid``, a row a sequence, ``rows`` of
+    ``ends.pooled_rows``, ``lengths``
     as in ``ScaleTables``, and ``counts``: for each sequence the addresses of FP32 words that hold
     one over its positions, in the commands that pool them.
     """
@@ -163,8 +164,9 @@ def _batch(fused: OpList, places: Places, tables: ScaleTables, batch: Inputs,
         return BatchTensors(inputs, found["labels"][0], tables.lengths)
     return BatchTensors(
         inputs, found["labels"][0], tables.lengths, found["masks"][0],
-        found["valid positions"][0] if "valid positions" in found else None,
-        found["rows of the pooled gradient"][0], tuple(zip(*counts, strict=True)))
+        *(found[name][0] if name in found else None
+          for name in ("valid positions", "rows of the pooled gradient")),
+        tuple(zip(*counts, strict=True)))
 
 
 def _pooling(builder: ProgramBuilder) -> list[int]:
@@ -208,8 +210,10 @@ def _check(config: AcceleratorConfig, model: Transformer, training: Training, ki
     if config.functions != "training":
         raise ValueError(f"functions must be training in a build that trains, "
                          f"not {config.functions}")
+    if model.head is None:
+        raise ValueError(f"{model.name} must have a head to be trained")
     if kind == "spans":
-        raise ValueError("loss must be over classes or a vocabulary on the accelerator, not spans")
+        _check_spans(model)
     if any(block.attention.rotary is not None and block.attention.rotary.interleaved
            for block in model.blocks):
         raise ValueError(f"rotary pairs of {model.name} must lie in halves to be trained on the "
@@ -234,6 +238,16 @@ def _check(config: AcceleratorConfig, model: Transformer, training: Training, ki
         raise ValueError(f"micro must be at most {config.k_max // batch.length} with the exact "
                          f"accumulator: K of gradients is micro times {batch.length} positions, at "
                          f"most k_max = {config.k_max}")
+
+
+def _check_spans(model: Transformer) -> None:
+    outputs = len(model.head.weight)
+    if outputs != 2 or model.pooling != "none":
+        raise ValueError(f"head of {model.name} must give 2 logits of each position, pooling none, "
+                         f"for a loss over spans, not {outputs} with pooling {model.pooling}")
+    if model.blocks[-1].attention.causal:
+        raise ValueError(f"a loss over spans takes a model that is not causal on the accelerator, "
+                         f"which {model.name} is")
 
 
 def _place_rest(builder: _Builder, traced: Traced, places: Places, fused: OpList,

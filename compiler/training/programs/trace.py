@@ -19,14 +19,9 @@ from compiler.training.gradients.parameters import block_name, linears
 from compiler.training.layout import Layout
 from compiler.training.programs.backward import LayerBackward
 from compiler.training.programs.context import Context
-from compiler.training.programs.ends import (
-    classes_loss,
-    ends_backward,
-    trace_vocabulary,
-    vocabulary_backward,
-    vocabulary_loss,
-)
+from compiler.training.programs.ends import ends_backward, positions_backward, trace_positions
 from compiler.training.programs.factors import Factors
+from compiler.training.programs.loss import classes_loss, spans_loss, vocabulary_loss
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["Traced", "trace_step"]
@@ -90,10 +85,10 @@ def _ends(ctx: Context, model: Transformer, kind: LossKind, x: Value, accurate: 
     """The logits, and the gradient of the last layer's result ``x``."""
     trace = ctx.trace
     weight = trace.weight("head weight", model.head.weight).whole
-    if kind == "vocabulary":
-        logits = trace_vocabulary(ctx, model, x)
-        d = vocabulary_loss(ctx, logits, accurate)
-        return logits, vocabulary_backward(ctx, model, d, x, weight, gain)
+    if kind != "classes":
+        logits, given = trace_positions(ctx, model, x)
+        d = (vocabulary_loss if kind == "vocabulary" else spans_loss)(ctx, logits, accurate)
+        return logits, positions_backward(ctx, model, d, given, x, weight, gain, kind == "spans")
     trace_final(trace, model, x, ctx.step)
     named = {value.name: value for value in trace.listed().values}
     logits = named["head"]

@@ -99,17 +99,31 @@ def write_pooling(folder, modules, mode):
     (POOLED, "pooling_mode_mean_tokens", "mean_l2"),
     (POOLED[:2], "pooling_mode_mean_tokens", "mean"),
     (POOLED[:2], "pooling_mode_cls_token", "first"),
+    (POOLED, "pooling_mode_cls_token", "first_l2"),
+    (POOLED[:2], "pooling_mode_lasttoken", "last"),
 ])
 def test_pooling_is_that_of_the_modules(bert, modules, mode, pooling):
     model = load(write_pooling(bert.write(), modules, mode))
     x = forward(model, IDS).blocks[-1]
-    row = x[0] if pooling == "first" else x.mean(axis=0)
-    row = row / np.sqrt((row ** 2).sum()) if pooling == "mean_l2" else row
+    row = {"first": x[0], "last": x[-1], "mean": x.mean(axis=0)}[pooling.removesuffix("_l2")]
+    row = row / np.sqrt((row ** 2).sum()) if pooling.endswith("_l2") else row
     assert model.pooling == pooling and np.allclose(forward(model, IDS).output, [row], atol=1e-6)
 
 
+@pytest.mark.parametrize("mode, pooling", [
+    ("mean", "mean_l2"), ("cls", "first_l2"), ("max", None)])
+def test_pooling_by_one_value(bert, mode, pooling):
+    folder = write_pooling(bert.write(), POOLED, "pooling_mode_mean_tokens")
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": mode}))
+    if pooling is not None:
+        assert load(folder).pooling == pooling
+        return
+    with pytest.raises(CheckpointError, match="not Transformer, .* with max$"):
+        load(folder)
+
+
 @pytest.mark.parametrize("modules, mode", [
-    (POOLED, "pooling_mode_max_tokens"), (POOLED, "pooling_mode_cls_token"), (["x"], "x")])
+    (POOLED, "pooling_mode_max_tokens"), (POOLED, "pooling_mode_lasttoken"), (["x"], "x")])
 def test_other_pooling_is_refused(bert, modules, mode):
     with pytest.raises(CheckpointError, match="modules must be Transformer, then Pooling") as error:
         load(write_pooling(bert.write(), modules, mode))
@@ -120,21 +134,24 @@ WORDS = "embeddings.word_embeddings.weight"
 
 
 @pytest.mark.parametrize("config, tensors, message", [
-    ({"hidden_act": "gelu_new"}, {}, r"hidden_act must be one of gelu, .* \(the nearest is gelu\), "
-                                     "not 'gelu_new'"),
+    ({"hidden_act": "relu6"}, {}, r"hidden_act must be one of gelu, .* \(the nearest is relu\), "
+                                  "not 'relu6'"),
     ({"hidden_act": None}, {}, "hidden_act must be one of gelu"),
     ({"hidden_act": ["gelu"]}, {}, r"hidden_act must be one of gelu, .*, not \['gelu'\]"),
     ({"architectures": 5}, {}, "architectures must be one of BertModel, .*, not 5"),
     ({"layer_norm_eps": 10 ** 400}, {}, "layer_norm_eps must be a number above 0"),
-    ({"model_type": "distilbert"}, {}, "model_type must be one of bert, llama, not 'distilbert'"),
-    ({"architectures": ["BertForQuestionAnswering"]}, {}, "the nearest is BertModel"),
+    ({"model_type": "bart0"}, {}, "model_type must be one of .*bert, .*llama, .* not 'bart0'"),
+    ({"model_type": "mixtral"}, {}, "model_type mixtral is not supported: mixtures of experts"),
+    ({"architectures": ["BertForMultipleChoice"]}, {}, "the nearest is BertModel"),
+    ({"architectures": ["BertForQuestionAnswering"]}, {},
+     "tensor qa_outputs.weight is missing; it must be of shape 2 × 8"),
     ({"position_embedding_type": "relative_key"}, {}, "position_embedding_type must be absolute"),
     ({"is_decoder": True}, {}, "is_decoder must be false"),
     ({"num_attention_heads": 3}, {}, "num_attention_heads must be a divisor of hidden_size = 8"),
     ({"hidden_size": "8"}, {}, "hidden_size must be a whole number of at least 1, not '8'"),
     ({"layer_norm_eps": -1}, {}, "layer_norm_eps must be a number above 0, not -1"),
-    ({"num_hidden_layers": 3}, {}, "encoder.layer.2.attention.self.query.weight is missing; "
-                                   "it must be of shape 8 × 8"),
+    ({"num_hidden_layers": 3}, {}, "encoder.layer.2.attention.output.LayerNorm.weight is missing; "
+                                   "it must be of shape 8$"),
     ({"num_hidden_layers": 1}, {}, "tensor encoder.layer.1.attention.output.LayerNorm.bias has no "
                                    "place in a BERT of 1 layers, nor have 15 others"),
     ({"vocab_size": 31}, {}, f"tensor {WORDS} must be of shape 31 × 8, not 30 × 8"),

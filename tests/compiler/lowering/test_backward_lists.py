@@ -1,5 +1,7 @@
 """Lists of the backward pass, each alone: the machine against float64, RTL against the machine."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from compiler.lowering import backward_lists as lists
 from compiler.lowering import slopes
 from compiler.program.builder import ProgramBuilder, read
 from compiler.program.epilogue import Epilogue
+from compiler.training.gradients.loss import loss_of
 from compiler.training.gradients.numerics import Exact, slope
 from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
 from sim.campaigns.programs import BASE, Case
@@ -143,11 +146,32 @@ def loss_softmax(b):
     return lambda x: Exact().loss_softmax(x)
 
 
+def _masked(b):
+    """A mask that leaves each row its first items, and another."""
+    keeps = np.arange(b.shape[1]) < b.rng.integers(1, b.shape[1] + 1, b.shape[0])[:, None]
+    return keeps, b.tensor(np.where(keeps, 0, Exact.masked))
+
+
+def span_softmax(b):
+    """By the build's own exp and reciprocal."""
+    x, (keeps, mask) = b.normal(3.0), _masked(b)
+    b.builder.vector(x, b.out, Epilogue(bias=mask, softmax=True))
+    return lambda x, mask: Exact().loss_softmax(np.where(keeps, x, -np.inf))
+
+
+def span_softmax_accurate(b):
+    x, (keeps, mask) = b.normal(3.0), _masked(b)
+    b.builder.vector(x, b.out, lists.accurate_softmax(mask))
+    return lambda x, mask: Exact().loss_softmax(np.where(keeps, x, -np.inf))
+
+
 LISTS = (ordinary, centred, layer_norm, layer_norm_residual, rms_norm, rms_norm_residual, relu,
          relu_mask, accumulate, cross_entropy, silu_slope, gelu_sigmoid_slope, gelu_slope,
-         loss_softmax)
+         loss_softmax, span_softmax, span_softmax_accurate)
 # Of the cosine to the mathematics; a secant is no slope.
 LEAST = {gelu_slope: 0.9995}
+# What takes the build's own exp and reciprocal is for builds where these are accurate.
+OWN = {span_softmax: {"softmax": "pwl"}}
 
 
 def emitted(config, emit, rows, columns, seed=0):
@@ -163,12 +187,42 @@ def emitted(config, emit, rows, columns, seed=0):
 @pytest.mark.parametrize("fmt", ["posit8", "posit8es0", "posit8es2", "fp8", "e5m2"])
 @pytest.mark.parametrize("emit", LISTS, ids=lambda emit: emit.__name__)
 def test_lists_are_accurate_on_the_machine(emit, fmt):
-    found, wanted = emitted(AcceleratorConfig(fmt), emit, 40, 48)
+    found, wanted = emitted(AcceleratorConfig(fmt, **OWN.get(emit, {})), emit, 40, 48)
     cosine = (found * wanted).sum() / np.linalg.norm(found) / np.linalg.norm(wanted)
     error = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
     print(f"{emit.__name__} {fmt}: cosine {cosine:.6f}, relative error {error:.4f}, "
           f"{found.size} items")
     assert cosine >= LEAST.get(emit, 0.9999)
+
+
+@pytest.mark.parametrize("softmax", ["pwl", "approx"])
+def test_what_is_masked_has_no_gradient(softmax):
+    """The way from ten sentences' logits to the gradients of their spans, against float64."""
+    config = AcceleratorConfig("posit8", softmax=softmax)
+    bench = Bench(config, 3, 10, 24)
+    builder = bench.builder
+    logits = builder.constant(bench.rng.normal(0, 2.0, (240, 2)), "bf16")
+    turned, p = builder.empty(2, 240, "bf16"), builder.empty(20, 24, "bf16")
+    builder.vector(logits, turned, out_transposed=True)
+    keeps, mask = _masked(bench)
+    for half in (0, 1):
+        x = replace(turned, address=turned.address + 480 * half, rows=10, columns=24, stride=48)
+        builder.vector(x, p.block(10 * half, 0, 10, 24), lists.accurate_softmax(mask)
+                       if softmax == "approx" else Epilogue(bias=mask, softmax=True))
+    labels = bench.rng.integers(0, keeps.sum(axis=1), (2, 10))
+    d = builder.empty(20, 24, "bf16")
+    builder.gather(builder.constant(np.eye(24)), builder.indices(labels.ravel()), d,
+                   lists.cross_entropy_backward(p, 1 / 20))
+    memory, address = builder.build()
+    assert Machine(config).run(memory, address, BASE).error is None
+    found = read(memory, d, BASE).reshape(2, 10, 24).transpose(1, 2, 0)
+    _, wanted = loss_of("spans", Exact(), read(memory, logits, BASE).reshape(10, 24, 2),
+                        labels.T, keeps)
+    assert not found[~keeps].any() and (~keeps).sum() > 50
+    cosine = (found * wanted).sum() / np.linalg.norm(found) / np.linalg.norm(wanted)
+    print(f"spans {softmax}: cosine {cosine:.6f} of {found.size} items, {(~keeps).sum()} positions "
+          "masked")
+    assert cosine > 0.9999
 
 
 @pytest.mark.parametrize("wrong, emit", [

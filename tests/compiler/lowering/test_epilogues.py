@@ -19,6 +19,7 @@ from compiler.program.builder import ProgramBuilder, read
 from compiler.program.instruction import Instruction
 from hdl.spec.commands import Destination, Function, Operand
 from hdl.spec.config import AcceleratorConfig
+from sim.model import lanes
 from sim.model.machine import Machine
 
 Y = Value("y", 5, 6).whole
@@ -104,8 +105,27 @@ def test_random_steps_are_what_the_machine_does():
 
 
 def test_every_activation_has_a_list():
-    assert set(ACTIVATIONS) == {"gelu", "gelu_sigmoid", "silu", "relu"}
+    functions = {"gelu": Function.GELU, "gelu_sigmoid": Function.GELU_SIGMOID,
+                 "gelu_tanh": Function.GELU, "silu": Function.SILU, "tanh": Function.TANH,
+                 "relu": 0}
+    assert set(ACTIVATIONS) == set(functions)
     for name in ACTIVATIONS:
         (only,) = epilogue_of([(Apply(name), ())]).instructions
-        assert only.relu == (name == "relu")
-        assert only.function == (0 if name == "relu" else Function[name.upper()])
+        assert only.relu == (name == "relu") and only.function == functions[name]
+
+
+@pytest.mark.parametrize("fmt", ["posit8", "bf16"])
+def test_the_tanh_form_of_gelu_is_near_the_lanes_own(fmt):
+    # Over all BF16 words: within an ulp of the result, or 2⁻⁹ below zero, and 4.8e-4 more.
+    words = np.arange(1 << 16, dtype=np.uint32)
+    normal = (words >> 7 & 255 != 255) & ((words >> 7 & 255 != 0) | (words & 127 == 0))
+    x = (words[normal] << 16).view(np.float32).astype(np.float64)
+    near = np.clip(x, -1e9, 1e9)
+    inner = np.sqrt(2 / np.pi) * (near + 0.044715 * near ** 3)
+    wanted = x * (1 + np.tanh(inner)) / 2
+    found = lanes.apply(AcceleratorConfig(fmt), Function.GELU, x)
+    ulp = 2.0 ** (np.floor(np.log2(np.maximum(np.abs(wanted), 2.0 ** -126))) - 7)
+    beyond = np.abs(found - wanted) - np.where(x > 0, ulp, np.maximum(ulp, 2.0 ** -9))
+    print(f"{x.size} words, at most {np.max(beyond):.2g} beyond the bound of GELU itself")
+    assert x.size > 65_000 and np.all(beyond <= 4.8e-4)
+    assert np.abs(found - wanted).max() > 2e-4

@@ -12,6 +12,7 @@ from sim.model.accumulate import (
     gemm,
     narrow,
     product,
+    product_stored,
 )
 from sim.model.codec import decode, encode
 from sim.model.rounding import add, round_to
@@ -195,3 +196,30 @@ def test_a_layer_of_minilm_takes_its_time(acc, most):
         spent.append(1e9 * (time.thread_time() - start) / (a.size * b.shape[1]))
     print(f"{acc}: {min(spent):.2f} ns a product")
     assert min(spent) < most
+
+
+@builds
+@pytest.mark.parametrize("transposed", (False, True))
+def test_operands_as_they_are_stored(fmt, acc, transposed):
+    config = AcceleratorConfig(fmt, acc=acc, dim=8)
+    count = differing = 0
+    for encoding, kind in enumerate(config.format.encodings):
+        for rows, depth, columns in ((1, 19, 300), (5, 8, 128), (3, 40, 1)):
+            a = wild_operands(config, (rows, depth), 3, encoding)
+            b = wild_operands(config, (depth, columns), 4, encoding)
+            codes = encode(kind, b.T if transposed else b)
+            got = product_stored(config, a, kind, codes, transposed)
+            assert same(got, product(config, a, decode(kind, encode(kind, b))))
+            count += got.size
+            if not np.isnan(got).all():
+                assert not same(got, product_stored(config, a, kind, codes ^ 16, transposed))
+                differing += 1
+    print(f"{count} sums")
+    assert differing
+
+
+def test_exact_sums_of_operands_as_they_are_stored():
+    config = AcceleratorConfig("posit8", acc="exact", dim=8)
+    kind = config.format.encodings[0]
+    a, b = (wild_operands(config, shape, seed, 0) for shape, seed in (((3, 20), 5), ((20, 9), 6)))
+    assert same(product_stored(config, a, kind, encode(kind, b), False), product(config, a, b))

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from hdl.spec.commands import (
+    COMMAND,
     COMMAND_BYTES,
     HEADER_BYTES,
     ISA_MINOR,
     MAGIC,
+    Destination,
     ErrorCause,
     Feature,
     Opcode,
@@ -114,6 +116,17 @@ FINE = [{"x_wide": 1}, {"a_e5m2": 1}, {"y0_wide": 1, "y0_address": 1},
 def test_fields_without_meaning_for_the_command_are_not_judged(good, change):
     good.commands[0].update(change)
     assert good.run().error is None
+
+
+@pytest.mark.parametrize("change", [
+    {"n": 1 << 20, "instructions": listed({"destination": Destination.BUFFER}, STORE)},
+    {"n": 1 << 20, "row_max": 1, "row_result": 1, "m": 0, "c_wide": 1, "c_address": 1},
+    {name: (1 << field.bits) - 1 for name, field in COMMAND.items() if name != "opcode"}])
+def test_a_fence_and_an_end_have_no_field_but_their_opcode(good, change):
+    good.commands.insert(0, {"opcode": int(Opcode.FENCE)} | change)
+    good.commands[-1].update(change)
+    outcome = good.run()
+    assert (outcome.error, outcome.commands) == (None, 3)
 
 
 def test_alignment_of_bf16_tensors():

@@ -8,7 +8,7 @@ from sim.campaigns.regression import small_accelerator
 from sim.campaigns.training_step import Counted
 from sim.cycles.check import measure
 from sim.verify.starts import built, rtl_start
-from support.training_steps import Both, sentences, training
+from support.training_steps import Both, sentences, spans, training
 
 
 def test_two_steps_of_a_small_bert():
@@ -25,6 +25,16 @@ def test_two_steps_of_a_small_bert():
         assert not case.fails
     # To start; a calibration and two steps of two micro-batches and one program more.
     assert not both.wrong and start.programs == 1 + 3 * 3 and start.bytes > 500_000
+
+
+def test_a_step_of_spans():
+    """Sentences of any length, their first and last positions."""
+    machine = small_accelerator("posit8", functions="training")
+    own, start = training(batch=2), Counted(rtl_start(machine))
+    both = Both(machine.config, own, start, work=spans(own)).calibrate().step()
+    print(f"{start.programs} programs, {start.cycles} cycles, {start.bytes} bytes equal; "
+          f"{both.compared} items")
+    assert not both.wrong and start.programs == 1 + 2 * 2 and start.bytes > 250_000
 
 
 @pytest.mark.slow

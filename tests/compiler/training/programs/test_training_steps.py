@@ -10,7 +10,7 @@ from compiler.checkpoints import load
 from compiler.training.description import AdamW, LowRank, Momentum, Sgd, Training, WholeMatrices
 from hdl.spec.config import AcceleratorConfig
 from support.require import require
-from support.training_steps import Both, real, sentences, training, windows
+from support.training_steps import Both, real, sentences, spans, training, windows
 from support.wrong_programs import keys_as_they_are
 
 FORMATS = ("posit8", "posit8es2", "fp8", "bf16")
@@ -68,6 +68,20 @@ def test_a_causal_model_has_the_bits_of_the_rules(fmt, softmax, micro):
     for _ in range(3):
         both.step()
     print(f"{fmt} Llama: {both.compared - both.different} of {both.compared} items")
+    assert not both.wrong and both.compared > 30_000
+
+
+@pytest.mark.parametrize(("fmt", "softmax", "how"), [
+    ("posit8", "pwl", {"micro": 2}), ("fp8", "approx_shifted", {"recompute": 1}),
+    pytest.param("posit8es2", "approx", {"head": False}, marks=pytest.mark.slow),
+    pytest.param("bf16", "pwl", {"micro": 1}, marks=pytest.mark.slow)])
+def test_spans_have_the_bits_of_the_rules(fmt, softmax, how):
+    """First and last position of each sentence, what pads never among them."""
+    own = training(**how)
+    both = Both(config(fmt, softmax), own, work=spans(own)).calibrate()
+    for _ in range(3):
+        both.step()
+    print(f"{fmt} spans: {both.compared - both.different} of {both.compared} items")
     assert not both.wrong and both.compared > 30_000
 
 
@@ -141,6 +155,34 @@ def test_a_gradient_that_is_not_finite_leaves_the_masters_of_before():
     assert not np.isfinite(norm) and ran.nars
     kept = both.host.masters(before=True)
     assert all(np.array_equal(before[name], kept[name]) for name in before)
+
+
+def test_ends_of_spans_that_are_exchanged_are_found():
+    own = training(head=False)
+    both = Both(config(), own, work=spans(own)).calibrate()
+    write = both.host.write
+    labels = both.host.program.batch.labels
+
+    def exchanged(tensor, values):
+        write(tensor, values[::-1] if tensor is labels else values)
+
+    both.host.write = exchanged
+    assert {"value of the loss", "loss"} & both.step().wrong == {"loss"}
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"pooling": "first"}, "must give 2 logits of each position, pooling none, for a loss over "
+                           "spans, not 2 with pooling first"),
+    ({"head": None}, "random BERT must have a head to be trained")])
+def test_spans_that_cannot_be_lowered_are_refused(changes, message):
+    from dataclasses import replace
+
+    from compiler.training.programs.lower import lower_training
+
+    own = training(batch=1, head=False)
+    work = spans(own)
+    with pytest.raises(ValueError, match=message):
+        lower_training(config(), replace(work.model, **changes), own, work.sample, kind="spans")
 
 
 @pytest.mark.parametrize(("changes", "message"), [

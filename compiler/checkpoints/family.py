@@ -1,0 +1,164 @@
+"""What a family of models is: names of tensors, what settings mean, and heads, as data.
+
+A file of ``compiler.checkpoints.families`` holds one ``Family`` or some; ``loader`` finds them
+there and builds a ``description.Transformer`` of any, by the parts that ``parts`` reads.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from compiler.checkpoints.description import Activation, Pooling, Rotary, Task
+from compiler.checkpoints.settings import Settings
+
+__all__ = ["ATTENTION", "LINEARS", "MLP", "Family", "Head", "Names", "NormKind", "Packed", "Plan"]
+
+ATTENTION = frozenset(("query", "key", "value", "output"))
+MLP = frozenset(("gate", "up", "down"))
+LINEARS = ATTENTION | MLP
+
+NormKind = Literal["layer", "layer without shift", "rms", "rms + 1", "affine"]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A tensor that holds the rows of several ``parts`` below one another, in this order;
+    ``by_head``: of each head in turn."""
+
+    name: str
+    parts: tuple[str, ...]
+    by_head: bool = False
+
+
+# Of each part of a layer or of the ends, its tensor's name without ``.weight``; {} is the layer.
+Names = Mapping[str, str | Packed]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the settings of one checkpoint say, in the words of ``description``.
+
+    Attributes
+    ----------
+    layers, width, heads, hidden: as the names say; ``hidden`` of the feed-forward.
+    kv_heads, head_size: 0 is ``heads``, and the heads' share of ``width``.
+    eps, norm: of all norms.
+    pre_norm, parallel, causal: as in ``Block`` and ``Attention``.
+    biased: parts of a layer with a bias. Where names hold no ``gate``, there is none.
+    absent: names of norms that layers do without, though others have them.
+    labels: what stands for each layer in names; (): its number. Layers of one label are one.
+    rotary, windows: of each layer; (): none in any.
+    rotated: items of a head that are rotated, the first ones; 0: all.
+    scale, cap: of scores.
+    vocabulary, positions, offset, segments: rows of the tables of the embedding; the first
+        ``offset`` of the positions are of no position.
+    table_width: of the embedding's tables where it is not ``width``; 0: it is.
+    factor: of the embedding.
+    transposed: linear layers are stored inputs × outputs.
+    tied: the head is the embedding's table. ``logit_cap``: of what it gives.
+    longest: positions that rotary embeddings are right for, where that is limited.
+    residual_factor, logit_factor: of what layers add, and of the head's results.
+    """
+
+    layers: int
+    width: int
+    heads: int
+    hidden: int
+    eps: float
+    activation: Activation
+    norm: NormKind = "layer"
+    kv_heads: int = 0
+    head_size: int = 0
+    pre_norm: bool = False
+    parallel: bool = False
+    causal: bool = False
+    biased: frozenset[str] = LINEARS
+    absent: frozenset[str] = frozenset()
+    labels: tuple[str, ...] = ()
+    rotary: tuple[Rotary | None, ...] = ()
+    windows: tuple[int | None, ...] = ()
+    rotated: int = 0
+    scale: float | None = None
+    cap: float | None = None
+    vocabulary: int = 0
+    positions: int = 0
+    offset: int = 0
+    segments: int = 0
+    table_width: int = 0
+    factor: float = 1.0
+    transposed: bool = False
+    tied: bool = False
+    logit_cap: float | None = None
+    longest: int | None = None
+    residual_factor: float = 1.0
+    logit_factor: float = 1.0
+
+    @property
+    def size(self) -> int:
+        return self.head_size or self.width // self.heads
+
+    @property
+    def shared_heads(self) -> int:
+        return self.kv_heads or self.heads
+
+    @property
+    def layer_labels(self) -> tuple[str, ...]:
+        return self.labels or tuple(map(str, range(self.layers)))
+
+
+@dataclass(frozen=True)
+class Head:
+    """What follows the last layer for a ``task``; names are of tensors, as in ``Names``.
+
+    ``last``: the last linear layer. ``dense``, ``norm``: what stands before it; ``activation``:
+    None is the layers' own, "none" is none. ``outputs``: of the last layer, "labels" by their
+    number in the settings; of ``dense`` as many as it has inputs, or (``narrow``) as the
+    embedding's table has columns. ``bias_name``: of the last layer's bias where that is apart.
+    ``optional``: a checkpoint without all of it is one of features. ``copies``: of tensors that are
+    stored under another name too.
+    """
+
+    task: Task
+    last: str
+    outputs: Literal["labels", "vocabulary"] | int = "labels"
+    dense: str | None = None
+    norm: str | None = None
+    activation: Activation | Literal["none"] | None = None
+    pooling: Pooling = "none"
+    bias: bool = True
+    bias_name: str | None = None
+    dense_bias: bool = True
+    tied: bool = False
+    narrow: bool = False
+    optional: bool = False
+    copies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """One or several kinds of models that are read alike.
+
+    Attributes
+    ----------
+    kinds: ``model_type`` in ``config.json``.
+    title: what messages call it.
+    classes: how the names of its classes begin: ``Bert`` of ``BertModel``, ``BertForMaskedLM``.
+    names: of the tensors within the base model.
+    plan: of the settings; raises their ``refuse``.
+    prefixes: of the base model within one with a head, and "" where files may hold it alone.
+    heads: by what follows ``For`` in the name of a class, or by the whole name.
+    default: the head of a checkpoint that names no class, by the same.
+    unused: beginnings of names of tensors that have no place, with or without the prefix.
+    build: makes the model in place of ``parts.Parts``, for families that need more than a plan.
+    """
+
+    kinds: tuple[str, ...]
+    title: str
+    classes: tuple[str, ...]
+    names: Names
+    plan: Callable[[Settings], Plan]
+    prefixes: tuple[str, ...] = ("",)
+    heads: Mapping[str, Head] = field(default_factory=dict)
+    default: str | None = None
+    unused: tuple[str, ...] = ()
+    build: Callable[..., object] | None = None

@@ -1,0 +1,172 @@
+"""Decoding as programs of one memory: one for a part of the prompt, one for a position.
+
+Keys and values of all positions are tensors that stay. A program is the same for every position
+but for fields that are linear in it (``compiler.program.template``): the host writes these, and the
+ids, before each start. Rows of rotary tables and of the causal mask are read where the position has
+them.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.checkpoints.description import Tokens, Transformer
+from compiler.checkpoints.inputs import Inputs, Step
+from compiler.lowering.attention import CacheRows
+from compiler.lowering.emit import emit
+from compiler.lowering.fuse import fuse
+from compiler.lowering.fusion import Fusion
+from compiler.lowering.lower import (
+    check_model,
+    layer_range,
+    make_caches,
+    prepared_blocks,
+    trace_step,
+)
+from compiler.lowering.ops import OpList
+from compiler.lowering.place import Places, place, place_within
+from compiler.lowering.tracer import Tracer
+from compiler.program.builder import ProgramBuilder
+from compiler.program.image import ProgramImage
+from compiler.program.template import Fields, Template, fit
+from compiler.program.tensor import Tensor
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.timing import row_columns
+
+__all__ = ["Decoding", "Pass", "lower_decoding"]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A program that takes ``length`` positions through all layers after those of the cache.
+
+    Variables of its ``template``: ``past``, how many these are; ``last``, which of the ``length``
+    is read after the last layer. ``ids``: what the host writes. ``logits``: one row.
+    """
+
+    length: int
+    template: Template
+    ids: Tensor
+    logits: Tensor
+    macs: int
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Programs of one image; the cache has room for ``room`` positions."""
+
+    image: ProgramImage
+    passes: tuple[Pass, ...]
+    room: int
+
+    def choose(self, length: int, past: int) -> Pass:
+        """The program for ``length`` positions after ``past`` others; ``ValueError``."""
+        for own in self.passes:
+            if own.length == length and own.template.takes(past=past, last=0):
+                return own
+        raise ValueError(f"no program of this image takes {length} positions after {past}")
+
+
+def lower_decoding(config: AcceleratorConfig, model: Transformer, prompt: int, new: int, *,
+                   chunk: int = 32, level: Fusion = Fusion.RESIDUAL, base: int = 0,
+                   seed: int | None = None) -> Decoding:
+    """Programs for a prompt of at most ``prompt`` tokens, ``chunk`` at a time, and for ``new`` more
+    one by one. The end of a prompt that fills no chunk is padded: what that leaves in the cache is
+    written over before it is read. ``ValueError`` in one line for what cannot be lowered."""
+    check_decoding(model)
+    for name, value in (("prompt", prompt), ("new", new), ("chunk", chunk)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1 token, not {value}")
+    chunk = min(chunk, prompt)
+    padded = -(-prompt // chunk) * chunk
+    room = max(padded, prompt + new)
+    lowering = _Lowering(config, model, level, room, base)
+    kinds = [(chunk, past) for past in _parts(range(padded - chunk + 1), chunk, config)]
+    if chunk > 1 and new > 1:
+        kinds += [(1, past) for past in _parts(range(1, prompt + new - 1), 1, config)]
+    elif new > 1:
+        kinds = [(1, past) for past in _parts(range(prompt + new - 1), 1, config)]
+    passes = [lowering.add(length, past, index == len(kinds) - 1)
+              for index, (length, past) in enumerate(kinds)]
+    return Decoding(lowering.image(seed), tuple(passes), room)
+
+
+def check_decoding(model: Transformer) -> None:
+    """``ValueError`` where ``model`` generates no text."""
+    check_model(model, layer_range(model, None))
+    causal = model.blocks[0].attention.causal and isinstance(model.embedding, Tokens)
+    if not causal or model.head is None or model.pooling != "none":
+        raise ValueError(f"only a causal model with a head over its vocabulary generates text, "
+                         f"which {model.name} is not")
+
+
+def _parts(past: range, length: int, config: AcceleratorConfig) -> Iterator[range]:
+    """``past`` cut where a row of scores no longer fits an accumulation bank, which takes other
+    commands."""
+    cut = min(max(row_columns(config) - length + 1, past.start), past.stop)
+    yield from (part for part in (range(past.start, cut), range(cut, past.stop)) if part)
+
+
+class _Lowering:
+    """One program after the other in one memory."""
+
+    def __init__(self, config: AcceleratorConfig, model: Transformer, level: Fusion, room: int,
+                 base: int) -> None:
+        self.config, self.model, self.level, self.room = config, model, level, room
+        self.blocks = prepared_blocks(model, layer_range(model, None))
+        self.builder = ProgramBuilder(config, base)
+        self.places = Places()
+        self.tracer = Tracer()
+        self.caches = make_caches(self.tracer, self.blocks, room)
+        self.results: list[Tensor] = []
+
+    def image(self, seed: int | None) -> ProgramImage:
+        return ProgramImage.of(self.builder, tuple(self.results), seed=seed)
+
+    def add(self, length: int, past: range, last: bool) -> Pass:
+        """The program of ``length`` positions; the ``last`` one is the image's own."""
+        variables = {"past": past, "last": range(length)}
+        most = {name: own[-1] for name, own in variables.items()}
+        widest = self._fused(length, **most)
+        places = place(widest, self.builder, after=self.places)
+        self.places = places
+        macs = [0]
+
+        def commands(**values: int) -> tuple[Fields, ...]:
+            fused = widest if values == most else self._fused(length, **values)
+            scratch = ProgramBuilder(self.config, self.builder.base)
+            scratch.start_after(self.builder)
+            emitted = emit(fused, place_within(fused, widest, places), scratch)
+            macs.append(emitted.macs)
+            return scratch.commands
+
+        told, varying = fit(variables, commands)
+        name = f"program of {length} positions after {past.start} to {past.stop - 1}"
+        macs.append(emit(widest, places, self.builder).macs)
+        address = self.builder.address
+        if not last:
+            _, self.builder = self.builder.followed(name)
+        found = _by_name(widest, places)
+        self.results.append(found["head"])
+        return Pass(length, Template(address, variables, told, varying), found["ids"],
+                    found["head"], macs[-1])
+
+    def _fused(self, length: int, past: int, last: int) -> OpList:
+        """The ops of ``length`` positions after ``past``."""
+        tracer = Tracer(after=self.tracer)
+        caches: dict[int, CacheRows | None] = {}
+        for index, cache in self.caches.items():
+            assert cache is not None, "a causal layer has a cache"
+            caches[index] = CacheRows(tracer.declare(cache.keys), tracer.declare(cache.values))
+        inputs = Inputs("ids", np.zeros((1, past + length), np.int64))
+        inputs.check(self.model)
+        step = Step("", 1, length, past, None, room=self.room, last=last)
+        trace_step(tracer, self.model, inputs, self.blocks, caches, step)
+        self.tracer = tracer
+        return fuse(tracer.listed(), self.config, self.level)
+
+
+def _by_name(fused: OpList, places: Places) -> Mapping[str, Tensor]:
+    """The tensor of each value's first form."""
+    return {value.name: places[value, fused.forms[value][0]] for value in fused.values}

@@ -1,0 +1,75 @@
+"""Programs of one model in one memory, in which the weights lie once: ``Programs``."""
+
+from collections.abc import Sequence
+
+from compiler.checkpoints.description import Transformer
+from compiler.checkpoints.inputs import Inputs
+from compiler.lowering.emit import emit
+from compiler.lowering.fuse import fuse
+from compiler.lowering.fusion import Fusion
+from compiler.lowering.lower import (
+    check_model,
+    layer_range,
+    make_caches,
+    make_steps,
+    prepared_blocks,
+    trace_step,
+)
+from compiler.lowering.ops import OpList
+from compiler.lowering.place import Places, own_memory, place
+from compiler.lowering.tracer import Tracer
+from compiler.program.builder import ProgramBuilder
+from compiler.program.image import ProgramImage
+from compiler.program.lowered import LoweredProgram
+from hdl.spec.config import AcceleratorConfig
+
+__all__ = ["Programs"]
+
+
+class Programs:
+    """Programs of ``model`` for inputs of any shape. The weights are encoded and placed by the
+    first one; every other one has them at the same addresses, before all that is its own."""
+
+    def __init__(self, config: AcceleratorConfig, model: Transformer, *,
+                 level: Fusion = Fusion.RESIDUAL, layers: range | slice | None = None,
+                 base: int = 0) -> None:
+        self.config, self.model, self.level, self.base = config, model, level, base
+        self.layers = layer_range(model, layers)
+        check_model(model, self.layers)
+        self.blocks = prepared_blocks(model, self.layers)
+        self._weights = ProgramBuilder(config, base)
+        self._places = Places()
+        self._tracer: Tracer | None = None
+
+    @property
+    def weights(self) -> int:
+        """Bytes from ``base`` on that all programs have in common."""
+        return self._weights.size
+
+    def lower(self, inputs: Inputs, steps: Sequence[int] | None = None, *,
+              seed: int | None = None) -> LoweredProgram:
+        """As ``compiler.lowering.lower.lower``, whose results have these names."""
+        inputs.check(self.model)
+        if self.layers.start and inputs.kind != "states":
+            raise ValueError(f"layers from {self.layers.start} on take states, not {inputs.kind}")
+        tracer = Tracer(after=self._tracer)
+        caches = make_caches(tracer, self.blocks, inputs.sequences * inputs.length)
+        for step in make_steps(self.model, inputs, steps):
+            trace_step(tracer, self.model, inputs, self.blocks, caches, step)
+        fused = fuse(tracer.listed(), self.config, self.level)
+        self._place_weights(tracer, fused)
+        builder = ProgramBuilder(self.config, self.base)
+        builder.start_after(self._weights)
+        places = place(fused, builder, after=self._places)
+        emitted = emit(fused, places, builder)
+        image = ProgramImage.of(builder, tuple(places.results.values()), seed=seed)
+        tracer.forget()
+        self._tracer = tracer
+        return LoweredProgram(image, places.results, emitted.macs, emitted.written)
+
+    def _place_weights(self, tracer: Tracer, fused: OpList) -> None:
+        parameters = set(tracer.parameters())
+        for value in fused.values:
+            for form in fused.forms[value] if value in parameters else ():
+                if (value, form) not in self._places:
+                    self._places.add((value, form), own_memory(value, form, self._weights), False)

@@ -1,0 +1,62 @@
+"""Which forms of model have a backward pass."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+from compiler.checkpoints.description import Block, Transformer
+
+__all__ = ["check_trainable"]
+
+# Fields that the backward pass knows with their default alone, and what they are called.
+_ONLY_DEFAULT = {
+    "Transformer": {"transform": "a head of two layers", "cap": "capped logits"},
+    "Tokens": {"factor": "a factor of the embedding", "neighbours": "embeddings with neighbours",
+               "row_projection": "a projection of the embedding",
+               "norm_projection": "a projection of the embedding"},
+    "Patches": {"norm": "a norm of patches", "lead": "tokens before the patches"},
+    "Norm": {"affine": "norms without mean and variance"},
+    "Rotary": {"rates": "scaled or partial rotary embedding",
+               "factor": "scaled rotary embedding"},
+    "Attention": {"window": "a sliding window", "scale": "a scale of scores other than 1/√size",
+                  "cap": "capped scores", "query_norm": "norms of queries and keys",
+                  "key_norm": "norms of queries and keys",
+                  "position_bias": "scores with a bias for their distance"},
+    "Block": {"attention_after": "norms after attention", "parallel": "parallel layers",
+              "feed_forward_after": "norms after the feed-forward",
+              "stack": "several feed-forwards in a layer", "bottleneck": "bottlenecks"},
+}
+_ACTIVATIONS = ("gelu", "gelu_sigmoid", "relu", "silu")
+
+
+def _parts(model: Transformer) -> Iterator[object]:
+    yield model
+    yield model.embedding
+    yield from (norm for norm in (model.embedding.norm, model.final_norm) if norm is not None)
+    for block in model.blocks:
+        yield from _of_block(block)
+
+
+def _of_block(block: Block) -> Iterator[object]:
+    yield block
+    yield block.attention
+    found = block.attention.rotary, block.attention_norm, block.feed_forward_norm
+    yield from (part for part in found if part is not None)
+
+
+def check_trainable(model: Transformer) -> None:
+    """``ValueError`` in one line for a model with a part that has no backward pass."""
+    for part in _parts(model):
+        known = _ONLY_DEFAULT.get(type(part).__name__, {})
+        for field in fields(part):
+            if field.name in known and getattr(part, field.name) != field.default:
+                raise ValueError(f"{model.name} cannot be trained: {known[field.name]} cannot; "
+                                 "plain BERT, ViT and Llama models can")
+    for block in model.blocks:
+        if block.feed_forward.activation not in _ACTIVATIONS:
+            raise ValueError(f"{model.name} cannot be trained: its activation must be one of "
+                             f"{', '.join(_ACTIVATIONS)}, not {block.feed_forward.activation}")
+        if None in (block.attention_norm, block.feed_forward_norm):
+            raise ValueError(f"{model.name} cannot be trained: layers must have both norms")
+    if model.pooling in ("last", "first_l2"):
+        raise ValueError(f"{model.name} cannot be trained: pooling must be none, first, mean or "
+                         f"mean_l2, not {model.pooling}")

@@ -1,0 +1,145 @@
+"""Codes of one layer's attention."""
+
+import numpy as np
+
+from compiler.checkpoints.description import Attention, Linear, Norm
+from compiler.lowering.fusion import Fusion
+from hdl.spec.formats import BFLOAT16
+from sim.model import codec
+from sim.model.rounding import largest
+from sim.verify.arithmetic import Array
+from sim.verify.tensors import Tensors
+
+__all__ = ["AttentionCodes"]
+
+
+class AttentionCodes:
+    """Attention of one layer after the other; keys and values of earlier steps are remembered."""
+
+    def __init__(self, tensors: Tensors) -> None:
+        self.tensors, self.math = tensors, tensors.math
+        self.past: dict[tuple[int, str], list[Array]] = {}
+
+    def heads(self, attention: Attention, x: Array, index: int, values_of: Array | None) -> Array:
+        """The heads' results side by side, of the format. ``values_of``: what values read where
+        that is not ``x``."""
+        tensors, math, name = self.tensors, self.math, f"layer {index} "
+        step = tensors.now
+        v = math.linear(x if values_of is None else values_of, attention.value)
+        q, k = (self.projected(attention, linear, norm, x, f"{name}{kind}")
+                for linear, norm, kind in ((attention.query, attention.query_norm, "query"),
+                                           (attention.key, attention.key_norm, "key")))
+        q = tensors.keep(f"{name}query", q, True)
+        k, v = math.stored(k), math.stored(v)
+        parts = [q, k] if values_of is not None else [q, k, v]
+        tensors.keep(f"{name}queries and keys" if values_of is not None else f"{name}projections",
+                     np.concatenate(parts, axis=1), True)
+        tensors.keep(f"{name}value", v, True)
+        k, v = (self.remember(index, kind, part) for kind, part in (("keys", k), ("values", v)))
+        size, shared = attention.head_size, attention.heads // attention.kv_heads
+        heads = np.zeros((step.rows, attention.heads * size))
+        tables: dict[str, list[Array]] = {}
+        for sequence in range(step.sequences):
+            rows = slice(sequence * step.length, (sequence + 1) * step.length)
+            for head in range(attention.heads):
+                own = slice(head * size, (head + 1) * size)
+                read = slice(head // shared * size, (head // shared + 1) * size)
+                added = self.added(attention, sequence, head)
+                p = self.probabilities(attention, q[rows, own], k[sequence][:, read], added, tables)
+                heads[rows, own] = math.stored(math.product(p, v[sequence][:, read]))
+        for kind, found in tables.items():
+            tensors.keep(name + kind, np.concatenate(found), True)
+        return tensors.keep(f"{name}heads", heads, True)
+
+    def projected(self, attention: Attention, linear: Linear, norm: Norm | None, x: Array,
+                  name: str) -> Array:
+        """Queries or keys, normalised and rotated where the model does."""
+        y = self.math.linear(x, linear)
+        if norm is not None:
+            kept = self.tensors.keep(f"{name} before its norm", y,
+                                     self.tensors.eight[Fusion.NORM])
+            y = self.math.norm(kept.reshape(-1, len(norm.gain)), norm).reshape(y.shape)
+        return y if attention.rotary is None else self.rotate(attention, y, name)
+
+    def remember(self, index: int, kind: str, new: Array) -> Array:
+        """All positions' keys or values so far, sequences × positions × items."""
+        step = self.tensors.now
+        new = new.reshape(step.sequences, step.length, -1)
+        parts = self.past.setdefault((index, kind), [])
+        parts.append(new)
+        every = np.concatenate(parts, axis=1)
+        self.tensors.found[f"layer {index} {kind}"] = codec.encode(
+            self.math.encoding, every.reshape(-1, every.shape[2]))
+        return every
+
+    def added(self, attention: Attention, sequence: int, head: int) -> Array:
+        """What is added to the scores of ``sequence`` in ``head``, zeros where nothing is."""
+        step, bias = self.tensors.now, attention.position_bias
+        added = np.zeros((step.length, step.total))
+        for row in range(step.length):
+            place = step.past + row
+            for key in range(step.total):
+                if bias is not None:
+                    limit = bias.values.shape[1] // 2
+                    near = max(-limit, min(limit, key - place))
+                    added[row, key] = self.math.wide(bias.values[head, limit + near])
+                window = attention.window or step.total
+                if (attention.causal and key > place) or abs(key - place) >= window:
+                    added[row, key] = -largest(BFLOAT16)
+        if step.valid is not None:
+            added[:, ~step.valid[sequence][:step.total]] = -largest(BFLOAT16)
+        return added
+
+    def probabilities(self, attention: Attention, q: Array, k: Array, added: Array,
+                      tables: dict[str, list[Array]]) -> Array:
+        math = self.math
+
+        def rounded_if(kind: Fusion, values: Array, name: str) -> Array:
+            if not self.tensors.eight[kind]:
+                return values
+            tables.setdefault(name, []).append(math.stored(values))
+            return tables[name][-1]
+
+        scale = q.shape[1] ** -0.5 if attention.scale is None else attention.scale
+        scores = math.product(q, k.T)
+        if attention.cap is None:
+            scores = rounded_if(Fusion.SCALING, scores, "unscaled scores")
+            scores = math.multiply(scores, math.wide(scale))
+        else:
+            bent = math.multiply(scores, math.wide(scale / attention.cap))
+            bent = math.activation("tanh", rounded_if(Fusion.ACTIVATION, bent, "scores over cap"))
+            scores = math.multiply(bent, math.wide(attention.cap))
+        if added.any():
+            scores = math.add(scores, added)
+        scores = rounded_if(Fusion.ACTIVATION, scores, "scores")
+        tables.setdefault("probabilities", []).append(math.stored(math.softmax(scores)))
+        return tables["probabilities"][-1]
+
+    def rotate(self, attention: Attention, x: Array, name: str) -> Array:
+        """Each pair (a, b) becomes (a c − b s, b c + a s); first items of the pairs come first."""
+        math, size, rotary = self.math, attention.head_size, attention.rotary
+        step = self.tensors.now
+        assert rotary is not None
+        heads = self.tensors.keep(f"{name} unrotated", self.sorted(attention, x), False)
+        heads = heads.reshape(step.rows, -1, 2, size // 2)
+        position = np.tile(np.arange(step.past, step.total, dtype=np.float64), step.sequences)
+        pair = np.arange(size // 2)
+        rate = (rotary.base ** (-2.0 * pair / size) if rotary.rates is None
+                else np.array(rotary.rates))
+        angle = position[:, None] * rate
+        c, s = (math.wide(rotary.factor * of(angle))[:, None] for of in (np.cos, np.sin))
+        a, b = heads[:, :, 0], heads[:, :, 1]
+        from_a, from_b = math.wide(math.multiply(a, s)), math.wide(math.multiply(b, -s))
+        self.tensors.keep(f"{name} crossed",
+                          np.stack([from_a, from_b], axis=2).reshape(step.rows, -1), False)
+        rotated = np.stack([math.add(math.multiply(a, c), from_b),
+                           math.add(math.multiply(b, c), from_a)], axis=2)
+        return rotated.reshape(step.rows, -1)
+
+    @staticmethod
+    def sorted(attention: Attention, x: Array) -> Array:
+        """First items of each head's pairs, then the second ones."""
+        if attention.rotary is None or not attention.rotary.interleaved:
+            return x
+        pairs = x.reshape(len(x), -1, attention.head_size // 2, 2)
+        return pairs.swapaxes(2, 3).reshape(x.shape)
