@@ -1,7 +1,7 @@
 """Fine-tune a transformer: ``python -m sim.train bert-tiny --task movie-reviews --lora 8``.
 
 Trains adapters, or whole matrices, in numpy with every rounding that the accelerator makes (or with
-none: ``--plain``), or adapters by programs on the machine model or the generated Verilog, on a
+none: ``--plain``), or by programs on the machine model or the generated Verilog, on a
 task by name or on one's own CSV file with the columns text and label. The
 adapters are saved in the files of peft. Exit code 1 where a loss or a gradient is not finite (the
 last good adapters are saved) or a run is interrupted, 2 for wrong arguments, models and data.

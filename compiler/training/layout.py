@@ -53,11 +53,14 @@ class Layout:
             rows, columns = (columns, rows) if transposed else (rows, columns)
             places[name] = Place(cursor, rows, columns, transposed)
             cursor = -(-places[name].end // _ALIGNED) * _ALIGNED
-        columns = min(1 << max(3, math.isqrt(cursor).bit_length() - 1), row_columns(config))
+        most = row_columns(config)
+        if cursor > most ** 2:
+            raise ValueError(f"trained items must be at most {most ** 2} in this build, "
+                             f"not {cursor}; a larger acc_depth takes more")
+        columns = min(1 << max(3, math.isqrt(cursor).bit_length() - 1), most)
+        if columns * most < cursor:
+            columns *= 2
         rows = max(-(-cursor // columns), columns)
-        if rows > row_columns(config):
-            raise ValueError(f"trained items must be at most {row_columns(config) ** 2} in this "
-                             f"build, not {cursor}; a larger acc_depth takes more")
         return cls(places, rows, columns)
 
     def adjacent(self, names: Sequence[str]) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.lowering.fusion import FUSION_LEVELS, fusion_named
-from compiler.training.description import LowRank, Training
+from compiler.training.description import LowRank, Training, WholeMatrices
 from compiler.work import decode_steps
 from gen.cli import (
     Parser,
@@ -45,10 +45,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--svg", metavar="FILE", help="draw timeline and roofline there")
     parser.add_argument("--train", action="store_true",
                         help="a training step: a micro-batch forward and back, and an update")
-    parser.add_argument("--lora", type=integer(1), default=8, metavar="RANK",
-                        help="with --train: rank of adapters (8)")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--lora", type=integer(1), default=8, metavar="RANK",
+                     help="with --train: rank of adapters (8)")
+    how.add_argument("--full", action="store_true",
+                     help="with --train: train the matrices themselves")
     parser.add_argument("--targets", default="q,k,v,output,up,down",
-                        help="with --train: matrices that have adapters (all)")
+                        help="with --train: matrices that are trained or have adapters (all)")
     parser.add_argument("--micro", type=integer(1), default=1, metavar="N",
                         help="with --train: sequences at once (1)")
     parser.add_argument("--check", action="store_true",
@@ -112,7 +115,8 @@ def _train(options: argparse.Namespace) -> None:
     if options.model is None:
         raise ValueError(f"MODEL must be one of {', '.join(MODELS)} or the path of a checkpoint")
     config = replace(config_from(options), functions="training")
-    training = Training(LowRank(tuple(options.targets.split(",")), options.lora),
+    targets = tuple(options.targets.split(","))
+    training = Training(WholeMatrices(targets) if options.full else LowRank(targets, options.lora),
                         batch=options.micro)
     work = training_work(config, options.model, training, tokens=options.tokens,
                          layers=options.layers, offline=options.offline)

@@ -200,7 +200,7 @@ def test_a_gradient_that_is_not_finite_keeps_the_last_good_adapters(tmp_path, ca
 
     def spoiled(self, batch, rate):
         if self.steps == 2:
-            bias = self.program.tensors.heads["head.bias"]
+            bias = self.program.tensors.renewed["head.bias"]
             self.write(bias, np.full(bias.shape, np.nan))
         return right(self, batch, rate)
 

@@ -160,6 +160,12 @@ class Both:
         self.compare()
         return self
 
+    def masters(self):
+        """Both words of each master, added up, by name."""
+        program = self.host.program
+        low = program.layout.arrays(self.host.read(program.tensors.state.low), program.shapes)
+        return {name: high + low[name] for name, high in self.host.masters().items()}
+
     def compare(self):
         host, program = self.host, self.host.program
         if self.keep:
@@ -180,7 +186,7 @@ class Both:
         for merge in program.tensors.merges:
             self._same(merge.layer, host.read(merge.merged),
                        weights.stored(f"{merge.layer}.weight"))
-        for name, tensor in program.tensors.heads.items():
+        for name, tensor in program.tensors.renewed.items():
             wanted = weights.wide(name) if name.endswith("bias") else weights.stored(name)
             self._same(name, host.read(tensor), wanted)
         scales = program.tensors.tables

@@ -1,4 +1,4 @@
-"""A layer's backward pass as ops: gradients of its adapters, and of what it reads.
+"""A layer's backward pass as ops: gradients of its matrices, and of what it reads.
 
 As ``compiler.training.gradients.block`` computes it, site by site; what is one rounding there is
 one instruction here. Pre-norm layers take and give a stored gradient, that of the residual;
@@ -18,9 +18,9 @@ from compiler.lowering.values import Form, Value, View
 from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
-from compiler.training.gradients.weights import lora_names
 from compiler.training.programs.attention import AttentionBackward
 from compiler.training.programs.context import Context, Make, operand, wide
+from compiler.training.programs.linear import LinearGradients
 from hdl.spec.commands import Destination, Function, Operand
 
 __all__ = ["LayerBackward", "by_gain", "normalised_back"]
@@ -69,7 +69,7 @@ class LayerBackward:
     """``back`` of layer ``name``, whose forward pass left ``saved``.
 
     ``weights``: the matrices as the forward pass reads them, by part; q, k and v are one. ``gain``:
-    a norm's γ in the format. ``trained``: parts that have adapters.
+    a norm's γ in the format. ``trained``: parts that are trained, or have adapters that are.
     """
 
     ctx: Context
@@ -79,8 +79,11 @@ class LayerBackward:
     weights: dict[str, View]
     gain: Callable[[Norm], Value]
     trained: Sequence[str]
-    _inner: dict[str, Value] = field(default_factory=dict)
+    _linear: LinearGradients = field(init=False)
     _slope: Value = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._linear = LinearGradients(self.ctx, self.name, self.trained)
 
     def back(self, d: Value, below: tuple[str, Norm] | None, onward: bool) -> Value | None:
         """``d``: of pre-norm layers the gradient of the result, of others γ ⊙ that. Gives the same
@@ -132,74 +135,23 @@ class LayerBackward:
     def _factor(self, up: str, down: str, constant: float = 1.0) -> float:
         return self.ctx.factors.factor(constant, up, down)
 
-    # Adapters
-
-    def _adapters(self, parts: Sequence[str], x: Value, gradients: Sequence[View], site: str,
-                  before: str) -> None:
-        """dA and dB of those of ``parts`` that read ``x``, of their outputs' ``gradients``."""
-        ctx, rank = self.ctx, getattr(self.ctx.training.method, "rank", 0)
-        found = [(part, d) for part, d in zip(parts, gradients, strict=True)
-                 if part in self.trained]
-        if not found:
-            return
-        ctx.catch_up()
-        inner = self._inner[site]
-        inward = ctx.site(f"{site} U", x.rows, rank * len(found))
-        factor = self._factor(inward.name, before)
-        every_b = [lora_names(f"{self.name}.{part}")[1] for part, _ in found]
-        columns = [(0, rank * index, x.rows, rank) for index in range(len(found))]
-        for b, (_, d), place in zip(every_b, found, columns, strict=True):
-            out = inward.whole.block(*place)
-            ctx.trace.gemm([Product(d, ctx.in_layout(ctx.trained, b), out)], out,
-                           ctx.storing(inward.name, lambda _: Epilogue(factor)))
-        ctx.stored(inward)
-        scale = ctx.training.method.scale * ctx.training.micro / ctx.training.batch
-
-        def gradients_of() -> None:
-            for b, (_, d), place in zip(every_b, found, columns, strict=True):
-                ctx.gradient([b], inner.whole.block(*place), d, self._factor("", before, scale))
-            for group, place in self._at_once([part for part, _ in found], x.rows):
-                ctx.gradient(group, inward.whole.block(*place), x.whole,
-                             self._factor("", inward.name, scale))
-
-        ctx.later(gradients_of)
-
-    def _at_once(self, parts: Sequence[str], rows: int
-                 ) -> list[tuple[list[str], tuple[int, int, int, int]]]:
-        """A of ``parts`` that one product takes, and the block of its columns: all, where they lie
-        below one another."""
-        rank = getattr(self.ctx.training.method, "rank", 0)
-        names = [lora_names(f"{self.name}.{part}")[0] for part in parts]
-        if self.ctx.layout.adjacent(names):
-            return [(names, (0, 0, rows, rank * len(names)))]
-        return [([name], (0, rank * index, rows, rank)) for index, name in enumerate(names)]
-
     def _prepare(self) -> None:
         """What waits for no gradient: T = x·Aᵀ of all adapters, and the activation's slope."""
-        ctx, saved, gated = self.ctx, self.saved, self.block.feed_forward.gate is not None
-        rank = getattr(ctx.training.method, "rank", 0)
+        saved, gated = self.saved, self.block.feed_forward.gate is not None
         # The longest rows last: they are read while the others are multiplied.
         for site, parts, x in (
                 ("output", ["output"], saved.heads),
                 ("qkv", ["query", "key", "value"], saved.attention_given),
                 ("feed_forward", ["gate", "up"] if gated else ["up"], saved.feed_forward_given),
                 ("down", ["down"], saved.hidden)):
-            found = [part for part in parts if part in self.trained]
-            if not found:
-                continue
-            site = f"{self.name}.{site}"
-            inner = ctx.trace.value(f"{site} T", x.rows, rank * len(found), forms=(Form.STORED,))
-            for group, place in self._at_once(found, x.rows):
-                out = inner.whole.block(*place)
-                ctx.trace.gemm([Product(x.whole, ctx.in_layout(ctx.trained, *group), out)], out)
-            self._inner[site] = inner
+            self._linear.prepare(parts, x, f"{self.name}.{site}")
         self._slope = self._slope_of(saved.gate if gated else saved.up)
 
     # The two branches, from their ends
 
     def _feed_forward(self, d: Value) -> Value:
         ctx, saved, ffn = self.ctx, self.saved, self.block.feed_forward
-        self._adapters(["down"], saved.hidden, [d.whole], f"{self.name}.down", d.name)
+        self._linear.gradients(["down"], saved.hidden, [d.whole], f"{self.name}.down", d.name)
         slope = self._slope
         site = f"{self.name} du"
         factor, down = self._factor(site, d.name), self.weights["down"]
@@ -214,8 +166,8 @@ class LayerBackward:
             width = saved.up.columns
             gradients = [inward.whole.block(0, start, d.rows, width) for start in (0, width)]
             parts = ["gate", "up"]
-        self._adapters(parts, saved.feed_forward_given, gradients, f"{self.name}.feed_forward",
-                       site)
+        self._linear.gradients(parts, saved.feed_forward_given, gradients,
+                               f"{self.name}.feed_forward", site)
         return inward
 
     def _slope_of(self, x: Value) -> Value:
@@ -253,7 +205,7 @@ class LayerBackward:
 
     def _attention(self, d: Value, onward: bool) -> Value | None:
         ctx, saved = self.ctx, self.saved
-        self._adapters(["output"], saved.heads, [d.whole], f"{self.name}.output", d.name)
+        self._linear.gradients(["output"], saved.heads, [d.whole], f"{self.name}.output", d.name)
         parts = ["query", "key", "value"]
         if not onward and not set(parts) & set(self.trained):
             return None
@@ -266,7 +218,7 @@ class LayerBackward:
         widths = [count * attention.head_size for count in (
             attention.heads, attention.kv_heads, attention.kv_heads)]
         starts = np.cumsum([0, *widths[:-1]])
-        self._adapters(parts, saved.attention_given, [
+        self._linear.gradients(parts, saved.attention_given, [
             dqkv.whole.block(0, int(start), d.rows, width)
             for start, width in zip(starts, widths, strict=True)], f"{self.name}.qkv", dqkv.name)
         return dqkv

@@ -162,11 +162,10 @@ def _batch(fused: OpList, places: Places, tables: ScaleTables, batch: Inputs,
     inputs = tuple(found["patches" if batch.kind == "patches" else "ids"])
     if batch.valid is None:
         return BatchTensors(inputs, found["labels"][0], tables.lengths)
-    return BatchTensors(
-        inputs, found["labels"][0], tables.lengths, found["masks"][0],
-        *(found[name][0] if name in found else None
-          for name in ("valid positions", "rows of the pooled gradient")),
-        tuple(zip(*counts, strict=True)))
+    valid, rows = (found[name][0] if name in found else None
+                   for name in ("valid positions", "rows of the pooled gradient"))
+    return BatchTensors(inputs, found["labels"][0], tables.lengths, found["masks"][0], valid, rows,
+                        tuple(zip(*counts, strict=True)))
 
 
 def _pooling(builder: ProgramBuilder) -> list[int]:
@@ -188,17 +187,15 @@ def _variant(fused: OpList, adding: bool) -> OpList:
 def trained_shapes(model: Transformer, training: Training, arrays: Mapping[str, np.ndarray]
                    ) -> dict[str, tuple[int, ...]]:
     """The shape of everything that is trained, by name."""
-    shapes = {}
-    layers = training.layers(model)
+    method, shapes = training.method, {}
+    layers = training.layers(model) if isinstance(method, LowRank) else []
     for block in dict.fromkeys(layer.rpartition(".")[0] for layer in layers):
         own = [layer for layer in layers if layer.startswith(f"{block}.")]
         # A of those that read the same lie below one another: one product serves all.
         for layer in own:
-            shapes[training.method.names(layer)[0]] = (
-                training.method.rank, arrays[f"{layer}.weight"].shape[1])
+            shapes[method.names(layer)[0]] = method.rank, arrays[f"{layer}.weight"].shape[1]
         for layer in own:
-            shapes[training.method.names(layer)[1]] = (
-                len(arrays[f"{layer}.weight"]), training.method.rank)
+            shapes[method.names(layer)[1]] = len(arrays[f"{layer}.weight"]), method.rank
     return shapes | {name: arrays[name].shape for name in training.trained(model)
                      if name not in shapes}
 
@@ -225,9 +222,6 @@ def _check(config: AcceleratorConfig, model: Transformer, training: Training, ki
     if kind == "classes" and unread:
         raise ValueError(f"pooling of {model.name} must be mean, mean_l2, or first without a final "
                          f"norm, to be trained on the accelerator, not {model.pooling}")
-    if not isinstance(training.method, LowRank):
-        raise ValueError("method must be LowRank on the accelerator: whole matrices are trained in "
-                         "numpy alone")
     share = training.batch // training.micro
     if share & (share - 1):
         raise ValueError(f"batch over micro must be a power of two on the accelerator, not {share}")
@@ -268,8 +262,9 @@ def _place_rest(builder: _Builder, traced: Traced, places: Places, fused: OpList
     lengths = [ctx.step.length] * ctx.step.sequences if valid is None else valid.sum(axis=1)
     tables = place_scales(builder, ctx.factors, lengths)
     return place_update(
-        builder, training, ctx.layout, tensor(ctx.gradients), tensor(ctx.trained), tuple(merges),
-        {name: tensor(value) for name, value in traced.heads.items()}, tables,
+        builder, training, ctx.layout, tensor(ctx.gradients),
+        tensor(ctx.trained) if merges else None, tuple(merges),
+        {name: tensor(view) for name, view in traced.renewed.items()}, tables,
         tensor(ctx.largest) if ctx.factors.scaled else None)
 
 

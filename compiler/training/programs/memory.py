@@ -7,7 +7,7 @@ from compiler.training.programs.lower import TrainingProgram
 __all__ = ["bytes_by_kind", "full_bf16_bytes"]
 
 _SHARED = "temporary values"
-_KINDS = ("weights", "weights without adapters", "adapters, gradients, optimiser",
+_KINDS = ("weights", "weights without adapters", "masters, gradients, optimiser",
           "activations", "batch", "scales", "programs", "alignment")
 
 
@@ -26,7 +26,7 @@ def bytes_by_kind(program: TrainingProgram) -> dict[str, int]:
         kinds.update({tensor.address: kind for tensor in tensors if tensor is not None})
 
     mark("weights without adapters", *(merge.plain for merge in own.merges))
-    mark("adapters, gradients, optimiser", state.gradient, state.high, state.low, state.moved,
+    mark("masters, gradients, optimiser", state.gradient, state.high, state.low, state.moved,
          state.room, state.first, state.second, own.trained, own.squares)
     mark("batch", *batch.inputs, batch.labels, batch.lengths, batch.masks, batch.valid, batch.rows)
     tables = own.tables

@@ -12,7 +12,7 @@ from compiler.lowering.ops import OpList
 from compiler.lowering.saved import Saved
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.values import Form, Use, Value, View
-from compiler.training.description import Training
+from compiler.training.description import LowRank, Training
 from compiler.training.gradients.loss import LossKind
 from compiler.training.gradients.network import groups_of
 from compiler.training.gradients.parameters import block_name, linears
@@ -31,13 +31,14 @@ _QKV = ("query", "key", "value")
 
 @dataclass
 class Traced:
-    """A training step's ops, and the values that others look for."""
+    """A training step's ops, and the values that others look for: ``weights`` by layer;
+    ``renewed``: by array, what is read of those that are trained themselves."""
 
     ops: OpList
     ctx: Context
     logits: Value
     weights: dict[str, View]
-    heads: dict[str, Value]
+    renewed: dict[str, View]
 
 
 def trace_step(config: AcceleratorConfig, model: Transformer, training: Training, kind: LossKind,
@@ -53,17 +54,19 @@ def trace_step(config: AcceleratorConfig, model: Transformer, training: Training
               for start, stop in groups_of(len(model.blocks), 0, training.recompute)]
     for group in groups:
         x = group.forward(x)
-    heads = {}
+    layers = training.layers(model)
+    renewed = {}
+    if not isinstance(training.method, LowRank):
+        renewed = {f"{layer}.weight": weights[layer] for layer in layers}
     if training.head:
-        heads = {"head.weight": tracer.weight("head weight", model.head.weight)}
+        renewed["head.weight"] = tracer.weight("head weight", model.head.weight).whole
         if model.head.bias is not None:
-            heads["head.bias"] = tracer.bias("head bias", model.head.bias)
+            renewed["head.bias"] = tracer.bias("head bias", model.head.bias).whole
 
     def gain(norm: Norm) -> Value:
         return tracer.parameter(norm.gain, Form.STORED, "gain")
 
     logits, d = _ends(ctx, model, kind, x, config.softmax == "pwl", gain)
-    layers = training.layers(model)
     for group in reversed(groups):
         saved = group.saved()
         for index in reversed(group.layers):
@@ -77,7 +80,7 @@ def trace_step(config: AcceleratorConfig, model: Transformer, training: Training
                        if layer.startswith(f"{name}.")]).back(d, below, index > 0)
     ctx.catch_up()
     tracer.output(logits, Use.LANES)
-    return Traced(tracer.listed(), ctx, logits, weights, heads)
+    return Traced(tracer.listed(), ctx, logits, weights, renewed)
 
 
 def _ends(ctx: Context, model: Transformer, kind: LossKind, x: Value, accurate: bool,

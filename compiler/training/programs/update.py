@@ -15,7 +15,7 @@ from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
 from compiler.program.scalar import Scalar
 from compiler.program.tensor import Tensor
-from compiler.training.description import AdamW, Momentum, Training
+from compiler.training.description import AdamW, LowRank, Momentum, Training
 from compiler.training.layout import Layout, Place
 from compiler.training.programs.scales import CLIP, DECAY, RATE, ScaleTables, emit_scales
 
@@ -33,20 +33,21 @@ class Merge:
 
 @dataclass(frozen=True)
 class UpdateTensors:
-    """``trained``: the masters in the format; ``heads``: by array, what the forward pass reads of
-    the head. ``squares``: a row's sum of squares each."""
+    """``trained``: the masters in the format, where there are adapters; ``renewed``: by array, what
+    the forward pass reads of those that are trained themselves. ``squares``: a row's sum of squares
+    each."""
 
     state: State
-    trained: Tensor
+    trained: Tensor | None
     squares: Tensor
     merges: tuple[Merge, ...]
-    heads: dict[str, Tensor]
+    renewed: dict[str, Tensor]
     tables: ScaleTables
     largest: Tensor | None
 
 
 def place_update(builder: ProgramBuilder, training: Training, layout: Layout, gradients: Tensor,
-                 trained: Tensor, merges: tuple[Merge, ...], heads: dict[str, Tensor],
+                 trained: Tensor | None, merges: tuple[Merge, ...], renewed: dict[str, Tensor],
                  tables: ScaleTables, largest: Tensor | None) -> UpdateTensors:
     """Memory for the masters and moments, which start at 0."""
     def zeros(name: str) -> Tensor:
@@ -60,7 +61,7 @@ def place_update(builder: ProgramBuilder, training: Training, layout: Layout, gr
                   zeros("masters"), builder.empty(layout.rows, layout.columns, "bf16",
                                                   name="updates"), first, second)
     squares = builder.empty(1, layout.rows, "bf16", name="squares of gradients")
-    return UpdateTensors(state, trained, squares, merges, heads, tables, largest)
+    return UpdateTensors(state, trained, squares, merges, renewed, tables, largest)
 
 
 def emit_start(builder: ProgramBuilder, training: Training, layout: Layout, own: UpdateTensors
@@ -104,10 +105,14 @@ def _clip(builder: ProgramBuilder, limit: float, own: UpdateTensors) -> Scalar:
 
 
 def _renew(builder: ProgramBuilder, training: Training, layout: Layout, own: UpdateTensors) -> None:
-    """The masters in the format, the head, and W₀ + s · B A of each matrix with an adapter."""
-    builder.vector(own.state.moved, own.trained)
-    for name, tensor in own.heads.items():
+    """What the forward pass reads: masters that are matrices and the head, and W₀ + s · B A of each
+    matrix with an adapter."""
+    if own.trained is not None:
+        builder.vector(own.state.moved, own.trained)
+    for name, tensor in own.renewed.items():
         builder.vector(_array(own.state.moved, layout.places[name], name), tensor)
+    if own.trained is None or not isinstance(training.method, LowRank):
+        return
     for merge in own.merges:
         a, b = (_array(own.trained, layout.places[name], name)
                 for name in training.method.names(merge.layer))

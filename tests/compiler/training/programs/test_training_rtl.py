@@ -3,6 +3,7 @@ every program, and every gradient, master and scale as without one."""
 
 import pytest
 
+from compiler.training.description import WholeMatrices
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.regression import small_accelerator
 from sim.campaigns.training_step import Counted
@@ -27,14 +28,19 @@ def test_two_steps_of_a_small_bert():
     assert not both.wrong and start.programs == 1 + 3 * 3 and start.bytes > 500_000
 
 
-def test_a_step_of_spans():
-    """Sentences of any length, their first and last positions."""
+@pytest.mark.parametrize(("own", "work"), [
+    (training(batch=2), spans),
+    (training(batch=2, micro=1, method=WholeMatrices()), sentences)],
+    ids=["spans", "whole matrices"])
+def test_a_step(own, work):
+    """Of sentences of any length."""
     machine = small_accelerator("posit8", functions="training")
-    own, start = training(batch=2), Counted(rtl_start(machine))
-    both = Both(machine.config, own, start, work=spans(own)).calibrate().step()
+    start = Counted(rtl_start(machine))
+    both = Both(machine.config, own, start, work=work(own)).calibrate().step()
     print(f"{start.programs} programs, {start.cycles} cycles, {start.bytes} bytes equal; "
           f"{both.compared} items")
-    assert not both.wrong and start.programs == 1 + 2 * 2 and start.bytes > 250_000
+    programs = 1 + 2 * (own.batch // own.micro + 1)
+    assert not both.wrong and start.programs == programs and start.bytes > 250_000
 
 
 @pytest.mark.slow

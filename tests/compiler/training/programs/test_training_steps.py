@@ -2,12 +2,16 @@
 every gradient tensor, master, moment, scale and merged weight, item by item."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from compiler.checkpoints import load
+from compiler.checkpoints.description import Linear
+from compiler.checkpoints.inputs import Inputs
 from compiler.training.description import AdamW, LowRank, Momentum, Sgd, Training, WholeMatrices
+from compiler.training.programs.lower import lower_training
 from hdl.spec.config import AcceleratorConfig
 from support.require import require
 from support.training_steps import Both, real, sentences, spans, training, windows
@@ -150,11 +154,42 @@ def test_a_gradient_that_is_not_finite_leaves_the_masters_of_before():
     both = Both(config(), training()).calibrate().step()
     before = both.host.masters()
     batch = next(both.batches)
-    both.host.write(both.host.program.tensors.heads["head.bias"], np.full((1, 10), np.nan))
+    both.host.write(both.host.program.tensors.renewed["head.bias"], np.full((1, 10), np.nan))
     _, norm, ran = both.host.step(batch, 1e-3)
     assert not np.isfinite(norm) and ran.nars
     kept = both.host.masters(before=True)
     assert all(np.array_equal(before[name], kept[name]) for name in before)
+
+
+@pytest.mark.parametrize(("fmt", "softmax", "optimiser", "targets", "work", "how"), [
+    ("posit8", "pwl", "adamw decay", ("q", "k", "v", "output", "up", "down"), sentences,
+     {"micro": 2}),
+    ("fp8", "approx_shifted", "momentum", ("down", "v", "up"), spans, {"recompute": 1}),
+    pytest.param("posit8es2", "approx", "sgd", ("q", "k", "v", "output", "gate", "up", "down"),
+                 windows, {"head": False}, marks=pytest.mark.slow),
+    pytest.param("bf16", "pwl", "adamw", ("v", "k", "q"), sentences, {"micro": 1},
+                 marks=pytest.mark.slow)])
+def test_whole_matrices_have_the_bits_of_the_rules(fmt, softmax, optimiser, targets, work, how):
+    own = training(method=WholeMatrices(targets), optimiser=OPTIMISERS[optimiser], **how)
+    both = Both(config(fmt, softmax), own, work=work(own)).calibrate()
+    before = both.masters()
+    for _ in range(3):
+        both.step()
+    print(f"{fmt} whole {','.join(targets)}: {both.compared - both.different} of "
+          f"{both.compared} items")
+    assert not both.wrong and both.compared > 20_000
+    after = both.masters()
+    assert len(before) == len(own.trained(both.work.model))
+    assert all((before[name] != after[name]).any() for name in before)
+
+
+def test_a_matrix_that_is_not_renewed_is_found():
+    own = training(method=WholeMatrices(("q", "up")))
+    both = Both(config(), own, work=sentences(own)).calibrate().step()
+    assert not both.wrong
+    matrix = both.host.program.tensors.renewed["blocks.1.query.weight"]
+    both.host.write(matrix, both.host.read(matrix).T)
+    assert {"blocks.1 ds", "blocks.0 dqkv", "low"} <= both.step().wrong
 
 
 def test_ends_of_spans_that_are_exchanged_are_found():
@@ -175,10 +210,6 @@ def test_ends_of_spans_that_are_exchanged_are_found():
                            "spans, not 2 with pooling first"),
     ({"head": None}, "random BERT must have a head to be trained")])
 def test_spans_that_cannot_be_lowered_are_refused(changes, message):
-    from dataclasses import replace
-
-    from compiler.training.programs.lower import lower_training
-
     own = training(batch=1, head=False)
     work = spans(own)
     with pytest.raises(ValueError, match=message):
@@ -187,15 +218,34 @@ def test_spans_that_cannot_be_lowered_are_refused(changes, message):
 
 @pytest.mark.parametrize(("changes", "message"), [
     (dict(batch=6, micro=2), "batch over micro must be a power of two"),
-    (dict(method=WholeMatrices()), "method must be LowRank"),
 ])
 def test_what_cannot_be_lowered_is_refused(changes, message):
-    from compiler.checkpoints.inputs import Inputs
-    from compiler.training.programs.lower import lower_training
-
     own = Training(**{"method": LowRank(rank=4), "batch": 2} | changes)
     images = Inputs("patches", np.zeros((own.micro, 16, 4)))
     with pytest.raises(ValueError, match=message):
         lower_training(config(), load("digits-vit"), own, images)
     with pytest.raises(ValueError, match="functions must be training"):
         lower_training(AcceleratorConfig("posit8"), load("digits-vit"), own, images)
+
+
+@pytest.mark.parametrize(("targets", "changes", "message"), [
+    (("embeddings",), {}, "targets must not name 'embeddings': the gradient of an embedding table "
+                          "is a scatter"),
+    (("q", "gate"), {}, "targets of random BERT must be some of q, k, v, output, up, down, not "
+                        "'gate'"),
+    (("q",), {"head": True}, "head of random BERT cannot be trained: it is the embedding's table"),
+    (("q", "k", "v", "output", "up", "down"), {"acc_depth": 16, "dim": 4},
+     "trained items must be at most 4096 in this build, not 4224; a larger acc_depth takes more")])
+def test_whole_matrices_that_cannot_be_trained_are_refused(targets, changes, message):
+    with pytest.raises(ValueError, match=message):
+        lower_whole(targets, **changes)
+
+
+def lower_whole(targets, head=False, **build):
+    """Of four layers; ``head``: with one that is the embedding's table."""
+    own = training(batch=1, method=WholeMatrices(targets), head=head)
+    work = sentences(own)
+    model = replace(work.model, blocks=work.model.blocks * 2)
+    if head:
+        model = replace(model, head=Linear(model.embedding.table))
+    lower_training(config(**build), model, own, work.sample)
