@@ -16,7 +16,7 @@ from cocotb_tools.runner import get_runner
 
 from gen.cli.folders import build_folder, locked
 from sim.bench.catalog import Job
-from sim.harness.verilate import QUICK, verilator_root, verilator_shim
+from sim.harness.verilate import QUICK, compiled_headers, verilator_root, verilator_shim
 
 __all__ = ["Report", "missing", "run"]
 
@@ -26,8 +26,8 @@ _LOG_LINES = 40
 _LATER_SECONDS = 3600
 # The wheel's makefile names the compilers of the machine that built it. A bench runs for a few
 # thousand cycles: less than it takes to optimise them. One file is compiled faster than many.
-_MAKEFLAGS = (f"CXX=g++ LINK=g++ AR=ar PYTHON3={sys.executable} PERL=perl OPT_FAST=-O0 "
-              "VM_PARALLEL_BUILDS=0")
+_MAKEFLAGS = (f"CXX=g++ LINK=g++ AR=ar PYTHON3={sys.executable} PERL=perl "
+              r"VM_PARALLEL_BUILDS=0 OPT_FAST=-O0\ -include\ verilated.h")
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,9 @@ def _build(job: Job, folder: Path, waves: bool) -> None:
         arguments = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-UNOPTFLAT", *QUICK,
                      "--x-initial", "unique"]
         _copy_runtime(_runtime(waves), folder)
+        headers = compiled_headers(_header_flags(waves))
+        for name in ("verilated.h", "verilated.h.gch"):
+            (folder / name).symlink_to(headers / name)
         ports = folder / "ports.vlt"
         ports.write_text(f'`verilator_config\npublic_flat_rw -module "{job.toplevel}" -var "*"\n')
         sources.append(ports)
@@ -115,6 +118,14 @@ def _build(job: Job, folder: Path, waves: bool) -> None:
     if job.simulator == "verilator":
         _copy_runtime(folder, _runtime(waves))
     stamp.write_text(key)
+
+
+def _header_flags(waves: bool) -> list[str]:
+    """How the makefile that Verilator writes compiles, as far as its headers could tell."""
+    root = verilator_root()
+    return ["-O0", f"-I{root}/include", f"-I{root}/include/vltstd", "-DVERILATOR=1",
+            "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", f"-DVM_TRACE={int(waves)}",
+            f"-DVM_TRACE_FST={int(waves)}", "-DVM_TRACE_VCD=0", "-DVM_TRACE_SAIF=0"]
 
 
 def _with_shim(path: str) -> str:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from gen.cli.folders import build_folder, locked
 
-__all__ = ["ToolError", "VerilatorMissing", "build_library", "build_native", "link",
-           "run_tool", "translate", "verilator_root", "verilator_shim"]
+__all__ = ["ToolError", "VerilatorMissing", "build_library", "build_native",
+           "compiled_headers", "link", "run_tool", "translate", "verilator_root", "verilator_shim"]
 
 _OUTPUT_SPLIT = "20000"
 _UNITED_BYTES = 4_000_000
@@ -104,6 +104,26 @@ def _runtime_objects(names: list[str], flags: list[str]) -> list[Path]:
                    for target in objects if not target.exists()]
         _compile(missing, flags)
     return objects
+
+
+def compiled_headers(flags: Sequence[str]) -> Path:
+    """Folder that has ``verilated.h`` and, compiled for ``flags``, ``verilated.h.gch``.
+
+    g++ takes the second for the first where it looks into this folder before Verilator's own and
+    its flags are these. Reading them anew is half a second of the compilation of each file.
+    """
+    root = verilator_root()
+    key = hashlib.sha256(repr((str(root), list(flags))).encode()).hexdigest()[:12]
+    folder = build_folder() / "verilated" / f"headers-{key}"
+    target = folder / "verilated.h.gch"
+    with locked(folder / "lock"):
+        if not target.exists():
+            source, part = folder / "verilated.h", folder / f"{os.getpid()}.gch"
+            source.unlink(missing_ok=True)
+            source.symlink_to(root / "include" / source.name)
+            run_tool(["g++", *flags, "-x", "c++-header", source, "-o", part])
+            part.replace(target)
+    return folder
 
 
 def _global_sources(classes: Path) -> list[str]:
@@ -216,16 +236,16 @@ def link(folder: Path, library: Path, optimise: str, sources: Sequence[Path] = (
          coverage: bool = False) -> None:
     """Compile what ``translate`` wrote into ``folder``, and ``sources``, into ``library``."""
     root = verilator_root()
-    flags = ["-std=c++17", "-fPIC", f"-I{root}/include", f"-I{root}/include/vltstd",
-             "-DVERILATOR=1", f"-DVM_COVERAGE={int(coverage)}", "-DVM_SC=0",
-             f"-DVM_TRACE={int(trace)}", f"-DVM_TRACE_VCD={int(trace)}", "-DVM_TRACE_FST=0",
-             "-DVM_TRACE_SAIF=0",
-             "-faligned-new", "-Wno-attributes"]
+    general = ["-std=c++17", "-fPIC", f"-I{root}/include", f"-I{root}/include/vltstd",
+               "-DVERILATOR=1", f"-DVM_COVERAGE={int(coverage)}", "-DVM_SC=0",
+               f"-DVM_TRACE={int(trace)}", f"-DVM_TRACE_VCD={int(trace)}", "-DVM_TRACE_FST=0",
+               "-DVM_TRACE_SAIF=0",
+               "-faligned-new", "-Wno-attributes"]
     # A block that is compiled once has a folder of its own inside that of the design.
     classes = sorted((folder / "cpp").rglob("*_classes.mk"))
     names = sorted({name for path in classes for name in _global_sources(path)})
-    runtime = _runtime_objects(names, [*flags, "-O2"])
-    flags += [*(f"-I{path.parent}" for path in classes),
+    runtime = _runtime_objects(names, [*general, "-O2"])
+    flags = [*general, *(f"-I{path.parent}" for path in classes),
               *(f"-D{name}={value}" for name, value in (defines or {}).items())]
     generated = sorted((folder / "cpp").rglob("*.cpp"))
     # Run-once code: optimising it costs seconds and gains nothing, unless it is little.
@@ -235,8 +255,10 @@ def link(folder: Path, library: Path, optimise: str, sources: Sequence[Path] = (
     slow = _united(folder / "slow", cold)
     fast = _united(folder / "fast", [path for path in generated if path not in cold])
     fast += [(Path(path), folder / f"{Path(path).stem}.o") for path in sources]
-    _compile(slow, [*flags, "-O0"])
-    _compile(fast, [*flags, optimise])
+    for jobs, level in ((slow, "-O0"), (fast, optimise)):
+        if jobs:
+            start = [f"-I{compiled_headers([*general, level])}", "-include", "verilated.h"]
+            _compile(jobs, [*start, *flags, level])
     objects = [target for _, target in (*slow, *fast)]
     part = library.with_suffix(f".{os.getpid()}")
     run_tool(["g++", "-shared", "-Wl,-z,defs", "-o", part, *objects, *runtime, "-lpthread"])
