@@ -11,7 +11,7 @@ from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING, BFLOAT16, FORMATS
 from sim.campaigns.matrix import Cell, cells, sample
 from sim.campaigns.programs import BASE, Case
-from sim.campaigns.regression import compare
+from sim.campaigns.regression import compare, small_accelerator
 from sim.harness.accelerator import Accelerator
 from sim.harness.check import check, count_mismatches
 from sim.model.codec import encode
@@ -120,7 +120,7 @@ def test_rows(machine):
 
 @pytest.mark.parametrize("fmt", ("posit8", "bf16"))
 def test_rows_of_a_build_that_trains(fmt):
-    assert check_rows(Accelerator(AcceleratorConfig(fmt, dim=4, functions="training"))) == 4 * 24
+    assert check_rows(small_accelerator(fmt, functions="training")) == 4 * 24
 
 
 def test_the_sample_has_both_lanes_and_every_mode():

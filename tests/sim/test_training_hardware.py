@@ -8,11 +8,9 @@ from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Instruction
 from compiler.program.scalar import Scalar
 from hdl.spec.commands import Destination, ErrorCause, Function, Operand, Post, Reduce
-from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.lists import random_list_case
 from sim.campaigns.programs import BASE, Case, random_case
 from sim.campaigns.regression import compare, small_accelerator
-from sim.harness.accelerator import Accelerator
 from sim.harness.stalls import PROFILES
 
 STORED = Instruction(add=Operand.A, destination=Destination.MEMORY)
@@ -25,7 +23,7 @@ BUILDS = [
 
 
 def machine_of(fmt, **changes):
-    return Accelerator(AcceleratorConfig(fmt, **{"dim": 4, "functions": "training"} | changes))
+    return small_accelerator(fmt, **{"functions": "training"} | changes)
 
 
 @pytest.mark.parametrize("fmt, changes", BUILDS)
