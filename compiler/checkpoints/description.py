@@ -134,12 +134,13 @@ class FeedForward:
 class Bottleneck:
     """Around a layer that is narrower than its input x.
 
-    Attention adds to ``enter`` x. Queries and keys read ``shared`` x, values x itself. The layer's
-    result is ``norm``(x + ``leave`` y), y being that of its last feed-forward.
+    Attention adds to ``enter`` x. Queries and keys read ``shared`` x, values x itself; without
+    ``shared`` all three read ``enter`` x. The layer's result is ``norm``(x + ``leave`` y), y being
+    that of its last feed-forward.
     """
 
     enter: Linear
-    shared: Linear
+    shared: Linear | None
     leave: Linear
     norm: Norm
 
@@ -195,12 +196,29 @@ class Patches:
     """S flattened patches of an image, projected, + row i of ``positions``, then ``norm``.
 
     The first ``lead`` are no patches but zeros: tokens of the model's own, that ``positions`` hold.
+    ``side``: of a patch in pixels, whose items are channel by channel and row by row; 0: they come
+    from elsewhere.
     """
 
     projection: Linear
     positions: np.ndarray
     norm: Norm | None = None
     lead: int = 0
+    side: int = 0
+
+    def of_image(self, pixels: np.ndarray) -> np.ndarray:
+        """The S × items of an image, channels × height × width, row by row; ``ValueError``."""
+        channels, rest = divmod(self.projection.weight.shape[1], max(self.side, 1) ** 2)
+        count = len(self.positions) - self.lead
+        if not self.side or rest or pixels.ndim != 3 or len(pixels) != channels or any(
+                size % self.side for size in pixels.shape[1:]) or (
+                pixels[0].size != count * self.side ** 2):
+            raise ValueError(f"pixels must be {channels} channels of {count} patches of "
+                             f"{self.side} × {self.side}, not {pixels.shape}")
+        rows, columns = (size // self.side for size in pixels.shape[1:])
+        cut = pixels.reshape(channels, rows, self.side, columns, self.side)
+        cut = cut.transpose(1, 3, 0, 2, 4).reshape(count, -1)
+        return np.concatenate([np.zeros((self.lead, cut.shape[1])), cut]).astype(np.float32)
 
 
 @dataclass(frozen=True)

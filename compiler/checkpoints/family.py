@@ -11,7 +11,8 @@ from typing import Literal
 from compiler.checkpoints.description import Activation, Pooling, Rotary, Task
 from compiler.checkpoints.settings import Settings
 
-__all__ = ["ATTENTION", "LINEARS", "MLP", "Family", "Head", "Names", "NormKind", "Packed", "Plan"]
+__all__ = ["ATTENTION", "LINEARS", "MLP", "Family", "Head", "Names", "NormKind", "Packed", "Plan",
+           "Vision"]
 
 ATTENTION = frozenset(("query", "key", "value", "output"))
 MLP = frozenset(("gate", "up", "down"))
@@ -32,6 +33,25 @@ class Packed:
 
 # Of each part of a layer or of the ends, its tensor's name without ``.weight``; {} is the layer.
 Names = Mapping[str, str | Packed]
+
+
+@dataclass(frozen=True)
+class Vision:
+    """How images are cut: ``channels`` × ``image`` × ``image`` pixels into patches of side
+    ``patch``.
+
+    ``tokens``: tensors that stand before the patches; ``positions``: that of the positions of both.
+    ``shape``: what tokens' shapes begin with before the width, positions' but for the first of it.
+    ``bias``: whether the projection has one.
+    """
+
+    channels: int
+    patch: int
+    image: int
+    tokens: tuple[str, ...]
+    positions: str
+    shape: tuple[int, ...] = ()
+    bias: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,6 +78,10 @@ class Plan:
     tied: the head is the embedding's table. ``logit_cap``: of what it gives.
     longest: positions that rotary embeddings are right for, where that is limited.
     residual_factor, logit_factor: of what layers add, and of the head's results.
+    buckets: how many biases each head has for how far apart positions are, and from which
+        distance on they are one; ``None``: no biases.
+    vision: of models that read images.
+    options: what a ``Family.parts`` of its own needs besides.
     """
 
     layers: int
@@ -92,6 +116,9 @@ class Plan:
     longest: int | None = None
     residual_factor: float = 1.0
     logit_factor: float = 1.0
+    buckets: tuple[int, int] | None = None
+    vision: Vision | None = None
+    options: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -110,17 +137,23 @@ class Plan:
 class Head:
     """What follows the last layer for a ``task``; names are of tensors, as in ``Names``.
 
-    ``last``: the last linear layer. ``dense``, ``norm``: what stands before it; ``activation``:
-    None is the layers' own, "none" is none. ``outputs``: of the last layer, "labels" by their
-    number in the settings; of ``dense`` as many as it has inputs, or (``narrow``) as the
-    embedding's table has columns. ``bias_name``: of the last layer's bias where that is apart.
-    ``optional``: a checkpoint without all of it is one of features. ``copies``: of tensors that are
-    stored under another name too.
+    Attributes
+    ----------
+    last: the last linear layer; ``None``: none.
+    outputs: of the last layer: "labels", by their number in the settings, "vocabulary", a number,
+        or the setting that says it.
+    dense, norm: what stands before it. ``dense`` has as many outputs as inputs, or, ``narrow``, as
+        the embedding's table has columns; ``dense_if_narrow``: it is there where these differ.
+    activation: between the two; None is the layers' own, "none" is none.
+    bias, dense_bias: whether these have one; ``bias_name``: where that of the last is apart.
+    tied: the last layer's matrix may be the embedding's table.
+    optional: a checkpoint without its first tensor is one of features.
+    copies: tensors that are stored under another name too.
     """
 
     task: Task
-    last: str
-    outputs: Literal["labels", "vocabulary"] | int = "labels"
+    last: str | None
+    outputs: str | int = "labels"
     dense: str | None = None
     norm: str | None = None
     activation: Activation | Literal["none"] | None = None
@@ -131,6 +164,7 @@ class Head:
     tied: bool = False
     narrow: bool = False
     optional: bool = False
+    dense_if_narrow: bool = False
     copies: tuple[str, ...] = ()
 
 
@@ -146,10 +180,11 @@ class Family:
     names: of the tensors within the base model.
     plan: of the settings; raises their ``refuse``.
     prefixes: of the base model within one with a head, and "" where files may hold it alone.
-    heads: by what follows ``For`` in the name of a class, or by the whole name.
+    heads: by what follows ``For`` in the name of a class, or by the whole name; where they depend
+        on settings, of these.
     default: the head of a checkpoint that names no class, by the same.
     unused: beginnings of names of tensors that have no place, with or without the prefix.
-    build: makes the model in place of ``parts.Parts``, for families that need more than a plan.
+    parts: a kind of ``parts.Parts`` of its own, for families that need more than a plan.
     """
 
     kinds: tuple[str, ...]
@@ -158,7 +193,8 @@ class Family:
     names: Names
     plan: Callable[[Settings], Plan]
     prefixes: tuple[str, ...] = ("",)
-    heads: Mapping[str, Head] = field(default_factory=dict)
+    heads: Mapping[str, Head] | Callable[[Settings], Mapping[str, Head]] = field(
+        default_factory=dict)
     default: str | None = None
     unused: tuple[str, ...] = ()
-    build: Callable[..., object] | None = None
+    parts: type | None = None

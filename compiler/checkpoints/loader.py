@@ -1,15 +1,14 @@
 """Checkpoints of every family: ``load_folder``, ``families``."""
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
-
-from compiler.checkpoints.checkpoint import Checkpoint, CheckpointError, Take
-from compiler.checkpoints.description import Linear, Tokens, Transform, Transformer
+from compiler.checkpoints.build import build
+from compiler.checkpoints.checkpoint import Checkpoint, CheckpointError
+from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.family import Family, Head
 from compiler.checkpoints.folder import Folder
 from compiler.checkpoints.parts import Parts
@@ -19,7 +18,6 @@ from compiler.checkpoints.settings import Settings
 __all__ = ["families", "load_folder"]
 
 _PLUGINS = "compiler.checkpoints.families"
-_LABELS = 2  # of a head, where the settings name none
 
 
 @cache
@@ -51,16 +49,14 @@ def load_folder(path: Path, name: str | None = None, heads: bool = True) -> Tran
         raise settings.refuse("model_type", f"one of {', '.join(sorted(families()))}")
     opened = Folder.open(path)
     plan, checkpoint = family.plan(settings), opened.checkpoint
-    parts = Parts(plan, family.names, checkpoint, _prefix(family, checkpoint))
+    parts = (family.parts or Parts)(plan, family.names, checkpoint, _prefix(family, checkpoint))
     chosen = _head(family, settings)
     pooled = has_modules(folder)
     if not heads or pooled or (chosen is not None and chosen.optional
                                and f"{chosen.dense or chosen.last}.weight" not in checkpoint):
         chosen = None
-    make = family.build or _build
-    model = make(name or folder.name, family, parts, settings, None if pooled else chosen)
-    assert isinstance(model, Transformer)
-    checkpoint.finish(_unused(family, chosen, parts.prefix),
+    model = build(name or folder.name, parts, settings, chosen)
+    checkpoint.finish(_unused(family, settings, chosen, parts.prefix),
                       f"a {family.title} of {plan.layers} layers")
     return pooling_of(folder, model) if pooled else model
 
@@ -92,10 +88,15 @@ def _prefix(family: Family, checkpoint: Checkpoint) -> str:
     return family.prefixes[-1]
 
 
-def _unused(family: Family, head: Head | None, prefix: str) -> tuple[str, ...]:
+def _heads(family: Family, settings: Settings) -> Mapping[str, Head]:
+    return family.heads(settings) if callable(family.heads) else family.heads
+
+
+def _unused(family: Family, settings: Settings, head: Head | None, prefix: str
+            ) -> tuple[str, ...]:
     """Beginnings of names that may be left over: heads that are not asked for among them."""
     found = [f"{before}{name}" for name in family.unused for before in {"", prefix}]
-    for other in family.heads.values():
+    for other in _heads(family, settings).values():
         if other is not head:
             names = other.last, other.dense, other.norm, other.bias_name, *other.copies
             found += [f"{name}." if not name.endswith(".bias") else name for name in names if name]
@@ -106,93 +107,14 @@ def _head(family: Family, settings: Settings) -> Head | None:
     """That of the class which the settings name; ``None``: the base model."""
     named = settings.get("architectures")
     if named is None:
-        return family.heads.get(family.default or "")
+        return _heads(family, settings).get(family.default or "")
     known: dict[str, Head | None] = {}
     for start in family.classes:
         known |= {f"{start}Model": None} | {
             name if name.startswith(start) else f"{start}For{name}": head
-            for name, head in family.heads.items()}
+            for name, head in _heads(family, settings).items()}
     if not isinstance(named, list) or len(named) != 1 or named[0] not in known:
         nearest = next(iter(known))
         raise settings.refuse("architectures", f"one of {', '.join(known)}: other heads are not "
                               f"supported, the nearest is {nearest}")
     return known[named[0]]
-
-
-def _build(name: str, family: Family, parts: Parts, settings: Settings, head: Head | None
-           ) -> Transformer:
-    """The model of a plan: its ends checked, its layers checked, its ends read."""
-    read = parts.checkpoint.read
-    parts.ends(parts.checkpoint.check)
-    _last(parts, settings, head, parts.checkpoint.check, np.zeros((0, 0), np.float32))
-    blocks = parts.blocks()
-    embedding, final_norm = parts.ends(read)
-    table = embedding.table if isinstance(embedding, Tokens) else np.zeros((0, 0), np.float32)
-    transform, last, notes = _last(parts, settings, head, read, table)
-    plan = parts.plan
-    return Transformer(
-        name, embedding, blocks, final_norm, last, "none" if head is None else head.pooling,
-        transform, None if head is None or head.outputs != "vocabulary" else plan.logit_cap,
-        "features" if head is None else head.task, _labels(settings, head), plan.longest, notes)
-
-
-def _labels(settings: Settings, head: Head | None) -> tuple[str, ...]:
-    if head is None or head.outputs != "labels":
-        return ()
-    count = _count(settings)
-    named = settings.get("id2label")
-    if not isinstance(named, dict):
-        return tuple(f"LABEL_{index}" for index in range(count))
-    return tuple(str(named.get(str(index), f"LABEL_{index}")) for index in range(count))
-
-
-def _count(settings: Settings) -> int:
-    """How many classes there are."""
-    named = settings.get("id2label")
-    if isinstance(named, dict) and named:
-        return len(named)
-    return settings.count("num_labels", _LABELS)
-
-
-def _last(parts: Parts, settings: Settings, head: Head | None, take: Take, table: np.ndarray
-          ) -> tuple[Transform | None, Linear | None, tuple[str, ...]]:
-    """What ``head`` is made of, and what there is to say about it."""
-    if head is None:
-        return None, None, ()
-    plan = parts.plan
-    width, transform = plan.width, None
-    if head.dense is not None:
-        outputs = (plan.table_width or width) if head.narrow else width
-        dense = parts.dense(take, head.dense, outputs, width, head.dense_bias)
-        kind = plan.activation if head.activation is None else head.activation
-        norm = None if head.norm is None else parts.norm_named(take, head.norm, outputs)
-        transform = Transform(dense, None if kind == "none" else kind, norm)
-        width = outputs
-    count = {"labels": lambda: _count(settings), "vocabulary": lambda: plan.vocabulary}.get(
-        str(head.outputs), lambda: int(head.outputs))()
-    weight, notes = _weight(parts, head, take, table, count, width)
-    bias = None
-    if head.bias:
-        bias = take(head.bias_name or f"{head.last}.bias", (count,))
-    if plan.logit_factor != 1 and head.outputs == "vocabulary":
-        weight = weight * np.float32(plan.logit_factor)
-    return transform, Linear(weight, bias), notes
-
-
-def _weight(parts: Parts, head: Head, take: Take, table: np.ndarray, count: int, width: int
-            ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The matrix of the last linear layer: the embedding's table where the two are one, unless the
-    file holds another."""
-    name, checkpoint = f"{head.last}.weight", parts.checkpoint
-    if not (head.tied and parts.plan.tied):
-        return take(name, (count, width)), ()
-    if name not in checkpoint:
-        return (table if table.size else np.broadcast_to(np.float32(0), (count, width))), ()
-    own = take(name, (count, width))
-    if not table.size or np.array_equal(own, table):
-        return (table if table.size else own), ()
-    return own, (f"{name} in the file is not the embedding's table, though the settings tie the "
-                 "two: the file's is used",)
-
-
-Builder = Callable[[str, Family, Parts, Settings, Head | None], Transformer]

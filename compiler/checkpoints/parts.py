@@ -13,12 +13,13 @@ from compiler.checkpoints.description import (
     Linear,
     Norm,
     Patches,
+    PositionBias,
     Rotary,
     Tokens,
 )
-from compiler.checkpoints.family import Names, Packed, Plan
+from compiler.checkpoints.family import Head, Names, Packed, Plan, Vision
 
-__all__ = ["Parts"]
+__all__ = ["Parts", "bucket"]
 
 
 class Parts:
@@ -28,6 +29,7 @@ class Parts:
     def __init__(self, plan: Plan, names: Names, checkpoint: Checkpoint, prefix: str) -> None:
         self.plan, self.names, self.checkpoint, self.prefix = plan, names, checkpoint, prefix
         query, keys = plan.heads * plan.size, plan.shared_heads * plan.size
+        self._bias: PositionBias | None = None
         self.rows = {"query": query, "key": keys, "value": keys, "output": plan.width,
                      "gate": plan.hidden, "up": plan.hidden, "down": plan.width}
         self.columns = {part: plan.width for part in self.rows} | {
@@ -40,12 +42,13 @@ class Parts:
         name, biased = self.names[part], part in self.plan.biased
         if isinstance(name, Packed):
             return self._unpacked(take, name, part, label, biased)
-        return self.dense(take, self.prefix + name.format(label), self.rows[part],
-                          self.columns[part], biased)
+        name, outputs = self.prefix + name.format(label), self.rows[part]
+        return Linear(self._matrix(take, name, outputs, self.columns[part]),
+                      take(f"{name}.bias", (outputs,)) if biased else None)
 
     def dense(self, take: Take, name: str, outputs: int, inputs: int, bias: bool = True) -> Linear:
-        """A linear layer by its whole name."""
-        return Linear(self._matrix(take, name, outputs, inputs),
+        """A linear layer by its whole name, stored as outputs × inputs."""
+        return Linear(take(f"{name}.weight", (outputs, inputs)),
                       take(f"{name}.bias", (outputs,)) if bias else None)
 
     def _matrix(self, take: Take, name: str, outputs: int, inputs: int) -> np.ndarray:
@@ -98,7 +101,8 @@ class Parts:
         window = plan.windows[index] if plan.windows else None
         return _halved(Attention(
             query, key, value, _times(output, plan.residual_factor), plan.heads, plan.shared_heads,
-            rotary, plan.causal, window, plan.scale, plan.cap, query_norm, key_norm), plan.rotated)
+            rotary, plan.causal, window, plan.scale, plan.cap, query_norm, key_norm,
+            self.position_bias(take)), plan.rotated)
 
     def _head_norm(self, take: Take, part: str, label: str) -> Norm | None:
         """The norm of each query or key, or of those of all heads, by the shape of its gain."""
@@ -108,6 +112,20 @@ class Parts:
         whole = self.rows[part.removesuffix("_norm")]
         found = self.checkpoint.store.shapes.get(f"{self.prefix}{name.format(label)}.weight")
         return self.norm(take, part, label, whole if found == (whole,) else self.plan.size)
+
+    def position_bias(self, take: Take) -> PositionBias | None:
+        """The biases of scores, the same in all layers: one object."""
+        if self.plan.buckets is None:
+            return None
+        if take == self.checkpoint.read and self._bias is not None:
+            return self._bias
+        buckets, furthest = self.plan.buckets
+        table = take(f"{self.prefix}{self.names['position_bias']}.weight",
+                     (buckets, self.plan.heads))
+        distance = np.arange(-furthest, furthest + 1)
+        own = bucket(distance, buckets, furthest, both=not self.plan.causal)
+        self._bias = PositionBias(np.ascontiguousarray(table[own].T))
+        return self._bias
 
     def feed_forward(self, take: Take, label: str) -> FeedForward:
         gate = self.linear(take, "gate", label) if "gate" in self.names else None
@@ -135,16 +153,36 @@ class Parts:
 
     # Of the ends
 
+    def head_norm(self, take: Take, name: str, width: int) -> Norm:
+        """The norm between the two linear layers of a head."""
+        return self.norm_named(take, name, width)
+
+    def last_weight(self, take: Take, head: Head, table: np.ndarray, shape: tuple[int, int]
+                    ) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The matrix of a head's last linear layer, and notes on it: the embedding's ``table``
+        (empty while shapes are checked) where the two are one, unless the file holds another."""
+        name = f"{head.last}.weight"
+        if not (head.tied and self.plan.tied):
+            return take(name, shape), ()
+        if name not in self.checkpoint:
+            return (table if table.size else np.broadcast_to(np.float32(0), shape)), ()
+        own = take(name, shape)
+        if not table.size or np.array_equal(own, table):
+            return (table if table.size else own), ()
+        return own, (f"{name} in the file is not the embedding's table, though the settings tie "
+                     "the two: the file's is used",)
+
     def tokens(self, take: Take) -> Tokens:
         plan = self.plan
         width = plan.table_width or plan.width
+        added = plan.width if "row_projection" in self.names else width
 
-        def table(part: str, rows: int, columns: int = width) -> np.ndarray | None:
+        def table(part: str, rows: int, columns: int = added) -> np.ndarray | None:
             if not rows:
                 return None
             return take(f"{self.prefix}{self.names[part]}.weight", (rows, columns))
 
-        words = table("table", plan.vocabulary)
+        words = table("table", plan.vocabulary, width)
         assert words is not None, "settings hold counts of at least 1"
         positions = table("positions", plan.positions)
         if positions is not None and plan.offset >= plan.positions:
@@ -152,17 +190,57 @@ class Parts:
                                   f"{plan.offset} that pad, not {plan.positions}")
         segments = table("segments", plan.segments)
         projection = None
-        if "norm_projection" in self.names and width != plan.width:
-            projection = self.dense(take, f"{self.prefix}{self.names['norm_projection']}",
-                                    plan.width, width)
+        rows = None
+        if "row_projection" in self.names and width != plan.width:
+            rows = self.dense(take, f"{self.prefix}{self.names['row_projection']}", plan.width,
+                              width, bias=False)
+        name = f"{self.prefix}{self.names.get('norm_projection')}"
+        if "norm_projection" in self.names and (
+                width != plan.width or f"{name}.weight" in self.checkpoint):
+            projection = self.dense(take, name, plan.width, width)
         return Tokens(words, None if positions is None else positions[plan.offset:],
                       None if segments is None else segments[0],
                       self.norm(take, "embedding_norm", width=width), segments, plan.factor,
-                      norm_projection=projection)
+                      row_projection=rows, norm_projection=projection)
+
+    def patches(self, take: Take, vision: Vision) -> Patches:
+        """With the projection's bias among the positions, and tokens of the model's own there."""
+        plan, lead = self.plan, len(vision.tokens)
+        name = f"{self.prefix}{self.names['patches']}"
+        side = vision.patch
+        projection = take(f"{name}.weight", (plan.width, vision.channels, side, side))
+        bias = take(f"{name}.bias", (plan.width,)) if vision.bias else np.float32(0)
+        rows = (vision.image // side) ** 2 + lead
+        tokens = [take(f"{self.prefix}{token}", (*vision.shape, plan.width)).reshape(1, -1)
+                  for token in vision.tokens]
+        shape = (*vision.shape[1:], rows, plan.width)
+        positions = take(f"{self.prefix}{vision.positions}", shape).reshape(rows, -1)
+        positions = positions + np.concatenate(
+            [*tokens, np.broadcast_to(bias, (rows - lead, plan.width))])
+        weight = _copy(projection, (plan.width, vision.channels * side * side))
+        return Patches(Linear(weight), positions, self.norm(take, "embedding_norm"), lead, side)
 
     def ends(self, take: Take) -> tuple[Tokens | Patches, Norm | None]:
         """The embedding and the norm after the last layer."""
-        return self.tokens(take), self.norm(take, "final_norm")
+        vision = self.plan.vision
+        embedding = self.tokens(take) if vision is None else self.patches(take, vision)
+        return embedding, self.norm(take, "final_norm")
+
+
+def bucket(distance: np.ndarray, buckets: int, furthest: int, both: bool) -> np.ndarray:
+    """Which bias is that of a key ``distance`` positions after a query, as T5 has it: one for each
+    near distance, then one for a range that grows; ``both``: half of them for what comes after."""
+    behind = -distance
+    first = np.zeros(distance.shape, int)
+    if both:
+        buckets //= 2
+        first, behind = np.where(behind < 0, buckets, 0), abs(behind)
+    behind = np.maximum(behind, 0)
+    near = buckets // 2
+    share = (np.log(np.maximum(behind, 1).astype(np.float32) / near)
+             / np.float32(np.log(furthest / near)))
+    far = near + (share * (buckets - near)).astype(int)
+    return first + np.where(behind < near, behind, np.minimum(far, buckets - 1))
 
 
 def _once(take: Take) -> Take:

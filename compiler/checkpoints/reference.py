@@ -137,8 +137,12 @@ def run_block(block: Block, x: np.ndarray, cache: Cache | None = None, index: in
     """One layer on S × d; ``cache`` and ``index`` as for ``attend``."""
     if block.bottleneck is not None:
         narrow = block.bottleneck
-        y = attend(block.attention, linear(narrow.shared, x), cache, index, x)
-        y = _post_norm(block, linear(narrow.enter, x), y)
+        stream = linear(narrow.enter, x)
+        if narrow.shared is None:
+            y = attend(block.attention, stream, cache, index)
+        else:
+            y = attend(block.attention, linear(narrow.shared, x), cache, index, x)
+        y = _post_norm(block, stream, y)
         return normalise(narrow.norm, linear(narrow.leave, y) + x)
     if not block.pre_norm:
         return _post_norm(block, x, attend(block.attention, x, cache, index))

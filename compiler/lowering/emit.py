@@ -117,7 +117,7 @@ class _Emitter:
         if listed:
             raise ValueError(f"{listed[0]} takes rows of at most {widest} items in this build, not "
                              f"{width}; a larger acc_depth takes longer ones")
-        if any(isinstance(lane_op, Normalise) for lane_op in own):
+        if any(isinstance(lane_op, Normalise) and not lane_op.affine for lane_op in own):
             raise ValueError(f"LayerNorm takes rows of at most {widest} items in this build, not "
                              f"{width}; RMSNorm takes any, a larger acc_depth longer ones")
         for first in range(0, width, widest):

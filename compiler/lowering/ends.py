@@ -88,7 +88,7 @@ def _tokens(trace: Tracer, embedding: Tokens, ids: np.ndarray, segments: np.ndar
         added.append(_positions(trace, embedding.positions, step))
     if segments is not None and embedding.segments is not None:
         kinds = trace.parameter(embedding.segments, Form.STORED, "segments").whole
-        rows = trace.value(f"{out.name} segments", out.rows, out.columns)
+        rows = trace.value(f"{step.label}segment rows", out.rows, out.columns)
         trace.gather(kinds, [_numbers(trace, "segment numbers", segments)], rows)
         count = 1 if embedding.positions is None else step.sequences
         added.append([rows.whole.row_block(index * (rows.rows // count), rows.rows // count)
@@ -99,7 +99,7 @@ def _tokens(trace: Tracer, embedding: Tokens, ids: np.ndarray, segments: np.ndar
     if added:
         x = trace.value(f"{out.name} rows", out.rows, out.columns).whole
     given = x if embedding.row_projection is None else trace.value(
-        f"{out.name} narrow rows", x.rows, embedding.row_projection.weight.shape[1]).whole
+        f"{step.label}narrow rows", x.rows, embedding.row_projection.weight.shape[1]).whole
     factor = None if embedding.factor == 1 else Factor(embedding.factor)
     if table is None:
         _with_neighbours(trace, embedding.table, ids, given, factor)

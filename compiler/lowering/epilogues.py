@@ -58,6 +58,8 @@ def epilogue_of(lane_ops: Sequence[tuple[LaneOp, tuple[Tensor, ...]]]) -> Epilog
     kinds = [lane_op for lane_op, _ in lane_ops]
     if not fits_one_list(kinds):
         raise ValueError(f"one command cannot do {', '.join(map(str, kinds))}")
+    if isinstance(last, Normalise) and last.affine:
+        return lists.affine(*operands)
     if isinstance(last, Normalise):
         if last.shift is None:
             gain, = operands

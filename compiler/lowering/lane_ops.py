@@ -149,13 +149,15 @@ class Softmax(LaneOp):
 
 @dataclass(frozen=True)
 class Normalise(LaneOp):
-    """LayerNorm of each row, RMSNorm where there is no ``shift``; gain and shift are one row."""
+    """LayerNorm of each row, RMSNorm where there is no ``shift``; gain and shift are one row.
+    ``affine``: × gain, + shift alone."""
 
     use: ClassVar[Use] = Use.NORM
     ends: ClassVar[bool] = True
     gain: View
     shift: View | None
     eps: float
+    affine: bool = False
 
     @property
     def reads(self) -> tuple[Read, ...]:
@@ -166,6 +168,8 @@ class Normalise(LaneOp):
                        shift=self.shift and change(self.shift, Use.LANES))
 
     def __str__(self) -> str:
+        if self.affine:
+            return f"× {self.gain}" + ("" if self.shift is None else f" + {self.shift}")
         return "RMSNorm" if self.shift is None else "LayerNorm"
 
 

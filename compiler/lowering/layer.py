@@ -46,11 +46,13 @@ def _narrow_layer(trace: Tracer, block: Block, narrow: Bottleneck, x: Value, ste
     """A layer between the linear layers of its bottleneck."""
     inner = f"{label} "
     shape = x.rows, len(narrow.enter.weight)
-    shared = trace.value(f"{inner}shared input", x.rows, len(narrow.shared.weight))
-    trace.linear(x.whole, narrow.shared, shared, f"{inner}shared input")
-    stream = trace.value(f"{inner}narrow input", *shape)
+    stream = shared = trace.value(f"{inner}narrow input", *shape, labelled=True)
     trace.linear(x.whole, narrow.enter, stream, f"{inner}narrow input")
-    heads = attend(trace, block.attention, shared, None, step, inner, values_of=x)
+    if narrow.shared is not None:
+        shared = trace.value(f"{inner}shared input", x.rows, len(narrow.shared.weight))
+        trace.linear(x.whole, narrow.shared, shared, f"{inner}shared input")
+    heads = attend(trace, block.attention, shared, None, step, inner,
+                   values_of=None if narrow.shared is None else x)
     _, stream = _after(trace, block, block.attention_norm, heads, block.attention.output, stream,
                        f"{inner}attention")
     layers = *block.stack, (block.feed_forward, block.feed_forward_norm)

@@ -5,7 +5,7 @@ from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Operand, Post, Reduce
 
-__all__ = ["l2_norm", "layer_norm", "product", "rms_norm", "row_mean"]
+__all__ = ["affine", "l2_norm", "layer_norm", "product", "rms_norm", "row_mean"]
 
 
 def layer_norm(gamma: Tensor, beta: Tensor, eps: float) -> Epilogue:
@@ -44,6 +44,15 @@ def row_mean(count: int, weights: Tensor | None = None) -> Epilogue:
     return Epilogue(scale=0.0, bias=weights, inverse_n=1 / count, row_result=True, instructions=(
         Instruction(multiply=weighed, reduce=Reduce.SUM, post=Post.MEAN),
         Instruction(multiply=Operand.IMM0, add=Operand.R0, destination=Destination.MEMORY)))
+
+
+def affine(gain: Tensor, shift: Tensor | None = None) -> Epilogue:
+    """Multiplies by ``gain`` and adds ``shift``, a row each."""
+    if shift is None:
+        return product(gain)
+    return Epilogue(bias=gain, y1=shift, instructions=(
+        Instruction(multiply=Operand.Y, destination=Destination.BUFFER),
+        Instruction(add=Operand.Y, y=1, destination=Destination.MEMORY)))
 
 
 def product(y: Tensor) -> Epilogue:

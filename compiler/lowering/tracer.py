@@ -180,13 +180,7 @@ class Tracer:
         shift = None
         if norm.shift is not None:
             shift = self.parameter(norm.shift, Form.WIDE, f"{name} shift").whole
-        if not norm.affine:
-            self.vector(x, Normalise(gain, shift, norm.eps), out)
-            return
-        scaled = out if shift is None else self.value(f"{name} × gain", *_view(out).shape)
-        self.multiply(x, gain, scaled)
-        if shift is not None:
-            self.add(_view(scaled), [shift], out)
+        self.vector(x, Normalise(gain, shift, norm.eps, norm.affine), out)
 
     def cap(self, x: View, cap: float, out: Value | View, name: str, scale: float = 1.0) -> None:
         """out = cap · tanh(``scale`` · x / cap)."""

@@ -48,7 +48,8 @@ class AttentionCodes:
                 p = self.probabilities(attention, q[rows, own], k[sequence][:, read], added, tables)
                 heads[rows, own] = math.stored(math.product(p, v[sequence][:, read]))
         for kind, found in tables.items():
-            tensors.keep(name + kind, np.concatenate(found), True)
+            wide = kind == "scores" and not tensors.eight[Fusion.ACTIVATION]
+            tensors.keep(name + kind, np.concatenate(found), not wide)
         return tensors.keep(f"{name}heads", heads, True)
 
     def projected(self, attention: Attention, linear: Linear, norm: Norm | None, x: Array,
@@ -111,6 +112,10 @@ class AttentionCodes:
             scores = math.multiply(bent, math.wide(attention.cap))
         if added.any():
             scores = math.add(scores, added)
+        if attention.cap is not None and not self.tensors.eight[Fusion.ACTIVATION]:
+            # A softmax behind a cap is a command of its own.
+            tables.setdefault("scores", []).append(math.wide(scores))
+            scores = tables["scores"][-1]
         scores = rounded_if(Fusion.ACTIVATION, scores, "scores")
         tables.setdefault("probabilities", []).append(math.stored(math.softmax(scores)))
         return tables["probabilities"][-1]

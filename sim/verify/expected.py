@@ -76,7 +76,8 @@ class _Forward(Tensors):
                 x = math.add(x, math.weight(embedding.positions)[places])
             if self.inputs.segments is not None and embedding.segments is not None:
                 kinds = self.inputs.segments[:, step.past:step.total].ravel()
-                x = math.add(x, math.weight(embedding.segments)[kinds])
+                x = math.add(x, self.keep("segment rows", math.weight(embedding.segments)[kinds],
+                                          False))
             elif embedding.segment is not None:
                 x = math.add(x, math.weight(embedding.segment)[None])
         if embedding.norm is not None:
@@ -99,7 +100,7 @@ class _Forward(Tensors):
         x = x.reshape(ids.size, -1)
         if embedding.row_projection is None:
             return x
-        x = self.keep("embedding narrow rows", x, True)
+        x = self.keep("narrow rows", x, True)
         return math.linear(x, embedding.row_projection)
 
     def layer(self, block: Block, x: Array, index: int) -> Array:
@@ -119,19 +120,27 @@ class _Forward(Tensors):
         """A layer between the linear layers of its bottleneck."""
         math, name = self.math, f"layer {index}"
         wide = math.stored(x)
-        shared = self.keep(f"{name} shared input", math.linear(wide, around.shared), True)
-        stream = self.keep(f"{name} narrow input", math.linear(wide, around.enter),
-                           self.eight[Fusion.RESIDUAL])
-        heads = self.attention.heads(block.attention, shared, index, wide)
-        y = self.joined(block, block.attention_norm, stream, f"{name} attention",
-                        math.linear(heads, block.attention.output), None)
+        stream = self.keep_both(f"{name} narrow input", math.linear(wide, around.enter))
+        if around.shared is None:
+            heads = self.attention.heads(block.attention, math.stored(stream), index, None)
+        else:
+            shared = self.keep(f"{name} shared input", math.linear(wide, around.shared), True)
+            heads = self.attention.heads(block.attention, shared, index, wide)
+
+        def joined(norm: Norm | None, x: Array, name: str, part: Array, result: str | None = None
+                   ) -> Array:
+            part = self.rounded_if(Fusion.RESIDUAL, part, f"{name} output")
+            return self.joined(block, norm, x, name, part, result)
+
+        y = joined(block.attention_norm, stream, f"{name} attention",
+                   math.linear(heads, block.attention.output))
         for number, (ffn, norm) in enumerate((*block.stack, (block.feed_forward,
                                                              block.feed_forward_norm))):
             part = f"{name} feed-forward {number}"
             hidden = self.hidden(ffn, math.stored(y), f"{part} ")
-            y = self.joined(block, norm, y, part, math.linear(hidden, ffn.down), None)
-        return self.joined(block, around.norm, x, f"{name} wide",
-                           math.linear(math.stored(y), around.leave), name)
+            y = joined(norm, y, part, math.linear(hidden, ffn.down))
+        return joined(around.norm, x, f"{name} wide", math.linear(math.stored(y), around.leave),
+                      name)
 
     def half(self, block: Block, norm: Norm | None, x: Array, stream: Array, name: str,
              inner: Callable[[Array], Array], linear: Linear, result: str | None,
@@ -146,20 +155,19 @@ class _Forward(Tensors):
             part = self.keep(f"{name} output", part, self.eight[Fusion.NORM])
             part = self.keep(f"{name} output norm", math.norm(part, after),
                              self.eight[Fusion.RESIDUAL])
+        else:
+            part = self.rounded_if(Fusion.RESIDUAL, part, f"{name} output")
         return self.joined(block, norm, stream, name, part, result)
 
     def joined(self, block: Block, norm: Norm | None, x: Array, name: str, part: Array,
                result: str | None) -> Array:
         """The residual addition, and of post-norm layers the norm."""
         math = self.math
-        part = self.rounded_if(Fusion.RESIDUAL, part, f"{name} output")
         total = math.add(part, self.as_read(Fusion.RESIDUAL, x))
         if block.pre_norm:
             return self.keep_both(result or f"{name} sum", total)
         assert norm is not None
-        total = self.keep_both(f"{name} sum", total)
-        if not norm.affine:
-            total = self.as_read(Fusion.NORM, total)
+        total = self.as_read(Fusion.NORM, self.keep_both(f"{name} sum", total))
         return self.keep_both(result or f"{name} norm", math.norm(total, norm))
 
     def hidden(self, ffn: FeedForward, x: Array, label: str) -> Array:
@@ -208,13 +216,13 @@ class _Forward(Tensors):
     def transformed(self, transform: Transform, x: Array) -> Array:
         """The first part of a head."""
         math = self.math
-        y = math.linear(x, transform.linear)
+        y, name = math.linear(x, transform.linear), "head dense"
         if transform.activation is not None:
-            y = self.rounded_if(Fusion.ACTIVATION, y, "head dense")
-            y = math.activation(transform.activation, y)
+            y = self.rounded_if(Fusion.ACTIVATION, y, name)
+            y, name = math.activation(transform.activation, y), "head activated"
         if transform.norm is None:
-            return self.keep("head activated", y, True)
-        y = self.keep("head activated", y, self.eight[Fusion.NORM])
+            return self.keep(name, y, True)
+        y = self.keep(name, y, self.eight[Fusion.NORM])
         return self.keep("head norm", math.norm(y, transform.norm), True)
 
     def mean(self, x: Array, sequence: int) -> Array:

@@ -1,13 +1,15 @@
 """Llama and decoders with its layers: Mistral, Qwen2, Qwen3, SmolLM3."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from compiler.checkpoints.family import ATTENTION, MLP, Family, Head, Plan
+from compiler.checkpoints.description import Activation
+from compiler.checkpoints.family import ATTENTION, MLP, Family, Head, Names, Plan
 from compiler.checkpoints.folder import activation
 from compiler.checkpoints.rope import head_size, rotary
 from compiler.checkpoints.settings import Settings
 
-__all__ = ["FAMILIES", "HEADS", "NAMES", "plan", "windows"]
+__all__ = ["FAMILIES", "HEADS", "HEAD_NORMS", "NAMES", "plan", "windows"]
 
 NAMES = {
     "table": "embed_tokens", "final_norm": "norm",
@@ -17,7 +19,7 @@ NAMES = {
     "down": "layers.{}.mlp.down_proj", "attention_norm": "layers.{}.input_layernorm",
     "feed_forward_norm": "layers.{}.post_attention_layernorm",
 }
-_HEAD_NORMS = {"query_norm": "layers.{}.self_attn.q_norm", "key_norm": "layers.{}.self_attn.k_norm"}
+HEAD_NORMS = {"query_norm": "layers.{}.self_attn.q_norm", "key_norm": "layers.{}.self_attn.k_norm"}
 HEADS = {
     "CausalLM": Head("causal language model", "lm_head", "vocabulary", bias=False, tied=True),
     "SequenceClassification": Head("sequence classification", "score", bias=False, pooling="last"),
@@ -42,8 +44,8 @@ def windows(settings: Settings, layers: int, used: bool = True) -> tuple[int | N
     return tuple(window if kind == known[0] else None for kind in kinds)
 
 
-def plan(settings: Settings, attention_bias: frozenset[str] = ATTENTION) -> Plan:
-    """``attention_bias``: where ``attention_bias`` puts biases."""
+def plan(settings: Settings, act: Activation | None = None) -> Plan:
+    """``act``: the activation, where a setting of another name says it."""
     settings.require("rope_interleaved", [False], "false, as Hugging Face stores q and k")
     settings.require("pretraining_tp", [1], "1: tensors are whole")
     width, heads = settings.count("hidden_size"), settings.count("num_attention_heads")
@@ -53,10 +55,10 @@ def plan(settings: Settings, attention_bias: frozenset[str] = ATTENTION) -> Plan
                               f"a divisor of num_attention_heads = {heads}")
     size, layers = head_size(settings, width, heads), settings.count("num_hidden_layers")
     rope = rotary(settings, size)
-    biased = attention_bias if settings.flag("attention_bias", False) else frozenset()
+    biased = ATTENTION if settings.flag("attention_bias", False) else frozenset()
     return Plan(
         layers, width, heads, settings.count("intermediate_size"),
-        settings.positive("rms_norm_eps", 1e-6), activation(settings), "rms", kv_heads, size,
+        settings.positive("rms_norm_eps", 1e-6), act or activation(settings), "rms", kv_heads, size,
         pre_norm=True, causal=True, biased=biased | (
             MLP if settings.flag("mlp_bias", False) else frozenset()),
         rotary=(rope.rotary,) * layers, rotated=rope.items, longest=rope.longest,
@@ -96,7 +98,8 @@ def _smollm3(settings: Settings) -> Plan:
         rotary if on else None for rotary, on in zip(found.rotary, own, strict=True)))
 
 
-def _family(kind: str, title: str, start: str, own=plan, names=NAMES) -> Family:
+def _family(kind: str, title: str, start: str, own: Callable[[Settings], Plan] = plan,
+            names: Names = NAMES) -> Family:
     return Family((kind,), title, (start,), names, own, ("model.", ""), HEADS, "CausalLM", _UNUSED)
 
 
@@ -104,6 +107,6 @@ FAMILIES = (
     _family("llama", "Llama", "Llama"),
     _family("mistral", "Mistral", "Mistral", _mistral),
     _family("qwen2", "Qwen2", "Qwen2", _qwen2),
-    _family("qwen3", "Qwen3", "Qwen3", _qwen3, NAMES | _HEAD_NORMS),
+    _family("qwen3", "Qwen3", "Qwen3", _qwen3, {**NAMES, **HEAD_NORMS}),
     _family("smollm3", "SmolLM3", "SmolLM3", _smollm3),
 )

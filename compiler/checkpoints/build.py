@@ -1,0 +1,82 @@
+"""A transformer of a plan: embedding, layers, head out of a checkpoint."""
+
+import numpy as np
+
+from compiler.checkpoints.checkpoint import Take
+from compiler.checkpoints.description import Linear, Tokens, Transform, Transformer
+from compiler.checkpoints.family import Head
+from compiler.checkpoints.parts import Parts
+from compiler.checkpoints.settings import Settings
+
+__all__ = ["build"]
+
+_LABELS = 2  # of a head, where the settings name none
+
+
+def build(name: str, parts: Parts, settings: Settings, head: Head | None) -> Transformer:
+    """All shapes are checked, then the ends read; a layer when it is asked for."""
+    read = parts.checkpoint.read
+    parts.ends(parts.checkpoint.check)
+    _last(parts, settings, head, parts.checkpoint.check, np.zeros((0, 0), np.float32))
+    blocks = parts.blocks()
+    embedding, final_norm = parts.ends(read)
+    table = embedding.table if isinstance(embedding, Tokens) else np.zeros((0, 0), np.float32)
+    transform, last, notes = _last(parts, settings, head, read, table)
+    plan = parts.plan
+    return Transformer(
+        name, embedding, blocks, final_norm, last, "none" if head is None else head.pooling,
+        transform, None if head is None or head.outputs != "vocabulary" else plan.logit_cap,
+        "features" if head is None else head.task, _labels(settings, head), plan.longest, notes)
+
+
+def _labels(settings: Settings, head: Head | None) -> tuple[str, ...]:
+    if head is None or head.outputs != "labels":
+        return ()
+    count = _count(settings)
+    named = settings.get("id2label")
+    if not isinstance(named, dict):
+        return tuple(f"LABEL_{index}" for index in range(count))
+    return tuple(str(named.get(str(index), f"LABEL_{index}")) for index in range(count))
+
+
+def _count(settings: Settings) -> int:
+    """How many classes there are."""
+    named = settings.get("id2label")
+    if isinstance(named, dict) and named:
+        return len(named)
+    return settings.count("num_labels", _LABELS)
+
+
+def _outputs(parts: Parts, settings: Settings, head: Head) -> int:
+    """How many results the last layer has."""
+    if head.outputs == "labels":
+        return _count(settings)
+    if head.outputs == "vocabulary":
+        return parts.plan.vocabulary
+    return head.outputs if isinstance(head.outputs, int) else settings.count(head.outputs)
+
+
+def _last(parts: Parts, settings: Settings, head: Head | None, take: Take, table: np.ndarray
+          ) -> tuple[Transform | None, Linear | None, tuple[str, ...]]:
+    """What ``head`` is made of, and what there is to say about it."""
+    if head is None or (head.last is None and head.dense is None):
+        return None, None, ()
+    plan = parts.plan
+    width, transform = plan.width, None
+    if head.dense is not None and not (head.dense_if_narrow and plan.table_width in (0, width)):
+        outputs = (plan.table_width or width) if head.narrow else width
+        dense = parts.dense(take, head.dense, outputs, width, head.dense_bias)
+        kind = plan.activation if head.activation is None else head.activation
+        norm = None if head.norm is None else parts.head_norm(take, head.norm, outputs)
+        transform = Transform(dense, None if kind == "none" else kind, norm)
+        width = outputs
+    if head.last is None:
+        return transform, None, ()
+    count = _outputs(parts, settings, head)
+    weight, notes = parts.last_weight(take, head, table, (count, width))
+    bias = None
+    if head.bias:
+        bias = take(head.bias_name or f"{head.last}.bias", (count,))
+    if plan.logit_factor != 1 and head.outputs == "vocabulary":
+        weight = weight * np.float32(plan.logit_factor)
+    return transform, Linear(weight, bias), notes
