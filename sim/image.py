@@ -19,6 +19,7 @@ from gen.cli import (
     Parser,
     add_config_flags,
     add_on,
+    add_quiet,
     add_seed,
     changed_config,
     describe,
@@ -42,8 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("file", metavar="FILE")
     add_on(run, "machine", rtl="the generated Verilog in the fast harness",
            cocotb="the same in a cocotb bench", machine="the machine model")
-    run.add_argument("--progress", action="store_true", default=None,
-                     help="show progress where standard error is no terminal, too")
+    add_quiet(run)
     add_seed(run, "of the bus and of unset registers")
     run.add_argument("--sim", choices=SIMULATORS, default="verilator",
                      help="simulator of --on cocotb (verilator)")
@@ -89,8 +89,8 @@ def _run(parser: argparse.ArgumentParser, image: ProgramImage, config: Accelerat
         print("note: built for another configuration; results may differ in their last bits")
     if options.on == "cocotb":
         return _on_cocotb(image, config, options)
-    run = (on_machine(image, config, options.progress) if options.on == "machine"
-           else on_rtl(image, config, options.progress, seed=options.seed))
+    run = (on_machine(image, config, options.quiet) if options.on == "machine"
+           else on_rtl(image, config, options.quiet, seed=options.seed))
     if options.on == "rtl":
         print(f"built in {run.built:.1f} s")
     print(f"ran in {run.seconds:.1f} s" + (f", {run.cycles} cycles" if run.cycles else ""))

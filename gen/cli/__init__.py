@@ -12,6 +12,7 @@ from gen.cli.parser import (
     add_names,
     add_offline,
     add_on,
+    add_quiet,
     add_seed,
     alone,
     integer,
@@ -22,7 +23,6 @@ from gen.cli.parser import (
 from gen.cli.text import comment, in_ascii
 
 __all__ = ["Parser", "add_config_flags", "add_jobs", "add_model_flags", "add_names",
-           "add_offline", "add_on", "add_product", "add_record", "add_seed", "alone",
-           "changed_config", "comment",
-           "config_from", "deliver", "describe", "in_ascii", "integer", "make_folder", "number",
-           "piped", "real", "save", "writable"]
+           "add_offline", "add_on", "add_product", "add_quiet", "add_record", "add_seed",
+           "alone", "changed_config", "comment", "config_from", "deliver", "describe",
+           "in_ascii", "integer", "make_folder", "number", "piped", "real", "save", "writable"]

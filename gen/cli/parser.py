@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
-__all__ = ["Parser", "add_jobs", "add_names", "add_offline", "add_on", "add_seed", "alone",
-           "integer", "number", "piped", "real"]
+__all__ = ["Parser", "add_jobs", "add_names", "add_offline", "add_on", "add_quiet", "add_seed",
+           "alone", "integer", "number", "piped", "real"]
 
 _ARGUMENT = re.compile(r"argument (\S+): must be ")
 
@@ -122,6 +122,12 @@ def add_seed(parser: argparse.ArgumentParser, text: str = "of everything random"
              default: int = 0) -> None:
     parser.add_argument("--seed", type=integer(0), default=default, metavar="N",
                         help=f"{text} ({default})")
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true",
+                        help="no progress on standard error, which what takes more than two "
+                        "seconds shows")
 
 
 def add_jobs(parser: argparse.ArgumentParser, text: str = "builds at once") -> None:

@@ -1,10 +1,15 @@
-"""How far a long run of a program is: one line on standard error.
+"""How far long work is: one line on standard error, once it takes more than two seconds.
 
     with Progress("machine", config, memory, address, base) as progress:
         Machine(config).run(memory, address, base, progress=progress.after)
 
     with Progress("RTL", config, memory, address, base) as progress:
         accelerator.run(memory, address, base, progress=progress.at_cycle)
+
+    with Line("examples") as line:
+        for index in range(count):
+            ...
+            line.tell((index + 1) / count, f"{index + 1} of {count}")
 """
 
 import sys
@@ -19,10 +24,11 @@ from hdl.spec.commands import COMPUTING, Destination, Opcode
 from hdl.spec.config import AcceleratorConfig
 from sim.model.command import Command
 
-__all__ = ["Progress", "milestones"]
+__all__ = ["Line", "Progress", "milestones"]
 
+_AFTER = 2.0  # seconds before anything is shown
 _EVERY = 0.2  # seconds between two states of the line
-_LINES_EVERY = 5.0  # where lines follow each other, in a file say
+_LINES_EVERY = 10.0  # where lines follow each other, in a file say
 _PASS = 16  # a vector pass over an element takes as long as so many multiply-accumulates
 _MOST = 255  # writes of a byte that the harness counts
 
@@ -55,58 +61,84 @@ def milestones(config: AcceleratorConfig, memory: np.ndarray, address: int, base
     return found
 
 
-class Progress:
-    """Share done, speed and time left of one run, within a ``with``.
+class Line:
+    """Share done and time left, within a ``with``: of a terminal one line that is written anew,
+    elsewhere a line every few seconds. ``quiet``: nothing. ``stream``: standard error."""
 
-    ``shown`` None: only where ``stream`` (standard error) is a terminal. Elsewhere a line every
-    few seconds. A run without anything to show costs nothing.
-    """
-
-    def __init__(self, label: str, config: AcceleratorConfig, memory: np.ndarray, address: int,
-                 base: int = 0, *, shown: bool | None = None, stream: TextIO | None = None
-                 ) -> None:
+    def __init__(self, label: str, *, quiet: bool = False, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._terminal = self._stream.isatty()
-        self.shown = self._terminal if shown is None else shown
-        self._label = label
-        self._milestones = milestones(config, memory, address, base) if self.shown else []
-        self._next = 0
-        self._started = self._told = time.monotonic()
+        self._label, self._quiet = label, quiet
+        self._started = time.monotonic()
+        self._next = self._started + _AFTER
+        self._drawn = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.shown and self._terminal:
+        if self._drawn and self._terminal:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
 
+    @property
+    def due(self) -> bool:
+        """Whether ``tell`` would show anything now."""
+        return not self._quiet and time.monotonic() >= self._next
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self._started
+
+    def tell(self, share: float, where: str) -> None:
+        """``share`` of 1 is done."""
+        if not self.due:
+            return
+        self._next = time.monotonic() + (_EVERY if self._terminal else _LINES_EVERY)
+        self._drawn = True
+        text = f"{self._label} {share:6.1%}, {where}"
+        if share:
+            text += f", {self.spent * (1 / share - 1):.0f} s left"
+        self._stream.write(f"\r{text}\x1b[K" if self._terminal else f"{text}\n")
+        self._stream.flush()
+
+
+class Progress(Line):
+    """Share done, speed and time left of one run of a program. A short one costs nothing."""
+
+    def __init__(self, label: str, config: AcceleratorConfig, memory: np.ndarray, address: int,
+                 base: int = 0, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+        super().__init__(label, quiet=quiet, stream=stream)
+        self._program = config, memory, address, base
+        self._found: list[tuple[int, int | None, int]] | None = None
+        self._passed = 0
+
+    @property
+    def _milestones(self) -> list[tuple[int, int | None, int]]:
+        if self._found is None:
+            self._found = milestones(*self._program)
+        return self._found
+
     def after(self, count: int) -> None:
         """``count`` commands have ended."""
-        self._next = count
-        self._tell(f"command {count} of {len(self._milestones)}", None)
+        if self.due:
+            self._passed = count
+            self.tell(self._share(), f"command {count} of {len(self._milestones)}")
 
     def at_cycle(self, cycle: int, written: np.ndarray) -> None:
         """The accelerator is at ``cycle``; ``written`` as in ``sim.harness.accelerator.Result``."""
-        while self._next < len(self._milestones):
-            _, last, writes = self._milestones[self._next]
+        if not self.due:
+            return
+        while self._passed < len(self._milestones):
+            _, last, writes = self._milestones[self._passed]
             if last is not None and written[last] < min(writes, _MOST):
                 break
-            self._next += 1
-        self._tell(f"cycle {cycle:,}", cycle)
+            self._passed += 1
+        self.tell(self._share(), f"cycle {cycle:,}, {cycle / self.spent / 1000:.0f} k cycles/s")
 
-    def _tell(self, where: str, cycles: int | None) -> None:
-        now = time.monotonic()
-        if not self.shown or now - self._told < (_EVERY if self._terminal else _LINES_EVERY):
-            return
-        self._told, spent = now, now - self._started
+    def _share(self) -> float:
+        """Of the program's work."""
         works = [work for work, _, _ in self._milestones]
-        done = works[min(self._next, len(works)) - 1] if self._next and works else 0
-        share = done / works[-1] if works and works[-1] else 0.0
-        text = f"{self._label} {share:6.1%}, {where}"
-        if cycles is not None:
-            text += f", {cycles / spent / 1000:.0f} k cycles/s"
-        if share:
-            text += f", {spent * (1 / share - 1):.0f} s left"
-        self._stream.write(f"\r{text}\x1b[K" if self._terminal else f"{text}\n")
-        self._stream.flush()
+        done = works[min(self._passed, len(works)) - 1] if self._passed and works else 0
+        return done / works[-1] if works and works[-1] else 0.0

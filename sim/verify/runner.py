@@ -36,11 +36,10 @@ class ImageRun:
         return 0 if self.wanted is None else int(np.count_nonzero(self.memory != self.wanted))
 
 
-def on_machine(image: ProgramImage, config: AcceleratorConfig, progress: bool | None = None
-               ) -> ImageRun:
-    """On the machine model of ``config``; ``progress`` as ``shown`` of ``sim.verify.progress``."""
+def on_machine(image: ProgramImage, config: AcceleratorConfig, quiet: bool = False) -> ImageRun:
+    """On the machine model of ``config``; ``quiet``: without progress on standard error."""
     memory, started = image.memory.copy(), time.monotonic()
-    with Progress("machine", config, memory, image.address, image.base, shown=progress) as told:
+    with Progress("machine", config, memory, image.address, image.base, quiet=quiet) as told:
         outcome = Machine(config).run(memory, image.address, image.base, progress=told.after)
     if outcome.error is not None:
         raise RunError(f"the machine model stopped with {outcome.error.name} "
@@ -48,7 +47,7 @@ def on_machine(image: ProgramImage, config: AcceleratorConfig, progress: bool | 
     return ImageRun("machine model", memory, time.monotonic() - started)
 
 
-def on_rtl(image: ProgramImage, config: AcceleratorConfig, progress: bool | None = None, *,
+def on_rtl(image: ProgramImage, config: AcceleratorConfig, quiet: bool = False, *,
            seed: int = 0, optimise: str = "-O1") -> ImageRun:
     """On the generated Verilog of ``config`` through AXI, and on the machine model for comparison.
 
@@ -57,12 +56,12 @@ def on_rtl(image: ProgramImage, config: AcceleratorConfig, progress: bool | None
     from sim.harness.accelerator import Accelerator, HungError
     from sim.harness.verilate import ToolError
 
-    wanted = on_machine(image, config, progress).memory
+    wanted = on_machine(image, config, quiet).memory
     memory, started = image.memory.copy(), time.monotonic()
     try:
         accelerator = Accelerator(config, optimise=optimise)
         built = time.monotonic()
-        with Progress("RTL", config, memory, image.address, image.base, shown=progress) as told:
+        with Progress("RTL", config, memory, image.address, image.base, quiet=quiet) as told:
             result = accelerator.run(memory, image.address, image.base, seed=seed,
                                      max_cycles=cycle_limit(image, config), progress=told.at_cycle)
     except (HungError, ToolError) as error:

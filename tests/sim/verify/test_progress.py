@@ -7,7 +7,7 @@ import pytest
 from compiler.program.builder import ProgramBuilder
 from hdl.spec.config import AcceleratorConfig
 from sim.model.machine import Machine
-from sim.verify.progress import Progress, milestones
+from sim.verify.progress import Line, Progress, milestones
 
 CONFIG = AcceleratorConfig(dim=4)
 BASE = 0x1000
@@ -33,6 +33,7 @@ def program():
 
 @pytest.fixture
 def at_once(monkeypatch):
+    monkeypatch.setattr("sim.verify.progress._AFTER", 0.0)
     monkeypatch.setattr("sim.verify.progress._EVERY", 0.0)
     monkeypatch.setattr("sim.verify.progress._LINES_EVERY", 0.0)
 
@@ -57,7 +58,7 @@ def test_milestones_are_the_last_bytes_written():
 def test_the_machine_ends_at_all_of_it(at_once, terminal):
     memory, address, *_ = program()
     stream = Stream(terminal)
-    with Progress("machine", CONFIG, memory, address, BASE, shown=True, stream=stream) as progress:
+    with Progress("machine", CONFIG, memory, address, BASE, stream=stream) as progress:
         outcome = Machine(CONFIG).run(memory, address, BASE, progress=progress.after)
     found = shares(stream)
     assert outcome.error is None and len(found) == outcome.commands == 6
@@ -69,7 +70,7 @@ def test_the_machine_ends_at_all_of_it(at_once, terminal):
 def test_the_accelerator_is_as_far_as_it_has_written(at_once):
     memory, address, out, last = program()
     stream, written = Stream(False), np.zeros_like(memory)
-    with Progress("RTL", CONFIG, memory, address, BASE, shown=True, stream=stream) as progress:
+    with Progress("RTL", CONFIG, memory, address, BASE, stream=stream) as progress:
         for cycle, tensor in enumerate((None, last, out, out), 1):
             if tensor is not None:
                 tensor.window(written, BASE)[:] += 1
@@ -78,13 +79,31 @@ def test_the_accelerator_is_as_far_as_it_has_written(at_once):
     assert "cycle 4,000" in stream.getvalue() and "k cycles/s" in stream.getvalue()
 
 
-def test_nothing_is_shown_where_nobody_looks(at_once):
+def test_nothing_is_shown_of_what_is_short_or_quiet(at_once, monkeypatch):
     memory, address, *_ = program()
+
+    def shown(**options):
+        stream = Stream(True)
+        with Progress("machine", CONFIG, memory, address, BASE, stream=stream,
+                      **options) as progress:
+            Machine(CONFIG).run(memory, address, BASE, progress=progress.after)
+            progress.at_cycle(5, np.zeros_like(memory))
+        return stream.getvalue()
+
+    assert shown(quiet=True) == "" != shown()
+    monkeypatch.setattr("sim.verify.progress._AFTER", 60.0)
+    assert shown() == ""
+
+
+def test_a_line_tells_how_long_is_left(monkeypatch):
+    times = iter(range(100))
+    monkeypatch.setattr("sim.verify.progress.time.monotonic", lambda: float(next(times)))
     stream = Stream(False)
-    with Progress("machine", CONFIG, memory, address, BASE, stream=stream) as progress:
-        Machine(CONFIG).run(memory, address, BASE, progress=progress.after)
-        progress.at_cycle(5, np.zeros_like(memory))
-    assert stream.getvalue() == ""
+    with Line("examples", stream=stream) as line:
+        for index in range(12):
+            line.tell((index + 1) / 40, f"{index + 1} of 40")
+    found = stream.getvalue().splitlines()
+    assert 1 < len(found) < 4 and found[0].startswith("examples   ") and "s left" in found[0]
 
 
 def test_a_broken_program_has_milestones_too():
