@@ -41,18 +41,35 @@ def read(name: str, model: Transformer, tokens: int | None, offline: bool = Fals
 def fp32_states(model: Transformer, given: Inputs, layers: Sequence[int]
                 ) -> dict[str, np.ndarray]:
     """In fp32: ``embedding``, what enters the first of ``layers``; ``layer i`` of each; ``output``
-    where the last layer is among them. Rows by sequence and position, of ``output`` by sequence.
+    where the last layer is among them. Rows by sequence and position, of ``output`` by sequence;
+    those that only pad a sequence are NaN.
     """
     found: dict[str, list[np.ndarray]] = {}
-    for sequence in given.values:
-        x = sequence if given.kind == "states" else reference.embed(model.embedding, sequence)
+    for index, sequence in enumerate(given.values):
+        valid = (np.ones(given.length, bool) if given.valid is None else given.valid[index])
+
+        def keep(name: str, rows: np.ndarray, valid: np.ndarray = valid) -> None:
+            if len(rows) == valid.sum():
+                every = np.full((len(valid), rows.shape[1]), np.nan, rows.dtype)
+                every[valid] = rows
+                rows = every
+            found.setdefault(name, []).append(rows)
+
+        x = sequence if given.kind == "states" else reference.embed(
+            model.embedding, sequence,
+            segments=None if given.segments is None else given.segments[index])
+        x = x[valid]
         if given.kind != "states":
-            for index in range(layers[0]):
-                x = reference.run_block(model.blocks[index], x)
-        found.setdefault("embedding", []).append(x)
-        for index in layers:
-            x = reference.run_block(model.blocks[index], x)
-            found.setdefault(f"layer {index}", []).append(x)
+            for number in range(layers[0]):
+                x = reference.run_block(model.blocks[number], x)
+        keep("embedding", x)
+        for number in layers:
+            x = reference.run_block(model.blocks[number], x)
+            keep(f"layer {number}", x)
         if layers[-1] == len(model.blocks) - 1:
-            found.setdefault("output", []).append(reference.finish(model, x))
+            output = reference.finish(model, x)
+            if model.pooling == "none":
+                keep("output", output)
+            else:
+                found.setdefault("output", []).append(output)
     return {name: np.concatenate(parts) for name, parts in found.items()}

@@ -138,12 +138,9 @@ def _with_neighbours(trace: Tracer, table: np.ndarray, ids: np.ndarray, out: Vie
 
 def trace_final(trace: Tracer, model: Transformer, x: Value, step: Step) -> None:
     """Final norm, pooling and head. Of a causal model only each sequence's last position counts
-    after the last layer, of one with ``first`` pooling only its first."""
-    view = x.whole
+    after the last layer, of one with ``first`` pooling only its first; those that pad never do."""
     uses = layer_uses(model.blocks[-1])
-    position = _position(model, step)
-    if position is not None:
-        view = view.every(step.length, position)
+    view = _read_last(trace, model, x, step)
     if model.final_norm is not None:
         name = f"{step.label}final norm"
         x = trace.value(name, *view.shape, Life.RESULT, labelled=True)
@@ -187,14 +184,33 @@ def _transformed(trace: Tracer, transform: Transform, x: View, label: str) -> Vi
     return normed.whole
 
 
-def _position(model: Transformer, step: Step) -> int | None:
-    """The one position of each sequence that is read after the last layer; ``None``: all."""
-    if model.pooling in ("first", "first_l2"):
-        return 0
-    if model.pooling == "last" or (
+def _read_last(trace: Tracer, model: Transformer, x: Value, step: Step) -> View:
+    """The positions that are read after the last layer: all, or one of each sequence."""
+    first = model.pooling in ("first", "first_l2")
+    if not first and model.pooling != "last" and not (
             model.pooling == "none" and model.blocks[-1].attention.causal):
-        return step.length - 1 if step.last is None else step.last
-    return None
+        return x.whole
+    positions = _positions_read(first, step)
+    if len(set(positions)) == 1:
+        return x.whole.every(step.length, positions[0])
+    rows = np.array(positions) + step.length * np.arange(step.sequences)
+    indices = trace.constant("last positions", len(rows), 1, lambda: rows, Form.INDICES)
+    out = trace.value(f"{step.label}last positions", len(rows), x.columns)
+    trace.gather(x.whole, [indices], out)
+    return out.whole
+
+
+def _positions_read(first: bool, step: Step) -> list[int]:
+    """Of each sequence the first or the last position in this step that does not pad it."""
+    if step.valid is None:
+        last = step.length - 1 if step.last is None else step.last
+        return [0 if first else last] * step.sequences
+    found = []
+    for valid in step.valid[:, step.past:step.total]:
+        used = np.flatnonzero(valid)
+        # A step may have none: whatever is read then, later ones count.
+        found.append(int(used[0 if first else -1]) if len(used) else step.length - 1)
+    return found
 
 
 def _mean(trace: Tracer, pooling: str, x: View, step: Step) -> Value:

@@ -7,9 +7,9 @@ import numpy as np
 from compiler.checkpoints.description import Linear, Norm
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.formats import BF16_ENCODING, BINARY32
+from hdl.spec.formats import BF16_ENCODING, BFLOAT16, BINARY32
 from sim.model import accumulate, codec, lanes
-from sim.model.rounding import round_to
+from sim.model.rounding import largest, round_to
 
 __all__ = ["Arithmetic"]
 
@@ -62,9 +62,10 @@ class Arithmetic:
         return lanes.apply(self.config, Function[name.upper()], x)
 
     def softmax(self, x: Array) -> Array:
-        """Over each row."""
+        """Over each row; one that is hidden whole gives zeros."""
         top = lanes.row_max(self.lane, x)[:, None]
         e = lanes.exp(self.config, lanes.subtract(self.lane, x, np.broadcast_to(top, x.shape)))
+        e = np.where(top <= -largest(BFLOAT16), 0.0, e)
         total = lanes.row_sum(self.lane, self.config.lanes, e)
         return self.multiply(e, lanes.reciprocal(self.config, total)[:, None])
 

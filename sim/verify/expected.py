@@ -186,11 +186,14 @@ class _Forward(Tensors):
     def final(self, x: Array) -> None:
         math, model, step = self.math, self.model, self.now
         x = x.reshape(step.sequences, step.length, -1)
+        seen = (np.ones(x.shape[:2], bool) if step.valid is None
+                else step.valid[:, step.past:step.total])
         causal = model.blocks[-1].attention.causal
         if model.pooling in ("first", "first_l2"):
-            x = x[:, :1]
+            x = np.stack([part[own.argmax()] for part, own in zip(x, seen, strict=True)])[:, None]
         elif model.pooling == "last" or (model.pooling == "none" and causal):
-            x = x[:, -1:]
+            x = np.stack([part[len(own) - 1 - own[::-1].argmax()] for part, own
+                          in zip(x, seen, strict=True)])[:, None]
         count = x.shape[1]
         x = x.reshape(-1, x.shape[2])
         if model.final_norm is not None:

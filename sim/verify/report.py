@@ -37,10 +37,13 @@ def _truth(name: str, tensor: Tensor, step: Step, states: Mapping[str, np.ndarra
             "head", "pooled", "final norm"):
         return None
     every = output.reshape(step.sequences, -1, tensor.columns)
-    rows = tensor.rows // step.sequences
-    # One row per sequence is its pooled one, or that of the step's last position.
-    last = step.total if every.shape[1] > 1 else 1
-    return every[:, last - rows:last].reshape(-1, tensor.columns)
+    if tensor.rows == step.sequences < every.shape[0] * every.shape[1]:
+        # One row per sequence that is not pooled: that of the step's last position.
+        own = every[:, step.past:step.total]
+        valid = ~np.isnan(own).any(axis=2)
+        last = valid.shape[1] - 1 - valid[:, ::-1].argmax(axis=1)
+        return own[np.arange(len(own)), last]
+    return every[:, step.past:step.total].reshape(-1, tensor.columns)
 
 
 def _lines(program: LoweredProgram, run: ImageRun, comparison: Comparison,
@@ -53,10 +56,11 @@ def _lines(program: LoweredProgram, run: ImageRun, comparison: Comparison,
         truth = _truth(name, tensor, step, states)
         if truth is not None:
             found = read(run.memory, tensor, program.base)
+            found, truth = (rows[~np.isnan(truth).any(axis=1)] for rows in (found, truth))
             line += f", cosine to fp32 {cosine(found, truth):.5f}"
             if "head" in name:
                 same = int((found.argmax(axis=1) == truth.argmax(axis=1)).sum())
-                line += f", argmax equal in {same} of {rows}"
+                line += f", argmax equal in {same} of {len(truth)}"
         yield line
 
 
