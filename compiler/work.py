@@ -10,13 +10,16 @@ import numpy as np
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.checkpoints.source import MODELS, fp32_states, open_model, read
+from compiler.examples import add_input_flags, batches, own_examples
 from compiler.lowering.fusion import FUSION_LEVELS, Fusion, fusion_named
-from compiler.lowering.lower import layer_range, lower, make_steps
+from compiler.lowering.lower import layer_range, make_steps
+from compiler.lowering.programs import Programs
 from compiler.program.lowered import LoweredProgram
 from gen.cli import add_config_flags, add_model_flags, add_seed, config_from, integer
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["Work", "add_flags", "decode_steps", "prepare", "summary"]
+__all__ = ["Opened", "Work", "add_flags", "decode_steps", "inputs_of", "opened", "prepare",
+           "summary"]
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,23 @@ class Work:
         return make_steps(self.model, self.inputs, self.step_lengths)
 
 
+@dataclass
+class Opened:
+    """A model and a build as options say, before there are inputs. ``programs``: those of the
+    layers that are lowered, on weights that are placed once."""
+
+    config: AcceleratorConfig
+    model: Transformer
+    layers: range
+    level: Fusion
+    programs: Programs
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """MODEL, the part of it that is lowered and how, the build, ``--memory`` and ``--seed``."""
+    """MODEL, the part of it that is lowered and how, its inputs, the build, ``--memory`` and
+    ``--seed``."""
     add_model_flags(parser, MODELS, tuple(FUSION_LEVELS), tokens="32, of an image all its patches")
+    add_input_flags(parser)
     parser.add_argument("--adapter", type=Path, metavar="PATH",
                         help="merge these adapters into the model: a folder or a file of peft, or "
                         "what python -m sim.train wrote")
@@ -59,28 +76,45 @@ def decode_steps(positions: int, decode: int) -> list[int] | None:
     return [positions - decode, *[1] * decode]
 
 
-def prepare(options: argparse.Namespace, states: bool = False) -> Work:
-    """Load the model, lower it; ``ValueError``, ``ModelUnavailable`` in one line. ``states``: run
-    it in fp32 as well."""
+def opened(options: argparse.Namespace) -> Opened:
+    """Load the model; ``ValueError``, ``ModelUnavailable`` in one line."""
     config = config_from(options)
     level = fusion_named(options.fusion)
     model = open_model(options.model, options.offline, options.seed)
     if options.adapter is not None:
         model = _merged(model, options.adapter, config)
     layers = layer_range(model, options.layers)
-    inputs = read(options.model, model, options.tokens, options.offline, options.seed)
+    return Opened(config, model, layers, level,
+                  Programs(config, model, level=level, layers=layers))
+
+
+def inputs_of(options: argparse.Namespace, model: Transformer) -> Inputs:
+    """What the model is run on: the first of one's own inputs, or the project's."""
+    own = own_examples(options, model)
+    if own:
+        return next(batches(own, 1))[1]
+    return read(options.model, model, options.tokens, options.offline, options.seed)
+
+
+def prepare(options: argparse.Namespace, states: bool = False, on: Opened | None = None,
+            inputs: Inputs | None = None) -> Work:
+    """Load the model unless it is ``opened``, lower it for ``inputs``; ``ValueError``,
+    ``ModelUnavailable`` in one line. ``states``: run it in fp32 as well."""
+    on = opened(options) if on is None else on
+    model, layers = on.model, on.layers
+    if inputs is None:
+        inputs = inputs_of(options, model)
     inputs.check(model)
     lengths = decode_steps(inputs.length, options.decode)
-    found = fp32_states(model, inputs, layers) if states or layers.start else {}
+    given, found = inputs, {}
     if layers.start:
-        entry = found["embedding"].reshape(*inputs.values.shape[:2], -1)
+        found = fp32_states(model, inputs, layers)
+        entry = np.nan_to_num(found["embedding"]).reshape(*inputs.values.shape[:2], -1)
         inputs = Inputs("states", entry, inputs.valid)
-    program = lower(config, model, inputs, level=level, layers=layers, steps=lengths,
-                    seed=options.seed)
-    if options.memory is not None and program.memory.size > options.memory:
-        raise ValueError(f"memory must be at least {program.memory.size} bytes for this program, "
-                         f"not {options.memory}")
-    return Work(config, model, inputs, layers, lengths, level, found, program)
+    program = on.programs.lower(inputs, lengths, seed=options.seed, memory=options.memory)
+    if states and not found:
+        found = fp32_states(model, given, layers)
+    return Work(on.config, model, inputs, layers, lengths, on.level, found, program)
 
 
 def _merged(model: Transformer, path: Path, config: AcceleratorConfig) -> Transformer:

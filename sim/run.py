@@ -3,8 +3,9 @@
 Loads a checkpoint, lowers its layers to one program, runs it and compares every byte of every
 layer's output: ``--on rtl`` runs the generated Verilog through its AXI ports on Verilator against
 the machine model, ``--on machine`` runs the machine model against the arithmetic called without a
-program. Errors against an fp32 forward are printed as well. Exit code 1 when a byte differs, 2 for
-wrong arguments and models.
+program. Errors against an fp32 forward are printed as well, and what the model gives. Inputs are
+the project's or one's own (``--text`` and others), ``-o`` writes results, ``--generate`` makes
+text. Exit code 1 when a byte differs, 2 for wrong arguments and models.
 """
 
 import argparse
@@ -13,10 +14,13 @@ import time
 from collections.abc import Sequence
 
 from compiler.checkpoints.packages import ModelUnavailable
+from compiler.examples import Example, batches
 from compiler.program.assembly.listing import disassemble
 from compiler.program.lowered import LoweredProgram
-from compiler.work import Work, add_flags, prepare, summary
-from gen.cli import Parser, add_on, deliver, piped, save, writable
+from compiler.work import Opened, Work, add_flags, opened, prepare, summary
+from gen.cli import Parser, add_on, add_quiet, deliver, make_folder, piped, save, writable
+from sim.inference import command
+from sim.inference.results import Result, results_of, token_names
 from sim.verify.compare import Comparison, compare
 from sim.verify.expected import expected
 from sim.verify.report import report
@@ -32,10 +36,10 @@ def _parser() -> argparse.ArgumentParser:
            machine="the machine model, against arithmetic without a program")
     parser.add_argument("--dump", metavar="FILE",
                         help="write the program there, one line per command (- for the output)")
-    parser.add_argument("--image", metavar="FILE",
+    parser.add_argument("--program", metavar="FILE",
                         help="write program and memory there, for python -m sim.image")
-    parser.add_argument("--progress", action="store_true", default=None,
-                        help="tell on standard error how far a run is (where it is a terminal)")
+    command.add_flags(parser)
+    add_quiet(parser)
     return parser
 
 
@@ -46,47 +50,90 @@ def _write(parser: argparse.ArgumentParser, options: argparse.Namespace,
         lines = disassemble(program.memory, program.address, program.base)
         path = None if options.dump == "-" else options.dump
         deliver(parser, path, lambda: "\n".join(lines) + "\n", "dump")
-    if options.image is not None:
-        save(parser, options.image, program.image.save, "image")
+    if options.program is not None:
+        save(parser, options.program, program.image.save, "program")
 
 
 def _run(work: Work, options: argparse.Namespace) -> tuple[ImageRun, Comparison]:
     program, codes = work.program, None
     if options.on == "rtl":
-        run = on_rtl(program.image, work.config, options.progress, seed=options.seed)
+        run = on_rtl(program.image, work.config, options.quiet, seed=options.seed)
         print(f"built in {run.built:.1f} s")
     else:
         started = time.monotonic()
         codes = expected(work.config, work.model, work.inputs, work.steps, level=work.level,
                          layers=work.layers)
         print(f"expected codes in {time.monotonic() - started:.1f} s")
-        run = on_machine(program.image, work.config, options.progress)
+        run = on_machine(program.image, work.config, options.quiet)
     print(f"ran in {run.seconds:.1f} s on the {run.where}")
     return run, compare(program, run, codes)
+
+
+def _batches(parser: argparse.ArgumentParser, options: argparse.Namespace, on: Opened,
+             examples: Sequence[Example]) -> int:
+    """Lower, run and compare batch after batch; 1 where a byte differs."""
+    results: list[Result] = []
+    wrong = 0
+    names = token_names(on.model, command.tokenizer_of(options))
+    for own, inputs in batches(examples, options.batch):
+        started = time.monotonic()
+        work = prepare(options, states=not options.image_only, on=on, inputs=inputs)
+        if not own.start:
+            _write(parser, options, work.program)
+            print("\n".join(summary(work)))
+            if options.image_only:
+                command.image_only(options, on, work.program, work.inputs)
+                return 0
+        if len(own) < len(examples):
+            print(f"inputs {own.start + 1} to {own.stop} of {len(examples)}, "
+                  f"{inputs.length} positions")
+        print(f"lowered in {time.monotonic() - started:.1f} s")
+        run, comparison = _run(work, options)
+        report(work.config, work.program, run, comparison, work.steps, work.states)
+        wrong += comparison.mismatches
+        if not work.step_lengths:
+            results += results_of(on.model, work.program, run.memory,
+                                  [examples[index] for index in own], **names)
+    if command.wanted(options) and results and on.layers.stop == len(on.model.blocks):
+        command.deliver(options, on, results)
+    return 1 if wrong else 0
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Places that cannot be written are told before the work."""
+    for what in ("dump", "program"):
+        if getattr(options, what) not in (None, "-"):
+            writable(parser, getattr(options, what), what)
+    if options.image_only and options.output is None:
+        parser.error("--image-only needs -o DIR, the folder that it writes to")
+    if options.output is not None:
+        make_folder(parser, options.output)
+        writable(parser, options.output / "results.json")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; 0 all bytes equal, 1 a difference, 2 wrong arguments or no model."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    started = time.monotonic()
-    for what, path in (("dump", options.dump), ("image", options.image)):
-        if path not in (None, "-"):
-            writable(parser, path, what)
+    _check(parser, options)
     try:
-        work = prepare(options, states=True)
+        on = opened(options)
+        examples = command.given_examples(options, on)
+        if options.generate is None:
+            return _batches(parser, options, on, examples)
+        command.run_generation(options, on, examples)
+        return 0
     except (ValueError, ModelUnavailable) as error:
         parser.error(str(error))
-    _write(parser, options, work.program)
-    print("\n".join(summary(work)))
-    print(f"lowered in {time.monotonic() - started:.1f} s")
-    try:
-        run, comparison = _run(work, options)
+    except MemoryError:
+        parser.error("this machine has not enough memory for such a program: --memory BYTES tells "
+                     "what it needs, fewer --tokens need less")
+    except OSError as error:
+        parser.error(f"output must be a folder that can be written, not {str(options.output)!r}: "
+                     f"{error.strerror or error}")
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    report(work.config, work.program, run, comparison, work.steps, work.states)
-    return 1 if comparison.mismatches else 0
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ step and gives it back what was trained.
 import numpy as np
 
 from compiler.checkpoints.inputs import Inputs
+from compiler.program.start import Ran, Start
 from compiler.program.tensor import Tensor
 from compiler.training.gradients.network import Batch
-from compiler.training.programs.host import Host, Ran, Start
+from compiler.training.programs.host import Host
 from compiler.training.programs.lower import TrainingProgram, lower_training
 from compiler.training.trainer import NotFinite, StepReport, Trainer
 from hdl.spec.config import AcceleratorConfig

@@ -26,7 +26,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "hdl": ("spec", "ports", "lib", "codec", "arith", "array", "accumulate", "vector",
             "bus", "load", "feed", "drain", "issue", "host", "core", "top"),
     "compiler": ("checkpoints", "program", "lowering", "training", ""),
-    "sim": ("model", "harness", "cycles", "verify", "campaigns", "bench", ""),
+    "sim": ("model", "harness", "cycles", "verify", "inference", "campaigns", "bench", ""),
 }
 MOST_LAYERS = 5
 

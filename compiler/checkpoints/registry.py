@@ -12,13 +12,14 @@ from compiler.checkpoints.gguf_file import open_gguf
 from compiler.checkpoints.gguf_models import load_gguf
 from compiler.checkpoints.loader import load_folder
 from compiler.checkpoints.packages import BERT_TINY, MINILM, SMOLLM2, Package
+from compiler.checkpoints.settings import read_json
 from compiler.checkpoints.text import TEXT
 from compiler.checkpoints.vocabulary import encode, from_folder, from_gguf
 
 if TYPE_CHECKING:  # imported where it is used: the project's own models need no tokenizers
     from tokenizers import Tokenizer
 
-__all__ = ["NAMES", "load", "model_inputs", "tokenizer"]
+__all__ = ["NAMES", "end_tokens", "load", "model_inputs", "tokenizer"]
 
 _PACKAGES: dict[str, Package] = {"minilm": MINILM, "bert-tiny": BERT_TINY, "smollm2": SMOLLM2}
 _DIGITS = "digits-vit"
@@ -65,6 +66,33 @@ def tokenizer(name: str | Path, cache: Path | None = None, offline: bool = False
     if path.suffix == ".gguf":
         return from_gguf(open_gguf(path))
     return from_folder(path if path.is_dir() else path.parent)
+
+
+def end_tokens(name: str | Path, cache: Path | None = None, offline: bool = False) -> set[int]:
+    """The tokens that end a text of the model ``name``, as its files say; none where they do not.
+    Raises as ``load`` does."""
+    if name == _DIGITS or (name not in NAMES and not Path(name).exists()):
+        return set()
+    path = _locate(name, cache, offline)
+    if path.suffix == ".gguf":
+        return _token_numbers(open_gguf(path).get("tokenizer.ggml.eos_token_id"), path)
+    folder = path if path.is_dir() else path.parent
+    found: set[int] = set()
+    for file in ("generation_config.json", "config.json"):
+        if (folder / file).exists():
+            found |= _token_numbers(read_json(folder / file, dict).get("eos_token_id"),
+                                    folder / file)
+    return found
+
+
+def _token_numbers(value: object, where: Path) -> set[int]:
+    """One token, several or none."""
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    for one in values:
+        if isinstance(one, bool) or not isinstance(one, int) or one < 0:
+            raise CheckpointError(f"{where}: eos_token_id must be the number of a token or a list "
+                                  f"of them, not {one!r}")
+    return set(values)
 
 
 def _locate(name: str | Path, cache: Path | None, offline: bool) -> Path:

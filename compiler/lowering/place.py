@@ -16,7 +16,7 @@ from compiler.program.builder import ProgramBuilder
 from compiler.program.tensor import Tensor
 from hdl.spec.formats import Encoding
 
-__all__ = ["Places", "own_memory", "place", "place_within"]
+__all__ = ["Places", "least_bytes", "own_memory", "place", "place_within"]
 
 _SHARED = (Life.TEMPORARY, Life.SCRATCH)
 Slot = tuple[Value, Form]
@@ -130,10 +130,18 @@ def _bytes(slot: Slot, builder: ProgramBuilder) -> int:
     return -(-size // bus) * bus
 
 
+def least_bytes(fused: OpList, builder: ProgramBuilder) -> int:
+    """What the values alone take that share no memory, without making any of them."""
+    return sum(value.rows * value.columns * 4 if form == Form.INDICES
+               else _bytes((value, form), builder)
+               for value in fused.values if value.life not in _SHARED
+               for form in fused.forms[value])
+
+
 def own_memory(value: Value, form: Form, builder: ProgramBuilder) -> Tensor:
     """Memory of its own for the value in ``form``, a constant's with its contents."""
     if form == Form.INDICES:
-        return builder.indices(np.ravel(value.make()))
+        return builder.indices(np.ravel(value.make()), value.name)
     name, encoding = _named(value, form, builder)
     if value.life == Life.CONSTANT:
         return builder.constant(value.make(), encoding.name, name=name)

@@ -1,5 +1,6 @@
 """Programs of one model in one memory, in which the weights lie once: ``Programs``."""
 
+import os
 from collections.abc import Sequence
 
 from compiler.checkpoints.description import Transformer
@@ -16,7 +17,7 @@ from compiler.lowering.lower import (
     trace_step,
 )
 from compiler.lowering.ops import OpList
-from compiler.lowering.place import Places, own_memory, place
+from compiler.lowering.place import Places, least_bytes, own_memory, place
 from compiler.lowering.tracer import Tracer
 from compiler.program.builder import ProgramBuilder
 from compiler.program.image import ProgramImage
@@ -47,25 +48,41 @@ class Programs:
         return self._weights.size
 
     def lower(self, inputs: Inputs, steps: Sequence[int] | None = None, *,
-              seed: int | None = None) -> LoweredProgram:
-        """As ``compiler.lowering.lower.lower``, whose results have these names."""
+              seed: int | None = None, memory: int | None = None) -> LoweredProgram:
+        """As ``compiler.lowering.lower.lower``, whose results have these names. ``memory``: the
+        most bytes that the image may take; ``ValueError`` before any larger array is made."""
         inputs.check(self.model)
         if self.layers.start and inputs.kind != "states":
             raise ValueError(f"layers from {self.layers.start} on take states, not {inputs.kind}")
+        passes = make_steps(self.model, inputs, steps)
+        scores = max(step.rows * step.total for step in passes) * max(
+            block.attention.heads for block in self.blocks.values())
+        self._refuse(scores, _machine_bytes() if memory is None else memory)
         tracer = Tracer(after=self._tracer)
         caches = make_caches(tracer, self.blocks, inputs.sequences * inputs.length)
-        for step in make_steps(self.model, inputs, steps):
+        for step in passes:
             trace_step(tracer, self.model, inputs, self.blocks, caches, step)
         fused = fuse(tracer.listed(), self.config, self.level)
+        if memory is not None:
+            # Before a constant is made: a mask may be larger than all else.
+            self._refuse(least_bytes(fused, ProgramBuilder(self.config)), memory)
         self._place_weights(tracer, fused)
         builder = ProgramBuilder(self.config, self.base)
         builder.start_after(self._weights)
         places = place(fused, builder, after=self._places)
         emitted = emit(fused, places, builder)
+        if memory is not None:
+            self._refuse(builder.image_bytes, memory)
         image = ProgramImage.of(builder, tuple(places.results.values()), seed=seed)
         tracer.forget()
         self._tracer = tracer
         return LoweredProgram(image, places.results, emitted.macs, emitted.written)
+
+    @staticmethod
+    def _refuse(needed: int, memory: int) -> None:
+        if needed > memory:
+            raise ValueError(f"memory must be at least {needed} bytes for this program, "
+                             f"not {memory}")
 
     def _place_weights(self, tracer: Tracer, fused: OpList) -> None:
         parameters = set(tracer.parameters())
@@ -73,3 +90,8 @@ class Programs:
             for form in fused.forms[value] if value in parameters else ():
                 if (value, form) not in self._places:
                     self._places.add((value, form), own_memory(value, form, self._weights), False)
+
+
+def _machine_bytes() -> int:
+    """The memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -129,6 +129,12 @@ class ProgramBuilder(Placement):
         """Where the program goes if no more tensors are placed."""
         return -(-self._cursor // PROGRAM_ALIGNMENT) * PROGRAM_ALIGNMENT
 
+    @property
+    def image_bytes(self) -> int:
+        """The image's size, with the program as it is so far."""
+        size = self.address - self.base + HEADER_BYTES + COMMAND_BYTES * len(self._commands)
+        return -(-size // PROGRAM_ALIGNMENT) * PROGRAM_ALIGNMENT
+
     def build(self, *, seed: int | None = None, spare: int = 0, **header: int
               ) -> tuple[np.ndarray, int]:
         """The image (uint8, from ``base`` on) and the program's address on the bus.

@@ -83,7 +83,7 @@ class Placement:
         self._contents.append((tensor, stored.view(np.uint8)))
         return tensor
 
-    def indices(self, numbers: ArrayLike) -> Tensor:
+    def indices(self, numbers: ArrayLike, name: str | None = None) -> Tensor:
         """A column of row numbers for ``gather``; a program that runs anew may be given others."""
         numbers = np.asarray(numbers)
         if numbers.ndim != 1 or not numbers.size or numbers.dtype.kind not in "iu":
@@ -91,7 +91,7 @@ class Placement:
                              f"of {numbers.dtype}")
         if not 0 <= int(numbers.min()) <= int(numbers.max()) < 1 << INDICES.bits:
             raise ValueError(f"indices must fit {INDICES.bits} bits")
-        tensor = self._place(numbers.size, 1, INDICES)
+        tensor = self._place(numbers.size, 1, INDICES, name=name)
         self._contents.append((tensor, numbers.astype("<u4")[:, None].view(np.uint8)))
         return tensor
 

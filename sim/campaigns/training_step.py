@@ -7,9 +7,10 @@ import numpy as np
 
 from compiler.checkpoints import samples
 from compiler.checkpoints.inputs import Inputs
+from compiler.program.start import Ran, Start
 from compiler.training.description import LowRank, Training
 from compiler.training.gradients.network import Batch
-from compiler.training.programs.host import Host, Ran, Start
+from compiler.training.programs.host import Host
 from compiler.training.programs.lower import lower_training
 from compiler.training.tasks import with_head
 from compiler.training.trainer import Trainer

@@ -1,11 +1,10 @@
-"""What starts programs of a training step (``programs.host.Start``): the machine model, or the
-generated Verilog with the machine model beside it."""
+"""What a host starts programs on: the machine model, or the generated Verilog beside it."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compiler.training.programs.host import Ran, Start
+from compiler.program.start import Ran, Start
 from hdl.spec.config import AcceleratorConfig
 from sim.model.machine import Machine
 from sim.verify.runner import RunError

@@ -47,7 +47,7 @@ def test_the_image_is_that_of_a_run_and_the_list_its_program(tmp_path, capsys):
     image = ProgramImage.load(tmp_path / "image")
     listed = told(capsys, *options, "--list", "commands")
     assert assemble("\n".join(listed)) == program_bytes(image.memory, image.address, image.base)
-    assert run.main([*options, "--on", "machine", "--image", str(tmp_path / "other")]) == 0
+    assert run.main([*options, "--on", "machine", "--program", str(tmp_path / "other")]) == 0
     assert np.array_equal(ProgramImage.load(tmp_path / "other").memory, image.memory)
     assert any(name.startswith("step 1 layer 1") for name in image.results)
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = {
     "one_gemm.py": r"bytes compared: 1344, mismatches: (\d+)",
     "one_head.py": r"bytes compared: 1152, mismatches: (\d+)",
+    "own_texts.py": r"bytes compared: \d+, mismatches: (\d+)",
     "own_checkpoint.py": r"bytes compared: 576, mismatches: (\d+)",
     "block_alone/run.py": r"pairs compared: 65536, .* mismatches: (\d+)",
 }

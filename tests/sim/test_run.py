@@ -93,7 +93,7 @@ def test_layers_and_dump(tmp_path, capsys):
     assert not any("layer 0" in line or "embedding" in line for line in lines)
     assert path.read_text().splitlines()[-1].endswith("end")
     image = tmp_path / "image"
-    called(capsys, "random-bert", "--on", "machine", "--dim", 4, "--image", image)
+    called(capsys, "random-bert", "--on", "machine", "--dim", 4, "--program", image)
     assert ProgramImage.load(image).results[-1] == "layer 1 posit8"
     assert image_main(["run", str(image)]) == 0
     capsys.readouterr()
@@ -119,7 +119,8 @@ def test_layers_and_dump(tmp_path, capsys):
     (["random-llama", "--dim", "5"], "dim must be a power of two from 4 to 128, not 5"),
     (["random-llama", "--fmt", "int8"], "format 'int8' is not supported yet"),
     (["random-llama", "--dump", "/nowhere/x"], "dump must be a writable file, not '/nowhere/x'"),
-    (["random-llama", "--image", "/nowhere/x"], "image must be a writable file, not '/nowhere/x'"),
+    (["random-llama", "--program", "/nowhere/x"],
+     "program must be a writable file, not '/nowhere/x'"),
     (["random-bert", "--functions", "softmax"], "functions must be all in a build that runs"),
     (["random-llama", "--on", "paper"], "--on must be one of rtl, machine, not 'paper'"),
 ])

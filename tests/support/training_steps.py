@@ -10,11 +10,12 @@ from compiler.checkpoints import load, samples
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs
 from compiler.lowering.rotary import model_halves_first
+from compiler.program.start import Ran, Start
 from compiler.training.description import LowRank, Training
 from compiler.training.gradients.bits import Bits
 from compiler.training.gradients.loss import LossKind
 from compiler.training.gradients.network import Batch
-from compiler.training.programs.host import Host, Ran, Start
+from compiler.training.programs.host import Host
 from compiler.training.programs.lower import lower_training
 from compiler.training.tasks import digits_task, with_head
 from compiler.training.trainer import Trainer, batches

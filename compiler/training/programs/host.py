@@ -3,12 +3,12 @@
 Nothing that it reads goes back into the memory: losses and norms are for people.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 
 from compiler.program.builder import read
+from compiler.program.start import Ran, Start
 from compiler.program.tensor import INDICES, Tensor
 from compiler.training.description import AdamW, Training
 from compiler.training.gradients.loss import LossKind, loss_of, rows_counted
@@ -20,26 +20,7 @@ from compiler.training.programs.scales import DECAY, RATE
 from hdl.spec.formats import BF16_ENCODING
 from sim.model import codec
 
-__all__ = ["Host", "Ran", "Start"]
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a program did: encoded items that were clipped, and that are no numbers; cycles, and
-    bytes of memory that were compared with another run's and are equal, where there are any."""
-
-    saturations: int = 0
-    nars: int = 0
-    cycles: int = 0
-    compared: int = 0
-
-    def __add__(self, other: "Ran") -> "Ran":
-        return Ran(self.saturations + other.saturations, self.nars + other.nars,
-                   self.cycles + other.cycles, self.compared + other.compared)
-
-
-Start = Callable[[np.ndarray, int, int], Ran]
-"""Runs the program at an address of a memory, of that base, in place."""
+__all__ = ["Host"]
 
 
 class Host:

@@ -1,0 +1,50 @@
+"""A program's memory as plain files, for a board: what lies where, and what its host writes.
+
+``image.json`` names files of bytes with the addresses that they go to, the address that a host
+starts, the tensors that it writes and reads, and for programs that are fitted before each start
+(``compiler.program.template``) the fields that it writes.
+"""
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compiler.program.image import ProgramImage
+from compiler.program.tensor import Tensor
+
+__all__ = ["placed", "write_board"]
+
+
+def placed(tensor: Tensor) -> dict[str, Any]:
+    """Where a tensor lies and what it holds, as plain data."""
+    return {"name": tensor.name, "address": tensor.address, "rows": tensor.rows,
+            "columns": tensor.columns, "stride": tensor.stride, "encoding": tensor.encoding.name}
+
+
+def write_board(folder: Path, image: ProgramImage, *, inputs: Sequence[Tensor], weights: int = 0,
+                more: Mapping[str, Any] | None = None) -> list[str]:
+    """Files for ``image`` in ``folder``: their names. The first ``weights`` bytes are a file of
+    their own, which stays where it is for other programs. ``OSError``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cuts = {"weights.bin": slice(0, weights), "program.bin": slice(weights, image.memory.size)}
+    if not weights:
+        cuts = {"memory.bin": slice(0, image.memory.size)}
+    parts = []
+    for name, cut in cuts.items():
+        content = image.memory[cut].tobytes()
+        temporary = folder / f".{name}.part"
+        temporary.write_bytes(content)
+        temporary.replace(folder / name)
+        parts.append({"file": name, "address": image.base + cut.start, "bytes": len(content),
+                      "crc32": zlib.crc32(content)})
+    results = [tensor for tensor in image.tensors if tensor.name in image.results]
+    about = {"config": image.config.as_dict(), "config_hash": f"{image.config.hash:#x}",
+             "memory": parts, "bytes": image.memory.size, "start": image.address,
+             "inputs": [placed(tensor) for tensor in inputs],
+             "results": [placed(tensor) for tensor in results], **(more or {})}
+    temporary = folder / ".image.json.part"
+    temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(folder / "image.json")
+    return [*cuts, "image.json"]

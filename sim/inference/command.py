@@ -1,0 +1,197 @@
+"""What ``python -m sim.run`` does with one's own inputs beyond comparing bytes."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compiler.checkpoints import NAMES, registry
+from compiler.checkpoints.checkpoint import CheckpointError
+from compiler.checkpoints.inputs import Inputs
+from compiler.checkpoints.source import read
+from compiler.examples import Example, examples_of, own_examples
+from compiler.lowering.decoding import Decoding, lower_decoding
+from compiler.program.board import placed, write_board
+from compiler.program.lowered import LoweredProgram
+from compiler.work import Opened
+from gen.cli import integer, real
+from sim.inference.generate import DecodingHost, Generated, fp32_greedy, generate
+from sim.inference.results import Result, write_json, write_results
+from sim.inference.timing import timing
+from sim.verify.progress import Line
+from sim.verify.starts import built, machine_start, rtl_start
+
+if TYPE_CHECKING:  # imported where a text is read
+    from tokenizers import Tokenizer
+
+__all__ = ["about", "add_flags", "deliver", "given_examples", "image_only", "run_generation",
+           "tokenizer_of", "wanted"]
+
+_CHUNK = 32
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of results and of generating."""
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR",
+                        help="write there what the model gives: results.json, values in fp32 as "
+                        ".npy and their codes")
+    parser.add_argument("--batch", type=integer(1), default=1, metavar="N",
+                        help="inputs that a program takes side by side, shorter ones padded (1)")
+    parser.add_argument("--image-only", action="store_true",
+                        help="run nothing: write memory and addresses for a board to -o DIR")
+    group = parser.add_argument_group("text by a causal model")
+    group.add_argument("--generate", type=integer(1), metavar="N",
+                       help="up to N tokens after each input")
+    group.add_argument("--temperature", type=real(0, 100), default=0.0, metavar="T",
+                       help="draw tokens by --seed; 0 takes the likeliest (0)")
+    group.add_argument("--stop", action="append", metavar="TOKEN",
+                       help="a token that ends a text, by its number or its name; may be given "
+                       "again (the model's own; none: --stop '')")
+    group.add_argument("--chunk", type=integer(1), default=_CHUNK, metavar="N",
+                       help=f"tokens of a prompt that a program takes at once ({_CHUNK})")
+    group.add_argument("--clock", type=real(1e-3), metavar="MHZ",
+                       help="report seconds at this clock by the cycle model")
+
+
+def wanted(options: argparse.Namespace) -> bool:
+    """Whether what the model gives is of interest, and not bytes alone."""
+    own = options.text, options.text_file, options.ids, options.image, options.output
+    return any(value is not None for value in own)
+
+
+def given_examples(options: argparse.Namespace, opened: Opened) -> list[Example]:
+    """One's own inputs, or the project's."""
+    own = own_examples(options, opened.model)
+    if own:
+        return own
+    given = read(options.model, opened.model, options.tokens, options.offline, options.seed)
+    return examples_of(given, opened.model)
+
+
+def tokenizer_of(options: argparse.Namespace) -> "Tokenizer | None":
+    """That of the model, ``None`` where it has none."""
+    try:
+        return registry.tokenizer(options.model, offline=options.offline)
+    except CheckpointError:
+        return None
+
+
+def about(options: argparse.Namespace, opened: Opened) -> dict[str, Any]:
+    """What a run was of, as plain data."""
+    return {"model": options.model if options.model in NAMES else str(Path(options.model)),
+            "layers": [opened.layers.start, opened.layers.stop],
+            "fusion": opened.level.name.lower(), "config": opened.config.as_dict()}
+
+
+def deliver(options: argparse.Namespace, opened: Opened, results: Sequence[Result]) -> None:
+    """Print what each input gave, and write it where that is asked for; ``OSError``."""
+    print("\n".join(result.line() for result in results))
+    if options.output is not None:
+        names = write_results(options.output, results, about(options, opened))
+        print(f"wrote {', '.join(str(options.output / name) for name in names)}")
+
+
+def image_only(options: argparse.Namespace, opened: Opened, program: LoweredProgram,
+               inputs: Inputs) -> None:
+    """Write a program's memory for a board; ``OSError``."""
+    tensors = [tensor for tensor in program.image.tensors if tensor.name == inputs.kind]
+    names = write_board(options.output, program.image, inputs=tensors,
+                        weights=opened.programs.weights,
+                        more={"positions": inputs.length, "sequences": inputs.sequences})
+    print(f"wrote {', '.join(str(options.output / name) for name in names)}")
+
+
+# Generating
+
+def stop_tokens(options: argparse.Namespace, words: "Tokenizer | None") -> set[int]:
+    """The tokens that end a text: those asked for, else the model's own; ``ValueError``."""
+    if options.stop is None:
+        return registry.end_tokens(options.model, offline=options.offline)
+    found = set()
+    for token in filter(None, options.stop):
+        number = int(token) if token.isdecimal() else None
+        if number is None and words is not None:
+            number = words.token_to_id(token)
+        if number is None:
+            raise ValueError(f"stop must be the number or the name of a token, not {token!r}")
+        found.add(number)
+    return found
+
+
+def run_generation(options: argparse.Namespace, opened: Opened, examples: Sequence[Example]
+                   ) -> None:
+    """Generate after each of ``examples``, print and write; ``ValueError``, ``RunError``,
+    ``OSError``."""
+    if options.layers is not None or options.decode:
+        raise ValueError("generate takes all layers, and no --decode")
+    config, words = opened.config, tokenizer_of(options)
+    stop = stop_tokens(options, words)
+    longest = max(example.length for example in examples)
+    decoding = lower_decoding(config, opened.model, longest, options.generate,
+                              chunk=options.chunk, level=opened.level, seed=options.seed)
+    size = decoding.image.memory.size
+    if options.memory is not None and size > options.memory:
+        raise ValueError(f"memory must be at least {size} bytes for these programs, "
+                         f"not {options.memory}")
+    print(f"work: {opened.model.name}, {len(decoding.passes)} programs, {size} bytes, room for "
+          f"{decoding.room} positions")
+    if options.image_only:
+        _image_of(options, decoding)
+        return
+    start = machine_start(config) if options.on == "machine" else rtl_start(built(config))
+    host, told = DecodingHost(decoding, start), []
+    for example in examples:
+        with Line("generated", quiet=options.quiet) as line:
+            made = generate(host, example.values, options.generate,
+                            temperature=options.temperature, seed=options.seed, stop=stop,
+                            tell=line.tell)
+        told.append(_told(options, opened, example, made, words, stop))
+    if options.output is not None:
+        write_json(options.output / "results.json", about(options, opened) | {"results": told})
+        print(f"wrote {options.output / 'results.json'}")
+
+
+def _told(options: argparse.Namespace, opened: Opened, example: Example, made: Generated,
+          words: "Tokenizer | None", stop: set[int]) -> dict[str, Any]:
+    """Print one text with what it took; the same as plain data."""
+    text = None if words is None else words.decode(list(made.ids))
+    print(f"{example.name}: {list(made.ids) if text is None else repr(text)}")
+    told: dict[str, Any] = {
+        "input": example.name, "prompt": example.values.tolist(), "ids": list(made.ids),
+        "stopped": made.stopped}
+    told |= {name: value for name, value in (("text", text), ("prompt_text", example.text))
+             if value is not None}
+    count = len(made.ids)
+    print(f"  {example.length} tokens, then {count} new{', the last a stop' * made.stopped}: "
+          f"first after {made.seconds[0]:.1f} s, all after {sum(made.seconds):.1f} s "
+          f"on the {'machine model' if options.on == 'machine' else 'Verilog'}")
+    if made.ran.cycles:
+        told |= {"cycles": made.ran.cycles, "bytes_compared": made.ran.compared}
+        print(f"  {made.ran.cycles} cycles on the Verilog, bytes compared: {made.ran.compared}, "
+              "mismatches: 0")
+    if options.temperature == 0:
+        greedy = fp32_greedy(opened.model, example.values, count, stop)
+        same = int(np.argmin([*(a == b for a, b in zip(greedy, made.ids, strict=False)), False]))
+        told["same_as_fp32"] = same
+        print("  the fp32 model's tokens are the same" if same == count else
+              f"  the fp32 model's tokens are the same up to number {same}, of {count}")
+    if options.clock is not None:
+        found = timing(opened.config, made.passes)
+        told |= {"cycles_to_first_token": found.prompt, "cycles_of_others": found.tokens,
+                 "clock_mhz": options.clock}
+        print("\n".join(f"  {line}" for line in found.lines(options.clock)))
+    return told
+
+
+def _image_of(options: argparse.Namespace, decoding: Decoding) -> None:
+    """The programs of decoding for a board."""
+    programs = [{"positions": own.length, "start": own.template.address,
+                 "past": [own.template.variables["past"].start,
+                          own.template.variables["past"].stop - 1],
+                 "ids": placed(own.ids), "logits": placed(own.logits),
+                 "fields": own.template.patches()} for own in decoding.passes]
+    names = write_board(options.output, decoding.image, inputs=[own.ids for own in decoding.passes],
+                        more={"room": decoding.room, "programs": programs})
+    print(f"wrote {', '.join(str(options.output / name) for name in names)}")

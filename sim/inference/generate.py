@@ -1,0 +1,115 @@
+"""Text by a causal model on the accelerator: a host that starts programs and chooses tokens."""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compiler.checkpoints import reference
+from compiler.checkpoints.description import Transformer
+from compiler.lowering.decoding import Decoding, Pass
+from compiler.program.builder import read
+from compiler.program.start import Ran, Start
+from compiler.program.tensor import Tensor
+from sim.inference.results import softmax
+
+__all__ = ["DecodingHost", "Generated", "choose", "fp32_greedy", "generate"]
+
+Tell = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """``ids``: those after the prompt, a stop token among them where one ended it (``stopped``);
+    ``logits``: those that each was chosen from. ``seconds``: to the first token and for the others,
+    of whatever runs the programs. ``passes``: each program with the positions before it."""
+
+    prompt: np.ndarray
+    ids: tuple[int, ...]
+    stopped: bool
+    logits: np.ndarray
+    seconds: tuple[float, float]
+    ran: Ran
+    passes: tuple[tuple[Pass, int], ...] = field(default=())
+
+
+class DecodingHost:
+    """The memory of ``decoding``, whose programs ``start`` runs: one sequence after the other."""
+
+    def __init__(self, decoding: Decoding, start: Start) -> None:
+        self.decoding, self._start = decoding, start
+        self.memory = decoding.image.memory.copy()
+        self.past = 0
+        self.ran = Ran()
+        self.passes: list[tuple[Pass, int]] = []
+
+    def begin(self) -> None:
+        """Another sequence: what the cache holds of the one before is never read."""
+        self.past, self.passes = 0, []
+
+    def feed(self, ids: Sequence[int], length: int) -> np.ndarray:
+        """Take ``ids`` through all layers by the program of ``length`` positions: the logits after
+        the last of them."""
+        own = self.decoding.choose(length, self.past)
+        base = self.decoding.image.base
+        own.template.write(self.memory, base, past=self.past, last=len(ids) - 1)
+        self._write(own.ids, [*ids, *[0] * (length - len(ids))])
+        self.ran += self._start(self.memory, own.template.address, base)
+        self.passes.append((own, self.past))
+        self.past += len(ids)
+        return read(self.memory, own.logits, base)[0]
+
+    def _write(self, tensor: Tensor, ids: Sequence[int]) -> None:
+        tensor.window(self.memory, self.decoding.image.base)[:] = np.array(
+            ids, "<u4")[:, None].view(np.uint8)
+
+
+def choose(logits: np.ndarray, temperature: float, rng: np.random.Generator) -> int:
+    """The likeliest token, the first of equals, at ``temperature`` 0; else one drawn by its
+    probability. ``ValueError`` where a logit is no number."""
+    if np.isnan(logits).any():
+        raise ValueError(f"logits must be numbers, but {int(np.isnan(logits).sum())} of "
+                         f"{logits.size} are not")
+    if temperature == 0:
+        return int(np.argmax(logits))
+    return int(rng.choice(len(logits), p=softmax(logits / temperature)))
+
+
+def generate(host: DecodingHost, prompt: Sequence[int] | np.ndarray, new: int, *,
+             temperature: float = 0.0, seed: int = 0, stop: Collection[int] = (),
+             tell: Tell = lambda share, where: None) -> Generated:
+    """Up to ``new`` tokens after ``prompt``, fewer where one of ``stop`` comes. ``tell`` hears how
+    far it is."""
+    prompt, rng = np.asarray(prompt), np.random.default_rng(seed)
+    before = host.ran
+    host.begin()
+    chunk, started = max(own.length for own in host.decoding.passes), time.monotonic()
+    total = -(-len(prompt) // chunk) * chunk + new - 1
+    for first in range(0, len(prompt), chunk):
+        logits = host.feed(prompt[first:first + chunk].tolist(), chunk)
+        tell((first + chunk) / total, f"{min(first + chunk, len(prompt))} of {len(prompt)} tokens "
+             "of the prompt")
+    found, kept = [choose(logits, temperature, rng)], [logits]
+    first_token = time.monotonic()
+    while len(found) < new and found[-1] not in stop:
+        logits = host.feed(found[-1:], 1)
+        found.append(choose(logits, temperature, rng))
+        kept.append(logits)
+        tell((total - new + len(found)) / total, f"{len(found)} of {new} new tokens")
+    ended = time.monotonic()
+    ran = Ran(*(getattr(host.ran, name) - getattr(before, name)
+                for name in ("saturations", "nars", "cycles", "compared")))
+    return Generated(prompt, tuple(found), found[-1] in stop, np.array(kept),
+                     (first_token - started, ended - first_token), ran, tuple(host.passes))
+
+
+def fp32_greedy(model: Transformer, prompt: np.ndarray, new: int, stop: Collection[int] = ()
+                ) -> list[int]:
+    """What the fp32 model says after ``prompt``, the likeliest token each time."""
+    cache, found = reference.Cache(), list[int]()
+    given = np.asarray(prompt)
+    while len(found) < new and not (found and found[-1] in stop):
+        found.append(int(reference.forward(model, given, cache).output[-1].argmax()))
+        given = np.array(found[-1:])
+    return found

@@ -1,0 +1,52 @@
+"""What generating costs on the hardware, by the cycle model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compiler.lowering.decoding import Pass
+from hdl.spec.config import AcceleratorConfig
+from sim.cycles.simulate import simulate
+
+__all__ = ["Timing", "timing"]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Cycles of all passes of the prompt, and of those of a token each after the first."""
+
+    prompt: int
+    tokens: int
+    count: int
+
+    def lines(self, megahertz: float) -> list[str]:
+        """In seconds at a clock."""
+        first = self.prompt / megahertz / 1e3
+        found = [f"cycle model: {self.prompt} cycles to the first token, {first:.3f} ms at "
+                 f"{megahertz:g} MHz"]
+        if self.count:
+            each = self.tokens / self.count
+            found.append(f"cycle model: {each:.0f} cycles a token, {megahertz * 1e6 / each:.2f} "
+                         f"tokens/s at {megahertz:g} MHz")
+        return found
+
+
+def timing(config: AcceleratorConfig, passes: Sequence[tuple[Pass, int]]) -> Timing:
+    """Of the passes of a sequence, in their order.
+
+    Those of the prompt are each simulated; of the others the first and the last, between which
+    cycles grow evenly.
+    """
+    most = max(own.length for own, _ in passes)
+    prompt = [one for one in passes if one[0].length == most] if most > 1 else list(passes[:1])
+    later = list(passes[len(prompt):])
+    first = sum(cycles(config, *one) for one in prompt)
+    ends = [cycles(config, *later[index]) for index in {0, len(later) - 1}] if later else [0]
+    return Timing(first, round(sum(ends) / len(ends) * len(later)), len(later))
+
+
+def cycles(config: AcceleratorConfig, own: Pass, past: int) -> int:
+    """Of one pass after ``past`` positions."""
+    listed = [dict(fields) for fields in own.template.commands]
+    for index, fields in own.template.fitted(past=past, last=own.length - 1):
+        listed[index] = fields
+    return simulate(config, listed, address=own.template.address).cycles
