@@ -34,6 +34,9 @@ _OPT = {"num_hidden_layers": 2, "hidden_size": 32, "ffn_dim": 48, "num_attention
         "pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 2}
 _MOBILE = _SMALL | {"embedding_size": 12, "intra_bottleneck_size": 16,
                     "num_feedforward_networks": 3}
+_MODERN = _SMALL | {"local_attention": 4, "pad_token_id": 2, "bos_token_id": 0, "eos_token_id": 1,
+                    "cls_token_id": 0, "sep_token_id": 1,
+                    "layer_types": ["full_attention", "sliding_attention"]}
 _VISION = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 48,
            "num_attention_heads": 4, "image_size": 8, "patch_size": 4, "num_channels": 3}
 _ROPE = {"rope_theta": 500.0}
@@ -74,6 +77,9 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "mobilebert-tiny-sequence": _case("MobileBertForSequenceClassification", _MOBILE | {
         "use_bottleneck_attention": True, "key_query_shared_bottleneck": False,
         "num_feedforward_networks": 1}),
+    "modernbert-masked": _case("ModernBertForMaskedLM", _MODERN),
+    "modernbert-sequence": _case("ModernBertForSequenceClassification", _MODERN | {
+        "classifier_pooling": "mean", "layer_types": ["sliding_attention", "full_attention"]}),
     "vit": _case("ViTModel", _VISION, pixels=(3, 8, 8)),
     "vit-classes": _case("ViTForImageClassification", _VISION | {"qkv_bias": False},
                          pixels=(3, 8, 8)),

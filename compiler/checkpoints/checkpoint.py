@@ -8,7 +8,7 @@ import numpy as np
 
 from compiler.checkpoints.description import Block
 
-__all__ = ["Checkpoint", "CheckpointError", "LazyBlocks", "Safetensors", "Take"]
+__all__ = ["Checkpoint", "CheckpointError", "LazyBlocks", "Safetensors", "Shape", "Store", "Take"]
 
 Shape = tuple[int, ...]
 Take = Callable[[str, Shape], np.ndarray]
@@ -125,7 +125,8 @@ class Safetensors:
         if kind not in _FLOATS:
             raise CheckpointError(f"{self.path}: tensor {name} must be of type "
                                   f"{', '.join(_FLOATS)}, not {kind}")
-        return self._file.get_tensor(name).astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # a number beyond fp32 is told of by its reader
+            return self._file.get_tensor(name).astype(np.float32, copy=False)
 
 
 def _text(shape: Shape) -> str:

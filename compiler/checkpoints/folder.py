@@ -1,15 +1,16 @@
-"""Checkpoints as Hugging Face lays them out: ``config.json`` next to ``model.safetensors``."""
+"""Checkpoints as Hugging Face lays them out: ``config.json`` next to files of tensors."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from compiler.checkpoints.checkpoint import Checkpoint, CheckpointError, Safetensors
+from compiler.checkpoints.checkpoint import Checkpoint, CheckpointError, Safetensors, Store
 from compiler.checkpoints.description import Activation
+from compiler.checkpoints.pickled import Pickled
 from compiler.checkpoints.settings import Settings
+from compiler.checkpoints.shards import Shards
 
 __all__ = ["Folder", "activation"]
 
-_TENSORS = "model.safetensors"
 # Names of transformers.activations and what they are here.
 _ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu", "gelu_python": "gelu", "quick_gelu": "gelu_sigmoid", "relu": "relu",
@@ -35,12 +36,25 @@ class Folder:
 
         Raises ``CheckpointError``.
         """
-        folder, tensors = (path, path / _TENSORS) if path.is_dir() else (path.parent, path)
+        folder = path if path.is_dir() else path.parent
         settings = Settings.from_json(folder / "config.json")
-        if not tensors.exists() and (folder / f"{_TENSORS}.index.json").exists():
-            raise CheckpointError(f"{folder}: tensors must be in one file, {_TENSORS}, "
-                                  "not in several")
-        return cls(folder, settings, Checkpoint(Safetensors(tensors)))
+        return cls(folder, settings, Checkpoint(_store(path)))
+
+
+def _store(path: Path) -> Store:
+    """The tensors of a folder, or of one safetensors file."""
+    if not path.is_dir():
+        return Safetensors(path)
+    for name, opened in (("model.safetensors", Safetensors), ("pytorch_model.bin", Pickled)):
+        if (path / name).exists():
+            return opened(path / name)
+        if (path / f"{name}.index.json").exists():
+            return Shards(path / f"{name}.index.json", opened)
+    found = sorted(item.name for item in path.iterdir()
+                   if item.suffix in (".bin", ".h5", ".msgpack", ".onnx", ".pt", ".pth",
+                                      ".safetensors", ".gguf", ".npz", ".ckpt"))
+    raise CheckpointError(f"{path} must hold model.safetensors or pytorch_model.bin, or the index "
+                          f"of several such files, not {', '.join(found[:5]) or 'no tensors'}")
 
 
 def activation(settings: Settings, name: str = "hidden_act", default: str | None = None

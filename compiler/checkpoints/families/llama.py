@@ -9,7 +9,7 @@ from compiler.checkpoints.folder import activation
 from compiler.checkpoints.rope import head_size, rotary
 from compiler.checkpoints.settings import Settings
 
-__all__ = ["FAMILIES", "HEADS", "HEAD_NORMS", "NAMES", "plan", "windows"]
+__all__ = ["FAMILIES", "HEADS", "HEAD_NORMS", "NAMES", "plan", "windows", "windows_of"]
 
 NAMES = {
     "table": "embed_tokens", "final_norm": "norm",
@@ -35,9 +35,15 @@ def windows(settings: Settings, layers: int, used: bool = True) -> tuple[int | N
     if settings.get("sliding_window") is None or not used:
         return ()
     window = settings.count("sliding_window")
+    return windows_of(settings, layers, window, (window,) * layers)
+
+
+def windows_of(settings: Settings, layers: int, window: int, plain: tuple[int | None, ...]
+               ) -> tuple[int | None, ...]:
+    """``window`` where ``layer_types`` says so; ``plain`` where there is no such setting."""
     kinds = settings.get("layer_types")
     if kinds is None:
-        return (window,) * layers
+        return plain
     known = ("sliding_attention", "full_attention")
     if not isinstance(kinds, list) or len(kinds) != layers or not {*map(str, kinds)} <= {*known}:
         raise settings.refuse("layer_types", f"{layers} of {', '.join(known)}")

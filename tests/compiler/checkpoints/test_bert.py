@@ -188,13 +188,6 @@ def test_a_damaged_config_is_one_line(bert, text, message):
     assert "\n" not in str(error.value)
 
 
-def test_tensors_in_several_files_are_refused(bert):
-    path = bert.write() / "model.safetensors"
-    path.rename(path.with_name("model.safetensors.index.json"))
-    with pytest.raises(CheckpointError, match="tensors must be in one file, model.safetensors"):
-        load(path.parent)
-
-
 def test_minilm_gives_the_published_similarities():
     # As its page on Hugging Face shows for these sentences.
     folder = require(MINILM.unpack)
