@@ -10,7 +10,7 @@ from sim.campaigns.study.measure import Result
 
 __all__ = ["summaries", "table"]
 
-_SHOWN = ("fmt", "softmax", "backward", "scaling", "masters", "rank", "rate", "steps")
+_SHOWN = ("fmt", "softmax", "backward", "scaling", "masters", "rank", "rate", "steps", "batch")
 
 
 def summaries(results: Sequence[tuple[Cell, Result]]) -> list[dict[str, object]]:
@@ -71,7 +71,7 @@ def table(entries: Sequence[dict[str, object]]) -> str:
     for entry in entries:
         cell = entry["cell"]
         plain = cell["fmt"] == PLAIN
-        chosen = ["–" if plain and name not in ("fmt", "rank", "rate", "steps")
+        chosen = ["–" if plain and name not in ("fmt", "rank", "rate", "steps", "batch")
                   else str(cell[name]) for name in varying]
         distance = f"{entry['from_fp32']:.3f}" if "from_fp32" in entry else "–"
         failed = f" ({entry['failed']} ended early)" if entry["failed"] else ""

@@ -38,7 +38,8 @@ def test_every_group_asks_one_question():
     # The exact run, and every mode of the softmax with every form of its backward pass.
     assert len(cells_of("backward", TASK, 0)) == 1 + 12
     short = cells_of("backward", "movie-reviews", 0)
-    assert {cell.steps for cell in short} == {117} and Cell("movie-reviews").steps == 466
+    assert {(cell.steps, cell.batch) for cell in short} == {(117, 16)}
+    assert (Cell("movie-reviews").steps, Cell("movie-reviews").batch) == (466, 32)
 
 
 @pytest.mark.parametrize("changes, message", [
