@@ -21,6 +21,7 @@ from compiler.program.tensor import Tensor
 from compiler.training.programs.attention import AttentionBackward
 from compiler.training.programs.context import Context, Make, operand, wide
 from compiler.training.programs.linear import LinearGradients
+from compiler.training.programs.weave import Part, in_turns, rows_part, worth
 from hdl.spec.commands import Destination, Function, Operand
 
 __all__ = ["LayerBackward", "by_gain", "normalised_back"]
@@ -44,8 +45,9 @@ def residual_by_gain(own: float, after: float) -> Make:
 
 
 def normalised_back(ctx: Context, norm: Norm, x: Value, h: Value, site: str,
-                    residual: Value | None = None) -> Value:
-    """The gradient of the norm's input ``x``, plus that of the residual, as ``site``."""
+                    residual: Value | None = None, beside: Sequence[Part] = ()) -> Value:
+    """The gradient of the norm's input ``x``, plus that of the residual, as ``site``. ``beside``:
+    what is done in turns with it."""
     out, factor = ctx.site(site, *x.shape), ctx.factors.factor
     emit = lists.layer_norm_backward if norm.shift is not None else lists.rms_norm_backward
 
@@ -58,8 +60,14 @@ def normalised_back(ctx: Context, norm: Norm, x: Value, h: Value, site: str,
     for one in ((site, h.name),) if residual is None else (
             (residual.name, h.name), (site, residual.name)):
         factor(1.0, *one)
-    operands = [operand(h), *([] if residual is None else [operand(residual)])]
-    ctx.trace.vector(x.whole, ctx.storing(site, make, operands), out)
+    given = [h] if residual is None else [h, residual]
+
+    def rows(*own: int) -> None:
+        ctx.trace.vector(x.whole.row_block(*own), ctx.storing(
+            site, make, [operand(value.whole.row_block(*own)) for value in given]),
+            out.whole.row_block(*own))
+
+    in_turns(rows_part(ctx.config, *x.shape, True, rows), beside)
     ctx.stored(out)
     return out
 
@@ -91,19 +99,20 @@ class LayerBackward:
         unless ``onward``."""
         block, saved = self.block, self.saved
         site = f"{self.name} feed-forward"
-        self._prepare()
+        slope, inner = self._prepared()
         if not block.pre_norm:
             d = normalised_back(self.ctx, block.feed_forward_norm, saved.feed_forward_norm_input,
-                                d, f"{site} d")
+                                d, f"{site} d", beside=slope)
         inward = self._feed_forward(d)
         weight = self.weights["expand"]
         if block.pre_norm:
             d = self._norm(block.feed_forward_norm, saved.feed_forward_norm_input, site, inward,
-                           weight, d)
+                           weight, d, inner)
         else:
             d = self._joined(f"{self.name} attention", block.attention_norm, inward, weight, d)
             d = normalised_back(self.ctx, block.attention_norm, saved.attention_norm_input, d,
-                                f"{self.name} attention d")
+                                f"{self.name} attention d", beside=inner)
+        self._linear.ready()
         dqkv = self._attention(d, onward)
         if not onward or dqkv is None:
             return None
@@ -114,14 +123,14 @@ class LayerBackward:
             raise ValueError(f"{self.name} has no layer below")
         return self._joined(*below, dqkv, self.weights["qkv"], d)
 
-    def _norm(self, norm: Norm, x: Value, site: str, inward: Value, weight: View, residual: Value
-              ) -> Value:
+    def _norm(self, norm: Norm, x: Value, site: str, inward: Value, weight: View, residual: Value,
+              beside: Sequence[Part] = ()) -> Value:
         """Through a branch's first matrix and the norm before it, to the residual's gradient."""
         h = self.ctx.site(f"{site} h", *x.shape)
         self.ctx.gemm(h.name, inward.whole, weight, h,
                       by_gain(self._factor(h.name, inward.name)), operand(self.gain(norm)),
                       b_transposed=False)
-        return normalised_back(self.ctx, norm, x, h, f"{site} d", residual)
+        return normalised_back(self.ctx, norm, x, h, f"{site} d", residual, beside)
 
     def _joined(self, site: str, norm: Norm, inward: Value, weight: View, residual: Value) -> Value:
         """γ ⊙ (a branch's gradient + the residual's), for the norm after which it begins."""
@@ -135,17 +144,28 @@ class LayerBackward:
     def _factor(self, up: str, down: str, constant: float = 1.0) -> float:
         return self.ctx.factors.factor(constant, up, down)
 
-    def _prepare(self) -> None:
-        """What waits for no gradient: T = x·Aᵀ of all adapters, and the activation's slope."""
+    def _prepared(self) -> tuple[list[Part], list[Part]]:
+        """What waits for no gradient and may be done in turns with the norms': the activation's
+        slope, with that of the feed-forward's, T with the one that follows."""
+        slope, inner = self._slope_part(), self._inner()
+        if not worth(self.ctx.config, *self.saved.feed_forward_norm_input.shape):
+            for part in (*inner, slope):
+                part.whole()
+            self._linear.ready()
+            return [], []
+        if self.block.pre_norm:
+            slope.whole()
+        return [slope], inner
+
+    def _inner(self) -> list[Part]:
+        """T = x·Aᵀ of all adapters."""
         saved, gated = self.saved, self.block.feed_forward.gate is not None
-        # The longest rows last: they are read while the others are multiplied.
-        for site, parts, x in (
-                ("output", ["output"], saved.heads),
-                ("qkv", ["query", "key", "value"], saved.attention_given),
-                ("feed_forward", ["gate", "up"] if gated else ["up"], saved.feed_forward_given),
-                ("down", ["down"], saved.hidden)):
-            self._linear.prepare(parts, x, f"{self.name}.{site}")
-        self._slope = self._slope_of(saved.gate if gated else saved.up)
+        sites = (("output", ["output"], saved.heads),
+                 ("qkv", ["query", "key", "value"], saved.attention_given),
+                 ("feed_forward", ["gate", "up"] if gated else ["up"], saved.feed_forward_given),
+                 ("down", ["down"], saved.hidden))
+        return [part for site, parts, x in sites
+                for part in self._linear.inner(parts, x, f"{self.name}.{site}")]
 
     # The two branches, from their ends
 
@@ -170,17 +190,18 @@ class LayerBackward:
                                f"{self.name}.feed_forward", site)
         return inward
 
-    def _slope_of(self, x: Value) -> Value:
+    def _slope_part(self) -> Part:
         """The activation's slope, in the format."""
-        ctx, name = self.ctx, self.block.feed_forward.activation
+        ctx, saved, ffn = self.ctx, self.saved, self.block.feed_forward
+        x, name = saved.up if saved.gate is None else saved.gate, ffn.activation
         if name not in _SLOPES:
             raise ValueError(f"activation must be {' or '.join(_SLOPES)} to be trained through on "
                              f"the accelerator, not {name!r}")
-        slope = ctx.trace.value(f"{self.name} slope", *x.shape, forms=(Form.STORED,))
-        function = Function[_SLOPES[name]]
-        ctx.trace.vector(x.whole, ctx.listed(f"slope of {name}",
-                                             lambda _: Epilogue(function=function)), slope)
-        return slope
+        self._slope = ctx.trace.value(f"{self.name} slope", *x.shape, forms=(Form.STORED,))
+        listed = ctx.listed(f"slope of {name}",
+                            lambda _: Epilogue(function=Function[_SLOPES[name]]))
+        return rows_part(ctx.config, *x.shape, False, lambda *own: ctx.trace.vector(
+            x.whole.row_block(*own), listed, self._slope.whole.row_block(*own)))
 
     def _gates(self, d: Value, down: View, slope: Value, factor: float) -> Value:
         """Of y = f(g) ⊙ u, side by side in one scale: ∂g = (∂y ⊙ f′(g)) ⊙ u, ∂u = f(g) ⊙ ∂y."""

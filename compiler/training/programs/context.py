@@ -17,6 +17,7 @@ from compiler.training.description import Training
 from compiler.training.layout import Layout
 from compiler.training.programs.factors import Factors
 from hdl.spec.commands import Destination, Operand, Reduce
+from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["EARLIER", "Context", "operand", "wide"]
 
@@ -41,6 +42,7 @@ class Context:
     """``adding``: gradients are added to those of earlier micro-batches; may be set between
     emissions. ``share``: what ``factors.Share`` is over the lengths, where there are any."""
 
+    config: AcceleratorConfig
     trace: Tracer
     training: Training
     step: Step
@@ -128,10 +130,10 @@ class Context:
 
     # Gradients of trained arrays
 
-    def later(self, trace: Callable[[], None]) -> None:
+    def later(self, *traces: Callable[[], None]) -> None:
         """Trace gradients that nothing waits for after what comes next: one fence serves both."""
         self.catch_up()
-        self._later.append(trace)
+        self._later += traces
 
     def catch_up(self) -> None:
         while self._later:

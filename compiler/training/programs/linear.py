@@ -4,7 +4,7 @@ As ``compiler.training.gradients.linear`` computes them: dW = dyᵀ·x of a whol
 T = x·Aᵀ, U = dy·B, then dB = s dyᵀ·T and dA = s Uᵀ·x.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from compiler.lowering.ops import Product
@@ -13,6 +13,7 @@ from compiler.program.epilogue import Epilogue
 from compiler.training.description import LowRank
 from compiler.training.gradients.weights import lora_names
 from compiler.training.programs.context import Context
+from compiler.training.programs.weave import Part, product_part
 
 __all__ = ["LinearGradients"]
 
@@ -30,19 +31,31 @@ class LinearGradients:
     name: str
     trained: Sequence[str]
     _inner: dict[str, Value] = field(default_factory=dict)
+    _waiting: list[Callable[[], None]] | None = field(default_factory=list)
 
-    def prepare(self, parts: Sequence[str], x: Value, site: str) -> None:
-        """What waits for no gradient, of those of ``parts`` that are trained: they read ``x``."""
+    def inner(self, parts: Sequence[str], x: Value, site: str) -> list[Part]:
+        """T of those of ``parts`` that have adapters, which read ``x``: it waits for no gradient,
+        and ``ready`` is to follow it."""
         ctx, method = self.ctx, self.ctx.training.method
         found = [part for part in parts if part in self.trained]
         if not found or not isinstance(method, LowRank):
-            return
-        inner = ctx.trace.value(f"{site} T", x.rows, method.rank * len(found),
-                                forms=(Form.STORED,))
-        for group, place in self._at_once(found, x.rows, method.rank):
-            out = inner.whole.block(*place)
-            ctx.trace.gemm([Product(x.whole, ctx.in_layout(ctx.trained, *group), out)], out)
-        self._inner[site] = inner
+            return []
+        inner = self._inner[site] = ctx.trace.value(
+            f"{site} T", x.rows, method.rank * len(found), forms=(Form.STORED,))
+
+        def rows(*own: int) -> None:
+            given = x.whole.row_block(*own)
+            for group, (_, column, _, width) in self._at_once(found, x.rows, method.rank):
+                out = inner.whole.block(own[0], column, own[1], width)
+                ctx.trace.gemm([Product(given, ctx.in_layout(ctx.trained, *group), out)], out)
+
+        return [product_part(ctx.config, x.rows, x.columns, inner.columns, rows)]
+
+    def ready(self) -> None:
+        """T is there: gradients that wait for it may come."""
+        if self._waiting:
+            self.ctx.later(*self._waiting)
+        self._waiting = None
 
     def gradients(self, parts: Sequence[str], x: Value, gradients: Sequence[View], site: str,
                   before: str) -> None:
@@ -75,7 +88,6 @@ class LinearGradients:
 
     def _adapters(self, method: LowRank, found: Found, x: Value, site: str, before: str) -> None:
         ctx, rank, factor = self.ctx, method.rank, self.ctx.factors.factor
-        inner = self._inner[site]
         inward = ctx.site(f"{site} U", x.rows, rank * len(found))
         to_inward = factor(1.0, inward.name, before)
         every_b = [lora_names(f"{self.name}.{part}")[1] for part, _ in found]
@@ -87,14 +99,21 @@ class LinearGradients:
         ctx.stored(inward)
         scale = method.scale * self._share
 
-        def gradients_of() -> None:
+        def of_b() -> None:
+            inner = self._inner[site].whole
             for b, (_, d), place in zip(every_b, found, columns, strict=True):
-                ctx.gradient([b], inner.whole.block(*place), d, factor(scale, "", before))
+                ctx.gradient([b], inner.block(*place), d, factor(scale, "", before))
+
+        def of_a() -> None:
             for group, place in self._at_once([part for part, _ in found], x.rows, rank):
                 ctx.gradient(group, inward.whole.block(*place), x.whole,
                              factor(scale, "", inward.name))
 
-        ctx.later(gradients_of)
+        if self._waiting is None:
+            ctx.later(of_b, of_a)
+        else:
+            self._waiting.append(of_b)
+            ctx.later(of_a)
 
     def _at_once(self, parts: Sequence[str], rows: int, rank: int
                  ) -> list[tuple[list[str], tuple[int, int, int, int]]]:

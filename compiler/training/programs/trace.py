@@ -46,7 +46,7 @@ def trace_step(config: AcceleratorConfig, model: Transformer, training: Training
     """The ops of a micro-batch forward and back."""
     tracer = Tracer(results=False)
     step = Step("", batch.sequences, batch.length, 0, batch.valid, renewed=True)
-    ctx = Context(tracer, training, step, Factors(config.format.storage_bits == 8), layout,
+    ctx = Context(config, tracer, training, step, Factors(config.format.storage_bits == 8), layout,
                   most_sites=14 * len(model.blocks) + 8)
     weights = _weights(tracer, model)
     x = trace_embedding(tracer, model, batch, step, "embedding")

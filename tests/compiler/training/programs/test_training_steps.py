@@ -14,7 +14,7 @@ from compiler.training.description import AdamW, LowRank, Momentum, Sgd, Trainin
 from compiler.training.programs.lower import lower_training
 from hdl.spec.config import AcceleratorConfig
 from support.require import require
-from support.training_steps import Both, real, sentences, spans, training, windows
+from support.training_steps import Both, digits, real, sentences, spans, training, windows
 from support.wrong_programs import keys_as_they_are
 
 FORMATS = ("posit8", "posit8es2", "fp8", "bf16")
@@ -95,6 +95,21 @@ def test_spans_have_the_bits_of_the_rules(fmt, softmax, how):
 def test_twenty_steps_of_every_kind(fmt, softmax, optimiser, micro):
     both = run(20, fmt, softmax, optimiser, micro=micro)
     assert not both.wrong and both.compared > 1_000_000
+
+
+@pytest.mark.parametrize(("work", "depth", "how"), [
+    (spans, 16, {"recompute": 1}), (digits, 32, {"micro": 2}),
+    (windows, 16, {"head": False, "method": LowRank(("q", "v", "gate", "down"), 4)})])
+def test_norms_in_turns_with_products_have_the_bits_of_the_rules(work, depth, how):
+    """Buffers so small that a norm has several blocks, and is cut."""
+    own = training(**how)
+    both = Both(config(dim=4, acc_depth=depth), own, work=work(own)).calibrate().step().step()
+    names = both.host.program.written["first"]
+    cut = {name: names.count(name) for name in names if name.endswith((" d", " T", " slope"))}
+    print(f"{both.compared - both.different} of {both.compared} items; commands: {cut}")
+    assert not both.wrong and both.compared > 20_000
+    last = [count for name, count in cut.items() if name.startswith("blocks.1 ")]
+    assert max(last) > 3
 
 
 @pytest.mark.slow
