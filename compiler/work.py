@@ -126,9 +126,10 @@ def _merged(model: Transformer, path: Path, config: AcceleratorConfig) -> Transf
 
 
 def summary(work: Work) -> list[str]:
-    """Two lines: the build, and what is lowered."""
+    """The build, what is lowered, and what there is to know about the model."""
     config, program = work.config, work.program
     return [f"config: fmt {config.fmt}, acc {config.acc}, softmax {config.softmax}, "
             f"dim {config.dim}, lanes {config.lanes}, fusion {work.level.name.lower()}",
             f"work: {work.model.name}, layers {work.layers.start} to {work.layers.stop - 1}, "
-            f"{work.inputs.length} positions, {program.macs} MACs, {program.memory.size} bytes"]
+            f"{work.inputs.length} positions, {program.macs} MACs, {program.memory.size} bytes",
+            *(f"note: {note}" for note in work.model.notes)]

@@ -12,6 +12,7 @@ __all__ = ["Checkpoint", "CheckpointError", "LazyBlocks", "Safetensors", "Shape"
 
 Shape = tuple[int, ...]
 Take = Callable[[str, Shape], np.ndarray]
+_LONGEST = 600  # characters of a message: what a file holds may be of any length
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -19,7 +20,8 @@ class CheckpointError(ValueError):
     """A checkpoint that is damaged or describes what is not supported; the message is one line."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))  # libraries' reasons may be several
+        line = " ".join(message.split())  # libraries' reasons may be several
+        super().__init__(line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …")
 
 
 class Store(Protocol):

@@ -1,15 +1,15 @@
 """A GGUF file: settings and tensors, dequantised when they are read."""
 
+import math
+import mmap
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from compiler.checkpoints.checkpoint import CheckpointError
-
-if TYPE_CHECKING:  # imported where it is used: other models need no gguf
-    from gguf import GGUFReader
+from compiler.checkpoints.gguf_format import GgufHeader, TensorPlace, read_header
 
 __all__ = ["GgufFile", "open_gguf"]
 
@@ -17,58 +17,88 @@ __all__ = ["GgufFile", "open_gguf"]
 class GgufFile:
     """``shapes`` of the tensors as numpy has them, outputs × inputs; ``get`` for the settings.
 
-    ``CheckpointError`` where the file is truncated or none.
+    ``CheckpointError`` where the file is truncated or none, or where tensors lie outside it or on
+    one another.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            reader = _reader(path)
-        # The reader trusts the file: a damaged one shows as whatever its numbers lead to.
-        except (OSError, ValueError, LookupError, OverflowError, MemoryError) as error:
-            raise CheckpointError(f"{path} must be a whole GGUF file: {error}") from error
-        self._fields = reader.fields
-        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
-        self.shapes = {name: tuple(int(size) for size in reversed(tensor.shape))
-                       for name, tensor in self._tensors.items()}
+            with path.open("rb") as file:
+                # An empty file cannot be mapped.
+                data = (mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                        if path.stat().st_size else b"")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise CheckpointError(f"{path} must be a whole GGUF file: {reason}") from error
+        self._header: GgufHeader = read_header(path, memoryview(data))
+        self._values: dict[str, Any] = {}
+        self.shapes = {name: place.shape for name, place in self._header.tensors.items()}
+        self._sizes = {name: self._size(name, place)
+                       for name, place in self._header.tensors.items()}
+        self._check_places()
 
     def get(self, name: str, default: Any = None) -> Any:
         """The setting as Python's own type, a list for an array."""
-        field = self._fields.get(name)
-        try:
-            return default if field is None else field.contents()
-        except ValueError as error:
-            raise CheckpointError(f"{self.path}: {name} must be readable: {error}") from error
+        if name not in self._header.fields:
+            return default
+        if name not in self._values:
+            self._values[name] = self._header.value(name)
+        return self._values[name]
 
     def load(self, name: str) -> np.ndarray:
-        from gguf import dequantize
+        from gguf import GGMLQuantizationType, dequantize
 
-        tensor = self._tensors[name]
+        place = self._header.tensors[name]
+        kind = GGMLQuantizationType(place.kind)
+        content = np.frombuffer(self._header.data, np.uint8, self._sizes[name], place.start)
+        rows = content.reshape(*place.shape[:-1], -1)
         try:
-            return np.asarray(dequantize(tensor.data, tensor.tensor_type), np.float32)
+            with np.errstate(all="ignore"):  # what is not finite is refused by whoever reads it
+                values = (rows.view(np.float64).astype(np.float32)
+                          if kind == GGMLQuantizationType.F64 else dequantize(rows, kind))
         except NotImplementedError as error:
             raise CheckpointError(
                 f"{self.path}: tensor {name} must be of a type that the package gguf can "
-                f"dequantise, F16 or Q8_0 say, not {tensor.tensor_type.name}") from error
+                f"dequantise, F16 or Q8_0 say, not {kind.name}") from error
+        return np.asarray(values, np.float32).reshape(place.shape)
 
+    def _size(self, name: str, place: TensorPlace) -> int:
+        """Its bytes."""
+        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-def _reader(path: Path) -> "GGUFReader":
-    """gguf's reader, which beyond the end of a file would read nothing for ever."""
-    from gguf import GGUFReader
+        try:
+            block, size = GGML_QUANT_SIZES[GGMLQuantizationType(place.kind)]
+        except (ValueError, KeyError):
+            raise CheckpointError(f"{self.path}: tensor {name} must be of a type that the package "
+                                  f"gguf knows, not {place.kind}") from None
+        if place.shape[-1] % block:
+            raise CheckpointError(f"{self.path}: tensor {name} must have rows of a multiple of "
+                                  f"{block} items, not {place.shape[-1]}")
+        return math.prod(place.shape) // block * size
 
-    class Reader(GGUFReader):
-        def _get(self, offset, dtype, count=1, override_order=None):
-            end = int(offset) + int(count) * np.dtype(dtype).itemsize
-            if end > len(self.data):
-                raise ValueError(f"it ends at byte {len(self.data)}, not at {end} or later")
-            return super()._get(offset, dtype, count, override_order)
-
-    return Reader(path)
+    def _check_places(self) -> None:
+        """Every tensor inside the file, no two on one another."""
+        end, before = 0, ""
+        places = self._header.tensors
+        for name in sorted(places, key=lambda name: places[name].start):
+            start = places[name].start
+            if start < end:
+                raise CheckpointError(f"{self.path}: tensors {before} and {name} must not overlap, "
+                                      f"but {name} begins at byte {start}, before {end}")
+            end, before = start + self._sizes[name], name
+            if end > len(self._header.data):
+                raise CheckpointError(f"{self.path} must be a whole GGUF file: tensor {name} ends "
+                                      f"at byte {end}, the file at {len(self._header.data)}")
 
 
 def open_gguf(path: Path) -> GgufFile:
-    """The file, opened anew only if it changed: a vocabulary takes seconds to walk through."""
-    state = path.stat()
+    """The file, opened anew only if it changed: a vocabulary takes time to walk through."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise CheckpointError(f"{path} must be a whole GGUF file: {error.strerror or error}"
+                              ) from error
     return _opened(path, state.st_mtime_ns, state.st_size)
 
 

@@ -31,7 +31,7 @@ def load_gguf(path: Path, name: str | None = None) -> Transformer:
     file = open_gguf(path)
     general = Settings(file, str(path))
     kind = general.get("general.architecture")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise general.refuse("general.architecture", f"one of {', '.join(_KINDS)}")
     title, interleaved, names = _KINDS[kind]
     checkpoint = Checkpoint(file)

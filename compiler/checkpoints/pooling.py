@@ -5,7 +5,7 @@ from pathlib import Path
 
 from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.description import Pooling, Transformer
-from compiler.checkpoints.settings import Settings, read_json
+from compiler.checkpoints.settings import Settings, read_json, shown
 
 __all__ = ["has_modules", "pooling_of"]
 
@@ -32,7 +32,8 @@ def pooling_of(folder: Path, model: Transformer) -> Transformer:
     kinds, chosen = [], []
     for module in read_json(path, list):
         where = Settings(module if isinstance(module, dict) else {}, str(path))
-        kinds.append(str(where.get("type")).rsplit(".", 1)[-1])
+        kind = where.get("type")
+        kinds.append(kind.rsplit(".", 1)[-1] if isinstance(kind, str) else shown(kind))
         if kinds[-1] == "Pooling":
             pooled = read_json(folder / str(where.get("path")) / "config.json", dict)
             chosen += [name for name, value in pooled.items()

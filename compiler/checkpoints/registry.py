@@ -1,5 +1,6 @@
 """One place that knows every model by name, and a checkpoint of one's own by its path."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from compiler.checkpoints.gguf_file import open_gguf
 from compiler.checkpoints.gguf_models import load_gguf
 from compiler.checkpoints.loader import load_folder
 from compiler.checkpoints.packages import BERT_TINY, MINILM, SMOLLM2, Package
-from compiler.checkpoints.settings import read_json
+from compiler.checkpoints.settings import read_json, shown
 from compiler.checkpoints.text import TEXT
 from compiler.checkpoints.vocabulary import encode, from_folder, from_gguf
 
@@ -40,7 +41,12 @@ def load(name: str | Path, cache: Path | None = None, offline: bool = False) -> 
     if path.suffix == ".gguf":
         return load_gguf(path, title)
     # The models of a name are what is measured here: encoders, without the heads of training.
-    return load_folder(path, title, heads=title is None)
+    model = load_folder(path, title, heads=title is None)
+    beside = (path if path.is_dir() else path.parent) / "adapter_config.json"
+    if not beside.exists():
+        return model
+    return replace(model, notes=(*model.notes, f"{beside} lies beside the model: its adapters are "
+                                 "merged by --adapter alone"))
 
 
 def model_inputs(name: str | Path, tokens: int, text: str = TEXT, cache: Path | None = None,
@@ -91,7 +97,7 @@ def _token_numbers(value: object, where: Path) -> set[int]:
     for one in values:
         if isinstance(one, bool) or not isinstance(one, int) or one < 0:
             raise CheckpointError(f"{where}: eos_token_id must be the number of a token or a list "
-                                  f"of them, not {one!r}")
+                                  f"of them, not {shown(one)}")
     return set(values)
 
 

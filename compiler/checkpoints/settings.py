@@ -1,6 +1,7 @@
 """Values that describe a model, from ``config.json`` or a GGUF file, checked one by one."""
 
 import json
+import reprlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +9,29 @@ from typing import Any, Protocol
 
 from compiler.checkpoints.checkpoint import CheckpointError
 
-__all__ = ["Settings", "read_json"]
+__all__ = ["Settings", "read_json", "shown"]
+
+
+_LARGEST = 1 << 26  # bytes of a JSON file: an index of many thousand tensors has a hundredth
+_MOST = 1 << 20  # of anything that is counted, but for these
+_MOST_ROWS, _MOST_LAYERS = 1 << 24, 10_000
+_SHOWN = reprlib.Repr()
+_SHOWN.maxlevel, _SHOWN.maxstring, _SHOWN.maxother, _SHOWN.maxlong = 3, 100, 100, 60
+
+
+def shown(value: object) -> str:
+    """A value of a file in a message: a few of its items, a few levels deep."""
+    return _SHOWN.repr(value)
 
 
 def read_json(path: Path, kind: type) -> Any:
-    """What a JSON file holds, a ``dict`` or a ``list`` as ``kind`` says; ``CheckpointError``."""
+    """What a JSON file holds, a ``dict`` or a ``list`` as ``kind`` says; ``CheckpointError``. No
+    name may stand twice in an object: which of the two counts is not known."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        size = path.stat().st_size
+        if size > _LARGEST:
+            raise ValueError(f"it has {size} bytes, more than {_LARGEST}")
+        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except (OSError, ValueError, RecursionError) as error:  # the last: nested too deep
         reason = getattr(error, "strerror", None) or str(error)
         raise CheckpointError(f"{path} must be a readable JSON file: {reason}") from error
@@ -22,6 +39,15 @@ def read_json(path: Path, kind: type) -> Any:
         raise CheckpointError(f"{path} must hold a JSON {kind.__name__}, "
                               f"not {type(values).__name__}")
     return values
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{shown(twice)} must stand once in an object, not again")
+    return found
 
 
 class Lookup(Protocol):
@@ -54,13 +80,17 @@ class Settings:
     def refuse(self, name: str, what: str) -> CheckpointError:
         """The error that says what ``name`` must be."""
         return CheckpointError(f"{self.where}: {self.prefix}{name} must be {what}, "
-                               f"not {self.get(name)!r}")
+                               f"not {shown(self.get(name))}")
 
     def count(self, name: str, default: int | None = None) -> int:
-        """A whole number of at least 1."""
+        """A whole number of at least 1, and no more than any model has."""
         value = self.get(name) if self.get(name) is not None else default
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise self.refuse(name, "a whole number of at least 1")
+        most = (_MOST_LAYERS if "layer" in name or "block" in name
+                else _MOST_ROWS if "vocab" in name or "position" in name else _MOST)
+        if value > most:
+            raise self.refuse(name, f"at most {most}")
         return value
 
     def whole(self, name: str, default: int | None = None) -> int:

