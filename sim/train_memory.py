@@ -8,7 +8,7 @@ from compiler.training.gradients.parameters import parameters
 from compiler.training.programs.lower import lower_training
 from compiler.training.programs.memory import bytes_by_kind, full_bf16_bytes
 from gen.cli import config_from
-from sim.cycles.training import training_model
+from sim.cycles.training import loss_of_model, training_model
 from sim.train_options import training_of
 
 __all__ = ["memory_lines"]
@@ -19,9 +19,10 @@ def memory_lines(options: argparse.Namespace) -> list[str]:
     config = replace(config_from(options), functions="training")
     tokens = None if options.model == "digits-vit" else options.tokens
     model, _ = training_model(options.model, Training(batch=1), tokens, None, options.offline)
-    training = training_of(options, model, config, True)
+    kind = loss_of_model(model)
+    training = training_of(options, model, config, kind == "classes")
     model, inputs = training_model(options.model, training, tokens, None, options.offline, True)
-    program = lower_training(config, model, training, inputs, seed=None)
+    program = lower_training(config, model, training, inputs, kind=kind, seed=None)
     kinds = bytes_by_kind(program)
     full = full_bf16_bytes(sum(values.size for values in parameters(model).values()), model,
                            training.batch, inputs.length)

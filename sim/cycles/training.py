@@ -13,15 +13,19 @@ from compiler.checkpoints.description import Linear, Patches, Tokens, Transforme
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.source import open_model
 from compiler.lowering.lower import layer_range, lower
+from compiler.lowering.rotary import model_halves_first
 from compiler.program.records import commands
 from compiler.training.description import Training
+from compiler.training.gradients.loss import LossKind
+from compiler.training.gradients.parameters import tied
 from compiler.training.programs.lower import TrainingProgram, lower_training
 from hdl.spec.config import AcceleratorConfig
 from sim.cycles.report import by_part, total
 from sim.cycles.simulate import Memory, Run, simulate
 from sim.cycles.workload import Workload, bert_base, hollow
 
-__all__ = ["TrainingWork", "inference_work", "ratios", "training_model", "training_work"]
+__all__ = ["TrainingWork", "inference_work", "loss_of_model", "ratios", "training_model",
+           "training_work"]
 
 _PART = re.compile(r"(embedding|layer \d+|final norm|pooled|head|probabilities of the loss|"
                    r"blocks\.\d+)")
@@ -47,7 +51,9 @@ def training_work(config: AcceleratorConfig, name: str, training: Training, *,
     ``tokens`` positions (128, or as many as an image has patches). ``ValueError`` in one line,
     ``ModelUnavailable``."""
     model, inputs = training_model(name, training, tokens, layers, offline)
-    program = lower_training(config, model, training, inputs, seed=None)
+    kind = loss_of_model(model)
+    training = replace(training, head=kind == "classes")
+    program = lower_training(config, model, training, inputs, kind=kind, seed=None)
     return TrainingWork(
         program, _workload(f"{model.name}, a micro-batch", program, program.first,
                            list(program.written["first"])),
@@ -66,6 +72,11 @@ def inference_work(config: AcceleratorConfig, name: str, training: Training, *,
     return Workload(model.name, config, listed, program.memory, program.address, labels, labels)
 
 
+def loss_of_model(model: Transformer) -> LossKind:
+    """Over the vocabulary for causal models, else over classes."""
+    return "vocabulary" if model.blocks[0].attention.causal else "classes"
+
+
 def training_model(name: str, training: Training, tokens: int | None,
                    layers: range | slice | None, offline: bool, whole: bool = False
                    ) -> tuple[Transformer, Inputs]:
@@ -78,13 +89,16 @@ def training_model(name: str, training: Training, tokens: int | None,
     positions = 128 if tokens is None else tokens
     if tokens is None and isinstance(embedding, Patches):
         positions = len(embedding.positions)
+    is_tied = tied(model)
     if isinstance(embedding, Tokens):
         table = embedding.table[:positions]
         if whole:
             words = _BERT_WORDS if name == "bert-base" else len(embedding.table)
             table = np.zeros((words, model.width), np.float32)
         model = replace(model, embedding=replace(embedding, table=table))
-    model = _with_classes(hollow(model, None))
+    model = model_halves_first(_with_classes(hollow(model, None)))
+    if whole and is_tied:
+        model = replace(model, head=replace(model.head, weight=model.embedding.table))
     return model, _inputs(model, training.micro or training.batch, positions)
 
 

@@ -213,7 +213,8 @@ def test_a_gradient_that_is_not_finite_keeps_the_last_good_adapters(tmp_path, ca
 
 @pytest.mark.parametrize("more, message", [
     (["--plain"], "plain is for numpy alone, not for machine"),
-    (["--batch", "12", "--micro", "4"], "batch over micro must be a power of two .*, not 3")])
+    (["--batch", "12", "--micro", "4", "--alpha", "5"], "alpha over rank must be a power of two "
+     "where batch over micro is none on the accelerator, not 2.5 where it is 3")])
 def test_what_no_program_trains_is_one_line(more, message, capsys):
     refused(capsys, ["--on", "machine", *more], message)
 

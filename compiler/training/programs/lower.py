@@ -1,5 +1,6 @@
 """A training step as programs in one image: ``lower_training``."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -214,17 +215,21 @@ def _check(config: AcceleratorConfig, model: Transformer, training: Training, ki
     if any(block.attention.rotary is not None and block.attention.rotary.interleaved
            for block in model.blocks):
         raise ValueError(f"rotary pairs of {model.name} must lie in halves to be trained on the "
-                         "accelerator, not interleaved")
-    if kind == "vocabulary" and (training.head or batch.valid is not None):
-        raise ValueError("head must be frozen and sequences whole with a loss over the vocabulary "
-                         "on the accelerator")
+                         "accelerator, not interleaved; model_halves_first brings them there")
+    if batch.segments is not None:
+        raise ValueError("segments must be left out: sequences are trained on as of one kind")
+    if kind == "vocabulary" and batch.valid is not None:
+        raise ValueError("sequences must be whole with a loss over the vocabulary on the "
+                         "accelerator")
     unread = model.pooling == "none" or (model.pooling == "first" and model.final_norm is not None)
     if kind == "classes" and unread:
         raise ValueError(f"pooling of {model.name} must be mean, mean_l2, or first without a final "
                          f"norm, to be trained on the accelerator, not {model.pooling}")
-    share = training.batch // training.micro
-    if share & (share - 1):
-        raise ValueError(f"batch over micro must be a power of two on the accelerator, not {share}")
+    count, scale = training.batch // training.micro, getattr(training.method, "scale", 1.0)
+    if count & (count - 1) and math.frexp(scale)[0] != 0.5:
+        # A share that is rounded, of a product that is: neither may be part of the other's factor.
+        raise ValueError(f"alpha over rank must be a power of two where batch over micro is none "
+                         f"on the accelerator, not {scale:g} where it is {count}")
     if batch.sequences != training.micro:
         raise ValueError(f"a micro-batch must have {training.micro} sequences, "
                          f"not {batch.sequences}")

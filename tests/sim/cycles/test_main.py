@@ -119,6 +119,16 @@ def test_the_check_judges(model, least, code, monkeypatch, capsys):
     assert f"{int(least > 1000)} below the bound" in out
 
 
+def test_a_causal_model_is_trained_on_its_vocabulary(capsys):
+    """Whose rotary pairs lie interleaved, and whose head is the embedding's table."""
+    assert command.main(["random-llama", "--train", "--lora", "2", "--tokens", "8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    update = re.match(r"update \d+ cycles: .* a trained item of (\d+), merge", lines[-1])
+    assert re.match(r"backward of 2 layers \d+ cycles", lines[-2])
+    # q, k and v, output, up and down of both layers, 16 wide; keys 8, hidden 24.
+    assert int(update[1]) == 2 * 2 * (2 * (16 + 16) + 2 * (16 + 8) + 2 * (16 + 24))
+
+
 def test_a_training_step_is_told(capsys):
     assert command.main(["bert-base", "--train", "--lora", "8", "--layers", "0:1", "--targets",
                         "q,v", "--tokens", "128"]) == 0

@@ -97,6 +97,29 @@ def test_twenty_steps_of_every_kind(fmt, softmax, optimiser, micro):
     assert not both.wrong and both.compared > 1_000_000
 
 
+@pytest.mark.parametrize(("fmt", "method"), [
+    ("posit8", LowRank(rank=4)), ("fp8", WholeMatrices(("v", "down"))),
+    pytest.param("bf16", LowRank(rank=4), marks=pytest.mark.slow)])
+def test_batches_of_three_micro_batches_have_the_bits_of_the_rules(fmt, method):
+    """A third is rounded, once."""
+    own = training(batch=6, micro=2, method=method)
+    both = Both(config(fmt), own, work=sentences(own)).calibrate().step().step()
+    print(f"{fmt} in thirds: {both.compared - both.different} of {both.compared} items")
+    assert not both.wrong and both.compared > 10_000
+
+
+@pytest.mark.parametrize("fmt", ["posit8", pytest.param("fp8", marks=pytest.mark.slow)])
+def test_a_head_over_a_vocabulary_has_the_bits_of_the_rules(fmt):
+    """Its own, not the embedding's table."""
+    own = training(method=LowRank(("q", "down"), 4), micro=2)
+    work = windows(own)
+    head = np.random.default_rng(3).normal(0, 0.3, work.model.head.weight.shape)
+    work = replace(work, model=replace(work.model, head=Linear(head.astype(np.float32))))
+    both = Both(config(fmt), own, work=work).calibrate().step().step()
+    print(f"{fmt} head: {both.compared - both.different} of {both.compared} items")
+    assert not both.wrong and "head.weight" in both.host.program.layout.places
+
+
 @pytest.mark.parametrize(("work", "depth", "how"), [
     (spans, 16, {"recompute": 1}), (digits, 32, {"micro": 2}),
     (windows, 16, {"head": False, "method": LowRank(("q", "v", "gate", "down"), 4)})])
@@ -232,8 +255,9 @@ def test_spans_that_cannot_be_lowered_are_refused(changes, message):
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    (dict(batch=6, micro=2), "batch over micro must be a power of two"),
-])
+    (dict(batch=6, micro=2, method=LowRank(rank=4, alpha=5.0)),
+     "alpha over rank must be a power of two where batch over micro is none on the accelerator, "
+     "not 1.25 where it is 3")])
 def test_what_cannot_be_lowered_is_refused(changes, message):
     own = Training(**{"method": LowRank(rank=4), "batch": 2} | changes)
     images = Inputs("patches", np.zeros((own.micro, 16, 4)))
