@@ -37,6 +37,12 @@ _MOBILE = _SMALL | {"embedding_size": 12, "intra_bottleneck_size": 16,
 _MODERN = _SMALL | {"local_attention": 4, "pad_token_id": 2, "bos_token_id": 0, "eos_token_id": 1,
                     "cls_token_id": 0, "sep_token_id": 1,
                     "layer_types": ["full_attention", "sliding_attention"]}
+_ENCODED = {
+    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "vocab_size": 30,
+    "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2}
+_T5 = {"d_model": 32, "d_kv": 12, "d_ff": 48, "num_layers": 2, "num_decoder_layers": 2,
+       "num_heads": 4, "vocab_size": 30}
 _VISION = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 48,
            "num_attention_heads": 4, "image_size": 8, "patch_size": 4, "num_channels": 3}
 _ROPE = {"rope_theta": 500.0}
@@ -80,6 +86,18 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "modernbert-masked": _case("ModernBertForMaskedLM", _MODERN),
     "modernbert-sequence": _case("ModernBertForSequenceClassification", _MODERN | {
         "classifier_pooling": "mean", "layer_types": ["sliding_attention", "full_attention"]}),
+    "whisper": _case("WhisperForConditionalGeneration", _ENCODED | {
+        "num_mel_bins": 6, "max_source_positions": 5, "max_target_positions": 12},
+        frames=(6, 10)),
+    "bart": _case("BartForConditionalGeneration", _ENCODED | {"max_position_embeddings": 12},
+                  source=[9, 4, 4, 25, 11]),
+    "marian": _case("MarianMTModel", _ENCODED | {
+        "max_position_embeddings": 12, "decoder_vocab_size": 30, "scale_embedding": True,
+        "activation_function": "swish"}, source=[9, 4, 4, 25, 11]),
+    "t5": _case("T5ForConditionalGeneration", _T5, source=[9, 4, 4, 25, 11]),
+    "t5-gated": _case("T5ForConditionalGeneration", _T5 | {
+        "feed_forward_proj": "gated-gelu", "relative_attention_num_buckets": 8,
+        "relative_attention_max_distance": 6}, source=[9, 4, 4, 25, 11]),
     "vit": _case("ViTModel", _VISION, pixels=(3, 8, 8)),
     "vit-classes": _case("ViTForImageClassification", _VISION | {"qkv_bias": False},
                          pixels=(3, 8, 8)),
@@ -173,6 +191,9 @@ def _inputs(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
         found.pop("ids")
         rng = np.random.default_rng(7)
         found["pixels"] = np.round(rng.normal(0, 1, given["pixels"]), 3).tolist()
+    if "frames" in given:
+        rng = np.random.default_rng(8)
+        found["frames"] = np.round(rng.normal(0, 1, given["frames"]), 3).tolist()
     return found
 
 
@@ -192,8 +213,11 @@ def run(name: str) -> dict[str, Any]:
         stored = json.loads((path / "config.json").read_text())
         write(path, stored, shapes)
         model = made.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
-    tensors = {"input_ids": inputs.get("ids"), "token_type_ids": inputs.get("segments"),
-               "pixel_values": inputs.get("pixels")}
+    first = "input_ids" if not {"source", "frames"} & set(inputs) else "decoder_input_ids"
+    tensors = {first: inputs.get("ids"), "token_type_ids": inputs.get("segments"),
+               "pixel_values": inputs.get("pixels"), "input_features": inputs.get("frames")}
+    if "source" in inputs:
+        tensors["input_ids"] = inputs["source"]
     run = model.get_image_features if class_name == "CLIPModel" else model
     with torch.no_grad():
         out = run(**{key: torch.tensor([value]) for key, value in tensors.items()

@@ -1,9 +1,18 @@
 """A transformer of a plan: embedding, layers, head out of a checkpoint."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from compiler.checkpoints.checkpoint import Take
-from compiler.checkpoints.description import Linear, Tokens, Transform, Transformer
+from compiler.checkpoints.description import (
+    Linear,
+    Norm,
+    Patches,
+    Tokens,
+    Transform,
+    Transformer,
+)
 from compiler.checkpoints.family import Head
 from compiler.checkpoints.parts import Parts
 from compiler.checkpoints.settings import Settings
@@ -18,15 +27,38 @@ def build(name: str, parts: Parts, settings: Settings, head: Head | None) -> Tra
     read = parts.checkpoint.read
     parts.ends(parts.checkpoint.check)
     _last(parts, settings, head, parts.checkpoint.check, np.zeros((0, 0), np.float32))
+    if parts.encoder is not None:
+        parts.encoder.ends(parts.checkpoint.check)
     blocks = parts.blocks()
     embedding, final_norm = parts.ends(read)
     table = embedding.table if isinstance(embedding, Tokens) else np.zeros((0, 0), np.float32)
     transform, last, notes = _last(parts, settings, head, read, table)
-    plan = parts.plan
+    plan, words = parts.plan, head is not None and head.outputs == "vocabulary"
+    if words and plan.logit_factor != 1:
+        final_norm = _times(final_norm, plan.logit_factor)
     return Transformer(
         name, embedding, blocks, final_norm, last, "none" if head is None else head.pooling,
-        transform, None if head is None or head.outputs != "vocabulary" else plan.logit_cap,
-        "features" if head is None else head.task, _labels(settings, head), plan.longest, notes)
+        transform, plan.logit_cap if words else None, "features" if head is None else head.task,
+        _labels(settings, head), plan.longest, notes, _encoder(parts, embedding))
+
+
+def _times(norm: Norm | None, factor: float) -> Norm:
+    """A norm whose results are ``factor`` times as large, before a linear layer without bias."""
+    if norm is None:
+        raise ValueError("a factor of the logits takes a norm after the last layer")
+    return replace(norm, gain=norm.gain * np.float32(factor), shift=None if norm.shift is None
+                   else norm.shift * np.float32(factor))
+
+
+def _encoder(parts: Parts, own: Tokens | Patches) -> Transformer | None:
+    """The encoder, on the same table as the decoder where the two have one."""
+    if parts.encoder is None:
+        return None
+    embedding, norm = parts.encoder.ends(parts.checkpoint.read)
+    if isinstance(own, Tokens) and isinstance(embedding, Tokens) and (
+            parts.encoder.names["table"] == parts.names["table"]):
+        embedding = replace(embedding, table=own.table)
+    return Transformer("encoder", embedding, parts.encoder.blocks(), norm)
 
 
 def _labels(settings: Settings, head: Head | None) -> tuple[str, ...]:
@@ -76,7 +108,6 @@ def _last(parts: Parts, settings: Settings, head: Head | None, take: Take, table
     weight, notes = parts.last_weight(take, head, table, (count, width))
     bias = None
     if head.bias:
-        bias = take(head.bias_name or f"{head.last}.bias", (count,))
-    if plan.logit_factor != 1 and head.outputs == "vocabulary":
-        weight = weight * np.float32(plan.logit_factor)
+        name = head.bias_name or f"{head.last}.bias"
+        bias = take(name, (1, count))[0] if head.bias_row else take(name, (count,))
     return transform, Linear(weight, bias), notes

@@ -10,15 +10,15 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["Activation", "Attention", "Block", "Bottleneck", "FeedForward", "Linear", "Norm",
-           "Patches", "Pooling", "PositionBias", "Rotary", "Task", "Tokens", "Transform",
-           "Transformer"]
+__all__ = ["Activation", "Attention", "Block", "Bottleneck", "Convolution", "FeedForward",
+           "Linear", "Norm", "Patches", "Pooling", "PositionBias", "Rotary", "Task", "Tokens",
+           "Transform", "Transformer"]
 
 Activation = Literal["gelu", "gelu_sigmoid", "gelu_tanh", "relu", "silu", "tanh"]
 Pooling = Literal["none", "first", "first_l2", "last", "mean", "mean_l2"]
-Task = Literal["features", "causal language model", "image classification",
-               "masked language model", "question answering", "sequence classification",
-               "token classification"]
+Task = Literal["features", "causal language model", "conditional language model",
+               "image classification", "masked language model", "question answering",
+               "sequence classification", "token classification"]
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,8 @@ class Block:
 
     ``attention_after``, ``feed_forward_after``: norms of what f gives, before it is added.
     ``parallel``: both read norms of x and both are added to x. ``stack``: feed-forwards with their
-    norms after the attention and before the last one.
+    norms after the attention and before the last one. ``across``: attention after that of the layer
+    itself whose keys and values are of an encoder's results; its norm as the others.
     """
 
     attention: Attention
@@ -165,6 +166,8 @@ class Block:
     parallel: bool = False
     stack: tuple[tuple[FeedForward, Norm], ...] = ()
     bottleneck: Bottleneck | None = None
+    across: Attention | None = None
+    across_norm: Norm | None = None
 
 
 @dataclass(frozen=True)
@@ -192,8 +195,20 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class Convolution:
+    """f of a linear layer on every second row between the rows before and after it, side by side;
+    before the first stand zeros. ``activation`` f also stands before it."""
+
+    linear: Linear
+    activation: Activation
+
+
+@dataclass(frozen=True)
 class Patches:
     """S flattened patches of an image, projected, + row i of ``positions``, then ``norm``.
+
+    ``convolution``: between projection and positions; the patches are 2 · S then, each a frame of
+    sound between its neighbours (``of_frames``).
 
     The first ``lead`` are no patches but zeros: tokens of the model's own, that ``positions`` hold.
     ``side``: of a patch in pixels, whose items are channel by channel and row by row; 0: they come
@@ -205,6 +220,22 @@ class Patches:
     norm: Norm | None = None
     lead: int = 0
     side: int = 0
+    convolution: Convolution | None = None
+
+    @property
+    def rate(self) -> int:
+        """Patches of a position."""
+        return 1 if self.convolution is None else 2
+
+    def of_frames(self, frames: np.ndarray) -> np.ndarray:
+        """The 2 · S × items of frames of sound, 2 · S × bands; ``ValueError``."""
+        bands = self.projection.weight.shape[1] // 3
+        if frames.ndim != 2 or frames.shape[1] != bands or len(frames) % 2:
+            raise ValueError(f"frames must be an even number of rows of {bands} bands, not "
+                             f"{frames.shape}")
+        none = np.zeros((1, bands), frames.dtype)
+        sides = np.concatenate([none, frames[:-1]]), frames, np.concatenate([frames[1:], none])
+        return np.concatenate(sides, axis=1).astype(np.float32)
 
     def of_image(self, pixels: np.ndarray) -> np.ndarray:
         """The S × items of an image, channels × height × width, row by row; ``ValueError``."""
@@ -239,7 +270,8 @@ class Transformer:
     ``blocks`` may read a layer's weights only when it is indexed (``checkpoint.LazyBlocks``).
     ``task``: what the head's results are; ``labels``: their names, where classes have some.
     ``longest``: the most positions that it is right for, where its parts do not say. ``notes``:
-    what whoever loads it should know, a line each.
+    what whoever loads it should know, a line each. ``encoder``: whose results the layers' attention
+    ``across`` reads; it has neither pooling nor head.
     """
 
     name: str
@@ -254,6 +286,7 @@ class Transformer:
     labels: tuple[str, ...] = ()
     longest: int | None = None
     notes: tuple[str, ...] = ()
+    encoder: "Transformer | None" = None
 
     @property
     def width(self) -> int:

@@ -11,12 +11,13 @@ from typing import Literal
 from compiler.checkpoints.description import Activation, Pooling, Rotary, Task
 from compiler.checkpoints.settings import Settings
 
-__all__ = ["ATTENTION", "LINEARS", "MLP", "Family", "Head", "Names", "NormKind", "Packed", "Plan",
-           "Vision"]
+__all__ = ["ACROSS", "ATTENTION", "LINEARS", "MLP", "Family", "Head", "Names", "NormKind",
+           "Packed", "Plan", "Vision"]
 
 ATTENTION = frozenset(("query", "key", "value", "output"))
 MLP = frozenset(("gate", "up", "down"))
 LINEARS = ATTENTION | MLP
+ACROSS = frozenset(f"across_{part}" for part in ATTENTION)
 
 NormKind = Literal["layer", "layer without shift", "rms", "rms + 1", "affine"]
 
@@ -81,6 +82,9 @@ class Plan:
     buckets: how many biases each head has for how far apart positions are, and from which
         distance on they are one; ``None``: no biases.
     vision: of models that read images.
+    bands: of frames of sound, for models that read these.
+    sinusoids: positions are sines and cosines and stored nowhere.
+    encoder: of models with one.
     options: what a ``Family.parts`` of its own needs besides.
     """
 
@@ -118,6 +122,9 @@ class Plan:
     logit_factor: float = 1.0
     buckets: tuple[int, int] | None = None
     vision: Vision | None = None
+    bands: int = 0
+    sinusoids: bool = False
+    encoder: "Plan | None" = None
     options: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -145,7 +152,8 @@ class Head:
     dense, norm: what stands before it. ``dense`` has as many outputs as inputs, or, ``narrow``, as
         the embedding's table has columns; ``dense_if_narrow``: it is there where these differ.
     activation: between the two; None is the layers' own, "none" is none.
-    bias, dense_bias: whether these have one; ``bias_name``: where that of the last is apart.
+    bias, dense_bias: whether these have one; ``bias_name``: where that of the last is apart;
+        ``bias_row``: as a matrix of one row.
     tied: the last layer's matrix may be the embedding's table.
     optional: a checkpoint without its first tensor is one of features.
     copies: tensors that are stored under another name too.
@@ -160,6 +168,7 @@ class Head:
     pooling: Pooling = "none"
     bias: bool = True
     bias_name: str | None = None
+    bias_row: bool = False
     dense_bias: bool = True
     tied: bool = False
     narrow: bool = False
@@ -177,7 +186,8 @@ class Family:
     kinds: ``model_type`` in ``config.json``.
     title: what messages call it.
     classes: how the names of its classes begin: ``Bert`` of ``BertModel``, ``BertForMaskedLM``.
-    names: of the tensors within the base model.
+    names: of the tensors within the base model; where they depend on settings, of these.
+        ``encoder_names``: of its encoder, where it has one.
     plan: of the settings; raises their ``refuse``.
     prefixes: of the base model within one with a head, and "" where files may hold it alone.
     heads: by what follows ``For`` in the name of a class, or by the whole name; where they depend
@@ -190,7 +200,7 @@ class Family:
     kinds: tuple[str, ...]
     title: str
     classes: tuple[str, ...]
-    names: Names
+    names: Names | Callable[[Settings], Names]
     plan: Callable[[Settings], Plan]
     prefixes: tuple[str, ...] = ("",)
     heads: Mapping[str, Head] | Callable[[Settings], Mapping[str, Head]] = field(
@@ -198,3 +208,4 @@ class Family:
     default: str | None = None
     unused: tuple[str, ...] = ()
     parts: type | None = None
+    encoder_names: Names | Callable[[Settings], Names] | None = None

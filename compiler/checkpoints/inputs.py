@@ -17,13 +17,15 @@ class Inputs:
     ``values``: ``ids`` B×S integers, ``patches`` B×S×items, or ``states`` B×S×d: what the first
     lowered layer gets, in place of an embedding. ``valid``: B×S, False where a position only pads
     its sequence; ``None``: there is no such position. ``segments``: B×S whole numbers, of which
-    kind each position of ids is; ``None``: all are of the first.
+    kind each position of ids is; ``None``: all are of the first. ``source``: what the model's
+    encoder reads, of as many sequences, where it has one.
     """
 
     kind: Literal["ids", "patches", "states"]
     values: np.ndarray
     valid: np.ndarray | None = None
     segments: np.ndarray | None = None
+    source: "Inputs | None" = None
 
     @property
     def sequences(self) -> int:
@@ -57,9 +59,27 @@ class Inputs:
             raise ValueError(f"ids must be from 0 to {len(embedding.table) - 1}, not "
                              f"{self.values.min()} to {self.values.max()}")
         limit = model.positions
-        if limit is not None and self.length > limit:
-            raise ValueError(f"a sequence must have at most {limit} positions, not {self.length}")
+        rate = embedding.rate if isinstance(embedding, Patches) else 1
+        if self.length % rate:
+            raise ValueError(f"a sequence must have a multiple of {rate} patches, "
+                             f"not {self.length}")
+        if limit is not None and self.length > rate * limit:
+            raise ValueError(f"a sequence must have at most {rate * limit} positions, "
+                             f"not {self.length}")
         self._check_segments(model)
+        self._check_source(model)
+
+    def _check_source(self, model: Transformer) -> None:
+        if (self.source is None) != (model.encoder is None):
+            wanted = "must be given" if model.encoder is not None else "must be left out"
+            raise ValueError(f"source of {model.name} {wanted}: it has "
+                             f"{'an' if model.encoder is not None else 'no'} encoder")
+        if self.source is None or model.encoder is None:
+            return
+        self.source.check(model.encoder)
+        if self.source.sequences != self.sequences:
+            raise ValueError(f"source must have {self.sequences} sequences, "
+                             f"not {self.source.sequences}")
 
     def _check_segments(self, model: Transformer) -> None:
         if self.segments is None:

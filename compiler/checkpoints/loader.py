@@ -1,15 +1,16 @@
 """Checkpoints of every family: ``load_folder``, ``families``."""
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import TypeVar
 
 from compiler.checkpoints.build import build
 from compiler.checkpoints.checkpoint import Checkpoint, CheckpointError
 from compiler.checkpoints.description import Transformer
-from compiler.checkpoints.family import Family, Head
+from compiler.checkpoints.family import Family, Head, Names
 from compiler.checkpoints.folder import Folder
 from compiler.checkpoints.parts import Parts
 from compiler.checkpoints.pooling import has_modules, pooling_of
@@ -17,6 +18,7 @@ from compiler.checkpoints.settings import Settings
 
 __all__ = ["families", "load_folder"]
 
+T = TypeVar("T")
 _PLUGINS = "compiler.checkpoints.families"
 
 
@@ -49,7 +51,11 @@ def load_folder(path: Path, name: str | None = None, heads: bool = True) -> Tran
         raise settings.refuse("model_type", f"one of {', '.join(sorted(families()))}")
     opened = Folder.open(path)
     plan, checkpoint = family.plan(settings), opened.checkpoint
-    parts = (family.parts or Parts)(plan, family.names, checkpoint, _prefix(family, checkpoint))
+    names = _of(family.names, settings)
+    prefix = _prefix(family, names, checkpoint)
+    parts = (family.parts or Parts)(plan, names, checkpoint, prefix)
+    if plan.encoder is not None and family.encoder_names is not None:
+        parts.encoder = Parts(plan.encoder, _of(family.encoder_names, settings), checkpoint, prefix)
     chosen = _head(family, settings)
     pooled = has_modules(folder)
     if not heads or pooled or (chosen is not None and chosen.optional
@@ -79,24 +85,25 @@ _REFUSED = {
 }
 
 
-def _prefix(family: Family, checkpoint: Checkpoint) -> str:
+def _of(given: T | Callable[[Settings], T], settings: Settings) -> T:
+    """What a family has, or has for these ``settings``."""
+    return given(settings) if callable(given) else given
+
+
+def _prefix(family: Family, names: Names, checkpoint: Checkpoint) -> str:
     """The one that stands before the embedding's tensor, else the last."""
-    probe = family.names.get("table") or family.names["patches"]
+    probe = names.get("table") or names["patches"]
     for prefix in family.prefixes:
         if f"{prefix}{probe}.weight" in checkpoint:
             return prefix
     return family.prefixes[-1]
 
 
-def _heads(family: Family, settings: Settings) -> Mapping[str, Head]:
-    return family.heads(settings) if callable(family.heads) else family.heads
-
-
 def _unused(family: Family, settings: Settings, head: Head | None, prefix: str
             ) -> tuple[str, ...]:
     """Beginnings of names that may be left over: heads that are not asked for among them."""
     found = [f"{before}{name}" for name in family.unused for before in {"", prefix}]
-    for other in _heads(family, settings).values():
+    for other in _of(family.heads, settings).values():
         if other is not head:
             names = other.last, other.dense, other.norm, other.bias_name, *other.copies
             found += [f"{name}." if not name.endswith(".bias") else name for name in names if name]
@@ -107,12 +114,12 @@ def _head(family: Family, settings: Settings) -> Head | None:
     """That of the class which the settings name; ``None``: the base model."""
     named = settings.get("architectures")
     if named is None:
-        return _heads(family, settings).get(family.default or "")
+        return _of(family.heads, settings).get(family.default or "")
     known: dict[str, Head | None] = {}
     for start in family.classes:
         known |= {f"{start}Model": None} | {
             name if name.startswith(start) else f"{start}For{name}": head
-            for name, head in _heads(family, settings).items()}
+            for name, head in _of(family.heads, settings).items()}
     if not isinstance(named, list) or len(named) != 1 or named[0] not in known:
         nearest = next(iter(known))
         raise settings.refuse("architectures", f"one of {', '.join(known)}: other heads are not "

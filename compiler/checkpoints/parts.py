@@ -9,6 +9,7 @@ from compiler.checkpoints.checkpoint import Checkpoint, CheckpointError, LazyBlo
 from compiler.checkpoints.description import (
     Attention,
     Block,
+    Convolution,
     FeedForward,
     Linear,
     Norm,
@@ -17,7 +18,7 @@ from compiler.checkpoints.description import (
     Rotary,
     Tokens,
 )
-from compiler.checkpoints.family import Head, Names, Packed, Plan, Vision
+from compiler.checkpoints.family import ATTENTION, Head, Names, Packed, Plan, Vision
 
 __all__ = ["Parts", "bucket"]
 
@@ -28,12 +29,16 @@ class Parts:
 
     def __init__(self, plan: Plan, names: Names, checkpoint: Checkpoint, prefix: str) -> None:
         self.plan, self.names, self.checkpoint, self.prefix = plan, names, checkpoint, prefix
+        self.encoder: Parts | None = None
         query, keys = plan.heads * plan.size, plan.shared_heads * plan.size
         self._bias: PositionBias | None = None
         self.rows = {"query": query, "key": keys, "value": keys, "output": plan.width,
                      "gate": plan.hidden, "up": plan.hidden, "down": plan.width}
         self.columns = {part: plan.width for part in self.rows} | {
             "output": query, "down": plan.hidden}
+        for part in ATTENTION:
+            self.rows[f"across_{part}"] = self.rows[part]
+            self.columns[f"across_{part}"] = self.columns[part]
 
     # Of a layer
 
@@ -91,10 +96,25 @@ class Parts:
                  else take(f"{name}.{'beta' if old else 'bias'}", (width,)))
         return Norm(gain, shift, self.plan.eps, affine=kind == "affine")
 
+    def projections(self, take: Take, label: str, start: str = ""
+                    ) -> tuple[Linear, Linear, Linear, Linear]:
+        """Query, key, value and output; a key without the bias that queries have gets zeros."""
+        query, key, value, output = (self.linear(take, f"{start}{part}", label)
+                                     for part in ("query", "key", "value", "output"))
+        if query.bias is not None and key.bias is None:
+            key = replace(key, bias=np.zeros(len(key.weight), np.float32))
+        return query, key, value, output
+
+    def across(self, take: Take, label: str) -> Attention | None:
+        """Attention on an encoder's results."""
+        if "across_query" not in self.names:
+            return None
+        return Attention(*self.projections(take, label, "across_"), self.plan.heads,
+                         self.plan.shared_heads, scale=self.plan.scale)
+
     def attention(self, take: Take, label: str, index: int) -> Attention:
         plan = self.plan
-        query, key, value, output = (self.linear(take, part, label)
-                                     for part in ("query", "key", "value", "output"))
+        query, key, value, output = self.projections(take, label)
         query_norm, key_norm = (self._head_norm(take, f"{part}_norm", label)
                                 for part in ("query", "key"))
         rotary = plan.rotary[index] if plan.rotary else None
@@ -141,7 +161,9 @@ class Parts:
             second = norm
         return Block(self.attention(once, label, index), norm, self.feed_forward(once, label),
                      second, self.plan.pre_norm, self.norm(once, "attention_after", label),
-                     self.norm(once, "feed_forward_after", label), self.plan.parallel)
+                     self.norm(once, "feed_forward_after", label), self.plan.parallel,
+                     across=self.across(once, label),
+                     across_norm=self.norm(once, "across_norm", label))
 
     def blocks(self) -> Sequence[Block]:
         """Every layer, read when it is asked for; those of one label are one."""
@@ -184,7 +206,8 @@ class Parts:
 
         words = table("table", plan.vocabulary, width)
         assert words is not None, "settings hold counts of at least 1"
-        positions = table("positions", plan.positions)
+        positions = (_sinusoids(plan.positions, plan.width) if plan.sinusoids
+                     else table("positions", plan.positions))
         if positions is not None and plan.offset >= plan.positions:
             raise CheckpointError(f"{self.checkpoint.store.path}: positions must be more than the "
                                   f"{plan.offset} that pad, not {plan.positions}")
@@ -223,8 +246,25 @@ class Parts:
     def ends(self, take: Take) -> tuple[Tokens | Patches, Norm | None]:
         """The embedding and the norm after the last layer."""
         vision = self.plan.vision
-        embedding = self.tokens(take) if vision is None else self.patches(take, vision)
+        embedding: Tokens | Patches
+        if vision is not None:
+            embedding = self.patches(take, vision)
+        else:
+            embedding = self.frames(take) if self.plan.bands else self.tokens(take)
         return embedding, self.norm(take, "final_norm")
+
+    def frames(self, take: Take) -> Patches:
+        """Frames of sound, through two convolutions over three of them."""
+        plan, linears = self.plan, []
+        for part, inputs in (("first", plan.bands), ("second", plan.width)):
+            name = f"{self.prefix}{self.names[part]}"
+            weight = take(f"{name}.weight", (plan.width, inputs, 3)).transpose(0, 2, 1)
+            linears.append(Linear(_copy(weight, (plan.width, 3 * inputs)),
+                                  take(f"{name}.bias", (plan.width,))))
+        positions = take(f"{self.prefix}{self.names['positions']}.weight",
+                         (plan.positions, plan.width))
+        return Patches(linears[0], positions,
+                       convolution=Convolution(linears[1], plan.activation))
 
 
 def bucket(distance: np.ndarray, buckets: int, furthest: int, both: bool) -> np.ndarray:
@@ -241,6 +281,12 @@ def bucket(distance: np.ndarray, buckets: int, furthest: int, both: bool) -> np.
              / np.float32(np.log(furthest / near)))
     far = near + (share * (buckets - near)).astype(int)
     return first + np.where(behind < near, behind, np.minimum(far, buckets - 1))
+
+
+def _sinusoids(positions: int, width: int) -> np.ndarray:
+    """Sines of each position in the first half of its row, cosines in the second."""
+    angles = np.arange(positions)[:, None] * 10000.0 ** (-2 * np.arange(width // 2) / width)
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 
 
 def _once(take: Take) -> Take:

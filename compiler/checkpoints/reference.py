@@ -7,6 +7,7 @@ import numpy as np
 from compiler.checkpoints.description import (
     Attention,
     Block,
+    Convolution,
     FeedForward,
     Linear,
     Norm,
@@ -24,8 +25,9 @@ from compiler.checkpoints.functions import (
     softmax,
 )
 
-__all__ = ["Cache", "Values", "activate", "attend", "embed", "feed_forward", "finish", "forward",
-           "gelu", "layer_norm", "linear", "normalise", "rotate", "run_block", "softmax"]
+__all__ = ["Cache", "Values", "activate", "attend", "attend_across", "embed", "encode",
+           "feed_forward", "finish", "forward", "gelu", "layer_norm", "linear", "normalise",
+           "rotate", "run_block", "softmax"]
 
 
 @dataclass
@@ -104,6 +106,18 @@ def attend(attention: Attention, x: np.ndarray, cache: Cache | None = None, inde
     return linear(attention.output, mixed.reshape(x.shape[0], -1))
 
 
+def attend_across(attention: Attention, x: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+    """Attention of S × d on an encoder's results."""
+    size = attention.head_size
+    query, key, value = (
+        linear(part, given).reshape(len(given), -1, size) for part, given in (
+            (attention.query, x), (attention.key, encoded), (attention.value, encoded)))
+    scores = np.einsum("ihd,jhd->hij", query, key, optimize=True)
+    weight = softmax(scores * np.float32(attention.score_scale))
+    mixed = np.einsum("hij,jhd->ihd", weight, value, optimize=True)
+    return linear(attention.output, mixed.reshape(len(x), -1))
+
+
 def _extend(cache: Cache, index: int, key: np.ndarray, value: np.ndarray
             ) -> tuple[np.ndarray, np.ndarray]:
     """Append to the cache; all keys and values so far, positions × kv heads × size."""
@@ -132,9 +146,10 @@ def _by(norm: Norm | None, x: np.ndarray) -> np.ndarray:
     return x if norm is None else normalise(norm, x)
 
 
-def run_block(block: Block, x: np.ndarray, cache: Cache | None = None, index: int = 0
-              ) -> np.ndarray:
-    """One layer on S × d; ``cache`` and ``index`` as for ``attend``."""
+def run_block(block: Block, x: np.ndarray, cache: Cache | None = None, index: int = 0,
+              encoded: np.ndarray | None = None) -> np.ndarray:
+    """One layer on S × d; ``cache`` and ``index`` as for ``attend``. ``encoded``: what the encoder
+    gives, where the layer looks across."""
     if block.bottleneck is not None:
         narrow = block.bottleneck
         stream = linear(narrow.enter, x)
@@ -145,15 +160,20 @@ def run_block(block: Block, x: np.ndarray, cache: Cache | None = None, index: in
         y = _post_norm(block, stream, y)
         return normalise(narrow.norm, linear(narrow.leave, y) + x)
     if not block.pre_norm:
-        return _post_norm(block, x, attend(block.attention, x, cache, index))
+        return _post_norm(block, x, attend(block.attention, x, cache, index), encoded)
     given = _by(block.attention_norm, x)
     middle = x + _by(block.attention_after, attend(block.attention, given, cache, index))
+    if block.across is not None and encoded is not None:
+        middle = middle + attend_across(block.across, _by(block.across_norm, middle), encoded)
     given = _by(block.feed_forward_norm, x if block.parallel else middle)
     return middle + _by(block.feed_forward_after, feed_forward(block.feed_forward, given))
 
 
-def _post_norm(block: Block, x: np.ndarray, attended: np.ndarray) -> np.ndarray:
+def _post_norm(block: Block, x: np.ndarray, attended: np.ndarray,
+               encoded: np.ndarray | None = None) -> np.ndarray:
     x = _by(block.attention_norm, x + attended)
+    if block.across is not None and encoded is not None:
+        x = _by(block.across_norm, x + attend_across(block.across, x, encoded))
     for layer, norm in (*block.stack, (block.feed_forward, block.feed_forward_norm)):
         x = _by(norm, x + feed_forward(layer, x))
     return x
@@ -169,7 +189,7 @@ def embed(embedding: Tokens | Patches, inputs: np.ndarray, first: int = 0,
     that the tables do not have.
     """
     inputs = np.asarray(inputs)
-    last = first + inputs.shape[0]
+    last = first + inputs.shape[0] // (embedding.rate if isinstance(embedding, Patches) else 1)
     if embedding.positions is not None and not first < last <= len(embedding.positions):
         raise ValueError(f"positions must be from 1 to {len(embedding.positions)}, not {last}")
     if isinstance(embedding, Patches):
@@ -177,6 +197,8 @@ def embed(embedding: Tokens | Patches, inputs: np.ndarray, first: int = 0,
         if inputs.ndim != 2 or inputs.shape[1] != width:
             raise ValueError(f"patches must be rows of {width} values, not {inputs.shape}")
         x = linear(embedding.projection, inputs.astype(np.float32))
+        if embedding.convolution is not None:
+            x = _convolved(embedding.convolution, x)
         return _by(embedding.norm, x + embedding.positions[first:last])
     if inputs.ndim != 1 or not len(inputs) or not np.issubdtype(inputs.dtype, np.integer):
         raise ValueError("token ids must be a row of whole numbers, "
@@ -196,6 +218,14 @@ def embed(embedding: Tokens | Patches, inputs: np.ndarray, first: int = 0,
     return x if embedding.norm_projection is None else linear(embedding.norm_projection, x)
 
 
+def _convolved(convolution: Convolution, x: np.ndarray) -> np.ndarray:
+    """Every second row of f(x) between its neighbours, through the linear layer and f."""
+    x = activate(convolution.activation, x)
+    before = np.concatenate([np.zeros_like(x[:1]), x[1:-1:2]])
+    rows = np.concatenate([before, x[::2], x[1::2]], axis=1)
+    return activate(convolution.activation, linear(convolution.linear, rows))
+
+
 def _rows(embedding: Tokens, ids: np.ndarray) -> np.ndarray:
     """What the table gives, before positions."""
     x = embedding.table[ids] * np.float32(embedding.factor)
@@ -206,17 +236,26 @@ def _rows(embedding: Tokens, ids: np.ndarray) -> np.ndarray:
     return x if embedding.row_projection is None else linear(embedding.row_projection, x)
 
 
+def encode(model: Transformer, source: np.ndarray) -> np.ndarray:
+    """What the encoder of ``model`` gives for S token ids or patches, S × d."""
+    if model.encoder is None:
+        raise ValueError(f"{model.name} has no encoder")
+    return forward(model.encoder, source).output
+
+
 def forward(model: Transformer, inputs: np.ndarray, cache: Cache | None = None,
-            segments: np.ndarray | None = None) -> Values:
+            segments: np.ndarray | None = None, encoded: np.ndarray | None = None) -> Values:
     """All layers on S token ids or patches, after those of ``cache``, which then grows.
 
     A step of decoding is a forward of one token with the cache of those before it. ``segments`` as
-    for ``embed``.
+    for ``embed``. ``encoded``: of a model with an encoder what that gives (``encode``).
     """
+    if (encoded is None) != (model.encoder is None):
+        raise ValueError(f"{model.name} must be given what its encoder gives, if it has one")
     x = embedded = embed(model.embedding, inputs, cache.positions if cache else 0, segments)
     blocks = []
     for index, block in enumerate(model.blocks):
-        x = run_block(block, x, cache, index)
+        x = run_block(block, x, cache, index, encoded)
         blocks.append(x)
     return Values(embedded, tuple(blocks), finish(model, x))
 

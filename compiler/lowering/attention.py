@@ -20,7 +20,7 @@ from compiler.lowering.values import Form, Value, View
 from hdl.spec.formats import BFLOAT16
 from sim.model.rounding import largest
 
-__all__ = ["CacheRows", "attend", "padding_masks"]
+__all__ = ["CacheRows", "Unit", "attend", "mix", "padding_masks"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class CacheRows:
 
 
 @dataclass(frozen=True)
-class _Unit:
+class Unit:
     """Queries that share keys, values and mask, and where their sums go."""
 
     queries: View
@@ -66,11 +66,17 @@ def attend(trace: Tracer, attention: Attention, x: Value, cache: CacheRows | Non
     if saved is not None:
         saved.queries, saved.keys, saved.values = queries, keys, values
         saved.probabilities, saved.heads = probabilities, sums
+    mix(trace, attention, units, probabilities, sums, label)
+    return sums
+
+
+def mix(trace: Tracer, attention: Attention, units: list[Unit], probabilities: Value, sums: Value,
+        label: str) -> None:
+    """Softmax of all scores, then all sums of the values."""
     _softmax(trace, attention, units, probabilities, label)
     trace.gemm([Product(rows, unit.values, unit.sums)
                 for rows, unit in zip(_stacked(probabilities, units), units, strict=True)],
                sums, b_transposed=False)
-    return sums
 
 
 def _project_at_once(trace: Tracer, linears: Sequence[Linear], x: Value, name: str) -> list[View]:
@@ -125,7 +131,7 @@ def _normed(trace: Tracer, linear: Linear, norm: Norm | None, x: Value, out: Vie
 
 
 def _units(trace: Tracer, attention: Attention, queries: View, cache: tuple[View, View],
-           sums: Value, step: Step) -> Iterator[_Unit]:
+           sums: Value, step: Step) -> Iterator[Unit]:
     """Each head of each sequence; of one position, all heads that share keys and values."""
     size, shared = attention.head_size, attention.heads // attention.kv_heads
     at_once = shared if step.length == 1 and attention.position_bias is None else 1
@@ -142,7 +148,7 @@ def _units(trace: Tracer, attention: Attention, queries: View, cache: tuple[View
                 own, out = own.split(size), out.split(size)
             keys, values = (part.block(sequence * step.total, head // shared * size, step.total,
                                        size) for part in cache)
-            yield _Unit(own, keys, values, out, mask)
+            yield Unit(own, keys, values, out, mask)
 
 
 def padding_masks(trace: Tracer, step: Step) -> Value | None:
@@ -211,7 +217,7 @@ def _bias(trace: Tracer, attention: Attention, bias: PositionBias, step: Step, s
                         values).whole
 
 
-def _stacked(value: Value, units: list[_Unit]) -> Iterator[View]:
+def _stacked(value: Value, units: list[Unit]) -> Iterator[View]:
     """The rows of each unit in a value that has them below one another."""
     first = 0
     for unit in units:
@@ -219,7 +225,7 @@ def _stacked(value: Value, units: list[_Unit]) -> Iterator[View]:
         first += unit.queries.rows
 
 
-def _softmax(trace: Tracer, attention: Attention, units: list[_Unit], out: Value, label: str
+def _softmax(trace: Tracer, attention: Attention, units: list[Unit], out: Value, label: str
              ) -> None:
     """Every unit's softmax(scale · QKᵀ + mask) into its rows of ``out``, the scores capped before
     the mask."""

@@ -96,6 +96,8 @@ def check_decoding(model: Transformer) -> None:
     """``ValueError`` where ``model`` generates no text."""
     check_model(model, layer_range(model, None))
     causal = model.blocks[0].attention.causal and isinstance(model.embedding, Tokens)
+    if model.encoder is not None:
+        raise ValueError(f"{model.name} has an encoder: it runs as one program, whole")
     if not causal or model.head is None or model.pooling != "none":
         raise ValueError(f"only a causal model with a head over its vocabulary generates text, "
                          f"which {model.name} is not")

@@ -4,7 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compiler.checkpoints.description import Patches, Tokens, Transform, Transformer
+from compiler.checkpoints.description import (
+    Convolution,
+    Patches,
+    Tokens,
+    Transform,
+    Transformer,
+)
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.lowering.lane_ops import Factor, Mean, UnitLength
 from compiler.lowering.layer import layer_uses
@@ -22,7 +28,8 @@ L2_EPSILON = 1e-24
 def trace_embedding(trace: Tracer, model: Transformer, inputs: Inputs, step: Step, label: str
                     ) -> Value:
     """What the first layer gets, named ``label``."""
-    values = inputs.values[:, step.past:step.total]
+    rate = model.embedding.rate if inputs.kind == "patches" else 1
+    values = inputs.values[:, rate * step.past:rate * step.total]
     if inputs.kind == "states":
         return _states(trace, values.reshape(step.rows, -1), label)
     embedding, norm = model.embedding, model.embedding.norm
@@ -69,12 +76,36 @@ def _positions(trace: Tracer, table: np.ndarray, step: Step) -> list[View]:
 def _patches(trace: Tracer, embedding: Patches, values: np.ndarray, step: Step, out: Value,
              label: str) -> None:
     """Projection, bias and position."""
-    rows = values.reshape(step.rows, -1)
+    rows = values.reshape(-1, values.shape[2])
     patches = trace.constant("patches", *rows.shape, lambda: rows, Form.STORED)
     positions = _positions(trace, embedding.positions, step)
-    projected = trace.value(f"{label} projection", out.rows, out.columns)
+    projected = trace.value(f"{label} projection", len(rows), out.columns)
     trace.linear(patches.whole, embedding.projection, projected, label)
+    if embedding.convolution is not None:
+        projected = _convolved(trace, embedding.convolution, projected, step, label)
     trace.add(projected.whole, positions, out)
+
+
+def _convolved(trace: Tracer, convolution: Convolution, x: Value, step: Step, label: str) -> Value:
+    """Every second row of f(x) between its neighbours, through the linear layer and f."""
+    width, length, outputs = x.columns, step.length, len(convolution.linear.weight)
+    bent = trace.value(f"{label} frames", *x.shape)
+    trace.activate(x.whole, convolution.activation, bent)
+    sides = trace.value(f"{label} frames and neighbours", step.rows, 3 * width)
+    zeros = trace.constant("zeros", 1, width, lambda: np.zeros((1, width)), Form.WIDE)
+    for sequence in range(step.sequences):
+        row = sequence * length
+        pairs = bent.whole.row_block(2 * row, 2 * length).joined(2)
+        trace.vector(pairs, None, sides.whole.block(row, width, length, 2 * width))
+        trace.vector(zeros.whole, None, sides.whole.block(row, 0, 1, width))
+        if length > 1:
+            before = pairs.block(0, width, length - 1, width)
+            trace.vector(before, None, sides.whole.block(row + 1, 0, length - 1, width))
+    dense, out = (trace.value(f"{label} {name}", step.rows, outputs)
+                  for name in ("convolution", "convolved"))
+    trace.linear(sides.whole, convolution.linear, dense, f"{label} convolution")
+    trace.activate(dense.whole, convolution.activation, out)
+    return out
 
 
 def _tokens(trace: Tracer, embedding: Tokens, ids: np.ndarray, segments: np.ndarray | None,

@@ -1,7 +1,15 @@
 """One layer: attention, feed-forward, their norms and residual additions."""
 
-from compiler.checkpoints.description import Block, Bottleneck, FeedForward, Linear, Norm
+from compiler.checkpoints.description import (
+    Attention,
+    Block,
+    Bottleneck,
+    FeedForward,
+    Linear,
+    Norm,
+)
 from compiler.checkpoints.inputs import Step
+from compiler.lowering.across import Source, attend_across
 from compiler.lowering.attention import CacheRows, attend
 from compiler.lowering.saved import Saved
 from compiler.lowering.tracer import Tracer
@@ -17,8 +25,9 @@ def layer_uses(block: Block) -> tuple[Use, ...]:
 
 
 def trace_layer(trace: Tracer, block: Block, x: Value, cache: CacheRows | None, step: Step,
-                label: str, saved: Saved | None = None) -> Value:
-    """The layer's result, named ``label``. ``saved`` takes what a backward pass reads."""
+                label: str, saved: Saved | None = None, source: Source | None = None) -> Value:
+    """The layer's result, named ``label``. ``saved`` takes what a backward pass reads. ``source``:
+    what a layer that looks across reads."""
     if block.bottleneck is not None:
         return _narrow_layer(trace, block, block.bottleneck, x, step, label)
     saved, inner = saved or Saved(), f"{label} "
@@ -28,6 +37,8 @@ def trace_layer(trace: Tracer, block: Block, x: Value, cache: CacheRows | None, 
     total, middle = _after(trace, block, block.attention_norm, heads, block.attention.output, x,
                            f"{inner}attention", after=block.attention_after)
     saved.attention_norm_input = x if block.pre_norm else total
+    if block.across is not None:
+        middle = _across(trace, block, block.across, middle, source, step, inner)
     if not block.parallel:
         given = _before(trace, block, block.feed_forward_norm, middle, f"{inner}feed-forward norm")
     elif block.feed_forward_norm is not block.attention_norm:
@@ -39,6 +50,16 @@ def trace_layer(trace: Tracer, block: Block, x: Value, cache: CacheRows | None, 
                         block.feed_forward_after)
     saved.feed_forward_norm_input = middle if block.pre_norm else total
     return out
+
+
+def _across(trace: Tracer, block: Block, attention: Attention, x: Value, source: Source | None,
+            step: Step, inner: str) -> Value:
+    """Attention on the encoder's results, its norm and its residual addition."""
+    if source is None:
+        raise ValueError("a layer that looks across must be given what an encoder gives")
+    given = _before(trace, block, block.across_norm, x, f"{inner}across norm")
+    heads = attend_across(trace, attention, given, source, step, f"{inner}across ")
+    return _after(trace, block, block.across_norm, heads, attention.output, x, f"{inner}across")[1]
 
 
 def _narrow_layer(trace: Tracer, block: Block, narrow: Bottleneck, x: Value, step: Step, label: str

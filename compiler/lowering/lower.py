@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.checkpoints.description import Attention, Block, Transformer
+from compiler.checkpoints.description import Attention, Block, Patches, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
+from compiler.lowering.across import Source
 from compiler.lowering.attention import CacheRows
 from compiler.lowering.emit import emit
 from compiler.lowering.ends import trace_embedding, trace_final
@@ -16,6 +17,7 @@ from compiler.lowering.layer import layer_uses, trace_layer
 from compiler.lowering.ops import OpList
 from compiler.lowering.place import place
 from compiler.lowering.rotary import halves_first
+from compiler.lowering.source import trace_source
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.values import Form, Life
 from compiler.program.builder import ProgramBuilder
@@ -67,7 +69,10 @@ def make_steps(model: Transformer, inputs: Inputs, steps: Sequence[int] | None) 
     if steps is None or len(steps) == 1:
         if steps is not None and steps[0] != inputs.length:
             raise ValueError(f"steps must add up to {inputs.length}, not {sum(steps)}")
-        return [Step("", inputs.sequences, inputs.length, 0, inputs.valid)]
+        embedding = model.embedding
+        rate = (embedding.rate if isinstance(embedding, Patches) and inputs.kind == "patches"
+                else 1)
+        return [Step("", inputs.sequences, inputs.length // rate, 0, inputs.valid)]
     if not model.blocks[0].attention.causal:
         raise ValueError(f"several steps take a causal model, which {model.name} is not")
     if inputs.sequences != 1:
@@ -115,8 +120,9 @@ def trace(model: Transformer, inputs: Inputs, layers: range | None = None,
     tracer = Tracer()
     blocks = prepared_blocks(model, layers)
     caches = make_caches(tracer, blocks, inputs.sequences * inputs.length)
+    sources = trace_source(tracer, model, inputs, blocks)
     for step in make_steps(model, inputs, steps):
-        trace_step(tracer, model, inputs, blocks, caches, step)
+        trace_step(tracer, model, inputs, blocks, caches, step, sources)
     return tracer.listed()
 
 
@@ -132,12 +138,14 @@ def _halves_first(block: Block) -> Block:
 
 
 def trace_step(tracer: Tracer, model: Transformer, inputs: Inputs, blocks: Mapping[int, Block],
-               caches: Mapping[int, CacheRows | None], step: Step) -> None:
+               caches: Mapping[int, CacheRows | None], step: Step,
+               sources: Mapping[int, Source] | None = None) -> None:
     """One pass of the ``blocks`` over the positions of ``step``; where the last layer is among them
-    with what follows it."""
+    with what follows it. ``sources``: what layers that look across read (``trace_source``)."""
     x = trace_embedding(tracer, model, inputs, step, f"{step.label}embedding")
     for index, block in blocks.items():
-        x = trace_layer(tracer, block, x, caches[index], step, f"{step.label}layer {index}")
+        x = trace_layer(tracer, block, x, caches[index], step, f"{step.label}layer {index}",
+                        source=(sources or {}).get(index))
     if len(model.blocks) - 1 in blocks:
         trace_final(tracer, model, x, step)
     else:

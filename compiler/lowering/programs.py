@@ -18,6 +18,7 @@ from compiler.lowering.lower import (
 )
 from compiler.lowering.ops import OpList
 from compiler.lowering.place import Places, least_bytes, own_memory, place
+from compiler.lowering.source import trace_source
 from compiler.lowering.tracer import Tracer
 from compiler.program.builder import ProgramBuilder
 from compiler.program.image import ProgramImage
@@ -60,8 +61,9 @@ class Programs:
         self._refuse(scores, _machine_bytes() if memory is None else memory)
         tracer = Tracer(after=self._tracer)
         caches = make_caches(tracer, self.blocks, inputs.sequences * inputs.length)
+        sources = trace_source(tracer, self.model, inputs, self.blocks)
         for step in passes:
-            trace_step(tracer, self.model, inputs, self.blocks, caches, step)
+            trace_step(tracer, self.model, inputs, self.blocks, caches, step, sources)
         fused = fuse(tracer.listed(), self.config, self.level)
         if memory is not None:
             # Before a constant is made: a mask may be larger than all else.

@@ -126,6 +126,14 @@ class View:
                              f"each, not {self.columns} with stride {self.stride}")
         return replace(self, rows=self.rows * self.columns // width, columns=width, stride=width)
 
+    def joined(self, count: int) -> "View":
+        """``count`` rows side by side as one; rows without gaps."""
+        if self.rows % count or self.stride != self.columns:
+            raise ValueError(f"{self.value.name} must have a multiple of {count} rows without "
+                             f"gaps, not {self.rows} of {self.columns} with stride {self.stride}")
+        return replace(self, rows=self.rows // count, columns=count * self.columns,
+                       stride=count * self.stride)
+
     def every(self, step: int, first: int) -> "View":
         """Rows ``first``, ``first`` + ``step`` and so on."""
         return replace(self.row_block(first, 1), rows=-(-(self.rows - first) // step),

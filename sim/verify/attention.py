@@ -3,6 +3,7 @@
 import numpy as np
 
 from compiler.checkpoints.description import Attention, Linear, Norm
+from compiler.checkpoints.inputs import Step
 from compiler.lowering.fusion import Fusion
 from hdl.spec.formats import BFLOAT16
 from sim.model import codec
@@ -19,6 +20,7 @@ class AttentionCodes:
     def __init__(self, tensors: Tensors) -> None:
         self.tensors, self.math = tensors, tensors.math
         self.past: dict[tuple[int, str], list[Array]] = {}
+        self.source: Step
 
     def heads(self, attention: Attention, x: Array, index: int, values_of: Array | None) -> Array:
         """The heads' results side by side, of the format. ``values_of``: what values read where
@@ -51,6 +53,32 @@ class AttentionCodes:
             wide = kind == "scores" and not tensors.eight[Fusion.ACTIVATION]
             tensors.keep(name + kind, np.concatenate(found), not wide)
         return tensors.keep(f"{name}heads", heads, True)
+
+    def across(self, attention: Attention, x: Array, encoded: Array, layer: str) -> Array:
+        """The heads' results side by side, of the format, with keys and values of ``encoded``."""
+        tensors, math, step, source = self.tensors, self.math, self.tensors.now, self.source
+        q = tensors.keep(f"{layer} across query", math.linear(x, attention.query), True)
+        k, v = (math.stored(math.linear(encoded, linear))
+                for linear in (attention.key, attention.value))
+        for name, part in (("keys", k), ("values", v)):
+            tensors.found[f"{layer} across {name}"] = codec.encode(math.encoding, part)
+        size, shared = attention.head_size, attention.heads // attention.kv_heads
+        heads = np.zeros((step.rows, attention.heads * size))
+        tables: dict[str, list[Array]] = {}
+        for sequence in range(step.sequences):
+            rows = slice(sequence * step.length, (sequence + 1) * step.length)
+            seen = slice(sequence * source.length, (sequence + 1) * source.length)
+            added = np.zeros((step.length, source.length))
+            if source.valid is not None:
+                added[:, ~source.valid[sequence]] = -largest(BFLOAT16)
+            for head in range(attention.heads):
+                own = slice(head * size, (head + 1) * size)
+                read = slice(head // shared * size, (head // shared + 1) * size)
+                p = self.probabilities(attention, q[rows, own], k[seen, read], added, tables)
+                heads[rows, own] = math.stored(math.product(p, v[seen, read]))
+        for kind, found in tables.items():
+            tensors.keep(f"{layer} across {kind}", np.concatenate(found), True)
+        return tensors.keep(f"{layer} across heads", heads, True)
 
     def projected(self, attention: Attention, linear: Linear, norm: Norm | None, x: Array,
                   name: str) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 from compiler.checkpoints.description import (
     Block,
     Bottleneck,
+    Convolution,
     FeedForward,
     Linear,
     Norm,
@@ -49,6 +50,26 @@ class _Forward(Tensors):
         super().__init__(config, level)
         self.model, self.inputs, self.layers = model, inputs, layers
         self.attention = AttentionCodes(self)
+        self.encoded: Array | None = None
+        if model.encoder is not None and inputs.source is not None:
+            self.encoded = self.encode(model.encoder, inputs.source, config, level)
+
+    def encode(self, encoder: Transformer, source: Inputs, config: AcceleratorConfig, level: Fusion
+               ) -> Array:
+        """What the encoder gives, of the format."""
+        run = _Forward(config, encoder, source, level, range(len(encoder.blocks)))
+        rate = encoder.embedding.rate if isinstance(encoder.embedding, Patches) else 1
+        run.label = "encoder "
+        run.now = Step(run.label, source.sequences, source.length // rate, 0, source.valid)
+        x = run.embedding(run.now)
+        for index in run.layers:
+            x = run.layer(encoder.blocks[index], x, index)
+        if encoder.final_norm is not None:
+            x = run.math.norm(run.as_read(Fusion.NORM, x), encoder.final_norm)
+            x = run.keep_both("final norm", x)
+        self.found |= run.found
+        self.attention.source = run.now
+        return self.math.stored(x)
 
     # The model
 
@@ -62,14 +83,17 @@ class _Forward(Tensors):
 
     def embedding(self, step: Step) -> Array:
         math, embedding = self.math, self.model.embedding
-        values = self.inputs.values[:, step.past:step.total]
+        rate = embedding.rate if isinstance(embedding, Patches) else 1
+        values = self.inputs.values[:, rate * step.past:rate * step.total]
         if self.inputs.kind == "states":
             return math.wide(values.reshape(step.rows, -1))
         places = np.tile(np.arange(step.past, step.total), step.sequences)
         if isinstance(embedding, Patches):
-            patches = math.stored(values.reshape(step.rows, -1))
-            x = math.add(math.linear(patches, embedding.projection),
-                         math.weight(embedding.positions)[places])
+            patches = math.stored(values.reshape(-1, values.shape[2]))
+            x = math.linear(patches, embedding.projection)
+            if embedding.convolution is not None:
+                x = self.convolved(embedding.convolution, x)
+            x = math.add(x, math.weight(embedding.positions)[places])
         else:
             x = self.rows(embedding, values)
             if embedding.positions is not None:
@@ -86,6 +110,22 @@ class _Forward(Tensors):
         if isinstance(embedding, Tokens) and embedding.norm_projection is not None:
             x = math.linear(self.keep("embedding norm", x, True), embedding.norm_projection)
         return self.keep_both("embedding", x)
+
+    def convolved(self, convolution: Convolution, x: Array) -> Array:
+        """Every second row of f(x) between its neighbours, through the linear layer and f."""
+        math, kind, sequences = self.math, convolution.activation, self.now.sequences
+        x = self.rounded_if(Fusion.ACTIVATION, x, "embedding projection")
+        x = self.keep("embedding frames", math.activation(kind, x), False)
+        x = x.reshape(sequences, -1, x.shape[1])
+        rows = np.zeros((sequences, x.shape[1] // 2, 3 * x.shape[2]))
+        for place in range(rows.shape[1]):
+            for side, frame in enumerate((2 * place - 1, 2 * place, 2 * place + 1)):
+                if frame >= 0:
+                    rows[:, place, side * x.shape[2]:(side + 1) * x.shape[2]] = x[:, frame]
+        rows = self.keep("embedding frames and neighbours", rows.reshape(-1, rows.shape[2]), True)
+        x = self.rounded_if(Fusion.ACTIVATION, math.linear(rows, convolution.linear),
+                            "embedding convolution")
+        return math.activation(kind, x)
 
     def rows(self, embedding: Tokens, ids: Array) -> Array:
         """What the table gives for ``ids``, sequences × positions: rows below one another."""
@@ -111,6 +151,11 @@ class _Forward(Tensors):
         middle = self.half(block, norms[0], x, x, f"{name} attention",
                            lambda given: self.attention.heads(block.attention, given, index, None),
                            block.attention.output, None, block.attention_after)
+        if block.across is not None and self.encoded is not None:
+            across, encoded = block.across, self.encoded
+            middle = self.half(block, block.across_norm, middle, middle, f"{name} across",
+                               lambda given: self.attention.across(across, given, encoded, name),
+                               across.output, None, None)
         return self.half(block, norms[1], x if block.parallel else middle, middle,
                          f"{name} feed-forward",
                          lambda given: self.hidden(block.feed_forward, given, f"{name} "),

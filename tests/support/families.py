@@ -36,7 +36,12 @@ class Stored:
         if isinstance(model.embedding, Patches):
             return Inputs("patches", model.embedding.of_image(np.array(given["pixels"]))[None])
         segments = np.array([given["segments"]]) if "segments" in given else None
-        return Inputs("ids", np.array([given["ids"]]), segments=segments)
+        source = Inputs("ids", np.array([given["source"]])) if "source" in given else None
+        if "frames" in given:
+            assert model.encoder is not None and isinstance(model.encoder.embedding, Patches)
+            frames = model.encoder.embedding.of_frames(np.array(given["frames"]).T)
+            source = Inputs("patches", frames[None])
+        return Inputs("ids", np.array([given["ids"]]), segments=segments, source=source)
 
 
 def stored(name: str) -> Stored:

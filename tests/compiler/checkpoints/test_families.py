@@ -8,7 +8,7 @@ import pytest
 
 from compiler.checkpoints import load
 from compiler.checkpoints.loader import families
-from compiler.checkpoints.reference import forward
+from compiler.checkpoints.reference import encode, forward
 from support.families import NAMES, stored
 from tools import family_vectors
 
@@ -17,7 +17,8 @@ NEAR = 1e-4
 
 def output(model, inputs):
     segments = None if inputs.segments is None else inputs.segments[0]
-    return forward(model, inputs.values[0], segments=segments).output
+    encoded = None if inputs.source is None else encode(model, inputs.source.values[0])
+    return forward(model, inputs.values[0], segments=segments, encoded=encoded).output
 
 
 @pytest.mark.parametrize("name", NAMES)
