@@ -2,7 +2,7 @@
 
 Verilog alone goes to standard output or, with ``-o``, to a file; ``--json FILE`` records what it
 holds (``gen.design``). An error is one line on standard error and exit code 2. ``--regmap
-md|json|h`` prints the register map and ``--sdc`` the timing constraints instead.
+md|json|h|rdl`` prints the register map and ``--sdc`` the timing constraints instead.
 """
 
 import sys
