@@ -98,6 +98,7 @@ def training_model(name: str, training: Training, tokens: int | None,
         model = replace(model, embedding=replace(embedding, table=table))
     model = model_halves_first(_with_classes(hollow(model, None)))
     if whole and is_tied:
+        assert model.head is not None and isinstance(model.embedding, Tokens)
         model = replace(model, head=replace(model.head, weight=model.embedding.table))
     return model, _inputs(model, training.micro or training.batch, positions)
 
