@@ -5,7 +5,7 @@ projections and the output, and neighbouring heads overlap.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -163,10 +163,11 @@ def padding_masks(trace: Tracer, step: Step) -> Value | None:
 def _mask(trace: Tracer, attention: Attention, step: Step, sequence: int) -> View | None:
     """What is added to a head's scores: 0, and the most negative BF16 where a position does not
     see another; 1×S where only padding is hidden."""
-    every = padding_masks(trace, step)
+    every = None if attention.causal else padding_masks(trace, step)
     if every is not None:
         return every.whole.row_block(sequence, 1)
-    hidden = _hidden(attention, step, sequence)
+    # What pads comes last: no position of a causal model that counts sees it.
+    hidden = _hidden(attention, replace(step, valid=None) if step.renewed else step, sequence)
     masked = hidden.any() or attention.window is not None
     if masked and step.room is not None and step.valid is None:
         return _shared_mask(trace, attention, step)

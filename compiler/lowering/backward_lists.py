@@ -11,8 +11,8 @@ from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 
 __all__ = ["RELU_STEEP", "accumulate", "accurate_softmax", "clip_factor", "cross_entropy_backward",
-           "layer_norm_backward", "pooling_backward", "relu_backward", "rms_norm_backward",
-           "row_squares", "softmax_backward"]
+           "layer_norm_backward", "less_labels", "pooling_backward", "relu_backward",
+           "rms_norm_backward", "row_squares", "softmax_backward"]
 
 # tanh of any positive number of 8 bits times this is 1; the smallest is 2^-26.
 RELU_STEEP = 2.0 ** 60
@@ -112,6 +112,12 @@ def cross_entropy_backward(p: Tensor, factor: float) -> Epilogue:
     """Of rows e of an identity matrix, gathered by the labels: (e − ``p``) · (−``factor``), with
     ``factor`` 1 over the number of rows, times the scale of the loss's gradient."""
     return Epilogue(-factor, p, instructions=(
+        Instruction(add=Operand.Y, subtract=True, scale=Operand.IMM0, **_STORE),))
+
+
+def less_labels(labels: Tensor, factor: float) -> Epilogue:
+    """Of probabilities: (p − ``labels``) · ``factor``, the bits of ``cross_entropy_backward``."""
+    return Epilogue(factor, labels, instructions=(
         Instruction(add=Operand.Y, subtract=True, scale=Operand.IMM0, **_STORE),))
 
 

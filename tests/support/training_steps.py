@@ -51,12 +51,15 @@ def training(batch=4, method=LowRank(rank=4), **how):  # noqa: B008  it is froze
     return Training(method, rate=4e-3, steps=100, batch=batch, **how)
 
 
-def padded(batch, masks):
-    """As long as all of a program's are."""
-    if masks is None:
+def padded(batch, program):
+    """As long as all of the program's are."""
+    if program.batch.length is None:
         return batch
-    more = ((0, 0), (0, masks.columns - batch.inputs.shape[1]))
-    return Batch(np.pad(batch.inputs, more), batch.labels, np.pad(batch.valid, more))
+    more = ((0, 0), (0, program.batch.length - batch.inputs.shape[1]))
+    labels = batch.labels
+    if labels.shape == batch.inputs.shape:
+        labels = np.pad(labels, more)
+    return Batch(np.pad(batch.inputs, more), labels, np.pad(batch.valid, more))
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,15 @@ def windows(own):
                 Inputs("ids", ids[:own.micro]), "vocabulary")
 
 
+def paragraphs(own):
+    """The same of 2 to 6 ids."""
+    rng = np.random.default_rng(0)
+    ids, lengths = rng.integers(0, 40, (40, 6)), rng.integers(2, 7, 40)
+    data = Batch(ids, ids, np.arange(6) < lengths[:, None])
+    return Work(samples.llama(interleaved=False), batches(data, own.batch, 0),
+                Inputs("ids", ids[:own.micro], np.ones((own.micro, 6), bool)), "vocabulary")
+
+
 def real(model):
     """One step of a ``model`` on random ids, and its training: two sentences of at most 8, or for
     a causal model one window of 8."""
@@ -147,13 +159,13 @@ class Both:
         self.wrong = set()
 
     def calibrate(self):
-        batch = padded(next(self.batches), self.host.program.batch.masks)
+        batch = padded(next(self.batches), self.host.program)
         self.trainer.calibrate(batch)
         self.host.calibrate(batch)
         return self
 
     def step(self):
-        batch = padded(next(self.batches), self.host.program.batch.masks)
+        batch = padded(next(self.batches), self.host.program)
         report = self.trainer.step(batch)
         loss, norm, _ = self.host.step(batch, report.rate)
         self._same("value of the loss", np.array(abs(loss - report.loss) < 1e-12 * loss), True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from compiler.training.gradients.numerics import Array, Exact
 
-__all__ = ["LOSSES", "LossKind", "cross_entropy", "loss_of", "rows_counted"]
+__all__ = ["LOSSES", "LossKind", "cross_entropy", "loss_of", "next_told", "rows_counted"]
 
 LossKind = Literal["classes", "vocabulary", "spans"]
 
@@ -34,14 +34,14 @@ def _classes(n: Exact, logits: Array, labels: Array, valid: Array | None) -> tup
 def _vocabulary(n: Exact, logits: Array, labels: Array, valid: Array | None
                 ) -> tuple[float, Array]:
     """Each position's logits against the next position's id, where both are valid."""
-    counted = _predicted(labels, valid)
+    counted = next_told(labels, valid)
     gradient = np.zeros_like(logits)
     loss, gradient[:, :-1][counted] = cross_entropy(
         n, logits[:, :-1][counted], labels[:, 1:][counted])
     return loss, gradient
 
 
-def _predicted(ids: Array, valid: Array | None) -> Array:
+def next_told(ids: Array, valid: Array | None) -> Array:
     """B × (S − 1): whether a position's next id counts."""
     counted = np.ones(ids.shape, bool) if valid is None else valid
     return counted[:, 1:] & counted[:, :-1]
@@ -49,7 +49,7 @@ def _predicted(ids: Array, valid: Array | None) -> Array:
 
 def rows_counted(kind: LossKind, labels: Array, valid: Array | None = None) -> int:
     """How many rows a loss is the mean of; arguments as for ``loss_of``."""
-    return int(_predicted(labels, valid).sum()) if kind == "vocabulary" else len(labels)
+    return int(next_told(labels, valid).sum()) if kind == "vocabulary" else len(labels)
 
 
 def _spans(n: Exact, logits: Array, labels: Array, valid: Array | None) -> tuple[float, Array]:

@@ -11,7 +11,7 @@ from compiler.program.builder import read
 from compiler.program.start import Ran, Start
 from compiler.program.tensor import INDICES, Tensor
 from compiler.training.description import AdamW, Training
-from compiler.training.gradients.loss import LossKind, loss_of, rows_counted
+from compiler.training.gradients.loss import LossKind, loss_of, next_told, rows_counted
 from compiler.training.gradients.network import Batch
 from compiler.training.gradients.numerics import Exact
 from compiler.training.programs.ends import pooled_rows
@@ -94,56 +94,69 @@ class Host:
         """The mean loss; its gradients stay in the memory."""
         micro, loss, rows, ran = self.training.micro, 0.0, 0, Ran()
         for first in range(0, len(batch), micro):
-            part = batch.part(slice(first, first + micro))
-            valid = self._write_batch(part)
+            part = self._padded(batch.part(slice(first, first + micro)))
+            self._write_batch(part)
             ran += self._run(self.program.next if first else self.program.first)
             logits = self.read(self.program.logits)
             if self.kind != "classes":
                 logits = logits.reshape(len(part), -1, logits.shape[1])
-            own = rows_counted(self.kind, part.labels, valid)
+            own = rows_counted(self.kind, part.labels, part.valid)
             with np.errstate(over="ignore", invalid="ignore"):
-                loss += own * loss_of(self.kind, Exact(), logits, part.labels, valid)[0]
+                loss += own * loss_of(self.kind, Exact(), logits, part.labels, part.valid)[0]
             rows += own
         return loss / rows, ran
 
-    def _write_batch(self, part: Batch) -> np.ndarray | None:
-        """One micro-batch; sequences shorter than the program's are padded. Gives which positions
-        of the program's are valid, where they may be padded."""
+    def _padded(self, part: Batch) -> Batch:
+        """``part`` with sequences as long as the program's, where those may be padded."""
+        length, inputs, labels, valid = (
+            self.program.batch.length, part.inputs, part.labels, part.valid)
+        if length is None:
+            return part
+        missing = length - inputs.shape[1]
+        if missing < 0:
+            raise ValueError(f"a sequence must have at most {length} positions in this program, "
+                             f"not {inputs.shape[1]}")
+        valid = np.ones(inputs.shape[:2], bool) if valid is None else valid
+        more = (0, 0), (0, missing)
+        if self.kind == "vocabulary":
+            if (valid[:, 1:] & ~valid[:, :-1]).any() or not next_told(labels, valid).any():
+                raise ValueError("of sequences whose next ids are told, what pads must come last, "
+                                 "and a position with a next one be among them")
+            labels = np.pad(labels, more)
+        return Batch(np.pad(inputs, more), labels, np.pad(valid, more))
+
+    def _write_batch(self, part: Batch) -> None:
+        """One micro-batch, of sequences as long as the program's."""
         own = self.program.batch
-        inputs, valid = part.inputs, part.valid
-        if own.masks is not None:
-            count = own.masks.columns
-            missing = count - inputs.shape[1]
-            if missing < 0:
-                raise ValueError(f"a sequence must have at most {count} positions in this program, "
-                                 f"not {inputs.shape[1]}")
-            valid = np.ones(inputs.shape[:2], bool) if valid is None else valid
-            inputs, valid = (np.pad(x, ((0, 0), (0, missing))) for x in (inputs, valid))
-            self._write_valid(valid)
-        for tensor, values in zip(own.inputs, np.split(inputs, len(own.inputs)), strict=True):
+        for tensor, values in zip(own.inputs, np.split(part.inputs, len(own.inputs)), strict=True):
             self.write(tensor, values)
         if self.kind == "vocabulary":
-            self._write_next(part.labels)
+            self._write_next(part)
         else:
             # Of spans all first positions, then all last ones.
             self.write(own.labels, part.labels.T)
-        return valid
+            if part.valid is not None:
+                self._write_valid(part.valid)
 
-    def _write_next(self, ids: np.ndarray) -> None:
-        """A one-hot row of the next id for each position that has one."""
-        labels = self.program.batch.labels
-        rows = np.zeros(labels.shape)
-        before = np.arange(ids.size).reshape(ids.shape)[:, :-1]
-        rows[before.ravel(), ids[:, 1:].ravel()] = 1
-        self.write(labels, rows)
+    def _write_next(self, part: Batch) -> None:
+        """A one-hot row of the next id for each position that has one, and which do."""
+        own, counted = self.program.batch, next_told(part.labels, part.valid)
+        rows = np.zeros(own.labels.shape)
+        numbers = np.arange(part.labels.size).reshape(part.labels.shape)
+        before = numbers[:, :-1][counted]
+        rows[before, part.labels[:, 1:][counted]] = 1
+        self.write(own.labels, rows)
+        if own.counted is not None:
+            self.write(own.counted, np.where(np.isin(numbers, before), numbers, numbers.size))
+            self.write(own.lengths, np.full(own.lengths.shape, 1 / before.size))
 
     def _write_valid(self, valid: np.ndarray) -> None:
         """Masks, and what goes by the number of positions."""
         own, counts = self.program.batch, valid.sum(axis=1)
-        self.write(own.masks, np.where(valid, 0.0, Exact.masked))
-        self.write(own.lengths, 1 / counts)
-        if own.valid is not None:
-            self.write(own.valid, valid)
+        for tensor, values in ((own.masks, np.where(valid, 0.0, Exact.masked)),
+                               (own.lengths, 1 / counts), (own.valid, valid)):
+            if tensor is not None:
+                self.write(tensor, values)
         if own.rows is not None:
             first = self.program.pooling == "first"
             self.write(own.rows, pooled_rows(first, valid))

@@ -7,9 +7,13 @@ from compiler.lowering.attention import padding_masks
 from compiler.lowering.lane_ops import LaneOp, Softmax
 from compiler.lowering.values import Form, Value, View
 from compiler.program.epilogue import Epilogue
-from compiler.training.programs.context import Context, wide
+from compiler.training.programs.context import Context, operand, wide
+from compiler.training.programs.factors import Share
 
-__all__ = ["classes_loss", "spans_loss", "vocabulary_loss"]
+__all__ = ["COUNTED", "classes_loss", "spans_loss", "vocabulary_loss"]
+
+COUNTED = "rows that count"
+"""Row numbers that the host writes where a loss over a vocabulary leaves out what pads."""
 
 
 def classes_loss(ctx: Context, logits: Value, accurate: bool) -> Value:
@@ -29,8 +33,10 @@ def vocabulary_loss(ctx: Context, logits: Value, accurate: bool) -> Value:
     """As ``classes_loss``, of each position's logits and the next one's id; a sequence's last
     position has none. The host writes a one-hot row for each position, ``labels``."""
     trace, step = ctx.trace, ctx.step
-    p = _probabilities(ctx, logits.whole, accurate)
     labels = trace.constant("labels", *logits.shape, lambda: np.zeros(logits.shape), Form.STORED)
+    if step.valid is not None:
+        return _counted(ctx, logits, labels, accurate)
+    p = _probabilities(ctx, logits.whole, accurate)
     if ctx.factors.scaled:
         ctx.factors.site("loss")
     d = trace.constant("loss", *logits.shape, lambda: np.zeros(logits.shape), Form.GRADIENT)
@@ -42,6 +48,24 @@ def vocabulary_loss(ctx: Context, logits: Value, accurate: bool) -> Value:
         trace.vector(labels.whole.row_block(*rows), ctx.storing(
             "cross-entropy back", lambda y: lists.cross_entropy_backward(y[0], factor),
             [wide(p.whole.row_block(*rows))]), d.whole.row_block(*rows))
+    ctx.stored(d)
+    return d
+
+
+def _counted(ctx: Context, logits: Value, labels: Value, accurate: bool) -> Value:
+    """``vocabulary_loss`` of sequences that may be padded: rows of the probabilities by number, the
+    position's own or a row of zeros after all, where its label is zeros, too. One over the number
+    of rows that count is data: the word of the first ``Share``."""
+    trace, (rows, words) = ctx.trace, logits.shape
+    p = trace.constant("probabilities of the loss", rows + 1, words,
+                       lambda: np.zeros((rows + 1, words)), Form.WIDE)
+    trace.vector(logits.whole, _softmax(ctx, accurate), p.whole.row_block(0, rows))
+    numbers = trace.constant(COUNTED, rows, 1, lambda: np.arange(rows), Form.INDICES)
+    d = ctx.site("loss", rows, words)
+    ctx.share = ctx.factors.factor(1.0, "loss")
+    trace.gather(p.whole, [numbers], d, ctx.storing(
+        "cross-entropy back", lambda y: lists.less_labels(y[0], Share(1 / rows, 0)),
+        [operand(labels)]))
     ctx.stored(d)
     return d
 
@@ -68,14 +92,18 @@ def _probabilities(ctx: Context, logits: View, accurate: bool, masks: Value | No
                    ) -> Value:
     """Of each row of ``logits``; ``masks`` has a row of each sequence, as often as that goes."""
     p = ctx.trace.value("probabilities of the loss", *logits.shape, forms=(Form.WIDE,))
-    softmax: LaneOp = Softmax() if accurate else ctx.listed(
-        "accurate softmax", lambda _: lists.accurate_softmax())
+    softmax = _softmax(ctx, accurate)
     if masks is not None:
         softmax = ctx.listed_blocks("softmax with a mask", lambda y: Epilogue(
             bias=y[0], softmax=True) if accurate else lists.accurate_softmax(y[0]),
             [[wide(masks)]] * (p.rows // masks.rows))
     ctx.trace.vector(logits, softmax, p)
     return p
+
+
+def _softmax(ctx: Context, accurate: bool) -> LaneOp:
+    return Softmax() if accurate else ctx.listed(
+        "accurate softmax", lambda _: lists.accurate_softmax())
 
 
 def _less_labels(ctx: Context, p: Value, out: View) -> None:

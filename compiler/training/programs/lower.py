@@ -26,6 +26,7 @@ from compiler.training.gradients.parameters import parameters
 from compiler.training.layout import Layout
 from compiler.training.programs.context import EARLIER, Context
 from compiler.training.programs.factors import Factor, Share
+from compiler.training.programs.loss import COUNTED
 from compiler.training.programs.scales import ScaleTables, emit_scales, emit_shares, place_scales
 from compiler.training.programs.trace import Traced, trace_step
 from compiler.training.programs.update import (
@@ -46,8 +47,8 @@ class BatchTensors:
     """What the host writes for a micro-batch.
 
     ``inputs``: patches of all sequences, or each sequence's ids; ``labels`` (``loss``). Where
-    sequences may be padded: ``masks`` and ``valid``, a row a sequence, ``rows`` of
-    ``ends.pooled_rows``, ``lengths``
+    sequences may be padded: ``length``, the positions of each; ``masks`` and ``valid``, a row a
+    sequence, ``rows`` of ``ends.pooled_rows``, ``counted`` of ``loss.COUNTED``, ``lengths``
     as in ``ScaleTables``, and ``counts``: for each sequence the addresses of FP32 words that hold
     one over its positions, in the commands that pool them.
     """
@@ -55,9 +56,11 @@ class BatchTensors:
     inputs: tuple[Tensor, ...]
     labels: Tensor
     lengths: Tensor
+    length: int | None = None
     masks: Tensor | None = None
     valid: Tensor | None = None
     rows: Tensor | None = None
+    counted: Tensor | None = None
     counts: tuple[tuple[int, ...], ...] = ()
 
 
@@ -163,10 +166,10 @@ def _batch(fused: OpList, places: Places, tables: ScaleTables, batch: Inputs,
     inputs = tuple(found["patches" if batch.kind == "patches" else "ids"])
     if batch.valid is None:
         return BatchTensors(inputs, found["labels"][0], tables.lengths)
-    valid, rows = (found[name][0] if name in found else None
-                   for name in ("valid positions", "rows of the pooled gradient"))
-    return BatchTensors(inputs, found["labels"][0], tables.lengths, found["masks"][0], valid, rows,
-                        tuple(zip(*counts, strict=True)))
+    masks, valid, rows, counted = (found[name][0] if name in found else None for name in (
+        "masks", "valid positions", "rows of the pooled gradient", COUNTED))
+    return BatchTensors(inputs, found["labels"][0], tables.lengths, batch.length, masks, valid,
+                        rows, counted, tuple(zip(*counts, strict=True)))
 
 
 def _pooling(builder: ProgramBuilder) -> list[int]:
@@ -218,9 +221,10 @@ def _check(config: AcceleratorConfig, model: Transformer, training: Training, ki
                          "accelerator, not interleaved; model_halves_first brings them there")
     if batch.segments is not None:
         raise ValueError("segments must be left out: sequences are trained on as of one kind")
-    if kind == "vocabulary" and batch.valid is not None:
-        raise ValueError("sequences must be whole with a loss over the vocabulary on the "
-                         "accelerator")
+    if kind == "vocabulary" and batch.valid is not None and training.micro != training.batch:
+        raise ValueError(f"micro must be batch = {training.batch} where sequences are padded and "
+                         "the loss is over the vocabulary on the accelerator, for a micro-batch's "
+                         f"share is not known before, not {training.micro}")
     unread = model.pooling == "none" or (model.pooling == "first" and model.final_norm is not None)
     if kind == "classes" and unread:
         raise ValueError(f"pooling of {model.name} must be mean, mean_l2, or first without a final "

@@ -9,7 +9,7 @@ from sim.campaigns.regression import small_accelerator
 from sim.campaigns.training_step import Counted
 from sim.cycles.check import measure
 from sim.verify.starts import built, rtl_start
-from support.training_steps import Both, sentences, spans, training
+from support.training_steps import Both, paragraphs, sentences, spans, training
 
 
 def test_two_steps_of_a_small_bert():
@@ -30,10 +30,11 @@ def test_two_steps_of_a_small_bert():
 
 @pytest.mark.parametrize(("own", "work"), [
     (training(batch=2), spans),
-    (training(batch=2, micro=1, method=WholeMatrices()), sentences)],
-    ids=["spans", "whole matrices"])
+    (training(batch=2, micro=1, method=WholeMatrices()), sentences),
+    (training(batch=2, head=False), paragraphs)],
+    ids=["spans", "whole matrices", "padded texts"])
 def test_a_step(own, work):
-    """Of sentences of any length."""
+    """Of sentences, and texts for the next id, of any length."""
     machine = small_accelerator("posit8", functions="training")
     start = Counted(rtl_start(machine))
     both = Both(machine.config, own, start, work=work(own)).calibrate().step()

@@ -14,7 +14,16 @@ from compiler.training.description import AdamW, LowRank, Momentum, Sgd, Trainin
 from compiler.training.programs.lower import lower_training
 from hdl.spec.config import AcceleratorConfig
 from support.require import require
-from support.training_steps import Both, digits, real, sentences, spans, training, windows
+from support.training_steps import (
+    Both,
+    digits,
+    paragraphs,
+    real,
+    sentences,
+    spans,
+    training,
+    windows,
+)
 from support.wrong_programs import keys_as_they_are
 
 FORMATS = ("posit8", "posit8es2", "fp8", "bf16")
@@ -106,6 +115,29 @@ def test_batches_of_three_micro_batches_have_the_bits_of_the_rules(fmt, method):
     both = Both(config(fmt), own, work=sentences(own)).calibrate().step().step()
     print(f"{fmt} in thirds: {both.compared - both.different} of {both.compared} items")
     assert not both.wrong and both.compared > 10_000
+
+
+@pytest.mark.parametrize(("fmt", "softmax"), [
+    ("posit8", "approx_shifted"), ("fp8", "pwl"),
+    pytest.param("bf16", "pwl", marks=pytest.mark.slow)])
+def test_padded_texts_have_the_bits_of_the_rules(fmt, softmax):
+    """The next id of each position that has one, of texts of 2 to 6 ids."""
+    own = training(method=LowRank(("q", "v", "down"), 4), head=False, recompute=1)
+    both = Both(config(fmt, softmax), own, work=paragraphs(own)).calibrate().step().step().step()
+    print(f"{fmt} padded texts: {both.compared - both.different} of {both.compared} items")
+    assert not both.wrong and both.compared > 10_000
+    batch = next(both.batches)
+    wrong = replace(batch, valid=batch.valid[:, ::-1])
+    with pytest.raises(ValueError, match="what pads must come last"):
+        both.host.gradients(wrong)
+
+
+def test_padded_texts_in_micro_batches_are_refused():
+    own = training(micro=2, head=False)
+    work = paragraphs(own)
+    with pytest.raises(ValueError, match="micro must be batch = 4 where sequences are padded and "
+                                         "the loss is over the vocabulary .*, not 2"):
+        lower_training(config(), work.model, own, work.sample, kind="vocabulary")
 
 
 @pytest.mark.parametrize("fmt", ["posit8", pytest.param("fp8", marks=pytest.mark.slow)])
