@@ -124,6 +124,9 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "qwen2": _case("Qwen2ForCausalLM", _DECODER | {
         "use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1}),
     "qwen3": _case("Qwen3ForCausalLM", _DECODER | {"head_dim": 12}),
+    "bloom": _case("BloomForCausalLM", {
+        "hidden_size": 36, "n_layer": 2, "n_head": 6, "vocab_size": 30, "pad_token_id": 2,
+        "bos_token_id": 0, "eos_token_id": 1}),
     "gpt2": _case("GPT2LMHeadModel", _GPT2),
     "gpt2-sequence": _case("GPT2ForSequenceClassification", _GPT2 | {"pad_token_id": 2}),
     "gptj": _case("GPTJForCausalLM", _GPT2 | {"rotary_dim": 4, "n_head": 2}),

@@ -15,6 +15,7 @@ from sim.verify.runner import on_machine, on_rtl
 from support.families import NAMES, stored
 
 CONFIG = AcceleratorConfig("posit8", dim=4)
+PLAIN = AcceleratorConfig("bf16", dim=4)
 
 
 def opened(name, folder):
@@ -25,10 +26,10 @@ def opened(name, folder):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_byte_of_every_family(name, tmp_path):
-    _, model, inputs = opened(name, tmp_path)
+    case, model, inputs = opened(name, tmp_path)
     compared = 0
     for config, level in ((CONFIG, Fusion.RESIDUAL), (CONFIG, Fusion.NONE),
-                          (AcceleratorConfig("bf16", dim=4), Fusion.RESIDUAL)):
+                          (PLAIN, Fusion.RESIDUAL)):
         program = lower(config, model, inputs, level=level, keep=True)
         done = on_machine(program.image, config)
         codes = expected(config, model, inputs, make_steps(model, inputs, None), level=level,
@@ -39,14 +40,11 @@ def test_every_byte_of_every_family(name, tmp_path):
         compared += result.total
     print(f"{name}: {compared} bytes")
     assert compared > 3000
+    near_transformers(case, model, program, done)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_bf16_is_near_transformers(name, tmp_path):
-    case, model, inputs = opened(name, tmp_path)
-    config = AcceleratorConfig("bf16", dim=4)
-    program = lower(config, model, inputs)
-    done = on_machine(program.image, config)
+def near_transformers(case, model, program, done):
+    """BF16's results by what transformers has in fp32."""
     last = "head bf16" if model.head is not None else "final norm bf16"
     if last not in program.results:
         last = f"layer {len(model.blocks) - 1} bf16"
