@@ -170,6 +170,8 @@ def examples_of(given: Any, model: Transformer, words: "Tokenizer | None" = None
                 for index, row in enumerate(given.values)]
     if isinstance(given, str):
         given = [given]
+    if isinstance(given, Sequence) and given and all(isinstance(x, Example) for x in given):
+        return list(given)
     if isinstance(given, Sequence) and given and all(isinstance(item, str) for item in given):
         if words is None:
             raise ExampleError(f"{model.name} comes without a tokenizer: it takes ids, not texts")

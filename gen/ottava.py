@@ -44,6 +44,8 @@ COMMANDS: dict[str, Command] = {
     "assembly": Command("sim.assembly", "programs as text: list and assemble", "sim"),
     "cycles": Command("sim.cycles", "cycles of a model by command and layer, without Verilog",
                       "sim"),
+    "evaluate": Command("sim.evaluate", "how right a model is on a data set, builds side by side",
+                        "sim"),
     "throughput": Command("sim.throughput", "utilisation of GEMMs and softmax on RTL", "sim"),
     "bench": Command("sim.bench", "run the cocotb benches of blocks and of the accelerator", "sim"),
     "matrix": Command("sim.matrix", "every format, accumulator and softmax mode on RTL", "sim"),

@@ -58,6 +58,12 @@ WRONG: dict[str, tuple[list[str], list[tuple[list[str], str]]]] = {
                            (["--on", "x"], "--on must be one of rtl, machine, not 'x'")]),
     "train-demo": ([], [(["--steps", "0"], "--steps must be an integer from 1 up, not 0"),
                         (["--out", NOWHERE], "output must be in a folder that can be made, not")]),
+    "evaluate": (["random-llama", "x.jsonl", "--metric", "perplexity"], [
+        *JOBS, (["--build", "posit9"], "format must be one of posit8, .* not 'posit9'"),
+        (["--limit", "0"], "--limit must be an integer from 1 up, not 0"),
+        (["--dim", "3"], "dim must be a power of two from 4 to 128, not 3"),
+        (["-o", NOWHERE], "output must be a writable file"),
+        (["--json", NOWHERE], "json must be a writable file"), ([], "data must be a readable")]),
     "image": ([], [(["run", NOWHERE], NOWHERE), (["run", "x", "--on", "moon"], "--on must be one"),
                    (["frob", "x"], "must be one of show, run, not 'frob'")]),
     "assembly": ([], [(["dump", NOWHERE], NOWHERE), (["assemble", NOWHERE, "-o", "x"], NOWHERE),

@@ -109,7 +109,8 @@ class Step:
     weights of its own, whatever they are at first. ``room``: the positions that the cache has room
     for, where programs of other ``past`` share it and the tables of positions; ``None``: it ends
     with this sequence. ``last``: which of the ``length`` positions is read after the last layer
-    where one is; ``None``: the last.
+    where one is; ``None``: the last. ``every``: all positions are read after the last layer of a
+    causal model.
     """
 
     label: str
@@ -120,6 +121,7 @@ class Step:
     renewed: bool = False
     room: int | None = None
     last: int | None = None
+    every: bool = False
 
     @property
     def rows(self) -> int:

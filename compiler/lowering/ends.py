@@ -219,7 +219,7 @@ def _read_last(trace: Tracer, model: Transformer, x: Value, step: Step) -> View:
     """The positions that are read after the last layer: all, or one of each sequence."""
     first = model.pooling in ("first", "first_l2")
     if not first and model.pooling != "last" and not (
-            model.pooling == "none" and model.blocks[-1].attention.causal):
+            model.pooling == "none" and model.blocks[-1].attention.causal and not step.every):
         return x.whole
     positions = _positions_read(first, step)
     if len(set(positions)) == 1:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs
@@ -49,13 +50,15 @@ class Programs:
         return self._weights.size
 
     def lower(self, inputs: Inputs, steps: Sequence[int] | None = None, *,
-              seed: int | None = None, memory: int | None = None) -> LoweredProgram:
+              seed: int | None = None, memory: int | None = None, every: bool = False
+              ) -> LoweredProgram:
         """As ``compiler.lowering.lower.lower``, whose results have these names. ``memory``: the
-        most bytes that the image may take; ``ValueError`` before any larger array is made."""
+        most bytes that the image may take; ``ValueError`` before any larger array is made.
+        ``every``: of a causal model norm and head of all positions, not of the last alone."""
         inputs.check(self.model)
         if self.layers.start and inputs.kind != "states":
             raise ValueError(f"layers from {self.layers.start} on take states, not {inputs.kind}")
-        passes = make_steps(self.model, inputs, steps)
+        passes = [replace(step, every=every) for step in make_steps(self.model, inputs, steps)]
         scores = max(step.rows * step.total for step in passes) * max(
             block.attention.heads for block in self.blocks.values())
         self._refuse(scores, _machine_bytes() if memory is None else memory)

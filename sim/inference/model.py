@@ -30,7 +30,8 @@ __all__ = ["CompiledModel", "compile"]
 
 def compile(model: str | Path | Transformer, config: AcceleratorConfig | None = None, *,
             fusion: str = "residual", on: Literal["machine", "rtl"] = "machine",
-            offline: bool = False, quiet: bool = True) -> "CompiledModel":
+            offline: bool = False, quiet: bool = True, tokenizer: "Tokenizer | None" = None
+            ) -> "CompiledModel":
     """``model`` for a build of ``config`` (posit8 by default).
 
     Parameters
@@ -41,12 +42,13 @@ def compile(model: str | Path | Transformer, config: AcceleratorConfig | None = 
         every byte is compared with the machine model's.
     offline: take models from the cache, never from the network.
     quiet: no progress on standard error.
+    tokenizer: of a description; that of a checkpoint comes with it.
 
     Raises ``ValueError`` in one line for what is damaged or not supported, ``ModelUnavailable``
     where a model can be fetched from nowhere, ``RunError`` where the Verilog cannot be built.
     """
     config = AcceleratorConfig("posit8") if config is None else config
-    words = None
+    words = tokenizer
     if not isinstance(model, Transformer):
         name, model = str(model), open_model(str(model), offline)
         try:
@@ -78,21 +80,23 @@ class CompiledModel:
         examples = examples_of(inputs, self.model, self.tokenizer)
         return self._programs.lower(next(batches(examples, len(examples)))[1])
 
-    def run(self, inputs: Any, *, batch: int = 1) -> list[Result]:
+    def run(self, inputs: Any, *, batch: int = 1, every: bool = False) -> list[Result]:
         """What the model gives for each of ``inputs``: a text or several; token ids, one row or
         several of any lengths; patches of an image, S × items, or of several; ``Inputs``.
 
-        ``batch``: how many go through a program together, shorter ones padded. ``ValueError`` in
-        one line for what the model cannot take, ``RunError`` where a program stops.
+        ``batch``: how many go through a program together, shorter ones padded. ``every``: of a
+        causal model the logits of all positions, not of the last alone. ``ValueError`` in one line
+        for what the model cannot take, ``RunError`` where a program stops.
         """
         examples = examples_of(inputs, self.model, self.tokenizer)
         found: list[Result] = []
         with Line("inputs", quiet=self._quiet) as line:
             for own, given in batches(examples, batch):
-                program = self._programs.lower(given)
+                program = self._programs.lower(given, every=every)
                 self._start(program.memory, program.address, program.base)
                 found += results_of(self.model, program, program.memory,
-                                    [examples[index] for index in own], **self._names)
+                                    [examples[index] for index in own], every=every,
+                                    **self._names)
                 line.tell(own.stop / len(examples), f"{own.stop} of {len(examples)}")
         return found
 

@@ -20,7 +20,7 @@ from sim.model import codec
 if TYPE_CHECKING:  # imported where a text is read
     from tokenizers import Tokenizer
 
-__all__ = ["Result", "kind_of", "results_of", "softmax", "token_names",
+__all__ = ["Kind", "Result", "interpreted", "kind_of", "results_of", "softmax", "token_names",
            "write_json", "write_results"]
 
 Kind = Literal["classes", "next token", "embedding", "states", "token classes", "masked tokens",
@@ -123,10 +123,11 @@ def final_tensor(program: LoweredProgram) -> Tensor:
 
 
 def results_of(model: Transformer, program: LoweredProgram, memory: np.ndarray,
-               examples: Sequence[Example], names: Sequence[str] = (), mask: int | None = None
-               ) -> list[Result]:
+               examples: Sequence[Example], names: Sequence[str] = (), mask: int | None = None,
+               every: bool = False) -> list[Result]:
     """Of each of ``examples``, which the program took side by side. ``names``: of tokens;
-    ``mask``: the token in whose place others are looked for."""
+    ``mask``: the token in whose place others are looked for. ``every``: the program leaves all
+    positions of a causal model."""
     tensor = final_tensor(program)
     encoding = tensor.encoding
     assert isinstance(encoding, Encoding), "results are numbers"
@@ -135,19 +136,20 @@ def results_of(model: Transformer, program: LoweredProgram, memory: np.ndarray,
     kind, each, found = kind_of(model), len(values) // len(examples), []
     for index, example in enumerate(examples):
         first = index * each
-        if kind in _BY_POSITION:
+        if every or kind in _BY_POSITION:
             rows: slice | int = slice(first, first + example.length)
         else:
             # Without a norm, a head or a mean after it, the last layer has left every position.
             alone = each == 1 or model.pooling.startswith("first")
             rows = first if alone else first + example.length - 1
         own = Result(example, kind, values[rows], codes[rows], encoding.name)
-        found.append(_told(own, model, names, mask))
+        found.append(own if every else interpreted(own, model, names, mask))
     return found
 
 
-def _told(own: Result, model: Transformer, names: Sequence[str], mask: int | None) -> Result:
-    """With what the numbers mean."""
+def interpreted(own: Result, model: Transformer, names: Sequence[str] = (),
+                mask: int | None = None) -> Result:
+    """``own`` with what its numbers mean; ``names`` and ``mask`` as for ``results_of``."""
     labels = names if own.kind in ("next token", "masked tokens") else model.labels
     if own.kind in ("classes", "next token"):
         return replace(own, labels=_likeliest(own.values, labels))

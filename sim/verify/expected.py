@@ -236,7 +236,8 @@ class _Forward(Tensors):
         causal = model.blocks[-1].attention.causal
         if model.pooling in ("first", "first_l2"):
             x = np.stack([part[own.argmax()] for part, own in zip(x, seen, strict=True)])[:, None]
-        elif model.pooling == "last" or (model.pooling == "none" and causal):
+        elif model.pooling == "last" or (
+                model.pooling == "none" and causal and not step.every):
             x = np.stack([part[len(own) - 1 - own[::-1].argmax()] for part, own
                           in zip(x, seen, strict=True)])[:, None]
         count = x.shape[1]
