@@ -117,18 +117,22 @@ def _reviews(source: str, cache: Path | None, offline: bool) -> list[tuple[str, 
 def with_head(model: Transformer, outputs: int, kind: LossKind = "classes", seed: int = 0
               ) -> Transformer:
     """``model`` with a new head of ``outputs``, random with a deviation of .02, biases 0, where its
-    own has another number; for ``classes`` the mean is pooled where nothing is.
+    own has another number or more than one layer, which have no backward pass; for ``classes`` the
+    mean is pooled where nothing is.
 
     ``ValueError`` for patches that would need another head: they come with theirs.
     """
     pooling = "mean" if kind == "classes" and model.pooling == "none" else model.pooling
     if kind == "spans" and pooling != "none":
         pooling = "none"
-    if model.head is not None and len(model.head.weight) == outputs and pooling == model.pooling:
+    plain = model.transform is None and model.cap is None
+    if (plain and model.head is not None and len(model.head.weight) == outputs
+            and pooling == model.pooling):
         return model
-    if isinstance(model.embedding, Patches):
+    if isinstance(model.embedding, Patches) and model.head is not None:
         raise ValueError(f"{model.name} tells {len(model.head.weight)} classes apart, "
                          f"not {outputs}")
     weight = np.random.default_rng((seed, 0)).normal(0, 0.02, (outputs, model.width))
     head = Linear(weight.astype(np.float32), np.zeros(outputs, np.float32))
-    return replace(model, head=head, pooling=pooling)
+    return replace(model, head=head, pooling=pooling, transform=None, cap=None, labels=(),
+                   task="question answering" if kind == "spans" else "sequence classification")

@@ -9,11 +9,12 @@ __all__ = ["check_trainable"]
 
 # Fields that the backward pass knows with their default alone, and what they are called.
 _ONLY_DEFAULT = {
-    "Transformer": {"transform": "a head of two layers", "cap": "capped logits"},
+    "Transformer": {"transform": "a head of two layers", "cap": "capped logits",
+                    "encoder": "an encoder before a decoder"},
     "Tokens": {"factor": "a factor of the embedding", "neighbours": "embeddings with neighbours",
                "row_projection": "a projection of the embedding",
                "norm_projection": "a projection of the embedding"},
-    "Patches": {"norm": "a norm of patches", "lead": "tokens before the patches"},
+    "Patches": {"norm": "a norm of patches", "convolution": "convolutions of frames"},
     "Norm": {"affine": "norms without mean and variance"},
     "Rotary": {"rates": "scaled or partial rotary embedding",
                "factor": "scaled rotary embedding"},

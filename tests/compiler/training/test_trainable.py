@@ -1,0 +1,53 @@
+"""Which families have a backward pass, and that its forward pass is theirs."""
+
+import numpy as np
+import pytest
+
+from compiler.checkpoints import load
+from compiler.checkpoints.reference import forward
+from compiler.training.gradients.network import Batch, gradients_of, logits_of
+from compiler.training.gradients.numerics import Exact
+from compiler.training.gradients.parameters import parameters
+from compiler.training.gradients.weights import Weights
+from compiler.training.tasks import with_head
+from support.families import stored
+
+
+def opened(name, folder):
+    case = stored(name)
+    model = load(case.write(folder / name))
+    return model, case.inputs(model).values
+
+
+@pytest.mark.parametrize("name", [
+    "bert", "bert-masked", "roberta-masked", "xlm-roberta-sequence", "camembert-token",
+    "distilbert", "distilbert-sequence", "electra-sequence", "vit", "llama"])
+def test_forward_is_that_of_the_reference(name, tmp_path):
+    model, values = opened(name, tmp_path)
+    if name != "llama":
+        model = with_head(model, 3)
+    weights = Weights(parameters(model), Exact())
+    found = logits_of(model, weights, Exact(), Batch(values, np.zeros(1, int)))
+    wanted = forward(model, values[0]).output
+    assert found.size == wanted.size and np.abs(found.reshape(wanted.shape) - wanted).max() < 1e-4
+    kind = "vocabulary" if name == "llama" else "classes"
+    labels = values if name == "llama" else np.zeros(1, int)
+    loss, gradients = gradients_of(model, weights, Exact(), Batch(values, labels), kind,
+                                   ["blocks.0.query.weight"])
+    assert loss > 0 and np.abs(gradients["blocks.0.query.weight"]).max() > 1e-4
+
+
+@pytest.mark.parametrize("name, message", [
+    ("bert-masked", "cannot be trained: a head of two layers cannot"),
+    ("mpnet", "scores with a bias for their distance"), ("mistral", "a sliding window"),
+    ("mobilebert", "embeddings with neighbours"), ("qwen3", "norms of queries and keys"),
+    ("gemma", "a factor of the embedding"), ("neox-serial", "scaled or partial rotary embedding"),
+    ("gpt2", "its activation must be one of gelu, gelu_sigmoid, relu, silu, not gelu_tanh"),
+    ("t5", "an encoder before a decoder"), ("cohere", "parallel layers"),
+    ("electra", "a projection of the embedding"), ("clip-vision", "a norm of patches"),
+    ("olmo2", "norms after attention"), ("albert-masked", "a head of two layers")])
+def test_what_has_no_backward_pass_is_one_line(name, message, tmp_path):
+    model, _ = opened(name, tmp_path)
+    with pytest.raises(ValueError, match=message) as error:
+        parameters(model)
+    assert "\n" not in str(error.value)
