@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="with --train: matrices that are trained or have adapters (all)")
     parser.add_argument("--micro", type=integer(1), default=1, metavar="N",
                         help="with --train: sequences at once (1)")
+    parser.add_argument("--recompute", type=integer(0), default=0, metavar="N",
+                        help="with --train: keep every N-th layer's input alone (0: keep all)")
     parser.add_argument("--check", action="store_true",
                         help="compare with the generated Verilog: MODEL, or commands of every kind "
                         "at --dim or at 4, 8 and 16")
@@ -117,7 +119,7 @@ def _train(options: argparse.Namespace) -> None:
     config = replace(config_from(options), functions="training")
     targets = tuple(options.targets.split(","))
     training = Training(WholeMatrices(targets) if options.full else LowRank(targets, options.lora),
-                        batch=options.micro)
+                        batch=options.micro, recompute=options.recompute)
     work = training_work(config, options.model, training, tokens=options.tokens,
                          layers=options.layers, offline=options.offline)
     plain = inference_work(config, options.model, training, tokens=options.tokens,

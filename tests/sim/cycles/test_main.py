@@ -129,6 +129,17 @@ def test_a_causal_model_is_trained_on_its_vocabulary(capsys):
     assert int(update[1]) == 2 * 2 * (2 * (16 + 16) + 2 * (16 + 8) + 2 * (16 + 24))
 
 
+def test_layers_that_are_computed_again_take_a_forward_pass_more(capsys):
+    found = []
+    for more in ([], ["--recompute", "1"]):
+        assert command.main(["digits-vit", "--train", "--lora", "4", *more]) == 0
+        found.append([int(number) for number in re.search(
+            r"^forward alone (\d+) cycles; .* backward (\d+): ", capsys.readouterr().out,
+            re.MULTILINE).groups()])
+    (forward, kept), (same, again) = found
+    assert forward == same and 0.8 * forward < again - kept < 1.1 * forward
+
+
 def test_a_training_step_is_told(capsys):
     assert command.main(["bert-base", "--train", "--lora", "8", "--layers", "0:1", "--targets",
                         "q,v", "--tokens", "128"]) == 0
