@@ -12,7 +12,7 @@ from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 
 __all__ = ["RELU_STEEP", "accumulate", "accurate_softmax", "clip_factor", "cross_entropy_backward",
            "layer_norm_backward", "less_labels", "pooling_backward", "relu_backward",
-           "rms_norm_backward", "row_squares", "softmax_backward"]
+           "rms_norm_backward", "row_squares", "row_sums", "softmax_backward"]
 
 # tanh of any positive number of 8 bits times this is 1; the smallest is 2^-26.
 RELU_STEEP = 2.0 ** 60
@@ -130,8 +130,17 @@ def pooling_backward(gamma: Tensor, factor: float) -> Epilogue:
 
 def row_squares() -> Epilogue:
     """Σ x² of each row, one item per row (``row_result``)."""
+    return _row_sums(Operand.SELF)
+
+
+def row_sums() -> Epilogue:
+    """Σ x of each row, one item per row."""
+    return _row_sums(Operand.NONE)
+
+
+def _row_sums(weight: Operand) -> Epilogue:
     return Epilogue(0.0, row_result=True, instructions=(
-        Instruction(multiply=Operand.SELF, reduce=Reduce.SUM),
+        Instruction(multiply=weight, reduce=Reduce.SUM),
         Instruction(multiply=Operand.IMM0, add=Operand.R0, **_STORE)))
 
 

@@ -35,17 +35,19 @@ class Layout:
     """Where each trained array lies in a matrix of ``rows`` × ``columns`` items.
 
     B of an adapter lies transposed, rank × outputs, so that all rows are long. Items between arrays
-    and after the last are 0 and stay so.
+    and after the last are 0 and stay so. ``groups``: of so many rows, as many in each, the squares
+    are rows that fit on chip.
     """
 
     places: Mapping[str, Place]
     rows: int
     columns: int
+    groups: int = 1
 
     @classmethod
     def of(cls, shapes: Mapping[str, tuple[int, ...]], config: AcceleratorConfig) -> "Layout":
-        """Of arrays of ``shapes`` by name. Rows are as long as the matrix is high, about, and fit
-        on chip: the squares of all rows are a row again."""
+        """Of arrays of ``shapes`` by name. Rows are as long as the matrix is high, about, as far as
+        they fit on chip: the squares of all rows are a row again, or one of each group."""
         places, cursor = {}, 0
         for name, shape in shapes.items():
             rows, columns = (1, *shape)[-2:]
@@ -54,14 +56,15 @@ class Layout:
             places[name] = Place(cursor, rows, columns, transposed)
             cursor = -(-places[name].end // _ALIGNED) * _ALIGNED
         most = row_columns(config)
-        if cursor > most ** 2:
-            raise ValueError(f"trained items must be at most {most ** 2} in this build, "
+        if cursor > most ** 3:
+            raise ValueError(f"trained items must be at most {most ** 3} in this build, "
                              f"not {cursor}; a larger acc_depth takes more")
         columns = min(1 << max(3, math.isqrt(cursor).bit_length() - 1), most)
-        if columns * most < cursor:
+        if columns * most < cursor and columns < most:
             columns *= 2
         rows = max(-(-cursor // columns), columns)
-        return cls(places, rows, columns)
+        groups = -(-rows // most)
+        return cls(places, groups * -(-rows // groups), columns, groups)
 
     def adjacent(self, names: Sequence[str]) -> bool:
         """Whether the arrays are one below the other, of one width."""

@@ -38,7 +38,8 @@ def clip_factor(numerics: Exact, gradients: Mapping[str, Array], limit: float | 
     """min(1, ``limit`` / norm), one item, as 1/√(1 + relu(n² − 1)) with n² the squared norm in
     units of ``limit``: exactly 1 below the limit. ``None``: 1.
 
-    ``layout``: squares are added up row by row of its matrix, in ``numerics``, then over the rows.
+    ``layout``: squares are added up row by row of its matrix, in ``numerics``, then over the rows,
+    of each group first.
     """
     n = numerics
     if limit is None:
@@ -49,6 +50,8 @@ def clip_factor(numerics: Exact, gradients: Mapping[str, Array], limit: float | 
     else:
         matrix: Array = layout.matrix(gradients).astype(n.dtype)
         rows = n.wide(n.total(n.lane(matrix * matrix)))
+        if layout.groups > 1:
+            rows = n.wide(n.total(rows.reshape(layout.groups, -1)))
         ratio = n.mean(rows.reshape(1, -1), np.array([[limit ** 2]]))[0]
     beyond = n.lane(ratio - 1)
     return n.wide(n.inverse_sqrt(n.lane(np.maximum(beyond, 0) + 1)))

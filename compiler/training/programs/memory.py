@@ -27,7 +27,8 @@ def bytes_by_kind(program: TrainingProgram) -> dict[str, int]:
 
     mark("weights without adapters", *(merge.plain for merge in own.merges))
     mark("masters, gradients, optimiser", state.gradient, state.high, state.low, state.moved,
-         state.room, state.first, state.second, own.trained, own.squares)
+         state.room, state.first, state.second, own.trained, own.squares,
+         own.groups)
     mark("batch", *batch.inputs, batch.labels, batch.lengths, batch.masks, batch.valid, batch.rows,
          batch.counted)
     tables = own.tables

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compiler.lowering import update_lists
-from compiler.lowering.backward_lists import clip_factor, row_squares
+from compiler.lowering.backward_lists import clip_factor, row_squares, row_sums
 from compiler.lowering.update_lists import State
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
@@ -35,11 +35,12 @@ class Merge:
 class UpdateTensors:
     """``trained``: the masters in the format, where there are adapters; ``renewed``: by array, what
     the forward pass reads of those that are trained themselves. ``squares``: a row's sum of squares
-    each."""
+    each; ``groups``: their sums by group of rows, where there are several."""
 
     state: State
     trained: Tensor | None
     squares: Tensor
+    groups: Tensor | None
     merges: tuple[Merge, ...]
     renewed: dict[str, Tensor]
     tables: ScaleTables
@@ -61,7 +62,9 @@ def place_update(builder: ProgramBuilder, training: Training, layout: Layout, gr
                   zeros("masters"), builder.empty(layout.rows, layout.columns, "bf16",
                                                   name="updates"), first, second)
     squares = builder.empty(1, layout.rows, "bf16", name="squares of gradients")
-    return UpdateTensors(state, trained, squares, merges, renewed, tables, largest)
+    groups = None if layout.groups == 1 else builder.empty(
+        1, layout.groups, "bf16", name="squares of groups of rows")
+    return UpdateTensors(state, trained, squares, groups, merges, renewed, tables, largest)
 
 
 def emit_start(builder: ProgramBuilder, training: Training, layout: Layout, own: UpdateTensors
@@ -98,8 +101,14 @@ def emit_update(builder: ProgramBuilder, training: Training, layout: Layout, own
 def _clip(builder: ProgramBuilder, limit: float, own: UpdateTensors) -> Scalar:
     """min(1, ``limit`` / norm), of the squares of the gradients' rows."""
     table = own.tables.table
-    number = own.tables.word(CLIP)
-    builder.vector(own.squares, table.block(number, 0, 1, 1),
+    number, squares = own.tables.word(CLIP), own.squares
+    if own.groups is not None:
+        rows = own.squares.columns // own.groups.columns
+        builder.vector(replace(squares, rows=own.groups.columns, columns=rows,
+                               stride=rows * squares.item_bytes), own.groups, row_sums(),
+                       out_transposed=True)
+        squares = own.groups
+    builder.vector(squares, table.block(number, 0, 1, 1),
                    replace(clip_factor(limit), row_result=True))
     return Scalar(table, number)
 

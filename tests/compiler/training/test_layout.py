@@ -12,13 +12,17 @@ CONFIG = AcceleratorConfig("posit8", dim=4, acc_depth=16)
 
 def test_every_number_of_items_that_the_build_can_take_has_a_layout():
     most = row_columns(CONFIG)
-    for items in range(1, most ** 2 + 1):
+    numbers = [*range(1, most ** 2 + 200), most ** 3 - 1, most ** 3]
+    for items in numbers:
         layout = Layout.of({"w": (1, items)}, CONFIG)
-        assert layout.rows * layout.columns >= items
-        assert layout.columns <= layout.rows <= most
-    print(f"1 to {items} items")
-    with pytest.raises(ValueError, match="trained items must be at most 4096 in this build, not "
-                                         "4104; a larger acc_depth takes more"):
+        assert 0 <= layout.rows * layout.columns - items < max(
+            layout.columns ** 2, layout.columns * (layout.groups + 1))
+        assert layout.columns <= min(layout.rows, most)
+        assert layout.rows % layout.groups == 0 and layout.rows <= most * layout.groups
+        assert (layout.groups == 1) == (items <= most ** 2)
+    print(f"{len(numbers)} layouts")
+    with pytest.raises(ValueError, match="trained items must be at most 262144 in this build, not "
+                                         "262152; a larger acc_depth takes more"):
         Layout.of({"w": (1, items + 1)}, CONFIG)
 
 
