@@ -11,7 +11,7 @@ from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs
 from compiler.lowering.rotary import model_halves_first
 from compiler.program.start import Ran, Start
-from compiler.training.description import LowRank, Training
+from compiler.training.description import AdamW, LowRank, Momentum, Sgd, Training
 from compiler.training.gradients.bits import Bits
 from compiler.training.gradients.loss import LossKind
 from compiler.training.gradients.network import Batch
@@ -21,6 +21,13 @@ from compiler.training.tasks import digits_task, with_head
 from compiler.training.trainer import Trainer, batches
 from hdl.spec.config import AcceleratorConfig
 from sim.model.machine import Machine
+
+OPTIMISERS = {"adamw": AdamW(), "momentum": Momentum(), "sgd": Sgd(),
+              "adamw decay": AdamW(decay=0.01)}
+
+
+def config(fmt="posit8", softmax="pwl", **choices):
+    return AcceleratorConfig(fmt, softmax=softmax, functions="training", **choices)
 
 
 class Noted(Bits):

@@ -119,6 +119,17 @@ def test_the_check_judges(model, least, code, monkeypatch, capsys):
     assert f"{int(least > 1000)} below the bound" in out
 
 
+@pytest.mark.slow
+def test_the_backward_pass_of_bert_base_is_near_the_peak(capsys):
+    """Of all twelve layers, adapters of rank 8 on all six matrices."""
+    assert command.main(["bert-base", "--train"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    forward = re.match(r"forward alone (\d+) cycles; .* backward (\d+): (\S+) times", lines[-3])
+    backward = re.match(r"backward of 12 layers (\d+) cycles, (\S+)% of", lines[-2])
+    print(f"step / forward {forward[3]}, backward {backward[2]} % of the peak")
+    assert float(forward[3]) <= 2.09 and float(backward[2]) >= 94
+
+
 def test_a_causal_model_is_trained_on_its_vocabulary(capsys):
     """Whose rotary pairs lie interleaved, and whose head is the embedding's table."""
     assert command.main(["random-llama", "--train", "--lora", "2", "--tokens", "8"]) == 0
