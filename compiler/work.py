@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +84,8 @@ def opened(options: argparse.Namespace) -> Opened:
     if options.adapter is not None:
         model = _merged(model, options.adapter, config)
     layers = layer_range(model, options.layers)
+    if layers.stop < len(model.blocks):  # what follows the last layer is of no use
+        model = replace(model, final_norm=None, head=None, transform=None)
     return Opened(config, model, layers, level,
                   Programs(config, model, level=level, layers=layers))
 

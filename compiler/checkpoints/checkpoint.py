@@ -1,6 +1,8 @@
 """Tensors in files, by name: read one at a time, so that a layer costs what the layer weighs."""
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +14,7 @@ __all__ = ["Checkpoint", "CheckpointError", "LazyBlocks", "Safetensors", "Shape"
 
 Shape = tuple[int, ...]
 Take = Callable[[str, Shape], np.ndarray]
+_KEPT = 1 << 30  # bytes of layers
 _LONGEST = 600  # characters of a message: what a file holds may be of any length
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -79,56 +82,101 @@ class Checkpoint:
 
 
 class LazyBlocks(Sequence[Block]):
-    """``count`` layers, each made by ``make(index)`` when it is first asked for, then kept.
+    """``count`` layers, each made by ``make(index)`` when it is first asked for, then kept as long
+    as all that are kept take no more than a gigabyte: others are made each time.
 
     ``same``: of each layer the number of the first one that it is the same as.
     """
 
     def __init__(self, count: int, make: Callable[[int], Block], same: Sequence[int] = ()) -> None:
-        self._made: list[Block | None] = [None] * count
-        self._make = make
-        self._same = same or range(count)
+        self._made: dict[int, Block] = {}
+        self._count, self._make, self._room = count, make, _KEPT
+        self.same = same or range(count)
 
     def __len__(self) -> int:
-        return len(self._made)
+        return self._count
 
     def __getitem__(self, index):
         if isinstance(index, slice):
             return tuple(self[i] for i in range(*index.indices(len(self))))
-        index = self._same[range(len(self))[index]]
-        block = self._made[index]
-        if block is None:
-            block = self._made[index] = self._make(index)
+        index = self.same[range(len(self))[index]]
+        if index in self._made:
+            return self._made[index]
+        block = self._make(index)
+        size = sum(array.nbytes for array in _arrays(block))
+        if size <= self._room:
+            self._room -= size
+            self._made[index] = block
         return block
+
+
+def _arrays(part: object) -> Iterator[np.ndarray]:
+    """All arrays of a part of a description."""
+    if isinstance(part, np.ndarray):
+        yield part
+    elif isinstance(part, tuple):
+        for item in part:
+            yield from _arrays(item)
+    elif is_dataclass(part):
+        for item in fields(part):
+            yield from _arrays(getattr(part, item.name))
 
 
 class Safetensors:
     """One safetensors file; ``CheckpointError`` where it is truncated or none."""
 
     def __init__(self, path: Path) -> None:
-        # ml_dtypes makes BF16 known to numpy, which safetensors needs to read it.
-        import ml_dtypes  # noqa: F401
         from safetensors import SafetensorError, safe_open
 
         self.path = path
         try:
-            self._file = safe_open(path, framework="numpy")
-            self.shapes = {name: tuple(self._file.get_slice(name).get_shape())
-                           for name in self._file.keys()}  # noqa: SIM118  no mapping
+            with safe_open(path, framework="numpy") as file:
+                self._metadata = file.metadata() or {}
+                slices = {name: file.get_slice(name)
+                          for name in file.keys()}  # noqa: SIM118  no mapping
+                self.shapes = {name: tuple(own.get_shape()) for name, own in slices.items()}
+                self._kinds = {name: own.get_dtype() for name, own in slices.items()}
+            self._places = _places(path)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} must be a whole safetensors file: {error}") from error
 
     def metadata(self) -> dict[str, str]:
         """What the file says besides its tensors."""
-        return self._file.metadata() or {}
+        return self._metadata
 
     def load(self, name: str) -> np.ndarray:
-        kind = self._file.get_slice(name).get_dtype()
+        kind = self._kinds[name]
         if kind not in _FLOATS:
             raise CheckpointError(f"{self.path}: tensor {name} must be of type "
                                   f"{', '.join(_FLOATS)}, not {kind}")
+        shape, (start, size) = self.shapes[name], self._places[name]
+        try:
+            # Read, not mapped: what has been read of a file that is mapped counts as memory.
+            content = np.fromfile(self.path, np.uint8, size, offset=start)
+        except OSError as error:
+            raise CheckpointError(f"{self.path} must be readable: {error.strerror}") from error
+        if content.size < size:
+            raise CheckpointError(f"{self.path} must be a whole safetensors file: tensor {name} "
+                                  f"ends at byte {start + size}")
+        values = content.view(_dtype(kind)).reshape(shape)
         with np.errstate(over="ignore"):  # a number beyond fp32 is told of by its reader
-            return self._file.get_tensor(name).astype(np.float32, copy=False)
+            return values.astype(np.float32, copy=False)
+
+
+def _places(path: Path) -> dict[str, tuple[int, int]]:
+    """First byte and size of each tensor of a file whose header the library has checked."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    return {name: (8 + size + own["data_offsets"][0],
+                   own["data_offsets"][1] - own["data_offsets"][0])
+            for name, own in header.items() if name != "__metadata__"}
+
+
+def _dtype(kind: str) -> np.dtype:
+    import ml_dtypes
+
+    return np.dtype({"F64": "<f8", "F32": "<f4", "F16": "<f2"}.get(kind, ml_dtypes.bfloat16))
 
 
 def _text(shape: Shape) -> str:

@@ -7,7 +7,7 @@ them.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,11 +21,12 @@ from compiler.lowering.lower import (
     check_model,
     layer_range,
     make_caches,
-    prepared_blocks,
+    prepared,
     trace_step,
 )
 from compiler.lowering.ops import OpList
 from compiler.lowering.place import Places, place, place_within
+from compiler.lowering.streaming import Streamed
 from compiler.lowering.tracer import Tracer
 from compiler.program.builder import ProgramBuilder
 from compiler.program.image import ProgramImage
@@ -115,8 +116,10 @@ class _Lowering:
 
     def __init__(self, config: AcceleratorConfig, model: Transformer, level: Fusion, room: int,
                  base: int) -> None:
-        self.config, self.model, self.level, self.room = config, model, level, room
-        self.blocks = prepared_blocks(model, layer_range(model, None))
+        self.config, self.level, self.room = config, level, room
+        self._streamed = Streamed(model.blocks, prepared)
+        self.model = replace(model, blocks=self._streamed)
+        self.blocks = dict(enumerate(self._streamed))
         self.builder = ProgramBuilder(config, base)
         self.places = Places()
         self.tracer = Tracer()
@@ -156,7 +159,7 @@ class _Lowering:
 
     def _fused(self, length: int, past: int, last: int) -> OpList:
         """The ops of ``length`` positions after ``past``."""
-        tracer = Tracer(after=self.tracer)
+        tracer = Tracer(after=self.tracer, contents=self._streamed.contents)
         caches: dict[int, CacheRows | None] = {}
         for index, cache in self.caches.items():
             assert cache is not None, "a causal layer has a cache"

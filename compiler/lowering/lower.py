@@ -25,21 +25,23 @@ from compiler.program.image import ProgramImage
 from compiler.program.lowered import LoweredProgram
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["check_model", "layer_range", "lower", "make_caches", "make_steps", "prepared_blocks",
+__all__ = ["check_model", "layer_range", "lower", "make_caches", "make_steps", "prepared",
+           "prepared_blocks",
            "trace", "trace_step"]
 
 
 def check_model(model: Transformer, layers: range) -> None:
     """``ValueError`` in one line for what no program can compute yet, with what comes nearest."""
-    attentions = [model.blocks[index].attention for index in layers]
-    for attention in attentions:
+    causal = set()
+    for index in layers:
+        attention = model.blocks[index].attention
+        causal.add(attention.causal)
         if attention.heads % attention.kv_heads:
             raise ValueError(f"heads must be a multiple of kv_heads, "
                              f"not {attention.heads} and {attention.kv_heads}")
         if (attention.query_norm is None) != (attention.key_norm is None):
             raise ValueError(f"layers of {model.name} must have norms of queries and keys or of "
                              "neither")
-    causal = {attention.causal for attention in attentions}
     if len(causal) > 1:
         raise ValueError(f"layers of {model.name} must be causal all or none")
     if model.pooling.startswith("mean") and True in causal:
@@ -128,10 +130,10 @@ def trace(model: Transformer, inputs: Inputs, layers: range | None = None,
 
 def prepared_blocks(model: Transformer, layers: range) -> dict[int, Block]:
     """The ``layers`` as they are traced: with rotary pairs in halves."""
-    return {index: _halves_first(model.blocks[index]) for index in layers}
+    return {index: prepared(model.blocks[index]) for index in layers}
 
 
-def _halves_first(block: Block) -> Block:
+def prepared(block: Block) -> Block:
     if block.attention.rotary is None:
         return block
     return replace(block, attention=halves_first(block.attention))

@@ -14,12 +14,13 @@ from compiler.lowering.lower import (
     layer_range,
     make_caches,
     make_steps,
-    prepared_blocks,
+    prepared,
     trace_step,
 )
 from compiler.lowering.ops import OpList
 from compiler.lowering.place import Places, least_bytes, own_memory, place
 from compiler.lowering.source import trace_source
+from compiler.lowering.streaming import Streamed
 from compiler.lowering.tracer import Tracer
 from compiler.program.builder import ProgramBuilder
 from compiler.program.image import ProgramImage
@@ -36,10 +37,12 @@ class Programs:
     def __init__(self, config: AcceleratorConfig, model: Transformer, *,
                  level: Fusion = Fusion.RESIDUAL, layers: range | slice | None = None,
                  base: int = 0) -> None:
-        self.config, self.model, self.level, self.base = config, model, level, base
+        self.config, self.level, self.base = config, level, base
         self.layers = layer_range(model, layers)
-        check_model(model, self.layers)
-        self.blocks = prepared_blocks(model, self.layers)
+        self._streamed = Streamed(model.blocks, prepared)
+        self.model = replace(model, blocks=self._streamed)
+        check_model(self.model, self.layers)
+        self.blocks = {index: self._streamed[index] for index in self.layers}
         self._weights = ProgramBuilder(config, base)
         self._places = Places()
         self._tracer: Tracer | None = None
@@ -62,7 +65,7 @@ class Programs:
         scores = max(step.rows * step.total for step in passes) * max(
             block.attention.heads for block in self.blocks.values())
         self._refuse(scores, _machine_bytes() if memory is None else memory)
-        tracer = Tracer(after=self._tracer)
+        tracer = Tracer(after=self._tracer, contents=self._streamed.contents)
         caches = make_caches(tracer, self.blocks, inputs.sequences * inputs.length)
         sources = trace_source(tracer, self.model, inputs, self.blocks)
         for step in passes:

@@ -20,15 +20,19 @@ from compiler.lowering.values import Form, Life, Use, Value, View
 
 __all__ = ["Tracer"]
 
+Contents = Callable[[np.ndarray], np.ndarray]
+
 
 class Tracer:
     """An op list in the making. Ops stand in the order in which they are asked for, values in that
     of their declaration. ``results``: whether values that a run leaves keep their memory to the
     end; else as others only as long as they are read. ``after``: another program's tracer, whose
-    constants are those of this one too."""
+    constants are those of this one too. ``contents``: gives the weights that an array stands for
+    when they are placed."""
 
-    def __init__(self, results: bool = True, after: "Tracer | None" = None) -> None:
-        self._results = results
+    def __init__(self, results: bool = True, after: "Tracer | None" = None,
+                 contents: Contents = lambda array: array) -> None:
+        self._results, self._contents = results, contents
         self._parts: dict[int, View] = {}
         self._values: list[Value] = []
         self._here: set[Value] = set()
@@ -76,8 +80,8 @@ class Tracer:
 
     def parameter(self, values: np.ndarray, form: Form, name: str) -> Value:
         """Constant ``values``, placed once however often the same array is asked for."""
-        return self.shared(id(values), name, np.atleast_2d(values).shape, form, lambda: values,
-                           values)
+        return self.shared(id(values), name, np.atleast_2d(values).shape, form,
+                           lambda: self._contents(values), values)
 
     def weight(self, name: str, *parts: np.ndarray) -> Value:
         """Weights in the format, the rows of ``parts`` below one another."""
@@ -85,7 +89,7 @@ class Tracer:
             return self.parameter(parts[0], Form.STORED, name)
         shape = sum(len(part) for part in parts), parts[0].shape[1]
         return self.shared(tuple(map(id, parts)), name, shape, Form.STORED,
-                           lambda: np.concatenate(parts), parts)
+                           lambda: np.concatenate([*map(self._contents, parts)]), parts)
 
     def together(self, name: str, *parts: np.ndarray) -> View:
         """``weight`` of ``parts``; whoever asks for one of them as ``matrix`` from now on gets its

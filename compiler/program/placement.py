@@ -68,7 +68,7 @@ class Placement:
 
         ``placement`` as for ``empty``.
         """
-        values = np.atleast_2d(np.asarray(values, dtype=np.float64))
+        values = np.atleast_2d(np.asarray(values))  # encoded a part at a time, each in float64
         return self.codes(codec.encode(self.encoding(encoding), values), encoding, **placement)
 
     def codes(self, codes: np.ndarray, encoding: str | None = None, **placement: Any) -> Tensor:

@@ -14,6 +14,7 @@ from sim.model.rounding import largest, round_to
 __all__ = ["Arithmetic"]
 
 Array = np.ndarray
+_KEPT = 1 << 30  # bytes of weights
 
 
 class Arithmetic:
@@ -24,6 +25,7 @@ class Arithmetic:
         self.lane = config.lane
         self.encoding = config.format.encodings[0]
         self._weights: dict[int, tuple[Array, Array]] = {}
+        self._room = _KEPT
 
     def stored(self, values: Array) -> Array:
         """Rounded to the format."""
@@ -34,10 +36,14 @@ class Arithmetic:
         return codec.decode(BF16_ENCODING, codec.encode(BF16_ENCODING, np.float64(values)))
 
     def weight(self, values: Array) -> Array:
-        """``stored``, each array once."""
-        if id(values) not in self._weights:
-            self._weights[id(values)] = values, self.stored(values)
-        return self._weights[id(values)][1]
+        """``stored``, each array once as long as there is room for them."""
+        if id(values) in self._weights:
+            return self._weights[id(values)][1]
+        stored = self.stored(values)
+        if stored.nbytes <= self._room:
+            self._room -= stored.nbytes
+            self._weights[id(values)] = values, stored
+        return stored
 
     def product(self, a: Array, b: Array) -> Array:
         """Lane values of a · b, whose items are values of the format."""
