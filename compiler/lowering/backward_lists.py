@@ -10,12 +10,14 @@ from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 
-__all__ = ["RELU_STEEP", "accumulate", "accurate_softmax", "clip_factor", "cross_entropy_backward",
-           "layer_norm_backward", "less_labels", "pooling_backward", "relu_backward",
-           "rms_norm_backward", "row_squares", "row_sums", "softmax_backward"]
+__all__ = ["RELU_STEEP", "SIGMOID_RATE", "accumulate", "accurate_softmax", "activation_slope",
+           "clip_factor", "cross_entropy_backward", "layer_norm_backward", "less_labels",
+           "pooling_backward", "relu_backward", "rms_norm_backward", "row_squares", "row_sums",
+           "softmax_backward"]
 
 # tanh of any positive number of 8 bits times this is 1; the smallest is 2^-26.
 RELU_STEEP = 2.0 ** 60
+SIGMOID_RATE = 1.702  # ρ of GELU's sigmoid form
 _KEEP: Fields = {"destination": Destination.BUFFER}
 _STORE: Fields = {"destination": Destination.MEMORY}
 
@@ -77,6 +79,23 @@ def rms_norm_backward(h: Tensor, eps: float, factor: float = 1.0,
         Instruction(multiply=Operand.Y, reduce=Reduce.SUM, post=Post.MEAN),
         Instruction(multiply=Operand.R0, add=Operand.Y, subtract=True, scale=Operand.IMM0, **_KEEP),
         Instruction(multiply=Operand.R1, **added, **_STORE)))
+
+
+def activation_slope(activation: str) -> Epilogue:
+    """f′(x) of a gelu, gelu_sigmoid, relu or silu, in a build that trains; ``ValueError`` for
+    others.
+
+    GELU's sigmoid form x · σ(ρx) is silu(ρx) / ρ, so that its slope is silu′(ρx). ReLU's is
+    tanh(x · 2^60), 0 below 0.
+    """
+    if activation == "relu":
+        return Epilogue(RELU_STEEP, function=Function.TANH, relu=True)
+    if activation == "gelu_sigmoid":
+        return Epilogue(SIGMOID_RATE, function=Function.SILU_SLOPE)
+    if activation in ("gelu", "silu"):
+        return Epilogue(function=Function[f"{activation.upper()}_SLOPE"])
+    raise ValueError("activation must be gelu, gelu_sigmoid, relu or silu to be trained through on "
+                     f"the accelerator, not {activation!r}")
 
 
 def relu_backward(d: Tensor | None = None) -> Epilogue:

@@ -85,6 +85,15 @@ def digits(own):
                 Inputs("patches", task.train.inputs[:own.micro]))
 
 
+def images(own, activation="gelu_sigmoid"):
+    """A small ViT that tells classes by the first of 9 random patches, after a final norm."""
+    model, rng = samples.vit(pooling="first"), np.random.default_rng(0)
+    patches = rng.normal(0, 1, (40, 9, 7))
+    data = Batch(patches, rng.integers(0, 5, 40))
+    return Work(activated(model, activation), batches(data, own.batch, 0),
+                Inputs("patches", patches[:own.micro]))
+
+
 def sentences(own, pooling="mean"):
     """A small BERT with three classes on sentences of 1 to 8 random ids."""
     model = with_head(replace(samples.bert(), pooling=pooling), 3)
@@ -107,11 +116,18 @@ def spans(own, length=8):
         "ids", ids[:own.micro], np.ones((own.micro, length), bool)), "spans")
 
 
-def windows(own):
+def activated(model, activation):
+    """``model`` with another activation in all its layers."""
+    return replace(model, blocks=tuple(replace(block, feed_forward=replace(
+        block.feed_forward, activation=activation)) for block in model.blocks))
+
+
+def windows(own, activation="silu"):
     """A small Llama that tells the next of 6 random ids."""
     ids = np.random.default_rng(0).integers(0, 40, (40, 6))
-    return Work(samples.llama(interleaved=False), batches(Batch(ids, ids), own.batch, 0),
-                Inputs("ids", ids[:own.micro]), "vocabulary")
+    return Work(activated(samples.llama(interleaved=False), activation),
+                batches(Batch(ids, ids), own.batch, 0), Inputs("ids", ids[:own.micro]),
+                "vocabulary")
 
 
 def paragraphs(own):

@@ -9,6 +9,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
+from compiler.lowering.backward_lists import RELU_STEEP, SIGMOID_RATE
 from compiler.training.gradients import compiled, numerics
 from compiler.training.gradients.numerics import Array, Exact
 from compiler.training.gradients.scaling import Scaling
@@ -159,8 +160,15 @@ class EightBit(Exact):
         return self._of_words(table, self.wide(x))
 
     def slope(self, name: str, x: Array) -> Array:
-        if self.config.functions == "training" and name in ("gelu", "silu"):
-            function = Function[f"{name.upper()}_SLOPE"]
+        """Of a build that trains by its lists (``backward_lists.activation_slope``)."""
+        if self.config.functions == "training" and name in ("gelu", "gelu_sigmoid", "relu", "silu"):
+            x = self.wide(x)
+            if name == "relu":
+                steep = self.lane(x * self.dtype(RELU_STEEP))
+                return self.stored(np.maximum(self.activation("tanh", steep), 0))
+            if name == "gelu_sigmoid":
+                x = self.lane(x * self.wide_constant(np.asarray(SIGMOID_RATE)))
+            function = Function.GELU_SLOPE if name == "gelu" else Function.SILU_SLOPE
             table = _activation(function, self.config.lane, self.dtype)
             return self.stored(self._of_words(table, self.wide(x)))
         return self.stored(self._of_words(_slope(name, self.dtype), self.wide(x)))

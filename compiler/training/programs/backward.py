@@ -28,7 +28,6 @@ __all__ = ["LayerBackward", "by_gain", "normalised_back"]
 
 _STORE: Fields = {"destination": Destination.MEMORY}
 _KEEP: Fields = {"destination": Destination.BUFFER}
-_SLOPES = {"gelu": "GELU_SLOPE", "silu": "SILU_SLOPE"}
 
 
 def by_gain(factor: float) -> Make:
@@ -194,18 +193,16 @@ class LayerBackward:
         """The activation's slope, in the format."""
         ctx, saved, ffn = self.ctx, self.saved, self.block.feed_forward
         x, name = saved.up if saved.gate is None else saved.gate, ffn.activation
-        if name not in _SLOPES:
-            raise ValueError(f"activation must be {' or '.join(_SLOPES)} to be trained through on "
-                             f"the accelerator, not {name!r}")
+        slope = lists.activation_slope(name)
         self._slope = ctx.trace.value(f"{self.name} slope", *x.shape, forms=(Form.STORED,))
-        listed = ctx.listed(f"slope of {name}",
-                            lambda _: Epilogue(function=Function[_SLOPES[name]]))
+        listed = ctx.listed(f"slope of {name}", lambda _: slope)
         return rows_part(ctx.config, *x.shape, False, lambda *own: ctx.trace.vector(
             x.whole.row_block(*own), listed, self._slope.whole.row_block(*own)))
 
     def _gates(self, d: Value, down: View, slope: Value, factor: float) -> Value:
         """Of y = f(g) ⊙ u, side by side in one scale: ∂g = (∂y ⊙ f′(g)) ⊙ u, ∂u = f(g) ⊙ ∂y."""
         ctx, saved = self.ctx, self.saved
+        function = Function[self.block.feed_forward.activation.upper()]
         rows, width = saved.up.shape
         dy = ctx.trace.value(f"{self.name} dy", rows, width, forms=(Form.WIDE,))
         ctx.trace.gemm([Product(d.whole, down, dy.whole)], dy,
@@ -219,7 +216,7 @@ class LayerBackward:
             [operand(slope), wide(saved.up)]), first)
         ctx.trace.vector(saved.gate.whole, ctx.storing(both.name, lambda y: Epilogue(
             bias=y[0], instructions=(
-                Instruction(function=Function.SILU, scale=Operand.Y, **_STORE),)),
+                Instruction(function=function, scale=Operand.Y, **_STORE),)),
             [wide(dy)]), second)
         ctx.stored(both)
         return both

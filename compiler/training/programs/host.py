@@ -117,6 +117,8 @@ class Host:
             raise ValueError(f"a sequence must have at most {length} positions in this program, "
                              f"not {inputs.shape[1]}")
         valid = np.ones(inputs.shape[:2], bool) if valid is None else valid
+        if self.program.pooling == "first" and not valid[:, 0].all():
+            raise ValueError("the first position of each sequence must be valid where it is pooled")
         more = (0, 0), (0, missing)
         if self.kind == "vocabulary":
             if (valid[:, 1:] & ~valid[:, :-1]).any() or not next_told(labels, valid).any():

@@ -225,10 +225,11 @@ def _check(config: AcceleratorConfig, model: Transformer, training: Training, ki
         raise ValueError(f"micro must be batch = {training.batch} where sequences are padded and "
                          "the loss is over the vocabulary on the accelerator, for a micro-batch's "
                          f"share is not known before, not {training.micro}")
-    unread = model.pooling == "none" or (model.pooling == "first" and model.final_norm is not None)
-    if kind == "classes" and unread:
-        raise ValueError(f"pooling of {model.name} must be mean, mean_l2, or first without a final "
-                         f"norm, to be trained on the accelerator, not {model.pooling}")
+    if kind == "classes" and model.pooling not in ("first", "mean", "mean_l2"):
+        raise ValueError(f"pooling of {model.name} must be first, mean or mean_l2 to be trained on "
+                         f"the accelerator, not {model.pooling}")
+    if model.pooling == "first" and batch.valid is not None and not batch.valid[:, 0].all():
+        raise ValueError("the first position of each sequence must be valid where it is pooled")
     count, scale = training.batch // training.micro, getattr(training.method, "scale", 1.0)
     if count & (count - 1) and math.frexp(scale)[0] != 0.5:
         # A share that is rounded, of a product that is: neither may be part of the other's factor.

@@ -95,8 +95,11 @@ def _ends(ctx: Context, model: Transformer, kind: LossKind, x: Value, accurate: 
     trace_final(trace, model, x, ctx.step)
     named = {value.name: value for value in trace.listed().values}
     logits = named["head"]
-    pooled = (x.whole.every(ctx.step.length, 0) if model.pooling == "first"
-              else named["pooled"].whole)
+    if model.pooling != "first":
+        pooled = named["pooled"].whole
+    else:
+        pooled = (x.whole.every(ctx.step.length, 0) if model.final_norm is None
+                  else named["final norm"].whole)
     d = classes_loss(ctx, logits, accurate)
     return logits, ends_backward(ctx, model, d, pooled, x, weight, gain,
                                  named.get("pooling mean"))

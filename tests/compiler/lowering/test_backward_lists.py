@@ -195,6 +195,31 @@ def test_lists_are_accurate_on_the_machine(emit, fmt):
     assert cosine >= LEAST.get(emit, 0.9999)
 
 
+@pytest.mark.parametrize("activation", ["gelu", "gelu_sigmoid", "relu", "silu"])
+def test_slopes_of_builds_that_train(activation):
+    """One command each: float64, and RTL against the machine."""
+    def emit(b):
+        x = b.normal(2.0)
+        b.builder.vector(x, b.out, lists.activation_slope(activation))
+        return lambda x: slope(activation, x)
+
+    for fmt in ("posit8", "bf16"):
+        found, wanted = emitted(AcceleratorConfig(fmt, functions="training"), emit, 40, 48)
+        print(f"slope of {activation} {fmt}: largest error {np.abs(found - wanted).max():.4f}")
+        assert np.abs(found - wanted).max() < (0.006 if activation != "relu" else 1e-9)
+    machine = small_accelerator("posit8", functions="training")
+    bench = Bench(machine.config, 1, 9, 40)
+    emit(bench)
+    memory, address = bench.builder.build(seed=1)
+    assert compare(machine, Case(memory, address, BASE, (bench.out,), activation), "light", 0) > 700
+
+
+def test_a_slope_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="activation must be gelu, gelu_sigmoid, relu or silu to "
+                                         "be trained through on the accelerator, not 'gelu_tanh'"):
+        lists.activation_slope("gelu_tanh")
+
+
 @pytest.mark.parametrize("softmax", ["pwl", "approx"])
 def test_what_is_masked_has_no_gradient(softmax):
     """The way from ten sentences' logits to the gradients of their spans, against float64."""

@@ -14,6 +14,7 @@ from support.training_steps import (
     OPTIMISERS,
     Both,
     config,
+    images,
     paragraphs,
     sentences,
     spans,
@@ -137,6 +138,39 @@ def test_padded_texts_have_the_bits_of_the_rules(fmt, softmax):
     wrong = replace(batch, valid=batch.valid[:, ::-1])
     with pytest.raises(ValueError, match="what pads must come last"):
         both.host.gradients(wrong)
+
+
+@pytest.mark.parametrize("fmt", ["posit8", pytest.param("bf16", marks=pytest.mark.slow)])
+def test_the_first_position_after_a_final_norm_has_the_bits_of_the_rules(fmt):
+    own = training(micro=2)
+    both = Both(config(fmt), own, work=images(own)).calibrate().step().step()
+    print(f"{fmt} first: {both.compared - both.different} of {both.compared} items")
+    assert not both.wrong and both.compared > 10_000
+
+
+@pytest.mark.parametrize(("fmt", "work", "activation"), [
+    ("fp8", images, "relu"), ("posit8", windows, "gelu"),
+    pytest.param("bf16", images, "relu", marks=pytest.mark.slow),
+    pytest.param("bf16", windows, "gelu_sigmoid", marks=pytest.mark.slow)])
+def test_activations_have_the_bits_of_the_rules(fmt, work, activation):
+    """The gated ones of gates, too."""
+    own = training(micro=2, head=work is images)
+    both = Both(config(fmt), own, work=work(own, activation)).calibrate().step().step()
+    print(f"{fmt} {activation}: {both.compared - both.different} of {both.compared} items")
+    assert not both.wrong and both.compared > 10_000
+
+
+def test_a_first_position_that_pads_is_refused():
+    own = training(batch=2)
+    work = sentences(own, "first")
+    wrong = replace(work.sample, valid=work.sample.valid & (np.arange(8) > 0))
+    with pytest.raises(ValueError, match="first position of each sequence must be valid"):
+        lower_training(config(), work.model, own, wrong)
+    both = Both(config(), own, work=work)
+    batch = next(both.batches)
+    with pytest.raises(ValueError, match="first position of each sequence must be valid"):
+        both.host.gradients(replace(batch, valid=np.ones_like(batch.valid) & (
+            np.arange(batch.valid.shape[1]) > 0)))
 
 
 def test_padded_texts_in_micro_batches_are_refused():
