@@ -62,6 +62,7 @@ class Job:
 
 
 _BY_SOFTMAX = ("exp", "reciprocal")
+_SMALL = {"dim": 4, "input_depth": 64, "weight_depth": 64, "acc_depth": 64}
 _MODES = tuple({"dim": 4, "softmax": mode} for mode in ("pwl", "approx", "approx_shifted"))
 
 BENCHES: dict[str, Bench] = {bench.name: bench for bench in (
@@ -75,8 +76,7 @@ BENCHES: dict[str, Bench] = {bench.name: bench for bench in (
     Bench("reciprocal", formats=("posit8", "bf16"), variants=_MODES),
     Bench("lane", extra=({"fmt": "fp8", "dim": 4, "lane_latency": 2},)),
     Bench("vector", extra=({"fmt": "posit8", "dim": 4, "lane_latency": 2},)),
-    Bench("top", generate=_top, toplevel="ottava",
-          variants=({"dim": 4, "input_depth": 64, "weight_depth": 64, "acc_depth": 64},)),
+    Bench("top", generate=_top, toplevel="ottava", variants=(_SMALL,)),
 )}
 
 # Runs the program image that the environment's OTTAVA_IMAGE names (sim.image).

@@ -6,8 +6,9 @@ import cocotb
 import numpy as np
 
 from compiler.program.image import ProgramImage
+from sim.bench.client import client_of
 from sim.bench.support import configuration, generator, report
-from sim.bench.top_tb import power_up, start
+from sim.campaigns.programs import Case
 from sim.model.machine import Machine
 
 
@@ -16,12 +17,8 @@ async def image(dut):
     config, found = configuration(), ProgramImage.load(os.environ["OTTAVA_IMAGE"])
     expected = found.memory.copy()
     assert Machine(config).run(expected, found.address, found.base).error is None
-    host, memory = await power_up(dut, generator())
-    memory.memory, memory.base = found.memory, found.base
-    memory.written = np.zeros_like(found.memory)
-    cycles = await start(dut, host, found.address, int(os.environ["OTTAVA_LIMIT"]))
-    status, error = await host.read("STATUS"), await host.read("ERROR")
-    assert status == 0b10, f"STATUS {status:#x}, ERROR {error:#x}"
-    wrong = np.flatnonzero(found.memory != expected)
-    assert not wrong.size, f"{wrong.size} bytes differ, first {wrong[:5]}"
-    report(int(np.count_nonzero(memory.written)), cycles)
+    client = await client_of(dut, generator(), pauses=False)
+    case = Case(found.memory, found.address, found.base, (), "the image")
+    cycles = await client.run(case, int(os.environ["OTTAVA_LIMIT"]))
+    await client.same(case.label, expected)
+    report(int(np.count_nonzero(client.memory.written)), cycles)

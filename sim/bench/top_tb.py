@@ -1,72 +1,85 @@
-"""The whole accelerator: small programs through AXI with random stalls, then a bad one."""
+"""The whole accelerator between a memory and a master that others wrote.
+
+Every channel pauses at random. Programs of all kinds give the machine model's bytes; a program that
+is none, an error response and a reset in the middle of a program leave a machine that runs the
+next one.
+"""
+
+import os
 
 import cocotb
 import numpy as np
 
 from hdl.spec.commands import ErrorCause
-from hdl.spec.registers import IDENTITY
-from sim.bench.axi import AxiMemory, LiteHost
-from sim.bench.support import configuration, generator, put, report, sample, start_clock, step
-from sim.campaigns.programs import random_case, stray_writes
-from sim.harness.stalls import PROFILES
+from sim.bench.client import FAILED, client_of
+from sim.bench.support import configuration, generator, report, step
+from sim.campaigns.lists import random_list_case
+from sim.campaigns.programs import Case, long_rows_case, random_case
 from sim.model.machine import Machine
 
-LIMIT = 20_000
-RUNS = (("ideal", "none"), ("heavy", "softmax"), ("light", "bias"), ("bursty", "softmax"))
+PROGRAMS = int(os.environ.get("OTTAVA_PROGRAMS", "6"))
 
 
-async def power_up(dut, rng):
-    """Host and memory of a design after its reset."""
-    start_clock(dut.aclk)
-    put(dut, aresetn=0)
-    host = LiteHost(dut, rng)
-    memory = AxiMemory(dut, np.zeros(64, np.uint8), 0, PROFILES["ideal"], rng)
-    for _ in range(4):
-        await step(dut.aclk)
-    put(dut, aresetn=1)
-    assert await host.read("IDENTITY") == IDENTITY
-    return host, memory
-
-
-async def until_interrupt(dut, limit):
-    """Cycles until the interrupt is up."""
-    for cycle in range(limit):
-        await step(dut.aclk)
-        if sample(dut, "interrupt")[0]:
-            return cycle
-    raise AssertionError(f"no interrupt within {limit} cycles")
-
-
-async def start(dut, host, address, limit=LIMIT):
-    await host.write("PROGRAM_LOW", address & 0xFFFFFFFF)
-    await host.write("PROGRAM_HIGH", address >> 32)
-    await host.write("INTERRUPT_ENABLE", 0b11)
-    await host.write("CONTROL", 1)
-    return await until_interrupt(dut, limit)
+def drawn(rng: np.random.Generator, index: int) -> tuple[Case, np.ndarray]:
+    """A program of one of three kinds, and the memory after it."""
+    config = configuration()
+    case = (random_case(config, rng, largest=9), random_list_case(config, rng),
+            long_rows_case(config, rng))[(0, 1, 0, 1, 0, 2)[index % 6]]
+    expected = case.memory.copy()
+    assert Machine(config).run(expected, case.address, case.base).error is None
+    return case, expected
 
 
 @cocotb.test()
 async def programs(dut):
-    config, rng = configuration(), generator()
-    host, memory = await power_up(dut, rng)
-    cases = cycles = 0
-    for profile, epilogue in RUNS:
-        case = random_case(config, rng, largest=7, epilogue=epilogue)
-        expected = case.memory.copy()
-        assert Machine(config).run(expected, case.address, case.base).error is None
-        memory.memory, memory.base = case.memory, case.base
-        memory.written, memory.profile = np.zeros_like(case.memory), PROFILES[profile]
-        cycles += await start(dut, host, case.address)
-        assert await host.read("STATUS") == 0b10, case.label
-        await host.write("INTERRUPT", 0b01)
-        assert not sample(dut, "interrupt")[0]
-        wrong = np.flatnonzero(case.memory != expected)
-        assert not wrong.size, f"{case.label}: {wrong.size} bytes differ, first {wrong[:5]}"
-        assert stray_writes(case, memory.written) == [], case.label
-        cases += sum(tensor.rows * tensor.row_bytes for tensor in case.outputs)
-    memory.memory[case.address - case.base] ^= 1
-    cycles += await start(dut, host, case.address)
-    assert await host.read("STATUS") == 0b100
-    assert await host.read("ERROR") == 1 << ErrorCause.BAD_MAGIC
-    assert await host.read("ERROR_ADDRESS_LOW") == case.address & 0xFFFFFFFF
-    report(cases, cycles)
+    client = await client_of(dut, generator())
+    compared = cycles = 0
+    for index in range(PROGRAMS):
+        case, expected = drawn(client.rng, index)
+        cycles += await client.run(case)
+        compared += await client.right(case, expected)
+    report(compared, cycles)
+
+
+@cocotb.test()
+async def errors(dut):
+    """A wrong header, or a place that answers SLVERR, ends the program; the next one runs."""
+    client = await client_of(dut, generator())
+    case, _ = drawn(client.rng, 0)
+    case.memory[case.address - case.base] ^= 1
+    compared, cycles = 0, await client.run(case)
+    assert await client.read("STATUS") == FAILED
+    assert await client.read("ERROR") == 1 << ErrorCause.BAD_MAGIC
+    assert await client.read("ERROR_ADDRESS_LOW") == case.address & 0xFFFFFFFF
+    for cause in (ErrorCause.READ_ERROR, ErrorCause.WRITE_ERROR):
+        case, _ = drawn(client.rng, 0)
+        await client.begin(case)
+        # An unread header is where reading fails; where results go, writing does.
+        result = case.outputs[0].address
+        client.memory.broken = ((case.address, case.address + 64)
+                                if cause is ErrorCause.READ_ERROR else (result, result + 1))
+        cycles += await client.ended()
+        assert await client.read("STATUS") == FAILED
+        assert await client.read("ERROR") == 1 << cause
+        case, expected = drawn(client.rng, 1)
+        cycles += await client.run(case)
+        compared += await client.right(case, expected)
+    report(compared, cycles)
+
+
+@cocotb.test()
+async def resets(dut):
+    """A reset of design and memory in the middle of a program; the next one runs."""
+    client = await client_of(dut, generator())
+    compared = cycles = 0
+    for index in range(3):
+        case, _ = drawn(client.rng, 0)
+        await client.begin(case)
+        for _ in range(int(client.rng.integers(1, 250))):
+            await step(dut.aclk)
+        await client.power_up()
+        assert await client.read("STATUS") == 0
+        case, expected = drawn(client.rng, index)
+        cycles += await client.run(case)
+        compared += await client.right(case, expected)
+    report(compared, cycles)

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 import pytest
 
 from gen.block import design_block
+from gen.top import design as accelerator
 from hdl.spec.config import AcceleratorConfig
 from sim.bench.__main__ import main
 from sim.bench.catalog import BENCHES, Bench, Job, jobs
@@ -21,9 +22,9 @@ def icarus():
     require(command, "iverilog", "vvp")
 
 
-def broken(port):
+def broken(port, design=design_block):
     """A block whose output ``port`` has its lowest bit inverted."""
-    return lambda toplevel, config: inverted(design_block(toplevel, config), port)
+    return lambda toplevel, config: inverted(design(toplevel, config), port)
 
 
 @pytest.mark.usefixtures("icarus")
@@ -34,6 +35,17 @@ def test_a_wrong_design_fails(name, port, tmp_path, monkeypatch):
     report = run(Job(replace(BENCHES[name], generate=broken(port)), CONFIG, "icarus"), 1)
     assert not report.passed
     assert "AssertionError" in report.message
+
+
+@pytest.mark.usefixtures("icarus")
+@pytest.mark.parametrize("port, message", [
+    ("m_axi_gmem_wdata", "bytes differ"),
+    pytest.param("m_axi_gmem_wlast", "assert last ==", marks=pytest.mark.slow)])
+def test_a_wrong_accelerator_fails(port, message, tmp_path, monkeypatch):
+    monkeypatch.setenv("OTTAVA_BUILD", str(tmp_path))
+    wrong = broken(port, lambda toplevel, config: accelerator(config, toplevel))
+    report = run(Job(replace(BENCHES["top"], generate=wrong), CONFIG, "icarus"), 1)
+    assert not report.passed and message in report.message
 
 
 @pytest.mark.usefixtures("icarus")

@@ -1,0 +1,130 @@
+"""A memory and a master for the whole accelerator that others wrote (cocotbext-axi)."""
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiSlave
+from cocotbext.axi.address_space import Region
+
+from hdl.spec.registers import IDENTITY, REGISTERS
+from sim.bench.support import put, sample, start_clock, step
+from sim.campaigns.programs import Case, stray_writes
+
+__all__ = ["DONE", "FAILED", "Client", "client_of"]
+
+LIMIT = 60_000
+OFFSETS = {register.name: register.offset for register in REGISTERS}
+DONE, FAILED = 0b10, 0b100  # of the register STATUS
+
+
+class Memory(Region):
+    """The image at its addresses; an access anywhere else, or to ``broken``, is an error."""
+
+    def __init__(self) -> None:
+        super().__init__(2**64)
+        self.load(Case(np.zeros(64, np.uint8), 0, 0, (), ""))
+
+    def load(self, case: Case) -> None:
+        self.bytes, self.first = case.memory, case.base
+        self.written = np.zeros_like(case.memory)
+        self.broken: tuple[int, int] | None = None
+
+    def _place(self, address: int, length: int) -> slice:
+        start = address - self.first
+        if start < 0 or start + length > len(self.bytes):
+            raise IndexError(f"{address:#x} is outside the image")
+        if self.broken and self.broken[0] < address + length and address < self.broken[1]:
+            raise IndexError(f"{address:#x} is broken")
+        return slice(start, start + length)
+
+    async def _read(self, address: int, length: int, **_) -> bytes:
+        return self.bytes[self._place(address, length)].tobytes()
+
+    async def _write(self, address: int, data: bytes, **_) -> None:
+        place = self._place(address, len(data))
+        self.bytes[place] = np.frombuffer(data, np.uint8)
+        self.written[place] += 1
+
+
+class Client:
+    """A master of the control port and a memory on the bus; with ``pauses`` every channel of both
+    is idle at times."""
+
+    def __init__(self, dut, rng: np.random.Generator, pauses: bool) -> None:
+        self.dut, self.rng, self.memory = dut, rng, Memory()
+        logging.getLogger(f"cocotb.{dut._name}").setLevel(logging.ERROR)
+        clocked = {"clock": dut.aclk, "reset": dut.aresetn, "reset_active_level": False}
+        self.host = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi_ctrl"), **clocked)
+        slave = AxiSlave(AxiBus.from_prefix(dut, "m_axi_gmem"), target=self.memory, **clocked)
+        for side in (self.host, slave) if pauses else ():
+            writes, reads = side.write_if, side.read_if
+            for channel in (writes.aw_channel, writes.w_channel, writes.b_channel,
+                            reads.ar_channel, reads.r_channel):
+                channel.set_pause_generator(self._pauses())
+
+    def _pauses(self) -> Iterator[bool]:
+        """Runs of idle cycles of a share that changes from time to time."""
+        while True:
+            share = float(self.rng.choice([0.0, 0.1, 0.5, 0.9]))
+            for paused in self.rng.random(int(self.rng.integers(20, 200))) < share:
+                yield bool(paused)
+
+    async def power_up(self) -> None:
+        put(self.dut, aresetn=0)
+        for _ in range(4):
+            await step(self.dut.aclk)
+        put(self.dut, aresetn=1)
+        await step(self.dut.aclk)
+        assert await self.read("IDENTITY") == IDENTITY
+
+    async def read(self, name: str) -> int:
+        return await self.host.read_dword(OFFSETS[name])
+
+    async def write(self, name: str, value: int) -> None:
+        await self.host.write_dword(OFFSETS[name], value)
+
+    async def begin(self, case: Case) -> None:
+        self.memory.load(case)
+        await self.write("PROGRAM_LOW", case.address & 0xFFFFFFFF)
+        await self.write("PROGRAM_HIGH", case.address >> 32)
+        for events in ("ERROR", "INTERRUPT"):  # those of the program before
+            await self.write(events, 0xFFFFFFFF)
+        assert not sample(self.dut, "interrupt")[0]
+        await self.write("INTERRUPT_ENABLE", 0b11)
+        await self.write("CONTROL", 1)
+
+    async def ended(self, limit: int = LIMIT) -> int:
+        """Cycles until the interrupt is up."""
+        for cycle in range(limit):
+            await step(self.dut.aclk)
+            if sample(self.dut, "interrupt")[0]:
+                return cycle
+        raise AssertionError(f"no interrupt within {limit} cycles")
+
+    async def run(self, case: Case, limit: int = LIMIT) -> int:
+        """Start a program; cycles until it has ended."""
+        await self.begin(case)
+        return await self.ended(limit)
+
+    async def same(self, label: str, expected: np.ndarray) -> None:
+        """The program has reached its end and every byte of the memory is as ``expected``."""
+        status, error = await self.read("STATUS"), await self.read("ERROR")
+        assert status == DONE, f"{label}: STATUS {status:#x}, ERROR {error:#x}"
+        wrong = np.flatnonzero(self.memory.bytes != expected)
+        assert not wrong.size, f"{label}: {wrong.size} bytes differ, first {wrong[:5]}"
+
+    async def right(self, case: Case, expected: np.ndarray) -> int:
+        """Bytes of results after ``run``, all as ``expected``, and nothing else written."""
+        await self.same(case.label, expected)
+        stray = stray_writes(case, np.minimum(self.memory.written, 1))
+        assert not stray, f"{case.label}: {stray}"
+        return sum(tensor.rows * tensor.row_bytes for tensor in case.outputs)
+
+
+async def client_of(dut, rng: np.random.Generator, pauses: bool = True) -> Client:
+    """The client of a design after its reset."""
+    start_clock(dut.aclk)
+    client = Client(dut, rng, pauses)
+    await client.power_up()
+    return client
