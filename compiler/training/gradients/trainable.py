@@ -24,6 +24,7 @@ _ONLY_DEFAULT = {
                   "position_bias": "scores with a bias for their distance"},
     "Block": {"attention_after": "norms after attention", "parallel": "parallel layers",
               "feed_forward_after": "norms after the feed-forward",
+              "across": "attention to an encoder", "across_norm": "attention to an encoder",
               "stack": "several feed-forwards in a layer", "bottleneck": "bottlenecks"},
 }
 _ACTIVATIONS = ("gelu", "gelu_sigmoid", "relu", "silu")

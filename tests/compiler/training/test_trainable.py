@@ -1,10 +1,13 @@
 """Which families have a backward pass, and that its forward pass is theirs."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
-from compiler.checkpoints import load
+from compiler.checkpoints import description, load
 from compiler.checkpoints.reference import forward
+from compiler.training.gradients import trainable
 from compiler.training.gradients.network import Batch, gradients_of, logits_of
 from compiler.training.gradients.numerics import Exact
 from compiler.training.gradients.parameters import parameters
@@ -51,3 +54,28 @@ def test_what_has_no_backward_pass_is_one_line(name, message, tmp_path):
     with pytest.raises(ValueError, match=message) as error:
         parameters(model)
     assert "\n" not in str(error.value)
+
+
+# What the backward pass has a rule for, or what no pass reads.
+KNOWN = {
+    description.Transformer: {"name", "embedding", "blocks", "final_norm", "head", "pooling",
+                              "task", "labels", "longest", "notes"},
+    description.Tokens: {"table", "positions", "segment", "norm", "segments"},
+    description.Patches: {"projection", "positions", "lead", "side"},
+    description.Block: {"attention", "attention_norm", "feed_forward", "feed_forward_norm",
+                        "pre_norm"},
+    description.Attention: {"query", "key", "value", "output", "heads", "kv_heads", "rotary",
+                            "causal"},
+    description.FeedForward: {"up", "down", "activation", "gate"},
+    description.Norm: {"gain", "shift", "eps"},
+    description.Rotary: {"base", "interleaved"},
+    description.Linear: {"weight", "bias"},
+}
+
+
+@pytest.mark.parametrize("kind", KNOWN, ids=lambda kind: kind.__name__)
+def test_whatever_else_a_model_has_is_refused(kind):
+    """A field that is new has to be decided upon here."""
+    refused = trainable._ONLY_DEFAULT.get(kind.__name__, {})
+    assert KNOWN[kind] | set(refused) == {field.name for field in fields(kind)}
+    assert not KNOWN[kind] & set(refused)

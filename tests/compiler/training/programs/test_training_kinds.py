@@ -6,13 +6,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from compiler.checkpoints import load
 from compiler.checkpoints.description import Linear
+from compiler.checkpoints.inputs import Inputs
+from compiler.lowering.rotary import model_halves_first
 from compiler.training.description import LowRank, WholeMatrices
+from compiler.training.gradients.network import Batch
 from compiler.training.programs.lower import lower_training
 from compiler.training.programs.scales import CLIP
+from compiler.training.tasks import with_head
+from compiler.training.trainer import batches
+from support.families import stored
 from support.training_steps import (
     OPTIMISERS,
     Both,
+    Work,
     config,
     images,
     paragraphs,
@@ -158,6 +166,33 @@ def test_activations_have_the_bits_of_the_rules(fmt, work, activation):
     both = Both(config(fmt), own, work=work(own, activation)).calibrate().step().step()
     print(f"{fmt} {activation}: {both.compared - both.different} of {both.compared} items")
     assert not both.wrong and both.compared > 10_000
+
+
+def family(name, own, folder):
+    """The small model ``name`` of those that are compared with transformers, on random inputs and
+    three classes, or of a causal one the next ids."""
+    case = stored(name)
+    model = model_halves_first(load(case.write(folder / name)))
+    given, rng = case.inputs(model), np.random.default_rng(0)
+    shape = (8, *given.values.shape[1:])
+    if given.kind == "patches":
+        inputs = rng.normal(0, 1, shape) * (given.values != 0)
+    else:
+        inputs = rng.integers(3, len(model.embedding.table) - 1, shape)
+    causal = model.blocks[0].attention.causal
+    model = replace(model if causal else with_head(model, 3), blocks=tuple(model.blocks))
+    data = Batch(inputs, inputs if causal else rng.integers(0, 3, 8))
+    return Work(model, batches(data, own.batch, 0), Inputs(given.kind, inputs[:own.micro]),
+                "vocabulary" if causal else "classes")
+
+
+@pytest.mark.parametrize("name", ["vit", *(pytest.param(name, marks=pytest.mark.slow) for name in (
+    "bert", "roberta-masked", "distilbert", "electra-sequence", "llama"))])
+def test_families_have_the_bits_of_the_rules(name, tmp_path):
+    own = training(2, LowRank(("q", "v", "up", "down"), 2), head=name != "llama")
+    both = Both(config(), own, work=family(name, own, tmp_path)).calibrate().step()
+    print(f"{name}: {both.compared - both.different} of {both.compared} items")
+    assert not both.wrong and both.compared > 20_000
 
 
 def test_a_first_position_that_pads_is_refused():
