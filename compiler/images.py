@@ -7,12 +7,12 @@ import numpy as np
 from compiler.checkpoints.arrays import ArrayError, read_npy
 from compiler.checkpoints.description import Patches, Transformer
 from compiler.checkpoints.digits import LARGEST_PIXEL, patches
+from compiler.pictures import open_picture, picture
 
 __all__ = ["read_image"]
 
 _DIGITS = "digits-vit"
 _SIDE = 8
-_MOST_PIXELS = 1 << 26
 
 
 def read_image(name: str, model: Transformer, path: Path) -> np.ndarray:
@@ -31,6 +31,11 @@ def read_image(name: str, model: Transformer, path: Path) -> np.ndarray:
             return _finite(pixels, path)
     elif name == _DIGITS:
         pixels = _grey(path)
+    elif model.embedding.side:
+        folder = Path(name)
+        pixels = picture(folder if folder.is_dir() else folder.parent, model.embedding, path)
+    if model.embedding.side:
+        return _cut(model.embedding, pixels, path)
     if name != _DIGITS:
         raise ArrayError(f"{path} must be .npy with {len(model.embedding.positions)} × {items} "
                          f"patches for {model.name}")
@@ -47,21 +52,18 @@ def _finite(values: np.ndarray, path: Path) -> np.ndarray:
     return values.astype(np.float64)
 
 
+def _cut(embedding: Patches, pixels: np.ndarray, path: Path) -> np.ndarray:
+    """Pixels, channels × height × width, as patches."""
+    try:
+        return embedding.of_image(_finite(pixels, path))
+    except ValueError as error:
+        raise ArrayError(f"{path}: {error}") from error
+
+
 def _grey(path: Path) -> np.ndarray:
     """A picture as 8 × 8 shades, ink as large numbers."""
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ModuleNotFoundError:
-        raise ArrayError(f"{path} needs the package pillow, which is not installed; "
-                         ".npy does not") from None
-    try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
-                raise ArrayError(f"{path} must have at most {_MOST_PIXELS} pixels, not "
-                                 f"{picture.width} × {picture.height}")
-            small = picture.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError,
-            Image.DecompressionBombError) as error:
-        raise ArrayError(f"{path} must be a readable image: {' '.join(str(error).split())}"
-                         ) from error
+    shades = open_picture(path, "L")
+    from PIL import Image  # there, or the line above has refused
+
+    small = shades.resize((_SIDE, _SIDE), Image.Resampling.BOX)
     return np.asarray(small, np.float64) * LARGEST_PIXEL / 255

@@ -16,7 +16,7 @@ __all__ = ["Activation", "Attention", "Block", "Bottleneck", "Convolution", "Fee
 
 Activation = Literal["gelu", "gelu_sigmoid", "gelu_tanh", "relu", "silu", "tanh"]
 Pooling = Literal["none", "first", "first_l2", "last", "mean", "mean_l2"]
-Task = Literal["features", "causal language model", "conditional language model",
+Task = Literal["features", "causal language model", "conditional language model", "embedding",
                "image classification", "masked language model", "question answering",
                "sequence classification", "token classification"]
 

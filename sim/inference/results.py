@@ -26,7 +26,8 @@ __all__ = ["Kind", "Result", "interpreted", "kind_of", "results_of", "softmax", 
 Kind = Literal["classes", "next token", "embedding", "states", "token classes", "masked tokens",
                "answer"]
 _BY_TASK: dict[str, Kind] = {
-    "causal language model": "next token", "image classification": "classes",
+    "causal language model": "next token", "conditional language model": "next token",
+    "embedding": "embedding", "image classification": "classes",
     "masked language model": "masked tokens", "question answering": "answer",
     "sequence classification": "classes", "token classification": "token classes"}
 _BY_POSITION = ("states", "token classes", "masked tokens", "answer")

@@ -61,7 +61,7 @@ _CLIP = {
     "down": "encoder.layers.{}.mlp.fc2", "attention_norm": "encoder.layers.{}.layer_norm1",
     "feed_forward_norm": "encoder.layers.{}.layer_norm2"}
 _CLASSES = Head("image classification", "classifier", pooling="first")
-_EMBEDDING = Head("features", "visual_projection", "projection_dim", bias=False, pooling="first")
+_EMBEDDING = Head("embedding", "visual_projection", "projection_dim", bias=False, pooling="first")
 _MASK = ("pooler.", "embeddings.mask_token")
 
 FAMILIES = (
@@ -71,7 +71,7 @@ FAMILIES = (
            {"ImageClassification": _CLASSES}, unused=_MASK),
     Family(("clip_vision_model",), "CLIP's vision half", ("CLIPVision",), _CLIP, _clip,
            ("vision_model.", ""), {
-               "CLIPVisionModel": Head("features", None, pooling="first"),
+               "CLIPVisionModel": Head("embedding", None, pooling="first"),
                "CLIPVisionModelWithProjection": _EMBEDDING},
            unused=("embeddings.position_ids",)),
     Family(("clip",), "CLIP, of which the vision half is read,", ("CLIP",), _CLIP, _clip_half,
