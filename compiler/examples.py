@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,12 +13,13 @@ from compiler.checkpoints.arrays import read_npy
 from compiler.checkpoints.description import Patches, Transformer
 from compiler.checkpoints.inputs import Inputs
 from compiler.images import read_image
+from compiler.sound import read_sound
 
 if TYPE_CHECKING:  # imported where a text is read
     from tokenizers import Tokenizer
 
-__all__ = ["Example", "ExampleError", "add_input_flags", "batches", "examples_of", "from_ids",
-           "from_texts", "own_examples"]
+__all__ = ["Example", "ExampleError", "add_input_flags", "batches", "behind_encoder",
+           "examples_of", "from_ids", "from_texts", "own_examples"]
 
 
 class ExampleError(ValueError):
@@ -59,6 +60,8 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
                        "the end of a row pad it")
     group.add_argument("--image", action="append", type=Path, metavar="FILE",
                        help="an image: PNG, JPEG and others that Pillow reads, or pixels as .npy")
+    group.add_argument("--audio", action="append", type=Path, metavar="FILE",
+                       help="sound: a WAV file of 16 bits at 16 kHz, or as .npy samples or frames")
 
 
 def own_examples(options: argparse.Namespace, model: Transformer) -> list[Example]:
@@ -78,6 +81,8 @@ def own_examples(options: argparse.Namespace, model: Transformer) -> list[Exampl
         found += from_ids(read_npy(path), model, options.tokens, str(path))
     for path in options.image or ():
         found.append(Example(str(path), read_image(options.model, model, path)))
+    for path in options.audio or ():
+        found.append(Example(str(path), read_sound(model, path)))
     return found
 
 
@@ -103,8 +108,9 @@ def from_texts(words: "Tokenizer", texts: Sequence[str], model: Transformer,
                context: str | None = None) -> list[Example]:
     """Texts as token ids with the marks of begin and end, each paired with ``context`` if given;
     ``most``: those of more are cut, marks kept."""
-    if isinstance(model.embedding, Patches):
-        raise ExampleError(f"{model.name} reads images, not text")
+    first = (model.encoder or model).embedding
+    if isinstance(first, Patches):
+        raise ExampleError(f"{model.name} reads {_kind_of(first)}, not text")
     words.no_padding()
     words.no_truncation()
     if most is not None:
@@ -114,7 +120,7 @@ def from_texts(words: "Tokenizer", texts: Sequence[str], model: Transformer,
     for index, encoded in enumerate(words.encode_batch(pairs)):
         name = f"text {index}" if names is None else names[index]
         kinds = np.array(encoded.type_ids, np.int64)
-        segments = kinds if kinds.any() and model.embedding.segments is not None else None
+        segments = kinds if kinds.any() and first.segments is not None else None
         spans = tuple((part, *span) for part, span in zip(
             encoded.sequence_ids, encoded.offsets, strict=True))
         found.append(_checked(Example(name, np.array(encoded.ids, np.int64), texts[index], context,
@@ -143,12 +149,13 @@ def from_ids(ids: np.ndarray, model: Transformer, most: int | None = None, name:
 
 def _checked(example: Example, model: Transformer) -> Example:
     """``ExampleError`` where the model cannot take it."""
-    embedding = model.embedding
+    reader = model.encoder or model
+    embedding = reader.embedding
     if isinstance(embedding, Patches):
-        raise ExampleError(f"{model.name} reads images, not text")
+        raise ExampleError(f"{model.name} reads {_kind_of(embedding)}, not text")
     if not example.length:
         raise ExampleError(f"{example.name} must have at least one token")
-    most = model.positions
+    most = reader.positions
     if most is not None and example.length > most:
         raise ExampleError(f"{example.name} has {example.length} tokens, and {model.name} takes at "
                            f"most {most}; --tokens {most} cuts")
@@ -157,6 +164,10 @@ def _checked(example: Example, model: Transformer) -> Example:
         raise ExampleError(f"ids of {example.name} must be from 0 to {len(embedding.table) - 1}, "
                            f"not {beyond[0]}")
     return example
+
+
+def _kind_of(embedding: Patches) -> str:
+    return "images" if embedding.convolution is None else "sound"
 
 
 def examples_of(given: Any, model: Transformer, words: "Tokenizer | None" = None
@@ -176,7 +187,7 @@ def examples_of(given: Any, model: Transformer, words: "Tokenizer | None" = None
         if words is None:
             raise ExampleError(f"{model.name} comes without a tokenizer: it takes ids, not texts")
         return from_texts(words, given, model)
-    if isinstance(model.embedding, Patches):
+    if isinstance((model.encoder or model).embedding, Patches):
         values = np.asarray(given, np.float64)
         values = values[None] if values.ndim == 2 else values
         return [Example(f"image {index}", one) for index, one in enumerate(values)]
@@ -186,9 +197,18 @@ def examples_of(given: Any, model: Transformer, words: "Tokenizer | None" = None
     return from_ids(np.asarray(given), model)
 
 
-def batches(examples: Sequence[Example], size: int) -> Iterator[tuple[range, Inputs]]:
+def behind_encoder(model: Transformer | None, given: Inputs) -> Inputs:
+    """``given`` for ``model``: where that has an encoder they are its source, and the layers get
+    the tokens that a text begins with."""
+    if model is None or model.encoder is None or given.source is not None:
+        return given
+    return Inputs("ids", np.tile(np.array(model.start), (given.sequences, 1)), source=given)
+
+
+def batches(examples: Sequence[Example], size: int, model: Transformer | None = None
+            ) -> Iterator[tuple[range, Inputs]]:
     """Which examples go together, ``size`` of them in their order, and what a program takes:
-    shorter ones are padded at their end."""
+    shorter ones are padded at their end. ``model``: where that has an encoder, they are for it."""
     for first in range(0, len(examples), size):
         own = range(first, min(first + size, len(examples)))
         values, valid = _stacked([examples[index].values for index in own])
@@ -196,10 +216,8 @@ def batches(examples: Sequence[Example], size: int) -> Iterator[tuple[range, Inp
         if any(examples[index].segments is not None for index in own):
             segments, _ = _stacked([_kinds(examples[index]) for index in own])
         padded = None if valid.all() else valid
-        if values.ndim == 2:
-            yield own, Inputs("ids", values, padded, segments)
-        else:
-            yield own, Inputs("patches", values, padded)
+        kind: Literal["ids", "patches"] = "ids" if values.ndim == 2 else "patches"
+        yield own, behind_encoder(model, Inputs(kind, values, padded, segments))
 
 
 def _kinds(example: Example) -> np.ndarray:

@@ -94,7 +94,7 @@ def inputs_of(options: argparse.Namespace, model: Transformer) -> Inputs:
     """What the model is run on: the first of one's own inputs, or the project's."""
     own = own_examples(options, model)
     if own:
-        return next(batches(own, 1))[1]
+        return next(batches(own, 1, model))[1]
     return read(options.model, model, options.tokens, options.offline, options.seed)
 
 

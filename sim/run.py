@@ -75,7 +75,7 @@ def _batches(parser: argparse.ArgumentParser, options: argparse.Namespace, on: O
     results: list[Result] = []
     wrong = 0
     names = token_names(on.model, command.tokenizer_of(options))
-    for own, inputs in batches(examples, options.batch):
+    for own, inputs in batches(examples, options.batch, on.model):
         started = time.monotonic()
         work = prepare(options, states=not options.image_only, on=on, inputs=inputs)
         if not own.start:

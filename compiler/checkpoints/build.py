@@ -39,7 +39,19 @@ def build(name: str, parts: Parts, settings: Settings, head: Head | None) -> Tra
     return Transformer(
         name, embedding, blocks, final_norm, last, "none" if head is None else head.pooling,
         transform, plan.logit_cap if words else None, "features" if head is None else head.task,
-        _labels(settings, head), plan.longest, notes, _encoder(parts, embedding))
+        _labels(settings, head), plan.longest, notes, _encoder(parts, embedding),
+        _start(parts, settings))
+
+
+def _start(parts: Parts, settings: Settings) -> tuple[int, ...]:
+    """The token that a decoder behind an encoder begins with."""
+    if parts.encoder is None:
+        return ()
+    token = settings.whole("decoder_start_token_id", settings.whole("pad_token_id", 0))
+    if token >= parts.plan.vocabulary:
+        raise settings.refuse("decoder_start_token_id", f"below vocab_size = "
+                              f"{parts.plan.vocabulary}")
+    return (token,)
 
 
 def _times(norm: Norm | None, factor: float) -> Norm:

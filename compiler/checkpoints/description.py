@@ -271,7 +271,7 @@ class Transformer:
     ``task``: what the head's results are; ``labels``: their names, where classes have some.
     ``longest``: the most positions that it is right for, where its parts do not say. ``notes``:
     what whoever loads it should know, a line each. ``encoder``: whose results the layers' attention
-    ``across`` reads; it has neither pooling nor head.
+    ``across`` reads; it has neither pooling nor head. ``start``: tokens that its text begins with.
     """
 
     name: str
@@ -287,6 +287,7 @@ class Transformer:
     longest: int | None = None
     notes: tuple[str, ...] = ()
     encoder: "Transformer | None" = None
+    start: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:

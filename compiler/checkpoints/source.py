@@ -27,15 +27,17 @@ def read(name: str, model: Transformer, tokens: int | None, offline: bool = Fals
 
     ``None``: 32, or as many patches as the model has positions for.
     """
+    embedding = (model.encoder or model).embedding
+    if isinstance(embedding, Patches) and embedding.convolution is not None:
+        raise ValueError(f"{model.name} reads sound, which must be given")
     if tokens is None:
-        embedding = model.embedding
         tokens = len(embedding.positions) if isinstance(embedding, Patches) else TOKENS
     if tokens < 1:
         raise ValueError(f"tokens must be at least 1, not {tokens!r}")
     if name in SAMPLES:
         return inputs_for(model, tokens, seed=seed)
     values = model_inputs(name, tokens, offline=offline)
-    return Inputs("patches" if isinstance(model.embedding, Patches) else "ids", values[None])
+    return Inputs("patches" if isinstance(embedding, Patches) else "ids", values[None])
 
 
 def fp32_states(model: Transformer, given: Inputs, layers: Sequence[int]
@@ -59,12 +61,13 @@ def fp32_states(model: Transformer, given: Inputs, layers: Sequence[int]
             model.embedding, sequence,
             segments=None if given.segments is None else given.segments[index])
         x = x[valid]
+        encoded = _encoded(model, given, index)
         if given.kind != "states":
             for number in range(layers[0]):
-                x = reference.run_block(model.blocks[number], x)
+                x = reference.run_block(model.blocks[number], x, encoded=encoded)
         keep("embedding", x)
         for number in layers:
-            x = reference.run_block(model.blocks[number], x)
+            x = reference.run_block(model.blocks[number], x, encoded=encoded)
             keep(f"layer {number}", x)
         if layers[-1] == len(model.blocks) - 1:
             output = reference.finish(model, x)
@@ -73,3 +76,12 @@ def fp32_states(model: Transformer, given: Inputs, layers: Sequence[int]
             else:
                 found.setdefault("output", []).append(output)
     return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _encoded(model: Transformer, given: Inputs, index: int) -> np.ndarray | None:
+    """What the encoder gives for a sequence of the source, if there is one."""
+    if given.source is None:
+        return None
+    values = given.source.values[index]
+    return reference.encode(
+        model, values if given.source.valid is None else values[given.source.valid[index]])

@@ -9,11 +9,11 @@ from compiler.checkpoints.description import Attention
 from compiler.checkpoints.inputs import Step
 from compiler.lowering.attention import CacheRows, Unit, mix
 from compiler.lowering.tracer import Tracer
-from compiler.lowering.values import Form, Value, View
+from compiler.lowering.values import Form, Life, Value, View
 from hdl.spec.formats import BFLOAT16
 from sim.model.rounding import largest
 
-__all__ = ["Source", "attend_across", "project_across"]
+__all__ = ["Source", "attend_across", "make_rows", "project_across"]
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,23 @@ class Source:
     step: Step
 
 
-def project_across(trace: Tracer, attention: Attention, encoded: Value, step: Step, label: str
-                   ) -> Source:
-    """Keys and values of a layer, of the encoder's results."""
-    made = []
-    for linear, name in ((attention.key, "keys"), (attention.value, "values")):
-        out = trace.value(f"{label}{name}", encoded.rows, len(linear.weight))
+def make_rows(trace: Tracer, attention: Attention, step: Step, label: str, life: Life
+              ) -> CacheRows:
+    """Memory for keys and values of the encoder's positions; of STATE it outlasts a program."""
+    forms = (Form.STORED,) if life == Life.STATE else None
+    return CacheRows(*(trace.value(f"{label}{name}", step.rows, len(linear.weight), life,
+                                   forms=forms)
+                       for linear, name in ((attention.key, "keys"), (attention.value, "values"))))
+
+
+def project_across(trace: Tracer, attention: Attention, encoded: Value, step: Step, label: str,
+                   rows: CacheRows | None = None) -> Source:
+    """Keys and values of a layer, of the encoder's results; into ``rows`` if given."""
+    rows = rows or make_rows(trace, attention, step, label, Life.TEMPORARY)
+    for linear, name, out in ((attention.key, "keys", rows.keys),
+                              (attention.value, "values", rows.values)):
         trace.linear(encoded.whole, linear, out, f"{label}{name}")
-        made.append(out)
-    return Source(CacheRows(*made), step)
+    return Source(rows, step)
 
 
 def attend_across(trace: Tracer, attention: Attention, x: Value, source: Source, step: Step,

@@ -205,8 +205,17 @@ def _hidden(attention: Attention, step: Step, sequence: int) -> np.ndarray:
 def _bias(trace: Tracer, attention: Attention, bias: PositionBias, step: Step, sequence: int,
           head: int) -> View:
     """What is added to the scores of ``head``: its bias, the most negative BF16 where hidden."""
-    if step.renewed or step.room is not None:
-        raise ValueError("a program that runs again for other positions takes no position bias")
+    if step.renewed:
+        raise ValueError("a program that runs again with other padding takes no position bias")
+    shape, name = (step.length, step.total), f"position bias of head {head}"
+    if step.room is not None and step.valid is None:
+        # As for the mask: of every past the columns from room − past on.
+        places = step.room + np.arange(step.length), np.arange(step.room + step.length)
+        every = trace.shared(
+            ("position bias", id(bias.values), head, *map(len, places)), name,
+            (step.length, step.room + step.length), Form.WIDE, lambda: np.where(
+                attention.hidden(*places), -largest(BFLOAT16), bias.matrix(*places)[head]))
+        return every.whole.block(0, step.room - step.past, *shape)
     hidden = _hidden(attention, step, sequence)
 
     def values() -> np.ndarray:
@@ -214,8 +223,7 @@ def _bias(trace: Tracer, attention: Attention, bias: PositionBias, step: Step, s
         return np.where(hidden, -largest(BFLOAT16), own)
 
     key = "position bias", id(bias.values), head, step.past, hidden.tobytes(), hidden.shape
-    return trace.shared(key, f"position bias of head {head}", (step.length, step.total), Form.WIDE,
-                        values).whole
+    return trace.shared(key, name, shape, Form.WIDE, values).whole
 
 
 def _stacked(value: Value, units: list[Unit]) -> Iterator[View]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.checkpoints.description import Tokens, Transformer
+from compiler.checkpoints.description import Patches, Tokens, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
+from compiler.lowering.across import Source, make_rows
 from compiler.lowering.attention import CacheRows
 from compiler.lowering.emit import emit
 from compiler.lowering.fuse import fuse
@@ -26,8 +27,10 @@ from compiler.lowering.lower import (
 )
 from compiler.lowering.ops import OpList
 from compiler.lowering.place import Places, place, place_within
+from compiler.lowering.source import source_step, trace_source
 from compiler.lowering.streaming import Streamed
 from compiler.lowering.tracer import Tracer
+from compiler.lowering.values import Life
 from compiler.program.builder import ProgramBuilder
 from compiler.program.image import ProgramImage
 from compiler.program.template import Fields, Template, fit
@@ -35,7 +38,7 @@ from compiler.program.tensor import Tensor
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import row_columns
 
-__all__ = ["Decoding", "Pass", "lower_decoding"]
+__all__ = ["Decoding", "Encoding", "Pass", "lower_decoding"]
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,25 @@ class Pass:
 
 
 @dataclass(frozen=True)
+class Encoding:
+    """A program that takes ``length`` tokens or patches through the encoder and leaves what the
+    layers look across at. ``inputs``: what the host writes."""
+
+    length: int
+    address: int
+    inputs: Tensor
+    macs: int
+
+
+@dataclass(frozen=True)
 class Decoding:
-    """Programs of one image; the cache has room for ``room`` positions."""
+    """Programs of one image; the cache has room for ``room`` positions. ``encoding``: of a model
+    with an encoder, before every sequence."""
 
     image: ProgramImage
     passes: tuple[Pass, ...]
     room: int
+    encoding: Encoding | None = None
 
     def choose(self, length: int, past: int) -> Pass:
         """The program for ``length`` positions after ``past`` others; ``ValueError``."""
@@ -71,18 +87,23 @@ class Decoding:
 
 def lower_decoding(config: AcceleratorConfig, model: Transformer, prompt: int, new: int, *,
                    chunk: int = 32, level: Fusion = Fusion.RESIDUAL, base: int = 0,
-                   seed: int | None = None) -> Decoding:
+                   seed: int | None = None, source: int | None = None) -> Decoding:
     """Programs for a prompt of at most ``prompt`` tokens, ``chunk`` at a time, and for ``new`` more
     one by one. The end of a prompt that fills no chunk is padded: what that leaves in the cache is
-    written over before it is read. ``ValueError`` in one line for what cannot be lowered."""
+    written over before it is read. ``source``: how many tokens or patches the encoder reads, where
+    there is one. ``ValueError`` in one line for what cannot be lowered."""
     check_decoding(model)
+    if (source is None) != (model.encoder is None):
+        raise ValueError(f"source must be {'left out' if model.encoder is None else 'given'} for "
+                         f"{model.name}")
     for name, value in (("prompt", prompt), ("new", new), ("chunk", chunk)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1 token, not {value}")
     chunk = min(chunk, prompt)
     padded = -(-prompt // chunk) * chunk
     room = max(padded, prompt + new)
-    lowering = _Lowering(config, model, level, room, base)
+    lowering = _Lowering(config, model, level, room, base, source)
+    encoding = lowering.add_encoder()
     kinds = [(chunk, past) for past in _parts(range(padded - chunk + 1), chunk, config)]
     if chunk > 1 and new > 1:
         kinds += [(1, past) for past in _parts(range(1, prompt + new - 1), 1, config)]
@@ -90,15 +111,13 @@ def lower_decoding(config: AcceleratorConfig, model: Transformer, prompt: int, n
         kinds = [(1, past) for past in _parts(range(prompt + new - 1), 1, config)]
     passes = [lowering.add(length, past, index == len(kinds) - 1)
               for index, (length, past) in enumerate(kinds)]
-    return Decoding(lowering.image(seed), tuple(passes), room)
+    return Decoding(lowering.image(seed), tuple(passes), room, encoding)
 
 
 def check_decoding(model: Transformer) -> None:
     """``ValueError`` where ``model`` generates no text."""
     check_model(model, layer_range(model, None))
     causal = model.blocks[0].attention.causal and isinstance(model.embedding, Tokens)
-    if model.encoder is not None:
-        raise ValueError(f"{model.name} has an encoder: it runs as one program, whole")
     if not causal or model.head is None or model.pooling != "none":
         raise ValueError(f"only a causal model with a head over its vocabulary generates text, "
                          f"which {model.name} is not")
@@ -115,7 +134,7 @@ class _Lowering:
     """One program after the other in one memory."""
 
     def __init__(self, config: AcceleratorConfig, model: Transformer, level: Fusion, room: int,
-                 base: int) -> None:
+                 base: int, source: int | None) -> None:
         self.config, self.level, self.room = config, level, room
         self._streamed = Streamed(model.blocks, prepared)
         self.model = replace(model, blocks=self._streamed)
@@ -125,6 +144,42 @@ class _Lowering:
         self.tracer = Tracer()
         self.caches = make_caches(self.tracer, self.blocks, room)
         self.results: list[Tensor] = []
+        self.given = _zeros(model, source)
+        self.sources = self._make_sources()
+
+    def _make_sources(self) -> dict[int, Source]:
+        """Memory for what the layers look across at."""
+        inputs = Inputs("ids", np.zeros((1, 1), np.int64), source=self.given)
+        step = source_step(self.model, inputs)
+        if step is None:
+            return {}
+        return {index: Source(make_rows(self.tracer, block.across, step, f"layer {index} across ",
+                                        Life.STATE), step)
+                for index, block in self.blocks.items() if block.across is not None}
+
+    def _declared(self, tracer: Tracer) -> dict[int, Source]:
+        """The same memory in another program."""
+        return {index: Source(CacheRows(tracer.declare(own.rows.keys),
+                                        tracer.declare(own.rows.values)), own.step)
+                for index, own in self.sources.items()}
+
+    def add_encoder(self) -> Encoding | None:
+        """The program before every sequence, where the model has an encoder."""
+        if self.given is None or self.model.encoder is None:
+            return None
+        tracer = Tracer(after=self.tracer, contents=self._streamed.contents)
+        rows = {index: own.rows for index, own in self._declared(tracer).items()}
+        self.given.check(self.model.encoder)
+        inputs = Inputs("ids", np.zeros((1, 1), np.int64), source=self.given)
+        trace_source(tracer, self.model, inputs, self.blocks, rows)
+        self.tracer = tracer
+        fused = fuse(tracer.listed(), self.config, self.level)
+        self.places = place(fused, self.builder, after=self.places)
+        emitted = emit(fused, self.places, self.builder)
+        address = self.builder.address
+        _, self.builder = self.builder.followed("program of the encoder")
+        found = _by_name(fused, self.places)
+        return Encoding(self.given.length, address, found[self.given.kind], emitted.macs)
 
     def image(self, seed: int | None) -> ProgramImage:
         return ProgramImage.of(self.builder, tuple(self.results), seed=seed)
@@ -164,12 +219,23 @@ class _Lowering:
         for index, cache in self.caches.items():
             assert cache is not None, "a causal layer has a cache"
             caches[index] = CacheRows(tracer.declare(cache.keys), tracer.declare(cache.values))
-        inputs = Inputs("ids", np.zeros((1, past + length), np.int64))
+        inputs = Inputs("ids", np.zeros((1, past + length), np.int64), source=self.given)
         inputs.check(self.model)
         step = Step("", 1, length, past, None, room=self.room, last=last)
-        trace_step(tracer, self.model, inputs, self.blocks, caches, step)
+        trace_step(tracer, self.model, inputs, self.blocks, caches, step, self._declared(tracer))
         self.tracer = tracer
         return fuse(tracer.listed(), self.config, self.level)
+
+
+def _zeros(model: Transformer, source: int | None) -> Inputs | None:
+    """What stands for the encoder's input while programs are made."""
+    if source is None or model.encoder is None:
+        return None
+    embedding = model.encoder.embedding
+    if isinstance(embedding, Patches):
+        items = embedding.projection.weight.shape[1]
+        return Inputs("patches", np.zeros((1, source, items), np.float32))
+    return Inputs("ids", np.zeros((1, source), np.int64))
 
 
 def _by_name(fused: OpList, places: Places) -> Mapping[str, Tensor]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from compiler.checkpoints.description import Block, Patches, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.lowering.across import Source, project_across
+from compiler.lowering.attention import CacheRows
 from compiler.lowering.ends import trace_embedding
 from compiler.lowering.layer import trace_layer
 from compiler.lowering.tracer import Tracer
@@ -22,10 +23,11 @@ def source_step(model: Transformer, inputs: Inputs) -> Step | None:
     return Step("encoder ", source.sequences, source.length // rate, 0, source.valid)
 
 
-def trace_source(tracer: Tracer, model: Transformer, inputs: Inputs, blocks: Mapping[int, Block]
-                 ) -> dict[int, Source]:
-    """All layers of the encoder, then keys and values of each of ``blocks`` that looks across;
-    empty where there is no encoder. ``ValueError`` for encoders that rotate or mask."""
+def trace_source(tracer: Tracer, model: Transformer, inputs: Inputs, blocks: Mapping[int, Block],
+                 rows: Mapping[int, CacheRows] | None = None) -> dict[int, Source]:
+    """All layers of the encoder, then keys and values of each of ``blocks`` that looks across, into
+    ``rows`` if given; empty where there is no encoder. ``ValueError`` for encoders that rotate or
+    mask."""
     step = source_step(model, inputs)
     encoder, source = model.encoder, inputs.source
     if step is None or encoder is None or source is None:
@@ -42,5 +44,6 @@ def trace_source(tracer: Tracer, model: Transformer, inputs: Inputs, blocks: Map
         out = tracer.value("encoder final norm", x.rows, x.columns, Life.RESULT, labelled=True)
         tracer.norm(x.whole, encoder.final_norm, out, "encoder final norm")
         x = out
-    return {index: project_across(tracer, block.across, x, step, f"layer {index} across ")
+    return {index: project_across(tracer, block.across, x, step, f"layer {index} across ",
+                                  (rows or {}).get(index))
             for index, block in blocks.items() if block.across is not None}

@@ -57,7 +57,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def wanted(options: argparse.Namespace) -> bool:
     """Whether what the model gives is of interest, and not bytes alone."""
-    own = options.text, options.text_file, options.ids, options.image, options.output
+    own = (options.text, options.text_file, options.ids, options.image, options.audio,
+           options.output)
     return any(value is not None for value in own)
 
 
@@ -128,14 +129,13 @@ def run_generation(options: argparse.Namespace, opened: Opened, examples: Sequen
         raise ValueError("generate takes all layers, and no --decode")
     config, words = opened.config, tokenizer_of(options)
     stop = stop_tokens(options, words)
-    longest = max(example.length for example in examples)
-    decoding = lower_decoding(config, opened.model, longest, options.generate,
-                              chunk=options.chunk, level=opened.level, seed=options.seed)
+    decoding = _decoding(options, opened, examples)
     size = decoding.image.memory.size
     if options.memory is not None and size > options.memory:
         raise ValueError(f"memory must be at least {size} bytes for these programs, "
                          f"not {options.memory}")
-    print(f"work: {opened.model.name}, {len(decoding.passes)} programs, {size} bytes, room for "
+    programs = len(decoding.passes) + (decoding.encoding is not None)
+    print(f"work: {opened.model.name}, {programs} programs, {size} bytes, room for "
           f"{decoding.room} positions")
     if options.image_only:
         _image_of(options, decoding)
@@ -143,14 +143,34 @@ def run_generation(options: argparse.Namespace, opened: Opened, examples: Sequen
     start = machine_start(config) if options.on == "machine" else rtl_start(built(config))
     host, told = DecodingHost(decoding, start), []
     for example in examples:
+        source, prompt = _parted(opened, example)
+        encoding = decoding.encoding
+        if source is not None and encoding is not None and len(source) != encoding.length:
+            decoding = _decoding(options, opened, [example])
+            host = DecodingHost(decoding, start)
         with Line("generated", quiet=options.quiet) as line:
-            made = generate(host, example.values, options.generate,
-                            temperature=options.temperature, seed=options.seed, stop=stop,
-                            tell=line.tell)
+            made = generate(host, prompt, options.generate, temperature=options.temperature,
+                            seed=options.seed, stop=stop, tell=line.tell, source=source)
         told.append(_told(options, opened, example, made, words, stop))
     if options.output is not None:
         write_json(options.output / "results.json", about(options, opened) | {"results": told})
         print(f"wrote {options.output / 'results.json'}")
+
+
+def _parted(opened: Opened, example: Example) -> tuple[np.ndarray | None, np.ndarray]:
+    """What the encoder reads, if there is one, and what the text begins with."""
+    if opened.model.encoder is None:
+        return None, example.values
+    return example.values, np.array(opened.model.start)
+
+
+def _decoding(options: argparse.Namespace, opened: Opened, examples: Sequence[Example]) -> Decoding:
+    """Programs for the longest of ``examples``; of an encoder, for the first."""
+    source, _ = _parted(opened, examples[0])
+    longest = max(len(_parted(opened, example)[1]) for example in examples)
+    return lower_decoding(opened.config, opened.model, longest, options.generate,
+                          chunk=options.chunk, level=opened.level, seed=options.seed,
+                          source=None if source is None else len(source))
 
 
 def _told(options: argparse.Namespace, opened: Opened, example: Example, made: Generated,
@@ -159,7 +179,7 @@ def _told(options: argparse.Namespace, opened: Opened, example: Example, made: G
     text = None if words is None else words.decode(list(made.ids))
     print(f"{example.name}: {list(made.ids) if text is None else repr(text)}")
     told: dict[str, Any] = {
-        "input": example.name, "prompt": example.values.tolist(), "ids": list(made.ids),
+        "input": example.name, "prompt": made.prompt.tolist(), "ids": list(made.ids),
         "stopped": made.stopped}
     told |= {name: value for name, value in (("text", text), ("prompt_text", example.text))
              if value is not None}
@@ -172,7 +192,8 @@ def _told(options: argparse.Namespace, opened: Opened, example: Example, made: G
         print(f"  {made.ran.cycles} cycles on the Verilog, bytes compared: {made.ran.compared}, "
               "mismatches: 0")
     if options.temperature == 0:
-        greedy = fp32_greedy(opened.model, example.values, count, stop)
+        source, prompt = _parted(opened, example)
+        greedy = fp32_greedy(opened.model, prompt, count, stop, source)
         same = int(np.argmin([*(a == b for a, b in zip(greedy, made.ids, strict=False)), False]))
         told["same_as_fp32"] = same
         print("  the fp32 model's tokens are the same" if same == count else

@@ -11,8 +11,9 @@ from compiler.checkpoints.description import Transformer
 from compiler.lowering.decoding import Decoding, Pass
 from compiler.program.builder import read
 from compiler.program.start import Ran, Start
-from compiler.program.tensor import Tensor
+from compiler.program.tensor import IndexEncoding, Tensor
 from sim.inference.results import softmax
+from sim.model import codec
 
 __all__ = ["DecodingHost", "Generated", "choose", "fp32_greedy", "generate"]
 
@@ -44,9 +45,26 @@ class DecodingHost:
         self.ran = Ran()
         self.passes: list[tuple[Pass, int]] = []
 
-    def begin(self) -> None:
-        """Another sequence: what the cache holds of the one before is never read."""
+    def begin(self, source: np.ndarray | None = None) -> None:
+        """Another sequence: what the cache holds of the one before is never read. ``source``: the
+        tokens or patches that an encoder reads, which runs first."""
         self.past, self.passes = 0, []
+        encoding, base = self.decoding.encoding, self.decoding.image.base
+        if (source is None) != (encoding is None):
+            raise ValueError("a source goes with an encoder, and an encoder with a source")
+        if source is None or encoding is None:
+            return
+        if len(source) != encoding.length:
+            raise ValueError(f"source must be of {encoding.length} positions, not {len(source)}")
+        if source.ndim == 1:
+            self._write(encoding.inputs, source.tolist())
+        else:
+            tensor = encoding.inputs
+            assert not isinstance(tensor.encoding, IndexEncoding), "patches are numbers"
+            codes = codec.encode(tensor.encoding, np.float64(source))
+            tensor.window(self.memory, base)[:] = codes.astype(
+                f"<u{tensor.item_bytes}").view(np.uint8)
+        self.ran += self._start(self.memory, encoding.address, base)
 
     def feed(self, ids: Sequence[int], length: int) -> np.ndarray:
         """Take ``ids`` through all layers by the program of ``length`` positions: the logits after
@@ -78,13 +96,14 @@ def choose(logits: np.ndarray, temperature: float, rng: np.random.Generator) -> 
 
 def generate(host: DecodingHost, prompt: Sequence[int] | np.ndarray, new: int, *,
              temperature: float = 0.0, seed: int = 0, stop: Collection[int] = (),
-             tell: Tell = lambda share, where: None) -> Generated:
+             tell: Tell = lambda share, where: None, source: np.ndarray | None = None
+             ) -> Generated:
     """Up to ``new`` tokens after ``prompt``, fewer where one of ``stop`` comes. ``tell`` hears how
-    far it is."""
+    far it is. ``source``: what the encoder reads, where the model has one."""
     prompt, rng = np.asarray(prompt), np.random.default_rng(seed)
-    before = host.ran
-    host.begin()
-    chunk, started = max(own.length for own in host.decoding.passes), time.monotonic()
+    before, started = host.ran, time.monotonic()
+    host.begin(source)
+    chunk = max(own.length for own in host.decoding.passes)
     total = -(-len(prompt) // chunk) * chunk + new - 1
     for first in range(0, len(prompt), chunk):
         logits = host.feed(prompt[first:first + chunk].tolist(), chunk)
@@ -104,12 +123,15 @@ def generate(host: DecodingHost, prompt: Sequence[int] | np.ndarray, new: int, *
                      (first_token - started, ended - first_token), ran, tuple(host.passes))
 
 
-def fp32_greedy(model: Transformer, prompt: np.ndarray, new: int, stop: Collection[int] = ()
-                ) -> list[int]:
-    """What the fp32 model says after ``prompt``, the likeliest token each time."""
+def fp32_greedy(model: Transformer, prompt: np.ndarray, new: int, stop: Collection[int] = (),
+                source: np.ndarray | None = None) -> list[int]:
+    """What the fp32 model says after ``prompt``, the likeliest token each time; ``source`` as for
+    ``generate``."""
     cache, found = reference.Cache(), list[int]()
+    encoded = None if source is None else reference.encode(model, source)
     given = np.asarray(prompt)
     while len(found) < new and not (found and found[-1] in stop):
-        found.append(int(reference.forward(model, given, cache).output[-1].argmax()))
+        found.append(int(reference.forward(
+            model, given, cache, encoded=encoded).output[-1].argmax()))
         given = np.array(found[-1:])
     return found

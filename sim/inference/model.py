@@ -71,14 +71,14 @@ class CompiledModel:
         self.level = fusion_named(fusion)
         self._programs = Programs(config, model, level=self.level)
         self._start, self._quiet = start, quiet
-        self._decoding: tuple[tuple[int, int, int], Decoding] | None = None
+        self._decoding: tuple[tuple[int, int, int, int | None], Decoding] | None = None
         self._names = token_names(model, tokenizer)
 
     def program(self, inputs: Any) -> LoweredProgram:
         """The program for ``inputs`` side by side, as for ``run``, with the memory that it works
         on: ``program.image.save(path)`` writes it."""
         examples = examples_of(inputs, self.model, self.tokenizer)
-        return self._programs.lower(next(batches(examples, len(examples)))[1])
+        return self._programs.lower(next(batches(examples, len(examples), self.model))[1])
 
     def run(self, inputs: Any, *, batch: int = 1, every: bool = False) -> list[Result]:
         """What the model gives for each of ``inputs``: a text or several; token ids, one row or
@@ -91,7 +91,7 @@ class CompiledModel:
         examples = examples_of(inputs, self.model, self.tokenizer)
         found: list[Result] = []
         with Line("inputs", quiet=self._quiet) as line:
-            for own, given in batches(examples, batch):
+            for own, given in batches(examples, batch, self.model):
                 program = self._programs.lower(given, every=every)
                 self._start(program.memory, program.address, program.base)
                 found += results_of(self.model, program, program.memory,
@@ -103,7 +103,8 @@ class CompiledModel:
     def generate(self, prompt: str | Sequence[int] | np.ndarray, new: int, *,
                  temperature: float = 0.0, seed: int = 0, stop: Collection[int] = (),
                  chunk: int = 32) -> Generated:
-        """Up to ``new`` tokens after ``prompt``, by a cache of keys and values.
+        """Up to ``new`` tokens after ``prompt``, by a cache of keys and values. Of a model with an
+        encoder the prompt is what that reads, text, ids or patches of sound.
 
         ``temperature``: 0 takes the likeliest token each time, else one is drawn by ``seed``.
         ``stop``: tokens that end it. ``chunk``: tokens of the prompt that a program takes at once.
@@ -115,10 +116,14 @@ class CompiledModel:
             ids = from_texts(self.tokenizer, [prompt], self.model)[0].values
         else:
             ids = examples_of(np.asarray(prompt), self.model)[0].values
-        host = DecodingHost(self.decoding(len(ids), new, chunk), self._start)
+        source = None
+        if self.model.encoder is not None:
+            source, ids = ids, np.array(self.model.start)
+        size = None if source is None else len(source)
+        host = DecodingHost(self.decoding(len(ids), new, chunk, size), self._start)
         with Line("tokens", quiet=self._quiet) as line:
             return generate(host, ids, new, temperature=temperature, seed=seed, stop=stop,
-                            tell=line.tell)
+                            tell=line.tell, source=source)
 
     def text(self, generated: Generated) -> str:
         """What was generated, as text. ``ValueError`` without a tokenizer."""
@@ -126,11 +131,12 @@ class CompiledModel:
             raise ValueError(f"{self.model.name} comes without a tokenizer")
         return self.tokenizer.decode(list(generated.ids))
 
-    def decoding(self, prompt: int, new: int, chunk: int = 32) -> Decoding:
+    def decoding(self, prompt: int, new: int, chunk: int = 32, source: int | None = None
+                 ) -> Decoding:
         """The programs that generate ``new`` tokens after a prompt of ``prompt``, kept until others
-        are asked for."""
-        key = prompt, new, chunk
+        are asked for; ``source`` as for ``lower_decoding``."""
+        key = prompt, new, chunk, source
         if self._decoding is None or self._decoding[0] != key:
             self._decoding = key, lower_decoding(self.config, self.model, prompt, new, chunk=chunk,
-                                                 level=self.level)
+                                                 level=self.level, source=source)
         return self._decoding[1]
