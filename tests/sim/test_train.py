@@ -195,6 +195,14 @@ def test_programs_go_on_with_the_bits_of_a_run_that_never_stopped(tmp_path, caps
     assert all(own.b.any() for own in found.layers.values())
 
 
+def test_whole_matrices_are_trained_by_programs(capsys):
+    code = train.main(["digits-vit", "--full", "--steps", "2", "--batch", "4", "--on", "machine"])
+    out = capsys.readouterr().out
+    # Six matrices of two layers, and the head.
+    assert code == 0 and f"{2 * (4 * 32 * 32 + 2 * 32 * 128) + 330} trained items" in out
+    assert re.search(r"step 2 of 2: loss \d+\.\d+, norm \S+ \d+ saturated, 0 NaR", out)
+
+
 def test_a_gradient_that_is_not_finite_keeps_the_last_good_adapters(tmp_path, capsys, monkeypatch):
     right = train_on.Host.step
 
