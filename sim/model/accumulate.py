@@ -52,9 +52,16 @@ def gemm(config: AcceleratorConfig, a: Array, b: Array) -> Array:
     from sim.model.compiled import accumulate  # imports numba
 
     acc = accumulator_type(config)
-    a, b = (np.ascontiguousarray(np.where(np.isnan(x), np.nan, x)) for x in (a, b))
+    transposed = b.T.flags.c_contiguous and not b.flags.c_contiguous
+    a, b = (np.ascontiguousarray(_canonical(x)) for x in (a, b.T if transposed else b))
     return accumulate(a, b, config.dim, 52 - acc.fraction_bits, smallest(acc),
-                      2.0 ** (acc.bias + 1))
+                      2.0 ** (acc.bias + 1), transposed)
+
+
+def _canonical(values: Array) -> Array:
+    """The same with NaNs of one kind."""
+    nan = np.isnan(values)
+    return np.where(nan, np.nan, values) if nan.any() else values
 
 
 def narrow(config: AcceleratorConfig, accumulators: Array) -> Array:
@@ -74,7 +81,7 @@ def product_stored(config: AcceleratorConfig, a: Array, encoding: Encoding, code
     from sim.model.compiled import accumulate_stored  # imports numba
 
     acc = accumulator_type(config)
-    a = np.ascontiguousarray(np.where(np.isnan(a), np.nan, a))
+    a = np.ascontiguousarray(_canonical(np.asarray(a, np.float64)))
     return narrow(config, accumulate_stored(
         a, np.ascontiguousarray(codes), _values(encoding), transposed, config.dim,
         52 - acc.fraction_bits, smallest(acc), 2.0 ** (acc.bias + 1)))

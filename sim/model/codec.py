@@ -22,6 +22,7 @@ __all__ = ["decode", "encode", "max_finite", "posit_value", "saturates"]
 
 # Octaves that 8-bit formats may tell apart: 2^_LOWEST to 2^_BEYOND.
 _LOWEST, _BEYOND = -64, 64
+_MANY = 1 << 11  # values: more are encoded by compiled loops
 _PART = 1 << 14  # values at a time: what lies between stays in the processor's cache
 
 
@@ -45,6 +46,24 @@ def posit_value(bits: int, es: int, code: int) -> Fraction | None:
     return Fraction(significand << max(weight, 0), 1 << max(-weight, 0))
 
 
+def _positive_posits(bits: int, es: int, codes: Array) -> Array:
+    """``posit_value`` of many positive ``codes``, which float64 holds exactly."""
+    width = bits - 1
+    first, alive = codes >> width - 1 & 1, np.ones(codes.shape, bool)
+    run = np.zeros(codes.shape, np.int64)
+    for place in reversed(range(width)):
+        alive &= (codes >> place & 1) == first
+        run += alive
+    left = np.maximum(width - run - 1, 0)  # bits after the run and the bit that ends it
+    own = np.minimum(es, left)
+    rest = codes & (1 << left) - 1
+    exponent = rest >> left - own << es - own
+    fraction = rest & (1 << left - own) - 1
+    regime = np.where(first == 1, run - 1, -run)
+    return np.ldexp(1 + np.ldexp(fraction.astype(np.float64), own - left),
+                    (regime << es) + exponent)
+
+
 @cache
 def _posit_table(encoding: PositEncoding) -> Array:
     """Value of every code."""
@@ -61,9 +80,8 @@ def _float_table(encoding: FloatEncoding) -> Array:
 @cache
 def _posit_boundaries(encoding: PositEncoding) -> Array:
     """Element c − 1: where magnitudes of code c end and those of c + 1 begin."""
-    between = (posit_value(encoding.bits + 1, encoding.es, 2 * code + 1)
-               for code in range(1, (1 << encoding.bits - 1) - 1))
-    return np.array([float(value) for value in between if value is not None])
+    codes = 2 * np.arange(1, (1 << encoding.bits - 1) - 1) + 1
+    return _positive_posits(encoding.bits + 1, encoding.es, codes)
 
 
 def _decode_float(encoding: FloatEncoding, codes: Array) -> Array:
@@ -138,12 +156,32 @@ def _encode_by_table(encoding: Encoding, values: Array) -> Array:
     return codes | negative.astype(np.int64) << encoding.bits - 1
 
 
+def _encode_many(encoding: Encoding, values: Array) -> Array:
+    """``encode`` by compiled loops, which take all but posits of 16 bits."""
+    from sim.model.compiled import encode_float, encode_table  # imports numba
+
+    flat = np.ascontiguousarray(values).reshape(-1)
+    if flat.dtype not in (np.float32, np.float64):
+        flat = flat.astype(np.float64)
+    if encoding.bits == 8:
+        codes = encode_table(flat, _magnitude_codes(encoding).astype(np.int64),
+                             2 * (1023 + _LOWEST << 7) - 2,
+                             isinstance(encoding, PositEncoding), encoding.nar_code)
+    else:
+        assert isinstance(encoding, FloatEncoding), "posits have 8 bits here"
+        codes = encode_float(flat, encoding.fraction_bits, encoding.bias, max_finite(encoding),
+                             1 << encoding.bits - 1, encoding.nar_code)
+    return codes.reshape(values.shape)
+
+
 def encode(encoding: Encoding, values: ArrayLike) -> Array:
     """Codes (uint8, or uint16 of 16-bit formats) of ``values``, each rounded once.
 
     Round to nearest even, saturate, NaN and Inf to the canonical NaR.
     """
     values = np.asarray(values)
+    if values.size >= _MANY and (encoding.bits == 8 or isinstance(encoding, FloatEncoding)):
+        return _encode_many(encoding, values)
     codes = np.empty(values.shape, np.uint8 if encoding.bits == 8 else np.uint16)
     rule = _encode_by_table if encoding.bits == 8 else _encode_finite
     flat, found = values.reshape(-1), codes.reshape(-1)

@@ -15,10 +15,10 @@ import numba
 import numpy as np
 from numba import njit
 
-from sim.model.rounding import Array
+__all__ = ["accumulate", "accumulate_stored", "add_all", "compiled", "encode_float",
+           "encode_table", "flush_all", "multiply_all", "round_all"]
 
-__all__ = ["accumulate", "accumulate_stored", "compiled"]
-
+Array = np.ndarray
 _WIDTH = 128  # columns at a time: a tile of them stays in the processor's cache
 
 
@@ -41,11 +41,11 @@ def compiled(function: Callable) -> Callable:
     """``function``, compiled on its first call."""
     folder = _folder()
     if folder is None:
-        return njit(error_model="numpy")(function)
+        return njit(error_model="numpy", nogil=True)(function)
     # numba chooses the folder of a function when it is decorated.
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, folder
     try:
-        return njit(cache=True, error_model="numpy")(function)
+        return njit(cache=True, error_model="numpy", nogil=True)(function)
     finally:
         numba.config.CACHE_DIR = before
 
@@ -61,34 +61,57 @@ def _round(value: float, dropped: int, smallest: float, beyond: float) -> float:
     return np.copysign(np.inf, value) if magnitude >= beyond else rounded
 
 
+@njit(inline="always", error_model="numpy")
+def _add_rows(a: Array, b: Array, tile: Array, total: Array, start: int, used: int, first: int,
+              count: int, dim: int, dropped: int, smallest: float, beyond: float) -> None:
+    """Of a K-tile from ``start`` on, whose ``used`` rows and ``count`` columns of B are in ``b``:
+    every row's psums, added to columns ``first`` on of ``total``."""
+    for i in range(a.shape[0]):
+        tile[:] = 0.0
+        for k in range(used):
+            factor = a[i, start + k]
+            for j in range(count):
+                tile[j] = _round(tile[j] + factor * b[k, j], dropped, smallest, beyond)
+        if used < dim:
+            for j in range(count):
+                tile[j] += 0.0
+        if start == 0:
+            for j in range(count):
+                total[i, first + j] = tile[j]
+        else:
+            for j in range(count):
+                total[i, first + j] = _round(total[i, first + j] + tile[j], dropped, smallest,
+                                             beyond)
+
+
 @compiled
-def accumulate(a: Array, b: Array, dim: int, dropped: int, smallest: float, beyond: float
-               ) -> Array:
-    """Psums (M×N) of ``a`` (M×K) times ``b`` (K×N), in K-tiles of ``dim``; float64, C order.
+def accumulate(a: Array, b: Array, dim: int, dropped: int, smallest: float, beyond: float,
+               transposed: bool = False) -> Array:
+    """Psums (M×N) of ``a`` (M×K) times ``b`` (K×N, or N×K where ``transposed``), in K-tiles of
+    ``dim``; float64, C order.
 
     A psum keeps 52 − ``dropped`` fraction bits; its magnitude is 0 below ``smallest`` and Inf from
     ``beyond`` on. NaNs of the operands must be canonical. Every addition is one of float64, which
     ``sim.model.accumulate`` shows to suffice, and one rounding.
     """
-    rows, depth = a.shape
-    columns = b.shape[1]
-    total = np.empty((rows, columns))
-    tile = np.empty(columns)
-    for i in range(rows):
+    depth = a.shape[1]
+    columns = b.shape[0] if transposed else b.shape[1]
+    total = np.empty((a.shape[0], columns))
+    own, tile = np.empty((dim, _WIDTH)), np.empty(_WIDTH)
+    for first in range(0, columns, _WIDTH):
+        count = min(_WIDTH, columns - first)
         for start in range(0, depth, dim):
-            tile[:] = 0.0
-            for k in range(start, min(start + dim, depth)):
-                factor = a[i, k]
-                for j in range(columns):
-                    tile[j] = _round(tile[j] + factor * b[k, j], dropped, smallest, beyond)
-            if start + dim > depth:
-                for j in range(columns):
-                    tile[j] += 0.0
-            if start == 0:
-                total[i] = tile
+            used = min(dim, depth - start)
+            if transposed:
+                for j in range(count):
+                    for k in range(used):
+                        own[k, j] = b[first + j, start + k]
             else:
-                for j in range(columns):
-                    total[i, j] = _round(total[i, j] + tile[j], dropped, smallest, beyond)
+                for k in range(used):
+                    for j in range(count):
+                        own[k, j] = b[start + k, first + j]
+            _add_rows(a, own, tile, total, start, used, first, count, dim, dropped, smallest,
+                      beyond)
     return total
 
 
@@ -97,11 +120,10 @@ def accumulate_stored(a: Array, codes: Array, values: Array, transposed: bool, d
                       dropped: int, smallest: float, beyond: float) -> Array:
     """As ``accumulate``, of B as it is stored: ``values`` of its ``codes`` (K×N, or N×K where
     ``transposed``), decoded a tile at a time, so that no matrix of float64 is made of them."""
-    rows, depth = a.shape
+    depth = a.shape[1]
     columns = codes.shape[0] if transposed else codes.shape[1]
-    total = np.empty((rows, columns))
-    b = np.empty((dim, _WIDTH))
-    tile = np.empty(_WIDTH)
+    total = np.empty((a.shape[0], columns))
+    own, tile = np.empty((dim, _WIDTH)), np.empty(_WIDTH)
     for first in range(0, columns, _WIDTH):
         count = min(_WIDTH, columns - first)
         for start in range(0, depth, dim):
@@ -109,25 +131,109 @@ def accumulate_stored(a: Array, codes: Array, values: Array, transposed: bool, d
             if transposed:
                 for j in range(count):
                     for k in range(used):
-                        b[k, j] = values[codes[first + j, start + k]]
+                        own[k, j] = values[codes[first + j, start + k]]
             else:
                 for k in range(used):
                     for j in range(count):
-                        b[k, j] = values[codes[start + k, first + j]]
-            for i in range(rows):
-                tile[:] = 0.0
-                for k in range(used):
-                    factor = a[i, start + k]
-                    for j in range(count):
-                        tile[j] = _round(tile[j] + factor * b[k, j], dropped, smallest, beyond)
-                if used < dim:
-                    for j in range(count):
-                        tile[j] += 0.0
-                if start == 0:
-                    for j in range(count):
-                        total[i, first + j] = tile[j]
-                else:
-                    for j in range(count):
-                        total[i, first + j] = _round(total[i, first + j] + tile[j], dropped,
-                                                     smallest, beyond)
+                        own[k, j] = values[codes[start + k, first + j]]
+            _add_rows(a, own, tile, total, start, used, first, count, dim, dropped, smallest,
+                      beyond)
     return total
+
+
+# ``sim.model.rounding`` of many values: arrays of one dimension, C order. What a lane's type is
+# stands in ``dropped``, ``smallest`` and ``beyond``, as for ``accumulate``.
+
+@compiled
+def round_all(values: Array, dropped: int, smallest: float, beyond: float) -> Array:
+    """``rounding.round_to``."""
+    result = np.empty(values.size)
+    for i in range(values.size):
+        value = values[i]
+        finite = abs(value) < np.inf
+        result[i] = _round(value, dropped, smallest, beyond) if finite else value
+    return result
+
+
+@compiled
+def flush_all(values: Array, smallest: float) -> Array:
+    """``rounding.flush``."""
+    result = np.empty(values.size)
+    for i in range(values.size):
+        value = values[i]
+        result[i] = np.copysign(0.0, value) if abs(value) < smallest else value
+    return result
+
+
+@compiled
+def multiply_all(a: Array, b: Array, dropped: int, smallest: float, beyond: float) -> Array:
+    """``rounding.multiply``."""
+    result = np.empty(a.size)
+    for i in range(a.size):
+        value = a[i] * b[i]
+        finite = abs(value) < np.inf
+        result[i] = _round(value, dropped, smallest, beyond) if finite else value
+    return result
+
+
+@compiled
+def add_all(a: Array, b: Array, dropped: int, smallest: float, beyond: float) -> Array:
+    """``rounding.add``: the sum rounded to odd, then to the lane's type."""
+    result = np.empty(a.size)
+    for i in range(a.size):
+        total = a[i] + b[i]
+        if abs(total) < np.inf:
+            b_part = total - a[i]
+            error = (a[i] - (total - b_part)) + (b[i] - b_part)
+            words = np.float64(total).view(np.int64)
+            if error != 0 and words & 1 == 0:
+                words += 1 if (error > 0) == (total > 0) else -1
+            total = _round(np.int64(words).view(np.float64), dropped, smallest, beyond)
+        result[i] = total
+    return result
+
+
+# ``sim.model.codec`` of many values.
+
+@compiled
+def encode_table(values: Array, table: Array, first: int, posit: bool, nar: int) -> Array:
+    """``codec._encode_by_table``: codes of 8 bits; ``first``: what entries are counted from."""
+    result = np.empty(values.size, np.uint8)
+    last = table.size - 1
+    for i in range(values.size):
+        value = np.float64(values[i])
+        if not abs(value) < np.inf:
+            result[i] = nar
+            continue
+        magnitude = np.float64(abs(value)).view(np.int64)
+        entry = ((magnitude >> 45) << 1) - first
+        if magnitude & ((1 << 45) - 1):
+            entry |= 1
+        least = 1 if magnitude else 0
+        code = table[least if entry < least else last if entry > last else entry]
+        if np.signbit(value):
+            code = (-code if posit else code | 128) & 255
+        result[i] = code
+    return result
+
+
+@compiled
+def encode_float(values: Array, fraction_bits: int, bias: int, most: float, sign: int, nar: int
+                 ) -> Array:
+    """``codec._encode_float``: codes of 16 bits."""
+    result = np.empty(values.size, np.uint16)
+    lowest = 1 - bias
+    for i in range(values.size):
+        value = np.float64(values[i])
+        if not abs(value) < np.inf:
+            result[i] = nar
+            continue
+        magnitude = min(abs(value), most)
+        exponent = lowest
+        if magnitude > 0:
+            exponent = max(int(np.float64(magnitude).view(np.int64) >> 52) - 1023, lowest)
+        # A power of two: exact.
+        scale = np.int64(1023 + fraction_bits - exponent << 52).view(np.float64)
+        code = (exponent - lowest << fraction_bits) + np.int64(np.rint(magnitude * scale))
+        result[i] = code | sign if np.signbit(value) else code
+    return result

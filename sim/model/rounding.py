@@ -18,6 +18,12 @@ __all__ = ["Array", "add", "add_to_odd", "flush", "from_words", "largest", "mult
            "round_to", "smallest", "to_words"]
 
 Array = np.ndarray
+_MANY = 1 << 11  # values: more are rounded by compiled loops, which numpy's passes cost too much
+
+
+def _bounds(lane: LaneType) -> tuple[int, float, float]:
+    """Bits of float64 that ``lane`` drops, its smallest normal value, and what overflows."""
+    return 52 - lane.fraction_bits, smallest(lane), 2.0 ** (lane.bias + 1)
 
 
 def largest(lane: LaneType) -> float:
@@ -33,6 +39,11 @@ def smallest(lane: LaneType) -> float:
 def flush(lane: LaneType, values: ArrayLike) -> Array:
     """Subnormal values of ``lane`` as zero with their sign; the rest as it is."""
     values = np.asarray(values, np.float64)
+    if values.size >= _MANY:
+        from sim.model.compiled import flush_all  # imports numba
+
+        return flush_all(np.ascontiguousarray(values).reshape(-1),
+                         smallest(lane)).reshape(values.shape)
     return np.where(np.abs(values) < smallest(lane), np.copysign(0.0, values), values)
 
 
@@ -42,6 +53,10 @@ def round_to(lane: LaneType, values: ArrayLike) -> Array:
     The values are exact, or rounded to odd (``add_to_odd``).
     """
     values = np.asarray(values, np.float64, order="C")
+    if values.size >= _MANY:
+        from sim.model.compiled import round_all
+
+        return round_all(values.reshape(-1), *_bounds(lane)).reshape(values.shape)
     words = values.view(np.int64)
     dropped = 52 - lane.fraction_bits
     odd = words >> dropped & 1
@@ -73,13 +88,33 @@ def add_to_odd(a: Array, b: Array) -> Array:
 
 def add(lane: LaneType, a: Array, b: Array) -> Array:
     """RNE(a + b) in ``lane``; an exact zero sum is +0 unless both addends are −0."""
+    pair = _many(a, b)
+    if pair is not None:
+        from sim.model.compiled import add_all
+
+        return add_all(pair[0].reshape(-1), pair[1].reshape(-1),
+                       *_bounds(lane)).reshape(pair[0].shape)
     return round_to(lane, add_to_odd(a, b))
 
 
 def multiply(lane: LaneType, a: Array, b: Array) -> Array:
     """RNE(a · b) in ``lane``; a product of two 24-bit significands is exact in float64."""
+    pair = _many(a, b)
+    if pair is not None:
+        from sim.model.compiled import multiply_all
+
+        return multiply_all(pair[0].reshape(-1), pair[1].reshape(-1),
+                            *_bounds(lane)).reshape(pair[0].shape)
     with np.errstate(invalid="ignore", over="ignore"):
         return round_to(lane, np.multiply(a, b))
+
+
+def _many(a: Array, b: Array) -> tuple[Array, Array] | None:
+    """Both in one shape, float64 and C order, where they are worth a compiled loop."""
+    a, b = np.broadcast_arrays(a, b)
+    if a.size < _MANY:
+        return None
+    return (np.ascontiguousarray(a, np.float64), np.ascontiguousarray(b, np.float64))
 
 
 def from_words(lane: LaneType, words: ArrayLike) -> Array:

@@ -105,16 +105,16 @@ class AttentionCodes:
         """What is added to the scores of ``sequence`` in ``head``, zeros where nothing is."""
         step, bias = self.tensors.now, attention.position_bias
         added = np.zeros((step.length, step.total))
-        for row in range(step.length):
-            place = step.past + row
-            for key in range(step.total):
-                if bias is not None:
-                    limit = bias.values.shape[1] // 2
-                    near = max(-limit, min(limit, key - place))
-                    added[row, key] = self.math.wide(bias.values[head, limit + near])
-                window = attention.window or step.total
-                if (attention.causal and key > place) or abs(key - place) >= window:
-                    added[row, key] = -largest(BFLOAT16)
+        ahead = np.arange(step.total)[None] - np.arange(step.past, step.total)[:, None]
+        if bias is not None:
+            own = self.math.wide(bias.values[head])
+            limit = len(own) // 2
+            for distance in range(ahead.min(), ahead.max() + 1):
+                added[ahead == distance] = own[limit + max(-limit, min(limit, distance))]
+        if attention.causal:
+            added[ahead > 0] = -largest(BFLOAT16)
+        if attention.window is not None:
+            added[abs(ahead) >= attention.window] = -largest(BFLOAT16)
         if step.valid is not None:
             added[:, ~step.valid[sequence][:step.total]] = -largest(BFLOAT16)
         return added

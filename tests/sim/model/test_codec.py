@@ -5,6 +5,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import (
     BF16_ENCODING,
     BFLOAT16,
@@ -15,6 +16,7 @@ from hdl.spec.formats import (
     POSIT8ES0,
     POSIT8ES2,
 )
+from sim.model import codec
 from sim.model.codec import decode, encode, max_finite, saturates
 from sim.model.rounding import from_words
 from support import oracle
@@ -216,3 +218,28 @@ def test_any_float64_takes_the_code_of_its_exact_value(model):
     assert encode(model, values).tolist() == want
     assert encode(model, values * (1 - 2.0**-5)).tolist() != want
     report(f"float64 into {model}", len(values))
+
+
+@pytest.mark.parametrize("fmt", ("posit8", "posit8es0", "posit8es2", "fp8", "e4m3", "bf16"))
+def test_many_values_are_encoded_as_few_are(fmt, monkeypatch):
+    rng = np.random.default_rng(3)
+    x = rng.normal(0, 1, 60_000) * 2.0 ** rng.integers(-140, 120, 60_000)
+    x[::7] = rng.integers(-1024, 1024, len(x[::7])) * 2.0 ** rng.integers(-30, 12, len(x[::7]))
+    x[:8] = [0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, 1.7e308, -2.0 ** -1000]
+    for encoding in AcceleratorConfig(fmt).format.encodings:
+        for values in (x, np.float32(x[8:]), x.reshape(200, 300)):
+            found = []
+            for many in (1, 1 << 60):
+                monkeypatch.setattr(codec, "_MANY", many)
+                found.append(codec.encode(encoding, values))
+            assert np.array_equal(*found) and found[0].dtype == found[1].dtype
+            assert len(np.unique(found[0])) > 100
+
+
+@pytest.mark.parametrize("bits, es", [(9, 0), (9, 1), (9, 2), (12, 3), (17, 0)])
+def test_many_posits_are_those_of_the_definition(bits, es):
+    codes = np.arange(1, 1 << bits - 1)
+    codes = codes if bits < 17 else np.unique(np.concatenate([codes[:64], codes[-64:],
+                                                              codes[::97]]))
+    found = codec._positive_posits(bits, es, codes)
+    assert found.tolist() == [float(codec.posit_value(bits, es, int(code))) for code in codes]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hdl.spec.formats import BFLOAT16, BINARY32
+from sim.model import rounding
 from sim.model.rounding import (
     add,
     add_to_odd,
@@ -135,3 +136,34 @@ def test_words_and_values(lane):
     with pytest.raises(ValueError, match=f"values must be of type {lane.name}"):
         to_words(lane, np.array([1 + 2.0**-30]))
     assert math.isinf(from_words(lane, to_words(lane, np.array([np.inf])))[0])
+
+
+def wild(count, seed):
+    """Any bits of float64, values near those of a lane, ties, zeros and what is no number."""
+    rng = np.random.default_rng(seed)
+    bits = rng.integers(0, 1 << 64, count, dtype=np.uint64).view(np.float64)
+    near = np.float32(rng.normal(0, 1, count) * 2.0 ** rng.integers(-140, 120, count))
+    ties = rng.integers(-1024, 1024, count) * 2.0 ** rng.integers(-140, 120, count)
+    odd = rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 2.0 ** -126, 2.0 ** -133, 1.0], count)
+    return rng.permuted(np.stack([bits, near, ties, odd]), axis=0)[0]
+
+
+def same_bits(a, b):
+    number = ~np.isnan(b)
+    return (np.array_equal(a, b, equal_nan=True)
+            and np.array_equal(np.signbit(a)[number], np.signbit(b)[number]))
+
+
+@pytest.mark.parametrize("lane", (BFLOAT16, BINARY32), ids=lambda lane: lane.name)
+def test_many_values_are_rounded_as_few_are(lane, monkeypatch):
+    x, y = wild(40_000, 1), wild(40_000, 2)
+    found = {}
+    for many in (1, 1 << 60):
+        monkeypatch.setattr(rounding, "_MANY", many)
+        a, b = rounding.round_to(lane, x), rounding.round_to(lane, y)
+        found[many] = [a, b, rounding.flush(lane, x), rounding.add(lane, a, b),
+                       rounding.multiply(lane, a, b), rounding.add(lane, a, -a[:1]),
+                       rounding.multiply(lane, a.reshape(200, 200), b[:200][:, None])]
+    for compiled, plain in zip(*found.values(), strict=True):
+        assert compiled.shape == plain.shape and same_bits(compiled, plain)
+        assert not same_bits(np.roll(compiled, 1), plain)
