@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from compiler.adapted import with_adapters
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.checkpoints.source import MODELS, fp32_states, open_model, read
@@ -82,7 +83,7 @@ def opened(options: argparse.Namespace) -> Opened:
     level = fusion_named(options.fusion)
     model = open_model(options.model, options.offline, options.seed)
     if options.adapter is not None:
-        model = _merged(model, options.adapter, config)
+        model = with_adapters(options.model, model, options.adapter, config)
     layers = layer_range(model, options.layers)
     if layers.stop < len(model.blocks):  # what follows the last layer is of no use
         model = replace(model, final_norm=None, head=None, transform=None)
@@ -117,14 +118,6 @@ def prepare(options: argparse.Namespace, states: bool = False, on: Opened | None
     if states and not found:
         found = fp32_states(model, given, layers)
     return Work(on.config, model, inputs, layers, lengths, on.level, found, program)
-
-
-def _merged(model: Transformer, path: Path, config: AcceleratorConfig) -> Transformer:
-    """With adapters as training merges them: inference has the bits of its forward pass."""
-    from compiler.training.adapters import load_adapters, merge
-    from compiler.training.gradients.eight_bit import EightBit  # imports numba
-
-    return merge(model, load_adapters(path, model), EightBit(config))
 
 
 def summary(work: Work) -> list[str]:

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
+from compiler.checkpoints.adapted import Adapted
 from compiler.checkpoints.build import build
 from compiler.checkpoints.checkpoint import Checkpoint, CheckpointError
 from compiler.checkpoints.description import Transformer
@@ -32,12 +33,14 @@ def families() -> dict[str, Family]:
     return found
 
 
-def load_folder(path: Path, name: str | None = None, heads: bool = True) -> Transformer:
+def load_folder(path: Path, name: str | None = None, heads: bool = True,
+                adapter: Path | None = None) -> Transformer:
     """The model in folder ``path`` (``config.json`` and tensors), or in one file of a folder.
 
     Where the folder says how sentences are pooled (``modules.json``), that is the pooling and
     there is no head; else the head is that of the class which ``architectures`` names. ``heads``:
-    False leaves it out. All shapes are checked here, a layer is read when it is asked for.
+    False leaves it out. ``adapter``: a folder of peft whose adapters are merged (``adapted``). All
+    shapes are checked here, a layer is read when it is asked for.
     ``CheckpointError`` for what is damaged or not supported.
     """
     folder = path if path.is_dir() else path.parent
@@ -51,6 +54,8 @@ def load_folder(path: Path, name: str | None = None, heads: bool = True) -> Tran
         raise settings.refuse("model_type", f"one of {', '.join(sorted(families()))}")
     opened = Folder.open(path)
     plan, checkpoint = family.plan(settings), opened.checkpoint
+    if adapter is not None:
+        checkpoint = Checkpoint(Adapted(checkpoint.store, adapter, family.prefixes))
     names = _of(family.names, settings)
     prefix = _prefix(family, names, checkpoint)
     parts = (family.parts or Parts)(plan, names, checkpoint, prefix)

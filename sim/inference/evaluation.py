@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from compiler.adapted import with_adapters
 from compiler.checkpoints import reference
 from compiler.checkpoints.description import Transformer
 from compiler.examples import Example, examples_of, from_texts
@@ -56,13 +57,8 @@ class Plan:
         own = compile(self.model, config, fusion=self.fusion, offline=self.offline)
         if self.adapter is None:
             return own
-        from compiler.training.adapters import load_adapters, merge
-        from compiler.training.gradients.eight_bit import EightBit
-        from compiler.training.gradients.numerics import Exact
-
-        numerics = Exact(np.float32) if self.builds[build] is None else EightBit(config)
-        return compile(merge(own.model, load_adapters(self.adapter, own.model), numerics), config,
-                       fusion=self.fusion, tokenizer=own.tokenizer)
+        merged = with_adapters(self.model, own.model, self.adapter, self.builds[build])
+        return compile(merged, config, fusion=self.fusion, tokenizer=own.tokenizer)
 
 
 def check(model: Transformer, metric: str) -> None:

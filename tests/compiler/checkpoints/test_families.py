@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from compiler.checkpoints import load
+from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.loader import families
 from compiler.checkpoints.reference import encode, forward
 from support.families import NAMES, stored
@@ -61,3 +62,44 @@ def test_transformers_still_computes_that(name):
     found = family_vectors.run(name)
     assert found["shapes"] == stored(name).values["shapes"]
     assert np.abs(np.array(found["output"]) - stored(name).output).max() <= family_vectors.NEAR
+
+
+ODD = (None, -1, 0, 3, "x", [], {}, [1, 2], {"a": 1}, True, 0.5, 10 ** 9, 10 ** 400, -0.5, ["x"])
+
+
+def spoil(name, folder, key, value):
+    """Load the checkpoint with one odd setting: whether it was refused, in one line."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {key: value}))
+    try:
+        list(load(folder).blocks)
+    except CheckpointError as error:
+        assert "\n" not in str(error) and str(folder) in str(error), name
+        return True
+    finally:
+        path.write_text(json.dumps(config))
+    return False
+
+
+def odd_settings(names):
+    return [(name, key, value) for name in names for key in stored(name).values["config"]
+            for value in ODD]
+
+
+def test_odd_settings_are_one_line_or_read(tmp_path):
+    every = odd_settings(NAMES)
+    chosen = [every[index] for index in np.random.default_rng(5).permutation(len(every))[:200]]
+    refused = [spoil(name, stored(name).write(tmp_path / name), key, value)
+               for name, key, value in chosen]
+    print(f"{len(refused)} of {len(every)} settings, {sum(refused)} refused")
+    assert 50 < sum(refused) < len(refused)
+
+
+@pytest.mark.slow
+def test_every_odd_setting_is_one_line_or_read(tmp_path):
+    for name in NAMES:
+        folder, every = stored(name).write(tmp_path / name), odd_settings([name])
+        refused = [spoil(name, folder, key, value) for _, key, value in every]
+        print(f"{name}: {len(refused)} settings, {sum(refused)} refused")
+        assert 0 < sum(refused) < len(refused)

@@ -1,0 +1,33 @@
+"""Adapters merged into a model for inference: ``with_adapters``."""
+
+from pathlib import Path
+
+import numpy as np
+
+from compiler.checkpoints.description import Transformer
+from compiler.checkpoints.loader import load_folder
+from hdl.spec.config import AcceleratorConfig
+
+__all__ = ["with_adapters"]
+
+
+def with_adapters(name: str, model: Transformer, path: Path, config: AcceleratorConfig | None
+                  ) -> Transformer:
+    """``model``, called ``name`` or in the folder ``name``, with the adapters in ``path``.
+
+    Those of a kind that this project trains are merged as training merges them for ``config``, so
+    that inference has the bits of its forward pass, or in fp32 (``None``). Others, of peft, are
+    merged in fp32 into the folder's tensors (``compiler.checkpoints.adapted``). ``ValueError`` in
+    one line for adapters of neither.
+    """
+    from compiler.training.adapters import load_adapters, merge
+    from compiler.training.gradients.eight_bit import EightBit  # imports numba
+    from compiler.training.gradients.numerics import Exact
+
+    try:
+        return merge(model, load_adapters(path, model),
+                     Exact(np.float32) if config is None else EightBit(config))
+    except ValueError:
+        if not path.is_dir() or not (Path(name) / "config.json").exists():
+            raise
+        return load_folder(Path(name), adapter=path)
