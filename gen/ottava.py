@@ -30,6 +30,7 @@ class Command:
 COMMANDS: dict[str, Command] = {
     "top": Command("gen.top", "generate the accelerator: Verilog, SDC, register map, C header"),
     "block": Command("gen.block", "generate one block: decoder, MAC, lane, array, ..."),
+    "package": Command("gen.package", "package an accelerator for FuseSoC, IP-XACT, Vivado"),
     "scaling": Command("gen.scaling", "bytes and seconds of generation for growing arrays"),
     "diagram": Command("gen.diagram", "draw the units of a build and what flows between them"),
     "docs": Command("gen.docs", "renew the pages of docs/ that follow from the program format"),

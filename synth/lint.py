@@ -1,10 +1,10 @@
 """``python -m synth.lint``: three tools read the generated Verilog and must find no fault.
 
-Verilator ``--lint-only -Wall`` with the waivers of ``synth/lint.vlt``, Icarus ``-t null -g2005``
-(which accepts Verilog-2005 only), and Yosys ``check -assert``, over the accelerator in three
-formats at two sizes, and with the exact accumulator where no ``--acc`` names another. One line a
-design and tool; exit code 1 when any fails. Without Icarus its lines say "skipped", which is a
-failure where ``CI=true``.
+Verilator ``--lint-only -Wall`` with the waivers of ``gen/package/waivers.vlt``, Icarus ``-t null
+-g2005`` (which accepts Verilog-2005 only), and Yosys ``check -assert``, over the accelerator in
+three formats at two sizes, and with the exact accumulator where no ``--acc`` names another. One
+line a design and tool; exit code 1 when any fails. Without Icarus its lines say "skipped", which
+is a failure where ``CI=true``.
 """
 
 import os
@@ -28,6 +28,7 @@ from gen.cli import (
     piped,
 )
 from gen.cli.folders import build_folder
+from gen.package import WAIVERS
 from hdl.spec import formats
 from hdl.spec.config import AcceleratorConfig
 from synth.yosys import YosysError, quoted, run_yosys
@@ -38,7 +39,7 @@ FORMATS = ("posit8", "fp8", "bf16")
 DIMS = (4, 16)
 EXACT = ("posit8", "fp8")  # linted with the exact accumulator as well, at the smallest size
 TOP = "ottava"
-WAIVERS = Path(__file__).with_name("lint.vlt")
+
 
 
 class LintFault(Exception):

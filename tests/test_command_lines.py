@@ -40,6 +40,9 @@ WRONG: dict[str, tuple[list[str], list[tuple[list[str], str]]]] = {
     "top": ([], [*BUILD, *OUTPUT, (["--period-ns", "x"], "--period-ns must be a number .* 'x'"),
                  (["--sram", "big"], "--sram must be one of infer, blackbox, not 'big'")]),
     "block": (["decoder"], [*BUILD, *OUTPUT, (["again"], "unrecognized arguments: again")]),
+    "package": (["-o", "made"], [
+        *BUILD, (["--name", "2x"], "module name must be a legal Verilog identifier, not '2x'"),
+        (["-o", NOWHERE], "output must be in a folder that can be made")]),
     "diagram": ([], [*BUILD, *OUTPUT]),
     "scaling": ([], [*NAMES, *DIM]),
     "docs": ([], [(["all"], "unrecognized arguments: all")]),

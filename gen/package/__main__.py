@@ -1,0 +1,71 @@
+"""``python -m gen.package -o FOLDER``: a build as a package for other people's tools.
+
+The folder gets the accelerator and, all named after it, the record of what it holds (JSON), the C
+header, the register map in SystemRDL, timing constraints, waivers for Verilator, an instance to
+copy, FuseSoC's core, an IP-XACT component and a script that makes an IP of Vivado. Each file is
+written whole or not at all, all of them or none.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gen.cli import Parser, add_config_flags, alone, config_from, deliver, make_folder, real
+from gen.design import Design
+from gen.package import WAIVERS
+from gen.package.ip_xact import component
+from gen.package.texts import core, instance, vivado_script
+from gen.regmap import register_map
+from gen.sdc import PERIOD_NS, constraints
+from gen.top import design
+from hdl.spec.config import AcceleratorConfig
+
+__all__ = ["main", "package"]
+
+_XML_TYPES = {".v": "verilogSource", ".h": "cSource", ".rdl": "systemRDL", ".sdc": "SDC"}
+
+
+def package(config: AcceleratorConfig, made: Design, period_ns: float
+            ) -> dict[str, Callable[[], str]]:
+    """Every file of the package by its name, and what writes it."""
+    name = made.top
+    listed = [(name + ending, kind) for ending, kind in _XML_TYPES.items()]
+    return {
+        f"{name}.v": lambda: made.text,
+        f"{name}.json": made.json,
+        f"{name}.h": lambda: register_map("h", config, name),
+        f"{name}.rdl": lambda: register_map("rdl", config, name),
+        f"{name}.sdc": lambda: constraints(config, name, period_ns),
+        f"{name}.vlt": lambda: WAIVERS.read_text(encoding="utf-8"),
+        f"{name}_instance.v": lambda: instance(made),
+        f"{name}.core": lambda: core(made, config),
+        f"{name}_vivado.tcl": lambda: vivado_script(made, config),
+        f"{name}.xml": lambda: component(made, config, listed),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="gen.package", description="Package an accelerator for other tools.")
+    add_config_flags(parser, output=False)
+    parser.add_argument("-o", "--output", required=True, metavar="FOLDER",
+                        help="where the files go; made if it is not there")
+    parser.add_argument("--name", default="ottava", help="name of the top module (ottava)")
+    parser.add_argument("--prefix", default="", help="start of every other module's name")
+    parser.add_argument("--period-ns", type=real(0), default=PERIOD_NS, metavar="NS",
+                        help=f"clock period of the constraints ({PERIOD_NS:g})")
+    arguments = parser.parse_args(argv)
+    folder = Path(arguments.output)
+    try:
+        config = config_from(arguments)
+        # First of all: a name that cannot be leaves no folder behind.
+        made = design(config, arguments.name, arguments.prefix)
+    except ValueError as error:
+        parser.error(str(error))
+    make_folder(parser, folder)
+    files = package(config, made, arguments.period_ns)
+    return deliver(parser, None, lambda: f"{len(files)} files in {folder}\n",
+                   beside={str(folder / name): write for name, write in files.items()})
+
+
+if __name__ == "__main__":
+    sys.exit(alone(main))

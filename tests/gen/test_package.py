@@ -1,0 +1,136 @@
+"""A package: its files, the IP-XACT component as other people's reader has it, FuseSoC's run."""
+
+import os
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+from peakrdl_ipxact import IPXACTImporter
+from systemrdl import RDLCompiler
+
+from gen.design import Port
+from gen.identification import identification
+from gen.package.__main__ import main
+from gen.package.ip_xact import NAMESPACE
+from gen.package.texts import instance
+from gen.systemrdl import register_fields
+from gen.top import design
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.registers import REGISTERS
+from sim.harness.verilate import verilator_shim
+from support.require import command, require
+
+CONFIG = AcceleratorConfig("fp8", dim=4)
+FLAGS = ["--fmt", "fp8", "--dim", "4", "--name", "left", "--prefix", "left_"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("package")
+    assert main([*FLAGS, "-o", str(made)]) == 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def component(folder):
+    return ElementTree.parse(folder / "left.xml").getroot()
+
+
+def found(element, path):
+    return element.findall("/".join(f"{{{NAMESPACE}}}{tag}" for tag in path.split("/")))
+
+
+def text(element, path):
+    (only,) = found(element, path)
+    return only.text
+
+
+def test_every_file_is_there_and_named_after_the_top(folder):
+    assert {path.name for path in folder.iterdir()} == {
+        "left.v", "left.json", "left.h", "left.rdl", "left.sdc", "left.vlt", "left.core",
+        "left.xml", "left_instance.v", "left_vivado.tcl"}
+    assert not [path for path in folder.iterdir() if "ottava_" in path.name]
+
+
+def test_another_reader_finds_the_registers(folder):
+    compiler = RDLCompiler()
+    IPXACTImporter(compiler).import_file(str(folder / "left.xml"))
+    (block,) = compiler.elaborate().top.children()
+    read = {(register.inst_name, field.inst_name):
+            (register.raw_absolute_address, field.low, field.width, field.get_property("reset"))
+            for register in block.children() for field in register.children()}
+    known = identification(CONFIG)
+    wanted = {(register.name, field.name):
+              (register.offset, field.low, field.bits,
+               known.get((register.name, field.name), None if field.access == "ro" else 0))
+              for register in REGISTERS for field in register_fields(register)}
+    assert read == wanted and len(read) > 90
+
+
+def test_ports_and_their_buses(component):
+    ports = design(CONFIG, "left", "left_").modules["left"].ports
+    listed = [(text(port, "name"), text(port, "wire/direction"),
+               [int(vector.text) for vector in found(port, "wire/vectors/vector/left")])
+              for port in found(component, "model/ports/port")]
+    assert listed == [(port.name, port.direction.removesuffix("put"),
+                       [port.width - 1] if port.width > 1 else []) for port in ports]
+    mapped = {}
+    for interface in found(component, "busInterfaces/busInterface"):
+        for entry in found(interface, "abstractionTypes/abstractionType/portMaps/portMap"):
+            name = text(entry, "physicalPort/name")
+            assert name not in mapped
+            mapped[name] = text(interface, "name"), text(entry, "logicalPort/name")
+    assert set(mapped) == {port.name for port in ports}  # each port is of one interface
+    for port in ports:
+        if port.bus:
+            assert mapped[port.name] == (port.bus, port.role.upper())
+
+
+def test_files_of_the_component_are_there(component, folder):
+    names = [text(file, "name") for file in found(component, "fileSets/fileSet/file")]
+    assert names and all((folder / name).is_file() for name in names)
+
+
+def test_the_instance_fits(folder, tmp_path):
+    require(command, "iverilog")
+
+    def said(body):
+        around = tmp_path / "around.v"
+        around.write_text(f"module around;\n{body}\nendmodule\n")
+        done = subprocess.run(["iverilog", "-t", "null", "-g2005", "-Wall", "-Wno-timescale", "-s",
+                               "around", str(around), str(folder / "left.v")],
+                              capture_output=True, text=True)
+        return done.returncode, done.stderr
+
+    body = (folder / "left_instance.v").read_text()
+    assert said(body) == (0, "")
+    wrong = body.replace(".m_axi_gmem_rid(", ".m_axi_gmem_id(")
+    assert said(wrong)[0] != 0
+    assert instance(design(CONFIG, "left", "left_")) == body
+
+
+def test_fusesoc_lints_it(folder, tmp_path):
+    environment = os.environ | {"PATH": f"{verilator_shim()}{os.pathsep}{os.environ['PATH']}"}
+
+    def lint(cores):
+        return subprocess.run(
+            [sys.executable, "-m", "fusesoc.main", "--cores-root", str(cores), "run",
+             "--target=lint", "ottava:accelerator:left"], cwd=tmp_path, env=environment,
+            capture_output=True, text=True)
+
+    done = lint(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for name in ("left.core", "left.v", "left.vlt", "left.h", "left.rdl", "left.sdc"):
+        (broken / name).write_text((folder / name).read_text())
+    source = broken / "left.v"
+    whole = source.read_text()
+    source.write_text(whole.replace("output interrupt,", "output [1:0] interrupt,"))
+    assert source.read_text() != whole
+    assert lint(broken).returncode != 0
+
+
+def test_a_port_says_its_declaration():
+    assert Port("a", "input", 8).declaration == "input [7:0] a"
