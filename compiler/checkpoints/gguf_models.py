@@ -1,6 +1,9 @@
 """Decoders in GGUF files, named as llama.cpp names them: ``load_gguf``."""
 
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from compiler.checkpoints.checkpoint import Checkpoint, CheckpointError
 from compiler.checkpoints.description import Linear, Rotary, Tokens, Transformer
@@ -19,6 +22,7 @@ _NAMES: Names = {
     "down": "blk.{}.ffn_down", "attention_norm": "blk.{}.attn_norm",
     "feed_forward_norm": "blk.{}.ffn_norm",
 }
+_DIVISORS = "rope_freqs.weight"
 _HEAD_NORMS = {"query_norm": "blk.{}.attn_q_norm", "key_norm": "blk.{}.attn_k_norm"}
 # Of each architecture its title, whether rotary pairs are neighbours, and its names.
 _KINDS: dict[str, tuple[str, bool, Names]] = {
@@ -35,9 +39,6 @@ def load_gguf(path: Path, name: str | None = None) -> Transformer:
         raise general.refuse("general.architecture", f"one of {', '.join(_KINDS)}")
     title, interleaved, names = _KINDS[kind]
     checkpoint = Checkpoint(file)
-    if "rope_freqs.weight" in checkpoint:
-        raise CheckpointError(f"{path}: tensor rope_freqs.weight scales the rotary embedding, "
-                              "which is not supported; the nearest is a file without it")
     plan = _plan(Settings(file, str(path), f"{kind}."), file, checkpoint, interleaved)
     parts = Parts(plan, names, checkpoint, "")
     parts.ends(checkpoint.check)
@@ -62,7 +63,7 @@ def _plan(settings: Settings, file: GgufFile, checkpoint: Checkpoint, interleave
     size = head_size(settings, width, heads, "attention.key_length")
     settings.require("attention.value_length", [size], f"{size}, as the size of a key")
     settings.require("rope.dimension_count", [size], f"{size}: all of a head is rotated")
-    settings.require("rope.scaling.type", ["none"], "none, the nearest that is supported")
+    settings.require("rope.scaling.type", ["none", "linear"], "none or linear")
     settings.require("expert_count", [0], "0: mixtures of experts are not supported, the nearest "
                      "is one feed-forward")
     layers = settings.count("block_count")
@@ -71,7 +72,24 @@ def _plan(settings: Settings, file: GgufFile, checkpoint: Checkpoint, interleave
     return Plan(
         layers, width, heads, settings.count("feed_forward_length"),
         settings.positive("attention.layer_norm_rms_epsilon"), "silu", "rms", kv_heads, size,
-        pre_norm=True, causal=True, biased=biased, rotary=(Rotary(
-            settings.positive("rope.freq_base", 10000.0), interleaved),) * layers,
+        pre_norm=True, causal=True, biased=biased,
+        rotary=(_rotary(settings, checkpoint, size, interleaved),) * layers,
         vocabulary=settings.count("vocab_size", file.shapes.get("token_embd.weight", (1,))[0]),
         tied="output.weight" not in checkpoint)
+
+
+def _rotary(settings: Settings, checkpoint: Checkpoint, size: int, interleaved: bool) -> Rotary:
+    """With rates that a linear scaling, or a divisor for each pair (Llama 3), makes slower."""
+    plain = Rotary(settings.positive("rope.freq_base", 10000.0), interleaved)
+    rates = plain.of_pairs(size)
+    if settings.get("rope.scaling.type") == "linear":
+        rates = rates / settings.positive("rope.scaling.factor")
+    if _DIVISORS in checkpoint:
+        divisors = checkpoint.read(_DIVISORS, (size // 2,)).astype(np.float64)
+        if divisors.min() <= 0:
+            raise CheckpointError(f"{settings.where}: tensor {_DIVISORS} must hold numbers above "
+                                  f"0, not {divisors.min()}")
+        rates = rates / divisors
+    elif settings.get("rope.scaling.type") != "linear":
+        return plain
+    return replace(plain, rates=tuple(rates.tolist()))

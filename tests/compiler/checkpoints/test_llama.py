@@ -67,6 +67,23 @@ def test_gguf_is_the_same_model(llama):
     assert model.blocks[1].attention.rotary.interleaved and model.name == "llama"
 
 
+@pytest.mark.parametrize("config, settings, tensors", [
+    ({"rope_type": "linear", "factor": 3.0},
+     {"rope.scaling.type": "linear", "rope.scaling.factor": 3.0}, {}),
+    ({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+      "original_max_position_embeddings": 16}, {}, None)])
+def test_gguf_scales_rotary_embeddings_as_the_folder(llama, config, settings, tensors):
+    scaled = load(llama.write({"rope_scaling": config}))
+    rotary = scaled.blocks[0].attention.rotary
+    if tensors is None:  # llama.cpp stores what each pair's rate is divided by
+        divisors = 500.0 ** (-np.arange(4) / 4) / np.array(rotary.rates)
+        tensors = {"rope_freqs.weight": divisors.astype(np.float32)}
+    found = load(llama.write_gguf(settings, tensors))
+    assert np.allclose(found.blocks[1].attention.rotary.rates, rotary.rates, rtol=1e-6)
+    assert not np.allclose(rotary.rates, 500.0 ** (-np.arange(4) / 4))
+    assert np.allclose(forward(found, IDS).output, forward(scaled, IDS).output, atol=2e-5)
+
+
 @pytest.mark.parametrize("kind, largest", [("F16", 5e-4), ("Q8_0", 0.004), ("Q4_1", 0.08)])
 def test_gguf_is_dequantised(llama, kind, largest):
     found = load(llama.write_gguf(quantised=kind)).blocks[1].feed_forward.down.weight
@@ -152,7 +169,7 @@ def test_what_cannot_be_loaded_is_one_line(llama, config, tensors, message):
 
 
 @pytest.mark.parametrize("settings, tensors, message", [
-    ({"rope.scaling.type": "yarn"}, {}, "llama.rope.scaling.type must be none, the nearest"),
+    ({"rope.scaling.type": "yarn"}, {}, "llama.rope.scaling.type must be none or linear"),
     ({"rope.dimension_count": 4}, {}, "llama.rope.dimension_count must be 8: all of a head"),
     ({"expert_count": 8}, {}, "llama.expert_count must be 0: mixtures of experts"),
     ({"attention.value_length": 16}, {}, "llama.attention.value_length must be 8"),
@@ -160,7 +177,9 @@ def test_what_cannot_be_loaded_is_one_line(llama, config, tensors, message):
     ({"attention.head_count_kv": [2, 1]}, {}, r"must be a whole number of at least 1, not \[2, 1"),
     ({"block_count": 3}, {}, "tensor blk.2.attn_norm.weight is missing"),
     ({"vocab_size": 41}, {}, "tensor token_embd.weight must be of shape 41 × 32, not 40 × 32"),
-    ({}, {"rope_freqs.weight": np.ones(4, np.float32)}, "rope_freqs.weight scales the rotary"),
+    ({}, {"rope_freqs.weight": np.ones(5, np.float32)}, "rope_freqs.weight must be of shape 4"),
+    ({}, {"rope_freqs.weight": np.zeros(4, np.float32)}, "must hold numbers above 0, not 0"),
+    ({"rope.scaling.type": "linear"}, {}, "rope.scaling.factor must be a number above 0"),
     ({}, {"blk.0.ffn_up.weight": np.zeros((32, 64), np.float32)},
      "blk.0.ffn_up.weight must be of shape 64 × 32, not 32 × 64"),
     ({}, {"token_embd.weight": None}, "tensor token_embd.weight is missing"),
