@@ -13,6 +13,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.checkpoints.source import MODELS
 from compiler.lowering.fusion import FUSION_LEVELS
@@ -149,7 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if path is not None:
             writable(parser, path, what)
     try:
-        return _evaluated(parser, chosen)
+        with threadpool_limits(1, "blas"):  # as many processes as cores: no threads besides
+            return _evaluated(parser, chosen)
     except (ValueError, ModelUnavailable) as error:
         parser.error(str(error))
     except MemoryError:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.examples import Example, batches
@@ -129,12 +130,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _check(parser, options)
     try:
-        on = opened(options)
-        examples = command.given_examples(options, on)
-        if options.generate is None:
-            return _batches(parser, options, on, examples)
-        command.run_generation(options, on, examples)
-        return 0
+        # The fp32 model is small: several threads would wait for each other on a busy machine.
+        with threadpool_limits(1, "blas"):
+            on = opened(options)
+            examples = command.given_examples(options, on)
+            if options.generate is None:
+                return _batches(parser, options, on, examples)
+            command.run_generation(options, on, examples)
+            return 0
     except (ValueError, ModelUnavailable) as error:
         parser.error(str(error))
     except MemoryError:

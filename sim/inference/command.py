@@ -17,7 +17,7 @@ from compiler.program.board import placed, write_board
 from compiler.program.lowered import LoweredProgram
 from compiler.work import Opened
 from gen.cli import integer, real
-from sim.inference.generate import DecodingHost, Generated, fp32_greedy, generate
+from sim.inference.generate import DecodingHost, Generated, fp32_greedy, generate, parted
 from sim.inference.results import Result, write_json, write_results
 from sim.inference.timing import timing
 from sim.verify.progress import Line
@@ -143,7 +143,7 @@ def run_generation(options: argparse.Namespace, opened: Opened, examples: Sequen
     start = machine_start(config) if options.on == "machine" else rtl_start(built(config))
     host, told = DecodingHost(decoding, start), []
     for example in examples:
-        source, prompt = _parted(opened, example)
+        source, prompt = parted(opened.model, example)
         encoding = decoding.encoding
         if source is not None and encoding is not None and len(source) != encoding.length:
             decoding = _decoding(options, opened, [example])
@@ -157,17 +157,10 @@ def run_generation(options: argparse.Namespace, opened: Opened, examples: Sequen
         print(f"wrote {options.output / 'results.json'}")
 
 
-def _parted(opened: Opened, example: Example) -> tuple[np.ndarray | None, np.ndarray]:
-    """What the encoder reads, if there is one, and what the text begins with."""
-    if opened.model.encoder is None:
-        return None, example.values
-    return example.values, np.array(opened.model.start)
-
-
 def _decoding(options: argparse.Namespace, opened: Opened, examples: Sequence[Example]) -> Decoding:
     """Programs for the longest of ``examples``; of an encoder, for the first."""
-    source, _ = _parted(opened, examples[0])
-    longest = max(len(_parted(opened, example)[1]) for example in examples)
+    source, _ = parted(opened.model, examples[0])
+    longest = max(len(parted(opened.model, example)[1]) for example in examples)
     return lower_decoding(opened.config, opened.model, longest, options.generate,
                           chunk=options.chunk, level=opened.level, seed=options.seed,
                           source=None if source is None else len(source))
@@ -192,7 +185,7 @@ def _told(options: argparse.Namespace, opened: Opened, example: Example, made: G
         print(f"  {made.ran.cycles} cycles on the Verilog, bytes compared: {made.ran.compared}, "
               "mismatches: 0")
     if options.temperature == 0:
-        source, prompt = _parted(opened, example)
+        source, prompt = parted(opened.model, example)
         greedy = fp32_greedy(opened.model, prompt, count, stop, source)
         same = int(np.argmin([*(a == b for a, b in zip(greedy, made.ids, strict=False)), False]))
         told["same_as_fp32"] = same

@@ -8,6 +8,7 @@ import numpy as np
 
 from compiler.checkpoints import reference
 from compiler.checkpoints.description import Transformer
+from compiler.examples import Example
 from compiler.lowering.decoding import Decoding, Pass
 from compiler.program.builder import read
 from compiler.program.start import Ran, Start
@@ -15,7 +16,7 @@ from compiler.program.tensor import IndexEncoding, Tensor
 from sim.inference.results import softmax
 from sim.model import codec
 
-__all__ = ["DecodingHost", "Generated", "choose", "fp32_greedy", "generate"]
+__all__ = ["DecodingHost", "Generated", "choose", "fp32_greedy", "generate", "parted"]
 
 Tell = Callable[[float, str], None]
 
@@ -81,6 +82,13 @@ class DecodingHost:
     def _write(self, tensor: Tensor, ids: Sequence[int]) -> None:
         tensor.window(self.memory, self.decoding.image.base)[:] = np.array(
             ids, "<u4")[:, None].view(np.uint8)
+
+
+def parted(model: Transformer, example: Example) -> tuple[np.ndarray | None, np.ndarray]:
+    """What the encoder reads, if there is one, and what the text begins with."""
+    if model.encoder is None:
+        return None, example.values
+    return example.values, np.array(model.start)
 
 
 def choose(logits: np.ndarray, temperature: float, rng: np.random.Generator) -> int:

@@ -17,7 +17,7 @@ from compiler.lowering.programs import Programs
 from compiler.program.lowered import LoweredProgram
 from compiler.program.start import Start
 from hdl.spec.config import AcceleratorConfig
-from sim.inference.generate import DecodingHost, Generated, generate
+from sim.inference.generate import DecodingHost, Generated, generate, parted
 from sim.inference.results import Result, results_of, token_names
 from sim.verify.progress import Line
 from sim.verify.starts import built, machine_start, rtl_start
@@ -113,17 +113,14 @@ class CompiledModel:
         if isinstance(prompt, str):
             if self.tokenizer is None:
                 raise ValueError(f"{self.model.name} comes without a tokenizer: it takes ids")
-            ids = from_texts(self.tokenizer, [prompt], self.model)[0].values
+            example = from_texts(self.tokenizer, [prompt], self.model)[0]
         else:
-            ids = examples_of(np.asarray(prompt), self.model)[0].values
-        source = None
-        if self.model.encoder is not None:
-            source, ids = ids, np.array(self.model.start)
-        size = None if source is None else len(source)
-        host = DecodingHost(self.decoding(len(ids), new, chunk, size), self._start)
+            example = examples_of(np.asarray(prompt), self.model)[0]
+        source, ids = parted(self.model, example)
+        decoding = self.decoding(len(ids), new, chunk, None if source is None else len(source))
         with Line("tokens", quiet=self._quiet) as line:
-            return generate(host, ids, new, temperature=temperature, seed=seed, stop=stop,
-                            tell=line.tell, source=source)
+            return generate(DecodingHost(decoding, self._start), ids, new, temperature=temperature,
+                            seed=seed, stop=stop, tell=line.tell, source=source)
 
     def text(self, generated: Generated) -> str:
         """What was generated, as text. ``ValueError`` without a tokenizer."""
@@ -134,7 +131,8 @@ class CompiledModel:
     def decoding(self, prompt: int, new: int, chunk: int = 32, source: int | None = None
                  ) -> Decoding:
         """The programs that generate ``new`` tokens after a prompt of ``prompt``, kept until others
-        are asked for; ``source`` as for ``lower_decoding``."""
+        are asked for. ``source``: how many tokens or patches an encoder reads, where there is
+        one."""
         key = prompt, new, chunk, source
         if self._decoding is None or self._decoding[0] != key:
             self._decoding = key, lower_decoding(self.config, self.model, prompt, new, chunk=chunk,
