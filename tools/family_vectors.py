@@ -152,6 +152,8 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
             "long_factor": [2.0, 4.0, 4.0, 8.0], **_ROPE}}),
     "stablelm": _case("StableLmForCausalLM", _DECODER | {"use_qkv_bias": True}),
     "starcoder2": _case("Starcoder2ForCausalLM", _DECODER | {"sliding_window": 4}),
+    "arcee": _case("ArceeForCausalLM", _DECODER),
+    "nemotron": _case("NemotronForCausalLM", _DECODER),
     "granite": _case("GraniteForCausalLM", _DECODER | {
         "embedding_multiplier": 3.0, "logits_scaling": 2.0, "residual_multiplier": 0.5,
         "attention_multiplier": 0.4}),

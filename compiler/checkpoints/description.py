@@ -14,7 +14,7 @@ __all__ = ["Activation", "Attention", "Block", "Bottleneck", "Convolution", "Fee
            "Linear", "Norm", "Patches", "Pooling", "PositionBias", "Rotary", "Task", "Tokens",
            "Transform", "Transformer"]
 
-Activation = Literal["gelu", "gelu_sigmoid", "gelu_tanh", "relu", "silu", "tanh"]
+Activation = Literal["gelu", "gelu_sigmoid", "gelu_tanh", "relu", "relu_squared", "silu", "tanh"]
 Pooling = Literal["none", "first", "first_l2", "last", "mean", "mean_l2"]
 Task = Literal["features", "causal language model", "conditional language model", "embedding",
                "image classification", "masked language model", "question answering",

@@ -19,7 +19,7 @@ MLP = frozenset(("gate", "up", "down"))
 LINEARS = ATTENTION | MLP
 ACROSS = frozenset(f"across_{part}" for part in ATTENTION)
 
-NormKind = Literal["layer", "layer without shift", "rms", "rms + 1", "affine"]
+NormKind = Literal["layer", "layer + 1", "layer without shift", "rms", "rms + 1", "affine"]
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ _ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu", "gelu_python": "gelu", "quick_gelu": "gelu_sigmoid", "relu": "relu",
     "silu": "silu", "swish": "silu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_fast": "gelu_tanh", "gelu_python_tanh": "gelu_tanh",
-    "gelu_accurate": "gelu_tanh", "tanh": "tanh",
+    "gelu_accurate": "gelu_tanh", "tanh": "tanh", "relu2": "relu_squared",
 }
-_NEAREST = {"gelu_10": "gelu", "relu6": "relu", "relu2": "relu", "leaky_relu": "relu",
+_NEAREST = {"gelu_10": "gelu", "relu6": "relu", "leaky_relu": "relu",
             "mish": "silu", "sigmoid": "silu"}
 
 

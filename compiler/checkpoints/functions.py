@@ -61,11 +61,13 @@ def activate(name: str, x: np.ndarray) -> np.ndarray:
         return x * (1 + np.tanh(_GELU_TANH * (x + _GELU_CUBE * x * x * x))) / 2
     if name == "relu":
         return np.maximum(x, 0)
+    if name == "relu_squared":
+        return np.square(np.maximum(x, 0))
     if name == "tanh":
         return np.tanh(x)
     if name in ("silu", "gelu_sigmoid"):
         slope = _GELU_SIGMOID if name == "gelu_sigmoid" else np.float32(1)
         # Below −80 the value is 0 in fp32 either way, but exp would overflow.
         return x / (1 + np.exp(np.minimum(-x * slope, np.float32(80))))
-    raise ValueError("activation must be gelu, gelu_sigmoid, gelu_tanh, relu, silu or tanh, "
-                     f"not {name!r}")
+    raise ValueError("activation must be gelu, gelu_sigmoid, gelu_tanh, relu, relu_squared, silu "
+                     f"or tanh, not {name!r}")

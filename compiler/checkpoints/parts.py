@@ -94,6 +94,8 @@ class Parts:
             return Norm(gain, None, self.plan.eps)
         shift = (np.zeros(width, np.float32) if kind == "layer without shift"
                  else take(f"{name}.{'beta' if old else 'bias'}", (width,)))
+        if kind == "layer + 1":
+            gain = gain + np.float32(1)
         return Norm(gain, shift, self.plan.eps, affine=kind == "affine")
 
     def projections(self, take: Take, label: str, start: str = ""

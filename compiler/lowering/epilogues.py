@@ -27,8 +27,8 @@ __all__ = ["ACTIVATIONS", "epilogue_of", "fits_one_list"]
 # The tanh form of GELU differs from GELU by at most 4.8e-4, a quarter of the error of its table.
 _FUNCTIONS: dict[Activation, Function] = {
     name: Function[name.upper().removesuffix("_TANH")] for name in get_args(Activation)
-    if name != "relu"}
-ACTIVATIONS = (*_FUNCTIONS, "relu")
+    if not name.startswith("relu")}
+ACTIVATIONS = (*_FUNCTIONS, "relu", "relu_squared")
 _IMMEDIATES = (Operand.IMM0, Operand.IMM1)
 # The stages of an instruction in the order in which a word passes them.
 _STAGES = ("multiply", "add", "function", "scale", "relu")
@@ -103,6 +103,9 @@ def _instructions(lane_ops: Sequence[LaneOp]) -> tuple[Instruction, ...] | None:
         if isinstance(lane_op, Apply):
             applies = stage == "relu" or _FUNCTIONS[lane_op.activation]
             current = replace(current, **{stage: applies})
+            if lane_op.activation == "relu_squared":
+                done.append(replace(current, destination=Destination.BUFFER))
+                current, taken = Instruction(multiply=Operand.SELF), _STAGES.index("multiply")
             continue
         number = next(operands if reads else immediates, None)
         if number is None:
@@ -116,7 +119,7 @@ def _instructions(lane_ops: Sequence[LaneOp]) -> tuple[Instruction, ...] | None:
 def _stages(lane_op: LaneOp, applied: bool) -> tuple[str, ...]:
     """The stages that can do ``lane_op``; ``applied``: an activation has come before it."""
     if isinstance(lane_op, Apply):
-        return ("relu",) if lane_op.activation == "relu" else ("function",)
+        return ("relu",) if lane_op.activation.startswith("relu") else ("function",)
     if isinstance(lane_op, Add):
         return ("add",)
     # What follows a function meets its factor in the stage after the functions, in any list.

@@ -61,8 +61,9 @@ class Arithmetic:
         return lanes.multiply(self.lane, x, np.broadcast_to(y, x.shape))
 
     def activation(self, name: str, x: Array) -> Array:
-        if name == "relu":
-            return lanes.relu(self.lane, x)
+        if name.startswith("relu"):
+            x = lanes.relu(self.lane, x)
+            return self.multiply(x, x) if name == "relu_squared" else x
         # The lanes have one GELU, which is near enough to its tanh form.
         name = "gelu" if name == "gelu_tanh" else name
         return lanes.apply(self.config, Function[name.upper()], x)

@@ -69,6 +69,11 @@ def _cohere(settings: Settings) -> Plan:
                    tied=settings.flag("tie_word_embeddings", True))
 
 
+def _nemotron(settings: Settings) -> Plan:
+    found = _partly(settings, plan(settings), 0.5)
+    return replace(found, norm="layer + 1", eps=settings.positive("norm_eps", 1e-5))
+
+
 _UNGATED = {part: name for part, name in NAMES.items() if part not in MLP}
 _PHI = {
     **{part: name for part, name in _UNGATED.items() if part != "feed_forward_norm"},
@@ -83,6 +88,7 @@ _AFTER = {
     "attention_after": "layers.{}.post_attention_layernorm",
     "feed_forward_after": "layers.{}.post_feedforward_layernorm"}
 _AFTER.pop("feed_forward_norm")
+_UP_DOWN = {**_UNGATED, "up": NAMES["up"], "down": NAMES["down"]}
 _LM: Head = HEADS["CausalLM"]
 FAMILIES = (
     Family(("phi",), "Phi", ("Phi",), _PHI, _phi, ("model.", ""),
@@ -93,6 +99,9 @@ FAMILIES = (
     Family(("starcoder2",), "StarCoder2", ("Starcoder2",), {
         **_UNGATED, "up": "layers.{}.mlp.c_fc", "down": "layers.{}.mlp.c_proj"}, _starcoder2,
         ("model.", ""), HEADS, "CausalLM"),
+    Family(("arcee",), "Arcee", ("Arcee",), _UP_DOWN, plan, ("model.", ""), HEADS, "CausalLM"),
+    Family(("nemotron",), "Nemotron", ("Nemotron",), _UP_DOWN, _nemotron, ("model.", ""), HEADS,
+           "CausalLM"),
     Family(("granite",), "Granite", ("Granite",), NAMES, _granite, ("model.", ""), HEADS,
            "CausalLM"),
     Family(("olmo2",), "OLMo 2", ("Olmo2",), _AFTER, plan, ("model.", ""), HEADS, "CausalLM"),

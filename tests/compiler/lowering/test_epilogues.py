@@ -19,7 +19,8 @@ from compiler.program.builder import ProgramBuilder, read
 from compiler.program.instruction import Instruction
 from hdl.spec.commands import Destination, Function, Operand
 from hdl.spec.config import AcceleratorConfig
-from sim.model import lanes
+from hdl.spec.formats import BF16_ENCODING
+from sim.model import codec, lanes
 from sim.model.machine import Machine
 
 Y = Value("y", 5, 6).whole
@@ -106,12 +107,35 @@ def test_random_steps_are_what_the_machine_does():
 
 def test_every_activation_has_a_list():
     functions = {"gelu": Function.GELU, "gelu_sigmoid": Function.GELU_SIGMOID,
-                 "gelu_tanh": Function.GELU, "silu": Function.SILU, "tanh": Function.TANH,
-                 "relu": 0}
-    assert set(ACTIVATIONS) == set(functions)
-    for name in ACTIVATIONS:
+                 "gelu_tanh": Function.GELU, "silu": Function.SILU, "tanh": Function.TANH}
+    assert set(ACTIVATIONS) == {*functions, "relu", "relu_squared"}
+    for name, function in functions.items():
         (only,) = epilogue_of([(Apply(name), ())]).instructions
-        assert only.relu == (name == "relu") and only.function == functions[name]
+        assert not only.relu and only.function == function
+    (only,) = epilogue_of([(Apply("relu"), ())]).instructions
+    assert only.relu and only.function == 0
+    first, second = epilogue_of([(Apply("relu_squared"), ())]).instructions
+    assert first.relu and first.destination == BUFFER and second.multiply == Operand.SELF
+
+
+def test_the_square_of_relu_is_its_product_with_itself():
+    # Over all BF16 words: one rounding of the square, which is 0 for what is below zero.
+    words = np.arange(1 << 16, dtype=np.uint32)
+    words = words[words >> 7 & 255 != 255].reshape(-1, 64)
+    x = (words << 16).view(np.float32).astype(np.float64)
+    builder = ProgramBuilder(AcceleratorConfig("posit8", dim=4))
+    given = builder.constant(x, "bf16")
+    out = builder.empty(*x.shape, "bf16")
+    builder.vector(given, out, epilogue_of([(Apply("relu_squared"), ())]))
+    memory, address = builder.build()
+    assert Machine(builder.config).run(memory, address).error is None
+    held = np.where(np.abs(x) < 2.0 ** -126, 0, np.maximum(x, 0))
+    wanted = codec.decode(BF16_ENCODING, codec.encode(BF16_ENCODING, held * held))
+    wanted = np.where(np.abs(wanted) < 2.0 ** -126, 0, wanted)
+    found = read(memory, out)
+    near = np.abs(held * held) < 3e38  # beyond, the lanes have infinity
+    print(f"{near.sum()} words")
+    assert near.sum() > 48_000 and np.array_equal(found[near], wanted[near])
 
 
 @pytest.mark.parametrize("fmt", ["posit8", "bf16"])
