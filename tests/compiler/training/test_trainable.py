@@ -59,7 +59,7 @@ def test_what_has_no_backward_pass_is_one_line(name, message, tmp_path):
 # What the backward pass has a rule for, or what no pass reads.
 KNOWN = {
     description.Transformer: {"name", "embedding", "blocks", "final_norm", "head", "pooling",
-                              "task", "labels", "longest", "notes"},
+                              "task", "labels", "longest", "notes", "start"},
     description.Tokens: {"table", "positions", "segment", "norm", "segments"},
     description.Patches: {"projection", "positions", "lead", "side"},
     description.Block: {"attention", "attention_norm", "feed_forward", "feed_forward_norm",
