@@ -82,7 +82,7 @@ def test_a_causal_model_has_the_bits_of_the_rules(fmt, softmax, micro):
     FORMATS, ("pwl", "approx_shifted"), ("adamw", "momentum", "sgd"), (4, 1))))
 def test_twenty_steps_of_every_kind(fmt, softmax, optimiser, micro):
     both = run(20, fmt, softmax, optimiser, micro=micro)
-    assert not both.wrong and both.compared > 1_000_000
+    assert not both.wrong and both.compared > 980_000
 
 
 @pytest.mark.parametrize(("fmt", "method"), [
