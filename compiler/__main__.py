@@ -19,8 +19,8 @@ from compiler.lowering.ops import OpList
 from compiler.program.assembly.listing import disassemble
 from compiler.program.lowered import LoweredProgram
 from compiler.program.records import commands
-from compiler.work import Work, add_flags, prepare, summary
-from gen.cli import Parser, piped, save, writable
+from compiler.work import Work, add_flags, opened, prepare, summary
+from gen.cli import Line, Parser, add_quiet, piped, save, writable
 from hdl.spec.commands import Opcode
 
 __all__ = ["main"]
@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
                         "(trace), as fused (ops), or the commands, and no summary")
     parser.add_argument("-o", "--output", metavar="FILE",
                         help="write program and memory there, for python -m sim.image")
+    add_quiet(parser)
     return parser
 
 
@@ -79,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.output is not None:
         writable(parser, options.output)
     try:
-        work = prepare(options)
+        with Line("weights placed", quiet=options.quiet) as line:
+            work = prepare(options, on=opened(options, line.tell))
         seconds = time.monotonic() - started
         if options.list is not None:
             print("\n".join(_listed(work, options.list)))

@@ -14,6 +14,7 @@ from compiler.checkpoints.source import MODELS, fp32_states, open_model, read
 from compiler.examples import add_input_flags, batches, own_examples
 from compiler.lowering.fusion import FUSION_LEVELS, Fusion, fusion_named
 from compiler.lowering.lower import layer_range, make_steps
+from compiler.lowering.place import Tell, silent
 from compiler.lowering.programs import Programs
 from compiler.program.lowered import LoweredProgram
 from gen.cli import add_config_flags, add_model_flags, add_seed, config_from, integer
@@ -77,8 +78,9 @@ def decode_steps(positions: int, decode: int) -> list[int] | None:
     return [positions - decode, *[1] * decode]
 
 
-def opened(options: argparse.Namespace) -> Opened:
-    """Load the model; ``ValueError``, ``ModelUnavailable`` in one line."""
+def opened(options: argparse.Namespace, tell: Tell = silent) -> Opened:
+    """Load the model; ``tell`` hears how far its weights are, when they are placed.
+    ``ValueError``, ``ModelUnavailable`` in one line."""
     config = config_from(options)
     level = fusion_named(options.fusion)
     model = open_model(options.model, options.offline, options.seed)
@@ -88,7 +90,7 @@ def opened(options: argparse.Namespace) -> Opened:
     if layers.stop < len(model.blocks):  # what follows the last layer is of no use
         model = replace(model, final_norm=None, head=None, transform=None)
     return Opened(config, model, layers, level,
-                  Programs(config, model, level=level, layers=layers))
+                  Programs(config, model, level=level, layers=layers, tell=tell))
 
 
 def inputs_of(options: argparse.Namespace, model: Transformer) -> Inputs:

@@ -19,6 +19,7 @@ from compiler.checkpoints.packages import ModelUnavailable
 from compiler.checkpoints.source import MODELS
 from compiler.lowering.fusion import FUSION_LEVELS
 from gen.cli import (
+    Line,
     Parser,
     add_config_flags,
     add_jobs,
@@ -34,7 +35,6 @@ from sim.inference.datasets import COLUMNS, SetError, read_set
 from sim.inference.evaluation import FP32, Plan, check, evaluate
 from sim.inference.metrics import METRICS, Estimate, estimate, flips
 from sim.inference.results import write_json
-from sim.verify.progress import Line
 from sim.verify.runner import RunError
 
 __all__ = ["main"]

@@ -22,7 +22,7 @@ from compiler.examples import Example, batches
 from compiler.program.assembly.listing import disassemble
 from compiler.program.lowered import LoweredProgram
 from compiler.work import Opened, Work, add_flags, opened, prepare, summary
-from gen.cli import Parser, add_on, add_quiet, deliver, make_folder, piped, save, writable
+from gen.cli import Line, Parser, add_on, add_quiet, deliver, make_folder, piped, save, writable
 from sim.inference import command
 from sim.inference.results import Result, results_of, token_names
 from sim.verify.compare import Comparison, compare
@@ -131,8 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check(parser, options)
     try:
         # The fp32 model is small: several threads would wait for each other on a busy machine.
-        with threadpool_limits(1, "blas"):
-            on = opened(options)
+        with (threadpool_limits(1, "blas"),
+              Line("weights placed", quiet=options.quiet) as line):
+            on = opened(options, line.tell)
             examples = command.given_examples(options, on)
             if options.generate is None:
                 return _batches(parser, options, on, examples)

@@ -26,7 +26,7 @@ from compiler.lowering.lower import (
     trace_step,
 )
 from compiler.lowering.ops import OpList
-from compiler.lowering.place import Places, place, place_within
+from compiler.lowering.place import Places, Tell, place, place_within, silent
 from compiler.lowering.source import source_step, trace_source
 from compiler.lowering.streaming import Streamed
 from compiler.lowering.tracer import Tracer
@@ -87,11 +87,13 @@ class Decoding:
 
 def lower_decoding(config: AcceleratorConfig, model: Transformer, prompt: int, new: int, *,
                    chunk: int = 32, level: Fusion = Fusion.RESIDUAL, base: int = 0,
-                   seed: int | None = None, source: int | None = None) -> Decoding:
+                   seed: int | None = None, source: int | None = None, tell: Tell = silent
+                   ) -> Decoding:
     """Programs for a prompt of at most ``prompt`` tokens, ``chunk`` at a time, and for ``new`` more
     one by one. The end of a prompt that fills no chunk is padded: what that leaves in the cache is
     written over before it is read. ``source``: how many tokens or patches the encoder reads, where
-    there is one. ``ValueError`` in one line for what cannot be lowered."""
+    there is one. ``tell`` hears how far the weights are. ``ValueError`` in one line for what cannot
+    be lowered."""
     check_decoding(model)
     if (source is None) != (model.encoder is None):
         raise ValueError(f"source must be {'left out' if model.encoder is None else 'given'} for "
@@ -102,7 +104,7 @@ def lower_decoding(config: AcceleratorConfig, model: Transformer, prompt: int, n
     chunk = min(chunk, prompt)
     padded = -(-prompt // chunk) * chunk
     room = max(padded, prompt + new)
-    lowering = _Lowering(config, model, level, room, base, source)
+    lowering = _Lowering(config, model, level, room, base, source, tell)
     encoding = lowering.add_encoder()
     kinds = [(chunk, past) for past in _parts(range(padded - chunk + 1), chunk, config)]
     if chunk > 1 and new > 1:
@@ -134,8 +136,8 @@ class _Lowering:
     """One program after the other in one memory."""
 
     def __init__(self, config: AcceleratorConfig, model: Transformer, level: Fusion, room: int,
-                 base: int, source: int | None) -> None:
-        self.config, self.level, self.room = config, level, room
+                 base: int, source: int | None, tell: Tell) -> None:
+        self.config, self.level, self.room, self._tell = config, level, room, tell
         self._streamed = Streamed(model.blocks, prepared)
         self.model = replace(model, blocks=self._streamed)
         self.blocks = dict(enumerate(self._streamed))
@@ -174,7 +176,7 @@ class _Lowering:
         trace_source(tracer, self.model, inputs, self.blocks, rows)
         self.tracer = tracer
         fused = fuse(tracer.listed(), self.config, self.level)
-        self.places = place(fused, self.builder, after=self.places)
+        self.places = place(fused, self.builder, after=self.places, tell=self._tell)
         emitted = emit(fused, self.places, self.builder)
         address = self.builder.address
         _, self.builder = self.builder.followed("program of the encoder")
@@ -189,7 +191,7 @@ class _Lowering:
         variables = {"past": past, "last": range(length)}
         most = {name: own[-1] for name, own in variables.items()}
         widest = self._fused(length, **most)
-        places = place(widest, self.builder, after=self.places)
+        places = place(widest, self.builder, after=self.places, tell=self._tell)
         self.places = places
         macs = [0]
 

@@ -5,6 +5,7 @@ Temporary values share a block of memory: each lives from the first op that writ
 that reads it, so that whoever reads it later makes it live longer.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,10 +17,19 @@ from compiler.program.builder import ProgramBuilder
 from compiler.program.tensor import Tensor
 from hdl.spec.formats import Encoding
 
-__all__ = ["Places", "least_bytes", "own_memory", "place", "place_within"]
+__all__ = ["Places", "Tell", "least_bytes", "own_memory", "place", "place_within", "placed",
+           "silent"]
 
 _SHARED = (Life.TEMPORARY, Life.SCRATCH)
 Slot = tuple[Value, Form]
+Tell = Callable[[float, str], None]
+"""Hears what share is done, and where."""
+
+
+def silent(share: float, where: str) -> None:
+    """Tells nobody."""
+
+
 
 
 class Places:
@@ -58,21 +68,22 @@ class Places:
 
 
 def place(fused: OpList, builder: ProgramBuilder, keep: bool = False,
-          after: Places | None = None) -> Places:
+          after: Places | None = None, tell: Tell = silent) -> Places:
     """Memory for all values of ``fused`` in the builder's image; constants get their contents.
 
     ``keep``: temporary values have memory of their own, too, and are results. ``after``: where
-    those lie that other programs of this memory have placed.
+    those lie that other programs of this memory have placed. ``tell`` hears how far it is.
     """
     places, lives = Places(after), _lives(fused)
     slots = [(value, form) for value in fused.values for form in fused.forms[value]]
     temporary = [slot for slot in slots if slot[0].life in _SHARED and not keep]
-    for value, form in slots:
-        if (value, form) not in temporary:
-            left = value.life in (Life.RESULT, Life.STATE) or value.life == Life.TEMPORARY
-            tensor = (places[value, form] if (value, form) in places
-                      else own_memory(value, form, builder))
-            places.add((value, form), tensor, left)
+    own = [slot for slot in slots if slot not in temporary]
+    new = [slot for slot in own if slot not in places]
+    for slot, tensor in zip(new, placed(new, builder, tell), strict=True):
+        places.add(slot, tensor, False)
+    for slot in own:
+        left = slot[0].life in (Life.RESULT, Life.STATE, Life.TEMPORARY)
+        places.add(slot, places[slot], left)
     if temporary:
         sizes = [_bytes(slot, builder) for slot in temporary]
         starts, size = share([Span(size, *lives[slot])
@@ -85,6 +96,17 @@ def place(fused: OpList, builder: ProgramBuilder, keep: bool = False,
                             value.columns * encoding.bits // 8)
             places.add((value, form), tensor, False)
     return places
+
+
+def placed(slots: Sequence[Slot], builder: ProgramBuilder, tell: Tell = silent
+           ) -> Iterator[Tensor]:
+    """Memory of its own for each of ``slots``; ``tell`` as for ``place``."""
+    sizes = [value.rows * value.columns for value, _ in slots]
+    done, total = 0, sum(sizes)
+    for (value, form), size in zip(slots, sizes, strict=True):
+        yield own_memory(value, form, builder)
+        done += size
+        tell(done / total, value.name)
 
 
 def place_within(fused: OpList, wider: OpList, places: Places) -> Places:

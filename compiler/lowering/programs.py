@@ -18,7 +18,7 @@ from compiler.lowering.lower import (
     trace_step,
 )
 from compiler.lowering.ops import OpList
-from compiler.lowering.place import Places, least_bytes, own_memory, place
+from compiler.lowering.place import Places, Tell, least_bytes, place, placed, silent
 from compiler.lowering.source import trace_source
 from compiler.lowering.streaming import Streamed
 from compiler.lowering.tracer import Tracer
@@ -32,12 +32,13 @@ __all__ = ["Programs"]
 
 class Programs:
     """Programs of ``model`` for inputs of any shape. The weights are encoded and placed by the
-    first one; every other one has them at the same addresses, before all that is its own."""
+    first one; every other one has them at the same addresses, before all that is its own. ``tell``
+    hears how far that is."""
 
     def __init__(self, config: AcceleratorConfig, model: Transformer, *,
                  level: Fusion = Fusion.RESIDUAL, layers: range | slice | None = None,
-                 base: int = 0) -> None:
-        self.config, self.level, self.base = config, level, base
+                 base: int = 0, tell: Tell = silent) -> None:
+        self.config, self.level, self.base, self._tell = config, level, base, tell
         self.layers = layer_range(model, layers)
         self._streamed = Streamed(model.blocks, prepared)
         self.model = replace(model, blocks=self._streamed)
@@ -94,10 +95,10 @@ class Programs:
 
     def _place_weights(self, tracer: Tracer, fused: OpList) -> None:
         parameters = set(tracer.parameters())
-        for value in fused.values:
-            for form in fused.forms[value] if value in parameters else ():
-                if (value, form) not in self._places:
-                    self._places.add((value, form), own_memory(value, form, self._weights), False)
+        new = [(value, form) for value in fused.values if value in parameters
+               for form in fused.forms[value] if (value, form) not in self._places]
+        for slot, tensor in zip(new, placed(new, self._weights, self._tell), strict=True):
+            self._places.add(slot, tensor, False)
 
 
 def _machine_bytes() -> int:

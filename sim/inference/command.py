@@ -16,11 +16,10 @@ from compiler.lowering.decoding import Decoding, lower_decoding
 from compiler.program.board import placed, write_board
 from compiler.program.lowered import LoweredProgram
 from compiler.work import Opened
-from gen.cli import integer, real
+from gen.cli import Line, integer, real
 from sim.inference.generate import DecodingHost, Generated, fp32_greedy, generate, parted
 from sim.inference.results import Result, write_json, write_results
 from sim.inference.timing import timing
-from sim.verify.progress import Line
 from sim.verify.starts import built, machine_start, rtl_start
 
 if TYPE_CHECKING:  # imported where a text is read
@@ -161,9 +160,10 @@ def _decoding(options: argparse.Namespace, opened: Opened, examples: Sequence[Ex
     """Programs for the longest of ``examples``; of an encoder, for the first."""
     source, _ = parted(opened.model, examples[0])
     longest = max(len(parted(opened.model, example)[1]) for example in examples)
-    return lower_decoding(opened.config, opened.model, longest, options.generate,
-                          chunk=options.chunk, level=opened.level, seed=options.seed,
-                          source=None if source is None else len(source))
+    with Line("weights placed", quiet=options.quiet) as line:
+        return lower_decoding(opened.config, opened.model, longest, options.generate,
+                              chunk=options.chunk, level=opened.level, seed=options.seed,
+                              source=None if source is None else len(source), tell=line.tell)
 
 
 def _told(options: argparse.Namespace, opened: Opened, example: Example, made: Generated,

@@ -16,10 +16,10 @@ from compiler.lowering.fusion import fusion_named
 from compiler.lowering.programs import Programs
 from compiler.program.lowered import LoweredProgram
 from compiler.program.start import Start
+from gen.cli import Line
 from hdl.spec.config import AcceleratorConfig
 from sim.inference.generate import DecodingHost, Generated, generate, parted
 from sim.inference.results import Result, results_of, token_names
-from sim.verify.progress import Line
 from sim.verify.starts import built, machine_start, rtl_start
 
 if TYPE_CHECKING:  # imported where a text is read

@@ -1,34 +1,25 @@
-"""How far long work is: one line on standard error, once it takes more than two seconds.
+"""How far a run of a program is: ``gen.cli.Line`` by the program's work.
 
     with Progress("machine", config, memory, address, base) as progress:
         Machine(config).run(memory, address, base, progress=progress.after)
 
     with Progress("RTL", config, memory, address, base) as progress:
         accelerator.run(memory, address, base, progress=progress.at_cycle)
-
-    with Line("examples") as line:
-        for index in range(count):
-            ...
-            line.tell((index + 1) / count, f"{index + 1} of {count}")
 """
 
-import sys
-import time
 from collections import Counter
-from typing import Self, TextIO
+from typing import TextIO
 
 import numpy as np
 
 from compiler.program.records import commands
+from gen.cli import Line
 from hdl.spec.commands import COMPUTING, Destination, Opcode
 from hdl.spec.config import AcceleratorConfig
 from sim.model.command import Command
 
-__all__ = ["Line", "Progress", "milestones"]
+__all__ = ["Progress", "milestones"]
 
-_AFTER = 2.0  # seconds before anything is shown
-_EVERY = 0.2  # seconds between two states of the line
-_LINES_EVERY = 10.0  # where lines follow each other, in a file say
 _PASS = 16  # a vector pass over an element takes as long as so many multiply-accumulates
 _MOST = 255  # writes of a byte that the harness counts
 
@@ -59,49 +50,6 @@ def milestones(config: AcceleratorConfig, memory: np.ndarray, address: int, base
                 writes[last] += stores
         found.append((done, last, writes[last]))
     return found
-
-
-class Line:
-    """Share done and time left, within a ``with``: of a terminal one line that is written anew,
-    elsewhere a line every few seconds. ``quiet``: nothing. ``stream``: standard error."""
-
-    def __init__(self, label: str, *, quiet: bool = False, stream: TextIO | None = None) -> None:
-        self._stream = sys.stderr if stream is None else stream
-        self._terminal = self._stream.isatty()
-        self._label, self._quiet = label, quiet
-        self._started = time.monotonic()
-        self._next = self._started + _AFTER
-        self._drawn = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._drawn and self._terminal:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
-
-    @property
-    def due(self) -> bool:
-        """Whether ``tell`` would show anything now."""
-        return not self._quiet and time.monotonic() >= self._next
-
-    @property
-    def spent(self) -> float:
-        """Seconds since the beginning."""
-        return time.monotonic() - self._started
-
-    def tell(self, share: float, where: str) -> None:
-        """``share`` of 1 is done."""
-        if not self.due:
-            return
-        self._next = time.monotonic() + (_EVERY if self._terminal else _LINES_EVERY)
-        self._drawn = True
-        text = f"{self._label} {share:6.1%}, {where}"
-        if share:
-            text += f", {self.spent * (1 / share - 1):.0f} s left"
-        self._stream.write(f"\r{text}\x1b[K" if self._terminal else f"{text}\n")
-        self._stream.flush()
 
 
 class Progress(Line):

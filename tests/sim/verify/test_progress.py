@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from compiler.program.builder import ProgramBuilder
+from gen.cli import Line
 from hdl.spec.config import AcceleratorConfig
 from sim.model.machine import Machine
-from sim.verify.progress import Line, Progress, milestones
+from sim.verify.progress import Progress, milestones
 
 CONFIG = AcceleratorConfig(dim=4)
 BASE = 0x1000
@@ -33,9 +34,9 @@ def program():
 
 @pytest.fixture
 def at_once(monkeypatch):
-    monkeypatch.setattr("sim.verify.progress._AFTER", 0.0)
-    monkeypatch.setattr("sim.verify.progress._EVERY", 0.0)
-    monkeypatch.setattr("sim.verify.progress._LINES_EVERY", 0.0)
+    monkeypatch.setattr("gen.cli.line._AFTER", 0.0)
+    monkeypatch.setattr("gen.cli.line._EVERY", 0.0)
+    monkeypatch.setattr("gen.cli.line._LINES_EVERY", 0.0)
 
 
 def shares(stream):
@@ -91,13 +92,13 @@ def test_nothing_is_shown_of_what_is_short_or_quiet(at_once, monkeypatch):
         return stream.getvalue()
 
     assert shown(quiet=True) == "" != shown()
-    monkeypatch.setattr("sim.verify.progress._AFTER", 60.0)
+    monkeypatch.setattr("gen.cli.line._AFTER", 60.0)
     assert shown() == ""
 
 
 def test_a_line_tells_how_long_is_left(monkeypatch):
     times = iter(range(100))
-    monkeypatch.setattr("sim.verify.progress.time.monotonic", lambda: float(next(times)))
+    monkeypatch.setattr("gen.cli.line.time.monotonic", lambda: float(next(times)))
     stream = Stream(False)
     with Line("examples", stream=stream) as line:
         for index in range(12):
