@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from compiler.checkpoints.arrange import bucket, copied, halved, sinusoids, times
 from compiler.checkpoints.checkpoint import Checkpoint, CheckpointError, LazyBlocks, Take
 from compiler.checkpoints.description import (
     Attention,
@@ -15,12 +16,11 @@ from compiler.checkpoints.description import (
     Norm,
     Patches,
     PositionBias,
-    Rotary,
     Tokens,
 )
 from compiler.checkpoints.family import ATTENTION, Head, Names, Packed, Plan, Vision
 
-__all__ = ["Parts", "bucket"]
+__all__ = ["Parts"]
 
 
 class Parts:
@@ -58,7 +58,7 @@ class Parts:
 
     def _matrix(self, take: Take, name: str, outputs: int, inputs: int) -> np.ndarray:
         if self.plan.transposed:
-            return _copy(take(f"{name}.weight", (inputs, outputs)).T, (outputs, inputs))
+            return copied(take(f"{name}.weight", (inputs, outputs)).T, (outputs, inputs))
         return take(f"{name}.weight", (outputs, inputs))
 
     def _unpacked(self, take: Take, packed: Packed, part: str, label: str, biased: bool) -> Linear:
@@ -72,8 +72,8 @@ class Parts:
         def rows(whole: np.ndarray) -> np.ndarray:
             if packed.by_head:
                 split = whole.reshape(self.plan.heads, len(sizes), -1, *whole.shape[1:])
-                return _copy(split[:, at], (sizes[at], *whole.shape[1:]))
-            return _copy(whole[sum(sizes[:at]):sum(sizes[:at + 1])], (sizes[at], *whole.shape[1:]))
+                return copied(split[:, at], (sizes[at], *whole.shape[1:]))
+            return copied(whole[sum(sizes[:at]):sum(sizes[:at + 1])], (sizes[at], *whole.shape[1:]))
 
         return Linear(rows(weight), None if bias is None else rows(bias))
 
@@ -121,8 +121,8 @@ class Parts:
                                 for part in ("query", "key"))
         rotary = plan.rotary[index] if plan.rotary else None
         window = plan.windows[index] if plan.windows else None
-        return _halved(Attention(
-            query, key, value, _times(output, plan.residual_factor), plan.heads, plan.shared_heads,
+        return halved(Attention(
+            query, key, value, times(output, plan.residual_factor), plan.heads, plan.shared_heads,
             rotary, plan.causal, window, plan.scale, plan.cap, query_norm, key_norm,
             self.position_bias(take)), plan.rotated)
 
@@ -152,7 +152,7 @@ class Parts:
     def feed_forward(self, take: Take, label: str) -> FeedForward:
         gate = self.linear(take, "gate", label) if "gate" in self.names else None
         return FeedForward(self.linear(take, "up", label),
-                           _times(self.linear(take, "down", label), self.plan.residual_factor),
+                           times(self.linear(take, "down", label), self.plan.residual_factor),
                            self.plan.activation, gate)
 
     def block(self, take: Take, index: int) -> Block:
@@ -208,7 +208,7 @@ class Parts:
 
         words = table("table", plan.vocabulary, width)
         assert words is not None, "settings hold counts of at least 1"
-        positions = (_sinusoids(plan.positions, plan.width) if plan.sinusoids
+        positions = (sinusoids(plan.positions, plan.width) if plan.sinusoids
                      else table("positions", plan.positions))
         if positions is not None and plan.offset >= plan.positions:
             raise CheckpointError(f"{self.checkpoint.store.path}: positions must be more than the "
@@ -242,7 +242,7 @@ class Parts:
         positions = take(f"{self.prefix}{vision.positions}", shape).reshape(rows, -1)
         positions = positions + np.concatenate(
             [*tokens, np.broadcast_to(bias, (rows - lead, plan.width))])
-        weight = _copy(projection, (plan.width, vision.channels * side * side))
+        weight = copied(projection, (plan.width, vision.channels * side * side))
         return Patches(Linear(weight), positions, self.norm(take, "embedding_norm"), lead, side)
 
     def ends(self, take: Take) -> tuple[Tokens | Patches, Norm | None]:
@@ -261,34 +261,12 @@ class Parts:
         for part, inputs in (("first", plan.bands), ("second", plan.width)):
             name = f"{self.prefix}{self.names[part]}"
             weight = take(f"{name}.weight", (plan.width, inputs, 3)).transpose(0, 2, 1)
-            linears.append(Linear(_copy(weight, (plan.width, 3 * inputs)),
+            linears.append(Linear(copied(weight, (plan.width, 3 * inputs)),
                                   take(f"{name}.bias", (plan.width,))))
         positions = take(f"{self.prefix}{self.names['positions']}.weight",
                          (plan.positions, plan.width))
         return Patches(linears[0], positions,
                        convolution=Convolution(linears[1], plan.activation))
-
-
-def bucket(distance: np.ndarray, buckets: int, furthest: int, both: bool) -> np.ndarray:
-    """Which bias is that of a key ``distance`` positions after a query, as T5 has it: one for each
-    near distance, then one for a range that grows; ``both``: half of them for what comes after."""
-    behind = -distance
-    first = np.zeros(distance.shape, int)
-    if both:
-        buckets //= 2
-        first, behind = np.where(behind < 0, buckets, 0), abs(behind)
-    behind = np.maximum(behind, 0)
-    near = buckets // 2
-    share = (np.log(np.maximum(behind, 1).astype(np.float32) / near)
-             / np.float32(np.log(furthest / near)))
-    far = near + (share * (buckets - near)).astype(int)
-    return first + np.where(behind < near, behind, np.minimum(far, buckets - 1))
-
-
-def _sinusoids(positions: int, width: int) -> np.ndarray:
-    """Sines of each position in the first half of its row, cosines in the second."""
-    angles = np.arange(positions)[:, None] * 10000.0 ** (-2 * np.arange(width // 2) / width)
-    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 
 
 def _once(take: Take) -> Take:
@@ -301,54 +279,3 @@ def _once(take: Take) -> Take:
         return found[name]
 
     return taken
-
-
-def _copy(view: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """``view`` as an array of its own; zeros that take no memory stay so."""
-    if not any(view.strides):
-        return np.broadcast_to(np.float32(0), shape)
-    return np.ascontiguousarray(view).reshape(shape)
-
-
-def _times(linear: Linear, factor: float) -> Linear:
-    if factor == 1:
-        return linear
-    bias = None if linear.bias is None else linear.bias * np.float32(factor)
-    return Linear(linear.weight * np.float32(factor), bias)
-
-
-def _halved(attention: Attention, rotated: int) -> Attention:
-    """With what is rotated of each head in both its halves, the rest beside it as pairs of rate 0;
-    scores are sums over the same items in another order."""
-    rotary, size = attention.rotary, attention.head_size
-    if not rotated or rotated == size:
-        return attention
-    order = _order(size, rotated, rotary is not None and rotary.interleaved)
-
-    def rows(values: np.ndarray) -> np.ndarray:
-        if not any(values.strides):
-            return values
-        return values.reshape(-1, size, *values.shape[1:])[:, order].reshape(values.shape)
-
-    def linear(own: Linear) -> Linear:
-        return Linear(rows(own.weight), None if own.bias is None else rows(own.bias))
-
-    def norm(own: Norm | None) -> Norm | None:
-        return own and replace(own, gain=rows(own.gain),
-                               shift=None if own.shift is None else rows(own.shift))
-
-    if rotary is not None:
-        rates = (*rotary.of_pairs(rotated).tolist(), *[0.0] * ((size - rotated) // 2))
-        rotary = Rotary(rotary.base, False, rates, rotary.factor)
-    return replace(attention, query=linear(attention.query), key=linear(attention.key),
-                   rotary=rotary, query_norm=norm(attention.query_norm),
-                   key_norm=norm(attention.key_norm))
-
-
-def _order(size: int, rotated: int, interleaved: bool) -> np.ndarray:
-    items, half = np.arange(size), rotated // 2
-    first, second = ((items[:rotated:2], items[1:rotated:2]) if interleaved
-                     else (items[:half], items[half:rotated]))
-    rest = items[rotated:]
-    middle = len(rest) // 2
-    return np.concatenate([first, rest[:middle], second, rest[middle:]])

@@ -93,6 +93,13 @@ class Settings:
             raise self.refuse(name, f"at most {most}")
         return value
 
+    def divided(self, name: str, by: str) -> tuple[int, int]:
+        """Two counts of which the second divides the first, a width and its heads."""
+        whole, parts = self.count(name), self.count(by)
+        if whole % parts:
+            raise self.refuse(by, f"a divisor of {self.prefix}{name} = {whole}")
+        return whole, parts
+
     def whole(self, name: str, default: int | None = None) -> int:
         """A whole number of at least 0."""
         value = self.get(name) if self.get(name) is not None else default

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from compiler.checkpoints.families.bert import NAMES as _BERT
-from compiler.checkpoints.families.bert import plan
+from compiler.checkpoints.families.bert import PLAIN, plan
 from compiler.checkpoints.family import Family, Head, Plan
 from compiler.checkpoints.settings import Settings
 
@@ -37,8 +37,7 @@ _MASKED = Head("masked language model", "predictions.decoder", "vocabulary", "pr
                optional=True, copies=("predictions.decoder.bias",))
 FAMILIES = (Family(
     ("albert",), "ALBERT", ("Albert",), _NAMES, _plan, ("albert.", ""), {
-        "QuestionAnswering": Head("question answering", "qa_outputs", 2),
-        "TokenClassification": Head("token classification", "classifier"),
+        **PLAIN,
         "SequenceClassification": Head(
             "sequence classification", "classifier", dense="albert.pooler", activation="tanh",
             pooling="first"),

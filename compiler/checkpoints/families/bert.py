@@ -4,7 +4,7 @@ from compiler.checkpoints.family import Family, Head, Plan
 from compiler.checkpoints.folder import activation
 from compiler.checkpoints.settings import Settings
 
-__all__ = ["FAMILIES", "NAMES", "plan"]
+__all__ = ["FAMILIES", "NAMES", "PLAIN", "ROBERTA_HEADS", "plan"]
 
 NAMES = {
     "table": "embeddings.word_embeddings", "positions": "embeddings.position_embeddings",
@@ -16,9 +16,19 @@ NAMES = {
     "up": "encoder.layer.{}.intermediate.dense", "down": "encoder.layer.{}.output.dense",
     "feed_forward_norm": "encoder.layer.{}.output.LayerNorm",
 }
-_PLAIN = {
+PLAIN = {
     "QuestionAnswering": Head("question answering", "qa_outputs", 2),
     "TokenClassification": Head("token classification", "classifier"),
+}
+ROBERTA_HEADS = {
+    **PLAIN,
+    "SequenceClassification": Head(
+        "sequence classification", "classifier.out_proj", dense="classifier.dense",
+        activation="tanh", pooling="first"),
+    "MaskedLM": Head(
+        "masked language model", "lm_head.decoder", "vocabulary", "lm_head.dense",
+        "lm_head.layer_norm", "gelu", bias_name="lm_head.bias", tied=True, optional=True,
+        copies=("lm_head.decoder.bias",)),
 }
 
 
@@ -26,9 +36,7 @@ def plan(settings: Settings, padded: bool = False) -> Plan:
     """``padded``: the rows of positions up to that of the padding's token are of none."""
     settings.require("position_embedding_type", ["absolute"], "absolute")
     settings.require("is_decoder", [False], "false: only encoders are supported")
-    width, heads = settings.count("hidden_size"), settings.count("num_attention_heads")
-    if width % heads:
-        raise settings.refuse("num_attention_heads", f"a divisor of hidden_size = {width}")
+    width, heads = settings.divided("hidden_size", "num_attention_heads")
     return Plan(
         settings.count("num_hidden_layers"), width, heads, settings.count("intermediate_size"),
         settings.positive("layer_norm_eps", 1e-12), activation(settings),
@@ -42,7 +50,7 @@ def plan(settings: Settings, padded: bool = False) -> Plan:
 
 BERT = Family(
     ("bert",), "BERT", ("Bert",), NAMES, plan, ("bert.", ""), {
-        **_PLAIN,
+        **PLAIN,
         "SequenceClassification": Head(
             "sequence classification", "classifier", dense="bert.pooler.dense", activation="tanh",
             pooling="first"),
@@ -55,21 +63,13 @@ BERT = Family(
 
 ROBERTA = Family(
     ("roberta", "xlm-roberta", "camembert"), "RoBERTa", ("Roberta", "XLMRoberta", "Camembert"),
-    NAMES, lambda settings: plan(settings, padded=True), ("roberta.", ""), {
-        **_PLAIN,
-        "SequenceClassification": Head(
-            "sequence classification", "classifier.out_proj", dense="classifier.dense",
-            activation="tanh", pooling="first"),
-        "MaskedLM": Head(
-            "masked language model", "lm_head.decoder", "vocabulary", "lm_head.dense",
-            "lm_head.layer_norm", "gelu", bias_name="lm_head.bias", tied=True, optional=True,
-            copies=("lm_head.decoder.bias",)),
-    }, unused=("pooler.", "embeddings.position_ids"))
+    NAMES, lambda settings: plan(settings, padded=True), ("roberta.", ""), ROBERTA_HEADS,
+    unused=("pooler.", "embeddings.position_ids"))
 
 ELECTRA = Family(
     ("electra",), "ELECTRA", ("Electra",),
     NAMES | {"norm_projection": "embeddings_project"}, plan, ("electra.", ""), {
-        **_PLAIN,
+        **PLAIN,
         "SequenceClassification": Head(
             "sequence classification", "classifier.out_proj", dense="classifier.dense",
             activation="gelu", pooling="first"),

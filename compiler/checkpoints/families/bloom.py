@@ -26,9 +26,7 @@ _LONGEST = 2048
 def _plan(settings: Settings) -> Plan:
     settings.require("apply_residual_connection_post_layernorm", [False], "false")
     settings.require("slow_but_exact", [False], "false")
-    width, heads = settings.count("hidden_size"), settings.count("n_head")
-    if width % heads:
-        raise settings.refuse("n_head", f"a divisor of hidden_size = {width}")
+    width, heads = settings.divided("hidden_size", "n_head")
     return Plan(
         settings.count("n_layer"), width, heads, 4 * width,
         settings.positive("layer_norm_epsilon", 1e-5), "gelu_tanh", pre_norm=True, causal=True,

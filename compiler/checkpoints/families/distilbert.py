@@ -1,5 +1,6 @@
 """DistilBERT: BERT's layers under other names, without segments."""
 
+from compiler.checkpoints.families.bert import PLAIN
 from compiler.checkpoints.family import Family, Head, Plan
 from compiler.checkpoints.folder import activation
 from compiler.checkpoints.settings import Settings
@@ -19,9 +20,7 @@ _NAMES = {
 
 
 def _plan(settings: Settings) -> Plan:
-    width, heads = settings.count("dim"), settings.count("n_heads")
-    if width % heads:
-        raise settings.refuse("n_heads", f"a divisor of dim = {width}")
+    width, heads = settings.divided("dim", "n_heads")
     return Plan(
         settings.count("n_layers"), width, heads, settings.count("hidden_dim"), 1e-12,
         activation(settings, "activation"), vocabulary=settings.count("vocab_size"),
@@ -31,8 +30,7 @@ def _plan(settings: Settings) -> Plan:
 
 FAMILIES = (Family(
     ("distilbert",), "DistilBERT", ("DistilBert",), _NAMES, _plan, ("distilbert.", ""), {
-        "QuestionAnswering": Head("question answering", "qa_outputs", 2),
-        "TokenClassification": Head("token classification", "classifier"),
+        **PLAIN,
         "SequenceClassification": Head(
             "sequence classification", "classifier", dense="pre_classifier", activation="relu",
             pooling="first"),

@@ -12,9 +12,7 @@ __all__ = ["FAMILIES"]
 
 def _side(settings: Settings, side: str) -> Plan:
     """Encoder or decoder of BART's kind."""
-    width, heads = settings.count("d_model"), settings.count(f"{side}_attention_heads")
-    if width % heads:
-        raise settings.refuse(f"{side}_attention_heads", f"a divisor of d_model = {width}")
+    width, heads = settings.divided("d_model", f"{side}_attention_heads")
     limit = settings.count("max_position_embeddings", 1024)
     return Plan(
         settings.count(f"{side}_layers"), width, heads, settings.count(f"{side}_ffn_dim"), 1e-5,

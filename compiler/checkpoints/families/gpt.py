@@ -24,9 +24,7 @@ def _gpt2(settings: Settings) -> Plan:
     settings.require("scale_attn_by_inverse_layer_idx", [False], "false")
     settings.require("scale_attn_weights", [True], "true")
     settings.require("add_cross_attention", [False], "false: only decoders alone are supported")
-    width, heads = settings.count("n_embd"), settings.count("n_head")
-    if width % heads:
-        raise settings.refuse("n_head", f"a divisor of n_embd = {width}")
+    width, heads = settings.divided("n_embd", "n_head")
     return Plan(
         settings.count("n_layer"), width, heads, settings.count("n_inner", 4 * width),
         settings.positive("layer_norm_epsilon", 1e-5), activation(settings, "activation_function"),
@@ -46,9 +44,7 @@ def _gptj(settings: Settings) -> Plan:
 
 def _opt(settings: Settings) -> Plan:
     settings.require("layer_norm_elementwise_affine", [True], "true")
-    width, heads = settings.count("hidden_size"), settings.count("num_attention_heads")
-    if width % heads:
-        raise settings.refuse("num_attention_heads", f"a divisor of hidden_size = {width}")
+    width, heads = settings.divided("hidden_size", "num_attention_heads")
     before = settings.flag("do_layer_norm_before", True)
     ends = before and not settings.flag("_remove_final_layer_norm", False)
     return Plan(

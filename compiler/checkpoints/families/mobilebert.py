@@ -8,7 +8,7 @@ import numpy as np
 from compiler.checkpoints.checkpoint import Take
 from compiler.checkpoints.description import Block, Bottleneck, FeedForward, Linear, Norm, Tokens
 from compiler.checkpoints.families.bert import NAMES as _BERT
-from compiler.checkpoints.families.bert import plan
+from compiler.checkpoints.families.bert import PLAIN, plan
 from compiler.checkpoints.family import Family, Head, Plan
 from compiler.checkpoints.parts import Parts
 from compiler.checkpoints.settings import Settings
@@ -113,8 +113,7 @@ def _heads(settings: Settings) -> Mapping[str, Head]:
                   bias_name="cls.predictions.bias", tied=True, optional=True,
                   copies=("cls.predictions.dense", "cls.predictions.decoder.bias"))
     return {
-        "QuestionAnswering": Head("question answering", "qa_outputs", 2),
-        "TokenClassification": Head("token classification", "classifier"),
+        **PLAIN,
         "SequenceClassification": Head("sequence classification", "classifier", dense=pooled,
                                        activation="tanh", pooling="first"),
         "MaskedLM": masked, "PreTraining": masked}

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from compiler.checkpoints.families.bert import NAMES as _BERT
-from compiler.checkpoints.families.bert import plan
-from compiler.checkpoints.family import Family, Head, Plan
+from compiler.checkpoints.families.bert import ROBERTA_HEADS, plan
+from compiler.checkpoints.family import Family, Plan
 from compiler.checkpoints.settings import Settings
 
 __all__ = ["FAMILIES"]
@@ -25,14 +25,5 @@ def _plan(settings: Settings) -> Plan:
 
 
 FAMILIES = (Family(
-    ("mpnet",), "MPNet", ("MPNet",), _NAMES, _plan, ("mpnet.", ""), {
-        "QuestionAnswering": Head("question answering", "qa_outputs", 2),
-        "TokenClassification": Head("token classification", "classifier"),
-        "SequenceClassification": Head(
-            "sequence classification", "classifier.out_proj", dense="classifier.dense",
-            activation="tanh", pooling="first"),
-        "MaskedLM": Head(
-            "masked language model", "lm_head.decoder", "vocabulary", "lm_head.dense",
-            "lm_head.layer_norm", "gelu", bias_name="lm_head.bias", tied=True, optional=True,
-            copies=("lm_head.decoder.bias",)),
-    }, unused=("pooler.", "embeddings.position_ids")),)
+    ("mpnet",), "MPNet", ("MPNet",), _NAMES, _plan, ("mpnet.", ""), ROBERTA_HEADS,
+    unused=("pooler.", "embeddings.position_ids")),)

@@ -10,9 +10,7 @@ __all__ = ["FAMILIES"]
 
 def _plan(settings: Settings, tokens: tuple[str, ...], positions: str, shape: tuple[int, ...],
           bias: bool = True) -> Plan:
-    width, heads = settings.count("hidden_size"), settings.count("num_attention_heads")
-    if width % heads:
-        raise settings.refuse("num_attention_heads", f"a divisor of hidden_size = {width}")
+    width, heads = settings.divided("hidden_size", "num_attention_heads")
     image, patch = settings.count("image_size"), settings.count("patch_size")
     if image % patch:
         raise settings.refuse("patch_size", f"a divisor of image_size = {image}")
