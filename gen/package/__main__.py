@@ -1,9 +1,9 @@
 """``python -m gen.package -o FOLDER``: a build as a package for other people's tools.
 
 The folder gets the accelerator and, all named after it, the record of what it holds (JSON), the C
-header, the register map in SystemRDL, timing constraints, waivers for Verilator, an instance to
-copy, FuseSoC's core, an IP-XACT component and a script that makes an IP of Vivado. Each file is
-written whole or not at all, all of them or none.
+header, a driver in C, the register map in SystemRDL, timing constraints, waivers for Verilator, an
+instance to copy, FuseSoC's core, an IP-XACT component and a script that makes an IP of Vivado. Each
+file is written whole or not at all, all of them or none.
 """
 
 import sys
@@ -13,6 +13,7 @@ from pathlib import Path
 from gen.cli import Parser, add_config_flags, alone, config_from, deliver, make_folder, real
 from gen.design import Design
 from gen.package import WAIVERS
+from gen.package.driver import driver
 from gen.package.ip_xact import component
 from gen.package.texts import core, instance, vivado_script
 from gen.regmap import register_map
@@ -34,6 +35,7 @@ def package(config: AcceleratorConfig, made: Design, period_ns: float
         f"{name}.v": lambda: made.text,
         f"{name}.json": made.json,
         f"{name}.h": lambda: register_map("h", config, name),
+        f"{name}_driver.h": lambda: driver(config, name),
         f"{name}.rdl": lambda: register_map("rdl", config, name),
         f"{name}.sdc": lambda: constraints(config, name, period_ns),
         f"{name}.vlt": lambda: WAIVERS.read_text(encoding="utf-8"),

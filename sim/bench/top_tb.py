@@ -6,12 +6,17 @@ next one.
 """
 
 import os
+from ctypes import c_uint64
+from dataclasses import replace
 
 import cocotb
 import numpy as np
 
 from hdl.spec.commands import ErrorCause
+from hdl.spec.registers import CLIENTS, COUNTERS
 from sim.bench.client import FAILED, client_of
+from sim.bench.driver import BUSY, OK, OTHER_BUILD, Driver
+from sim.bench.driver import FAILED as DRIVER_FAILED
 from sim.bench.support import configuration, generator, report, step
 from sim.campaigns.lists import random_list_case
 from sim.campaigns.programs import Case, long_rows_case, random_case
@@ -65,6 +70,42 @@ async def errors(dut):
         cycles += await client.run(case)
         compared += await client.right(case, expected)
     report(compared, cycles)
+
+
+@cocotb.test()
+async def c_driver(dut):
+    """The driver in C runs programs, tells errors and counts."""
+    client, config = await client_of(dut, generator()), configuration()
+    driver = Driver(client, config)
+    assert await driver.call("identify") == OK
+    stranger = Driver(client, replace(config, row_depth=2 * config.row_depth))
+    assert await stranger.call("identify") == OTHER_BUILD
+    case, expected = drawn(client.rng, 0)
+    client.memory.load(case)
+    place = (c_uint64(case.address), c_uint64(case.base), c_uint64(len(case.memory)))
+    assert await driver.call("run", *place) == OK
+    compared = await client.right(case, expected)
+    assert driver.ranges == [(what, case.base, len(case.memory)) for what in ("flush", "discard")]
+    names = [name for name, _ in COUNTERS]
+    commands = await driver.call("count", names.index("COMMANDS"))
+    assert commands == await client.read("COMMANDS_LOW") > 0
+    assert await client.read("COUNTER_CONTROL") == 0
+    client.memory.bytes[case.address - case.base] ^= 1
+    assert await driver.call("run", *place) == DRIVER_FAILED
+    assert await driver.error() == (1 << ErrorCause.BAD_MAGIC, case.address)
+    assert driver.error_text(1 << ErrorCause.BAD_MAGIC).startswith("BAD_MAGIC: ")
+    assert driver.error_text(0) == "no error"
+    client.memory.broken = (case.address, case.address + 64)
+    assert await driver.call("run", *place) == DRIVER_FAILED
+    assert (await driver.call("error_client")).decode() == dict(CLIENTS)["program"]
+    client.memory.load(case)
+    client.memory.bytes[case.address - case.base] ^= 1  # right again
+    assert await driver.call("start", *place) == OK
+    assert await driver.call("start", *place) == BUSY
+    await driver.call("stop")
+    assert await driver.call("wait_for") == DRIVER_FAILED
+    assert (await driver.error())[0] == 1 << ErrorCause.STOPPED
+    report(compared, 0)
 
 
 @cocotb.test()

@@ -49,7 +49,7 @@ def text(element, path):
 def test_every_file_is_there_and_named_after_the_top(folder):
     assert {path.name for path in folder.iterdir()} == {
         "left.v", "left.json", "left.h", "left.rdl", "left.sdc", "left.vlt", "left.core",
-        "left.xml", "left_instance.v", "left_vivado.tcl"}
+        "left.xml", "left_driver.h", "left_instance.v", "left_vivado.tcl"}
     assert not [path for path in folder.iterdir() if "ottava_" in path.name]
 
 
@@ -108,6 +108,30 @@ def test_the_instance_fits(folder, tmp_path):
     wrong = body.replace(".m_axi_gmem_rid(", ".m_axi_gmem_id(")
     assert said(wrong)[0] != 0
     assert instance(design(CONFIG, "left", "left_")) == body
+
+
+@pytest.mark.parametrize("compiler", [["-x", "c", "-std=c99"], ["-x", "c++", "-std=c++11"]])
+def test_the_driver_is_plain_c(compiler, folder, tmp_path):
+    source = tmp_path / "main.c"
+    source.write_text('''\
+#include "left_driver.h"
+#include "left_driver.h"
+int main(void) {
+  struct left_device device = {left_mmio_read, left_mmio_write, 0, 0, 0, 0};
+  uint32_t registers[1024] = {0};
+  device.context = registers;
+  registers[LEFT_STATUS_OFFSET / 4] = LEFT_STATUS_BUSY_MASK;
+  if (left_identify(&device) != LEFT_OTHER_BUILD || left_start(&device, 0, 0, 0) != LEFT_BUSY)
+    return 1;
+  if (left_wait(&device, 3, 0, 0) != LEFT_TIMEOUT) return 2;
+  registers[LEFT_STATUS_OFFSET / 4] = LEFT_STATUS_BUS_STUCK_MASK;
+  return left_run(&device, 0, 0, 0, 0) == LEFT_STUCK ? 0 : 3;
+}
+''')
+    program = tmp_path / "main"
+    subprocess.run(["g++", *compiler, "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wshadow",
+                    "-Wconversion", f"-I{folder}", source, "-o", program], check=True)
+    assert subprocess.run([program]).returncode == 0
 
 
 def test_fusesoc_lints_it(folder, tmp_path):
