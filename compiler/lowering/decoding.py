@@ -63,6 +63,7 @@ class Encoding:
 
     length: int
     address: int
+    commands: tuple[Fields, ...]
     inputs: Tensor
     macs: int
 
@@ -178,10 +179,11 @@ class _Lowering:
         fused = fuse(tracer.listed(), self.config, self.level)
         self.places = place(fused, self.builder, after=self.places, tell=self._tell)
         emitted = emit(fused, self.places, self.builder)
-        address = self.builder.address
+        address, commands = self.builder.address, tuple(self.builder.commands)
         _, self.builder = self.builder.followed("program of the encoder")
         found = _by_name(fused, self.places)
-        return Encoding(self.given.length, address, found[self.given.kind], emitted.macs)
+        return Encoding(self.given.length, address, commands, found[self.given.kind],
+                        emitted.macs)
 
     def image(self, seed: int | None) -> ProgramImage:
         return ProgramImage.of(self.builder, tuple(self.results), seed=seed)

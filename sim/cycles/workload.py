@@ -33,7 +33,7 @@ from hdl.spec.config import AcceleratorConfig
 __all__ = ["MODELS", "Workload", "bert_base", "hollow", "workload"]
 
 MODELS = ("bert-base", *NAMES)
-_PART = re.compile(r"(step \d+ )?(embedding|layer \d+|final norm|pooled|head)")
+_PART = re.compile(r"(step \d+ |encoder )?(embedding|layer \d+|final norm|pooled|head)")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,19 @@ def _inputs(model: Transformer, layers: range, tokens: int) -> Inputs:
     if isinstance(model.embedding, Patches):
         items = model.embedding.projection.weight.shape[1]
         return Inputs("patches", np.zeros((1, tokens, items), np.float32))
-    return Inputs("ids", np.arange(tokens)[None] % len(model.embedding.table))
+    return Inputs("ids", np.arange(tokens)[None] % len(model.embedding.table),
+                  source=_source(model.encoder, tokens))
+
+
+def _source(encoder: Transformer | None, tokens: int) -> Inputs | None:
+    """As many tokens for an encoder, or all the sound that it takes."""
+    if encoder is None:
+        return None
+    embedding = encoder.embedding
+    if isinstance(embedding, Patches):
+        shape = 1, embedding.rate * len(embedding.positions), embedding.projection.weight.shape[1]
+        return Inputs("patches", np.zeros(shape, np.float32))
+    return Inputs("ids", np.zeros((1, tokens), np.int64))
 
 
 def _parts(labels: Sequence[str]) -> list[str]:
@@ -107,7 +119,7 @@ def _parts(labels: Sequence[str]) -> list[str]:
     for label in labels:
         match = _PART.match(label)
         if match:
-            step = match.group(1) or step
+            step = match.group(1) or ("" if step == "encoder " else step)
             part = step + match.group(2)
         found.append(part if label else "")
     return found

@@ -12,7 +12,7 @@ from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.source import read
 from compiler.examples import Example, examples_of, own_examples
-from compiler.lowering.decoding import Decoding, lower_decoding
+from compiler.lowering.decoding import Decoding, Encoding, lower_decoding
 from compiler.program.board import placed, write_board
 from compiler.program.lowered import LoweredProgram
 from compiler.work import Opened
@@ -150,7 +150,7 @@ def run_generation(options: argparse.Namespace, opened: Opened, examples: Sequen
         with Line("generated", quiet=options.quiet) as line:
             made = generate(host, prompt, options.generate, temperature=options.temperature,
                             seed=options.seed, stop=stop, tell=line.tell, source=source)
-        told.append(_told(options, opened, example, made, words, stop))
+        told.append(_told(options, opened, example, made, words, stop, decoding.encoding))
     if options.output is not None:
         write_json(options.output / "results.json", about(options, opened) | {"results": told})
         print(f"wrote {options.output / 'results.json'}")
@@ -167,7 +167,8 @@ def _decoding(options: argparse.Namespace, opened: Opened, examples: Sequence[Ex
 
 
 def _told(options: argparse.Namespace, opened: Opened, example: Example, made: Generated,
-          words: "Tokenizer | None", stop: set[int]) -> dict[str, Any]:
+          words: "Tokenizer | None", stop: set[int], encoding: Encoding | None
+          ) -> dict[str, Any]:
     """Print one text with what it took; the same as plain data."""
     text = None if words is None else words.decode(list(made.ids))
     print(f"{example.name}: {list(made.ids) if text is None else repr(text)}")
@@ -192,7 +193,7 @@ def _told(options: argparse.Namespace, opened: Opened, example: Example, made: G
         print("  the fp32 model's tokens are the same" if same == count else
               f"  the fp32 model's tokens are the same up to number {same}, of {count}")
     if options.clock is not None:
-        found = timing(opened.config, made.passes)
+        found = timing(opened.config, made.passes, encoding)
         told |= {"cycles_to_first_token": found.prompt, "cycles_of_others": found.tokens,
                  "clock_mhz": options.clock}
         print("\n".join(f"  {line}" for line in found.lines(options.clock)))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compiler.lowering.decoding import Pass
+from compiler.lowering.decoding import Encoding, Pass
 from hdl.spec.config import AcceleratorConfig
 from sim.cycles.simulate import simulate
 
@@ -30,8 +30,9 @@ class Timing:
         return found
 
 
-def timing(config: AcceleratorConfig, passes: Sequence[tuple[Pass, int]]) -> Timing:
-    """Of the passes of a sequence, in their order.
+def timing(config: AcceleratorConfig, passes: Sequence[tuple[Pass, int]],
+           encoding: Encoding | None = None) -> Timing:
+    """Of the passes of a sequence, in their order, after that of an encoder if there is one.
 
     Those of the prompt are each simulated; of the others the first and the last, between which
     cycles grow evenly.
@@ -40,6 +41,9 @@ def timing(config: AcceleratorConfig, passes: Sequence[tuple[Pass, int]]) -> Tim
     prompt = [one for one in passes if one[0].length == most] if most > 1 else list(passes[:1])
     later = list(passes[len(prompt):])
     first = sum(cycles(config, *one) for one in prompt)
+    if encoding is not None:
+        listed = [dict(fields) for fields in encoding.commands]
+        first += simulate(config, listed, address=encoding.address).cycles
     ends = [cycles(config, *later[index]) for index in {0, len(later) - 1}] if later else [0]
     return Timing(first, round(sum(ends) / len(ends) * len(later)), len(later))
 

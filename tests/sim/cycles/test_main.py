@@ -14,6 +14,7 @@ from sim.cycles.check import CheckedCase
 from sim.cycles.draw import draw
 from sim.cycles.simulate import simulate
 from sim.cycles.workload import Workload, workload
+from support.families import stored
 
 CONFIG = AcceleratorConfig("posit8", dim=4)
 SAMPLES = {"bert": bert, "llama": llama, "vit": vit}
@@ -162,3 +163,11 @@ def test_a_training_step_is_told(capsys):
     assert float(forward[3]) < 1.9 and int(backward[1]) < 3.1e6 and float(backward[2]) > 94
     assert int(update[2]) == 2 * 8 * 2 * 768 + 2 * 769
     assert float(update[1]) < 2.4 and int(update[3]) < 100_000
+
+
+@pytest.mark.parametrize("name", ["t5", "whisper"])
+def test_the_encoder_is_timed_before_the_decoder(name, tmp_path):
+    work = workload(CONFIG, str(stored(name).write(tmp_path / name)), tokens=6)
+    parts = list(dict.fromkeys(part for part in work.parts if part))
+    assert parts.index("encoder layer 1") < parts.index("encoder final norm") < parts.index(
+        "embedding") < parts.index("layer 0")

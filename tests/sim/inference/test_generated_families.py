@@ -11,8 +11,9 @@ from compiler.lowering.lower import lower
 from compiler.program.builder import read
 from hdl.spec.config import AcceleratorConfig
 from sim.inference.generate import DecodingHost, fp32_greedy, generate
+from sim.inference.timing import timing
 from sim.verify.runner import on_machine
-from sim.verify.starts import machine_start
+from sim.verify.starts import built, machine_start, rtl_start
 from support.families import stored
 
 NEW = 5
@@ -83,3 +84,29 @@ def test_a_source_without_an_encoder_and_an_encoder_without_one(tmp_path):
         generate(host, prompt, 2)
     with pytest.raises(ValueError, match="source must be of 5 positions, not 4"):
         generate(host, prompt, 2, source=np.zeros(4, int))
+
+
+def test_time_to_the_first_token_has_the_encoder_in_it(tmp_path):
+    config = AcceleratorConfig("posit8", dim=4)
+    model, source, prompt = given("whisper", tmp_path)
+    values = source.values[0]
+    decoding = lower_decoding(config, model, 1, 2, source=len(values))
+    made = generate(DecodingHost(decoding, machine_start(config)), prompt, 2, source=values)
+    whole, without = (timing(config, made.passes, encoding)
+                      for encoding in (decoding.encoding, None))
+    assert whole.prompt > 2 * without.prompt and whole.tokens == without.tokens > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["whisper", "t5", "bloom", "mistral"])
+def test_text_on_rtl(name, tmp_path):
+    config = AcceleratorConfig("posit8", dim=4)
+    model, source, prompt = given(name, tmp_path)
+    values = None if source is None else source.values[0]
+    decoding = lower_decoding(config, model, len(prompt), 3, chunk=3,
+                              source=None if values is None else len(values))
+    # Every byte of the memory is compared with the machine model's after every start.
+    host = DecodingHost(decoding, rtl_start(built(config)))
+    made = generate(host, prompt, 3, source=values)
+    assert made.ran.cycles > 10_000 and made.ran.compared > 100_000
+    print(f"{name}: {made.ran.compared} bytes compared, {made.ran.cycles} cycles")
