@@ -105,9 +105,9 @@ def _lines(path: Path) -> list[tuple[str, str]]:
 
 def from_texts(words: "Tokenizer", texts: Sequence[str], model: Transformer,
                most: int | None = None, names: Sequence[str] | None = None,
-               context: str | None = None) -> list[Example]:
-    """Texts as token ids with the marks of begin and end, each paired with ``context`` if given;
-    ``most``: those of more are cut, marks kept."""
+               context: str | Sequence[str] | None = None) -> list[Example]:
+    """Texts as token ids with the marks of begin and end, each paired with ``context`` if given,
+    one for all or for each its own; ``most``: those of more are cut, marks kept."""
     first = (model.encoder or model).embedding
     if isinstance(first, Patches):
         raise ExampleError(f"{model.name} reads {_kind_of(first)}, not text")
@@ -116,15 +116,19 @@ def from_texts(words: "Tokenizer", texts: Sequence[str], model: Transformer,
     if most is not None:
         words.enable_truncation(most)
     found = []
-    pairs = list(texts) if context is None else [(text, context) for text in texts]
+    contexts = [context] * len(texts) if context is None or isinstance(context, str) else context
+    pairs = list(texts) if context is None else list(zip(texts, contexts, strict=True))
     for index, encoded in enumerate(words.encode_batch(pairs)):
         name = f"text {index}" if names is None else names[index]
+        if most is not None and len(encoded.ids) > most:  # too few to cut to
+            raise ExampleError(f"tokens must leave room for more than the marks of begin and end "
+                               f"of {name}, not {most}")
         kinds = np.array(encoded.type_ids, np.int64)
         segments = kinds if kinds.any() and first.segments is not None else None
         spans = tuple((part, *span) for part, span in zip(
             encoded.sequence_ids, encoded.offsets, strict=True))
-        found.append(_checked(Example(name, np.array(encoded.ids, np.int64), texts[index], context,
-                                      segments, spans), model))
+        found.append(_checked(Example(name, np.array(encoded.ids, np.int64), texts[index],
+                                      contexts[index], segments, spans), model))
     words.no_truncation()
     return found
 

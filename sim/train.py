@@ -2,9 +2,10 @@
 
 Trains adapters, or whole matrices, in numpy with every rounding that the accelerator makes (or with
 none: ``--plain``), or by programs on the machine model or the generated Verilog, on a
-task by name or on one's own CSV file with the columns text and label. The
-adapters are saved in the files of peft. Exit code 1 where a loss or a gradient is not finite (the
-last good adapters are saved) or a run is interrupted, 2 for wrong arguments, models and data.
+task by name or on one's own CSV file with the columns text and label, or question, context and
+answer. The adapters are saved in the files of peft. Exit code 1 where a loss or a gradient is not
+finite (the last good adapters are saved) or a run is interrupted, 2 for wrong arguments, models and
+data.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from compiler.training.trainer import NotFinite, StepReport, Trainer, batches
 from gen.cli import config_from, piped
 from sim.curve import curve
 from sim.gradient_check import check
+from sim.train_measure import measured
 from sim.train_memory import memory_lines
 from sim.train_on import AcceleratorSteps
 from sim.train_options import make_parser, task_of, training_of
@@ -73,12 +75,14 @@ def prepare(options: argparse.Namespace) -> Run:
         if options.plain:
             raise ValueError(f"plain is for numpy alone, not for {options.on}")
         config = replace(config, functions="training")
-    model, task = load(options.model, offline=options.offline), task_of(options)
-    if task.kind == "classes":
-        model = with_head(model, len(task.classes), seed=options.seed)
+    model = load(options.model, offline=options.offline)
+    task = task_of(options, model)
+    if task.kind != "vocabulary":
+        outputs = len(task.classes) if task.kind == "classes" else 2
+        model = with_head(model, outputs, task.kind, options.seed)
     if options.on != "numpy":
         model = model_halves_first(model)
-    training = training_of(options, model, config, task.kind == "classes")
+    training = training_of(options, model, config, task.kind != "vocabulary")
     if training.batch > len(task.train):
         raise ValueError(f"batch must be at most {len(task.train)}, the number of examples, "
                          f"not {training.batch}")
@@ -175,8 +179,7 @@ def _writable(options: argparse.Namespace) -> None:
 
 
 def _measured(run: Run, when: str) -> None:
-    loss, accuracy = run.trainer.evaluate(run.task.held_out)
-    print(f"{when}: {len(run.task.held_out)} held out: loss {loss:.4f}, right {accuracy:.4f}",
+    print(f"{when}: {len(run.task.held_out)} held out: {measured(run.trainer, run.task)}",
           flush=True)
 
 
@@ -190,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         _writable(options)
         run = prepare(options)
-        for line in run.trainer.training.warnings():
+        for line in (*run.task.notes, *run.trainer.training.warnings()):
             print(f"warning: {line}", file=sys.stderr)
         if options.check:
             return check(run.trainer, run.task.train)

@@ -32,7 +32,8 @@ class AcceleratorSteps:
         part = batch.part(slice(0, training.micro))
         self.program: TrainingProgram = lower_training(
             config, trainer.model, training,
-            Inputs("ids" if part.inputs.ndim == 2 else "patches", part.inputs, part.valid),
+            Inputs("ids" if part.inputs.ndim == 2 else "patches", part.inputs, part.valid,
+                   part.segments),
             kind=trainer.kind)
         updater = trainer.updater
         self.host = Host(self.program, training, trainer.kind, start, updater.values,

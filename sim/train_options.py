@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from compiler.answers import own_task
 from compiler.checkpoints import NAMES
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.registry import tokenizer
@@ -21,7 +22,6 @@ from compiler.training.tasks import (
     Task,
     digits_task,
     movie_reviews,
-    own_data,
     review_text,
 )
 from gen.cli import Parser, add_config_flags, add_on
@@ -37,7 +37,9 @@ def make_parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--task", help=f"one of {', '.join(TASKS)}")
     what.add_argument("--data", type=Path, metavar="FILE",
-                      help="a CSV file with the columns text and label")
+                      help="a CSV file with the columns text and label, or question, context and "
+                      "answer (and start, the number of the context's character that it begins "
+                      "with)")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--lora", type=int, default=8, metavar="RANK", help="rank of adapters (8)")
     how.add_argument("--full", action="store_true", help="train the matrices themselves")
@@ -75,9 +77,10 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def task_of(options: argparse.Namespace) -> Task:
+def task_of(options: argparse.Namespace, model: Transformer) -> Task:
+    """What ``model`` is trained on; ``ValueError``, ``ModelUnavailable``."""
     if options.data is not None:
-        return own_data(options.data, tokenizer(options.model, offline=options.offline),
+        return own_task(options.data, tokenizer(options.model, offline=options.offline), model,
                         options.tokens)
     name = options.task or ("digits-negative-transposed" if options.model == "digits-vit"
                             else "movie-reviews")

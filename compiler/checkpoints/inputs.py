@@ -66,7 +66,7 @@ class Inputs:
         if limit is not None and self.length > rate * limit:
             raise ValueError(f"a sequence must have at most {rate * limit} positions, "
                              f"not {self.length}")
-        self._check_segments(model)
+        self.check_segments(model)
         self._check_source(model)
 
     def _check_source(self, model: Transformer) -> None:
@@ -81,7 +81,8 @@ class Inputs:
             raise ValueError(f"source must have {self.sequences} sequences, "
                              f"not {self.source.sequences}")
 
-    def _check_segments(self, model: Transformer) -> None:
+    def check_segments(self, model: Transformer) -> None:
+        """``ValueError`` in one line for kinds of positions that ``model`` does not know."""
         if self.segments is None:
             return
         kinds = getattr(model.embedding, "segments", None)

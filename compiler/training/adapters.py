@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from compiler.checkpoints.checkpoint import CheckpointError, Safetensors
-from compiler.checkpoints.description import Linear, Pooling, Transformer
+from compiler.checkpoints.description import Linear, Patches, Pooling, Transformer
 from compiler.checkpoints.settings import Settings
 from compiler.training.gradients.numerics import Exact
 from compiler.training.gradients.parameters import linears, parameters, with_parameters
@@ -55,20 +55,23 @@ class AdapterSet:
 
 
 def merge(model: Transformer, adapters: AdapterSet, numerics: Exact | None = None) -> Transformer:
-    """``model`` with W + scale · B A in place of W, and the head.
+    """``model`` with W + scale · B A in place of W, and the head, which then says what it is for.
 
     In fp32, or as ``numerics`` merges in training: rounding those weights again changes nothing, so
     that inference with them has the bits of the training's forward pass. ``ValueError`` for
     adapters of other shapes or layers.
     """
     _fit(model, adapters)
+    if adapters.head is not None:
+        task = "question answering" if adapters.pooling == "none" else "sequence classification"
+        model = replace(
+            model, head=adapters.head, pooling=adapters.pooling, transform=None, cap=None,
+            labels=model.labels if len(model.labels) == len(adapters.head.weight) else (),
+            task=model.task if isinstance(model.embedding, Patches) else task)
     weights = Weights(parameters(model), numerics or Exact(np.float32), adapters.layers)
     changed = {f"{name}.weight": weights.stored(f"{name}.weight").astype(np.float32)
                for name in adapters.layers}
-    merged = with_parameters(model, changed)
-    if adapters.head is None:
-        return merged
-    return replace(merged, head=adapters.head, pooling=adapters.pooling)
+    return with_parameters(model, changed)
 
 
 def _fit(model: Transformer, adapters: AdapterSet, where: str = "") -> None:

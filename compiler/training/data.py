@@ -1,7 +1,7 @@
-"""Examples: labelled texts from CSV, token ids padded to one length, splits fixed by a seed."""
+"""Examples: rows of CSV, labelled texts, token ids padded to one length, splits fixed by a seed."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +13,12 @@ from compiler.training.gradients.network import Batch
 if TYPE_CHECKING:  # imported where a tokenizer is made
     from tokenizers import Tokenizer
 
-__all__ = ["DataError", "LabelledTexts", "encode_texts", "read_csv", "split", "windows"]
+__all__ = ["QUESTIONS", "TEXTS", "DataError", "LabelledTexts", "encode_texts", "read_csv",
+           "read_rows", "split", "windows"]
 
-_COLUMNS = ("text", "label")
+TEXTS = ("text", "label")
+QUESTIONS = ("question", "context", "answer")
+Row = tuple[int, Mapping[str, str | None]]
 # A field of a CSV file; the module's own limit is 131,072 characters.
 _LONGEST_FIELD = 1 << 20
 
@@ -42,15 +45,14 @@ def read_csv(path: Path) -> LabelledTexts:
     there, empty, of another encoding or without those columns, for a row without a text or a
     label, for labels that are all the same or of which one stands alone.
     """
-    rows = _rows(path)
-    if not rows:
-        raise DataError(f"{path} must hold rows below its header, but has none")
-    for line, text, label in rows:
-        for name, value in zip(_COLUMNS, (text, label), strict=True):
-            if value is None or not value.strip():
+    _, rows = read_rows(path, TEXTS)
+    for line, row in rows:
+        for name in TEXTS:
+            if not (row[name] or "").strip():
                 raise DataError(f"{path}, line {line}: {name} must not be empty")
-    lines, texts, labels = zip(*rows, strict=True)
-    labels = [label.strip() for label in labels]
+    lines = tuple(line for line, _ in rows)
+    texts = tuple(str(row["text"]) for _, row in rows)
+    labels = [str(row["label"]).strip() for _, row in rows]
     classes = sorted(set(labels))
     if len(classes) == 1:
         raise DataError(f"{path} must have at least two different labels, not {classes[0]!r} alone")
@@ -62,19 +64,21 @@ def read_csv(path: Path) -> LabelledTexts:
     return LabelledTexts(str(path), texts, numbers, tuple(classes), lines)
 
 
-def _rows(path: Path) -> list[tuple[int, str | None, str | None]]:
-    """Line, text and label of each row."""
+def read_rows(path: Path, *wanted: tuple[str, ...]) -> tuple[tuple[str, ...], list[Row]]:
+    """The first of the ``wanted`` columns that a CSV file in UTF-8 has all of, and of each row its
+    line and what stands in all columns. ``DataError`` in one line, for a file without rows too."""
     csv.field_size_limit(_LONGEST_FIELD)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             found = reader.fieldnames or []
-            missing = [name for name in _COLUMNS if name not in found]
-            if missing:
+            columns = next((own for own in wanted if set(own) <= set(found)), None)
+            if columns is None:
                 have = " ".join(", ".join(found).split())[:100] or "nothing"
-                raise DataError(f"{path} must have the columns {' and '.join(_COLUMNS)}, "
+                needed = ", or ".join(f"{', '.join(own[:-1])} and {own[-1]}" for own in wanted)
+                raise DataError(f"{path} must have the columns {needed}, "
                                 f"but its first line has {have}")
-            return [(reader.line_num, row["text"], row["label"]) for row in reader]
+            rows: list[Row] = [(reader.line_num, row) for row in reader]
     except OSError as error:
         raise DataError(f"data must be a readable file, not {str(path)!r}: "
                         f"{error.strerror or error}") from error
@@ -83,6 +87,9 @@ def _rows(path: Path) -> list[tuple[int, str | None, str | None]]:
                         f"where none can be") from error
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num + 1}: {error}") from error
+    if not rows:
+        raise DataError(f"{path} must hold rows below its header, but has none")
+    return columns, rows
 
 
 def encode_texts(tokenizer: "Tokenizer", texts: Sequence[str], longest: int, *,

@@ -7,6 +7,7 @@ digits-negative-transposed     both
 movie-reviews                  8,530 sentences of reviews, praise or not; 1,066 held out
 review-text                    the next token of longer reviews, for causal models
 a path                         a CSV file with the columns text and label; an eighth is held out
+                               (with question, context and answer: ``compiler.answers``)
 ============================== ===================================================================
 """
 
@@ -44,13 +45,15 @@ TASKS = (*DIGITS_TASKS, "movie-reviews", "review-text")
 
 @dataclass(frozen=True)
 class Task:
-    """``classes``: names of the labels; none where they are token ids."""
+    """``classes``: names of the labels; none where they are token ids or positions. ``notes``: what
+    was left out or is not sure, a line each."""
 
     name: str
     kind: LossKind
     train: Batch
     held_out: Batch
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def digits_task(name: str, cache: Path | None = None, offline: bool = False) -> Task:
@@ -123,9 +126,9 @@ def with_head(model: Transformer, outputs: int, kind: LossKind = "classes", seed
     ``ValueError`` for patches that would need another head: they come with theirs.
     """
     pooling = "mean" if kind == "classes" and model.pooling == "none" else model.pooling
-    if kind == "spans" and pooling != "none":
-        pooling = "none"
     plain = model.transform is None and model.cap is None
+    if kind == "spans":
+        pooling, plain = "none", plain and model.task == "question answering"
     if (plain and model.head is not None and len(model.head.weight) == outputs
             and pooling == model.pooling):
         return model

@@ -4,7 +4,7 @@ With ``Exact(np.float32)`` this is the fp32 run that others are measured against
 it rounds where the accelerator does.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +75,8 @@ def trimmed(batch: Batch, multiple: int = 16) -> Batch:
     labels = batch.labels
     if labels.ndim == 2 and labels.shape == batch.valid.shape:
         labels = labels[:, :length]
-    return Batch(batch.inputs[:, :length], labels, batch.valid[:, :length])
+    segments = None if batch.segments is None else batch.segments[:, :length]
+    return Batch(batch.inputs[:, :length], labels, batch.valid[:, :length], segments)
 
 
 class Trainer:
@@ -167,9 +168,11 @@ class Trainer:
         self.numerics.end_step()
         return StepReport(number, loss, norm, rate)
 
-    def evaluate(self, examples: Batch) -> tuple[float, float]:
+    def evaluate(self, examples: Batch, hear: Callable[[int, Array], None] | None = None
+                 ) -> tuple[float, float]:
         """Mean loss over ``examples``, and the share whose largest logit is at the label: of
-        classes, of next ids, of both ends of a span."""
+        classes, of next ids, of both ends of a span. ``hear`` is called with the logits of some
+        sequences at a time and the number of the first of them."""
         losses, rows, right, count = 0.0, 0, 0, 0
         # Logits over a vocabulary are a thousand times as large.
         size = 4 if self.kind == "vocabulary" else 64
@@ -177,6 +180,8 @@ class Trainer:
             part = trimmed(examples.part(slice(start, start + size)))
             with np.errstate(over="ignore", invalid="ignore"):
                 logits = logits_of(self.model, self.weights, self.numerics, part)
+            if hear is not None:
+                hear(start, logits)
             own = rows_counted(self.kind, part.labels, part.valid)
             losses += own * loss_of(self.kind, Exact(self.numerics.dtype), logits, part.labels,
                                     part.valid)[0]

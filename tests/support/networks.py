@@ -44,10 +44,15 @@ def llama(interleaved=True):
 
 
 def spans():
+    """Of positions of two kinds."""
     model, batch, _ = bert(pooling="none")
     rng = np.random.default_rng(4)
     labels = np.array([[0, 4], [1, 2], [3, 3]])
-    return replace(model, head=_head(rng, 2, 6)), replace(batch, labels=labels), "spans"
+    head, kinds = _head(rng, 2, 6), np.stack([model.embedding.segment, rng.normal(0, 0.3, 6)])
+    embedding = replace(model.embedding, segments=kinds)
+    return (replace(model, head=head, embedding=embedding),
+            replace(batch, labels=labels, segments=np.arange(5) // 2 % 2 + np.zeros((3, 1), int)),
+            "spans")
 
 
 NETWORKS = {"bert": bert, "vit": vit, "llama": llama, "spans": spans}

@@ -66,7 +66,8 @@ def padded(batch, program):
     labels = batch.labels
     if labels.shape == batch.inputs.shape:
         labels = np.pad(labels, more)
-    return Batch(np.pad(batch.inputs, more), labels, np.pad(batch.valid, more))
+    segments = None if batch.segments is None else np.pad(batch.segments, more)
+    return Batch(np.pad(batch.inputs, more), labels, np.pad(batch.valid, more), segments)
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,22 @@ def spans(own, length=8):
     data = Batch(ids, labels, np.arange(length) < lengths[:, None])
     return Work(model, batches(data, own.batch, 0), Inputs(
         "ids", ids[:own.micro], np.ones((own.micro, length), bool)), "spans")
+
+
+def pairs(own):
+    """``spans`` of a model that knows three kinds of positions, which come in their order."""
+    work, rng = spans(own), np.random.default_rng(5)
+    embedding = work.model.embedding
+    others = rng.normal(0, 0.3, (2, work.model.width)).astype(np.float32)
+    model = replace(work.model, embedding=replace(
+        embedding, segments=np.concatenate([embedding.segment[None], others])))
+
+    def kinds(ids):
+        return np.sort(rng.integers(0, 3, ids.shape), axis=1)
+
+    return replace(work, model=model, batches=(
+        replace(batch, segments=kinds(batch.inputs)) for batch in work.batches),
+        sample=replace(work.sample, segments=kinds(work.sample.values)))
 
 
 def activated(model, activation):

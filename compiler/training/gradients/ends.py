@@ -16,9 +16,10 @@ __all__ = ["embed", "finish"]
 _L2_EPSILON = 1e-24
 
 
-def embed(run: Run, embedding: Tokens | Patches, inputs: Array
+def embed(run: Run, embedding: Tokens | Patches, inputs: Array, segments: Array | None = None
           ) -> tuple[Array, Callable[[Array], None]]:
-    """The first layer's input, a BF16 tensor B × S × d, of ids B × S or patches B × S × items.
+    """The first layer's input, a BF16 tensor B × S × d, of ids B × S, of which kind each is in
+    ``segments``, or patches B × S × items.
 
     ``back(d)`` takes its gradient and leaves those of the embedding's arrays.
     """
@@ -37,7 +38,7 @@ def embed(run: Run, embedding: Tokens | Patches, inputs: Array
     if embedding.positions is not None:
         x = n.lane(x + weights.stored("embedding.positions")[:length])
     if embedding.segment is not None:
-        x = n.lane(x + weights.stored("embedding.segment"))
+        x = n.lane(x + _segment_rows(run, embedding, segments))
     back_norm = None
     if embedding.norm is not None:
         x, back_norm = normalise(run, "embedding.norm", embedding.norm, n.wide(x), "embedding")
@@ -47,13 +48,24 @@ def embed(run: Run, embedding: Tokens | Patches, inputs: Array
             d = back_norm(d)
         if embedding.positions is not None:
             _add_positions(run, d, len(embedding.positions))
-        run.add("embedding.segment", rows_of(d).sum(axis=0))
+        first = slice(None) if segments is None else segments.ravel() == 0
+        run.add("embedding.segment", rows_of(d)[first].sum(axis=0))
         if "embedding.table" in run.wanted:
             table = np.zeros(embedding.table.shape, d.dtype)
             np.add.at(table, inputs.ravel(), rows_of(d))
             run.add("embedding.table", table)
 
     return n.wide(x), back
+
+
+def _segment_rows(run: Run, embedding: Tokens, segments: Array | None) -> Array:
+    """The row of the first kind, or each position's of its own; all others are frozen."""
+    first = run.weights.stored("embedding.segment")
+    if segments is None:
+        return first
+    assert embedding.segments is not None, "kinds of positions that the model knows"
+    others = run.numerics.constant(embedding.segments[1:])
+    return np.concatenate([first[None], others])[segments]
 
 
 def _add_positions(run: Run, d: Array, count: int) -> None:

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from compiler.checkpoints.description import Tokens, Transformer
+from compiler.checkpoints.inputs import Inputs
 from compiler.training.gradients.block import recomputed, run_blocks
 from compiler.training.gradients.ends import embed, finish
 from compiler.training.gradients.loss import LossKind, loss_of
@@ -24,19 +25,21 @@ __all__ = ["Batch", "forward", "gradients_of", "groups_of", "logits_of"]
 @dataclass(frozen=True)
 class Batch:
     """B sequences of S positions: ids B × S or patches B × S × items, with their ``labels``
-    (``loss.loss_of``). ``valid``: B × S, False where a position only pads; None: none does."""
+    (``loss.loss_of``). ``valid``: B × S, False where a position only pads; None: none does.
+    ``segments``: B × S, of which kind each position of ids is; None: all are of the first."""
 
     inputs: Array
     labels: Array
     valid: Array | None = None
+    segments: Array | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def part(self, chosen: slice | Array) -> "Batch":
         """Some of its sequences."""
-        return Batch(self.inputs[chosen], self.labels[chosen],
-                     None if self.valid is None else self.valid[chosen])
+        return Batch(self.inputs[chosen], self.labels[chosen], *(
+            None if rows is None else rows[chosen] for rows in (self.valid, self.segments)))
 
 
 def _hidden(model: Transformer, batch: Batch) -> Array | None:
@@ -60,7 +63,7 @@ def forward(run: Run, model: Transformer, batch: Batch, recompute: int = 0
     """
     _check(model, batch)
     hidden = _hidden(model, batch)
-    x, back_embedding = embed(run, model.embedding, batch.inputs)
+    x, back_embedding = embed(run, model.embedding, batch.inputs, batch.segments)
     first = _lowest(run, model)
     groups = []
     for start, stop in groups_of(len(model.blocks), first, recompute):
@@ -112,6 +115,8 @@ def _check(model: Transformer, batch: Batch) -> None:
     if positions is not None and batch.inputs.shape[1] > len(positions):
         raise ValueError(f"a sequence must have at most {len(positions)} positions, "
                          f"not {batch.inputs.shape[1]}")
+    if batch.segments is not None:
+        Inputs("ids", batch.inputs, segments=batch.segments).check_segments(model)
 
 
 def logits_of(model: Transformer, weights: Weights, numerics: Exact, batch: Batch) -> Array:

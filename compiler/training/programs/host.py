@@ -110,6 +110,9 @@ class Host:
         """``part`` with sequences as long as the program's, where those may be padded."""
         length, inputs, labels, valid = (
             self.program.batch.length, part.inputs, part.labels, part.valid)
+        if (part.segments is None) != (self.program.batch.segments is None):
+            raise ValueError("segments must be given to this program if and only if it was made "
+                             "for sequences of several kinds of positions")
         if length is None:
             return part
         missing = length - inputs.shape[1]
@@ -125,13 +128,16 @@ class Host:
                 raise ValueError("of sequences whose next ids are told, what pads must come last, "
                                  "and a position with a next one be among them")
             labels = np.pad(labels, more)
-        return Batch(np.pad(inputs, more), labels, np.pad(valid, more))
+        segments = None if part.segments is None else np.pad(part.segments, more)
+        return Batch(np.pad(inputs, more), labels, np.pad(valid, more), segments)
 
     def _write_batch(self, part: Batch) -> None:
         """One micro-batch, of sequences as long as the program's."""
         own = self.program.batch
         for tensor, values in zip(own.inputs, np.split(part.inputs, len(own.inputs)), strict=True):
             self.write(tensor, values)
+        if own.segments is not None:
+            self.write(own.segments, part.segments)
         if self.kind == "vocabulary":
             self._write_next(part)
         else:

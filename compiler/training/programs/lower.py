@@ -46,7 +46,8 @@ __all__ = ["TrainingProgram", "lower_training"]
 class BatchTensors:
     """What the host writes for a micro-batch.
 
-    ``inputs``: patches of all sequences, or each sequence's ids; ``labels`` (``loss``). Where
+    ``inputs``: patches of all sequences, or each sequence's ids; ``labels`` (``loss``);
+    ``segments``: the kind of each position of all sequences, where there are several. Where
     sequences may be padded: ``length``, the positions of each; ``masks`` and ``valid``, a row a
     sequence, ``rows`` of ``ends.pooled_rows``, ``counted`` of ``loss.COUNTED``, ``lengths``
     as in ``ScaleTables``, and ``counts``: for each sequence the addresses of FP32 words that hold
@@ -56,6 +57,7 @@ class BatchTensors:
     inputs: tuple[Tensor, ...]
     labels: Tensor
     lengths: Tensor
+    segments: Tensor | None = None
     length: int | None = None
     masks: Tensor | None = None
     valid: Tensor | None = None
@@ -164,12 +166,13 @@ def _batch(fused: OpList, places: Places, tables: ScaleTables, batch: Inputs,
     for value in fused.values:
         found.setdefault(value.name, []).append(places[value, fused.forms[value][0]])
     inputs = tuple(found["patches" if batch.kind == "patches" else "ids"])
+    segments = found["segment numbers"][0] if batch.segments is not None else None
     if batch.valid is None:
-        return BatchTensors(inputs, found["labels"][0], tables.lengths)
+        return BatchTensors(inputs, found["labels"][0], tables.lengths, segments)
     masks, valid, rows, counted = (found[name][0] if name in found else None for name in (
         "masks", "valid positions", "rows of the pooled gradient", COUNTED))
-    return BatchTensors(inputs, found["labels"][0], tables.lengths, batch.length, masks, valid,
-                        rows, counted, tuple(zip(*counts, strict=True)))
+    return BatchTensors(inputs, found["labels"][0], tables.lengths, segments, batch.length, masks,
+                        valid, rows, counted, tuple(zip(*counts, strict=True)))
 
 
 def _pooling(builder: ProgramBuilder) -> list[int]:
@@ -219,8 +222,6 @@ def _check(config: AcceleratorConfig, model: Transformer, training: Training, ki
            for block in model.blocks):
         raise ValueError(f"rotary pairs of {model.name} must lie in halves to be trained on the "
                          "accelerator, not interleaved; model_halves_first brings them there")
-    if batch.segments is not None:
-        raise ValueError("segments must be left out: sequences are trained on as of one kind")
     if kind == "vocabulary" and batch.valid is not None and training.micro != training.batch:
         raise ValueError(f"micro must be batch = {training.batch} where sequences are padded and "
                          "the loss is over the vocabulary on the accelerator, for a micro-batch's "

@@ -48,7 +48,8 @@ def test_logits_are_those_of_the_reference():
         for row, given in enumerate(batch.inputs):
             # The reference knows no padding: a shorter sequence is one.
             count = len(given) if batch.valid is None else int(batch.valid[row].sum())
-            wanted = reference.forward(model, given[:count]).output
+            kinds = None if batch.segments is None else batch.segments[row, :count]
+            wanted = reference.forward(model, given[:count], segments=kinds).output
             own = logits[row, :count] if logits.ndim == 3 else logits[row]
             assert np.allclose(own, wanted, atol=1e-5)
             compared += wanted.size

@@ -126,13 +126,16 @@ def test_spans_have_the_gradients_of_autograd(libs, tmp_path):
     model, ours = made(libs, libs.transformers.BertModel, bert_config(libs), tmp_path)
     head = np.random.default_rng(2).normal(0, 1, (2, 16))
     labels = np.array([[0, 6], [1, 3], [2, 2]])
-    states = model(libs.torch.tensor(IDS), libs.torch.tensor(VALID.astype(int))).last_hidden_state
+    kinds = np.arange(IDS.shape[1]) // 3 % 2 + np.zeros_like(IDS)
+    states = model(libs.torch.tensor(IDS), libs.torch.tensor(VALID.astype(int)),
+                   libs.torch.tensor(kinds)).last_hidden_state
     hidden = ~libs.torch.tensor(VALID)[..., None]
     logits = (states @ libs.torch.tensor(head).T).masked_fill(hidden, -1e30)
     ends = libs.torch.tensor(labels)
     loss = sum(libs.torch.nn.functional.cross_entropy(logits[..., end], ends[:, end])
                for end in range(2)) / 2
-    compare(model, replace(ours, head=Linear(head)), Batch(IDS, labels, VALID), "spans", loss)
+    compare(model, replace(ours, head=Linear(head)), Batch(IDS, labels, VALID, kinds), "spans",
+            loss)
 
 
 def test_llama_has_the_gradients_of_autograd(libs, tmp_path):

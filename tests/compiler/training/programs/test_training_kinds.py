@@ -23,6 +23,8 @@ from support.training_steps import (
     Work,
     config,
     images,
+    padded,
+    pairs,
     paragraphs,
     sentences,
     spans,
@@ -43,6 +45,20 @@ def test_spans_have_the_bits_of_the_rules(fmt, softmax, how):
         both.step()
     print(f"{fmt} spans: {both.compared - both.different} of {both.compared} items")
     assert not both.wrong and both.compared > 30_000
+
+
+@pytest.mark.parametrize("fmt", ["posit8", pytest.param("fp8", marks=pytest.mark.slow)])
+def test_kinds_of_positions_have_the_bits_of_the_rules(fmt):
+    """Each batch has others; kinds of another batch are found, and kinds that nobody gave."""
+    own = training(micro=2)
+    both = Both(config(fmt), own, work=pairs(own)).calibrate().step().step()
+    print(f"{fmt} kinds: {both.compared - both.different} of {both.compared} items")
+    assert not both.wrong and both.compared > 20_000
+    batch = padded(next(both.batches), both.host.program)
+    same = both.host.gradients(batch)[0]
+    assert both.host.gradients(replace(batch, segments=2 - batch.segments))[0] != same
+    with pytest.raises(ValueError, match="segments must be given to this program if and only if"):
+        both.host.gradients(replace(batch, segments=None))
 
 
 def test_ends_of_spans_that_are_exchanged_are_found():

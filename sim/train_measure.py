@@ -1,0 +1,33 @@
+"""How right a model in training is on what was held out."""
+
+import numpy as np
+
+from compiler.answers import AnswerTask
+from compiler.training.gradients.numerics import Array
+from compiler.training.tasks import Task
+from compiler.training.trainer import Trainer
+from sim.inference.metrics import answer_f1, exact
+from sim.inference.results import Result, interpreted
+
+__all__ = ["measured"]
+
+
+def measured(trainer: Trainer, task: Task) -> str:
+    """The loss, and what share is right; of answers, as ``sim.evaluate`` measures them, how many
+    match the right one exactly, and F1 of their words."""
+    if not isinstance(task, AnswerTask):
+        loss, accuracy = trainer.evaluate(task.held_out)
+        return f"loss {loss:.4f}, right {accuracy:.4f}"
+    scores: list[tuple[float, float]] = []
+
+    def hear(first: int, logits: Array) -> None:
+        for number, own in enumerate(logits.astype(np.float32), first):
+            example, right = task.examples[number], [task.answers[number]]
+            rows = own[:example.length]
+            found = interpreted(Result(example, "answer", rows, rows, "fp32"), trainer.model).answer
+            answer = "" if found is None else found[0]
+            scores.append((exact(answer, right), answer_f1(answer, right)))
+
+    loss, _ = trainer.evaluate(task.held_out, hear)
+    match, f1 = np.mean(scores, axis=0)
+    return f"loss {loss:.4f}, exact match {match:.4f}, F1 {f1:.4f}"
