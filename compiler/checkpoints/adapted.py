@@ -54,17 +54,28 @@ class Adapted:
         settings.require("lora_bias", [False], "false")
         settings.require("layer_replication", [], "null")
         self._transposed = settings.flag("fan_in_fan_out", False)
-        patterns = settings.get("alpha_pattern") or {}
-        if not isinstance(patterns, dict) or not all(
-                re.fullmatch(r"[\w.]+", name) for name in patterns):
-            raise settings.refuse("alpha_pattern", "an object by the ends of modules' names")
+        settings.count("r")
+        for name in ("alpha_pattern", "rank_pattern"):
+            patterns = settings.get(name) or {}
+            if not isinstance(patterns, dict) or not all(
+                    re.fullmatch(r"[\w.]+", module) for module in patterns):
+                raise settings.refuse(name, "an object by the ends of modules' names")
+
+    def _of(self, module: str, setting: str, pattern: str) -> tuple[Settings, str]:
+        """Where the value for ``module`` stands: in ``pattern``, else in ``setting``."""
+        patterns = self._settings.get(pattern) or {}
+        own = next((name for name in patterns if f".{module}".endswith(f".{name}")), None)
+        if own is None:
+            return self._settings, setting
+        return Settings(patterns, f"{self._settings.where}: {pattern}"), own
 
     def _scale(self, module: str, rank: int) -> float:
-        settings, patterns = self._settings, self._settings.get("alpha_pattern") or {}
-        own = next((name for name in patterns if f".{module}".endswith(f".{name}")), None)
-        alpha = (settings.positive("lora_alpha") if own is None
-                 else Settings(patterns, f"{settings.where}: alpha_pattern").positive(own))
-        return alpha / (rank ** 0.5 if settings.flag("use_rslora", False) else rank)
+        settings, name = self._of(module, "r", "rank_pattern")
+        if settings.count(name) != rank:
+            raise settings.refuse(name, f"{rank}, the rank of the matrices of {module}")
+        settings, name = self._of(module, "lora_alpha", "alpha_pattern")
+        alpha = settings.positive(name)
+        return alpha / (rank ** 0.5 if self._settings.flag("use_rslora", False) else rank)
 
     def _find(self) -> None:
         """Where each tensor of the adapters goes."""
@@ -84,6 +95,11 @@ class Adapted:
                 if part not in pair:
                     raise CheckpointError(f"{self._file.path}: lora_{part} of {module} is missing")
             self._add(module, self._place(f"{module}.weight", pair["A"]), pair["A"], pair["B"])
+        for pattern in ("alpha_pattern", "rank_pattern"):
+            for name in self._settings.get(pattern) or {}:
+                if not any(f".{module}".endswith(f".{name}") for module in pairs):
+                    raise self._settings.refuse(pattern, "an object by the ends of modules' names "
+                                                f"that have adapters, as {name} is not")
         if not pairs and not self._whole:
             raise CheckpointError(f"{self._file.path} must hold lora_A and lora_B of one layer at "
                                   "least")

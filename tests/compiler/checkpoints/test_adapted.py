@@ -71,7 +71,7 @@ def test_a_head_that_was_trained_whole_and_patterns(tmp_path):
     path = write(tmp_path / "adapter", pair(module, 32, 32, rank=4) | {
         "base_model.model.classifier.weight": head,
         "base_model.model.classifier.bias": np.ones(2, np.float32)},
-        alpha_pattern={"v_lin": 8}, use_rslora=True)
+        alpha_pattern={"v_lin": 8}, rank_pattern={"v_lin": 4}, use_rslora=True)
     found, plain = load_folder(folder, adapter=path), load_folder(folder)
     assert np.array_equal(found.head.weight, head) and found.head.bias.tolist() == [1, 1]
     a, b = pair(module, 32, 32, rank=4).values()
@@ -89,6 +89,9 @@ LIN = "transformer.layer.0.attention.q_lin"
     (pair(LIN, 32, 32), {"use_dora": True}, "use_dora must be false"),
     (pair(LIN, 32, 32), {"lora_alpha": 0}, "lora_alpha must be a number above 0"),
     (pair(LIN, 32, 32), {"alpha_pattern": {"q.*": 3}}, "alpha_pattern must be an object by"),
+    (pair(LIN, 32, 32), {"rank_pattern": {"k_lin": 2}}, "that have adapters, as k_lin is not"),
+    (pair(LIN, 32, 32), {"r": 3}, f"r must be 2, the rank of the matrices of {LIN}, not 3"),
+    (pair(LIN, 32, 32), {"rank_pattern": {"q_lin": 3}}, "q_lin must be 2, the rank of the matri"),
     (pair(LIN, 32, 31), {}, r"must be of shape \(32, 32\), not \(32, 31\)"),
     (pair(LIN, 48, 32), {"fan_in_fan_out": True}, r"must be of shape \(32, 32\), not \(48, 32\)"),
     (pair("transformer.layer.9.q_lin", 32, 32), {}, "layer.9.q_lin.lora_A.weight has no place in"),
