@@ -35,10 +35,13 @@ class _Delta:
 class Adapted:
     """The tensors of ``store`` with the adapters in folder ``path``. ``prefixes``: what may stand
     before a tensor's name in a model with a head and not in a file of the base model.
+    ``transposed``: the model's linear layers are stored inputs × outputs.
     ``CheckpointError`` for what is damaged, not supported, or not of this checkpoint."""
 
-    def __init__(self, store: Store, path: Path, prefixes: tuple[str, ...]) -> None:
+    def __init__(self, store: Store, path: Path, prefixes: tuple[str, ...],
+                 transposed: bool = False) -> None:
         self.path, self._store, self._prefixes = store.path, store, prefixes
+        self._transposed = transposed
         self._settings = Settings.from_json(path / _CONFIG)
         self._check_settings()
         self._file = _opened(path)
@@ -53,7 +56,11 @@ class Adapted:
         settings.require("use_dora", [False], "false")
         settings.require("lora_bias", [False], "false")
         settings.require("layer_replication", [], "null")
-        self._transposed = settings.flag("fan_in_fan_out", False)
+        settings.require("bias", ["none", "all", "lora_only"], "none, all or lora_only")
+        if settings.flag("fan_in_fan_out", False) != self._transposed:
+            stored = "inputs × outputs" if self._transposed else "outputs × inputs"
+            raise settings.refuse("fan_in_fan_out", f"{str(self._transposed).lower()} for linear "
+                                  f"layers that are stored {stored}")
         settings.count("r")
         for name in ("alpha_pattern", "rank_pattern"):
             patterns = settings.get(name) or {}
@@ -103,6 +110,9 @@ class Adapted:
         if not pairs and not self._whole:
             raise CheckpointError(f"{self._file.path} must hold lora_A and lora_B of one layer at "
                                   "least")
+        if (self._settings.get("bias") or "none") != "none" and not any(
+                name.endswith(".bias") for name in self._whole):
+            raise self._settings.refuse("bias", "none where the file holds no bias")
         for name, source in self._whole.items():
             self.shapes[name] = self._file.shapes[source]
 

@@ -55,7 +55,8 @@ def load_folder(path: Path, name: str | None = None, heads: bool = True,
     opened = Folder.open(path)
     plan, checkpoint = family.plan(settings), opened.checkpoint
     if adapter is not None:
-        checkpoint = Checkpoint(Adapted(checkpoint.store, adapter, family.prefixes))
+        checkpoint = Checkpoint(Adapted(checkpoint.store, adapter, family.prefixes,
+                                        plan.transposed))
     names = _of(family.names, settings)
     prefix = _prefix(family, names, checkpoint)
     parts = (family.parts or Parts)(plan, names, checkpoint, prefix)
