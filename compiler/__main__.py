@@ -19,7 +19,7 @@ from compiler.lowering.ops import OpList
 from compiler.program.assembly.listing import disassemble
 from compiler.program.lowered import LoweredProgram
 from compiler.program.records import commands
-from compiler.work import Work, add_flags, opened, prepare, summary
+from compiler.work import NO_MEMORY, Work, add_flags, opened, prepare, summary
 from gen.cli import Line, Parser, add_quiet, piped, save, writable
 from hdl.spec.commands import Opcode
 
@@ -92,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                              f"lowered in {seconds:.1f} s"]))
     except (ValueError, ModelUnavailable) as error:
         parser.error(str(error))
+    except MemoryError:
+        parser.error(NO_MEMORY)
     if options.output is not None:
         save(parser, options.output, work.program.image.save)
         if options.list is None:

@@ -20,8 +20,11 @@ from compiler.program.lowered import LoweredProgram
 from gen.cli import add_config_flags, add_model_flags, add_seed, config_from, integer
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["Opened", "Work", "add_flags", "decode_steps", "inputs_of", "opened", "prepare",
-           "summary"]
+__all__ = ["NO_MEMORY", "Opened", "Work", "add_flags", "decode_steps", "inputs_of", "opened",
+           "prepare", "summary"]
+
+NO_MEMORY = ("this machine has not enough memory for such a program: --memory BYTES tells what it "
+             "needs, fewer --tokens need less")
 
 
 @dataclass(frozen=True)

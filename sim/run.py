@@ -21,7 +21,7 @@ from compiler.checkpoints.packages import ModelUnavailable
 from compiler.examples import Example, batches
 from compiler.program.assembly.listing import disassemble
 from compiler.program.lowered import LoweredProgram
-from compiler.work import Opened, Work, add_flags, opened, prepare, summary
+from compiler.work import NO_MEMORY, Opened, Work, add_flags, opened, prepare, summary
 from gen.cli import Line, Parser, add_on, add_quiet, deliver, make_folder, piped, save, writable
 from sim.inference import command
 from sim.inference.results import Result, results_of, token_names
@@ -142,8 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, ModelUnavailable) as error:
         parser.error(str(error))
     except MemoryError:
-        parser.error("this machine has not enough memory for such a program: --memory BYTES tells "
-                     "what it needs, fewer --tokens need less")
+        parser.error(NO_MEMORY)
     except OSError as error:
         parser.error(f"output must be a folder that can be written, not {str(options.output)!r}: "
                      f"{error.strerror or error}")

@@ -12,7 +12,7 @@ __all__ = ["Timing", "timing"]
 
 @dataclass(frozen=True)
 class Timing:
-    """Cycles of all passes of the prompt, and of those of a token each after the first."""
+    """Cycles of an encoder and of all passes of the prompt, and of those of a token each after the first."""
 
     prompt: int
     tokens: int
