@@ -111,7 +111,9 @@ class Step:
     for, where programs of other ``past`` share it and the tables of positions; ``None``: it ends
     with this sequence. ``last``: which of the ``length`` positions is read after the last layer
     where one is; ``None``: the last. ``every``: all positions are read after the last layer of a
-    causal model.
+    causal model. ``start``: rows of the cache before those of a sequence's first position;
+    ``shift``: what rotary tables call that position. ``beside``: sequences one position each, of a
+    cache of ``room`` rows for each, whose masks the host writes.
     """
 
     label: str
@@ -123,10 +125,18 @@ class Step:
     room: int | None = None
     last: int | None = None
     every: bool = False
+    start: int = 0
+    shift: int = 0
+    beside: bool = False
 
     @property
     def rows(self) -> int:
         return self.sequences * self.length
+
+    def first_row(self, sequence: int) -> int:
+        """Where in the cache the keys of ``sequence`` begin."""
+        each = self.room if self.beside and self.room is not None else self.total
+        return self.start + sequence * each
 
     @property
     def total(self) -> int:

@@ -94,8 +94,10 @@ def _project_at_once(trace: Tracer, linears: Sequence[Linear], x: Value, name: s
 def _project(trace: Tracer, attention: Attention, x: Value, cache: CacheRows, step: Step, label: str
              ) -> list[View]:
     """The queries, and all keys and values: this step's go to their rows of the cache."""
-    keys = cache.keys.whole.row_block(step.past, step.rows)
-    values = cache.values.whole.row_block(step.past, step.rows)
+    keys, values = (_own_rows(part.whole, step) for part in (cache.keys, cache.values))
+    kept = keys
+    if step.beside:  # a row of each sequence: heads side by side are not rows without gaps
+        keys = trace.value(f"{label}own key", step.rows, keys.columns).whole
     queries = trace.value(f"{label}query", step.rows, len(attention.query.weight))
     parts = [(attention.query, attention.query_norm, queries.whole, f"{label}query"),
              (attention.key, attention.key_norm, keys, f"{label}key")]
@@ -112,7 +114,16 @@ def _project(trace: Tracer, attention: Attention, x: Value, cache: CacheRows, st
                 for (_, _, out, name), given in zip(parts, plain, strict=True)], step)
     # Last: the array has work while the lanes rotate.
     trace.linear(x.whole, attention.value, values, f"{label}value")
+    if step.beside:
+        trace.vector(keys, None, kept)
     return [queries.whole, cache.keys.whole, cache.values.whole]
+
+
+def _own_rows(rows: View, step: Step) -> View:
+    """The rows of the cache that this step writes."""
+    if step.beside:
+        return rows.every(step.room, step.past)
+    return rows.row_block(step.start + step.past, step.rows)
 
 
 def _normed(trace: Tracer, linear: Linear, norm: Norm | None, x: Value, out: View, size: int,
@@ -146,7 +157,7 @@ def _units(trace: Tracer, attention: Attention, queries: View, cache: tuple[View
             own, out = queries.block(*rows), sums.whole.block(*rows)
             if at_once > 1:
                 own, out = own.split(size), out.split(size)
-            keys, values = (part.block(sequence * step.total, head // shared * size, step.total,
+            keys, values = (part.block(step.first_row(sequence), head // shared * size, step.total,
                                        size) for part in cache)
             yield Unit(own, keys, values, out, mask)
 
@@ -163,6 +174,11 @@ def padding_masks(trace: Tracer, step: Step) -> Value | None:
 def _mask(trace: Tracer, attention: Attention, step: Step, sequence: int) -> View | None:
     """What is added to a head's scores: 0, and the most negative BF16 where a position does not
     see another; 1×S where only padding is hidden."""
+    if step.beside:
+        shape = step.sequences, step.room
+        beside = trace.shared(("masks beside", *shape), "masks", shape, Form.WIDE,
+                              lambda: np.zeros(shape))
+        return beside.whole.block(sequence, 0, 1, step.total)
     every = None if attention.causal else padding_masks(trace, step)
     if every is not None:
         return every.whole.row_block(sequence, 1)

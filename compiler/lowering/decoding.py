@@ -6,7 +6,7 @@ ids, before each start. Rows of rotary tables and of the causal mask are read wh
 them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,7 +46,10 @@ class Pass:
     """A program that takes ``length`` positions through all layers after those of the cache.
 
     Variables of its ``template``: ``past``, how many these are; ``last``, which of the ``length``
-    is read after the last layer. ``ids``: what the host writes. ``logits``: one row.
+    is read after the last layer. Where ``sequences`` stand side by side, also ``sequence``, whose
+    part of a prompt it is, and ``pad``, how many positions stand empty before that; or it takes a
+    position of all ``sequences``, which have the same past, empty positions among it. ``ids``: what
+    the host writes. ``logits``: a row a sequence.
     """
 
     length: int
@@ -54,6 +57,7 @@ class Pass:
     ids: Tensor
     logits: Tensor
     macs: int
+    sequences: int = 1
 
 
 @dataclass(frozen=True)
@@ -71,31 +75,39 @@ class Encoding:
 @dataclass(frozen=True)
 class Decoding:
     """Programs of one image; the cache has room for ``room`` positions. ``encoding``: of a model
-    with an encoder, before every sequence."""
+    with an encoder, before every sequence. ``masks``: what the host writes of ``sequences`` side by
+    side, a row each: 0, and the most negative BF16 where a position is empty."""
 
     image: ProgramImage
     passes: tuple[Pass, ...]
     room: int
     encoding: Encoding | None = None
+    sequences: int = 1
+    masks: Tensor | None = None
 
-    def choose(self, length: int, past: int) -> Pass:
-        """The program for ``length`` positions after ``past`` others; ``ValueError``."""
+    def choose(self, length: int, past: int, sequences: int = 1) -> Pass:
+        """The program for ``length`` positions of ``sequences`` after ``past`` others;
+        ``ValueError``."""
         for own in self.passes:
-            if own.length == length and own.template.takes(past=past, last=0):
+            if (own.length, own.sequences) == (length, sequences) and (
+                    past in own.template.variables["past"]):
                 return own
         raise ValueError(f"no program of this image takes {length} positions after {past}")
 
 
 def lower_decoding(config: AcceleratorConfig, model: Transformer, prompt: int, new: int, *,
                    chunk: int = 32, level: Fusion = Fusion.RESIDUAL, base: int = 0,
-                   seed: int | None = None, source: int | None = None, tell: Tell = silent
-                   ) -> Decoding:
+                   seed: int | None = None, source: int | None = None, tell: Tell = silent,
+                   sequences: int = 1) -> Decoding:
     """Programs for a prompt of at most ``prompt`` tokens, ``chunk`` at a time, and for ``new`` more
     one by one. The end of a prompt that fills no chunk is padded: what that leaves in the cache is
     written over before it is read. ``source``: how many tokens or patches the encoder reads, where
-    there is one. ``tell`` hears how far the weights are. ``ValueError`` in one line for what cannot
-    be lowered."""
+    there is one. ``tell`` hears how far the weights are. ``sequences``: so many side by side, of
+    any lengths, which end at one position: weights are read once for all. ``ValueError`` in one
+    line for what cannot be lowered."""
     check_decoding(model)
+    if sequences > 1:
+        _check_beside(model)
     if (source is None) != (model.encoder is None):
         raise ValueError(f"source must be {'left out' if model.encoder is None else 'given'} for "
                          f"{model.name}")
@@ -104,10 +116,17 @@ def lower_decoding(config: AcceleratorConfig, model: Transformer, prompt: int, n
             raise ValueError(f"{name} must be at least 1 token, not {value}")
     chunk = min(chunk, prompt)
     padded = -(-prompt // chunk) * chunk
-    room = max(padded, prompt + new)
-    lowering = _Lowering(config, model, level, room, base, source, tell)
+    # Beside others a prompt's parts may begin anywhere before the position where all end.
+    room = max(padded if sequences == 1 else prompt - 1 + padded, prompt + new)
+    lowering = _Lowering(config, model, level, room, base, source, tell, sequences)
     encoding = lowering.add_encoder()
     kinds = [(chunk, past) for past in _parts(range(padded - chunk + 1), chunk, config)]
+    if sequences > 1:
+        beside = list(_parts(range(1, max(prompt + new - 1, 2)), 1, config))
+        passes = [lowering.add(length, past, False, prompt) for length, past in kinds]
+        passes += [lowering.add_beside(past, index == len(beside) - 1)
+                   for index, past in enumerate(beside)]
+        return Decoding(lowering.image(seed), tuple(passes), room, None, sequences, lowering.masks)
     if chunk > 1 and new > 1:
         kinds += [(1, past) for past in _parts(range(1, prompt + new - 1), 1, config)]
     elif new > 1:
@@ -126,6 +145,17 @@ def check_decoding(model: Transformer) -> None:
                          f"which {model.name} is not")
 
 
+def _check_beside(model: Transformer) -> None:
+    """``ValueError`` where sequences cannot be moved to end at one position."""
+    attentions = [block.attention for block in model.blocks]
+    if model.embedding.positions is not None or model.encoder is not None or any(
+            attention.window is not None or attention.position_bias is not None
+            for attention in attentions):
+        raise ValueError("sequences side by side take a model whose positions are told by rotation "
+                         f"alone, without windows and without an encoder, which {model.name} is "
+                         "not: one after the other it takes any")
+
+
 def _parts(past: range, length: int, config: AcceleratorConfig) -> Iterator[range]:
     """``past`` cut where a row of scores no longer fits an accumulation bank, which takes other
     commands."""
@@ -137,15 +167,17 @@ class _Lowering:
     """One program after the other in one memory."""
 
     def __init__(self, config: AcceleratorConfig, model: Transformer, level: Fusion, room: int,
-                 base: int, source: int | None, tell: Tell) -> None:
+                 base: int, source: int | None, tell: Tell, sequences: int) -> None:
         self.config, self.level, self.room, self._tell = config, level, room, tell
+        self.sequences = sequences
+        self.masks: Tensor | None = None
         self._streamed = Streamed(model.blocks, prepared)
         self.model = replace(model, blocks=self._streamed)
         self.blocks = dict(enumerate(self._streamed))
         self.builder = ProgramBuilder(config, base)
         self.places = Places()
         self.tracer = Tracer()
-        self.caches = make_caches(self.tracer, self.blocks, room)
+        self.caches = make_caches(self.tracer, self.blocks, sequences * room)
         self.results: list[Tensor] = []
         self.given = _zeros(model, source)
         self.sources = self._make_sources()
@@ -188,17 +220,34 @@ class _Lowering:
     def image(self, seed: int | None) -> ProgramImage:
         return ProgramImage.of(self.builder, tuple(self.results), seed=seed)
 
-    def add(self, length: int, past: range, last: bool) -> Pass:
-        """The program of ``length`` positions; the ``last`` one is the image's own."""
+    def add(self, length: int, past: range, last: bool, prompt: int = 0) -> Pass:
+        """The program of ``length`` positions; the ``last`` one is the image's own. ``prompt``: of
+        sequences side by side the most tokens of a prompt."""
         variables = {"past": past, "last": range(length)}
+        if self.sequences > 1:
+            variables |= {"sequence": range(self.sequences), "pad": range(prompt)}
+        return self._added(length, variables, last, lambda **values: self._fused(length, **values))
+
+    def add_beside(self, past: range, last: bool) -> Pass:
+        """The program of one position of every sequence."""
+        def fused(past: int, last: int) -> OpList:
+            return self._traced(Step("", self.sequences, 1, past, None, room=self.room, last=last,
+                                     beside=True))
+
+        own = self._added(1, {"past": past, "last": range(1)}, last, fused)
+        return replace(own, sequences=self.sequences)
+
+    def _added(self, length: int, variables: dict[str, range], last: bool,
+               make: Callable[..., OpList]) -> Pass:
+        """The program that ``make`` gives the ops of, by the values of its variables."""
         most = {name: own[-1] for name, own in variables.items()}
-        widest = self._fused(length, **most)
+        widest = make(**most)
         places = place(widest, self.builder, after=self.places, tell=self._tell)
         self.places = places
         macs = [0]
 
         def commands(**values: int) -> tuple[Fields, ...]:
-            fused = widest if values == most else self._fused(length, **values)
+            fused = widest if values == most else make(**values)
             scratch = ProgramBuilder(self.config, self.builder.base)
             scratch.start_after(self.builder)
             emitted = emit(fused, place_within(fused, widest, places), scratch)
@@ -206,6 +255,7 @@ class _Lowering:
             return scratch.commands
 
         told, varying = fit(variables, commands)
+        past = variables["past"]
         name = f"program of {length} positions after {past.start} to {past.stop - 1}"
         macs.append(emit(widest, places, self.builder).macs)
         address = self.builder.address
@@ -213,19 +263,24 @@ class _Lowering:
             _, self.builder = self.builder.followed(name)
         found = _by_name(widest, places)
         self.results.append(found["head"])
+        self.masks = found.get("masks", self.masks)
         return Pass(length, Template(address, variables, told, varying), found["ids"],
                     found["head"], macs[-1])
 
-    def _fused(self, length: int, past: int, last: int) -> OpList:
-        """The ops of ``length`` positions after ``past``."""
+    def _fused(self, length: int, past: int, last: int, sequence: int = 0, pad: int = 0) -> OpList:
+        """The ops of ``length`` positions after ``past`` of one sequence."""
+        return self._traced(Step("", 1, length, past, None, room=self.room, last=last,
+                                 start=sequence * self.room + pad, shift=pad))
+
+    def _traced(self, step: Step) -> OpList:
+        """The ops of a step."""
         tracer = Tracer(after=self.tracer, contents=self._streamed.contents)
         caches: dict[int, CacheRows | None] = {}
         for index, cache in self.caches.items():
             assert cache is not None, "a causal layer has a cache"
             caches[index] = CacheRows(tracer.declare(cache.keys), tracer.declare(cache.values))
-        inputs = Inputs("ids", np.zeros((1, past + length), np.int64), source=self.given)
+        inputs = Inputs("ids", np.zeros((step.sequences, step.total), np.int64), source=self.given)
         inputs.check(self.model)
-        step = Step("", 1, length, past, None, room=self.room, last=last)
         trace_step(tracer, self.model, inputs, self.blocks, caches, step, self._declared(tracer))
         self.tracer = tracer
         return fuse(tracer.listed(), self.config, self.level)

@@ -58,11 +58,13 @@ def _tables(trace: Tracer, rotary: Rotary, size: int, heads: int, step: Step
     """
     first, last, sequences = step.past, step.total, step.sequences
     if step.room is not None:
-        first, last, sequences = 0, step.room, 1
-    key = (rotary, size, heads, sequences, first, last - first)
+        first, last = 0, step.room
+    key = (rotary, size, heads, sequences, first, last - first, step.beside)
 
     def tables() -> tuple[np.ndarray, np.ndarray]:
-        positions = np.tile(np.arange(first, last), sequences)
+        positions = np.arange(first, last)
+        # Side by side all sequences have a position's rows together.
+        positions = (np.repeat if step.beside else np.tile)(positions, sequences)
         cosines, sines = rotary_tables(positions, size, heads, rotary.of_pairs(size))
         return rotary.factor * cosines, rotary.factor * sines
 
@@ -72,7 +74,8 @@ def _tables(trace: Tracer, rotary: Rotary, size: int, heads: int, step: Step
                            lambda: tables()[0])
     sines = trace.shared(("sin", *key), f"sines of {where}", (rows, size), Form.WIDE,
                          lambda: tables()[1])
-    own = (step.past - first) * heads, step.rows * heads
+    each = heads * (sequences if step.beside else 1)
+    own = (step.past + step.shift - first) * each, step.rows * heads
     return cosines.whole.row_block(*own), sines.whole.row_block(*own)
 
 

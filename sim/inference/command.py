@@ -1,7 +1,7 @@
 """What ``python -m sim.run`` does with one's own inputs beyond comparing bytes."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from gen.cli import Line, integer, real
 from sim.inference.generate import DecodingHost, Generated, fp32_greedy, generate, parted
 from sim.inference.results import Result, write_json, write_results
 from sim.inference.timing import timing
+from sim.inference.together import generate_together
 from sim.verify.starts import built, machine_start, rtl_start
 
 if TYPE_CHECKING:  # imported where a text is read
@@ -128,7 +129,8 @@ def run_generation(options: argparse.Namespace, opened: Opened, examples: Sequen
         raise ValueError("generate takes all layers, and no --decode")
     config, words = opened.config, tokenizer_of(options)
     stop = stop_tokens(options, words)
-    decoding = _decoding(options, opened, examples)
+    beside = min(options.batch, len(examples))
+    decoding = _decoding(options, opened, examples, beside)
     size = decoding.image.memory.size
     if options.memory is not None and size > options.memory:
         raise ValueError(f"memory must be at least {size} bytes for these programs, "
@@ -141,7 +143,16 @@ def run_generation(options: argparse.Namespace, opened: Opened, examples: Sequen
         return
     start = machine_start(config) if options.on == "machine" else rtl_start(built(config))
     host, told = DecodingHost(decoding, start), []
-    for example in examples:
+    for group in _groups(examples, beside) if beside > 1 else ():
+        with Line("generated", quiet=options.quiet) as line:
+            texts = generate_together(host, [example.values for example in group],
+                                      options.generate, temperature=options.temperature,
+                                      seed=options.seed, stop=stop, tell=line.tell)
+        # A group that is not full is filled by its first: those are no one's.
+        own = {id(example): (example, made) for example, made in zip(group, texts, strict=True)}
+        told += [_told(options, opened, example, made, words, stop, decoding)
+                 for example, made in own.values()]
+    for example in examples if beside == 1 else ():
         source, prompt = parted(opened.model, example)
         encoding = decoding.encoding
         if source is not None and encoding is not None and len(source) != encoding.length:
@@ -156,14 +167,24 @@ def run_generation(options: argparse.Namespace, opened: Opened, examples: Sequen
         print(f"wrote {options.output / 'results.json'}")
 
 
-def _decoding(options: argparse.Namespace, opened: Opened, examples: Sequence[Example]) -> Decoding:
-    """Programs for the longest of ``examples``; of an encoder, for the first."""
+def _groups(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
+    """``size`` of them at a time; the last group is filled up by its first."""
+    for first in range(0, len(examples), size):
+        group = list(examples[first:first + size])
+        yield [*group, *[group[0]] * (size - len(group))]
+
+
+def _decoding(options: argparse.Namespace, opened: Opened, examples: Sequence[Example],
+              beside: int = 1) -> Decoding:
+    """Programs for the longest of ``examples``, ``beside`` each other; of an encoder, for the
+    first."""
     source, _ = parted(opened.model, examples[0])
     longest = max(len(parted(opened.model, example)[1]) for example in examples)
     with Line("weights placed", quiet=options.quiet) as line:
         return lower_decoding(opened.config, opened.model, longest, options.generate,
                               chunk=options.chunk, level=opened.level, seed=options.seed,
-                              source=None if source is None else len(source), tell=line.tell)
+                              source=None if source is None else len(source), tell=line.tell,
+                              sequences=beside)
 
 
 def _told(options: argparse.Namespace, opened: Opened, example: Example, made: Generated,

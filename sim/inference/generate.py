@@ -67,17 +67,28 @@ class DecodingHost:
                 f"<u{tensor.item_bytes}").view(np.uint8)
         self.ran += self._start(self.memory, encoding.address, base)
 
-    def feed(self, ids: Sequence[int], length: int) -> np.ndarray:
+    def feed(self, ids: Sequence[int], length: int, **place: int) -> np.ndarray:
         """Take ``ids`` through all layers by the program of ``length`` positions: the logits after
-        the last of them."""
+        the last of them. ``place``: of a sequence beside others (``decoding.Pass``)."""
         own = self.decoding.choose(length, self.past)
+        logits = self._run(own, [*ids, *[0] * (length - len(ids))], last=len(ids) - 1, **place)
+        self.past += len(ids)
+        return logits[0]
+
+    def feed_beside(self, ids: Sequence[int]) -> np.ndarray:
+        """Take a token of every sequence, side by side: the logits after each, a row a sequence."""
+        own = self.decoding.choose(1, self.past, self.decoding.sequences)
+        logits = self._run(own, ids, last=0)
+        self.past += 1
+        return logits
+
+    def _run(self, own: Pass, ids: Sequence[int], **place: int) -> np.ndarray:
         base = self.decoding.image.base
-        own.template.write(self.memory, base, past=self.past, last=len(ids) - 1)
-        self._write(own.ids, [*ids, *[0] * (length - len(ids))])
+        own.template.write(self.memory, base, past=self.past, **place)
+        self._write(own.ids, ids)
         self.ran += self._start(self.memory, own.template.address, base)
         self.passes.append((own, self.past))
-        self.past += len(ids)
-        return read(self.memory, own.logits, base)[0]
+        return read(self.memory, own.logits, base)
 
     def _write(self, tensor: Tensor, ids: Sequence[int]) -> None:
         tensor.window(self.memory, self.decoding.image.base)[:] = np.array(

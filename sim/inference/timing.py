@@ -12,7 +12,8 @@ __all__ = ["Timing", "timing"]
 
 @dataclass(frozen=True)
 class Timing:
-    """Cycles of an encoder and of all passes of the prompt, and of those of a token each after the first."""
+    """Cycles of an encoder and of all passes of the prompt, and of those of a token each after
+    the first."""
 
     prompt: int
     tokens: int
@@ -38,7 +39,8 @@ def timing(config: AcceleratorConfig, passes: Sequence[tuple[Pass, int]],
     cycles grow evenly.
     """
     most = max(own.length for own, _ in passes)
-    prompt = [one for one in passes if one[0].length == most] if most > 1 else list(passes[:1])
+    prompt = [one for one in passes if one[0].length == most and one[0].sequences == 1]
+    prompt = prompt if most > 1 or decoding.sequences > 1 else list(passes[:1])
     later = list(passes[len(prompt):])
     first = sum(cycles(config, *one) for one in prompt)
     if encoding is not None:
@@ -51,6 +53,8 @@ def timing(config: AcceleratorConfig, passes: Sequence[tuple[Pass, int]],
 def cycles(config: AcceleratorConfig, own: Pass, past: int) -> int:
     """Of one pass after ``past`` positions."""
     listed = [dict(fields) for fields in own.template.commands]
-    for index, fields in own.template.fitted(past=past, last=own.length - 1):
+    for index, fields in own.template.fitted(**{
+            name: values[0] for name, values in own.template.variables.items()} | {
+            "past": past, "last": own.length - 1}):
         listed[index] = fields
     return simulate(config, listed, address=own.template.address).cycles

@@ -94,6 +94,18 @@ def test_text_that_is_generated(tmp_path, capsys):
     assert any("then 1 new, the last a stop" in line for line in lines)
 
 
+def test_texts_side_by_side(tmp_path, capsys):
+    np.save(tmp_path / "ids.npy", np.array([[3, 4, 5], [7, 8, -1], [9, -1, -1]]))
+    options = ["random-llama", "--fmt", "bf16", "--generate", 4, "--ids", tmp_path / "ids.npy",
+               "--chunk", 2]
+    code, _ = called(capsys, *options, "--batch", 2, "--clock", 500, "-o", tmp_path)
+    told = json.loads((tmp_path / "results.json").read_text())["results"]
+    assert code == 0 and [one["prompt"] for one in told] == [[3, 4, 5], [7, 8], [9]]
+    called(capsys, *options, "-o", tmp_path / "alone")
+    alone = json.loads((tmp_path / "alone" / "results.json").read_text())["results"]
+    assert sum(a["ids"] == b["ids"] for a, b in zip(told, alone, strict=True)) >= 2
+
+
 def test_an_image_for_a_board(tmp_path, capsys):
     code, lines = called(capsys, "random-llama", "--generate", 3, "--tokens", 5, "--image-only",
                          "-o", tmp_path)
