@@ -150,7 +150,7 @@ def run_generation(options: argparse.Namespace, opened: Opened, examples: Sequen
                                       seed=options.seed, stop=stop, tell=line.tell)
         # A group that is not full is filled by its first: those are no one's.
         own = {id(example): (example, made) for example, made in zip(group, texts, strict=True)}
-        told += [_told(options, opened, example, made, words, stop, decoding)
+        told += [_told(options, opened, example, made, words, stop, None)
                  for example, made in own.values()]
     for example in examples if beside == 1 else ():
         source, prompt = parted(opened.model, example)

@@ -39,8 +39,9 @@ def timing(config: AcceleratorConfig, passes: Sequence[tuple[Pass, int]],
     cycles grow evenly.
     """
     most = max(own.length for own, _ in passes)
+    beside = any(own.sequences > 1 for own, _ in passes)  # then every part of a prompt is alone
     prompt = [one for one in passes if one[0].length == most and one[0].sequences == 1]
-    prompt = prompt if most > 1 or decoding.sequences > 1 else list(passes[:1])
+    prompt = prompt if most > 1 or beside else list(passes[:1])
     later = list(passes[len(prompt):])
     first = sum(cycles(config, *one) for one in prompt)
     if encoding is not None:
