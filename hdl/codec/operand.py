@@ -61,4 +61,5 @@ class OperandVector(data.ArrayLayout):
         super().__init__(OperandLayout(fmt), count)
 
     def format(self, value: data.View, spec: str) -> Format:
+        """All operands as one number, whatever ``spec``: fields of each would be wires of each."""
         return Format("{}", Value.cast(value))

@@ -10,7 +10,7 @@ from sim.model.machine import Machine
 from sim.verify.runner import RunError
 
 if TYPE_CHECKING:
-    from sim.harness.accelerator import Accelerator
+    import sim.harness.accelerator
 
 __all__ = ["built", "machine_start", "rtl_start"]
 
@@ -29,7 +29,7 @@ def machine_start(config: AcceleratorConfig) -> Start:
     return start
 
 
-def built(config: AcceleratorConfig) -> "Accelerator":
+def built(config: AcceleratorConfig) -> "sim.harness.accelerator.Accelerator":
     """The generated Verilog of ``config``, ready to run; ``RunError``."""
     from sim.harness.accelerator import Accelerator, HungError
     from sim.harness.verilate import ToolError
@@ -40,7 +40,8 @@ def built(config: AcceleratorConfig) -> "Accelerator":
         raise RunError(str(error)) from error
 
 
-def rtl_start(accelerator: "Accelerator", max_cycles: int = 200_000_000) -> Start:
+def rtl_start(accelerator: "sim.harness.accelerator.Accelerator",
+              max_cycles: int = 200_000_000) -> Start:
     """Runs programs on the generated Verilog through AXI, and on the machine model on a copy of the
     memory: ``RunError`` where a byte differs."""
     from sim.harness.accelerator import HungError
