@@ -52,6 +52,10 @@ def report(output: str) -> list[str]:
     return [f"    {line}".rstrip() for line in lines if not _SECONDS.search(line)]
 
 
+def _report(output: str) -> Values:
+    return {"report": report(output)}
+
+
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table of Markdown."""
     lines = [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in (heads, *rows)]
@@ -225,7 +229,14 @@ def _all_functions(output: str) -> Values:
             for block in ("lane", "accelerator") for fmt in _FORMATS}
 
 
+def _embedding(output: str) -> Values:
+    """The cosine of a whole model's last tensor to fp32's."""
+    cosine = float(_found(r"^  pooled .* 0 differ, cosine to fp32 ([0-9.]+)$", output)[1])
+    return {"cosine": f"{cosine:.4f}".removeprefix("0")}
+
+
 _MODELS = "python -m sim.cycles"
+_EMBEDDING = "python -m sim.run minilm --tokens 32 --on machine"
 _AREA = "python -m synth.area --library osu018"
 _RUNS = {
     "digits": "digits-vit", "digits-bf16": "digits-vit --fmt bf16",
@@ -242,6 +253,11 @@ SOURCES: dict[str, Source] = {
     "throughput": Source("python -m sim.throughput", _throughput),
     "bert-base-layer": Source(f"{_MODELS} bert-base --layers 1:2", _cycles, cheap=True),
     **{name: Source(f"{_MODELS} {options}", _counts) for name, options in _RUNS.items()},
+    "cycles-check": Source(f"{_MODELS} --check --dim 4", _report),
+    **{f"fusion-{fmt}-{mode}-{level}": Source(
+        f"{_EMBEDDING} --fmt {fmt} --softmax {mode} --fusion {level}", _embedding)
+       for fmt in ("posit8", "posit8es2", "fp8", "bf16") for mode in ("pwl", "approx_shifted")
+       for level in ("none", "scaling", "activation", "norm", "residual")},
     "area": Source(_AREA, _area),
     "area-all": Source(f"{_AREA} --functions all", _all_functions,
                        also=("--block", "lane", "accelerator")),

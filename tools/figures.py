@@ -88,7 +88,9 @@ def selected(names: Sequence[str]) -> Iterator[str]:
         found = [source for source in SOURCES if name == "all" or fnmatchcase(source, name)
                  or (name == "cheap" and SOURCES[source].cheap)]
         if not found:
-            raise ValueError(f"NAMES must select sources of {', '.join(SOURCES)}, not {name!r}")
+            families = dict.fromkeys(source.partition("-")[0] for source in SOURCES)
+            raise ValueError(f"NAMES must select sources of {', '.join(families)} "
+                             f"(each with '-*' too), not {name!r}")
         yield from found
 
 
