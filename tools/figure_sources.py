@@ -52,7 +52,8 @@ def report(output: str) -> list[str]:
     return [f"    {line}".rstrip() for line in lines if not _SECONDS.search(line)]
 
 
-def _report(output: str) -> Values:
+def _check(output: str) -> Values:
+    _found(r"^\d+ compared, 0 beyond .*; 0 below the bound$", output)
     return {"report": report(output)}
 
 
@@ -253,7 +254,7 @@ SOURCES: dict[str, Source] = {
     "throughput": Source("python -m sim.throughput", _throughput),
     "bert-base-layer": Source(f"{_MODELS} bert-base --layers 1:2", _cycles, cheap=True),
     **{name: Source(f"{_MODELS} {options}", _counts) for name, options in _RUNS.items()},
-    "cycles-check": Source(f"{_MODELS} --check --dim 4", _report),
+    "cycles-check": Source(f"{_MODELS} --check --dim 4", _check),
     **{f"fusion-{fmt}-{mode}-{level}": Source(
         f"{_EMBEDDING} --fmt {fmt} --softmax {mode} --fusion {level}", _embedding)
        for fmt in ("posit8", "posit8es2", "fp8", "bf16") for mode in ("pwl", "approx_shifted")

@@ -89,8 +89,8 @@ def selected(names: Sequence[str]) -> Iterator[str]:
                  or (name == "cheap" and SOURCES[source].cheap)]
         if not found:
             families = dict.fromkeys(source.partition("-")[0] for source in SOURCES)
-            raise ValueError(f"NAMES must select sources of {', '.join(families)} "
-                             f"(each with '-*' too), not {name!r}")
+            raise ValueError(f"NAMES must select sources of {', '.join(families)}, or those with "
+                             f"'-*' after them, not {name!r}")
         yield from found
 
 

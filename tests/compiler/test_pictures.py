@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import PIL.Image as pillow
 import pytest
 
 from compiler.checkpoints import load
@@ -11,7 +12,6 @@ from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.images import read_image
 from support.families import stored
 
-pillow = pytest.importorskip("PIL.Image")
 PLAIN = {"do_resize": True, "size": {"height": 8, "width": 8}, "resample": 2,
          "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.25, 0.5]}
 

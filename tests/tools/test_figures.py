@@ -101,7 +101,8 @@ def test_an_unknown_source_is_one_line(tree, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--check", "frob"], tree)
     assert stopped.value.code == 2
-    assert "NAMES must select sources of trial, not 'frob'" in capsys.readouterr().err
+    assert ("NAMES must select sources of trial, or those with '-*' after them, not 'frob'"
+            in capsys.readouterr().err)
 
 
 def test_a_failing_command_is_one_line_and_changes_nothing(tree, capsys, monkeypatch):

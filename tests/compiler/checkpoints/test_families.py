@@ -1,6 +1,5 @@
 """Checkpoints as transformers writes them against what it computes of them."""
 
-import importlib.util
 import json
 
 import numpy as np
@@ -11,6 +10,7 @@ from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.loader import families
 from compiler.checkpoints.reference import encode, forward
 from support.families import NAMES, stored
+from support.require import module, require
 from tools import family_vectors
 
 NEAR = 1e-4
@@ -56,9 +56,9 @@ def test_a_wrong_weight_is_found(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="no transformers")
 @pytest.mark.parametrize("name", NAMES)
 def test_transformers_still_computes_that(name):
+    require(module, "transformers")
     found = family_vectors.run(name)
     assert found["shapes"] == stored(name).values["shapes"]
     assert np.abs(np.array(found["output"]) - stored(name).output).max() <= family_vectors.NEAR
