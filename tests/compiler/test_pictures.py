@@ -3,8 +3,8 @@
 import json
 
 import numpy as np
-import PIL.Image as pillow
 import pytest
+from PIL import Image
 
 from compiler.checkpoints import load
 from compiler.checkpoints.arrays import ArrayError
@@ -26,7 +26,7 @@ def write(folder, width=8, **settings):
     """A picture of random colours, and settings."""
     (folder / "preprocessor_config.json").write_text(json.dumps(PLAIN | settings))
     pixels = np.random.default_rng(2).integers(0, 256, (8, width, 3), np.uint8)
-    pillow.fromarray(pixels).save(folder / "picture.png")
+    Image.fromarray(pixels).save(folder / "picture.png")
     return folder / "picture.png", pixels
 
 
@@ -50,7 +50,7 @@ def test_a_wide_picture_is_cut_to_its_middle_or_squeezed(vit):
     wanted = model.embedding.of_image(scaled[:, :, 6:14])
     assert np.allclose(read_image(str(folder), model, path), wanted, atol=1e-5)
     path, _ = write(folder, 20, size=8, do_normalize=False)
-    squeezed = np.asarray(pillow.open(path).resize((8, 8), 2)).transpose(2, 0, 1) / 255
+    squeezed = np.asarray(Image.open(path).resize((8, 8), 2)).transpose(2, 0, 1) / 255
     wanted = model.embedding.of_image(squeezed)
     assert np.allclose(read_image(str(folder), model, path), wanted, atol=1e-5)
 
