@@ -22,7 +22,7 @@ from compiler.training.gradients.parameters import linears, parameters, with_par
 from compiler.training.gradients.weights import Adapter, Weights
 from compiler.training.names import Names, names_of
 
-__all__ = ["AdapterSet", "load_adapters", "merge", "save_adapters"]
+__all__ = ["AdapterSet", "load_adapters", "merge", "save_adapters", "written_here"]
 
 _CONFIG, _TENSORS, _HEAD = "adapter_config.json", "adapter_model.safetensors", "head.safetensors"
 _HEAD_NAMES = ("head.weight", "head.bias")
@@ -168,6 +168,15 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 # Reading
+
+def written_here(folder: Path) -> bool:
+    """Whether ``save_adapters`` wrote ``folder``: a head beside the tensors, or the pooling that it
+    says with them, which peft does not."""
+    try:
+        return (folder / _HEAD).exists() or "pooling" in Safetensors(folder / _TENSORS).metadata()
+    except CheckpointError:
+        return False
+
 
 def load_adapters(path: Path, model: Transformer) -> AdapterSet:
     """The adapters for ``model`` in a folder or a file as ``save_adapters`` or peft writes them.

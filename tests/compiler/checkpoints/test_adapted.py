@@ -1,7 +1,5 @@
 """Adapters of peft merged into tensors of any family."""
 
-import json
-
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -10,22 +8,7 @@ from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.loader import load_folder
 from compiler.checkpoints.reference import forward
 from support.families import stored
-
-CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 6, "bias": "none", "fan_in_fan_out": False}
-
-
-def write(folder, tensors, **config):
-    folder.mkdir(exist_ok=True)
-    (folder / "adapter_config.json").write_text(json.dumps(CONFIG | config))
-    save_file(tensors, folder / "adapter_model.safetensors")
-    return folder
-
-
-def pair(module, outputs, inputs, rank=2, seed=0):
-    rng = np.random.default_rng(seed)
-    return {f"base_model.model.{module}.lora_{part}.weight":
-            rng.normal(0, 0.3, shape).astype(np.float32)
-            for part, shape in (("A", (rank, inputs)), ("B", (outputs, rank)))}
+from support.peft import arrays, pair, write
 
 
 @pytest.mark.parametrize("name, module, shape, transposed", [
@@ -40,28 +23,17 @@ def test_a_merged_model_is_that_of_merged_tensors(tmp_path, name, module, shape,
     folder = case.write(tmp_path / name)
     own = pair(module, *shape)
     path = write(tmp_path / "adapter", own, fan_in_fan_out=transposed)
-    found = list(_arrays(list(load_folder(folder, adapter=path).blocks)))
+    found = list(arrays(load_folder(folder, adapter=path).blocks))
     tensors = load_file(folder / "model.safetensors")
     end = f"{module.removeprefix('distilbert.')}.weight"
     key = next(key for key in tensors if key.endswith(end))
     a, b = own.values()
     tensors[key] = tensors[key] + 3 * ((b @ a).T if transposed else b @ a)
     save_file(tensors, folder / "model.safetensors")
-    wanted, plain = (list(_arrays(list(load_folder(one).blocks)))
+    wanted, plain = (list(arrays(load_folder(one).blocks))
                      for one in (folder, case.write(tmp_path / "plain")))
     assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
     assert any(not np.array_equal(one, other) for one, other in zip(found, plain, strict=True))
-
-
-def _arrays(part):
-    if isinstance(part, np.ndarray):
-        yield part
-    elif isinstance(part, list | tuple):
-        for item in part:
-            yield from _arrays(item)
-    elif hasattr(part, "__dataclass_fields__"):
-        for item in vars(part).values():
-            yield from _arrays(item)
 
 
 def test_a_head_that_was_trained_whole_and_patterns(tmp_path):
