@@ -139,15 +139,17 @@ class Parts:
         """The biases of scores, the same in all layers: one object."""
         if self.plan.buckets is None:
             return None
-        if take == self.checkpoint.read and self._bias is not None:
+        if self._bias is not None:
             return self._bias
         buckets, furthest = self.plan.buckets
         table = take(f"{self.prefix}{self.names['position_bias']}.weight",
                      (buckets, self.plan.heads))
         distance = np.arange(-furthest, furthest + 1)
         own = bucket(distance, buckets, furthest, both=not self.plan.causal)
-        self._bias = PositionBias(np.ascontiguousarray(table[own].T))
-        return self._bias
+        found = PositionBias(np.ascontiguousarray(table[own].T))
+        if any(table.strides):  # read, not checked alone
+            self._bias = found
+        return found
 
     def feed_forward(self, take: Take, label: str) -> FeedForward:
         gate = self.linear(take, "gate", label) if "gate" in self.names else None

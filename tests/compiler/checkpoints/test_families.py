@@ -41,6 +41,17 @@ def test_every_family_is_compared():
     assert kinds == set(families())
 
 
+@pytest.mark.parametrize("name", ["mpnet", "t5", "bloom"])
+def test_layers_share_one_bias_of_positions(name, tmp_path):
+    """Programs hold each table once, by its identity."""
+    model = load(stored(name).write(tmp_path / name))
+    for side in (model, model.encoder):
+        if side is not None:
+            first, *others = (block.attention.position_bias for block in side.blocks)
+            assert others and all(other is first for other in others)
+            assert first.values.any()
+
+
 def test_a_wrong_weight_is_found(tmp_path, monkeypatch):
     case, real = stored("bert"), family_vectors.weight
 
