@@ -1,6 +1,7 @@
 """Rotary embeddings as ``config.json`` describes them, in either generation: ``rotary``."""
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,12 @@ import numpy as np
 
 from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.description import Rotary
-from compiler.checkpoints.settings import Settings
+from compiler.checkpoints.settings import Settings, shown
 
 __all__ = ["Rope", "head_size", "rotary"]
 
 Rates = tuple[np.ndarray, float]
+Scaling = Callable[[Settings, Settings, np.ndarray, float], Rates]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ def rotary(settings: Settings, size: int, *, share: float = 1.0, kind: str | Non
     theta = (inner if inner.get("rope_theta") is not None else settings).positive(
         "rope_theta", base)
     part = inner if inner.get("partial_rotary_factor") is not None else settings
-    items = int(size * part.positive("partial_rotary_factor", share))
+    share = part.positive("partial_rotary_factor", share)
+    items = int(size * share) if share <= 1 else 0
     if items % 2 or (size - items) % 2 or not 2 <= items <= size:
         raise part.refuse("partial_rotary_factor",
                           f"such that an even number of a head's {size} items is rotated")
@@ -61,16 +64,29 @@ def rotary(settings: Settings, size: int, *, share: float = 1.0, kind: str | Non
     if scaling in _LIMITED:
         longest = _trained(settings, inner)
     elif scaling in _SCALINGS:
-        rates, factor = _SCALINGS[scaling](settings, inner, rates, theta)
+        rates, factor = _scaled(_SCALINGS[scaling], settings, inner, rates, theta)
         return Rope(Rotary(theta, interleaved, tuple(rates.tolist()), factor), items, None)
     elif scaling != "default":
-        raise settings.refuse(name, "null or of type "
-                              f"{', '.join(('default', *_SCALINGS, *_LIMITED))}")
+        raise CheckpointError(f"{inner.where} must be null or of type "
+                              f"{', '.join(('default', *_SCALINGS, *_LIMITED))}, not {shown(own)}")
     if scaling == "longrope":
-        short = _numbers(inner, "short_factor", items // 2)
-        return Rope(Rotary(theta, interleaved, tuple((rates / short).tolist()),
-                           _long_factor(settings, inner)), items, longest)
+        rates, factor = _scaled(_longrope, settings, inner, rates, theta)
+        return Rope(Rotary(theta, interleaved, tuple(rates.tolist()), factor), items, longest)
     return Rope(Rotary(theta, interleaved), items, longest)
+
+
+def _scaled(scaling: Scaling, settings: Settings, inner: Settings, rates: np.ndarray,
+            theta: float) -> Rates:
+    """What ``scaling`` makes of ``rates``; numbers that are each allowed may not be together."""
+    try:
+        with np.errstate(all="ignore"):
+            found, factor = scaling(settings, inner, rates, theta)
+    except ArithmeticError:
+        found, factor = rates, math.inf
+    if not (np.isfinite(found).all() and math.isfinite(factor)):
+        raise CheckpointError(f"{inner.where} must scale rates to finite numbers, "
+                              f"not {shown(inner.values)}")
+    return found, factor
 
 
 def _own(settings: Settings, kind: str | None) -> tuple[str, dict[str, Any]]:
@@ -97,7 +113,8 @@ def _trained(settings: Settings, inner: Settings) -> int:
 def _numbers(inner: Settings, name: str, count: int) -> np.ndarray:
     values = inner.get(name)
     if (not isinstance(values, list) or len(values) != count
-            or not all(isinstance(value, int | float) and value > 0 for value in values)):
+            or not all(isinstance(value, int | float) and not isinstance(value, bool)
+                       and 0 < value <= sys.float_info.max for value in values)):
         raise inner.refuse(name, f"{count} numbers above 0")
     return np.array(values, float)
 
@@ -110,6 +127,8 @@ def _llama3(settings: Settings, inner: Settings, rates: np.ndarray, theta: float
     """Slow pairs by the factor, fast ones not, between them a mixture of both."""
     factor, low = inner.positive("factor"), inner.positive("low_freq_factor")
     high, trained = inner.positive("high_freq_factor"), _trained(settings, inner)
+    if high <= low:
+        raise inner.refuse("high_freq_factor", f"above low_freq_factor = {low}")
     turns = trained * rates / (2 * math.pi)
     share = np.clip((turns - low) / (high - low), 0, 1)
     return (1 - share) * rates / factor + share * rates, 1.0
@@ -145,6 +164,12 @@ def _yarn_factor(inner: Settings, factor: float) -> float:
     return growth(1.0)
 
 
+def _longrope(settings: Settings, inner: Settings, rates: np.ndarray, theta: float) -> Rates:
+    """A divisor for each pair, as it is up to the length of training."""
+    return (rates / _numbers(inner, "short_factor", len(rates)),
+            _long_factor(settings, inner))
+
+
 def _long_factor(settings: Settings, inner: Settings) -> float:
     """What cosines and sines grow by for longer texts."""
     if inner.get("attention_factor") is not None:
@@ -156,7 +181,6 @@ def _long_factor(settings: Settings, inner: Settings) -> float:
     return math.sqrt(1 + math.log(factor) / math.log(trained)) if factor > 1 else 1.0
 
 
-_SCALINGS: dict[str, Callable[[Settings, Settings, np.ndarray, float], Rates]] = {
-    "linear": _linear, "llama3": _llama3, "yarn": _yarn}
+_SCALINGS: dict[str, Scaling] = {"linear": _linear, "llama3": _llama3, "yarn": _yarn}
 # Right up to the length of training: beyond it the rates follow the length of the text.
 _LIMITED = ("dynamic", "longrope")
