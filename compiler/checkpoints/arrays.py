@@ -1,6 +1,7 @@
 """Arrays of users in ``.npy`` and ``.npz`` files, whose headers are not believed."""
 
 import zipfile
+import zlib
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, Any
@@ -9,7 +10,6 @@ import numpy as np
 
 __all__ = ["ArrayError", "read_npy", "read_npz"]
 
-_MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000
 
 
@@ -42,7 +42,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
                     found[entry.filename.removesuffix(".npy")] = _array(
                         file, entry.file_size, f"{path}: {entry.filename}")
             return found
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError,
+            UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ArrayError(f"{path} must be a whole .npz file: {reason}") from error
 
@@ -76,7 +77,7 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
             TokenError) as error:
         raise ArrayError(f"{where} must be an array of numpy, version 1 or 2: "
                          f"{' '.join(str(error).split())[:200]}") from error
-    if dtype.kind not in "iufbU":
+    if dtype.kind not in "iufbU" or not dtype.itemsize:
         raise ArrayError(f"{where} must hold numbers or texts, not {dtype}")
     if any(isinstance(length, bool) or length < 0 for length in shape):
         raise ArrayError(f"{where} must have sizes from 0 up, not shape {shape}")

@@ -23,7 +23,8 @@ __all__ = ["Pickled"]
 _LARGEST_PICKLE = 16 << 20
 _LEGACY = bytes.fromhex("80028a0a6cfc9c46f920")
 _DAMAGE = (pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError, AttributeError,
-           MemoryError, RecursionError, OverflowError, zipfile.BadZipFile, NotImplementedError)
+           MemoryError, OverflowError, zipfile.BadZipFile,
+           RuntimeError)  # of zipfile, for a member that is encrypted; RecursionError is one
 _FLOATS = {"FloatStorage": "<f4", "HalfStorage": "<f2", "DoubleStorage": "<f8",
            "BFloat16Storage": "bfloat16"}
 _OTHERS = {"LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1",

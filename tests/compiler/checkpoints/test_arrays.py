@@ -45,7 +45,7 @@ def lie(shape="(4,)", descr="'<f8'"):
     (with_header("{'shape': (4,)}"), "array of numpy"),
     (lie("(1.5,)"), "array of numpy"), (lie("(4,)" + " " * 20000), "array of numpy"),
     (lie(descr="'<U100000000'"), "must have 1600000000 bytes"),
-    (lie(descr="'<U1000000000'"), "array of numpy")])
+    (lie(descr="'<U1000000000'"), "array of numpy"), (lie(descr="'<U0'"), "numbers or texts")])
 def test_damage_is_one_line(content, message, tmp_path):
     path = tmp_path / "x.npy"
     path.write_bytes(content)
@@ -71,6 +71,20 @@ def test_files_that_are_none(tmp_path):
         read_npz(tmp_path / "x.npz")
 
 
+def test_a_stream_or_a_name_that_cannot_be(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, x=np.random.default_rng(1).normal(size=1000))
+    content = bytearray(path.read_bytes())
+    content[80:180] = b"\xff" * 100
+    path.write_bytes(content)
+    with pytest.raises(ArrayError, match="whole .npz file: .* while decompressing"):
+        read_npz(path)
+    np.savez(path, ü=np.ones(3))
+    path.write_bytes(path.read_bytes().replace("ü".encode(), b"\xff\xfe"))
+    with pytest.raises(ArrayError, match="whole .npz file: .* decode byte 0xff"):
+        read_npz(path)
+
+
 def test_an_archive_that_grows_out_of_proportion(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x.npy", with_header(
@@ -79,9 +93,10 @@ def test_an_archive_that_grows_out_of_proportion(tmp_path):
         read_npz(tmp_path / "x.npz")
 
 
-def test_any_bytes_are_read_or_refused(tmp_path):
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_any_bytes_are_read_or_refused(tmp_path, save):
     buffer = io.BytesIO()
-    np.savez(buffer, **ARRAYS)
+    save(buffer, **ARRAYS)
     sound, path, read = buffer.getvalue(), tmp_path / "x.npz", []
 
     @examples(200)

@@ -58,8 +58,8 @@ def torch_names(monkeypatch):
     return names
 
 
-class Tensor:
-    """Pickled as torch pickles one."""
+class Call:
+    """Anything that a pickle can be made to call, as torch's are to make a tensor."""
 
     def __init__(self, made, *arguments):
         self.made, self.arguments = made, arguments
@@ -78,7 +78,7 @@ def write_bin(path, names, tensors, change=lambda values: values, members=lambda
             array.dtype.char]
         content[f"archive/data/{index}"] = np.ascontiguousarray(array).tobytes()
         strides = tuple(stride // array.itemsize for stride in np.ascontiguousarray(array).strides)
-        values[name] = Tensor(names.rebuild_tensor_v2, Storage(kind, str(index), array.size), 0,
+        values[name] = Call(names.rebuild_tensor_v2, Storage(kind, str(index), array.size), 0,
                               array.shape, strides, False, OrderedDict())
     buffer = io.BytesIO()
     Writer(buffer, 2).dump(change(values))
@@ -129,7 +129,7 @@ def test_a_file_of_torch_is_the_same_model(folder, torch_names, kind, near):
 def test_a_tensor_that_is_a_view_of_another(tmp_path, torch_names):
     def transposed(values):
         storage = values["a"].arguments[0]
-        values["b"] = Tensor(torch_names.rebuild_tensor_v2, storage, 1, (3, 2), (1, 6), False,
+        values["b"] = Call(torch_names.rebuild_tensor_v2, storage, 1, (3, 2), (1, 6), False,
                              OrderedDict())
         return values
 
@@ -137,16 +137,6 @@ def test_a_tensor_that_is_a_view_of_another(tmp_path, torch_names):
     file = Pickled(write_bin(tmp_path / "x.bin", torch_names, {"a": array}, transposed))
     assert file.shapes == {"a": (2, 6), "b": (3, 2)}
     assert np.array_equal(file.load("b"), array[:, 1:4].T)
-
-
-class Call:
-    """Anything that a pickle can be made to call."""
-
-    def __init__(self, made, *arguments):
-        self.made, self.arguments = made, arguments
-
-    def __reduce__(self):
-        return self.made, self.arguments
 
 
 CALLED = []
@@ -206,6 +196,18 @@ def test_a_damaged_archive_is_one_line(tmp_path, torch_names, members, message):
     with pytest.raises(CheckpointError, match=message) as error:
         Pickled(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_member_that_is_encrypted_is_one_line(tmp_path, torch_names):
+    path = write_bin(tmp_path / "x.bin", torch_names, {"a": np.ones(6, np.float32)})
+    content = path.read_bytes()
+    for start, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        content = b"".join(start + part[:flags - 4] + bytes([part[flags - 4] | 1])
+                           + part[flags - 3:] if index else part
+                           for index, part in enumerate(content.split(start)))
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="as torch.save writes it: .* encrypted"):
+        Pickled(path)
 
 
 def test_other_files_of_torch_are_one_line(tmp_path, torch_names):
