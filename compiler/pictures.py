@@ -76,15 +76,22 @@ def _filter(settings: Settings) -> Any:
 def _size(settings: Settings, image: "Image", side: int) -> tuple[int, int]:
     """Width and height to resize to: given, or of the shorter side, or the model's own."""
     size = settings.get("size")
-    if isinstance(size, int):
-        return (size, size)
+    if size is not None and not isinstance(size, dict):
+        width = height = settings.count("size")
+        return _bounded(settings, width, height)
     own = Settings(size if isinstance(size, dict) else {}, f"{settings.where}: size")
     if own.get("shortest_edge") is None:
-        return own.count("width", side), own.count("height", side)
+        return _bounded(settings, own.count("width", side), own.count("height", side))
     edge = own.count("shortest_edge")
     short, long = sorted(image.size)
     other = int(edge * long / short)
-    return (edge, other) if image.width <= image.height else (other, edge)
+    return _bounded(settings, *((edge, other) if image.width <= image.height else (other, edge)))
+
+
+def _bounded(settings: Settings, width: int, height: int) -> tuple[int, int]:
+    if width * height > _MOST_PIXELS:
+        raise settings.refuse("size", f"of at most {_MOST_PIXELS} pixels")
+    return width, height
 
 
 def _middle(image: "Image", side: int) -> "Image":

@@ -57,6 +57,11 @@ def test_a_wide_picture_is_cut_to_its_middle_or_squeezed(vit):
 
 @pytest.mark.parametrize("settings, message", [
     ({"image_std": [0.5, 0, 0.5]}, "image_std must be 3 numbers above 0"),
+    ({"size": 0}, "size must be a whole number of at least 1"),
+    ({"size": "8"}, "size must be a whole number of at least 1"),
+    ({"size": 100_000}, "size must be of at most 67108864 pixels, not 100000"),
+    ({"size": {"shortest_edge": 1 << 20}}, "size must be of at most 67108864 pixels"),
+    ({"size": {"width": 1 << 20, "height": 1 << 20}}, "size must be of at most 67108864 pixels"),
     ({"image_mean": [0.5]}, "image_mean must be 3 numbers, not"),
     ({"resample": 9}, "resample must be from 0 to 5, not 9"),
     ({"size": {"height": 8, "width": 4}}, "pixels must be 3 channels of 4 patches of 4 × 4, not"),
