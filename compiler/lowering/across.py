@@ -3,15 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from compiler.checkpoints.description import Attention
 from compiler.checkpoints.inputs import Step
-from compiler.lowering.attention import CacheRows, Unit, mix
+from compiler.lowering.attention import CacheRows, Unit, mask_of, mix
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.values import Form, Life, Value, View
-from hdl.spec.formats import BFLOAT16
-from sim.model.rounding import largest
 
 __all__ = ["Source", "attend_across", "make_rows", "project_across"]
 
@@ -74,7 +70,4 @@ def _mask(trace: Tracer, source: Step, sequence: int) -> View | None:
     """What hides the positions that only pad the encoder's sequence."""
     if source.valid is None or source.valid[sequence].all():
         return None
-    hidden = ~source.valid[sequence][None]
-    return trace.shared(("mask", hidden.tobytes(), hidden.shape),
-                        f"mask of {source.length} positions", hidden.shape, Form.WIDE,
-                        lambda: np.where(hidden, -largest(BFLOAT16), 0.0)).whole
+    return mask_of(trace, ~source.valid[sequence][None])

@@ -20,7 +20,7 @@ from compiler.lowering.values import Form, Value, View
 from hdl.spec.formats import BFLOAT16
 from sim.model.rounding import largest
 
-__all__ = ["CacheRows", "Unit", "attend", "mix", "padding_masks"]
+__all__ = ["CacheRows", "Unit", "attend", "mask_of", "mix", "padding_masks"]
 
 
 @dataclass(frozen=True)
@@ -187,10 +187,13 @@ def _mask(trace: Tracer, attention: Attention, step: Step, sequence: int) -> Vie
     masked = hidden.any() or attention.window is not None
     if masked and step.room is not None and step.valid is None:
         return _shared_mask(trace, attention, step)
-    if not hidden.any():
-        return None
+    return mask_of(trace, hidden) if hidden.any() else None
+
+
+def mask_of(trace: Tracer, hidden: np.ndarray) -> View:
+    """0, and the most negative BF16 where ``hidden``, rows × positions."""
     return trace.shared(("mask", hidden.tobytes(), hidden.shape),
-                        f"mask of {step.total} positions", hidden.shape, Form.WIDE,
+                        f"mask of {hidden.shape[1]} positions", hidden.shape, Form.WIDE,
                         lambda: np.where(hidden, -largest(BFLOAT16), 0.0)).whole
 
 
@@ -268,8 +271,7 @@ def _softmax(trace: Tracer, attention: Attention, units: list[Unit], out: Value,
     if masked:
         scaled = trace.value(f"{label}scores without mask", out.rows, out.columns)
         scale(scaled)
-        masks = [unit.mask for unit in units]
-        trace.add(scaled.whole, masks[:1] if len(units) == 1 else masks, scores)
+        trace.add(scaled.whole, [unit.mask for unit in units], scores)
     else:
         scale(scores)
     trace.vector(scores.whole, Softmax(), out)

@@ -30,8 +30,6 @@ def silent(share: float, where: str) -> None:
     """Tells nobody."""
 
 
-
-
 class Places:
     """The tensor of each form of each value. ``results``: by name, what a run leaves. ``after``:
     another program's in the same memory, whose values may be this one's."""
