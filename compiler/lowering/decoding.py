@@ -7,7 +7,7 @@ them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,67 +32,14 @@ from compiler.lowering.streaming import Streamed
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.values import Life
 from compiler.program.builder import ProgramBuilder
+from compiler.program.decoding import Decoding, Encoding, Pass
 from compiler.program.image import ProgramImage
 from compiler.program.template import Fields, Template, fit
 from compiler.program.tensor import Tensor
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import row_columns
 
-__all__ = ["Decoding", "Encoding", "Pass", "lower_decoding"]
-
-
-@dataclass(frozen=True)
-class Pass:
-    """A program that takes ``length`` positions through all layers after those of the cache.
-
-    Variables of its ``template``: ``past``, how many these are; ``last``, which of the ``length``
-    is read after the last layer. Where ``sequences`` stand side by side, also ``sequence``, whose
-    part of a prompt it is, and ``pad``, how many positions stand empty before that; or it takes a
-    position of all ``sequences``, which have the same past, empty positions among it. ``ids``: what
-    the host writes. ``logits``: a row a sequence.
-    """
-
-    length: int
-    template: Template
-    ids: Tensor
-    logits: Tensor
-    macs: int
-    sequences: int = 1
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """A program that takes ``length`` tokens or patches through the encoder and leaves what the
-    layers look across at. ``inputs``: what the host writes."""
-
-    length: int
-    address: int
-    commands: tuple[Fields, ...]
-    inputs: Tensor
-    macs: int
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """Programs of one image; the cache has room for ``room`` positions. ``encoding``: of a model
-    with an encoder, before every sequence. ``masks``: what the host writes of ``sequences`` side by
-    side, a row each: 0, and the most negative BF16 where a position is empty."""
-
-    image: ProgramImage
-    passes: tuple[Pass, ...]
-    room: int
-    encoding: Encoding | None = None
-    sequences: int = 1
-    masks: Tensor | None = None
-
-    def choose(self, length: int, past: int, sequences: int = 1) -> Pass:
-        """The program for ``length`` positions of ``sequences`` after ``past`` others;
-        ``ValueError``."""
-        for own in self.passes:
-            if (own.length, own.sequences) == (length, sequences) and (
-                    past in own.template.variables["past"]):
-                return own
-        raise ValueError(f"no program of this image takes {length} positions after {past}")
+__all__ = ["check_decoding", "lower_decoding"]
 
 
 def lower_decoding(config: AcceleratorConfig, model: Transformer, prompt: int, new: int, *,

@@ -22,6 +22,10 @@ class Ran:
         return Ran(self.saturations + other.saturations, self.nars + other.nars,
                    self.cycles + other.cycles, self.compared + other.compared)
 
+    def __sub__(self, other: "Ran") -> "Ran":
+        return Ran(self.saturations - other.saturations, self.nars - other.nars,
+                   self.cycles - other.cycles, self.compared - other.compared)
+
 
 Start = Callable[[np.ndarray, int, int], Ran]
 """Runs the program at an address of a memory, of that base, in place."""

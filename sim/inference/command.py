@@ -12,8 +12,9 @@ from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.source import read
 from compiler.examples import Example, examples_of, own_examples
-from compiler.lowering.decoding import Decoding, Encoding, lower_decoding
+from compiler.lowering.decoding import lower_decoding
 from compiler.program.board import placed, write_board
+from compiler.program.decoding import Decoding, Encoding
 from compiler.program.lowered import LoweredProgram
 from compiler.work import Opened
 from gen.cli import Line, integer, real
@@ -214,7 +215,7 @@ def _told(options: argparse.Namespace, opened: Opened, example: Example, made: G
         print("  the fp32 model's tokens are the same" if same == count else
               f"  the fp32 model's tokens are the same up to number {same}, of {count}")
     if options.clock is not None:
-        found = timing(opened.config, made.passes, encoding)
+        found = timing(opened.config, made, encoding)
         told |= {"cycles_to_first_token": found.prompt, "cycles_of_others": found.tokens,
                  "clock_mhz": options.clock}
         print("\n".join(f"  {line}" for line in found.lines(options.clock)))

@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from compiler.checkpoints import reference
 from compiler.checkpoints.description import Transformer
 from compiler.examples import Example
-from compiler.lowering.decoding import Decoding, Pass
 from compiler.program.builder import read
+from compiler.program.decoding import Decoding, Pass
 from compiler.program.start import Ran, Start
 from compiler.program.tensor import IndexEncoding, Tensor
 from sim.inference.results import softmax
@@ -25,7 +25,8 @@ Tell = Callable[[float, str], None]
 class Generated:
     """``ids``: those after the prompt, a stop token among them where one ended it (``stopped``);
     ``logits``: those that each was chosen from. ``seconds``: to the first token and for the others,
-    of whatever runs the programs. ``passes``: each program with the positions before it."""
+    of whatever runs the programs. ``passes``: each program with the positions before it, of which
+    the first ``prefill`` take prompts."""
 
     prompt: np.ndarray
     ids: tuple[int, ...]
@@ -33,7 +34,8 @@ class Generated:
     logits: np.ndarray
     seconds: tuple[float, float]
     ran: Ran
-    passes: tuple[tuple[Pass, int], ...] = field(default=())
+    passes: tuple[tuple[Pass, int], ...]
+    prefill: int
 
 
 class DecodingHost:
@@ -129,17 +131,16 @@ def generate(host: DecodingHost, prompt: Sequence[int] | np.ndarray, new: int, *
         tell((first + chunk) / total, f"{min(first + chunk, len(prompt))} of {len(prompt)} tokens "
              "of the prompt")
     found, kept = [choose(logits, temperature, rng)], [logits]
-    first_token = time.monotonic()
+    prefill, first_token = len(host.passes), time.monotonic()
     while len(found) < new and found[-1] not in stop:
         logits = host.feed(found[-1:], 1)
         found.append(choose(logits, temperature, rng))
         kept.append(logits)
         tell((total - new + len(found)) / total, f"{len(found)} of {new} new tokens")
     ended = time.monotonic()
-    ran = Ran(*(getattr(host.ran, name) - getattr(before, name)
-                for name in ("saturations", "nars", "cycles", "compared")))
     return Generated(prompt, tuple(found), found[-1] in stop, np.array(kept),
-                     (first_token - started, ended - first_token), ran, tuple(host.passes))
+                     (first_token - started, ended - first_token), host.ran - before,
+                     tuple(host.passes), prefill)
 
 
 def fp32_greedy(model: Transformer, prompt: np.ndarray, new: int, stop: Collection[int] = (),

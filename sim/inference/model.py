@@ -11,9 +11,10 @@ from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.source import open_model
 from compiler.examples import batches, examples_of, from_texts
-from compiler.lowering.decoding import Decoding, lower_decoding
+from compiler.lowering.decoding import lower_decoding
 from compiler.lowering.fusion import fusion_named
 from compiler.lowering.programs import Programs
+from compiler.program.decoding import Decoding
 from compiler.program.lowered import LoweredProgram
 from compiler.program.start import Start
 from gen.cli import Line

@@ -1,11 +1,11 @@
 """What generating costs on the hardware, by the cycle model."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compiler.lowering.decoding import Encoding, Pass
+from compiler.program.decoding import Encoding, Pass
 from hdl.spec.config import AcceleratorConfig
 from sim.cycles.simulate import simulate
+from sim.inference.generate import Generated
 
 __all__ = ["Timing", "timing"]
 
@@ -31,18 +31,13 @@ class Timing:
         return found
 
 
-def timing(config: AcceleratorConfig, passes: Sequence[tuple[Pass, int]],
-           encoding: Encoding | None = None) -> Timing:
-    """Of the passes of a sequence, in their order, after that of an encoder if there is one.
+def timing(config: AcceleratorConfig, made: Generated, encoding: Encoding | None = None) -> Timing:
+    """Of the passes of a text, or of texts side by side, after that of an encoder if there is one.
 
-    Those of the prompt are each simulated; of the others the first and the last, between which
+    Those of prompts are each simulated; of the others the first and the last, between which
     cycles grow evenly.
     """
-    most = max(own.length for own, _ in passes)
-    beside = any(own.sequences > 1 for own, _ in passes)  # then every part of a prompt is alone
-    prompt = [one for one in passes if one[0].length == most and one[0].sequences == 1]
-    prompt = prompt if most > 1 or beside else list(passes[:1])
-    later = list(passes[len(prompt):])
+    prompt, later = made.passes[:made.prefill], made.passes[made.prefill:]
     first = sum(cycles(config, *one) for one in prompt)
     if encoding is not None:
         listed = [dict(fields) for fields in encoding.commands]

@@ -5,8 +5,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from compiler.lowering.decoding import Pass
-from compiler.program.start import Ran
+from compiler.program.decoding import Pass
 from hdl.spec.formats import BF16_ENCODING, BFLOAT16
 from sim.inference.generate import DecodingHost, Generated, Tell, choose
 from sim.model import codec
@@ -21,8 +20,8 @@ def generate_together(host: DecodingHost, prompts: Sequence[np.ndarray], new: in
     """As ``generate.generate`` for each of ``prompts``, as many as the host's programs take.
 
     All end at one position: shorter ones begin later, after positions that nothing sees. The
-    weights are read once for a token of each. Each draws by a seed of its own. ``seconds`` and
-    ``ran`` are those of all together, ``passes`` of the first.
+    weights are read once for a token of each. Each draws by a seed of its own. ``seconds``, ``ran``
+    and ``passes`` are those of all together: the first tokens come after all prompts.
     """
     if len(prompts) != host.decoding.sequences:
         raise ValueError(f"prompts must be {host.decoding.sequences}, not {len(prompts)}")
@@ -34,13 +33,13 @@ def generate_together(host: DecodingHost, prompts: Sequence[np.ndarray], new: in
     for index, prompt in enumerate(prompts):
         host.begin()
         firsts.append(_prompt(host, prompt, sequence=index, pad=longest - len(prompt)))
-        passes = passes or list(host.passes)
+        passes += host.passes
         tell((index + 1) / (len(prompts) + new), f"{index + 1} of {len(prompts)} prompts")
     _hide(host, [longest - len(prompt) for prompt in prompts])
     found = [[choose(row, temperature, rng)] for row, rng in zip(firsts, rngs, strict=True)]
     kept = [[row] for row in firsts]
     first_token = time.monotonic()
-    host.past, host.passes = longest, passes
+    host.past, host.passes = longest, passes.copy()
     for count in range(1, new):
         going = [own[-1] not in stop for own in found]
         if not any(going):
@@ -52,10 +51,8 @@ def generate_together(host: DecodingHost, prompts: Sequence[np.ndarray], new: in
                 kept[index].append(logits[index])
         tell((len(prompts) + count + 1) / (len(prompts) + new), f"{count + 1} of {new} new tokens")
     seconds = first_token - started, time.monotonic() - first_token
-    ran = Ran(*(getattr(host.ran, name) - getattr(before, name)
-                for name in ("saturations", "nars", "cycles", "compared")))
-    return [Generated(np.asarray(prompt), tuple(own), own[-1] in stop, np.array(rows), seconds, ran,
-                      tuple(host.passes))
+    return [Generated(np.asarray(prompt), tuple(own), own[-1] in stop, np.array(rows), seconds,
+                      host.ran - before, tuple(host.passes), len(passes))
             for prompt, own, rows in zip(prompts, found, kept, strict=True)]
 
 

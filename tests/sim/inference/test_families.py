@@ -11,8 +11,7 @@ from compiler.lowering.programs import Programs
 from compiler.program.builder import read
 from hdl.spec.config import AcceleratorConfig
 from sim.inference import compile
-from sim.inference.generate import DecodingHost, fp32_greedy, generate
-from sim.inference.timing import timing
+from sim.inference.generate import DecodingHost, fp32_greedy
 from sim.model.machine import Machine
 from sim.verify.starts import machine_start
 from support.families import NAMES, stored
@@ -66,13 +65,3 @@ def test_a_model_with_an_encoder_from_python(tmp_path):
     made = compile(model, AcceleratorConfig("bf16", dim=4)).generate(source, 4)
     assert made.prompt.tolist() == list(model.start) and len(made.ids) == 4
     assert list(made.ids) == fp32_greedy(model, np.array(model.start), 4, source=source)
-
-
-def test_an_encoder_counts_until_the_first_token(tmp_path):
-    model = load(stored("t5").write(tmp_path / "model"))
-    decoding = lower_decoding(CONFIG, model, 1, 3, source=5)
-    host = DecodingHost(decoding, machine_start(CONFIG))
-    made = generate(host, np.array(model.start), 3, source=np.array([3, 4, 5, 6, 7]))
-    told, without = (timing(CONFIG, made.passes, encoding)
-                     for encoding in (decoding.encoding, None))
-    assert told.prompt > without.prompt > 0 and told.tokens == without.tokens > 0

@@ -41,6 +41,13 @@ def test_another_chunk_and_another_sequence_give_the_same():
     assert again.ids == first.ids and np.array_equal(again.logits, first.logits)
 
 
+def test_every_token_of_a_prompt_counts_until_the_first_one():
+    told, one_by_one = (timing(own.decoding.image.config, generate(own, PROMPT, 3))
+                        for own in (host(new=3, chunk=5), host(new=3, chunk=1)))
+    assert told.count == one_by_one.count == 2 and told.tokens == one_by_one.tokens
+    assert one_by_one.prompt > 2 * one_by_one.tokens  # five positions, and two
+
+
 def test_stop_tokens():
     whole = generate(host(), PROMPT, 8)
     stop = whole.ids[2]
@@ -83,7 +90,7 @@ def test_on_rtl_every_byte_and_the_cycles_of_the_model():
     model = generate(DecodingHost(decoding, machine_start(machine.config)), PROMPT, 4)
     assert found.ids == model.ids and np.array_equal(found.logits, model.logits)
     assert found.ran.compared == 5 * decoding.image.memory.size
-    told = timing(machine.config, found.passes)
+    told = timing(machine.config, found)
     assert told.count == 3 and told.prompt > told.tokens / 3 > 0
     print(f"{found.ran.compared} bytes compared, {found.ran.cycles} cycles")
     assert abs((told.prompt + told.tokens) / found.ran.cycles - 1) < TOLERANCE

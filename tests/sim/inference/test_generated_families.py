@@ -90,15 +90,15 @@ def test_a_source_without_an_encoder_and_an_encoder_without_one(tmp_path):
         generate(host, prompt, 2, source=np.zeros(4, int))
 
 
-def test_time_to_the_first_token_has_the_encoder_in_it(tmp_path):
+@pytest.mark.parametrize("name, times", [("whisper", 2), ("t5", 1)])
+def test_time_to_the_first_token_has_the_encoder_in_it(name, times, tmp_path):
     config = AcceleratorConfig("posit8", dim=4)
-    model, source, prompt = given("whisper", tmp_path)
+    model, source, prompt = given(name, tmp_path)
     values = source.values[0]
     decoding = lower_decoding(config, model, 1, 2, source=len(values))
     made = generate(DecodingHost(decoding, machine_start(config)), prompt, 2, source=values)
-    whole, without = (timing(config, made.passes, encoding)
-                      for encoding in (decoding.encoding, None))
-    assert whole.prompt > 2 * without.prompt and whole.tokens == without.tokens > 0
+    whole, without = (timing(config, made, encoding) for encoding in (decoding.encoding, None))
+    assert whole.prompt > times * without.prompt > 0 and whole.tokens == without.tokens > 0
 
 
 @pytest.mark.slow

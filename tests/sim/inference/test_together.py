@@ -9,7 +9,9 @@ from compiler.lowering.decoding import lower_decoding
 from compiler.lowering.fusion import fusion_named
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.regression import small_accelerator
+from sim.cycles.check import TOLERANCE
 from sim.inference.generate import DecodingHost, fp32_greedy, generate
+from sim.inference.timing import timing
 from sim.inference.together import generate_together
 from sim.verify.report import cosine
 from sim.verify.starts import machine_start, rtl_start
@@ -91,7 +93,7 @@ def test_each_draws_by_a_seed_of_its_own():
     assert [own.ids for own in found] == [own.ids for own in again]
 
 
-def test_on_rtl_every_byte():
+def test_on_rtl_every_byte_and_the_cycles_of_the_model():
     machine = small_accelerator("posit8")
     found = together(machine.config, llama(), rtl_start(machine), new=3)
     wanted = together(machine.config, llama(), machine_start(machine.config), new=3)
@@ -99,6 +101,10 @@ def test_on_rtl_every_byte():
     assert all(np.array_equal(a.logits, b.logits) for a, b in zip(found, wanted, strict=True))
     print(f"{found[0].ran.compared} bytes compared, {found[0].ran.cycles} cycles")
     assert found[0].ran.compared > 100_000
+    for own in found:  # the first tokens of all come after all prompts
+        told = timing(machine.config, own)
+        assert told.count == 2 and told.prompt > told.tokens > 0
+        assert abs((told.prompt + told.tokens) / own.ran.cycles - 1) < TOLERANCE
 
 
 @pytest.mark.parametrize("name", ("gpt2", "mistral", "bloom"))
