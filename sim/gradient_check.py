@@ -3,21 +3,15 @@
 import numpy as np
 
 from compiler.training.gradients.network import Batch
-from compiler.training.gradients.numerics import Array, Exact
+from compiler.training.gradients.numerics import Exact
 from compiler.training.gradients.weights import Adapter, lora_names
 from compiler.training.trainer import Trainer, batches, initial_adapters
+from sim.verify.report import cosine
 
-__all__ = ["check", "cosine"]
+__all__ = ["check"]
 
 # B starts at zero, where A has no gradient: it is moved by as much as training does at first.
 _MOVED = 0.02
-
-
-def cosine(a: Array, b: Array) -> float:
-    """Of two arrays as vectors; 0 where one of them is zero."""
-    a, b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
-    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / lengths if lengths else 0.0
 
 
 def check(trainer: Trainer, examples: Batch) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 from compiler.program.image import ProgramImage
 from compiler.program.tensor import Tensor
+from gen.cli import appearing
 
 __all__ = ["placed", "write_board"]
 
@@ -34,9 +35,8 @@ def write_board(folder: Path, image: ProgramImage, *, inputs: Sequence[Tensor], 
     parts = []
     for name, cut in cuts.items():
         content = image.memory[cut].tobytes()
-        temporary = folder / f".{name}.part"
-        temporary.write_bytes(content)
-        temporary.replace(folder / name)
+        with appearing(folder / name) as file:
+            file.write_bytes(content)
         parts.append({"file": name, "address": image.base + cut.start, "bytes": len(content),
                       "crc32": zlib.crc32(content)})
     results = [tensor for tensor in image.tensors if tensor.name in image.results]
@@ -44,7 +44,6 @@ def write_board(folder: Path, image: ProgramImage, *, inputs: Sequence[Tensor], 
              "memory": parts, "bytes": image.memory.size, "start": image.address,
              "inputs": [placed(tensor) for tensor in inputs],
              "results": [placed(tensor) for tensor in results], **(more or {})}
-    temporary = folder / ".image.json.part"
-    temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / "image.json")
+    with appearing(folder / "image.json") as file:
+        file.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return [*cuts, "image.json"]

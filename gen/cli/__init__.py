@@ -6,7 +6,15 @@ An error is one line on standard error and exit code 2; a file is written whole 
 from gen.cli.build import add_config_flags, changed_config, config_from, describe
 from gen.cli.line import Line
 from gen.cli.model import add_model_flags
-from gen.cli.output import add_product, add_record, deliver, make_folder, save, writable
+from gen.cli.output import (
+    add_product,
+    add_record,
+    appearing,
+    deliver,
+    make_folder,
+    save,
+    writable,
+)
 from gen.cli.parser import (
     Parser,
     add_jobs,
@@ -25,5 +33,5 @@ from gen.cli.text import comment, in_ascii
 
 __all__ = ["Line", "Parser", "add_config_flags", "add_jobs", "add_model_flags", "add_names",
            "add_offline", "add_on", "add_product", "add_quiet", "add_record", "add_seed",
-           "alone", "changed_config", "comment", "config_from", "deliver", "describe",
+           "alone", "appearing", "changed_config", "comment", "config_from", "deliver", "describe",
            "in_ascii", "integer", "make_folder", "number", "piped", "real", "save", "writable"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from gen.cli.folders import build_folder
 from gen.cli.parser import piped
 
-__all__ = ["add_product", "add_record", "deliver", "make_folder", "save", "writable"]
+__all__ = ["add_product", "add_record", "appearing", "deliver", "make_folder", "save", "writable"]
 
 
 def make_folder(parser: argparse.ArgumentParser, path: Path) -> None:
@@ -39,7 +39,7 @@ def deliver(parser: argparse.ArgumentParser, path: str | Path | None, produce: C
         files = {}
         for place in texts:
             with _told(parser, place, what):
-                files[place] = begun.enter_context(_appearing(Path(place).resolve()))
+                files[place] = begun.enter_context(appearing(Path(place).resolve()))
         if path is None:
             with _told(parser, None, what):
                 text = produce()
@@ -58,8 +58,8 @@ def deliver(parser: argparse.ArgumentParser, path: str | Path | None, produce: C
 
 
 @contextmanager
-def _appearing(target: Path) -> Iterator[Path]:
-    """Where to write what becomes ``target`` unless an error stops it."""
+def appearing(target: Path) -> Iterator[Path]:
+    """Where to write what becomes ``target``, whole, unless an error stops it; ``OSError``."""
     if _special(target):  # cannot be renamed over
         yield target
         return
@@ -74,7 +74,7 @@ def _appearing(target: Path) -> Iterator[Path]:
 def save(parser: argparse.ArgumentParser, path: str | Path, write: Callable[[Path], object],
          what: str = "output") -> int:
     """Let ``write`` make a file that then takes the place ``path``, as ``deliver``; 0."""
-    with _told(parser, path, what), _appearing(Path(path).resolve()) as file:
+    with _told(parser, path, what), appearing(Path(path).resolve()) as file:
         write(file)
     return 0
 

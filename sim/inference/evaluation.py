@@ -25,6 +25,7 @@ from sim.inference.datasets import DataSet, Row, SetError
 from sim.inference.metrics import answer_f1, exact
 from sim.inference.model import CompiledModel, compile
 from sim.inference.results import Kind, Result, interpreted, kind_of, softmax, token_names
+from sim.verify.report import cosine
 
 __all__ = ["FP32", "Plan", "check", "evaluate"]
 
@@ -139,9 +140,8 @@ class _Judge:
 
     def _similarity(self, row: Row) -> Outcome:
         score = row.number("score")
-        a, b = (self.run(self.example(row, name)).values.astype(np.float64)
-                for name in ("text", "context"))
-        return {"similarity": float(a @ b / np.sqrt((a @ a) * (b @ b))), "score": score}
+        a, b = (self.run(self.example(row, name)).values for name in ("text", "context"))
+        return {"similarity": cosine(a, b), "score": score}
 
 
 # In processes

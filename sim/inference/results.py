@@ -1,19 +1,20 @@
 """What a model gives for an input: numbers, codes, and what they mean."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from compiler.checkpoints import functions
 from compiler.checkpoints.description import Tokens, Transformer
 from compiler.examples import Example
 from compiler.program.builder import read_codes
 from compiler.program.lowered import LoweredProgram
 from compiler.program.tensor import Tensor
+from gen.cli import appearing
 from hdl.spec.formats import Encoding
 from sim.model import codec
 
@@ -89,8 +90,7 @@ class Result:
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Over the last axis, in float64."""
-    e = np.exp(np.float64(logits) - np.max(logits, axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    return functions.softmax(np.asarray(logits, np.float64))
 
 
 def kind_of(model: Transformer) -> Kind:
@@ -219,30 +219,17 @@ def write_results(folder: Path, results: Sequence[Result], about: Mapping[str, A
     arrays = {f"{name}.npy": np.concatenate([np.atleast_2d(r.values) for r in results]),
               f"{name}.codes.npy": np.concatenate([np.atleast_2d(r.codes) for r in results])}
     for file, values in arrays.items():
-        _whole(folder / file, partial(_save, values))
+        with appearing(folder / file) as path, path.open("wb") as opened:
+            np.save(opened, values)
     told = dict(about) | {"values": f"{name}.npy", "codes": f"{name}.codes.npy",
                           "encoding": results[0].encoding, "results": listed}
     write_json(folder / "results.json", told)
     return [*arrays, "results.json"]
 
 
-def write_json(path: Path, told: Mapping[str, Any]) -> None:
-    """Plain data as a file that appears whole or not at all; ``OSError``."""
+def write_json(path: Path, told: Mapping[str, Any]) -> list[str]:
+    """Plain data as a file that appears whole or not at all: its name; ``OSError``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(told, indent=1, ensure_ascii=False)
-    _whole(path, lambda file: file.write_text(text + "\n", encoding="utf-8"))
-
-
-def _save(values: np.ndarray, path: Path) -> None:
-    with path.open("wb") as file:
-        np.save(file, values)
-
-
-def _whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` make a file that then takes its place."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with appearing(path) as file:
+        file.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return [path.name]
