@@ -1,16 +1,18 @@
 """A program image run on the machine model or on the generated Verilog."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from compiler.program.image import ProgramImage
+from hdl.spec.commands import ErrorCause
 from hdl.spec.config import AcceleratorConfig
 from sim.model.machine import Machine
 from sim.verify.progress import Progress, milestones
 
-__all__ = ["ImageRun", "RunError", "cycle_limit", "on_machine", "on_rtl"]
+__all__ = ["ImageRun", "RunError", "cycle_limit", "must_end", "on_machine", "on_rtl"]
 
 
 class RunError(RuntimeError):
@@ -36,14 +38,21 @@ class ImageRun:
         return 0 if self.wanted is None else int(np.count_nonzero(self.memory != self.wanted))
 
 
+def must_end(what: str, error: ErrorCause | None, address: int, violations: Sequence[str] = ()
+             ) -> None:
+    """``RunError`` where ``what`` stopped with an error, or broke rules of the bus."""
+    if error is not None:
+        raise RunError(f"the {what} stopped with {error.name} at {address:#x}")
+    if violations:
+        raise RunError(f"AXI rules broken {len(violations)} times, first: {violations[0]}")
+
+
 def on_machine(image: ProgramImage, config: AcceleratorConfig, quiet: bool = False) -> ImageRun:
     """On the machine model of ``config``; ``quiet``: without progress on standard error."""
     memory, started = image.memory.copy(), time.monotonic()
     with Progress("machine", config, memory, image.address, image.base, quiet=quiet) as told:
         outcome = Machine(config).run(memory, image.address, image.base, progress=told.after)
-    if outcome.error is not None:
-        raise RunError(f"the machine model stopped with {outcome.error.name} "
-                       f"at {outcome.error_address:#x}")
+    must_end("machine model", outcome.error, outcome.error_address)
     return ImageRun("machine model", memory, time.monotonic() - started)
 
 
@@ -66,12 +75,7 @@ def on_rtl(image: ProgramImage, config: AcceleratorConfig, quiet: bool = False, 
                                      max_cycles=cycle_limit(image, config), progress=told.at_cycle)
     except (HungError, ToolError) as error:
         raise RunError(str(error)) from error
-    if result.error is not None:
-        raise RunError(f"the accelerator stopped with {result.error.name} "
-                       f"at {result.error_address:#x}")
-    if result.violations:
-        raise RunError(f"AXI rules broken {len(result.violations)} times, "
-                       f"first: {result.violations[0]}")
+    must_end("accelerator", result.error, result.error_address, result.violations)
     return ImageRun("RTL on Verilator", memory, time.monotonic() - built, built - started,
                     result.cycles, result.written, wanted)
 

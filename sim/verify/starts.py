@@ -7,7 +7,7 @@ import numpy as np
 from compiler.program.start import Ran, Start
 from hdl.spec.config import AcceleratorConfig
 from sim.model.machine import Machine
-from sim.verify.runner import RunError
+from sim.verify.runner import RunError, must_end
 
 if TYPE_CHECKING:
     import sim.harness.accelerator
@@ -21,9 +21,7 @@ def machine_start(config: AcceleratorConfig) -> Start:
 
     def start(memory: np.ndarray, address: int, base: int) -> Ran:
         ending = machine.run(memory, address, base)
-        if ending.error is not None:
-            raise RunError(f"the machine model stopped with {ending.error.name} "
-                           f"at {ending.error_address:#x}")
+        must_end("machine model", ending.error, ending.error_address)
         return Ran(ending.saturations, ending.nars)
 
     return start
@@ -55,9 +53,7 @@ def rtl_start(accelerator: "sim.harness.accelerator.Accelerator",
             result = accelerator.run(memory, address, base, max_cycles=max_cycles)
         except HungError as error:
             raise RunError(str(error)) from error
-        if result.error is not None or result.violations:
-            raise RunError(f"the accelerator stopped with {result.error}, rules of the bus broken: "
-                           f"{len(result.violations)}")
+        must_end("accelerator", result.error, result.error_address, result.violations)
         different = int(np.count_nonzero(memory != wanted))
         if different:
             raise RunError(f"{different} of {memory.size} bytes differ from the machine model's")
