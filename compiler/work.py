@@ -118,7 +118,7 @@ def prepare(options: argparse.Namespace, states: bool = False, on: Opened | None
     if layers.start:
         found = fp32_states(model, inputs, layers)
         entry = np.nan_to_num(found["embedding"]).reshape(*inputs.values.shape[:2], -1)
-        inputs = Inputs("states", entry, inputs.valid)
+        inputs = Inputs("states", entry, inputs.valid, source=inputs.source)
     program = on.programs.lower(inputs, lengths, seed=options.seed, memory=options.memory)
     if states and not found:
         found = fp32_states(model, given, layers)

@@ -143,9 +143,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     except MemoryError:
         parser.error(NO_MEMORY)
-    except OSError as error:
-        parser.error(f"output must be a folder that can be written, not {str(options.output)!r}: "
-                     f"{error.strerror or error}")
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

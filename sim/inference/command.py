@@ -1,7 +1,7 @@
 """What ``python -m sim.run`` does with one's own inputs beyond comparing bytes."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,9 @@ __all__ = ["about", "add_flags", "deliver", "given_examples", "image_only", "run
            "tokenizer_of", "wanted"]
 
 _CHUNK = 32
+# Names of tensors that hold what a program is given (``compiler.lowering.ends``): states are called
+# ``embedding``, whose place they take.
+_INPUTS = ("ids", "ids -1", "ids +0", "ids +1", "segment numbers", "patches", "embedding")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -88,21 +91,30 @@ def about(options: argparse.Namespace, opened: Opened) -> dict[str, Any]:
 
 
 def deliver(options: argparse.Namespace, opened: Opened, results: Sequence[Result]) -> None:
-    """Print what each input gave, and write it where that is asked for; ``OSError``."""
+    """Print what each input gave, and write it where that is asked for; ``ValueError``."""
     print("\n".join(result.line() for result in results))
     if options.output is not None:
-        names = write_results(options.output, results, about(options, opened))
-        print(f"wrote {', '.join(str(options.output / name) for name in names)}")
+        _write(options.output, lambda folder: write_results(folder, results,
+                                                            about(options, opened)))
+
+
+def _write(folder: Path, write: Callable[[Path], Sequence[str]]) -> None:
+    """Let ``write`` make files in ``folder``, and print where they are; ``ValueError``."""
+    try:
+        names = write(folder)
+    except OSError as error:
+        raise ValueError(f"output must be a folder that can be written, not {str(folder)!r}: "
+                         f"{error.strerror or error}") from error
+    print(f"wrote {', '.join(str(folder / name) for name in names)}")
 
 
 def image_only(options: argparse.Namespace, opened: Opened, program: LoweredProgram,
                inputs: Inputs) -> None:
-    """Write a program's memory for a board; ``OSError``."""
-    tensors = [tensor for tensor in program.image.tensors if tensor.name == inputs.kind]
-    names = write_board(options.output, program.image, inputs=tensors,
-                        weights=opened.programs.weights,
-                        more={"positions": inputs.length, "sequences": inputs.sequences})
-    print(f"wrote {', '.join(str(options.output / name) for name in names)}")
+    """Write a program's memory for a board; ``ValueError``."""
+    tensors = [tensor for tensor in program.image.tensors if tensor.name in _INPUTS]
+    _write(options.output, lambda folder: write_board(
+        folder, program.image, inputs=tensors, weights=opened.programs.weights,
+        more={"positions": inputs.length, "sequences": inputs.sequences}))
 
 
 # Generating
@@ -124,8 +136,7 @@ def stop_tokens(options: argparse.Namespace, words: "Tokenizer | None") -> set[i
 
 def run_generation(options: argparse.Namespace, opened: Opened, examples: Sequence[Example]
                    ) -> None:
-    """Generate after each of ``examples``, print and write; ``ValueError``, ``RunError``,
-    ``OSError``."""
+    """Generate after each of ``examples``, print and write; ``ValueError``, ``RunError``."""
     if options.layers is not None or options.decode:
         raise ValueError("generate takes all layers, and no --decode")
     config, words = opened.config, tokenizer_of(options)
@@ -144,15 +155,16 @@ def run_generation(options: argparse.Namespace, opened: Opened, examples: Sequen
         return
     start = machine_start(config) if options.on == "machine" else rtl_start(built(config))
     host, told = DecodingHost(decoding, start), []
-    for group in _groups(examples, beside) if beside > 1 else ():
+    for first in range(0, len(examples), beside) if beside > 1 else ():
+        group = examples[first:first + beside]
+        # A group that is not full is filled by its first: those texts are no one's.
+        filled = [*group, *[group[0]] * (beside - len(group))]
         with Line("generated", quiet=options.quiet) as line:
-            texts = generate_together(host, [example.values for example in group],
+            texts = generate_together(host, [example.values for example in filled],
                                       options.generate, temperature=options.temperature,
                                       seed=options.seed, stop=stop, tell=line.tell)
-        # A group that is not full is filled by its first: those are no one's.
-        own = {id(example): (example, made) for example, made in zip(group, texts, strict=True)}
         told += [_told(options, opened, example, made, words, stop, None)
-                 for example, made in own.values()]
+                 for example, made in zip(group, texts, strict=False)]
     for example in examples if beside == 1 else ():
         source, prompt = parted(opened.model, example)
         encoding = decoding.encoding
@@ -164,15 +176,8 @@ def run_generation(options: argparse.Namespace, opened: Opened, examples: Sequen
                             seed=options.seed, stop=stop, tell=line.tell, source=source)
         told.append(_told(options, opened, example, made, words, stop, decoding.encoding))
     if options.output is not None:
-        write_json(options.output / "results.json", about(options, opened) | {"results": told})
-        print(f"wrote {options.output / 'results.json'}")
-
-
-def _groups(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
-    """``size`` of them at a time; the last group is filled up by its first."""
-    for first in range(0, len(examples), size):
-        group = list(examples[first:first + size])
-        yield [*group, *[group[0]] * (size - len(group))]
+        _write(options.output, lambda folder: write_json(
+            folder / "results.json", about(options, opened) | {"results": told}))
 
 
 def _decoding(options: argparse.Namespace, opened: Opened, examples: Sequence[Example],
@@ -223,12 +228,22 @@ def _told(options: argparse.Namespace, opened: Opened, example: Example, made: G
 
 
 def _image_of(options: argparse.Namespace, decoding: Decoding) -> None:
-    """The programs of decoding for a board."""
-    programs = [{"positions": own.length, "start": own.template.address,
+    """The programs of decoding for a board; ``ValueError``."""
+    programs = [{"positions": own.length, "sequences": own.sequences,
+                 "start": own.template.address,
                  "past": [own.template.variables["past"].start,
                           own.template.variables["past"].stop - 1],
                  "ids": placed(own.ids), "logits": placed(own.logits),
                  "fields": own.template.patches()} for own in decoding.passes]
-    names = write_board(options.output, decoding.image, inputs=[own.ids for own in decoding.passes],
-                        more={"room": decoding.room, "programs": programs})
-    print(f"wrote {', '.join(str(options.output / name) for name in names)}")
+    inputs = [own.ids for own in decoding.passes]
+    more: dict[str, Any] = {"room": decoding.room, "programs": programs}
+    encoding, masks = decoding.encoding, decoding.masks
+    if encoding is not None:
+        inputs.insert(0, encoding.inputs)
+        more["encoder"] = {"positions": encoding.length, "start": encoding.address,
+                           "inputs": placed(encoding.inputs)}
+    if masks is not None:
+        inputs.append(masks)
+        more["masks"] = placed(masks)
+    _write(options.output, lambda folder: write_board(folder, decoding.image, inputs=inputs,
+                                                      more=more))

@@ -14,9 +14,11 @@ from compiler.lowering.fusion import FUSION_LEVELS, fusion_named
 from compiler.lowering.lower import lower, make_steps
 from hdl.spec.config import AcceleratorConfig
 from sim import run
+from sim.model.machine import Machine
 from sim.verify.compare import compare
 from sim.verify.expected import expected
 from sim.verify.runner import on_machine
+from support.families import stored
 
 
 def called(capsys, *arguments):
@@ -117,6 +119,130 @@ def test_an_image_for_a_board(tmp_path, capsys):
     told = json.loads((tmp_path / "whole" / "image.json").read_text())
     assert [one["name"] for one in told["inputs"]] == ["ids"]
     assert not any("ran in" in line for line in lines)
+
+
+class Board:
+    """What a host does that knows nothing but the files of a folder."""
+
+    def __init__(self, folder):
+        self.about = json.loads((folder / "image.json").read_text())
+        self.base = self.about["memory"][0]["address"]
+        self.memory = np.fromfile(folder / "memory.bin", np.uint8)
+        self.machine = Machine(AcceleratorConfig(**self.about["config"]))
+
+    def put(self, tensor, values, kind="<u4"):
+        content = np.asarray(values, kind).tobytes()
+        assert len(content) == tensor["rows"] * tensor["stride"]
+        self.memory[tensor["address"] - self.base:][:len(content)] = np.frombuffer(
+            content, np.uint8)
+
+    def run(self, address):
+        assert self.machine.run(self.memory, address, self.base).error is None
+
+    def feed(self, length, ids, sequences=1, **values):
+        """The likeliest token after each sequence."""
+        program, = (one for one in self.about["programs"] if one["positions"] == length
+                    and one["sequences"] == sequences)
+        for field in program["fields"]:
+            value = field["base"] + sum(add * values.get(name, 0)
+                                        for name, add in field["adds"].items())
+            self.memory[field["address"] - self.base:][:field["bits"] // 8] = np.frombuffer(
+                value.to_bytes(field["bits"] // 8, "little"), np.uint8)
+        self.put(program["ids"], ids)
+        self.run(program["start"])
+        logits, found = program["logits"], []
+        for row in range(logits["rows"]):
+            start = logits["address"] - self.base + row * logits["stride"]
+            codes = self.memory[start:start + 2 * logits["columns"]].view("<u2")
+            found.append(int((codes.astype(np.uint32) << 16).view(np.float32).argmax()))
+        return found
+
+
+def test_a_board_runs_the_encoder_first(tmp_path, capsys):
+    path = stored("t5").write(tmp_path / "model")
+    np.save(tmp_path / "ids.npy", np.array([[3, 4, 5, 6]]))
+    options = [path, "--fmt", "bf16", "--ids", tmp_path / "ids.npy", "--generate", 3]
+    assert called(capsys, *options, "-o", tmp_path)[0] == 0
+    wanted = json.loads((tmp_path / "results.json").read_text())["results"][0]
+    assert called(capsys, *options, "--image-only", "-o", tmp_path)[0] == 0
+    board = Board(tmp_path)
+    encoder = board.about["encoder"]
+    assert encoder["positions"] == 4 and encoder["inputs"] in board.about["inputs"]
+    board.put(encoder["inputs"], [3, 4, 5, 6])
+    board.run(encoder["start"])
+    found = board.feed(1, wanted["prompt"], past=0)
+    while len(found) < len(wanted["ids"]):
+        found += board.feed(1, found[-1:], past=len(found))
+    assert found == wanted["ids"] and len(found) == 3
+
+
+def test_a_board_takes_texts_side_by_side(tmp_path, capsys):
+    prompts = [[3, 4, 5], [7, 8]]
+    np.save(tmp_path / "ids.npy", np.array([prompts[0], [*prompts[1], -1]]))
+    options = ["random-llama", "--fmt", "bf16", "--ids", tmp_path / "ids.npy", "--generate", 3,
+               "--batch", 2]
+    assert called(capsys, *options, "-o", tmp_path)[0] == 0
+    wanted = [one["ids"] for one in json.loads(
+        (tmp_path / "results.json").read_text())["results"]]
+    assert called(capsys, *options, "--image-only", "-o", tmp_path)[0] == 0
+    board = Board(tmp_path)
+    found = [[*board.feed(3, [*ids, 0][:3], past=0, last=len(ids) - 1, sequence=index,
+                          pad=3 - len(ids))] for index, ids in enumerate(prompts)]
+    masks = board.about["masks"]
+    hidden = np.arange(masks["columns"]) < np.array([[0], [1]])
+    board.put(masks, np.where(hidden, 0xff7f, 0), "<u2")
+    for past in (3, 4):
+        for own, token in zip(found, board.feed(1, [own[-1] for own in found], 2, past=past),
+                              strict=True):
+            own.append(token)
+    assert found == wanted
+
+
+def test_inputs_that_a_board_writes(tmp_path, capsys):
+    np.save(tmp_path / "ids.npy", np.array([[3, 4, 5, 6]]))
+    for name, arguments, inputs in (
+            ("t5", ["--ids", tmp_path / "ids.npy"], ["ids", "ids"]),
+            ("random-vit", [], ["patches"]), ("random-bert", [], ["ids"]),
+            ("random-bert", ["--layers", "1:2"], ["embedding", "embedding"])):
+        model = name if name.startswith("random") else stored(name).write(tmp_path / name)
+        assert called(capsys, model, *arguments, "--image-only", "-o", tmp_path / "out")[0] == 0
+        told = json.loads((tmp_path / "out" / "image.json").read_text())
+        assert [one["name"] for one in told["inputs"]] == inputs
+
+
+def test_what_fills_a_group_is_no_ones(tmp_path, capsys):
+    """A text drawn in a group of its own and in one that is filled up."""
+    np.save(tmp_path / "ids.npy", np.array([[3, 4, 5], [7, 8, 6], [3, 4, 5]]))
+    called(capsys, "random-llama", "--fmt", "bf16", "--generate", 5, "--ids",
+           tmp_path / "ids.npy", "--batch", 2, "--temperature", 5, "--stop", "", "-o", tmp_path)
+    told = json.loads((tmp_path / "results.json").read_text())["results"]
+    assert len(told) == 3 and told[0]["ids"] == told[2]["ids"] != told[1]["ids"]
+
+
+def test_layers_that_look_across_from_the_second_on(tmp_path, capsys):
+    path = stored("t5").write(tmp_path / "model")
+    np.save(tmp_path / "ids.npy", np.array([[3, 4, 5, 6]]))
+    code, lines = called(capsys, path, "--layers", "1:2", "--ids", tmp_path / "ids.npy")
+    assert code == 0 and any("mismatches: 0" in line for line in lines)
+    assert any(line.split()[0:2] == ["layer", "1"] for line in lines)
+
+
+def test_a_reader_that_leaves_and_a_folder_that_cannot_be_written(tmp_path, capsys, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    def gone(*arguments):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("sim.inference.command.write_board", full)
+    with pytest.raises(SystemExit) as caught:
+        called(capsys, "random-bert", "--image-only", "-o", tmp_path)
+    told = capsys.readouterr().err
+    assert caught.value.code == 2 and told.count("\n") == 1
+    assert re.search("output must be a folder that can be written, not .*: No space left", told)
+    monkeypatch.setattr(run, "report", gone)
+    with pytest.raises(BrokenPipeError):  # for gen.cli.piped: no error of a folder
+        called(capsys, "random-bert")
 
 
 @pytest.mark.parametrize("arguments, message", [
