@@ -78,13 +78,13 @@ def product_stored(config: AcceleratorConfig, a: Array, encoding: Encoding, code
     if config.acc == "exact":
         b = decode(encoding, codes)
         return product(config, a, b.T if transposed else b)
-    from sim.model.compiled import accumulate_stored  # imports numba
+    from sim.model.compiled import accumulate  # imports numba
 
     acc = accumulator_type(config)
     a = np.ascontiguousarray(_canonical(np.asarray(a, np.float64)))
-    return narrow(config, accumulate_stored(
-        a, np.ascontiguousarray(codes), _values(encoding), transposed, config.dim,
-        52 - acc.fraction_bits, smallest(acc), 2.0 ** (acc.bias + 1)))
+    return narrow(config, accumulate(
+        a, np.ascontiguousarray(codes), config.dim, 52 - acc.fraction_bits, smallest(acc),
+        2.0 ** (acc.bias + 1), transposed, _values(encoding)))
 
 
 @cache

@@ -15,8 +15,8 @@ import numba
 import numpy as np
 from numba import njit
 
-__all__ = ["accumulate", "accumulate_stored", "add_all", "compiled", "encode_float",
-           "encode_table", "flush_all", "multiply_all", "round_all"]
+__all__ = ["accumulate", "add_all", "compiled", "encode_float", "encode_table", "flush_all",
+           "multiply_all", "round_all"]
 
 Array = np.ndarray
 _WIDTH = 128  # columns at a time: a tile of them stays in the processor's cache
@@ -86,9 +86,10 @@ def _add_rows(a: Array, b: Array, tile: Array, total: Array, start: int, used: i
 
 @compiled
 def accumulate(a: Array, b: Array, dim: int, dropped: int, smallest: float, beyond: float,
-               transposed: bool = False) -> Array:
+               transposed: bool = False, values: Array | None = None) -> Array:
     """Psums (M×N) of ``a`` (M×K) times ``b`` (K×N, or N×K where ``transposed``), in K-tiles of
-    ``dim``; float64, C order.
+    ``dim``; float64, C order. ``values``: those of the codes that ``b`` then holds, decoded a tile
+    at a time, so that no matrix of float64 is made of them.
 
     A psum keeps 52 − ``dropped`` fraction bits; its magnitude is 0 below ``smallest`` and Inf from
     ``beyond`` on. NaNs of the operands must be canonical. Every addition is one of float64, which
@@ -102,40 +103,14 @@ def accumulate(a: Array, b: Array, dim: int, dropped: int, smallest: float, beyo
         count = min(_WIDTH, columns - first)
         for start in range(0, depth, dim):
             used = min(dim, depth - start)
-            if transposed:
-                for j in range(count):
-                    for k in range(used):
-                        own[k, j] = b[first + j, start + k]
-            else:
+            for j in range(count):
                 for k in range(used):
-                    for j in range(count):
-                        own[k, j] = b[start + k, first + j]
-            _add_rows(a, own, tile, total, start, used, first, count, dim, dropped, smallest,
-                      beyond)
-    return total
-
-
-@compiled
-def accumulate_stored(a: Array, codes: Array, values: Array, transposed: bool, dim: int,
-                      dropped: int, smallest: float, beyond: float) -> Array:
-    """As ``accumulate``, of B as it is stored: ``values`` of its ``codes`` (K×N, or N×K where
-    ``transposed``), decoded a tile at a time, so that no matrix of float64 is made of them."""
-    depth = a.shape[1]
-    columns = codes.shape[0] if transposed else codes.shape[1]
-    total = np.empty((a.shape[0], columns))
-    own, tile = np.empty((dim, _WIDTH)), np.empty(_WIDTH)
-    for first in range(0, columns, _WIDTH):
-        count = min(_WIDTH, columns - first)
-        for start in range(0, depth, dim):
-            used = min(dim, depth - start)
-            if transposed:
-                for j in range(count):
-                    for k in range(used):
-                        own[k, j] = values[codes[first + j, start + k]]
-            else:
-                for k in range(used):
-                    for j in range(count):
-                        own[k, j] = values[codes[start + k, first + j]]
+                    item = b[first + j, start + k] if transposed else b[start + k, first + j]
+                    # numba drops the branch that is not taken, by the type of ``values``.
+                    if values is None:
+                        own[k, j] = item
+                    else:
+                        own[k, j] = values[item]
             _add_rows(a, own, tile, total, start, used, first, count, dim, dropped, smallest,
                       beyond)
     return total
