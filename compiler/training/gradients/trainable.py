@@ -30,14 +30,6 @@ _ONLY_DEFAULT = {
 _ACTIVATIONS = ("gelu", "gelu_sigmoid", "relu", "silu")
 
 
-def _parts(model: Transformer) -> Iterator[object]:
-    yield model
-    yield model.embedding
-    yield from (norm for norm in (model.embedding.norm, model.final_norm) if norm is not None)
-    for block in model.blocks:
-        yield from _of_block(block)
-
-
 def _of_block(block: Block) -> Iterator[object]:
     yield block
     yield block.attention
@@ -47,13 +39,12 @@ def _of_block(block: Block) -> Iterator[object]:
 
 def check_trainable(model: Transformer) -> None:
     """``ValueError`` in one line for a model with a part that has no backward pass."""
-    for part in _parts(model):
-        known = _ONLY_DEFAULT.get(type(part).__name__, {})
-        for field in fields(part):
-            if field.name in known and getattr(part, field.name) != field.default:
-                raise ValueError(f"{model.name} cannot be trained: {known[field.name]} cannot; "
-                                 "plain BERT, ViT and Llama models can")
-    for block in model.blocks:
+    norms = (norm for norm in (model.embedding.norm, model.final_norm) if norm is not None)
+    for part in (model, model.embedding, *norms):
+        _check_part(model, part)
+    for block in model.blocks:  # once: each may be read from its file anew
+        for part in _of_block(block):
+            _check_part(model, part)
         if block.feed_forward.activation not in _ACTIVATIONS:
             raise ValueError(f"{model.name} cannot be trained: its activation must be one of "
                              f"{', '.join(_ACTIVATIONS)}, not {block.feed_forward.activation}")
@@ -62,3 +53,11 @@ def check_trainable(model: Transformer) -> None:
     if model.pooling in ("last", "first_l2"):
         raise ValueError(f"{model.name} cannot be trained: pooling must be none, first, mean or "
                          f"mean_l2, not {model.pooling}")
+
+
+def _check_part(model: Transformer, part: object) -> None:
+    known = _ONLY_DEFAULT.get(type(part).__name__, {})
+    for field in fields(part):
+        if field.name in known and getattr(part, field.name) != field.default:
+            raise ValueError(f"{model.name} cannot be trained: {known[field.name]} cannot; "
+                             "plain BERT, ViT and Llama models can")
