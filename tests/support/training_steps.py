@@ -18,7 +18,7 @@ from compiler.training.gradients.network import Batch
 from compiler.training.programs.host import Host
 from compiler.training.programs.lower import lower_training
 from compiler.training.tasks import digits_task, with_head
-from compiler.training.trainer import Trainer, batches
+from compiler.training.trainer import Trainer, batches, trimmed
 from hdl.spec.config import AcceleratorConfig
 from sim.model.machine import Machine
 
@@ -176,7 +176,8 @@ def real(model):
 
 @dataclass
 class Both:
-    """``compared`` and ``different`` count items so far; ``wrong``: names of arrays that differ."""
+    """``compared`` and ``different`` count items so far; ``wrong``: names of arrays that differ.
+    ``shorter``: batches so far that the host had to pad."""
 
     config: AcceleratorConfig
     own: Training
@@ -195,18 +196,25 @@ class Both:
         masters = self.trainer.updater
         self.host = Host(program, self.own, work.kind, self.start or on_machine(self.config),
                          masters.values, masters.lower)
-        self.compared = self.different = 0
+        self.compared = self.different = self.shorter = 0
         self.wrong = set()
 
+    def _next(self):
+        """The next batch as short as it can be, and as long as the program's are."""
+        batch = trimmed(next(self.batches), 1)
+        whole = padded(batch, self.host.program)
+        self.shorter += batch.inputs.shape[1] < whole.inputs.shape[1]
+        return batch, whole
+
     def calibrate(self):
-        batch = padded(next(self.batches), self.host.program)
-        self.trainer.calibrate(batch)
+        batch, whole = self._next()
+        self.trainer.calibrate(whole)
         self.host.calibrate(batch)
         return self
 
     def step(self):
-        batch = padded(next(self.batches), self.host.program)
-        report = self.trainer.step(batch)
+        batch, whole = self._next()
+        report = self.trainer.step(whole)
         loss, norm, _ = self.host.step(batch, report.rate)
         self._same("value of the loss", np.array(abs(loss - report.loss) < 1e-12 * loss), True)
         self._same("norm", np.array(abs(norm - report.norm) < 0.01 * report.norm), True)
