@@ -29,8 +29,8 @@ def bytes_by_kind(program: TrainingProgram) -> dict[str, int]:
     mark("masters, gradients, optimiser", state.gradient, state.high, state.low, state.moved,
          state.room, state.first, state.second, own.trained, own.squares,
          own.groups)
-    mark("batch", *batch.inputs, batch.labels, batch.lengths, batch.masks, batch.valid, batch.rows,
-         batch.counted)
+    mark("batch", *batch.inputs, batch.segments, batch.labels, batch.lengths, batch.masks,
+         batch.valid, batch.rows, batch.counted)
     tables = own.tables
     mark("scales", tables.table, tables.history, tables.shifted, tables.words, tables.up,
          tables.down, tables.constants, tables.products, own.largest)

@@ -1,7 +1,7 @@
 """Programs of other training steps against the same steps computed without one: losses over spans,
 whole matrices, padded texts, heads over a vocabulary."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,9 +10,11 @@ from compiler.checkpoints import load
 from compiler.checkpoints.description import Linear
 from compiler.checkpoints.inputs import Inputs
 from compiler.lowering.rotary import model_halves_first
+from compiler.program.tensor import Tensor
 from compiler.training.description import LowRank, WholeMatrices
 from compiler.training.gradients.network import Batch
 from compiler.training.programs.lower import lower_training
+from compiler.training.programs.memory import bytes_by_kind
 from compiler.training.programs.scales import CLIP
 from compiler.training.tasks import with_head
 from compiler.training.trainer import batches
@@ -44,6 +46,17 @@ def test_spans_have_the_bits_of_the_rules(fmt, softmax, how):
         both.step()
     print(f"{fmt} spans: {both.compared - both.different} of {both.compared} items")
     assert not both.wrong and both.compared > 30_000 and both.shorter
+
+
+def test_all_that_the_host_writes_is_memory_of_the_batch():
+    own = training(batch=2)
+    work = pairs(own)
+    program = lower_training(config(), work.model, own, work.sample, kind=work.kind)
+    tensors = [part for field in fields(program.batch)
+               for part in np.ravel(getattr(program.batch, field.name))
+               if isinstance(part, Tensor)]
+    assert program.batch.segments in tensors and program.batch.masks in tensors
+    assert bytes_by_kind(program)["batch"] == sum(tensor.span for tensor in tensors)
 
 
 @pytest.mark.parametrize("fmt", ["posit8", pytest.param("fp8", marks=pytest.mark.slow)])
