@@ -125,8 +125,6 @@ def _expand(trace: Tracer, ffn: FeedForward, x: Value, label: str, saved: Saved)
     if ffn.gate is None:
         trace.activate(up.whole, ffn.activation, hidden)
         return hidden
-    if ffn.activation == "relu":
-        raise ValueError("a gated feed-forward takes gelu, gelu_sigmoid or silu, not relu")
     gate = trace.value(f"{label}gate", *shape)
     trace.linear(x.whole, ffn.gate, gate, f"{label}gate")
     saved.gate = gate

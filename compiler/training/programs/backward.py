@@ -202,7 +202,11 @@ class LayerBackward:
     def _gates(self, d: Value, down: View, slope: Value, factor: float) -> Value:
         """Of y = f(g) ⊙ u, side by side in one scale: ∂g = (∂y ⊙ f′(g)) ⊙ u, ∂u = f(g) ⊙ ∂y."""
         ctx, saved = self.ctx, self.saved
-        function = Function[self.block.feed_forward.activation.upper()]
+        name = self.block.feed_forward.activation
+        if name == "relu":
+            raise ValueError("a gated feed-forward must have gelu, gelu_sigmoid or silu to be "
+                             "trained through on the accelerator, not relu")
+        function = Function[name.upper()]
         rows, width = saved.up.shape
         dy = ctx.trace.value(f"{self.name} dy", rows, width, forms=(Form.WIDE,))
         ctx.trace.gemm([Product(d.whole, down, dy.whole)], dy,

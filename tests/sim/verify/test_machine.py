@@ -8,6 +8,7 @@ import pytest
 from compiler.checkpoints import reference
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.samples import SAMPLES, bert, inputs_for, llama, vit
+from compiler.lowering.epilogues import ACTIVATIONS
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.lower import layer_range, lower, make_steps
 from compiler.program.builder import read_codes
@@ -16,6 +17,7 @@ from sim.model import codec
 from sim.verify.compare import compare
 from sim.verify.expected import expected
 from sim.verify.runner import on_machine
+from support.training_steps import activated
 
 TINY = {"input_depth": 64, "weight_depth": 32, "acc_depth": 16, "row_depth": 8}
 
@@ -52,6 +54,15 @@ def test_every_tensor_of_every_level(fmt, level):
         compared += agree(AcceleratorConfig(fmt, dim=4), model, inputs_for(model, length),
                           level=level, steps=steps, keep=True)
     print(f"{fmt} {level.name}: {compared} bytes")
+    assert compared > 8000
+
+
+@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name != "silu"])
+def test_gates_of_every_activation(activation):
+    model = activated(llama(), activation)
+    compared = sum(agree(AcceleratorConfig(fmt, dim=4), model, inputs_for(model, 5), level=level,
+                         keep=True) for fmt in ("posit8", "bf16") for level in Fusion)
+    print(f"{activation}: {compared} bytes")
     assert compared > 8000
 
 

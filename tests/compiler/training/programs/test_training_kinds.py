@@ -254,3 +254,9 @@ def test_a_head_over_a_vocabulary_has_the_bits_of_the_rules(fmt):
     both = Both(config(fmt), own, work=work).calibrate().step().step()
     print(f"{fmt} head: {both.compared - both.different} of {both.compared} items")
     assert not both.wrong and "head.weight" in both.host.program.layout.places
+
+
+def test_gates_of_relu_are_refused():
+    own = training(head=False)
+    with pytest.raises(ValueError, match="a gated feed-forward must have gelu, .* not relu"):
+        Both(config(), own, work=windows(own, "relu"))
