@@ -6,7 +6,7 @@ weights are stored as trained, outputs × inputs. S is the number of positions, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -181,6 +181,7 @@ class Tokens:
     neighbours: each row stands between those before and after it, zeros beyond the ends.
     row_projection: of the rows, before positions are added.
     norm_projection: of what the norm gives, where the layers are of another width.
+    rate: ids of a position, as ``Patches.rate``.
     """
 
     table: np.ndarray
@@ -192,6 +193,7 @@ class Tokens:
     neighbours: bool = False
     row_projection: Linear | None = None
     norm_projection: Linear | None = None
+    rate: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Inputs:
             raise ValueError(f"ids must be from 0 to {len(embedding.table) - 1}, not "
                              f"{self.values.min()} to {self.values.max()}")
         limit = model.positions
-        rate = embedding.rate if isinstance(embedding, Patches) else 1
+        rate = embedding.rate
         if self.length % rate:
             raise ValueError(f"a sequence must have a multiple of {rate} patches, "
                              f"not {self.length}")

@@ -189,7 +189,7 @@ def embed(embedding: Tokens | Patches, inputs: np.ndarray, first: int = 0,
     that the tables do not have.
     """
     inputs = np.asarray(inputs)
-    last = first + inputs.shape[0] // (embedding.rate if isinstance(embedding, Patches) else 1)
+    last = first + inputs.shape[0] // embedding.rate
     if embedding.positions is not None and not first < last <= len(embedding.positions):
         raise ValueError(f"positions must be from 1 to {len(embedding.positions)}, not {last}")
     if isinstance(embedding, Patches):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.checkpoints.description import Attention, Block, Patches, Transformer
+from compiler.checkpoints.description import Attention, Block, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.lowering.across import Source
 from compiler.lowering.attention import CacheRows
@@ -71,9 +71,7 @@ def make_steps(model: Transformer, inputs: Inputs, steps: Sequence[int] | None) 
     if steps is None or len(steps) == 1:
         if steps is not None and steps[0] != inputs.length:
             raise ValueError(f"steps must add up to {inputs.length}, not {sum(steps)}")
-        embedding = model.embedding
-        rate = (embedding.rate if isinstance(embedding, Patches) and inputs.kind == "patches"
-                else 1)
+        rate = model.embedding.rate if inputs.kind == "patches" else 1
         return [Step("", inputs.sequences, inputs.length // rate, 0, inputs.valid)]
     if not model.blocks[0].attention.causal:
         raise ValueError(f"several steps take a causal model, which {model.name} is not")

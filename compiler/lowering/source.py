@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from compiler.checkpoints.description import Block, Patches, Transformer
+from compiler.checkpoints.description import Block, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.lowering.across import Source, project_across
 from compiler.lowering.attention import CacheRows
@@ -18,8 +18,7 @@ def source_step(model: Transformer, inputs: Inputs) -> Step | None:
     """The one pass of the encoder; ``None`` where the model has none."""
     if model.encoder is None or inputs.source is None:
         return None
-    embedding, source = model.encoder.embedding, inputs.source
-    rate = embedding.rate if isinstance(embedding, Patches) else 1
+    source, rate = inputs.source, model.encoder.embedding.rate
     return Step("encoder ", source.sequences, source.length // rate, 0, source.valid)
 
 

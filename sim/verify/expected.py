@@ -58,9 +58,9 @@ class _Forward(Tensors):
                ) -> Array:
         """What the encoder gives, of the format."""
         run = _Forward(config, encoder, source, level, range(len(encoder.blocks)))
-        rate = encoder.embedding.rate if isinstance(encoder.embedding, Patches) else 1
         run.label = "encoder "
-        run.now = Step(run.label, source.sequences, source.length // rate, 0, source.valid)
+        run.now = Step(run.label, source.sequences, source.length // encoder.embedding.rate, 0,
+                       source.valid)
         x = run.embedding(run.now)
         for index in run.layers:
             x = run.layer(encoder.blocks[index], x, index)
@@ -83,7 +83,7 @@ class _Forward(Tensors):
 
     def embedding(self, step: Step) -> Array:
         math, embedding = self.math, self.model.embedding
-        rate = embedding.rate if isinstance(embedding, Patches) else 1
+        rate = embedding.rate
         values = self.inputs.values[:, rate * step.past:rate * step.total]
         if self.inputs.kind == "states":
             return math.wide(values.reshape(step.rows, -1))
