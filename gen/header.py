@@ -3,10 +3,10 @@
 C99 and C++; no function allocates, and none is emitted unless it is used (``static inline``).
 """
 
-import re
 from enum import IntEnum
 
 from gen.cli import in_ascii
+from gen.verilog.names import IDENTIFIER
 from hdl.spec.commands import (
     COMMAND,
     COMMAND_BYTES,
@@ -31,7 +31,7 @@ from hdl.spec.commands import (
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import IDENTITY, REGISTERS
 
-__all__ = ["c_header"]
+__all__ = ["c_header", "c_names"]
 
 _ENUMS = (Opcode, Operand, Function, Reduce, Post, Destination)
 _USE = """\
@@ -48,9 +48,7 @@ def c_header(config: AcceleratorConfig, name: str = "ottava") -> str:
 
     ``ValueError`` where ``name`` is no C identifier.
     """
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError(f"name must be a legal C identifier, not {name!r}")
-    upper, lower = name.upper(), name.lower()
+    upper, lower = c_names(name)
     lines = [f"/* Ottava accelerator {name}: registers and programs, ISA {ISA_MAJOR}."
              f"{isa_minor(config)}.",
              " * Generated; C99 or C++. */", f"#ifndef {upper}_H", f"#define {upper}_H", "",
@@ -66,6 +64,13 @@ def c_header(config: AcceleratorConfig, name: str = "ottava") -> str:
         _note(field.doc), f"#define {upper}_INSTRUCTION_{field.name.upper()}(value) "
         f"(((uint32_t)(value) & {_mask(field.bits)}) << {field.low})")]
     return in_ascii("\n".join([*lines, "", f"#endif /* {upper}_H */"]) + "\n")
+
+
+def c_names(name: str) -> tuple[str, str]:
+    """What names in C start with, in capitals and small; ``ValueError`` for no identifier."""
+    if not IDENTIFIER.match(name):
+        raise ValueError(f"name must be a legal C identifier, not {name!r}")
+    return name.upper(), name.lower()
 
 
 def _note(text: str) -> str:

@@ -3,9 +3,8 @@
 ``systemrdl-compiler`` accepts it; PeakRDL makes pages, C, IP-XACT, UVM and cocotb classes of it.
 """
 
-import re
-
 from gen.identification import identification
+from gen.verilog.names import IDENTIFIER
 from hdl.spec.commands import ErrorCause, Feature
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import REGISTERS, Register, RegisterField
@@ -42,10 +41,11 @@ def system_rdl(config: AcceleratorConfig, name: str = "ottava") -> str:
     A field that identifies the build has its value as reset; writable fields start at 0.
     ``ValueError`` where ``name`` is no identifier.
     """
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+    if not IDENTIFIER.match(name):
         raise ValueError(f"name must be a legal SystemRDL identifier, not {name!r}")
-    lines = [f"addrmap {name} {{", *_told("Ottava accelerator", "Control port: AXI4-Lite, 32 bits. "
-                                          "Other offsets read 0."),
+    # With a backslash even a word of SystemRDL's own is a name.
+    lines = [f"addrmap \\{name} {{",
+             *_told("Ottava accelerator", "AXI4-Lite, 32-bit registers. Other offsets read 0."),
              "  littleendian;", "  default regwidth = 32;", "  default accesswidth = 32;"]
     known = identification(config)
     for register in REGISTERS:

@@ -3,6 +3,7 @@
 import re
 
 from gen.cli import in_ascii
+from gen.header import c_names
 from gen.identification import identification
 from hdl.spec.commands import ErrorCause
 from hdl.spec.config import AcceleratorConfig
@@ -186,10 +187,9 @@ def driver(config: AcceleratorConfig, name: str = "ottava") -> str:
 
     Its names start with ``name``. ``ValueError`` where that is no C identifier.
     """
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError(f"name must be a legal C identifier, not {name!r}")
+    upper, lower = c_names(name)
     words = {
-        "name": name, "lower": name.lower(), "UPPER": name.upper(), "base": f"0x{COUNTER_BASE:03X}",
+        "name": name, "lower": lower, "UPPER": upper, "base": f"0x{COUNTER_BASE:03X}",
         "counters": ",\n".join(f"  @UPPER@_COUNT_{counter} = {index} /* {doc} */"
                                for index, (counter, doc) in enumerate(COUNTERS)),
         "known": ",\n".join(f"    {{@UPPER@_{register}_OFFSET, UINT32_C(0x{value:08X})}}"

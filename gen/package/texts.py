@@ -42,9 +42,11 @@ targets:
   synth:
     description: gates of an ECP5 by Yosys
     filesets: [rtl]
-    flow: trellis
-    flow_options:
-      pnr: none
+    default_tool: yosys
+    tools:
+      yosys:
+        arch: ecp5
+        output_format: json
     toplevel: {top}
 """
 

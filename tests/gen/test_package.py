@@ -9,7 +9,6 @@ import pytest
 from peakrdl_ipxact import IPXACTImporter
 from systemrdl import RDLCompiler
 
-from gen.design import Port
 from gen.identification import identification
 from gen.package.__main__ import main
 from gen.package.ip_xact import NAMESPACE
@@ -154,7 +153,3 @@ def test_fusesoc_lints_it(folder, tmp_path):
     source.write_text(whole.replace("output interrupt,", "output [1:0] interrupt,"))
     assert source.read_text() != whole
     assert lint(broken).returncode != 0
-
-
-def test_a_port_says_its_declaration():
-    assert Port("a", "input", 8).declaration == "input [7:0] a"

@@ -138,6 +138,10 @@ def test_json_has_the_same_map_and_the_build():
                       if place in specified(False)}
 
 
+def test_a_word_of_the_language_may_be_the_name(tmp_path):
+    assert compiled(tmp_path, system_rdl(CONFIG, "field")).top.inst_name == "field"
+
+
 def test_a_name_that_is_none_is_refused():
     with pytest.raises(ValueError, match="name must be a legal SystemRDL identifier, not '2x'"):
         register_map("rdl", CONFIG, "2x")
