@@ -14,7 +14,7 @@ QUICK := tests/test_layers.py tests/test_support.py tests/golden/test_vectors.py
          tests/hdl/codec tests/sim/model tests/compiler/program tests/compiler/lowering/test_lower.py \
          "tests/sim/test_gemm.py::test_random_programs[posit8-ideal]"
 
-.PHONY: all setup test test-quick sim matrix shapes coverage faults area lint golden docs doctor train-demo nightly clean help
+.PHONY: all setup test test-quick sim matrix shapes coverage faults area lint golden docs doctor train-demo soc-demo nightly clean help
 .DEFAULT_GOAL := all
 
 all: $(STAMP)  ## set up, write build/acc.v for FMT (posit8) and print a summary of it
@@ -72,6 +72,9 @@ doctor:  ## tell which tools are here, their versions, and what works without th
 
 train-demo: $(STAMP)  ## fine-tune the digits ViT by programs on the machine model, posit8 and fp8
 	@$(RUN) -m sim.train_demo
+
+soc-demo: $(STAMP)  ## two accelerators and a RISC-V in a system that LiteX makes, simulated
+	@$(RUN) examples/soc/run.py
 
 nightly: $(STAMP) lint sim  ## everything: the long tests, 20 times the examples, areas by the slow script
 	OTTAVA_EXAMPLES=20 $(PYTEST)

@@ -30,7 +30,7 @@ class Command:
 COMMANDS: dict[str, Command] = {
     "top": Command("gen.top", "generate the accelerator: Verilog, SDC, register map, C header"),
     "block": Command("gen.block", "generate one block: decoder, MAC, lane, array, ..."),
-    "package": Command("gen.package", "package an accelerator for FuseSoC, IP-XACT, Vivado"),
+    "package": Command("gen.package", "package an accelerator for FuseSoC, LiteX, IP-XACT, Vivado"),
     "scaling": Command("gen.scaling", "bytes and seconds of generation for growing arrays"),
     "diagram": Command("gen.diagram", "draw the units of a build and what flows between them"),
     "docs": Command("gen.docs", "renew the pages of docs/ that follow from the program format"),
@@ -41,7 +41,7 @@ COMMANDS: dict[str, Command] = {
     "train": Command("sim.train", "fine-tune a transformer: adapters from texts and labels", "sim"),
     "train-demo": Command("sim.train_demo", "fine-tune by commands on the machine model", "sim"),
     "demo": Command("sim.demo", "run an attention head on RTL or machine model", "sim"),
-    "image": Command("sim.image", "show or run a program with its memory", "sim"),
+    "image": Command("sim.image", "show or run a program with its memory, or write it as C", "sim"),
     "assembly": Command("sim.assembly", "programs as text: list and assemble", "sim"),
     "cycles": Command("sim.cycles", "cycles of a model by command and layer, without Verilog",
                       "sim"),

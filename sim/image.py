@@ -1,4 +1,5 @@
-"""Look at a program image, or run it: ``python -m sim.image show FILE``, ``run FILE``.
+"""Look at a program image, or run it: ``python -m sim.image show FILE``, ``run FILE``; ``c FILE``
+makes it a header of C.
 
 ``run`` takes the build that the image names; the flags of ``gen.top`` change it. ``--on rtl`` and
 ``--on cocotb`` compare every byte of the memory with the machine model. Exit code 1 when one
@@ -22,6 +23,7 @@ from gen.cli import (
     add_quiet,
     add_seed,
     changed_config,
+    deliver,
     describe,
     piped,
     save,
@@ -29,18 +31,23 @@ from gen.cli import (
 )
 from hdl.spec.config import AcceleratorConfig
 from sim.bench.catalog import IMAGE, SIMULATORS, Job
+from sim.c_image import c_image
 from sim.verify.runner import RunError, cycle_limit, on_machine, on_rtl
 
 __all__ = ["main"]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m sim.image", description=__doc__.split(":")[0] + ".")
+    parser = Parser(prog="python -m sim.image",
+                    description="Look at a program image, run it, or write it as C.")
     actions = parser.add_subparsers(dest="action", required=True)
     show = actions.add_parser("show", help="print the build, the memory and its tensors")
     run = actions.add_parser("run", help="run the program")
-    for action in (show, run):
+    as_c = actions.add_parser("c", help="write it as a header of C, for the driver of a package")
+    for action in (show, run, as_c):
         action.add_argument("file", metavar="FILE")
+    as_c.add_argument("--name", default="image", help="what the names in the header start with")
+    as_c.add_argument("-o", "--output", metavar="FILE", help="write FILE, not standard output")
     add_on(run, "machine", rtl="the generated Verilog in the fast harness",
            cocotb="the same in a cocotb bench", machine="the machine model")
     add_quiet(run)
@@ -116,6 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.action == "show":
             _show(image)
             return 0
+        if options.action == "c":
+            text = c_image(image, options.name)
+            return deliver(parser, options.output, lambda: text)
         config = changed_config(image.config, options)
         image.require(config)
         if options.output is not None:

@@ -68,7 +68,7 @@ WRONG: dict[str, tuple[list[str], list[tuple[list[str], str]]]] = {
         (["-o", NOWHERE], "output must be a writable file"),
         (["--json", NOWHERE], "json must be a writable file"), ([], "data must be a readable")]),
     "image": ([], [(["run", NOWHERE], NOWHERE), (["run", "x", "--on", "moon"], "--on must be one"),
-                   (["frob", "x"], "must be one of show, run, not 'frob'")]),
+                   (["frob", "x"], "must be one of show, run, c, not 'frob'")]),
     "assembly": ([], [(["dump", NOWHERE], NOWHERE), (["assemble", NOWHERE, "-o", "x"], NOWHERE),
                       (["dump", "x", "--address", "y"], "--address must be an integer")]),
     "cycles": (["bert-base"], [*BUILD, *MODEL, (["--svg", NOWHERE], "svg must be a writable file"),

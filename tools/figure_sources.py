@@ -52,6 +52,11 @@ def report(output: str) -> list[str]:
     return [f"    {line}".rstrip() for line in lines if not _SECONDS.search(line)]
 
 
+def _soc(output: str) -> Values:
+    _found(r"bytes compared: \d+, mismatches: 0$", output)
+    return {"report": report(output)}
+
+
 def _check(output: str) -> Values:
     _found(r"^\d+ compared, 0 beyond .*; 0 below the bound$", output)
     return {"report": report(output)}
@@ -251,6 +256,7 @@ SOURCES: dict[str, Source] = {
     **{f"head-{fmt}-{mode}": Source(f"python -m sim.demo --fmt {fmt} --softmax {mode}", _error,
                                     also=("--on", "machine"))
        for fmt in _FORMATS for mode in _MODES},
+    "soc": Source("python examples/soc/run.py", _soc),
     "throughput": Source("python -m sim.throughput", _throughput),
     "bert-base-layer": Source(f"{_MODELS} bert-base --layers 1:2", _cycles, cheap=True),
     **{name: Source(f"{_MODELS} {options}", _counts) for name, options in _RUNS.items()},

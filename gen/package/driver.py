@@ -5,7 +5,8 @@ import re
 from gen.cli import in_ascii
 from gen.header import c_names
 from gen.identification import identification
-from hdl.spec.commands import ErrorCause
+from hdl.spec.command_fields import Role
+from hdl.spec.commands import COMMAND, HEADER, ErrorCause
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import CLIENTS, COUNTER_BASE, COUNTERS
 
@@ -30,7 +31,8 @@ enum @lower@_result {
   @UPPER@_BUSY = 2,        /* a program runs */
   @UPPER@_STUCK = 3,       /* the bus never answered: accelerator and memory need a reset */
   @UPPER@_FAILED = 4,      /* the program ended with an error: @lower@_error */
-  @UPPER@_TIMEOUT = 5      /* it has not ended within the given number of waits */
+  @UPPER@_TIMEOUT = 5,     /* it has not ended within the given number of waits */
+  @UPPER@_BAD_IMAGE = 6    /* header and commands up to END must lie in the memory of the image */
 };
 
 /* Counters of 64 bits, in the order of their registers. */
@@ -76,6 +78,56 @@ static inline enum @lower@_result @lower@_identify(const struct @lower@_device *
   unsigned index;
   for (index = 0; index < sizeof known / sizeof known[0]; index++)
     if (@lower@_get(device, known[index][0]) != known[index][1]) return @UPPER@_OTHER_BUILD;
+  return @UPPER@_OK;
+}
+
+/* An image: size bytes of memory from address base on, a program's header at address program. */
+struct @lower@_image {
+  const uint8_t *bytes;
+  uint64_t size, base, program;
+};
+
+static inline uint32_t @lower@_word(const uint8_t *bytes) {
+  return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+}
+static inline void @lower@_move(uint8_t *bytes, uint64_t by) {
+  uint64_t address = @lower@_word(bytes) | (uint64_t)@lower@_word(bytes + 4) << 32;
+  unsigned index;
+  for (address += by, index = 0; index < 8; index++) bytes[index] = (uint8_t)(address >> 8 * index);
+}
+
+/* Commands of the program at byte at of size bytes, END included; 0 where it does not end there. */
+static inline uint32_t @lower@_commands(const uint8_t *bytes, uint64_t size, uint64_t at) {
+  uint32_t count, index;
+  if (at > size || size - at < @UPPER@_HEADER_BYTES) return 0;
+  bytes += at;
+  size -= at + @UPPER@_HEADER_BYTES;
+  if (@lower@_word(bytes + @magic@) != @UPPER@_MAGIC) return 0;
+  count = @lower@_word(bytes + @count@);
+  bytes += @UPPER@_HEADER_BYTES;
+  for (index = 0; index < count && index < size / @UPPER@_COMMAND_BYTES; index++)
+    if (bytes[(uint64_t)index * @UPPER@_COMMAND_BYTES + @opcode@] == @UPPER@_OPCODE_END)
+      return index + 1;
+  return 0;
+}
+
+/* Put an image into memory that the device sees at address, a multiple of 64, and add to every
+ * address in its program what it has been moved by; *program is then what to start. Where the image
+ * is none (_BAD_IMAGE) nothing is written. */
+static inline enum @lower@_result @lower@_load(const struct @lower@_image *image, void *memory,
+                                               uint64_t address, uint64_t *program) {
+  static const uint8_t addresses[] = {@addresses@};
+  uint64_t by = address - image->base, at = image->program - image->base, index;
+  uint32_t count = @lower@_commands(image->bytes, image->size, at);
+  uint8_t *bytes = (uint8_t *)memory;
+  unsigned field;
+  if (!count || (image->base | image->program | address) & 63) return @UPPER@_BAD_IMAGE;
+  for (index = 0; index < image->size; index++) bytes[index] = image->bytes[index];
+  bytes += at;
+  @lower@_move(bytes + @scalars@, by);
+  for (bytes += @UPPER@_HEADER_BYTES; count--; bytes += @UPPER@_COMMAND_BYTES)
+    for (field = 0; field < sizeof addresses; field++) @lower@_move(bytes + addresses[field], by);
+  *program = address + at;
   return @UPPER@_OK;
 }
 
@@ -197,6 +249,11 @@ def driver(config: AcceleratorConfig, name: str = "ottava") -> str:
         "causes": ",\n".join(f'    /* {int(cause)} */ "{cause.name}: {cause.doc}"'
                              if cause is not None else f"    /* {index} */ 0"
                              for index, cause in enumerate(_by_bit())),
+        "magic": str(HEADER["magic"].offset // 8), "count": str(HEADER["commands"].offset // 8),
+        "scalars": str(HEADER["scalars"].offset // 8),
+        "opcode": str(COMMAND["opcode"].offset // 8),
+        "addresses": ", ".join(str(field.offset // 8) for field in COMMAND.values()
+                               if field.role is Role.ADDRESS),
         "clients": ", ".join(f'"{doc}"' for _, doc in CLIENTS),
     }
     text = _TEXT

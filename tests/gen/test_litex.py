@@ -1,0 +1,70 @@
+"""The module of LiteX: each port meets a signal of LiteX's records, of its direction and width."""
+
+import sys
+from importlib import import_module
+
+import pytest
+
+from gen.package.litex import class_name, litex_module
+from gen.top import design
+from hdl.spec.config import AcceleratorConfig
+from support.require import module, require
+
+CONFIG = AcceleratorConfig("fp8", dim=4, bus_bytes=8)
+UNITED = {"aclk", "aresetn"}  # of the domain: they have no width of their own
+
+
+class Platform:
+    sources: list[str]
+
+    def __init__(self):
+        self.sources = []
+
+    def add_source(self, path):
+        self.sources.append(path)
+
+
+def made_of(text, folder, name):
+    """An instance of the class in ``text``, its platform, and its ports by name."""
+    require(module, "litex")
+    (folder / f"{name}_litex.py").write_text(text)
+    sys.path.insert(0, str(folder))
+    try:
+        found = getattr(import_module(f"{name}_litex"), class_name(name))
+    finally:
+        sys.path.remove(str(folder))
+    platform = Platform()
+    accelerator = found(platform)
+    (instance,) = accelerator.get_fragment().specials
+    assert instance.of == name
+    listed = [(item.name, type(item).__name__.lower(), item.expr) for item in instance.items]
+    assert len({port for port, _, _ in listed}) == len(listed)
+    return accelerator, platform, {port: (kind, expr) for port, kind, expr in listed}
+
+
+@pytest.fixture(scope="module")
+def left():
+    return design(CONFIG, "left_one", "left_")
+
+
+def test_every_port_is_connected(left, tmp_path):
+    accelerator, platform, found = made_of(litex_module(left, CONFIG), tmp_path, "left_one")
+    ports = left.modules["left_one"].ports
+    assert {name: kind for name, (kind, _) in found.items()} == {
+        port.name: port.direction for port in ports}
+    for port in ports:
+        if port.name not in UNITED:
+            assert len(found[port.name][1]) == port.width, port.name
+    driven = [id(found[port.name][1]) for port in ports if port.name not in UNITED]
+    assert len(set(driven)) == len(driven) > 50  # no signal twice
+    assert platform.sources == [str(tmp_path / "left_one.v")]
+    assert found["interrupt"][1] is accelerator.ev.ended.trigger
+
+
+def test_a_port_of_another_width_is_seen(left, tmp_path):
+    text = litex_module(left, CONFIG).replace("data_width=64", "data_width=32")
+    _, _, found = made_of(text.replace("left_one", "wrong_one").replace("LeftOne", "WrongOne"),
+                          tmp_path, "wrong_one")
+    differing = [port.name for port in left.modules["left_one"].ports
+                 if port.name not in UNITED and len(found[port.name][1]) != port.width]
+    assert differing == ["m_axi_gmem_rdata", "m_axi_gmem_wdata", "m_axi_gmem_wstrb"]
