@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from compiler.checkpoints.description import Attention
 from compiler.checkpoints.inputs import Step
-from compiler.lowering.attention import CacheRows, Unit, mask_of, mix
+from compiler.lowering.attention import CacheRows, mask_of, mix
 from compiler.lowering.tracer import Tracer
+from compiler.lowering.units import Unit
 from compiler.lowering.values import Form, Life, Value, View
 
 __all__ = ["Source", "attend_across", "make_rows", "project_across"]
@@ -48,7 +49,7 @@ def attend_across(trace: Tracer, attention: Attention, x: Value, source: Source,
     probabilities = trace.value(f"{label}probabilities", attention.heads * x.rows,
                                 source.step.length)
     units = list(_units(trace, attention, queries.whole, source, sums, step))
-    mix(trace, attention, units, probabilities, sums, label)
+    mix(trace, attention, [(units, probabilities)], sums, label)
     return sums
 
 

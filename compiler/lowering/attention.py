@@ -16,11 +16,12 @@ from compiler.lowering.ops import Product
 from compiler.lowering.rotary import rotate
 from compiler.lowering.saved import Saved
 from compiler.lowering.tracer import Tracer
+from compiler.lowering.units import Unit, spans_of
 from compiler.lowering.values import Form, Value, View
 from hdl.spec.formats import BFLOAT16
 from sim.model.rounding import largest
 
-__all__ = ["CacheRows", "Unit", "attend", "mask_of", "mix", "padding_masks"]
+__all__ = ["CacheRows", "attend", "mask_of", "mix", "padding_masks"]
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,6 @@ class CacheRows:
 
     keys: Value
     values: Value
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Queries that share keys, values and mask, and where their sums go."""
-
-    queries: View
-    keys: View
-    values: View
-    sums: View
-    mask: View | None
 
 
 def attend(trace: Tracer, attention: Attention, x: Value, cache: CacheRows | None, step: Step,
@@ -60,23 +50,30 @@ def attend(trace: Tracer, attention: Attention, x: Value, cache: CacheRows | Non
             trace, (attention.query, attention.key, attention.value), x, f"{label}projections")
     else:
         queries, keys, values = _project(trace, attention, x, cache, step, label)
-    probabilities = trace.value(f"{label}probabilities", attention.heads * step.rows, step.total)
+    # A backward pass reads all probabilities as one value.
+    spans = spans_of(attention, step, whole=saved is not None)
+    tables = [trace.value(f"{label}probabilities", attention.heads * step.sequences * span.rows,
+                          len(span.seen)) for span in spans]
     sums = trace.value(f"{label}heads", step.rows, attention.heads * size)
     units = list(_units(trace, attention, queries, (keys, values), sums, step))
+    parts = [units] if len(spans) == 1 else [[unit.within(span) for unit in units]
+                                             for span in spans]
     if saved is not None:
         saved.queries, saved.keys, saved.values = queries, keys, values
-        saved.probabilities, saved.heads = probabilities, sums
-    mix(trace, attention, units, probabilities, sums, label)
+        (saved.probabilities,), saved.heads = tables, sums
+    mix(trace, attention, list(zip(parts, tables, strict=True)), sums, label)
     return sums
 
 
-def mix(trace: Tracer, attention: Attention, units: list[Unit], probabilities: Value, sums: Value,
-        label: str) -> None:
-    """Softmax of all scores, then all sums of the values."""
-    _softmax(trace, attention, units, probabilities, label)
-    trace.gemm([Product(rows, unit.values, unit.sums)
-                for rows, unit in zip(_stacked(probabilities, units), units, strict=True)],
-               sums, b_transposed=False)
+def mix(trace: Tracer, attention: Attention, parts: Sequence[tuple[Sequence[Unit], Value]],
+        sums: Value, label: str) -> None:
+    """Softmax of all scores, each part's into its value, then all sums of the values."""
+    for units, probabilities in parts:
+        _softmax(trace, attention, units, probabilities, label)
+    for units, probabilities in parts:
+        trace.gemm([Product(rows, unit.values, unit.sums)
+                    for rows, unit in zip(_stacked(probabilities, units), units, strict=True)],
+                   sums, b_transposed=False)
 
 
 def _project_at_once(trace: Tracer, linears: Sequence[Linear], x: Value, name: str) -> list[View]:
@@ -245,7 +242,7 @@ def _bias(trace: Tracer, attention: Attention, bias: PositionBias, step: Step, s
     return trace.shared(key, name, shape, Form.WIDE, values).whole
 
 
-def _stacked(value: Value, units: list[Unit]) -> Iterator[View]:
+def _stacked(value: Value, units: Sequence[Unit]) -> Iterator[View]:
     """The rows of each unit in a value that has them below one another."""
     first = 0
     for unit in units:
@@ -253,7 +250,7 @@ def _stacked(value: Value, units: list[Unit]) -> Iterator[View]:
         first += unit.queries.rows
 
 
-def _softmax(trace: Tracer, attention: Attention, units: list[Unit], out: Value, label: str
+def _softmax(trace: Tracer, attention: Attention, units: Sequence[Unit], out: Value, label: str
              ) -> None:
     """Every unit's softmax(scale · QKᵀ + mask) into its rows of ``out``, the scores capped before
     the mask."""

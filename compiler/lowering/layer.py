@@ -30,10 +30,11 @@ def trace_layer(trace: Tracer, block: Block, x: Value, cache: CacheRows | None, 
     what a layer that looks across reads."""
     if block.bottleneck is not None:
         return _narrow_layer(trace, block, block.bottleneck, x, step, label)
-    saved, inner = saved or Saved(), f"{label} "
+    inner = f"{label} "
     given = _before(trace, block, block.attention_norm, x, f"{inner}attention norm")
-    saved.attention_given = given
     heads = attend(trace, block.attention, given, cache, step, inner, saved)
+    saved = saved or Saved()
+    saved.attention_given = given
     total, middle = _after(trace, block, block.attention_norm, heads, block.attention.output, x,
                            f"{inner}attention", after=block.attention_after)
     saved.attention_norm_input = x if block.pre_norm else total

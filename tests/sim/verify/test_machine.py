@@ -148,6 +148,21 @@ def test_padding_is_not_seen(level):
                               read_codes(done.memory, program.results["pooled bf16"])[row])
 
 
+@pytest.mark.parametrize("fmt, softmax", [("posit8", "approx"), ("posit8", "pwl"), ("fp8", "pwl"),
+                                          ("bf16", "approx_shifted")])
+@pytest.mark.parametrize("window", [None, 40, 200])
+def test_queries_of_long_texts_are_cut_by_what_they_see(fmt, softmax, window):
+    # Codes without a program have all of every query's scores, most of them hidden.
+    whole = llama(layers=1)
+    model = replace(whole, blocks=tuple(
+        replace(block, attention=replace(block.attention, window=window))
+        for block in whole.blocks))
+    config, ids = AcceleratorConfig(fmt, dim=16, softmax=softmax), inputs_for(model, 300, 2).values
+    valid = np.arange(300) < np.array([300, 131])[:, None]
+    assert agree(config, model, Inputs("ids", ids, valid)) > 40_000
+    assert agree(config, model, Inputs("ids", ids[:1]), steps=(7, 290, 3)) > 20_000
+
+
 def test_layers_alone_take_states():
     model = bert()
     inputs = Inputs("states", np.random.default_rng(1).normal(0, 1, (1, 5, 12)))
