@@ -24,6 +24,7 @@ from gen.cli import (
     add_config_flags,
     add_offline,
     add_on,
+    add_quiet,
     add_seed,
     config_from,
     integer,
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
            machine="the machine model, against arithmetic without a program")
     parser.add_argument("--list", action="store_true",
                         help="print the program, one line per command, before it runs")
+    add_quiet(parser)
     add_seed(parser, "fills unused memory and, with --small, draws the sequence")
     return parser
 
@@ -107,8 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(disassemble(program.memory, program.address, program.base)))
     rtl = options.on == "rtl"
     try:
-        run = (on_rtl(program.image, config, seed=options.seed) if rtl
-               else on_machine(program.image, config))
+        run = (on_rtl(program.image, config, options.quiet, seed=options.seed) if rtl
+               else on_machine(program.image, config, options.quiet))
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -11,7 +11,6 @@ data.
 import argparse
 import csv
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -30,7 +29,7 @@ from compiler.training.tasks import (
     with_head,
 )
 from compiler.training.trainer import NotFinite, StepReport, Trainer, batches
-from gen.cli import config_from, piped
+from gen.cli import Line, config_from, piped
 from sim.curve import curve
 from sim.gradient_check import check
 from sim.train_measure import measured
@@ -107,19 +106,20 @@ def _train(run: Run) -> None:
     stream = batches(run.task.train, training.batch, training.seed)
     stream = islice(stream, trainer.updater.steps, training.steps)
     every = max(1, training.steps // 20)
-    started, fresh = time.monotonic(), trainer.updater.steps == 0
+    fresh = trainer.updater.steps == 0
     try:
-        for batch in stream:
-            if fresh:
-                on.calibrate(batch)
-                fresh = False
-            run.reports.append(on.step(batch))
-            nars = 0 if run.accelerator is None else run.accelerator.ran.nars
-            run.counts.append((run.saturated, nars))
-            _told(run, every, time.monotonic() - started)
-            if run.options.state is not None and run.reports[-1].step % _SAVED_EVERY == 0:
-                _synchronised(run)
-                save_state(run.options.state, trainer, run.about)
+        with Line("trained", quiet=run.options.quiet) as line:
+            for batch in stream:
+                if fresh:
+                    on.calibrate(batch)
+                    fresh = False
+                run.reports.append(on.step(batch))
+                nars = 0 if run.accelerator is None else run.accelerator.ran.nars
+                run.counts.append((run.saturated, nars))
+                _told(run, every, line)
+                if run.options.state is not None and run.reports[-1].step % _SAVED_EVERY == 0:
+                    _synchronised(run)
+                    save_state(run.options.state, trainer, run.about)
     except KeyboardInterrupt:
         _synchronised(run)
         raise
@@ -132,10 +132,9 @@ def _synchronised(run: Run) -> None:
         run.accelerator.give_back()
 
 
-def _told(run: Run, every: int, seconds: float) -> None:
-    """The last step: on a terminal each, else now and then."""
+def _told(run: Run, every: int, line: Line) -> None:
+    """The last step: now and then as a result, else as progress."""
     report, steps = run.reports[-1], run.trainer.training.steps
-    left = seconds / len(run.reports) * (steps - report.step)
     text = (f"step {report.step} of {steps}: loss {report.loss:.4f}, norm {report.norm:.3f}, "
             f"{run.saturated} saturated")
     if run.accelerator is not None:
@@ -143,12 +142,11 @@ def _told(run: Run, every: int, seconds: float) -> None:
         text += f", {ran.nars} NaR"
         if ran.compared:
             text += f", {ran.cycles} cycles, {ran.compared} bytes equal"
-    text += f"; {left:.0f} s left"
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r{text}\x1b[K")
-        sys.stderr.flush()
     if report.step % every == 0 or report.step in (1, steps):
-        print(("\r\x1b[K" if sys.stderr.isatty() else "") + text, flush=True)
+        line.hide()
+        print(text, flush=True)
+    here = len(run.reports)  # of this run: one that goes on has made others before
+    line.tell(here / (here + steps - report.step), text)
 
 
 def _save(run: Run) -> None:

@@ -24,7 +24,7 @@ from compiler.training.tasks import (
     movie_reviews,
     review_text,
 )
-from gen.cli import Parser, add_config_flags, add_on
+from gen.cli import Parser, add_config_flags, add_on, add_quiet
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["make_parser", "task_of", "training_of"]
@@ -73,6 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="go on from --state")
     parser.add_argument("--offline", action="store_true",
                         help="take models and data from the cache, never from the network")
+    add_quiet(parser)
     add_config_flags(parser, output=False)
     return parser
 

@@ -24,6 +24,7 @@ from gen.cli import (
     add_config_flags,
     add_names,
     add_product,
+    add_quiet,
     deliver,
     make_folder,
     piped,
@@ -179,6 +180,7 @@ def _parser() -> Parser:
     add_names(parser, "--block", BLOCKS, None, "these blocks only")
     parser.add_argument("--blocks", action="store_true",
                         help="all but accumulators, array, vector, accelerator")
+    add_quiet(parser)
     add_product(parser, "area.json", "every unit's area, as JSON")
     return parser
 
@@ -206,7 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _result(flow, made, config, records)
 
     try:
-        flow = Flow(library_named(arguments.library, arguments.liberty), arguments.script)
+        flow = Flow(library_named(arguments.library, arguments.liberty), arguments.script,
+                    arguments.quiet)
         areas = Areas(flow, arguments.dim, arguments.lanes, arguments.functions)
         config = areas.config(arguments.fmt[0], "pwl")
         make_folder(parser, Path(arguments.output).absolute().parent)

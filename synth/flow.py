@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gen.cli import counted
 from gen.cli.folders import build_folder, locked
 from gen.design import Design
 from synth.hierarchy import Hierarchy, Unit
@@ -89,14 +90,16 @@ class Flow:
     """Maps Verilog with one library and one ABC script; remembers what it has mapped.
 
     Results are kept under ``build/synth-cache`` by the digest of the unit's text, the library, the
-    script and the Yosys release, so that an unchanged unit is never mapped twice.
+    script and the Yosys release, so that an unchanged unit is never mapped twice. ``quiet``:
+    nothing is told of how far it is.
     """
 
-    def __init__(self, library: Library, script: str = "quick") -> None:
+    def __init__(self, library: Library, script: str = "quick", quiet: bool = True) -> None:
         if script not in ("quick", "best"):
             raise ValueError(f"script must be one of quick, best, not {script!r}")
         self.library = library
         self.script = script
+        self.quiet = quiet
 
     def describe(self) -> list[str]:
         """What every table prints above itself."""
@@ -122,7 +125,9 @@ class Flow:
         order = sorted({unit for members in units for unit in members},
                        key=lambda unit: (-len(unit.text), unit.name))
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            done = dict(zip(order, pool.map(self._unit, order), strict=True))
+            mapped = counted("units mapped", pool.map(self._unit, order), len(order),
+                             quiet=self.quiet)
+            done = dict(zip(order, mapped, strict=True))
         return [Report(tree.top, {unit.name: done[unit] for unit in members},
                        {unit.name: tree.counts[unit.name] for unit in members}, tree.memory_bits)
                 for tree, members in zip(trees, units, strict=True)]

@@ -4,7 +4,7 @@ An error is one line on standard error and exit code 2; a file is written whole 
 """
 
 from gen.cli.build import add_config_flags, changed_config, config_from, describe
-from gen.cli.line import Line
+from gen.cli.line import Line, counted
 from gen.cli.model import add_model_flags
 from gen.cli.output import (
     add_product,
@@ -33,5 +33,6 @@ from gen.cli.text import comment, in_ascii
 
 __all__ = ["Line", "Parser", "add_config_flags", "add_jobs", "add_model_flags", "add_names",
            "add_offline", "add_on", "add_product", "add_quiet", "add_record", "add_seed",
-           "alone", "appearing", "changed_config", "comment", "config_from", "deliver", "describe",
-           "in_ascii", "integer", "make_folder", "number", "piped", "real", "save", "writable"]
+           "alone", "appearing", "changed_config", "comment", "config_from", "counted", "deliver",
+           "describe", "in_ascii", "integer", "make_folder", "number", "piped", "real", "save",
+           "writable"]

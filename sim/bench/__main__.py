@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from gen.cli import Parser, add_jobs, add_seed
+from gen.cli import Parser, add_jobs, add_quiet, add_seed, counted
 from hdl.spec.formats import FORMATS
 from sim.bench.catalog import BENCHES, SIMULATORS, jobs
 from sim.bench.runner import Report, missing, run
@@ -27,6 +27,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add_seed(parser, "of the random cases", _DEFAULT_SEED)
     parser.add_argument("--waves", action="store_true", help="leave a waveform of each run")
     add_jobs(parser, "runs at once")
+    add_quiet(parser)
     arguments = parser.parse_args(argv)
     # cocotb's runner obeys these itself; one switch is enough.
     for name in ("WAVES", "GUI"):
@@ -60,8 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"skipped  {simulator}: it is not installed")
     names = [arguments.test] if arguments.test else list(BENCHES)
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        work = jobs(names, simulators, arguments.fmt)
-        for report in pool.map(lambda job: run(job, arguments.seed, arguments.waves), work):
+        work = list(jobs(names, simulators, arguments.fmt))
+        reports = pool.map(lambda job: run(job, arguments.seed, arguments.waves), work)
+        for report in counted("benches", reports, len(work), quiet=arguments.quiet):
             _show(report)
             passed, failed = passed + report.passed, failed + (not report.passed)
     print(f"{passed} passed, {failed} failed")

@@ -30,7 +30,9 @@ from gen.cli import (
     add_jobs,
     add_names,
     add_product,
+    add_quiet,
     add_seed,
+    counted,
     deliver,
     integer,
     make_folder,
@@ -158,7 +160,7 @@ def _run(work: Sequence[Cell], options: argparse.Namespace, real: bool) -> list[
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         pending = [pool.submit(run_cell, cell, options.dim, options.tokens, real, options.seed,
                                options.functions) for cell in work]
-        for future in pending:
+        for future in counted("cells", pending, len(pending), quiet=options.quiet):
             result = future.result()
             results.append(result)
             told = result.error or (f"{result.compared:6} bytes, {result.mismatches} differ, "
@@ -237,6 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tokens", type=integer(1), default=TOKENS, metavar="N",
                         help=f"length ({TOKENS})")
     add_jobs(parser, "cells at once")
+    add_quiet(parser)
     add_seed(parser, "fills memory without content")
     add_product(parser, "matrix.json", "the results as JSON")
     return parser

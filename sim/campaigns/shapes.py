@@ -21,7 +21,16 @@ import numpy as np
 
 from compiler.program.instruction import Instruction
 from compiler.program.records import commands, instructions
-from gen.cli import Parser, add_config_flags, add_jobs, add_names, add_seed, integer
+from gen.cli import (
+    Parser,
+    add_config_flags,
+    add_jobs,
+    add_names,
+    add_quiet,
+    add_seed,
+    counted,
+    integer,
+)
 from hdl.spec.commands import INSTRUCTION, TENSORS, Function, Opcode, Reduce, Role, roles
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
@@ -176,6 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     add_names(parser, "--fmt", tuple(FORMATS), None, "builds of these alone")
     add_seed(parser, "of the random programs")
     add_jobs(parser)
+    add_quiet(parser)
     parser.add_argument("--flip", action="store_true",
                         help="flip one bit of a result on each build: the campaign must fail")
     return parser
@@ -194,7 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         pending = [pool.submit(_share, config, count, options.seed + index, options.flip)
                    for index, config in enumerate(configs)]
-        for config, future in zip(configs, pending, strict=True):
+        for config, future in counted("builds", zip(configs, pending, strict=True), len(pending),
+                                      quiet=options.quiet):
             found = future.result()
             told = found
             if isinstance(found, Tally):

@@ -19,7 +19,7 @@ import numpy as np
 
 from compiler.program.builder import ProgramBuilder
 from compiler.program.records import commands as records
-from gen.cli import Parser, add_config_flags, config_from, integer
+from gen.cli import Parser, add_config_flags, add_quiet, config_from, counted, integer
 from sim.campaigns import softmax_rate
 from sim.cycles.bound import Bound, program_bound
 from sim.harness.accelerator import Accelerator
@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add_config_flags(parser, output=False)
     parser.add_argument("--sizes", type=integer(1), nargs="+", default=[128, 512], metavar="N",
                         help="M = N = K of the GEMMs (128 512)")
+    add_quiet(parser)
     parser.add_argument("--no-softmax", action="store_true", help="GEMMs only")
     for name in "ab":
         parser.add_argument(f"--{name}-transposed", action="store_true",
@@ -116,9 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     accelerator = Accelerator(config)
+    work = [(size, commands) for size in options.sizes for commands in (1, BACK_TO_BACK)]
     rows = [measure(accelerator, size, commands, a_transposed=options.a_transposed,
                     b_transposed=options.b_transposed)
-            for size in options.sizes for commands in (1, BACK_TO_BACK)]
+            for size, commands in counted("GEMMs", work, len(work), quiet=options.quiet)]
     print(f"{config.fmt}, dim {config.dim}, lanes {config.lanes}; stalls and ends in cycles")
     print("\n".join(table(rows)))
     judged = config.dim == 16 and config.format.storage_bytes == 1
@@ -126,8 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
               if judged and row.utilisation < TARGETS.get((row.size, row.commands), 0)]
     slow = []
     if not options.no_softmax:
+        cases = (True, 128, 1), *softmax_rate.CASES
         rates = [softmax_rate.measure(accelerator, *case)
-                 for case in ((True, 128, 1), *softmax_rate.CASES)]
+                 for case in counted("softmax", cases, len(cases), quiet=options.quiet)]
         print("\n".join(softmax_rate.table(rates)))
         slow = [rate for rate in rates[1:] if judged and rate.share < softmax_rate.LEAST]
     for rate in slow:

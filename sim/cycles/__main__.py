@@ -17,9 +17,11 @@ from compiler.lowering.fusion import FUSION_LEVELS, fusion_named
 from compiler.training.description import LowRank, Training, WholeMatrices
 from compiler.work import decode_steps
 from gen.cli import (
+    Line,
     Parser,
     add_config_flags,
     add_model_flags,
+    add_quiet,
     config_from,
     deliver,
     integer,
@@ -59,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", action="store_true",
                         help="compare with the generated Verilog: MODEL, or commands of every kind "
                         "at --dim or at 4, 8 and 16")
+    add_quiet(parser)
     add_config_flags(parser, output=False)
     return parser
 
@@ -104,7 +107,7 @@ def _check(options: argparse.Namespace) -> int:
         if work is not None:
             rows.append(measure(Accelerator(work.config), work.name, work.memory, work.address))
         for config in configs if work is None else ():
-            rows += compare(Accelerator(config))
+            rows += compare(Accelerator(config), quiet=options.quiet)
     except (HungError, ToolError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -126,7 +129,9 @@ def _train(options: argparse.Namespace) -> None:
                            layers=options.layers, offline=options.offline)
     memory = Memory(options.latency)
     simulate(config, [])
-    forward = simulate(config, plain.commands, memory=memory, address=plain.address)
+    with Line("cycles", quiet=options.quiet) as line:
+        forward = simulate(config, plain.commands, memory=memory, address=plain.address,
+                           tell=line.tell)
     lines, runs = ratios(work, forward, memory)
     print(f"config: fmt {config.fmt}, acc {config.acc}, dim {config.dim}, lanes {config.lanes}, "
           f"bus {8 * config.bus_bytes} bits")
@@ -156,7 +161,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     simulate(work.config, [])  # compiles the model, where that is not kept from another run
     started = time.monotonic()
     try:
-        run = simulate(work.config, work.commands, memory=memory, address=work.address)
+        with Line("cycles", quiet=options.quiet) as line:
+            run = simulate(work.config, work.commands, memory=memory, address=work.address,
+                           tell=line.tell)
     except ValueError as error:
         parser.error(str(error))
     _print(work, run, options.each, time.monotonic() - started)

@@ -7,6 +7,7 @@ import numpy as np
 
 from compiler.program.builder import ProgramBuilder
 from compiler.program.records import commands
+from gen.cli import counted
 from hdl.spec.config import AcceleratorConfig
 from sim.cycles.bound import Bound
 from sim.cycles.cases import cases
@@ -65,11 +66,12 @@ def measure(accelerator: Accelerator, name: str, memory: np.ndarray, address: in
                       run.bound, counters)
 
 
-def compare(accelerator: Accelerator, names: Sequence[str] | None = None) -> list[CheckedCase]:
+def compare(accelerator: Accelerator, names: Sequence[str] | None = None, quiet: bool = True
+            ) -> list[CheckedCase]:
     """All cases of the build's array, or those named."""
     known = cases(accelerator.config.dim, accelerator.config.trains)
-    found = []
-    for name in known if names is None else names:
+    found, chosen = [], list(known if names is None else names)
+    for name in counted(f"dim {accelerator.config.dim}: cases", chosen, len(chosen), quiet=quiet):
         builder = ProgramBuilder(accelerator.config)
         known[name](builder)
         found.append(measure(accelerator, name, *builder.build()))

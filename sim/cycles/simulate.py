@@ -1,6 +1,6 @@
 """The cycle model's front: a configuration and commands in, cycles by command and cause out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,8 @@ from sim.cycles.bound import Bound, program_bound
 from sim.cycles.plan import plans
 
 __all__ = ["IDEAL", "Memory", "Run", "simulate"]
+
+_TOLD_EVERY = 1 << 20  # cycles, half a second
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,13 @@ def _configure(state, config: AcceleratorConfig, memory: Memory, address: int) -
 
 
 def simulate(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]], *,
-             memory: Memory = IDEAL, address: int = 0, limit: int = 1 << 40) -> Run:
+             memory: Memory = IDEAL, address: int = 0, limit: int = 1 << 40,
+             tell: Callable[[float, str], None] = lambda share, where: None) -> Run:
     """Run the fields of ``commands`` (``hdl.spec.commands.COMMAND``; END is added where missing)
     as a program whose header is at ``address``.
 
-    ``ValueError`` where the accelerator would refuse a command; ``TimeoutError`` beyond ``limit``
-    cycles.
+    ``tell`` hears how far it is, by the lower bound. ``ValueError`` where the accelerator would
+    refuse a command; ``TimeoutError`` beyond ``limit`` cycles.
     """
     listed = [dict(fields) for fields in commands]
     if not listed or listed[-1].get("opcode") != Opcode.END:
@@ -113,7 +116,12 @@ def simulate(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]], *
     state["drain"]["state"] = drain.IDLE
     counts = np.zeros(len(listed), machine.COUNTS)
     counts["start"] = counts["first"] = counts["last"] = -1
-    if not machine.run(state, table, counts, limit):
-        raise TimeoutError(f"the program must end within {limit} cycles, but did not")
+    least, reached = 0, min(_TOLD_EVERY, limit)
+    while not machine.run(state, table, counts, reached):
+        if reached == limit:
+            raise TimeoutError(f"the program must end within {limit} cycles, but did not")
+        least = least or program_bound(config, listed, memory.latency).cycles
+        tell(min(reached / least, 0.99), f"cycle {reached:,}")
+        reached = min(reached + _TOLD_EVERY, limit)
     final = state[0]
     return Run(config, memory, [*listed], int(final["cycle"]), int(final["active"]), counts)

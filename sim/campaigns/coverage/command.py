@@ -21,7 +21,9 @@ from gen.cli import (
     add_jobs,
     add_names,
     add_product,
+    add_quiet,
     add_seed,
+    counted,
     deliver,
     integer,
     make_folder,
@@ -61,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="per cent to be reached (95)")
     add_seed(parser)
     add_jobs(parser)
+    add_quiet(parser)
     add_product(parser, "coverage.json", "the figures and all that is missing, as JSON")
     return parser
 
@@ -110,7 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         configs = designs(options.fmt)
         pending = [pool.submit(attempt, config, amounts, options.seed) for config in configs]
-        for config, future in zip(configs, pending, strict=True):
+        for config, future in counted("builds", zip(configs, pending, strict=True), len(pending),
+                                      quiet=options.quiet):
             covered = future.result()
             spec.expect(config)
             if isinstance(covered, str):

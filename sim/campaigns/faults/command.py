@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from gen.cli import Parser, add_config_flags, add_seed, integer
+from gen.cli import Parser, add_config_flags, add_quiet, add_seed, counted, integer
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.faults.campaign import Campaign, Tally
 from sim.campaigns.faults.injection import KINDS
@@ -25,6 +25,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
                         help="formats of the builds, with accumulators and functions "
                              f"({' '.join(BUILDS)})")
     add_config_flags(parser, output=False, only=("dim", "lanes"), dim=4)
+    add_quiet(parser)
     parser.add_argument("--only", type=integer(0), metavar="N", help="fault N of each build alone")
     parser.add_argument("--sabotage", choices=LIES,
                         help="let the harness lie now and then: the campaign must fail")
@@ -50,7 +51,8 @@ def run(fmt: str, arguments: argparse.Namespace, count: int) -> Tally:
     if arguments.sabotage:
         machine = Liar(machine, arguments.sabotage)
     campaign = Campaign(machine, arguments.seed, count)
-    for index in range(count) if arguments.only is None else [arguments.only]:
+    work = range(count) if arguments.only is None else [arguments.only]
+    for index in counted(f"{fmt}: faults", work, len(work), quiet=arguments.quiet):
         campaign.run(index)
     return campaign.tally
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.checkpoints.packages import ModelUnavailable
-from gen.cli import Parser
+from gen.cli import Line, Parser, add_quiet
 from sim.campaigns.study.cells import GROUPS, STUDY_TASKS, Cell, cells_of
 from sim.campaigns.study.measure import Result, kept, measure
 from sim.campaigns.study.report import summaries, table
@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="take results of earlier programs too")
     parser.add_argument("--report", action="store_true",
                         help="run nothing: tables of what there is")
+    add_quiet(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE",
                         help="write summaries there, as JSON")
     return parser
@@ -52,14 +53,15 @@ def _cells(options: argparse.Namespace) -> dict[tuple[str, str], list[Cell]]:
 
 
 class _Progress:
-    """One line per run, with the time that is left at the pace of the task's runs so far."""
+    """A line of results per run; what is done of all, at the pace of the task's runs so far."""
 
     def __init__(self, waiting: Sequence[Cell]) -> None:
         self.waiting = list(waiting)
         self.total = len(self.waiting)
         self.spent: dict[str, list[float]] = {}
 
-    def done(self, cell: Cell, result: Result, seconds: float) -> None:
+    def done(self, cell: Cell, result: Result, seconds: float) -> float:
+        """Print what ``cell`` gave; the share of the time that is spent."""
         self.waiting.remove(cell)
         self.spent.setdefault(cell.task, []).append(seconds)
         every = [one for many in self.spent.values() for one in many]
@@ -70,7 +72,8 @@ class _Progress:
         ended = f", ended early: {result['failed']}" if result["failed"] else ""
         print(f"{self.total - len(self.waiting)} of {self.total}: {cell}: accuracy "
               f"{result['accuracy']:.4f}, last loss {result['last_loss']:.4f}, {seconds:.0f} s"
-              f"{ended}; {left / 60:.0f} min left", flush=True)
+              f"{ended}", flush=True)
+        return sum(every) / (sum(every) + left)
 
 
 def _run(cells: Sequence[Cell], options: argparse.Namespace) -> dict[Cell, Result]:
@@ -80,10 +83,13 @@ def _run(cells: Sequence[Cell], options: argparse.Namespace) -> dict[Cell, Resul
         return {cell: result for cell, result in found.items() if result is not None}
     print(f"{len(found)} runs, {len(found) - len(waiting)} of them made before", flush=True)
     progress = _Progress(waiting)
-    for cell in waiting:
-        started = time.monotonic()
-        found[cell] = measure(cell)
-        progress.done(cell, found[cell], time.monotonic() - started)
+    with Line("runs", quiet=options.quiet) as line:
+        for number, cell in enumerate(waiting, 1):
+            started = time.monotonic()
+            found[cell] = measure(cell)
+            line.hide()
+            share = progress.done(cell, found[cell], time.monotonic() - started)
+            line.tell(share, f"{number} of {len(waiting)}")
     return found
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from compiler.program.builder import ProgramBuilder
-from gen.cli import Line
+from gen.cli import Line, counted
 from hdl.spec.config import AcceleratorConfig
 from sim.model.machine import Machine
 from sim.verify.progress import Progress, milestones
@@ -64,7 +64,7 @@ def test_the_machine_ends_at_all_of_it(at_once, terminal):
     found = shares(stream)
     assert outcome.error is None and len(found) == outcome.commands == 6
     assert found == sorted(found) and found[-1] == 100 and 30 < found[0] < 40
-    assert stream.getvalue().endswith("\r\x1b[K" if terminal else "0 s left\n")
+    assert stream.getvalue().endswith("\r\x1b[K" if terminal else " 00:00 left\n")
     assert "command 6 of 6" in stream.getvalue()
 
 
@@ -104,7 +104,28 @@ def test_a_line_tells_how_long_is_left(monkeypatch):
         for index in range(12):
             line.tell((index + 1) / 40, f"{index + 1} of 40")
     found = stream.getvalue().splitlines()
-    assert 1 < len(found) < 4 and found[0].startswith("examples   ") and "s left" in found[0]
+    assert 1 < len(found) < 4 and found[0].startswith("examples   ")
+    # The clock goes on by a second whenever it is asked: what is left is by shares and seconds.
+    for line in found:
+        share, minutes, seconds = map(float, re.fullmatch(
+            r"examples +([\d.]+)%, \d+ of 40, (\d\d):(\d\d) left", line).groups())
+        assert 2 < (60 * minutes + seconds) * share / (100 - share) < 60
+
+
+def test_what_is_counted_is_told_between_what_is_printed(at_once, monkeypatch, capsys):
+    stream = Stream(True)
+    monkeypatch.setattr("sys.stderr", stream)
+    for number in counted("cells", iter("abcd"), 4):
+        stream.write(f"<{number}>\n")
+    found = re.sub(r"\|[^|]*\|", "", stream.getvalue())
+    assert [text.strip() for text in re.findall(r"<\w>|\d of 4", found)] == [
+        "<a>", "1 of 4", "<b>", "2 of 4", "<c>", "3 of 4", "<d>", "4 of 4"]
+    # Whatever is printed finds the terminal's line empty.
+    assert all(part.endswith("\r\x1b[K") or not part
+               for part in re.split(r"<\w>\n", found))
+    quiet = Stream(True)
+    monkeypatch.setattr("sys.stderr", quiet)
+    assert list(counted("cells", range(3), 3, quiet=True)) == [0, 1, 2] and not quiet.getvalue()
 
 
 def test_a_broken_program_has_milestones_too():
