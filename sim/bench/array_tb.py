@@ -87,5 +87,5 @@ async def tiles_back_to_back(dut):
         if number + 1 in expected:
             expect(sample(dut, "o")[0], expected.pop(number + 1), f"row of cycle {number}")
             checked += 1
-    assert not expected
+    assert not expected, f"rows of cycles {sorted(expected)} were never given"
     report(checked, len(cycles) + latency)

@@ -25,7 +25,8 @@ class Bench:
     """``module``: cocotb module in sim.bench; ``toplevel``: module of the design, which
     ``generate(toplevel, config)`` gives as Verilog. ``formats``: those run by default.
     ``variants``: configuration values besides the format, one run each. ``extra``: further whole
-    configurations, besides the formats' own."""
+    configurations, besides the formats' own. ``rewritten``: files whose assertions say nothing
+    themselves, which pytest rewrites to show values, separated by spaces."""
 
     name: str
     formats: tuple[str, ...] = _MAIN
@@ -33,6 +34,7 @@ class Bench:
     extra: tuple[dict[str, Any], ...] = ()
     generate: Callable[[str, AcceleratorConfig], str] = field(default=generate_block)
     toplevel: str = ""
+    rewritten: str = ""
 
     @property
     def module(self) -> str:
@@ -76,11 +78,12 @@ BENCHES: dict[str, Bench] = {bench.name: bench for bench in (
     Bench("reciprocal", formats=("posit8", "bf16"), variants=_MODES),
     Bench("lane", extra=({"fmt": "fp8", "dim": 4, "lane_latency": 2},)),
     Bench("vector", extra=({"fmt": "posit8", "dim": 4, "lane_latency": 2},)),
-    Bench("top", generate=_top, toplevel="ottava", variants=(_SMALL,)),
+    Bench("top", generate=_top, toplevel="ottava", variants=(_SMALL,),
+          rewritten="top_tb.py client.py"),
 )}
 
 # Runs the program image that the environment's OTTAVA_IMAGE names (sim.image).
-IMAGE = Bench("image", generate=_top, toplevel="ottava")
+IMAGE = Bench("image", generate=_top, toplevel="ottava", rewritten="image_tb.py client.py")
 
 
 def jobs(names: list[str], simulators: list[str], fmt: str | None) -> list[Job]:

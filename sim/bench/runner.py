@@ -154,6 +154,9 @@ def _copy_runtime(source: Path, target: Path) -> None:
 def _test(job: Job, folder: Path, seed: int, waves: bool, report: Path) -> None:
     environment = {"OTTAVA_CONFIG": json.dumps(job.config.as_dict()),
                    "OTTAVA_REPORT": str(report), "COCOTB_ANSI_OUTPUT": "0",
+                   # cocotb's default rewrites every module that a bench imports, in every run:
+                   # 4 s of a processor for those that load numba.
+                   "COCOTB_REWRITE_ASSERTION_FILES": job.bench.rewritten,
                    **job.environment}
     results = get_runner(job.simulator).test(
         hdl_toplevel=job.toplevel, hdl_toplevel_lang="verilog", seed=seed, build_dir=folder,
