@@ -4,7 +4,7 @@ from hdl.spec.commands import ISA_MAJOR, Feature, features_of, isa_minor
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import COUNTERS, IDENTITY
 
-__all__ = ["identification"]
+__all__ = ["identification", "whole_registers"]
 
 
 def identification(config: AcceleratorConfig) -> dict[tuple[str, str], int]:
@@ -23,3 +23,12 @@ def identification(config: AcceleratorConfig) -> dict[tuple[str, str], int]:
         ("SHAPE", "BUS_BYTES"): config.bus_bytes,
         ("SHAPE", "COUNTERS"): len(COUNTERS),
     }
+
+
+def whole_registers(config: AcceleratorConfig) -> dict[str, int]:
+    """What identifies the program format and the build, by register."""
+    known = identification(config)
+    return {"IDENTITY": known["IDENTITY", "VALUE"],
+            "ISA_VERSION": known["ISA_VERSION", "MAJOR"] << 16 | known["ISA_VERSION", "MINOR"],
+            "CONFIG_HASH_LOW": known["CONFIG_HASH_LOW", "VALUE"],
+            "CONFIG_HASH_HIGH": known["CONFIG_HASH_HIGH", "VALUE"]}

@@ -1,9 +1,9 @@
 """``python -m gen.package -o FOLDER``: a build as a package for other people's tools.
 
 The folder gets the accelerator and, all named after it, the record of what it holds (JSON), the C
-header, a driver in C, the register map in SystemRDL, timing constraints, waivers for Verilator, an
-instance to copy, FuseSoC's core, a module of LiteX, an IP-XACT component and a script that makes an
-IP of Vivado. Each file is written whole or not at all, all of them or none.
+header, drivers in C and Python, the register map in SystemRDL, timing constraints, waivers for
+Verilator, an instance to copy, FuseSoC's core, a module of LiteX, an IP-XACT component and a script
+that makes an IP of Vivado. Each file is written whole or not at all, all of them or none.
 """
 
 import sys
@@ -16,6 +16,7 @@ from gen.package import WAIVERS
 from gen.package.driver import driver
 from gen.package.ip_xact import component
 from gen.package.litex import litex_module
+from gen.package.python_driver import python_driver
 from gen.package.texts import core, instance, vivado_script
 from gen.regmap import register_map
 from gen.sdc import PERIOD_NS, constraints
@@ -37,6 +38,7 @@ def package(config: AcceleratorConfig, made: Design, period_ns: float
         f"{name}.json": made.json,
         f"{name}.h": lambda: register_map("h", config, name),
         f"{name}_driver.h": lambda: driver(config, name),
+        f"{name}_driver.py": lambda: python_driver(config, name),
         f"{name}.rdl": lambda: register_map("rdl", config, name),
         f"{name}.sdc": lambda: constraints(config, name, period_ns),
         f"{name}.vlt": lambda: WAIVERS.read_text(encoding="utf-8"),

@@ -4,7 +4,7 @@ import re
 
 from gen.cli import in_ascii
 from gen.header import c_names
-from gen.identification import identification
+from gen.identification import whole_registers
 from hdl.spec.command_fields import Role
 from hdl.spec.commands import COMMAND, HEADER, ErrorCause
 from hdl.spec.config import AcceleratorConfig
@@ -245,7 +245,7 @@ def driver(config: AcceleratorConfig, name: str = "ottava") -> str:
         "counters": ",\n".join(f"  @UPPER@_COUNT_{counter} = {index} /* {doc} */"
                                for index, (counter, doc) in enumerate(COUNTERS)),
         "known": ",\n".join(f"    {{@UPPER@_{register}_OFFSET, UINT32_C(0x{value:08X})}}"
-                            for register, value in _whole_registers(config).items()),
+                            for register, value in whole_registers(config).items()),
         "causes": ",\n".join(f'    /* {int(cause)} */ "{cause.name}: {cause.doc}"'
                              if cause is not None else f"    /* {index} */ 0"
                              for index, cause in enumerate(_by_bit())),
@@ -260,15 +260,6 @@ def driver(config: AcceleratorConfig, name: str = "ottava") -> str:
     for _ in range(2):  # what stands for a word may hold another
         text = re.sub(r"@(\w+)@", lambda match: words[match[1]], text)
     return in_ascii(text)
-
-
-def _whole_registers(config: AcceleratorConfig) -> dict[str, int]:
-    """What identifies the program format and the build, by register."""
-    known = identification(config)
-    return {"IDENTITY": known["IDENTITY", "VALUE"],
-            "ISA_VERSION": known["ISA_VERSION", "MAJOR"] << 16 | known["ISA_VERSION", "MINOR"],
-            "CONFIG_HASH_LOW": known["CONFIG_HASH_LOW", "VALUE"],
-            "CONFIG_HASH_HIGH": known["CONFIG_HASH_HIGH", "VALUE"]}
 
 
 def _by_bit() -> list[ErrorCause | None]:

@@ -48,7 +48,8 @@ def text(element, path):
 def test_every_file_is_there_and_named_after_the_top(folder):
     assert {path.name for path in folder.iterdir()} == {
         "left.v", "left.json", "left.h", "left.rdl", "left.sdc", "left.vlt", "left.core",
-        "left.xml", "left_driver.h", "left_instance.v", "left_litex.py", "left_vivado.tcl"}
+        "left.xml", "left_driver.h", "left_driver.py", "left_instance.v", "left_litex.py",
+        "left_vivado.tcl"}
     assert not [path for path in folder.iterdir() if "ottava_" in path.name]
 
 

@@ -2,20 +2,24 @@
 our own header, table and page."""
 
 import json
+import logging
 import re
+import runpy
+from io import StringIO
 from xml.etree import ElementTree
 
 import pytest
 from peakrdl_cheader.exporter import CHeaderExporter
 from peakrdl_html import HTMLExporter
 from peakrdl_ipxact import IPXACTExporter
-from systemrdl import RDLCompiler
+from systemrdl import RDLCompiler, RDLWalker
 from systemrdl.messages import RDLCompileError
 from systemrdl.node import FieldNode, RegNode
 from systemrdl.rdltypes import AccessType, OnWriteType
 
 from gen.header import c_header
 from gen.identification import identification
+from gen.package.python_driver import build_of, python_driver
 from gen.regmap import register_map
 from gen.systemrdl import register_fields, system_rdl
 from hdl.spec.commands import ErrorCause, Feature
@@ -121,9 +125,71 @@ def test_ip_xact_has_the_same_map(root, tmp_path):
                      for place, (offset, low, bits, access) in specified().items()}
 
 
-def test_pages_of_the_map(root, tmp_path):
+def test_pages_have_the_same_map(root, tmp_path):
     HTMLExporter().export(root.top, str(tmp_path / "html"))
     assert (tmp_path / "html/index.html").stat().st_size > 1000
+    nodes = json.loads((tmp_path / "html/data/ral-data-0.json").read_text())
+    found = {(node["name"], field["name"]): (int(node["offset"], 16), field["lsb"],
+                                             field["msb"] - field["lsb"] + 1, field["reset"])
+             for node in nodes for field in node.get("fields", ())}
+    known = identification(CONFIG)
+    for place, (offset, low, bits, _) in specified().items():
+        assert found[place][:3] == (offset, low, bits)
+        if place in known:
+            assert int(found[place][3], 16) == known[place]
+    assert found.keys() == specified().keys()
+
+
+def test_registers_of_cocotb_have_the_same_masks(root, monkeypatch, capsys):
+    # basicConfig, when it is imported, would make the root logger print.
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    from peakrdl_cocotb_ralgen.ralgen import RALGEN
+
+    listener = RALGEN(StringIO())
+    RDLWalker(unroll=True).walk(root, listener)
+    capsys.readouterr()
+    found = {register["name"]: register for register in listener.registers.values()}
+    assert found.keys() == {register.name for register in REGISTERS}
+    known, fields = identification(CONFIG), 0
+    for register in REGISTERS:
+        own = [((register.name, field.name), ((1 << field.bits) - 1) << field.low, field)
+               for field in register_fields(register)]
+        wanted = found[register.name]
+        assert wanted["address"] == register.offset
+        assert wanted["write_mask"] == sum(m for _, m, f in own if f.access != "ro")
+        assert wanted["read_mask"] == sum(m for _, m, f in own if f.access != "w1s")
+        assert wanted["reset_mask"] == sum(m for place, m, f in own
+                                           if f.access != "ro" or place in known)
+        assert wanted["reset_value"] == sum(known.get(place, 0) << f.low for place, _, f in own)
+        assert [(signal["low"], signal["high"]) for signal in wanted["signals"]] == [
+            (field.low, field.low + field.bits - 1) for _, _, field in own]
+        fields += len(own)
+    assert fields == len(specified())
+
+
+def test_python_has_the_same_map(tmp_path):
+    source = tmp_path / "some_driver.py"
+    source.write_text(python_driver(CONFIG, "some"))
+    made = runpy.run_path(str(source))["BUILD"]
+    assert vars(made) == vars(build_of(CONFIG, "some"))
+    assert {(register, field): (made.registers[register], *place)
+            for register, fields in made.fields.items() for field, place in fields.items()} == {
+        place: row[:3] for place, row in specified(False).items()}
+    assert {name: 1 << bit for bit, (name, _) in made.causes.items()} == {
+        cause.name: 1 << cause for cause in ErrorCause}
+    known = identification(CONFIG)
+    for register, value in made.known.items():
+        fields = {place: bits for place, bits in known.items() if place[0] == register}
+        assert fields and value == sum(
+            bits << specified(False)[place][1] for place, bits in fields.items())
+    table = json.loads(register_map("json", CONFIG))["program"]
+    assert (made.magic, made.header, made.command) == (
+        table["magic"], table["header"]["bytes"], table["command"]["bytes"])
+    assert made.places == {field["name"]: field["offset"] // 8
+                           for field in table["header"]["fields"]}
+    assert made.addresses == tuple(field["offset"] // 8 for field in table["command"]["fields"]
+                                   if field["name"].endswith("_address"))
+    assert made.end == table["values"]["Opcode"]["END"]
 
 
 def test_json_has_the_same_map_and_the_build():
