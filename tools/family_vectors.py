@@ -102,6 +102,8 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "vit-classes": _case("ViTForImageClassification", _VISION | {"qkv_bias": False},
                          pixels=(3, 8, 8)),
     "deit-classes": _case("DeiTForImageClassification", _VISION, pixels=(3, 8, 8)),
+    "deit-teacher": _case("DeiTForImageClassificationWithTeacher", _VISION | {"num_labels": 3},
+                          pixels=(3, 8, 8)),
     "clip-vision": _case("CLIPVisionModel", _VISION, pixels=(3, 8, 8)),
     "clip-vision-projection": _case("CLIPVisionModelWithProjection",
                                     _VISION | {"projection_dim": 12}, pixels=(3, 8, 8)),
@@ -214,7 +216,7 @@ def run(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         made(config).save_pretrained(path)
-        shapes = _shapes(path / "model.safetensors")
+        shapes = shapes_of(path / "model.safetensors")
         stored = json.loads((path / "config.json").read_text())
         write(path, stored, shapes)
         model = made.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
@@ -232,7 +234,7 @@ def run(name: str) -> dict[str, Any]:
             "shapes": shapes, "inputs": inputs, "output": _output(out, class_name)}
 
 
-def _shapes(path: Path) -> dict[str, list[int]]:
+def shapes_of(path: Path) -> dict[str, list[int]]:
     from safetensors import safe_open
 
     with safe_open(path, "numpy") as file:

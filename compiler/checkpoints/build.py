@@ -73,6 +73,14 @@ def _encoder(parts: Parts, own: Tokens | Patches) -> Transformer | None:
     return Transformer("encoder", embedding, parts.encoder.blocks(), norm)
 
 
+def _mean(first: Linear, second: Linear) -> Linear:
+    """The mean of two layers' results, each of a half of the inputs."""
+    half = np.float32(0.5)
+    assert first.bias is not None and second.bias is not None, "``Parts.dense`` has read them"
+    return Linear(half * np.concatenate([first.weight, second.weight], axis=1),
+                  half * (first.bias + second.bias))
+
+
 def _labels(settings: Settings, head: Head | None) -> tuple[str, ...]:
     if head is None or head.outputs != "labels":
         return ()
@@ -117,6 +125,9 @@ def _last(parts: Parts, settings: Settings, head: Head | None, take: Take, table
     if head.last is None:
         return transform, None, ()
     count = _outputs(parts, settings, head)
+    if head.second is not None:
+        return transform, _mean(*(parts.dense(take, name, count, width)
+                                  for name in (head.last, head.second))), ()
     weight, notes = parts.last_weight(take, head, table, (count, width))
     bias = None
     if head.bias:

@@ -10,12 +10,14 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from compiler.checkpoints.speech import Speech
+
 __all__ = ["Activation", "Attention", "Block", "Bottleneck", "Convolution", "FeedForward",
            "Linear", "Norm", "Patches", "Pooling", "PositionBias", "Rotary", "Task", "Tokens",
            "Transform", "Transformer"]
 
 Activation = Literal["gelu", "gelu_sigmoid", "gelu_tanh", "relu", "relu_squared", "silu", "tanh"]
-Pooling = Literal["none", "first", "first_l2", "last", "mean", "mean_l2"]
+Pooling = Literal["none", "first", "first_l2", "first_two", "last", "mean", "mean_l2"]
 Task = Literal["features", "causal language model", "conditional language model", "embedding",
                "image classification", "masked language model", "question answering",
                "sequence classification", "token classification"]
@@ -266,14 +268,16 @@ class Transform:
 @dataclass(frozen=True)
 class Transformer:
     """``pooling`` makes one row of the last layer's S: the ``first``, the ``last``, the ``mean``,
-    or one of these divided by its L2 norm. ``final_norm`` stands before it, ``transform`` and
-    ``head`` follow it. ``cap`` c: the head's results y become c · tanh(y / c).
+    or one of these divided by its L2 norm, or the ``first_two`` side by side. ``final_norm`` stands
+    before it, ``transform`` and ``head`` follow it. ``cap`` c: the head's results y become
+    c · tanh(y / c).
 
     ``blocks`` may read a layer's weights only when it is indexed (``checkpoint.LazyBlocks``).
     ``task``: what the head's results are; ``labels``: their names, where classes have some.
     ``longest``: the most positions that it is right for, where its parts do not say. ``notes``:
     what whoever loads it should know, a line each. ``encoder``: whose results the layers' attention
-    ``across`` reads; it has neither pooling nor head. ``start``: tokens that its text begins with.
+    ``across`` reads; it has neither pooling nor head. ``start``: tokens that its text begins with;
+    ``speech``: of a model that hears, what follows them.
     """
 
     name: str
@@ -290,6 +294,7 @@ class Transformer:
     notes: tuple[str, ...] = ()
     encoder: "Transformer | None" = None
     start: tuple[int, ...] = ()
+    speech: Speech | None = None
 
     @property
     def width(self) -> int:

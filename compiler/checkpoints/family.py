@@ -157,6 +157,7 @@ class Head:
     tied: the last layer's matrix may be the embedding's table.
     optional: a checkpoint without its first tensor is one of features.
     copies: tensors that are stored under another name too.
+    second: another last layer, of the second of ``first_two``: the mean of both is the result.
     """
 
     task: Task
@@ -175,6 +176,7 @@ class Head:
     optional: bool = False
     dense_if_narrow: bool = False
     copies: tuple[str, ...] = ()
+    second: str | None = None
 
 
 @dataclass(frozen=True)

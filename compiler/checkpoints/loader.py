@@ -13,6 +13,7 @@ from compiler.checkpoints.checkpoint import Checkpoint, CheckpointError
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.family import Family, Head, Names
 from compiler.checkpoints.folder import Folder
+from compiler.checkpoints.generation import with_speech
 from compiler.checkpoints.parts import Parts
 from compiler.checkpoints.pooling import has_modules, pooling_of
 from compiler.checkpoints.settings import Settings
@@ -70,6 +71,8 @@ def load_folder(path: Path, name: str | None = None, heads: bool = True,
     model = build(name or folder.name, parts, settings, chosen)
     checkpoint.finish(_unused(family, settings, chosen, parts.prefix),
                       f"a {family.title} of {plan.layers} layers")
+    if plan.encoder is not None and plan.encoder.bands:
+        model = with_speech(folder, model)
     return pooling_of(folder, model) if pooled else model
 
 
@@ -111,7 +114,8 @@ def _unused(family: Family, settings: Settings, head: Head | None, prefix: str
     found = [f"{before}{name}" for name in family.unused for before in {"", prefix}]
     for other in _of(family.heads, settings).values():
         if other is not head:
-            names = other.last, other.dense, other.norm, other.bias_name, *other.copies
+            names = (other.last, other.second, other.dense, other.norm, other.bias_name,
+                     *other.copies)
             found += [f"{name}." if not name.endswith(".bias") else name for name in names if name]
     return tuple(name for name in found if name)
 

@@ -265,6 +265,8 @@ def finish(model: Transformer, x: np.ndarray) -> np.ndarray:
     x = _by(model.final_norm, x)
     if model.pooling in ("first", "first_l2"):
         x = x[:1]
+    elif model.pooling == "first_two":
+        x = x[:2].reshape(1, -1)
     elif model.pooling == "last":
         x = x[-1:]
     elif model.pooling in ("mean", "mean_l2"):

@@ -180,6 +180,8 @@ def trace_final(trace: Tracer, model: Transformer, x: Value, step: Step) -> None
     if model.pooling.startswith("mean"):
         x = _mean(trace, model.pooling, view, step)
         view, uses = x.whole, (Use.LANES,)
+    elif model.pooling == "first_two":
+        view = view.joined(step.length).block(0, 0, step.sequences, 2 * view.columns)
     elif model.pooling == "first_l2":
         x = trace.value(f"{step.label}pooled", *view.shape, Life.RESULT, labelled=True)
         trace.vector(view, UnitLength(L2_EPSILON), x)

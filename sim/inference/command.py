@@ -53,6 +53,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--stop", action="append", metavar="TOKEN",
                        help="a token that ends a text, by its number or its name; may be given "
                        "again (the model's own; none: --stop '')")
+    group.add_argument("--language", metavar="NAME",
+                       help="of a model that hears: the language that is spoken, as the checkpoint "
+                       "names it (the likeliest)")
+    group.add_argument("--task", metavar="NAME",
+                       help="of a model that hears: transcribe or translate (transcribe)")
     group.add_argument("--chunk", type=integer(1), default=_CHUNK, metavar="N",
                        help=f"tokens of a prompt that a program takes at once ({_CHUNK})")
     group.add_argument("--clock", type=real(1e-3), metavar="MHZ",
@@ -166,14 +171,15 @@ def run_generation(options: argparse.Namespace, opened: Opened, examples: Sequen
         told += [_told(options, opened, example, made, words, stop, None)
                  for example, made in zip(group, texts, strict=False)]
     for example in examples if beside == 1 else ():
-        source, prompt = parted(opened.model, example)
+        source, prompt = parted(opened.model, example, options.language, options.task)
         encoding = decoding.encoding
         if source is not None and encoding is not None and len(source) != encoding.length:
             decoding = _decoding(options, opened, [example])
             host = DecodingHost(decoding, start)
         with Line("generated", quiet=options.quiet) as line:
             made = generate(host, prompt, options.generate, temperature=options.temperature,
-                            seed=options.seed, stop=stop, tell=line.tell, source=source)
+                            seed=options.seed, stop=stop, tell=line.tell, source=source,
+                            speech=opened.model.speech)
         told.append(_told(options, opened, example, made, words, stop, decoding.encoding))
     if options.output is not None:
         _write(options.output, lambda folder: write_json(
@@ -184,8 +190,9 @@ def _decoding(options: argparse.Namespace, opened: Opened, examples: Sequence[Ex
               beside: int = 1) -> Decoding:
     """Programs for the longest of ``examples``, ``beside`` each other; of an encoder, for the
     first."""
-    source, _ = parted(opened.model, examples[0])
-    longest = max(len(parted(opened.model, example)[1]) for example in examples)
+    parts = [parted(opened.model, example, options.language, options.task)
+             for example in examples]
+    source, longest = parts[0][0], max(len(prompt) for _, prompt in parts)
     with Line("weights placed", quiet=options.quiet) as line:
         return lower_decoding(opened.config, opened.model, longest, options.generate,
                               chunk=options.chunk, level=opened.level, seed=options.seed,
@@ -213,7 +220,7 @@ def _told(options: argparse.Namespace, opened: Opened, example: Example, made: G
         print(f"  {made.ran.cycles} cycles on the Verilog, bytes compared: {made.ran.compared}, "
               "mismatches: 0")
     if options.temperature == 0:
-        source, prompt = parted(opened.model, example)
+        source, prompt = parted(opened.model, example, options.language, options.task)
         greedy = fp32_greedy(opened.model, prompt, count, stop, source)
         same = int(np.argmin([*(a == b for a, b in zip(greedy, made.ids, strict=False)), False]))
         told["same_as_fp32"] = same

@@ -8,6 +8,7 @@ import numpy as np
 
 from compiler.checkpoints import reference
 from compiler.checkpoints.description import Transformer
+from compiler.checkpoints.speech import FOUND, Speech
 from compiler.examples import Example
 from compiler.program.builder import read
 from compiler.program.decoding import Decoding, Pass
@@ -97,19 +98,30 @@ class DecodingHost:
             ids, "<u4")[:, None].view(np.uint8)
 
 
-def parted(model: Transformer, example: Example) -> tuple[np.ndarray | None, np.ndarray]:
-    """What the encoder reads, if there is one, and what the text begins with."""
+def parted(model: Transformer, example: Example, language: str | None = None,
+           task: str | None = None) -> tuple[np.ndarray | None, np.ndarray]:
+    """What the encoder reads, if there is one, and what the text begins with; of a model that hears
+    in the ``language`` and for the ``task`` (``Speech.prompt``). ``ValueError``."""
+    if model.speech is None and (language or task):
+        raise ValueError(f"language and task are for models that hear, which {model.name} does not")
     if model.encoder is None:
         return None, example.values
-    return example.values, np.array(model.start)
+    start = model.start
+    if model.speech is not None:
+        start = model.speech.prompt(start, language, task)
+    return example.values, np.array(start)
 
 
-def choose(logits: np.ndarray, temperature: float, rng: np.random.Generator) -> int:
+def choose(logits: np.ndarray, temperature: float, rng: np.random.Generator,
+           never: Sequence[int] = ()) -> int:
     """The likeliest token, the first of equals, at ``temperature`` 0; else one drawn by its
-    probability. ``ValueError`` where a logit is no number."""
+    probability; none of ``never``. ``ValueError`` where a logit is no number."""
     if np.isnan(logits).any():
         raise ValueError(f"logits must be numbers, but {int(np.isnan(logits).sum())} of "
                          f"{logits.size} are not")
+    if len(never):
+        logits = np.array(logits)
+        logits[list(never)] = -np.inf
     if temperature == 0:
         return int(np.argmax(logits))
     return int(rng.choice(len(logits), p=softmax(logits / temperature)))
@@ -117,24 +129,31 @@ def choose(logits: np.ndarray, temperature: float, rng: np.random.Generator) -> 
 
 def generate(host: DecodingHost, prompt: Sequence[int] | np.ndarray, new: int, *,
              temperature: float = 0.0, seed: int = 0, stop: Collection[int] = (),
-             tell: Tell = lambda share, where: None, source: np.ndarray | None = None
-             ) -> Generated:
+             tell: Tell = lambda share, where: None, source: np.ndarray | None = None,
+             speech: Speech | None = None) -> Generated:
     """Up to ``new`` tokens after ``prompt``, fewer where one of ``stop`` comes. ``tell`` hears how
-    far it is. ``source``: what the encoder reads, where the model has one."""
+    far it is. ``source``: what the encoder reads, where the model has one. ``speech``: what a model
+    that hears says; a language that the prompt leaves open is the likeliest after its first
+    token."""
+    speech = speech or Speech()
     prompt, rng = np.asarray(prompt), np.random.default_rng(seed)
     before, started = host.ran, time.monotonic()
     host.begin(source)
     chunk = max(own.length for own in host.decoding.passes)
+    if FOUND in prompt:
+        prompt = _with_language(prompt, host.feed(prompt[:1].tolist(), chunk), speech)
+        host.past = 0  # the same positions once more
     total = -(-len(prompt) // chunk) * chunk + new - 1
     for first in range(0, len(prompt), chunk):
         logits = host.feed(prompt[first:first + chunk].tolist(), chunk)
         tell((first + chunk) / total, f"{min(first + chunk, len(prompt))} of {len(prompt)} tokens "
              "of the prompt")
-    found, kept = [choose(logits, temperature, rng)], [logits]
+    first_never = speech.never + speech.never_first
+    found, kept = [choose(logits, temperature, rng, first_never)], [logits]
     prefill, first_token = len(host.passes), time.monotonic()
     while len(found) < new and found[-1] not in stop:
         logits = host.feed(found[-1:], 1)
-        found.append(choose(logits, temperature, rng))
+        found.append(choose(logits, temperature, rng, speech.never))
         kept.append(logits)
         tell((total - new + len(found)) / total, f"{len(found)} of {new} new tokens")
     ended = time.monotonic()
@@ -143,15 +162,25 @@ def generate(host: DecodingHost, prompt: Sequence[int] | np.ndarray, new: int, *
                      tuple(host.passes), prefill)
 
 
+def _with_language(prompt: np.ndarray, logits: np.ndarray, speech: Speech) -> np.ndarray:
+    """The prompt with the likeliest language in the place that it leaves open."""
+    known = list(speech.languages.values())
+    return np.where(prompt == FOUND, known[int(np.argmax(logits[known]))], prompt)
+
+
 def fp32_greedy(model: Transformer, prompt: np.ndarray, new: int, stop: Collection[int] = (),
                 source: np.ndarray | None = None) -> list[int]:
     """What the fp32 model says after ``prompt``, the likeliest token each time; ``source`` as for
     ``generate``."""
-    cache, found = reference.Cache(), list[int]()
+    cache, found, speech = reference.Cache(), list[int](), model.speech or Speech()
     encoded = None if source is None else reference.encode(model, source)
-    given = np.asarray(prompt)
+    given, rng = np.asarray(prompt), np.random.default_rng()
+    if FOUND in given:
+        alone = reference.forward(model, given[:1], encoded=encoded).output[-1]
+        given = _with_language(given, alone, speech)
+    never = speech.never + speech.never_first
     while len(found) < new and not (found and found[-1] in stop):
-        found.append(int(reference.forward(
-            model, given, cache, encoded=encoded).output[-1].argmax()))
-        given = np.array(found[-1:])
+        logits = reference.forward(model, given, cache, encoded=encoded).output[-1]
+        found.append(choose(logits, 0, rng, never))
+        given, never = np.array(found[-1:]), speech.never
     return found

@@ -103,13 +103,15 @@ class CompiledModel:
 
     def generate(self, prompt: str | Sequence[int] | np.ndarray, new: int, *,
                  temperature: float = 0.0, seed: int = 0, stop: Collection[int] = (),
-                 chunk: int = 32) -> Generated:
+                 chunk: int = 32, language: str | None = None, task: str | None = None
+                 ) -> Generated:
         """Up to ``new`` tokens after ``prompt``, by a cache of keys and values. Of a model with an
         encoder the prompt is what that reads, text, ids or patches of sound.
 
         ``temperature``: 0 takes the likeliest token each time, else one is drawn by ``seed``.
         ``stop``: tokens that end it. ``chunk``: tokens of the prompt that a program takes at once.
-        Raises as ``run``; ``ValueError`` for a model that generates no text.
+        ``language``, ``task``: of a model that hears, one of ``model.speech``'s. Raises as ``run``;
+        ``ValueError`` for a model that generates no text.
         """
         if isinstance(prompt, str):
             if self.tokenizer is None:
@@ -117,11 +119,12 @@ class CompiledModel:
             example = from_texts(self.tokenizer, [prompt], self.model)[0]
         else:
             example = examples_of(np.asarray(prompt), self.model)[0]
-        source, ids = parted(self.model, example)
+        source, ids = parted(self.model, example, language, task)
         decoding = self.decoding(len(ids), new, chunk, None if source is None else len(source))
         with Line("tokens", quiet=self._quiet) as line:
             return generate(DecodingHost(decoding, self._start), ids, new, temperature=temperature,
-                            seed=seed, stop=stop, tell=line.tell, source=source)
+                            seed=seed, stop=stop, tell=line.tell, source=source,
+                            speech=self.model.speech)
 
     def text(self, generated: Generated) -> str:
         """What was generated, as text. ``ValueError`` without a tokenizer."""

@@ -249,6 +249,8 @@ class _Forward(Tensors):
             x = np.stack([self.mean(part, sequence)
                           for sequence, part in enumerate(x.reshape(-1, count, x.shape[1]))])
             x = self.keep_both("pooled", x)
+        elif model.pooling == "first_two":
+            x = x.reshape(-1, count * x.shape[1])[:, :2 * x.shape[1]]
         elif model.pooling == "first_l2":
             x = math.multiply(x, math.inverse_length(x, 1.0, _L2_EPSILON))
             x = self.keep_both("pooled", x)

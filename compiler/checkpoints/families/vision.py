@@ -59,6 +59,8 @@ _CLIP = {
     "down": "encoder.layers.{}.mlp.fc2", "attention_norm": "encoder.layers.{}.layer_norm1",
     "feed_forward_norm": "encoder.layers.{}.layer_norm2"}
 _CLASSES = Head("image classification", "classifier", pooling="first")
+_TAUGHT = Head("image classification", "cls_classifier", pooling="first_two",
+               second="distillation_classifier")
 _EMBEDDING = Head("embedding", "visual_projection", "projection_dim", bias=False, pooling="first")
 _MASK = ("pooler.", "embeddings.mask_token")
 
@@ -66,7 +68,8 @@ FAMILIES = (
     Family(("vit",), "ViT", ("ViT",), _VIT, _vit, ("vit.", ""),
            {"ImageClassification": _CLASSES}, unused=_MASK),
     Family(("deit",), "DeiT", ("DeiT",), _VIT, _deit, ("deit.", ""),
-           {"ImageClassification": _CLASSES}, unused=_MASK),
+           {"ImageClassification": _CLASSES, "ImageClassificationWithTeacher": _TAUGHT},
+           unused=_MASK),
     Family(("clip_vision_model",), "CLIP's vision half", ("CLIPVision",), _CLIP, _clip,
            ("vision_model.", ""), {
                "CLIPVisionModel": Head("embedding", None, pooling="first"),

@@ -50,7 +50,7 @@ def check_trainable(model: Transformer) -> None:
                              f"{', '.join(_ACTIVATIONS)}, not {block.feed_forward.activation}")
         if None in (block.attention_norm, block.feed_forward_norm):
             raise ValueError(f"{model.name} cannot be trained: layers must have both norms")
-    if model.pooling in ("last", "first_l2"):
+    if model.pooling in ("last", "first_l2", "first_two"):
         raise ValueError(f"{model.name} cannot be trained: pooling must be none, first, mean or "
                          f"mean_l2, not {model.pooling}")
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from compiler.checkpoints import reference
+from compiler.checkpoints.description import Linear
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.samples import SAMPLES, bert, inputs_for, llama, vit
 from compiler.lowering.epilogues import ACTIVATIONS
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.lower import layer_range, lower, make_steps
-from compiler.program.builder import read_codes
+from compiler.program.builder import read, read_codes
 from hdl.spec.config import AcceleratorConfig
 from sim.model import codec
 from sim.verify.compare import compare
@@ -170,6 +171,22 @@ def test_layers_alone_take_states():
     assert agree(config, model, inputs, layers=range(1, 2)) == 5 * 12 * 3
     program = lower(config, model, inputs, layers=range(1))
     assert set(program.results) == {"layer 0 bf16", "layer 0 posit8"}
+
+
+@pytest.mark.parametrize("sequences, length", [(1, 2), (3, 5)])
+def test_the_first_two_positions_side_by_side(sequences, length):
+    model = vit(pooling="first_two")
+    weight = np.random.default_rng(2).normal(0, 1, (5, 24))
+    model = replace(model, head=Linear(weight, np.arange(5.0)))
+    inputs = inputs_for(model, length, sequences)
+    for fmt in ("posit8", "bf16"):
+        assert agree(AcceleratorConfig(fmt, dim=4), model, inputs, keep=True) > 500
+    program, done, _ = run(AcceleratorConfig("bf16", dim=4), model, inputs)
+    found = read(done.memory, program.results["head bf16"])
+    for row, values in zip(found, inputs.values, strict=True):
+        normed = reference.forward(replace(model, head=None, pooling="none"), values).output
+        wanted = weight @ np.concatenate([normed[0], normed[1]]) + np.arange(5)
+        assert np.abs(row - wanted).max() < 0.03 * np.abs(wanted).max()
 
 
 def test_comparison_finds_a_wrong_byte():
