@@ -1,10 +1,10 @@
 """How right a model is: ``python -m sim.evaluate MODEL DATA --metric accuracy``.
 
 Runs a data set (CSV, JSON lines, npz) on the machine model, one build or several side by side
-(``--build posit8 bf16``), through all cores, and gives the metric with its 95 % confidence
-interval, and how many decisions differ from the first build's. ``-o`` records every example; with
-the same ``-o`` an evaluation that was stopped goes on. Exit code 2 for wrong arguments, models and
-data, 1 where a program stops.
+(``--build posit8 bf16``), through all cores, or those of other machines too (``--scheduler``), and
+gives the metric with its 95 % confidence interval, and how many decisions differ from the first
+build's. ``-o`` records every example; with the same ``-o`` an evaluation that was stopped goes on.
+Exit code 2 for wrong arguments, models and data, 1 where a program stops.
 """
 
 import argparse
@@ -32,7 +32,8 @@ from gen.cli import (
 )
 from hdl.spec.config import AcceleratorConfig, options
 from sim.inference.datasets import COLUMNS, SetError, read_set
-from sim.inference.evaluation import FP32, Plan, check, evaluate
+from sim.inference.evaluation import evaluate
+from sim.inference.judging import FP32, Plan, check
 from sim.inference.metrics import METRICS, Estimate, estimate, flips
 from sim.inference.results import write_json
 from sim.verify.runner import RunError
@@ -65,7 +66,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", type=Path, metavar="FILE",
                         help="record each example there, in JSON lines; go on with what it has")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there")
+    parser.add_argument("--new", type=integer(1), default=128, metavar="N",
+                        help="tokens of what is heard at most (128)")
+    parser.add_argument("--language", metavar="NAME", help="that is spoken (the likeliest)")
+    parser.add_argument("--task", metavar="NAME",
+                        help="of sounds: transcribe or translate (transcribe)")
     add_jobs(parser, "processes")
+    parser.add_argument("--scheduler", metavar="ADDRESS",
+                        help="share the rows out to the workers of dask.distributed instead, "
+                        "tcp://HOST:8786 say")
     add_offline(parser)
     add_quiet(parser)
     add_config_flags(parser, output=False, only=[option.name for option in options()
@@ -119,13 +128,13 @@ def _table(metric: str, found: Mapping[str, Estimate], differing: Mapping[str, i
 
 def _evaluated(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
     plan = Plan(chosen.model, chosen.metric, _builds(chosen), chosen.fusion, chosen.adapter,
-                chosen.tokens, chosen.offline)
+                chosen.tokens, chosen.offline, chosen.new, chosen.language, chosen.task)
     model = plan.opened(next(iter(plan.builds))).model
     check(model, plan.metric)
     data = read_set(chosen.data, model, _columns(chosen.columns), chosen.limit)
     started = time.monotonic()
     with Line("evaluated", quiet=chosen.quiet) as line:
-        outcomes = evaluate(plan, data, chosen.output, chosen.jobs, line.tell)
+        outcomes = evaluate(plan, data, chosen.output, chosen.jobs, line.tell, chosen.scheduler)
     found = {name: estimate(plan.metric, own) for name, own in outcomes.items()}
     first = next(iter(outcomes.values()))
     differing = {name: flips(own, first) for name, own in outcomes.items()}

@@ -16,10 +16,12 @@ from compiler.checkpoints.digits import patches
 
 __all__ = ["COLUMNS", "DataSet", "Row", "SetError", "read_set"]
 
-COLUMNS = {"text": "a text, or a question", "context": "what goes with it: the other text of a "
-           "pair, or what a question is about", "label": "the class, by name or number",
+COLUMNS = {"text": "a text, a question, or what is said",
+           "context": "what goes with it: the other text of a pair, or what a question is about",
+           "label": "the class, by name or number",
            "answers": "what is right, one text or several", "score": "how alike two texts are",
-           "ids": "token ids in place of a text"}
+           "ids": "token ids in place of a text",
+           "audio": "a file of sound, by its place from the data's folder"}
 _LONGEST_FIELD = 1 << 24
 _SUFFIXES = (".csv", ".jsonl", ".json", ".npz")
 
@@ -111,9 +113,9 @@ def read_set(path: Path, model: Transformer, columns: Mapping[str, str] | None =
             rows = list(_arrays(path, model, names))
         else:
             read = _table if path.suffix == ".csv" else _lines
-            rows = [Row(where, {name: values[given] for name, given in names.items()
-                                if values.get(given) is not None})
-                    for where, values in read(path)]
+            rows = [Row(where, _beside(path, {
+                name: values[given] for name, given in names.items()
+                if values.get(given) is not None})) for where, values in read(path)]
     except OSError as error:
         raise SetError(f"data must be a readable file, not {str(path)!r}: "
                        f"{error.strerror or error}") from error
@@ -127,6 +129,13 @@ def read_set(path: Path, model: Transformer, columns: Mapping[str, str] | None =
         if not any(name in row.values for row in rows):
             raise SetError(f"{path} must have a column {given!r}, as --columns says")
     return DataSet(path.name, digest, tuple(rows))
+
+
+def _beside(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """Files that a row names, as they are found from anywhere."""
+    if isinstance(values.get("audio"), str) and values["audio"].strip():
+        values["audio"] = str((path.parent / values["audio"]).absolute())
+    return values
 
 
 def _table(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

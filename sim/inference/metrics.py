@@ -2,6 +2,7 @@
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["METRICS", "Estimate", "answer_f1", "estimate", "exact", "flips", "measure", "ranks"]
+__all__ = ["METRICS", "Estimate", "answer_f1", "estimate", "exact", "flips", "measure", "ranks",
+           "word_errors"]
 
 Outcome = Mapping[str, Any]
 Columns = Mapping[str, np.ndarray]
@@ -52,6 +54,25 @@ def _overlap(own: list[str], right: list[str]) -> float:
     return 2 * common / (len(own) + len(right))
 
 
+def word_errors(said: str, right: str) -> tuple[int, int]:
+    """Words to change, put in or leave out until what is said is right, the fewest, and words of
+    what is right; case and punctuation do not count."""
+    own, words = (_words(text) for text in (said, right))
+    fewest = np.arange(len(own) + 1)  # from nothing to each beginning of what is said
+    for number, word in enumerate(words, 1):
+        before, fewest = fewest, np.empty_like(fewest)
+        fewest[0] = number
+        for place, other in enumerate(own, 1):
+            fewest[place] = min(before[place - 1] + (word != other), before[place] + 1,
+                                fewest[place - 1] + 1)
+    return int(fewest[-1]), len(words)
+
+
+def _words(text: str) -> list[str]:
+    return "".join(" " if unicodedata.category(sign)[0] in "PS" and sign not in "'’" else sign
+                   for sign in text.lower()).split()
+
+
 def ranks(values: np.ndarray) -> np.ndarray:
     """Places in the order of values, from 1; equal ones share the mean of theirs."""
     _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
@@ -83,6 +104,11 @@ def _perplexity(own: Columns) -> float:
     return float(np.exp(own["loss"].sum() / own["tokens"].sum()))
 
 
+def _wer(own: Columns) -> float:
+    """Errors of all texts over their words."""
+    return float(own["errors"].sum() / max(own["words"].sum(), 1))
+
+
 def _spearman(own: Columns) -> float:
     """Correlation of ranks; NaN where one side is all the same."""
     a, b = (ranks(own[name]) for name in ("similarity", "score"))
@@ -93,7 +119,7 @@ def _spearman(own: Columns) -> float:
 
 METRICS: dict[str, Callable[[Columns], float]] = {
     "accuracy": _accuracy, "f1": _f1, "exact-match": _exact_match, "perplexity": _perplexity,
-    "spearman": _spearman}
+    "spearman": _spearman, "wer": _wer}
 _SHARES = ("accuracy", "exact-match")
 
 

@@ -10,7 +10,8 @@ from compiler.checkpoints.samples import llama
 from hdl.spec.config import AcceleratorConfig
 from sim import evaluate as tool
 from sim.inference.datasets import SetError, read_set
-from sim.inference.evaluation import Plan, evaluate
+from sim.inference.evaluation import evaluate
+from sim.inference.judging import Plan
 from sim.inference.results import softmax
 
 CONFIG = AcceleratorConfig("bf16", dim=4)
