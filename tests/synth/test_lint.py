@@ -1,5 +1,6 @@
 """Each tool finds the fault that it is there for, and passes sound Verilog."""
 
+from types import SimpleNamespace
 
 import pytest
 
@@ -7,10 +8,12 @@ import synth.lint
 from gen.block import generate_block
 from hdl.spec.config import AcceleratorConfig
 from support.require import require
-from synth.lint import TOOLS, LintFault, lint_file, main
+from synth.lint import MODULES, TOOLS, LintFault, lint_file, main
 
 FAULTS = {
     "Verilator": "module top(input [3:0] a, output [1:0] y);\n  assign y = a;\nendmodule\n",
+    MODULES: "module top(input [3:0] a, output [3:0] y);\n  wire [3:0] w;\n"
+             "  assign y = a & w;\nendmodule\n",
     "Icarus": "module top(input a, output logic y);\n  always_comb y = a;\nendmodule\n",
     "Yosys": "module top(input a, output y);\n  wire w;\n  assign y = a & w;\nendmodule\n",
 }
@@ -35,6 +38,51 @@ def test_generated_verilog_passes(tool, fmt, tmp_path):
     path.write_text(generate_block("mac", AcceleratorConfig(fmt=fmt)).replace("module mac(",
                                                                              "module top("))
     lint(tool, path)
+
+
+# What only a design as a whole shows: of every statement, some size is read in that way.
+LOOP = """module half(input a, b, output y);
+  assign y = a & b;
+endmodule
+module top(input a, output y);
+  wire u;
+  half one(.a(a), .b(y), .y(u));
+  half two(.a(a), .b(u), .y(y));
+endmodule
+"""
+
+
+@pytest.mark.parametrize("tool, found", [("Verilator", True), (MODULES, False)])
+def test_a_loop_through_modules_is_found_in_the_whole(tool, found, tmp_path):
+    path = tmp_path / "loop.v"
+    path.write_text(LOOP)
+    if found:
+        with pytest.raises(LintFault, match="UNOPTFLAT"):
+            lint(tool, path)
+    else:
+        lint(tool, path)
+
+
+@pytest.mark.parametrize("more, whole", [
+    ([], {("posit8", 16), ("posit8", 4), ("fp8", 4), ("bf16", 4)}),
+    (["--whole"], {(fmt, dim) for fmt in ("posit8", "fp8", "bf16") for dim in (4, 16)}),
+    (["--fmt", "bf16", "fp8", "--dim", "8"], {("bf16", 8), ("fp8", 8)})])
+def test_every_design_is_read_by_every_tool(more, whole, tmp_path, monkeypatch, capsys):
+    read = []
+
+    def noted(tool):
+        return lambda path, top: read.append((tool, *path.stem.split("-")[1:])) or []
+
+    monkeypatch.setenv("OTTAVA_BUILD", str(tmp_path))
+    monkeypatch.setattr(synth.lint, "generated", lambda config, top: SimpleNamespace(text=""))
+    monkeypatch.setattr(synth.lint, "TOOLS", {tool: noted(tool) for tool in TOOLS})
+    assert main(more) == 0
+    by_tool = {tool: {key[1:] for key in read if key[0] == tool} for tool in TOOLS}
+    flat = {(fmt, int(dim)) for fmt, acc, dim in by_tool["Verilator"] if acc != "exact"}
+    assert flat == whole
+    assert by_tool["Icarus"] == by_tool["Yosys"] == by_tool["Verilator"] | by_tool[MODULES]
+    assert not by_tool["Verilator"] & by_tool[MODULES]
+    assert f"lint: {3 * len(by_tool['Icarus'])} passed, 0 failed" in capsys.readouterr().out
 
 
 def stopped(arguments, capsys, monkeypatch):
