@@ -15,7 +15,7 @@ from compiler.training.description import (
     Training,
     WholeMatrices,
 )
-from compiler.training.gradients.softmax import BACKWARD
+from compiler.training.gradients.softmax import BACKWARD, usual_backward
 from compiler.training.tasks import (
     DIGITS_TASKS,
     TASKS,
@@ -56,7 +56,8 @@ def make_parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{flag}", type=kind, default=value, help=f"{text} ({value})")
     parser.add_argument("--micro", type=int, help="sequences at once (all of a batch)")
     parser.add_argument("--schedule", default="linear", help=f"{', '.join(SCHEDULES)} (linear)")
-    parser.add_argument("--backward", help=f"softmax: {', '.join(BACKWARD)} (ordinary with pwl)")
+    parser.add_argument("--backward", help=f"softmax: {', '.join(BACKWARD)} "
+                        "(ordinary, centred where 1/x is a bit trick)")
     add_on(parser, "numpy", numpy="every rounding of the accelerator in numpy",
            machine="programs on the machine model",
            rtl="programs on the generated Verilog, every byte compared with the machine model")
@@ -109,8 +110,7 @@ def training_of(options: argparse.Namespace, model: Transformer, config: Acceler
     method = WholeMatrices(targets) if options.full else LowRank(targets, options.lora,
                                                                  options.alpha)
     if options.backward is None:
-        exact = options.plain or config.softmax == "pwl"
-        options.backward = "ordinary" if exact else "centred"
+        options.backward = "ordinary" if options.plain else usual_backward(config.softmax)
     return Training(
         method, OPTIMISERS[options.optimizer](), options.rate, options.steps, head,
         options.schedule, options.warmup, options.clip, options.batch, options.micro,

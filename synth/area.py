@@ -52,6 +52,7 @@ PAIRINGS: dict[str, dict[str, str]] = {
     "the paper's pairing": {"posit8": "approx_shifted", "fp8": "pwl", "bf16": "pwl"},
     "tables for all": dict.fromkeys(FORMATS, "pwl"),
     "bit tricks for all": dict.fromkeys(FORMATS, "approx_shifted"),
+    "linear for all": dict.fromkeys(FORMATS, "linear"),
 }
 BLOCKS = (*LEAVES, ACCUMULATORS, *ACTIVATIONS, *FUNCTIONS, "lane", *WHOLES)
 

@@ -242,6 +242,7 @@ def _embedding(output: str) -> Values:
 
 
 _MODELS = "python -m sim.cycles"
+_MINILM = "python -m sim.run minilm --on machine"
 _EMBEDDING = "python -m sim.run minilm --tokens 32 --on machine"
 _AREA = "python -m synth.area --library osu018"
 _RUNS = {
@@ -265,6 +266,9 @@ SOURCES: dict[str, Source] = {
         f"{_EMBEDDING} --fmt {fmt} --softmax {mode} --fusion {level}", _embedding)
        for fmt in ("posit8", "posit8es2", "fp8", "bf16") for mode in ("pwl", "approx_shifted")
        for level in ("none", "scaling", "activation", "norm", "residual")},
+    **{f"length-{mode}-{tokens}": Source(
+        f"{_MINILM} --tokens {tokens} --softmax {mode}", _embedding)
+       for mode in ("pwl", "linear", "approx", "approx_shifted") for tokens in (32, 128, 512)},
     "area": Source(_AREA, _area),
     "area-all": Source(f"{_AREA} --functions all", _all_functions,
                        also=("--block", "lane", "accelerator")),

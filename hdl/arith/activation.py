@@ -73,18 +73,17 @@ class Activation(wiring.Component):
         weight = Signal(table.result_bits + 1)
         # 1 - y is never below 0; y of a slope is, -1/2 at least: its upper bits are those of none.
         negative = y[-2:].all() & sign if signed else Const(0, 1)
-        saturated = Signal()
+        far = Signal()
         alone = Signal()
         zero = Signal()
-        limit = max((ACTIVATIONS[f].octaves for f in self.functions if ACTIVATIONS[f].even),
-                    default=0)
+        flipped = Signal()
         m.d.comb += [
             y.eq(evaluate(m, table, Cat(self._argument(m, exponent, x[:7]), curve))),
-            saturated.eq(even & (exponent >= BFLOAT16.bias + limit)),
-            weight.eq(Mux(saturated, one, Mux((sign | even) & ~negative, y,
-                                              Mux(negative, 0, one) - y) if signed
-                          else Mux(sign | even, y, one - y))),
-            alone.eq(saturated | ~times_x),
+            far.eq(even & (exponent >= BFLOAT16.bias)),
+            flipped.eq(Mux(even, far, ~sign)),
+            weight.eq(Mux(~flipped & ~negative, y, Mux(negative, 0, one) - y) if signed
+                      else Mux(flipped, one - y, y)),
+            alone.eq(far | ~times_x),
             zero.eq(~weight.any() | (times_x & ~exponent.any())),
         ]
         minus = sign & times_x

@@ -25,6 +25,9 @@ class Exp(wiring.Component):
     ``approx_shifted`` (paper section 3.3, through the sigmoid of a Posit(16,0)): with
     p = P(16,0)(-x) >> 8 the result is max(0, 255 - ``exp_epsilon`` - p) / 128, and 0 for
     x < ``exp_theta`` / 128 where that is given; x > 0 counts as 0. NaN gives the canonical NaN.
+    ``linear``: the BF16 word 0x3F80 - floor(184 abs(x)), a power of two with a linear fraction
+    (Schraudolph, 1999: the exponent field counts the exponent, 184 / 128 stands for log2(e)), for
+    -16 < x; 0 below; x > 0 counts as 0.
     """
 
     def __init__(self, config: AcceleratorConfig, cut: bool = False):
@@ -44,6 +47,8 @@ class Exp(wiring.Component):
         """Name of the unit that ``config`` needs; it says all that the hardware depends on."""
         if config.softmax == "pwl":
             return f"exp_pwl_{config.lane.name}"
+        if config.softmax == "linear":
+            return f"exp_linear_{config.lane.name}"
         theta = "" if config.exp_theta is None else f"_theta{abs(config.exp_theta)}"
         return f"exp_trick{config.exp_epsilon}{theta}_{config.lane.name}"
 
@@ -59,7 +64,7 @@ class Exp(wiring.Component):
         if self.config.softmax == "pwl":
             magnitude = self._by_table(m, x, hold)
         else:
-            word = self._by_trick(m, x)
+            word = (self._by_line if self.config.softmax == "linear" else self._by_trick)(m, x)
             magnitude = Cat(Const(0, lane.bits - 16), word)
         nan = hold(is_nan(BFLOAT16, x), "nan")
         m.d.comb += self.result.eq(Mux(nan, lane.nan, magnitude))
@@ -99,6 +104,28 @@ class Exp(wiring.Component):
         with m.Else():
             m.d.comb += magnitude.eq(word)
         return magnitude
+
+    def _by_line(self, m, x):
+        """BF16 word of 1 less floor(184 abs(x)) units of the last place, 0 for x <= -16."""
+        significand = Cat(x[:7], Const(1, 1))
+        exponent = x[7:15]
+        triple, product = Signal(10), Signal(13)
+        distance = Signal(4)
+        reached, vanishes = Signal(), Signal()
+        shifted, less = Signal(12), Signal(12)
+        word = Signal(16)
+        m.d.comb += [
+            # 23 = 8 · 3 - 1; abs(x) · 184 is the product · 2^(E - 131).
+            triple.eq(significand + (significand << 1)),
+            product.eq((triple << 3) - significand),
+            distance.eq(130 - exponent),
+            shifted.eq(product[1:] >> distance),
+            vanishes.eq(exponent >= 131),
+            reached.eq(x[15] & (exponent >= 115)),
+            less.eq(shifted & reached.replicate(12)),
+            word.eq(Mux(vanishes & x[15], 0, Cat((0xF80 - less)[:12], Const(3, 4)))),
+        ]
+        return word
 
     def _by_trick(self, m, x):
         """BF16 word of max(0, 255 - ε - p) / 128."""

@@ -17,15 +17,19 @@ class InverseSqrt(wiring.Component):
 
     The table of ``hdl.spec.tables``, in every softmax mode. Zeros and subnormals of either sign
     give the largest finite value, other negative words and NaN the canonical NaN, infinity +0.
+    ``taken``: the type that the result is rounded to by what takes it, where that is narrower: 1/√0
+    is its largest finite value, which no rounding makes infinite.
     """
 
-    def __init__(self, lane: LaneType):
+    def __init__(self, lane: LaneType, taken: LaneType | None = None):
         self.lane = lane
+        self.taken = lane if taken is None else taken
         super().__init__({"value": In(lane.bits), "result": Out(lane.bits)})
 
     @property
     def leaf_name(self) -> str:
-        return f"inverse_sqrt_{self.lane.name}"
+        return f"inverse_sqrt_{self.lane.name}" + (
+            "" if self.taken is self.lane else f"_for_{self.taken.name}")
 
     def elaborate(self, platform):
         m = Module()
@@ -43,7 +47,7 @@ class InverseSqrt(wiring.Component):
         significand = evaluate(m, segments, Cat(fraction[-kept:], is_even))
         magnitude, _, _ = scale_to_word(m, lane, segments.result_bits, field, significand)
         with m.If(~exponent.any()):
-            m.d.comb += self.result.eq(largest(lane))
+            m.d.comb += self.result.eq(largest(self.taken) << lane.bits - self.taken.bits)
         with m.Elif(self.value[-1] | (exponent.all() & fraction.any())):
             m.d.comb += self.result.eq(lane.nan)
         with m.Elif(exponent.all()):

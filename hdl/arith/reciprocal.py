@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arith.float_word import largest
 from hdl.arith.segments import evaluate, scale_to_word
-from hdl.spec.config import AcceleratorConfig
+from hdl.spec.config import SOFTMAX_TRICKS, AcceleratorConfig
 from hdl.spec.tables import RECIPROCAL
 
 __all__ = ["Reciprocal"]
@@ -15,8 +15,9 @@ __all__ = ["Reciprocal"]
 class Reciprocal(wiring.Component):
     """``result`` = 1 / ``value``, lane words, combinational.
 
-    Softmax mode ``pwl``: the table of ``hdl.spec.tables``. ``approx`` and ``approx_shifted``: sign,
-    253 - E, complement of the fraction for 1 <= E <= 252 (paper section 3.3, within 12.5 %); with
+    Softmax modes ``pwl`` and ``linear``: the table of ``hdl.spec.tables``. ``approx`` and
+    ``approx_shifted``: sign, 253 - E, complement of the fraction for 1 <= E <= 252 (paper section
+    3.3, within 12.5 %); with
     ``exact_power_reciprocal`` the magnitude is (254 << F) - magnitude instead, exact at powers of
     two. In all modes E = 0 gives the largest finite value, infinity and whatever has no normal
     reciprocal zero, each with the sign of x, and NaN the canonical NaN.
@@ -35,7 +36,7 @@ class Reciprocal(wiring.Component):
     def name_for(config: AcceleratorConfig) -> str:
         """Name of the unit that ``config`` needs; it says all that the hardware depends on."""
         kind = "pwl"
-        if config.softmax != "pwl":
+        if config.softmax in SOFTMAX_TRICKS:
             kind = "exact_power" if config.exact_power_reciprocal else "trick"
         return f"reciprocal_{kind}_{config.lane.name}"
 
@@ -44,7 +45,7 @@ class Reciprocal(wiring.Component):
         lane = self.config.lane
         fraction = self.value[:lane.fraction_bits]
         exponent = self.value[lane.fraction_bits:-1]
-        if self.config.softmax == "pwl":
+        if self.config.softmax not in SOFTMAX_TRICKS:
             magnitude, vanishes = self._by_table(m, fraction, exponent)
         elif self.config.exact_power_reciprocal:
             magnitude, vanishes = self._by_negation(m, fraction, exponent)

@@ -2,7 +2,9 @@
 
 All are x times a weight w(x), or the weight alone, and every weight follows from a function of
 abs(x): the sigmoid, the normal distribution and the slopes by w(x) = 1 - w(-x), tanh(x) / x because
-it is even. A weight lies in [0, 1], but for the slopes, which fall below 0 and rise above 1.
+it is even. From abs(x) = 1 on tanh is a weight alone, with the sign of x: a product's errors would
+make it step back where it is almost flat. A weight lies in [0, 1], but for the slopes, which fall
+below 0 and rise above 1.
 ``ACTIVATIONS`` holds a table for each; integers as in ``hdl.spec.tables``, whose ``Segments`` and
 ``line`` are used.
 
@@ -38,12 +40,12 @@ class Activation:
     3. abs(x) lies in octave o: 0 below 1, else o = E - 126, which is 2^(o-1) <= abs(x) < 2^o. In it
        f = floor(abs(x) * 2^9) for o = 0, else f = g << 2; u = o * 2^9 + f.
     4. o <= ``octaves``: y = segments(u), of which there are 8 per octave; 0 <= y <= 2^12 = 1,
-       for slopes -2^10 < y <= 2^12. Beyond, y = 0; yet for ``even`` the result is 1 with the sign
-       of x.
-    5. w = 2^12 - y where S = 0 and not ``even``, else w = y.
-    6. w = 0 gives zero; else the result is abs(x) * w / 2^12, or w / 2^12 without ``times_x``,
-       rounded to the lane type, RNE (FP32 holds it exactly), below the smallest normal zero.
-       Without ``times_x`` the sign is that of w, + for zero; else it is that of x, for zeros too.
+       for slopes -2^10 < y <= 2^12. Beyond, y = 0.
+    5. w = 2^12 - y where S = 0 and not ``even``, and for ``even`` where o > 0; else w = y.
+    6. w = 0 gives zero; else the result is abs(x) * w / 2^12, or w / 2^12 without ``times_x`` and
+       for ``even`` where o > 0, rounded to the lane type, RNE (FP32 holds it exactly), below the
+       smallest normal zero. Without ``times_x`` the sign is that of w, + for zero; else it is that
+       of x, for zeros too.
     """
 
     segments: Segments
@@ -61,10 +63,10 @@ class Activation:
         return min(self.segments.base) < 0
 
 
-def fit(function: Callable[[float], float], octaves: int) -> Segments:
+def fit(function: Callable[[float], float], octaves: int, falls: bool = False) -> Segments:
     """The table of a function on [0, 2^octaves) that is largest at 0, at most 1 there: how the
     published ones were made. Octave 0 is sampled at the centre of [f, f + 1), the others have 7
-    bits of fraction."""
+    bits of fraction. ``falls``: no segment begins above the last value of the one before."""
     offset_bits = FRACTION_BITS - _SEGMENT_BITS
     scale = 1 << _RESULT_BITS + _SHIFT
     lines = []
@@ -81,19 +83,39 @@ def fit(function: Callable[[float], float], octaves: int) -> Segments:
     # Exact at 0 and never above it.
     start = round(scale * function(0))
     base = (min(max(base[0], start), start + (1 << _SHIFT - 1)), *base[1:])
+    if falls:
+        base = _falling(base, slope, 1 << offset_bits)
     return Segments(FRACTION_BITS + 3, _SEGMENT_BITS + 3, _RESULT_BITS, _SHIFT, base, slope)
 
 
-# Complement of the sigmoid: fit(lambda a: 1 / (1 + exp(a)), 4).
+def _falling(base: tuple[int, ...], slope: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """``base`` of segments of ``count`` offsets, moved where a segment would begin above what the
+    one before ends with, at its last offset in octave 0, at its last multiple of 4 in others:
+    that one is raised, or this one lowered, by which is less."""
+    found, ends = [base[0]], [1 << _RESULT_BITS]
+    for number, (begin, before) in enumerate(zip(base[1:], slope, strict=False)):
+        drop = before * (count - (4 if number >> _SEGMENT_BITS else 1))
+        raised = (begin >> _SHIFT << _SHIFT) - drop
+        lowered = (found[-1] + drop >> _SHIFT << _SHIFT) + (1 << _SHIFT) - 1
+        if lowered < begin and raised - found[-1] < begin - lowered and (
+                raised >> _SHIFT <= ends[-1]):
+            found[-1] = raised
+        ends.append(found[-1] + drop >> _SHIFT)
+        found.append(min(begin, (ends[-1] + 1 << _SHIFT) - 1))
+    return tuple(found)
+
+
+# Complement of the sigmoid: fit(lambda a: 1 / (1 + exp(a)), 4, falls=True).
 _LOGISTIC = Segments(
     12, 6, 12, 4,
     base=(
-        32768, 30724, 28678, 26703, 24748, 22827, 21010, 19276, 17619, 16066, 14589, 13233,
-        11951, 10789, 9695, 8715, 7822, 6241, 4963, 3935, 3100, 2443, 1942, 1507, 1170, 712,
-        453, 285, 168, 118, 57, 37, 23, 14, 10, 9, 8, 8, 8, 8),
+        32768, 30724, 28678, 26703, 24748, 22827, 21010, 19276, 17619, 16066, 14589,
+        13233, 11951, 10789, 9695, 8715, 7822, 6241, 4963, 3935, 3100, 2443, 1942, 1507,
+        1170, 712, 453, 285, 172, 118, 57, 37, 23, 14, 10, 9, 8, 8, 8, 8),
     slope=(
-        -32, -32, -31, -31, -30, -28, -27, -26, -24, -23, -21, -20, -18, -17, -15, -14, -25,
-        -20, -16, -13, -10, -8, -7, -5, -7, -4, -3, -2, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
+        -32, -32, -31, -31, -30, -28, -27, -26, -24, -23, -21, -20, -18, -17, -15, -14,
+        -25, -20, -16, -13, -10, -8, -7, -5, -7, -4, -3, -2, -1, -1, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0))
 
 # fit(lambda a: 1 / (1 + exp(1.702 * a)), 3).
 _LOGISTIC_1702 = Segments(
@@ -115,15 +137,15 @@ _NORMAL = Segments(
         -51, -50, -49, -46, -44, -40, -37, -33, -29, -25, -22, -18, -15, -12, -10, -8, -11, -6,
         -3, -2, -1, 0, 0, 0))
 
-# fit(lambda a: tanh(a) / a, 2), and 1 for a = 0.
+# fit(lambda a: tanh(a) / a if a < 1 else 1 - tanh(a), 2, falls=True), and 1 for a = 0.
 _TANH = Segments(
     12, 6, 12, 4,
     base=(
-        65544, 65245, 64240, 62640, 60583, 58132, 55474, 52711, 49911, 47156, 44485, 41927,
-        39551, 37312, 35259, 33366, 31581, 28468, 25854, 23637, 21748, 20099, 18683, 17457),
+        65547, 65245, 64239, 62640, 60583, 58132, 55474, 52711, 15596, 12474, 9948,
+        7862, 6215, 4907, 3838, 3006, 2361, 1436, 868, 530, 328, 198, 135, 67),
     slope=(
-        -5, -16, -25, -32, -38, -41, -43, -44, -43, -42, -40, -37, -35, -32, -30, -28, -49, -41,
-        -35, -30, -26, -22, -19, -17))
+        -5, -16, -25, -32, -38, -41, -43, -44, -49, -40, -33, -26, -21, -17, -13, -10,
+        -15, -9, -5, -3, -2, -1, -1, 0))
 
 # 1 - the slope of GELU: fit(lambda a: erfc(a / sqrt(2)) / 2 - a * exp(-a * a / 2) / sqrt(2 * pi),
 # 2).

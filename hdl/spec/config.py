@@ -8,10 +8,12 @@ from typing import Any
 from hdl.spec.formats import FORMATS, Format, LaneType, format_named
 
 __all__ = ["ACCUMULATORS", "COUNT_BITS", "COUNT_MOST", "FUNCTION_SETS", "SOFTMAX_MODES",
-           "AcceleratorConfig", "Option", "ceil_log2", "log2_exact", "options"]
+           "SOFTMAX_TRICKS", "AcceleratorConfig", "Option", "ceil_log2", "log2_exact", "options"]
 
 ACCUMULATORS = ("bf16", "fp32", "exact")
-SOFTMAX_MODES = ("pwl", "approx", "approx_shifted")
+SOFTMAX_MODES = ("pwl", "approx", "approx_shifted", "linear")
+SOFTMAX_TRICKS = ("approx", "approx_shifted")
+"""Those of the paper, with ε, θ and a choice of the reciprocal."""
 FUNCTION_SETS = ("all", "softmax", "training")
 COUNT_BITS = 24
 COUNT_MOST = (1 << COUNT_BITS) - 1
@@ -129,6 +131,9 @@ class AcceleratorConfig:
         _require_integer("exp_epsilon", self.exp_epsilon, 0, 255)
         if self.exp_theta is not None:
             _require_integer("exp_theta", self.exp_theta, -32640, 0)
+        elif self.softmax in SOFTMAX_TRICKS and self.exp_epsilon < 128:
+            raise ValueError(f"exp_epsilon must be at least 128 without exp_theta, not "
+                             f"{self.exp_epsilon}: what a mask hides would have weight")
         _require_power_of_two("input_depth", self.input_depth, 64, 1 << 16)
         _require_power_of_two("weight_depth", self.weight_depth, 2 * self.dim, 1 << 16)
         _require_power_of_two("acc_depth", self.acc_depth, 16, 1 << 16)

@@ -31,6 +31,7 @@ class Feature(IntFlag):
     SOFTMAX_PWL = 1 << 16
     SOFTMAX_APPROX = 1 << 17
     SOFTMAX_APPROX_SHIFTED = 1 << 18
+    SOFTMAX_LINEAR = 1 << 19
     FUNCTIONS = 1 << 20
     BACKWARD = 1 << 24
 

@@ -206,7 +206,7 @@ class RowReducer(wiring.Component):
         reciprocal = Reciprocal(self.config)
         m.submodules.inverse = shared(reciprocal)
         if self._whole:
-            inverse_sqrt = InverseSqrt(BINARY32)
+            inverse_sqrt = InverseSqrt(BINARY32, lane)
             m.submodules.inverse_sqrt = shared(inverse_sqrt)
             value = Signal(32)
             m.d.comb += [

@@ -1,6 +1,6 @@
 """Results as they leave for memory: lane words to rows of bytes."""
 
-from amaranth.hdl import Module, Mux, ShapeLike, Signal
+from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,6 +9,7 @@ from hdl.lib.leaf import shared
 from hdl.ports.beat import beat_layout
 from hdl.ports.vector import Storage
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BFLOAT16
 from hdl.vector.vector_beat import result_layout
 
 __all__ = ["StorePort"]
@@ -25,8 +26,9 @@ class StorePort(wiring.Component):
     storage: In(``Storage``), stable while beats are inside or offered.
     i: In(stream of ``result_layout``); row and tag are not used.
     o: Out(stream of ``beat_layout``).
-    saturated, nars: Out, encoded words clipped to the largest finite value, and encoded as NaR, in
-        this cycle; words that are not kept, or stored wide, do not count.
+    saturated, nars: Out, encoded words clipped to the largest finite value, and words written as
+        NaR or NaN, in this cycle; words that are not kept do not count, and of those stored wide
+        none is clipped.
     idle: Out(1), no beat is inside.
     """
 
@@ -73,11 +75,16 @@ class StorePort(wiring.Component):
         else:
             self._store(m, full, take, last, words, codes)
             counted = take & ~self.storage.wide
+            # An infinity, NaR to the encoder, is written as it is; NaN is canonical.
+            quiet = BFLOAT16.fraction_bits - 1
+            nans = Cat(nars[number] & self.i.payload.data[number][quiet]
+                       for number in range(lanes))
+            nars = Mux(self.storage.wide, nans, nars)
         with m.If(self.i.ready):
             m.d.sync += full.eq(self.i.valid)
         m.d.sync += [
             self.saturated.eq(Mux(counted, _count(saturated), 0)),
-            self.nars.eq(Mux(counted, _count(nars), 0)),
+            self.nars.eq(Mux(take, _count(nars), 0)),
         ]
         return m
 

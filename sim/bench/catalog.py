@@ -6,7 +6,7 @@ from typing import Any
 
 from gen.block import generate_block
 from gen.cached import generated
-from hdl.spec.config import AcceleratorConfig
+from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 
 __all__ = ["BENCHES", "IMAGE", "SIMULATORS", "Bench", "Job", "jobs"]
@@ -65,7 +65,7 @@ class Job:
 
 _BY_SOFTMAX = ("exp", "reciprocal")
 _SMALL = {"dim": 4, "input_depth": 64, "weight_depth": 64, "acc_depth": 64}
-_MODES = tuple({"dim": 4, "softmax": mode} for mode in ("pwl", "approx", "approx_shifted"))
+_MODES = tuple({"dim": 4, "softmax": mode} for mode in SOFTMAX_MODES)
 
 BENCHES: dict[str, Bench] = {bench.name: bench for bench in (
     Bench("decoder", formats=(*_EIGHT_BIT, "bf16")),

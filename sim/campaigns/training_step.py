@@ -10,6 +10,7 @@ from compiler.checkpoints.inputs import Inputs
 from compiler.program.start import Ran, Start
 from compiler.training.description import LowRank, Training
 from compiler.training.gradients.network import Batch
+from compiler.training.gradients.softmax import usual_backward
 from compiler.training.programs.host import Host
 from compiler.training.programs.lower import lower_training
 from compiler.training.tasks import with_head
@@ -47,7 +48,7 @@ def train_small(config: AcceleratorConfig, start: Start, seed: int = 0) -> Count
     model = with_head(replace(samples.bert(), pooling="mean"), _CLASSES)
     training = Training(
         LowRank(rank=4), rate=4e-3, steps=10, batch=_BATCH, micro=_BATCH // 2, seed=seed,
-        backward="ordinary" if config.softmax == "pwl" else "centred")
+        backward=usual_backward(config.softmax))
     rng = np.random.default_rng(seed)
     valid = np.arange(_TOKENS) < rng.integers(1, _TOKENS + 1, (_BATCH, 1))
     batch = Batch(rng.integers(0, _IDS, (_BATCH, _TOKENS)),

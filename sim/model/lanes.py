@@ -11,13 +11,14 @@ from functools import cache
 import numpy as np
 
 from hdl.spec.commands import Function
-from hdl.spec.config import AcceleratorConfig
+from hdl.spec.config import SOFTMAX_TRICKS, AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32, LaneType, PositEncoding
 from sim.model import rounding, tables
 from sim.model.codec import encode
 from sim.model.rounding import Array, flush, from_words, largest, round_to, to_words
 
-__all__ = ["activation", "add", "apply", "exp", "inverse_sqrt", "largest_magnitude", "maximum",
+__all__ = ["activation", "add", "apply", "exp", "inverse_root", "inverse_sqrt",
+           "largest_magnitude", "maximum",
            "multiply", "power", "reciprocal", "relu", "row_max", "row_sum", "row_total", "subtract"]
 
 _POSIT16 = PositEncoding("posit16es0", 16, 0, None)
@@ -108,6 +109,17 @@ def _exp_by_posit(epsilon: int, theta: int | None, x: Array) -> Array:
     return np.where(np.isneginf(x) | below, 0, units) / 128
 
 
+def _exp_by_line(x: Array) -> Array:
+    """2^-n (1 + f) with n - f = abs(x) · 23/16, f cut to seven bits upwards; 0 for x <= -16.
+
+    x > 0 counts as 0.
+    """
+    x = np.maximum(np.minimum(x, 0.0), -16.0)
+    t = np.floor(-x * 184) / 128
+    n = np.ceil(t)
+    return np.where(x > -16, np.ldexp(1 + (n - t), -n.astype(int)), 0.0)
+
+
 @cache
 def _exp_table(softmax: str, epsilon: int, theta: int | None, lane: LaneType) -> Array:
     """exp of all 65,536 BF16 words, as values of ``lane``."""
@@ -115,7 +127,9 @@ def _exp_table(softmax: str, epsilon: int, theta: int | None, lane: LaneType) ->
     x = flush(BFLOAT16, from_words(BFLOAT16, words))
     nan = np.isnan(x)
     x = np.where(nan, 0.0, x)
-    if softmax == "pwl":
+    if softmax == "linear":
+        result = _exp_by_line(x)
+    elif softmax == "pwl":
         result = tables.exp(lane, x)
     else:
         result = _exp_by_posit(epsilon, theta, x)
@@ -148,12 +162,18 @@ def reciprocal(config: AcceleratorConfig, x: Array) -> Array:
     x = flush(lane, x)
     regular = np.isfinite(x) & (x != 0)
     work = np.where(regular, x, 1.0)
-    if config.softmax == "pwl":
+    if config.softmax not in SOFTMAX_TRICKS:
         result = tables.reciprocal(lane, work)
     else:
         result = _reciprocal_by_segments(lane, config.exact_power_reciprocal, work)
     ends = np.copysign(np.where(x == 0, largest(lane), 0.0), x)
     return np.where(np.isnan(x), np.nan, np.where(regular, result, ends))
+
+
+def inverse_root(lane: LaneType, total: Array) -> Array:
+    """1/√ of FP32 sums of rows, rounded to ``lane``; of zero the largest finite value of that."""
+    root = round_to(lane, inverse_sqrt(BINARY32, total))
+    return np.where(flush(BINARY32, total) == 0, largest(lane), root)
 
 
 def inverse_sqrt(lane: LaneType, x: Array) -> Array:

@@ -211,3 +211,5 @@ class Machine:
         if tensor.encoding is not None:
             ending.saturations += int(np.count_nonzero(saturates(tensor.encoding, values)))
             ending.nars += int(np.count_nonzero(~np.isfinite(values)))
+        else:  # BF16 has infinities
+            ending.nars += int(np.count_nonzero(np.isnan(values)))

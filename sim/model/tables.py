@@ -80,10 +80,9 @@ def activation(lane: LaneType, function: Function, x: Array) -> Array:
     u = octave * (1 << FRACTION_BITS) + np.floor((near - start) / width * (1 << FRACTION_BITS))
     one = 1 << segments.result_bits
     y = np.where(inside, _significand(segments, u.astype(np.int64)), 0)
-    weight = np.where(np.signbit(x) | table.even, y, one - y) / one
-    factor = a if table.times_x else np.ones_like(a)
-    if table.even:
-        weight, factor = np.where(inside, weight, 1.0), np.where(inside, factor, 1.0)
+    lone = (a >= 1) if table.even else np.full(a.shape, not table.times_x)
+    weight = np.where(~lone if table.even else np.signbit(x), y, one - y) / one
+    factor = np.where(lone, 1.0, a)
     # Nothing of an infinity is nothing.
     result = round_to(lane, np.where(weight == 0, 0.0, factor) * weight)
     return np.copysign(result, x) if table.times_x else result

@@ -69,7 +69,7 @@ def _post(config: AcceleratorConfig, post: Post, total: Array, state: RowState) 
         total = lanes.multiply(BINARY32, total, np.full_like(total, state.inverse_n))
     if post == Post.INVERSE_SQRT:
         total = lanes.add(BINARY32, total, np.full_like(total, state.epsilon))
-        total = lanes.inverse_sqrt(BINARY32, total)
+        return lanes.inverse_root(config.lane, total)
     result = round_to(config.lane, total)
     if post == Post.POWER:
         return lanes.power(result)

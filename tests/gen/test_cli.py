@@ -28,11 +28,13 @@ def run(module, *arguments, **options):
     (["--fmt", "bf16", "--acc", "bf16"], ["acc", "fp32"]),
     (["--exp-epsilon", "abc"], ["exp_epsilon", "an integer from 0 to 255", "not 'abc'"]),
     (["--exp-epsilon", "256"], ["exp_epsilon", "an integer from 0 to 255", "not 256"]),
+    (["--softmax", "approx_shifted", "--exp-epsilon", "100"],
+     ["exp_epsilon", "at least 128 without exp_theta", "not 100"]),
     (["--exp-theta", "-1.5"], ["exp_theta", "an integer from -32640 to 0", "not '-1.5'"]),
     (["--pe-latency", "0"], ["pe_latency", "an integer from 1 to 2", "not 0"]),
     (["--pe-latency", "3"], ["pe_latency", "an integer from 1 to 2", "not 3"]),
     (["--lane-latency", "3"], ["lane_latency", "an integer from 1 to 2", "not 3"]),
-    (["--softmax", "exact"], ["softmax", "pwl, approx, approx_shifted", "exact"]),
+    (["--softmax", "exact"], ["softmax", "pwl, approx, approx_shifted, linear", "exact"]),
     (["--nonsense"], ["--nonsense"]),
     (["-o", "/nonexistent/file.v"], ["/nonexistent/file.v", "No such file"]),
     (["-o", "/"], ["'/'", "directory"]),
@@ -49,7 +51,8 @@ def test_bad_arguments_give_one_line_and_code_2(module, arguments, words):
 @pytest.mark.parametrize("name, low, high", [("exp_epsilon", 0, 255), ("exp_theta", -32640, 0)])
 def test_exp_parameters_are_integers_in_their_range(name, low, high):
     for value in (low, high):
-        assert getattr(AcceleratorConfig(**{name: value}), name) == value
+        config = AcceleratorConfig(**{"exp_theta": -640, name: value})
+        assert getattr(config, name) == value
     for value in (low - 1, high + 1, "1", 0.5, True):
         with pytest.raises(ValueError) as refused:
             AcceleratorConfig(**{name: value})

@@ -105,7 +105,7 @@ def test_words_and_numbers_read_back():
 def test_the_command_checks_and_refuses(capsys, monkeypatch):
     monkeypatch.setattr(golden, "UNITS", ("rows",))
     assert golden.main(["vectors"]) == 0
-    assert capsys.readouterr().out == "1 units, 288 cases, 0 differ from what the models give\n"
+    assert capsys.readouterr().out == "1 units, 336 cases, 0 differ from what the models give\n"
     file = load("rows")
     file.groups[0].cases[0][-1] = ["0000"]
     monkeypatch.setattr(golden, "load", lambda unit: file)

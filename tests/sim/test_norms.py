@@ -11,9 +11,11 @@ from compiler.program.builder import ProgramBuilder, read
 from compiler.program.epilogue import Epilogue
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BFLOAT16
 from sim.campaigns.programs import BASE, Case
 from sim.campaigns.regression import compare, small_accelerator
 from sim.model.machine import Machine
+from sim.model.rounding import round_to, to_words
 
 EPS = 1e-5
 ROWS, COLUMNS = 7, 21
@@ -105,6 +107,47 @@ def test_norms_are_near_the_real_ones(fmt, norm):
     # BF16 lanes round some four times on the way, FP32 lanes once on the way to memory.
     assert scaled.max() < (2.0 ** -6 if fmt == "posit8" else 2.0 ** -7)
     assert np.abs(truth).max() > 0.3
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-40])
+@pytest.mark.parametrize("fmt", ["posit8", "bf16"])
+def test_a_row_without_spread_gives_zeros(fmt, eps):
+    """1/√0 is the largest finite value of the lanes, not infinite: 0 · ∞ would be NaN."""
+    machine = small_accelerator(fmt)
+
+    def emit(builder, rng, out):
+        rows, columns = out.shape
+        gamma, beta = (builder.constant(np.full((1, columns), value), "bf16") for value in (1, 0))
+        same, nothing = (builder.constant(np.full((rows, columns), value), "bf16")
+                         for value in (1, 0))
+        builder.vector(same, out.block(0, 0, rows, columns), lists.layer_norm(gamma, beta, eps))
+        builder.vector(nothing, out.block(0, 0, rows, columns), lists.rms_norm(gamma, eps))
+        return np.zeros((rows, columns))
+
+    case, truth = case_of(machine.config, emit)
+    image = case.memory.copy()
+    assert compare(machine, case, "light", 3, rewrites=True) == 2 * ROWS * COLUMNS
+    outcome = Machine(machine.config).run(image, case.address, BASE)
+    assert (outcome.error, outcome.nars) == (None, 0)
+    assert np.array_equal(read(image, case.outputs[0], BASE), truth)
+
+
+@pytest.mark.parametrize("fmt", ["posit8", "fp8", "bf16"])
+def test_nans_written_as_bf16_are_counted(fmt):
+    machine = small_accelerator(fmt)
+
+    def emit(builder, rng, out):
+        values = rng.normal(size=out.shape)
+        values[0, :5] = np.nan, np.inf, -np.inf, np.nan, np.nan
+        words = to_words(BFLOAT16, round_to(BFLOAT16, values))
+        builder.vector(builder.codes(words, "bf16"), out, Epilogue())
+        return values
+
+    case, _ = case_of(machine.config, emit)
+    image = case.memory.copy()
+    assert compare(machine, case, "heavy", 1) == 2 * ROWS * COLUMNS
+    # A bf16 build writes infinities as NaN, an 8-bit build leaves them in BF16 tensors.
+    assert Machine(machine.config).run(image, case.address, BASE).nars == {"bf16": 5}.get(fmt, 3)
 
 
 def test_a_long_row_streams_through_rms_norm_and_is_refused_by_layer_norm():

@@ -27,6 +27,7 @@ def osu018():
     ("encoder", "posit8", "approx_shifted", 160, None),
     ("mac", "posit8", "approx_shifted", 1130, 11.0),
     ("exp", "posit8", "approx_shifted", 150, None),
+    ("exp", "posit8", "linear", 350, None),
     # Orders of the same statements map to 58 to 68: ABC's heuristics, not the circuit.
     ("reciprocal", "posit8", "approx_shifted", 64, None),
 ])

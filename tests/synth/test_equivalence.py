@@ -27,7 +27,7 @@ def prove(flow, block, fmt, softmax, spoil=None):
     *((block, fmt, "pwl") for block in ("decoder", "encoder", "multiplier")
       for fmt in ("posit8", "fp8")),
     *((block, "posit8", softmax) for block in ("exp", "reciprocal")
-      for softmax in ("pwl", "approx_shifted")),
+      for softmax in ("pwl", "approx_shifted", "linear")),
     pytest.param("mac", "posit8", "pwl", marks=pytest.mark.slow),
     pytest.param("mac", "fp8", "pwl", marks=pytest.mark.slow),
 ])

@@ -139,7 +139,7 @@ class EightBit(Exact):
 
     def inverse_root(self, x: Array, eps: float, count: Array | None = None) -> Array:
         given = round_to(BINARY32, self._mean(x, count) + np.float32(eps))
-        return self.lane(lanes.inverse_sqrt(BINARY32, given).astype(self.dtype))
+        return lanes.inverse_root(self.config.lane, given).astype(self.dtype)
 
     def row_sums(self, x: Array) -> Array:
         """FP32 sums of the rows: of float64's, in any order."""
@@ -182,7 +182,7 @@ class EightBit(Exact):
             return self.lane(e * self.reciprocal(self.total(e)))
         inverse = self._inverse_by_root(self.activation("sigmoid", below))
         e = self._inverse_by_root(self.lane(inverse - 1))
-        root = self.lane(lanes.inverse_sqrt(BINARY32, self.row_sums(e)).astype(self.dtype))
+        root = lanes.inverse_root(self.config.lane, self.row_sums(e)).astype(self.dtype)
         return self.lane(self.lane(e * root) * root)
 
     def _inverse_by_root(self, x: Array) -> Array:

@@ -21,11 +21,17 @@ from collections.abc import Callable
 import numpy as np
 
 from compiler.training.gradients.numerics import Array, Exact
+from hdl.spec.config import SOFTMAX_TRICKS
 
-__all__ = ["BACKWARD", "STUDIED", "kappa", "softmax"]
+__all__ = ["BACKWARD", "STUDIED", "kappa", "softmax", "usual_backward"]
 
 BACKWARD = ("ordinary", "centred")
 STUDIED = (*BACKWARD, "eq5", "eq5_max")
+
+
+def usual_backward(mode: str) -> str:
+    """The form for a softmax mode: its reciprocal by bit trick makes no row's sum 1."""
+    return "centred" if mode in SOFTMAX_TRICKS else "ordinary"
 
 
 def softmax(numerics: Exact, z: Array) -> tuple[Array, Callable[[Array, Array], Array]]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
-from compiler.training.gradients.softmax import STUDIED
+from compiler.training.gradients.softmax import STUDIED, usual_backward
 from compiler.training.tasks import TASKS
 from compiler.training.update import MASTERS
 from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
@@ -51,8 +51,7 @@ class Cell:
             object.__setattr__(self, "masters", "float")
         else:
             softmax = AcceleratorConfig(self.fmt, softmax=self.softmax).softmax
-            chosen |= {"softmax": softmax,
-                       "backward": "ordinary" if softmax == "pwl" else "centred"}
+            chosen |= {"softmax": softmax, "backward": usual_backward(softmax)}
         for name, value in chosen.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)

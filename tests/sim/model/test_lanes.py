@@ -111,6 +111,26 @@ def table_reciprocal(lane, word):
                       + (y << fraction_bits - segments.result_bits), sign)
 
 
+def line_exp(x):
+    """0x3F80 less 184 units of the last place for each unit of -x, as a BF16 word's value."""
+    if math.isnan(x):
+        return math.nan
+    if x <= -16:
+        return 0.0
+    return word_value(BFLOAT16, 0x3F80 - math.floor(184 * -Fraction(min(x, 0.0))), 0)
+
+
+@lane_types
+def test_linear_exp_counts_down_the_word_of_one(lane):
+    config = config_of(lane, "linear")
+    got = lanes.exp(config, VALUES)
+    want = [line_exp(x) for x in VALUES.tolist()]
+    assert same(got, want)
+    assert not same(lanes.exp(config, VALUES * 2), want)
+    assert same(lanes.reciprocal(config, VALUES), lanes.reciprocal(config_of(lane), VALUES))
+    print(f"exp linear {lane.name}: {len(want)} cases")
+
+
 @lane_types
 def test_table_exp_follows_the_published_steps(lane):
     got = lanes.exp(config_of(lane), VALUES)
