@@ -83,10 +83,10 @@ def _training(fmt: str) -> Build:
 def sample(every: list[Build]) -> list[Build]:
     """A few of ``every`` that touch each format, accumulator, softmax mode and function set."""
     small = [build for build in every if build.acc is not None]
-    chosen = []
+    chosen, stride = [], len(SOFTMAX_MODES) + len(INFERENCE) + 1  # odd, for pairs of functions
     for index, fmt in enumerate(FORMATS):
         own = [build for build in small if build.fmt == fmt and build.functions in INFERENCE]
-        chosen.append(own[index * (len(SOFTMAX_MODES) + len(INFERENCE)) % len(own)])
+        chosen.append(own[index * stride % len(own)])
     return [*chosen, next(build for build in small if build.functions not in INFERENCE)]
 
 
