@@ -182,7 +182,7 @@ class EightBit(Exact):
             return self.lane(e * self.reciprocal(self.total(e)))
         inverse = self._inverse_by_root(self.activation("sigmoid", below))
         e = self._inverse_by_root(self.lane(inverse - 1))
-        root = lanes.inverse_root(self.config.lane, self.row_sums(e)).astype(self.dtype)
+        root: Array = lanes.inverse_root(self.config.lane, self.row_sums(e)).astype(self.dtype)
         return self.lane(self.lane(e * root) * root)
 
     def _inverse_by_root(self, x: Array) -> Array:

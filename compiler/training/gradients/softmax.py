@@ -17,6 +17,7 @@ The last two are no lists of the lanes: they are there to be compared.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -29,7 +30,7 @@ BACKWARD = ("ordinary", "centred")
 STUDIED = (*BACKWARD, "eq5", "eq5_max")
 
 
-def usual_backward(mode: str) -> str:
+def usual_backward(mode: str) -> Literal["ordinary", "centred"]:
     """The form for a softmax mode: its reciprocal by bit trick makes no row's sum 1."""
     return "centred" if mode in SOFTMAX_TRICKS else "ordinary"
 
