@@ -30,7 +30,7 @@ NO_MEMORY = ("this machine has not enough memory for such a program: --memory BY
 @dataclass(frozen=True)
 class Work:
     """A program with what it was made from. ``states``: what an fp32 forward has (``fp32_states``),
-    where that was asked for or needed."""
+    where layers that are not the first were to start from it."""
 
     config: AcceleratorConfig
     model: Transformer
@@ -104,24 +104,22 @@ def inputs_of(options: argparse.Namespace, model: Transformer) -> Inputs:
     return read(options.model, model, options.tokens, options.offline, options.seed)
 
 
-def prepare(options: argparse.Namespace, states: bool = False, on: Opened | None = None,
-            inputs: Inputs | None = None) -> Work:
+def prepare(options: argparse.Namespace, on: Opened | None = None, inputs: Inputs | None = None
+            ) -> Work:
     """Load the model unless it is ``opened``, lower it for ``inputs``; ``ValueError``,
-    ``ModelUnavailable`` in one line. ``states``: run it in fp32 as well."""
+    ``ModelUnavailable`` in one line."""
     on = opened(options) if on is None else on
     model, layers = on.model, on.layers
     if inputs is None:
         inputs = inputs_of(options, model)
     inputs.check(model)
     lengths = decode_steps(inputs.length, options.decode)
-    given, found = inputs, {}
+    found: dict[str, np.ndarray] = {}
     if layers.start:
         found = fp32_states(model, inputs, layers)
         entry = np.nan_to_num(found["embedding"]).reshape(*inputs.values.shape[:2], -1)
         inputs = Inputs("states", entry, inputs.valid, source=inputs.source)
     program = on.programs.lower(inputs, lengths, seed=options.seed, memory=options.memory)
-    if states and not found:
-        found = fp32_states(model, given, layers)
     return Work(on.config, model, inputs, layers, lengths, on.level, found, program)
 
 

@@ -13,11 +13,14 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.packages import ModelUnavailable
+from compiler.checkpoints.source import fp32_states
 from compiler.examples import Example, batches
 from compiler.program.assembly.listing import disassemble
 from compiler.program.lowered import LoweredProgram
@@ -28,7 +31,7 @@ from sim.inference.results import Result, results_of, token_names
 from sim.verify.compare import Comparison, compare
 from sim.verify.expected import expected
 from sim.verify.report import report
-from sim.verify.runner import ImageRun, RunError, on_machine, on_rtl
+from sim.verify.runner import ImageRun, RunError, on_machine, on_rtl, warm
 
 __all__ = ["main"]
 
@@ -66,20 +69,28 @@ def _expected(work: Work) -> tuple[dict[str, np.ndarray], float]:
     return codes, time.monotonic() - started
 
 
-def _run(work: Work, options: argparse.Namespace) -> tuple[ImageRun, Comparison]:
+def _run(work: Work, options: argparse.Namespace, given: Inputs
+         ) -> tuple[ImageRun, Comparison, dict[str, np.ndarray]]:
+    """With what the fp32 model has of ``given``."""
     program, codes = work.program, None
+
+    def states() -> dict[str, np.ndarray]:
+        return work.states or fp32_states(work.model, given, work.layers)
+
     if options.on == "rtl":
         run = on_rtl(program.image, work.config, options.quiet, seed=options.seed)
         print(f"built in {run.built:.1f} s")
+        found = states()
     else:
         # Side by side: most of both is in compiled loops, which share no lock.
         with ThreadPoolExecutor(1) as beside:
             told = beside.submit(_expected, work)
             run = on_machine(program.image, work.config, options.quiet)
+            found = states()
             codes, seconds = told.result()
         print(f"expected codes in {seconds:.1f} s")
     print(f"ran in {run.seconds:.1f} s on the {run.where}")
-    return run, compare(program, run, codes)
+    return run, compare(program, run, codes), found
 
 
 def _batches(parser: argparse.ArgumentParser, options: argparse.Namespace, on: Opened,
@@ -90,7 +101,7 @@ def _batches(parser: argparse.ArgumentParser, options: argparse.Namespace, on: O
     names = token_names(on.model, command.tokenizer_of(options))
     for own, inputs in batches(examples, options.batch, on.model):
         started = time.monotonic()
-        work = prepare(options, states=not options.image_only, on=on, inputs=inputs)
+        work = prepare(options, on=on, inputs=inputs)
         if not own.start:
             _write(parser, options, work.program)
             print("\n".join(summary(work)))
@@ -101,8 +112,8 @@ def _batches(parser: argparse.ArgumentParser, options: argparse.Namespace, on: O
             print(f"inputs {own.start + 1} to {own.stop} of {len(examples)}, "
                   f"{inputs.length} positions")
         print(f"lowered in {time.monotonic() - started:.1f} s")
-        run, comparison = _run(work, options)
-        report(work.config, work.program, run, comparison, work.steps, work.states)
+        run, comparison, states = _run(work, options, inputs)
+        report(work.config, work.program, run, comparison, work.steps, states)
         wrong += comparison.mismatches
         if not work.step_lengths:
             results += results_of(on.model, work.program, run.memory,
@@ -131,6 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check(parser, options)
     try:
         # The fp32 model is small: several threads would wait for each other on a busy machine.
+        if options.on == "machine":
+            # While files are read and their digests checked, which needs no lock of Python's.
+            Thread(target=warm, daemon=True).start()
         with (threadpool_limits(1, "blas"),
               Line("weights placed", quiet=options.quiet) as line):
             on = opened(options, line.tell)

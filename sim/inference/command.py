@@ -20,7 +20,6 @@ from compiler.work import Opened
 from gen.cli import Line, integer, real
 from sim.inference.generate import DecodingHost, Generated, fp32_greedy, generate, parted
 from sim.inference.results import Result, write_json, write_results
-from sim.inference.timing import timing
 from sim.inference.together import generate_together
 from sim.verify.starts import built, machine_start, rtl_start
 
@@ -227,6 +226,8 @@ def _told(options: argparse.Namespace, opened: Opened, example: Example, made: G
         print("  the fp32 model's tokens are the same" if same == count else
               f"  the fp32 model's tokens are the same up to number {same}, of {count}")
     if options.clock is not None:
+        from sim.inference.timing import timing  # the cycle model: a tenth of a second
+
         found = timing(opened.config, made, encoding)
         told |= {"cycles_to_first_token": found.prompt, "cycles_of_others": found.tokens,
                  "clock_mhz": options.clock}
