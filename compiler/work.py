@@ -20,8 +20,8 @@ from compiler.program.lowered import LoweredProgram
 from gen.cli import add_config_flags, add_model_flags, add_seed, config_from, integer
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["NO_MEMORY", "Opened", "Work", "add_flags", "decode_steps", "inputs_of", "opened",
-           "prepare", "summary"]
+__all__ = ["NO_MEMORY", "Opened", "Work", "add_flags", "decode_steps", "inputs_of", "model_of",
+           "opened", "prepare", "summary"]
 
 NO_MEMORY = ("this machine has not enough memory for such a program: --memory BYTES tells what it "
              "needs, fewer --tokens need less")
@@ -86,14 +86,20 @@ def opened(options: argparse.Namespace, tell: Tell = silent) -> Opened:
     ``ValueError``, ``ModelUnavailable`` in one line."""
     config = config_from(options)
     level = fusion_named(options.fusion)
-    model = open_model(options.model, options.offline, options.seed)
-    if options.adapter is not None:
-        model = with_adapters(options.model, model, options.adapter, config)
+    model = model_of(options, config)
     layers = layer_range(model, options.layers)
     if layers.stop < len(model.blocks):  # what follows the last layer is of no use
         model = replace(model, final_norm=None, head=None, transform=None)
     return Opened(config, model, layers, level,
                   Programs(config, model, level=level, layers=layers, tell=tell))
+
+
+def model_of(options: argparse.Namespace, config: AcceleratorConfig) -> Transformer:
+    """With its adapters; ``ValueError``, ``ModelUnavailable``."""
+    model = open_model(options.model, options.offline, options.seed)
+    if options.adapter is None:
+        return model
+    return with_adapters(options.model, model, options.adapter, config)
 
 
 def inputs_of(options: argparse.Namespace, model: Transformer) -> Inputs:

@@ -22,12 +22,34 @@ from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.checkpoints.source import fp32_states
 from compiler.examples import Example, batches
+from compiler.lowering.fusion import fusion_named
 from compiler.program.assembly.listing import disassemble
 from compiler.program.lowered import LoweredProgram
-from compiler.work import NO_MEMORY, Opened, Work, add_flags, opened, prepare, summary
-from gen.cli import Line, Parser, add_on, add_quiet, deliver, make_folder, piped, save, writable
+from compiler.work import (
+    NO_MEMORY,
+    Opened,
+    Work,
+    add_flags,
+    model_of,
+    opened,
+    prepare,
+    summary,
+)
+from gen.cli import (
+    Line,
+    Parser,
+    add_on,
+    add_quiet,
+    config_from,
+    deliver,
+    make_folder,
+    piped,
+    save,
+    writable,
+)
 from sim.inference import command
 from sim.inference.results import Result, results_of, token_names
+from sim.verify.by_layer import by_layer
 from sim.verify.compare import Comparison, compare
 from sim.verify.expected import expected
 from sim.verify.report import report
@@ -45,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
                         help="write the program there, one line per command (- for the output)")
     parser.add_argument("--program", metavar="FILE",
                         help="write program and memory there, for python -m sim.image")
+    parser.add_argument("--by-layer", action="store_true",
+                        help="with --on machine: a program for each layer, in the memory of one; "
+                        "every bit is that of one program for all")
     command.add_flags(parser)
     add_quiet(parser)
     return parser
@@ -119,7 +144,38 @@ def _batches(parser: argparse.ArgumentParser, options: argparse.Namespace, on: O
             results += results_of(on.model, work.program, run.memory,
                                   [examples[index] for index in own], **names)
     if command.wanted(options) and results and on.layers.stop == len(on.model.blocks):
-        command.deliver(options, on, results)
+        command.deliver(options, command.about(options, on.config, on.level, on.layers), results)
+    return 1 if wrong else 0
+
+
+def _by_layer(options: argparse.Namespace) -> int:
+    """A program for each layer; 1 where a byte differs, ``ValueError`` for what that cannot do."""
+    for name in ("generate", "decode", "layers", "program", "dump", "image_only", "memory"):
+        if getattr(options, name):
+            raise ValueError(f"--by-layer takes no --{name.replace('_', '-')}")
+    if options.on != "machine":
+        raise ValueError(f"--by-layer runs on the machine model, not on {options.on}")
+    config, level = config_from(options), fusion_named(options.fusion)
+    model = model_of(options, config)
+    print(f"config: fmt {config.fmt}, acc {config.acc}, softmax {config.softmax}, "
+          f"dim {config.dim}, lanes {config.lanes}, fusion {level.name.lower()}\n"
+          f"work: {model.name}, layers 0 to {len(model.blocks) - 1}, a program for each")
+    examples = command.given_examples(options, model)
+    groups = list(batches(examples, options.batch, model))
+    names = token_names(model, command.tokenizer_of(options))
+    layers = range(len(model.blocks))
+    del model  # its ends take memory of their own
+    wrong, results = 0, list[Result]()
+    for own, inputs in groups:
+        for one in by_layer(config, lambda: model_of(options, config), inputs, level=level,
+                            seed=options.seed, quiet=options.quiet):
+            print(f"{one.program.memory.size} bytes, ran in {one.run.seconds:.1f} s", flush=True)
+            report(config, one.program, one.run, one.comparison, one.steps, one.states)
+            wrong += one.comparison.mismatches
+        results += results_of(one.model, one.program, one.run.memory,
+                              [examples[index] for index in own], **names)
+    if command.wanted(options):
+        command.deliver(options, command.about(options, config, level, layers), results)
     return 1 if wrong else 0
 
 
@@ -147,8 +203,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Thread(target=warm, daemon=True).start()
         with (threadpool_limits(1, "blas"),
               Line("weights placed", quiet=options.quiet) as line):
+            if options.by_layer:
+                return _by_layer(options)
             on = opened(options, line.tell)
-            examples = command.given_examples(options, on)
+            examples = command.given_examples(options, on.model)
             if options.generate is None:
                 return _batches(parser, options, on, examples)
             command.run_generation(options, on, examples)

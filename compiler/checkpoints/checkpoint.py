@@ -93,6 +93,12 @@ class LazyBlocks(Sequence[Block]):
         self._count, self._make, self._room = count, make, _KEPT
         self.same = same or range(count)
 
+    def unkept(self) -> "LazyBlocks":
+        """The same layers, none of which is kept."""
+        found = LazyBlocks(self._count, self._make, self.same)
+        found._room = 0
+        return found
+
     def __len__(self) -> int:
         return self._count
 

@@ -1,7 +1,7 @@
 """What ``python -m sim.run`` does with one's own inputs beyond comparing bytes."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,15 +9,18 @@ import numpy as np
 
 from compiler.checkpoints import NAMES, registry
 from compiler.checkpoints.checkpoint import CheckpointError
+from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.source import read
 from compiler.examples import Example, examples_of, own_examples
 from compiler.lowering.decoding import lower_decoding
+from compiler.lowering.fusion import Fusion
 from compiler.program.board import placed, write_board
 from compiler.program.decoding import Decoding, Encoding
 from compiler.program.lowered import LoweredProgram
 from compiler.work import Opened
 from gen.cli import Line, integer, real
+from hdl.spec.config import AcceleratorConfig
 from sim.inference.generate import DecodingHost, Generated, fp32_greedy, generate, parted
 from sim.inference.results import Result, write_json, write_results
 from sim.inference.together import generate_together
@@ -70,13 +73,13 @@ def wanted(options: argparse.Namespace) -> bool:
     return any(value is not None for value in own)
 
 
-def given_examples(options: argparse.Namespace, opened: Opened) -> list[Example]:
+def given_examples(options: argparse.Namespace, model: Transformer) -> list[Example]:
     """One's own inputs, or the project's."""
-    own = own_examples(options, opened.model)
+    own = own_examples(options, model)
     if own:
         return own
-    given = read(options.model, opened.model, options.tokens, options.offline, options.seed)
-    return examples_of(given, opened.model)
+    given = read(options.model, model, options.tokens, options.offline, options.seed)
+    return examples_of(given, model)
 
 
 def tokenizer_of(options: argparse.Namespace) -> "Tokenizer | None":
@@ -87,19 +90,21 @@ def tokenizer_of(options: argparse.Namespace) -> "Tokenizer | None":
         return None
 
 
-def about(options: argparse.Namespace, opened: Opened) -> dict[str, Any]:
+def about(options: argparse.Namespace, config: AcceleratorConfig, level: Fusion, layers: range
+          ) -> dict[str, Any]:
     """What a run was of, as plain data."""
     return {"model": options.model if options.model in NAMES else str(Path(options.model)),
-            "layers": [opened.layers.start, opened.layers.stop],
-            "fusion": opened.level.name.lower(), "config": opened.config.as_dict()}
+            "layers": [layers.start, layers.stop], "fusion": level.name.lower(),
+            "config": config.as_dict()}
 
 
-def deliver(options: argparse.Namespace, opened: Opened, results: Sequence[Result]) -> None:
-    """Print what each input gave, and write it where that is asked for; ``ValueError``."""
+def deliver(options: argparse.Namespace, told: Mapping[str, Any], results: Sequence[Result]
+            ) -> None:
+    """Print what each input gave, and write it, ``about`` the run, where that is asked for;
+    ``ValueError``."""
     print("\n".join(result.line() for result in results))
     if options.output is not None:
-        _write(options.output, lambda folder: write_results(folder, results,
-                                                            about(options, opened)))
+        _write(options.output, lambda folder: write_results(folder, results, told))
 
 
 def _write(folder: Path, write: Callable[[Path], Sequence[str]]) -> None:
@@ -182,7 +187,8 @@ def run_generation(options: argparse.Namespace, opened: Opened, examples: Sequen
         told.append(_told(options, opened, example, made, words, stop, decoding.encoding))
     if options.output is not None:
         _write(options.output, lambda folder: write_json(
-            folder / "results.json", about(options, opened) | {"results": told}))
+            folder / "results.json", about(
+                options, opened.config, opened.level, opened.layers) | {"results": told}))
 
 
 def _decoding(options: argparse.Namespace, opened: Opened, examples: Sequence[Example],

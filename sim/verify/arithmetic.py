@@ -11,21 +11,22 @@ from hdl.spec.formats import BF16_ENCODING, BFLOAT16, BINARY32
 from sim.model import accumulate, codec, lanes
 from sim.model.rounding import largest, round_to
 
-__all__ = ["Arithmetic"]
+__all__ = ["KEPT", "Arithmetic"]
 
 Array = np.ndarray
-_KEPT = 1 << 30  # bytes of weights
+KEPT = 1 << 30  # bytes of weights
 
 
 class Arithmetic:
-    """Values are float64 arrays of the lane's type; what rounds them otherwise says so."""
+    """Values are float64 arrays of the lane's type; what rounds them otherwise says so. ``kept``:
+    bytes of weights, as the format holds them, that are not rounded again."""
 
-    def __init__(self, config: AcceleratorConfig) -> None:
+    def __init__(self, config: AcceleratorConfig, kept: int = KEPT) -> None:
         self.config = config
         self.lane = config.lane
         self.encoding = config.format.encodings[0]
         self._weights: dict[int, tuple[Array, Array]] = {}
-        self._room = _KEPT
+        self._room = kept
 
     def stored(self, values: Array) -> Array:
         """Rounded to the format."""

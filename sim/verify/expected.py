@@ -23,7 +23,7 @@ from compiler.checkpoints.description import (
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.lowering.fusion import Fusion
 from hdl.spec.config import AcceleratorConfig
-from sim.verify.arithmetic import Array
+from sim.verify.arithmetic import KEPT, Array
 from sim.verify.attention import AttentionCodes
 from sim.verify.tensors import Tensors
 
@@ -33,10 +33,11 @@ _L2_EPSILON = 1e-24
 
 
 def expected(config: AcceleratorConfig, model: Transformer, inputs: Inputs, steps: Sequence[Step],
-             *, level: Fusion = Fusion.RESIDUAL, layers: range) -> dict[str, Array]:
+             *, level: Fusion = Fusion.RESIDUAL, layers: range, kept: int = KEPT
+             ) -> dict[str, Array]:
     """Codes of every tensor that ``compiler.lowering.lower.lower`` may name as a result, of the
-    ``steps`` and ``layers`` given, and of all between."""
-    run = _Forward(config, model, inputs, level, layers)
+    ``steps`` and ``layers`` given, and of all between. ``kept``: as for ``Arithmetic``."""
+    run = _Forward(config, model, inputs, level, layers, kept)
     for step in steps:
         run.step(step)
     return run.found
@@ -46,8 +47,8 @@ class _Forward(Tensors):
     """One pass after the other."""
 
     def __init__(self, config: AcceleratorConfig, model: Transformer, inputs: Inputs,
-                 level: Fusion, layers: range) -> None:
-        super().__init__(config, level)
+                 level: Fusion, layers: range, kept: int = KEPT) -> None:
+        super().__init__(config, level, kept)
         self.model, self.inputs, self.layers = model, inputs, layers
         self.attention = AttentionCodes(self)
         self.encoded: Array | None = None

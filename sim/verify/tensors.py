@@ -5,7 +5,7 @@ from compiler.lowering.fusion import Fusion
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING
 from sim.model import codec
-from sim.verify.arithmetic import Arithmetic, Array
+from sim.verify.arithmetic import KEPT, Arithmetic, Array
 
 __all__ = ["Tensors"]
 
@@ -13,8 +13,8 @@ __all__ = ["Tensors"]
 class Tensors:
     """``found`` collects codes by name, each behind the ``label`` of the step that is ``now``."""
 
-    def __init__(self, config: AcceleratorConfig, level: Fusion) -> None:
-        self.math = Arithmetic(config)
+    def __init__(self, config: AcceleratorConfig, level: Fusion, kept: int = KEPT) -> None:
+        self.math = Arithmetic(config, kept)
         self.found: dict[str, Array] = {}
         self.eight = {kind: not level.fuses(kind) for kind in Fusion}
         self.label = ""
