@@ -172,8 +172,10 @@ def _by_layer(options: argparse.Namespace) -> int:
             print(f"{one.program.memory.size} bytes, ran in {one.run.seconds:.1f} s", flush=True)
             report(config, one.program, one.run, one.comparison, one.steps, one.states)
             wrong += one.comparison.mismatches
-        results += results_of(one.model, one.program, one.run.memory,
-                              [examples[index] for index in own], **names)
+            if one.model is not None:
+                results += results_of(one.model, one.program, one.run.memory,
+                                      [examples[index] for index in own], **names)
+            del one  # before the next one is made
     if command.wanted(options):
         command.deliver(options, command.about(options, config, level, layers), results)
     return 1 if wrong else 0

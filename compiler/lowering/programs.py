@@ -76,6 +76,7 @@ class Programs:
             # Before a constant is made: a mask may be larger than all else.
             self._refuse(least_bytes(fused, ProgramBuilder(self.config)), memory)
         self._place_weights(tracer, fused)
+        self._streamed.close()
         builder = ProgramBuilder(self.config, self.base)
         builder.start_after(self._weights)
         places = place(fused, builder, after=self._places)

@@ -8,7 +8,7 @@ import numpy as np
 
 from compiler.checkpoints.description import Block, Linear
 
-__all__ = ["Streamed"]
+__all__ = ["Streamed", "with_matrices"]
 
 
 class Streamed(Sequence[Block]):
@@ -56,7 +56,7 @@ class Streamed(Sequence[Block]):
                 matrices.append(matrix)
             return found[id(matrix)]
 
-        block = _with_matrices(self._prepare(self._blocks[index]), stand_in)
+        block = with_matrices(self._prepare(self._blocks[index]), stand_in)
         self._open = index, matrices
         return block
 
@@ -69,20 +69,24 @@ class Streamed(Sequence[Block]):
         if self._open[0] != index:
             matrices: dict[int, np.ndarray] = {}
             self._open = -1, []  # not two layers at once
-            _with_matrices(self._prepare(self._blocks[index]),
+            with_matrices(self._prepare(self._blocks[index]),
                            lambda matrix: matrices.setdefault(id(matrix), matrix))
             self._open = index, list(matrices.values())
         return self._open[1][number]
 
+    def close(self) -> None:
+        """Keep no layer's matrices: what is asked for later is read again."""
+        self._open = -1, []
 
-def _with_matrices(part: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
+
+def with_matrices(part: Any, change: Callable[[np.ndarray], np.ndarray]) -> Any:
     """``part`` with what ``change`` makes of each matrix of a linear layer, in their order."""
     if isinstance(part, Linear):
         return replace(part, weight=change(part.weight))
     if isinstance(part, tuple):
-        return tuple(_with_matrices(item, change) for item in part)
+        return tuple(with_matrices(item, change) for item in part)
     if is_dataclass(part) and not isinstance(part, type):
         own = {item.name: getattr(part, item.name) for item in fields(part)}
-        return replace(part, **{name: _with_matrices(value, change) for name, value in own.items()
+        return replace(part, **{name: with_matrices(value, change) for name, value in own.items()
                                 if is_dataclass(value) or isinstance(value, tuple)})
     return part

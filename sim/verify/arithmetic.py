@@ -15,6 +15,7 @@ __all__ = ["KEPT", "Arithmetic"]
 
 Array = np.ndarray
 KEPT = 1 << 30  # bytes of weights
+_AT_ONCE = 1 << 27  # bytes of what is not kept
 
 
 class Arithmetic:
@@ -52,7 +53,14 @@ class Arithmetic:
 
     def linear(self, x: Array, linear: Linear) -> Array:
         """x Wᵀ + b, x of the format."""
-        result = self.product(x, self.weight(linear.weight).T)
+        weight = linear.weight
+        if 8 * weight.size > max(self._room, _AT_ONCE):  # of float64; columns know no others
+            rows = max(_AT_ONCE // (8 * weight.shape[1]), 1)
+            result = np.concatenate([
+                self.product(x, self.stored(weight[first:first + rows]).T)
+                for first in range(0, len(weight), rows)], axis=1)
+        else:
+            result = self.product(x, self.weight(weight).T)
         return result if linear.bias is None else self.add(result, self.wide(linear.bias))
 
     def add(self, x: Array, y: Array) -> Array:

@@ -4,18 +4,20 @@ What a layer leaves in BF16 is what the next one's program begins with, so that 
 one program for all.
 """
 
-from collections.abc import Callable, Iterator
+import gc
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from compiler.checkpoints.checkpoint import LazyBlocks
-from compiler.checkpoints.description import Tokens, Transformer
+from compiler.checkpoints.description import Block, Tokens, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.checkpoints.source import fp32_states
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.lower import make_steps
 from compiler.lowering.programs import Programs
+from compiler.lowering.streaming import with_matrices
 from compiler.program.builder import read
 from compiler.program.lowered import LoweredProgram
 from hdl.spec.config import AcceleratorConfig
@@ -28,9 +30,10 @@ __all__ = ["LayerRun", "by_layer"]
 
 @dataclass(frozen=True)
 class LayerRun:
-    """One layer's program, what ran and how it compares; ``states`` of the fp32 model."""
+    """One layer's program, what ran and how it compares; ``states`` of the fp32 model. ``model``:
+    after the last layer, what the results are of."""
 
-    model: Transformer
+    model: Transformer | None
     program: LoweredProgram
     run: ImageRun
     comparison: Comparison
@@ -44,31 +47,78 @@ def by_layer(config: AcceleratorConfig, opened: Callable[[], Transformer], given
     """Every layer of the model on the machine model, the first with the embedding, the last with
     the head. ``opened`` gives the model: once for all layers, and once more for its head, which
     would take memory meanwhile. ``ValueError``, ``RunError``."""
-    model = _without_head(opened())
-    last = len(model.blocks) - 1
+    model = opened()
+    window = _Window(model.blocks)
+    last = len(window) - 1
+    model = replace(model, blocks=window)
+    if last:
+        model = replace(model, final_norm=None, head=None, transform=None)
     inputs = exact = given
     for index in range(last + 1):
-        if index == last:
-            model = _unkept(opened())
+        if index == last and last:
+            del model
+            model = replace(opened(), blocks=window)
         if index:
             model = _without_table(model)
-        made = _one(config, model, index, inputs, exact, level, seed, quiet)
+        gc.collect()  # closures of what reads and lowers layers hold each other
+        made = _one(config, model, window, index, inputs, exact, level, seed, quiet)
         yield made
         inputs = _states(given, _left(made.program, made.run, index))
         exact = _states(given, made.states[f"layer {index}"])
         del made
 
 
-def _one(config: AcceleratorConfig, model: Transformer, index: int, inputs: Inputs, exact: Inputs,
-         level: Fusion, seed: int | None, quiet: bool) -> LayerRun:
+def _one(config: AcceleratorConfig, model: Transformer, window: "_Window", index: int,
+         inputs: Inputs, exact: Inputs, level: Fusion, seed: int | None, quiet: bool) -> LayerRun:
+    # One after the other: each has the layer's weights, and the last its memory besides.
     own, steps = range(index, index + 1), make_steps(model, inputs, None)
-    program = Programs(config, model, level=level, layers=own).lower(inputs, seed=seed)
-    run = on_machine(program.image, config, quiet)
-    # One after the other, for each of them has a layer's weights.
+    window.hold(index)
     codes = expected(config, model, inputs, steps, level=level, layers=own, kept=0)
-    comparison = compare(program, run, codes)
-    del codes
-    return LayerRun(model, program, run, comparison, steps, fp32_states(model, exact, own))
+    states = fp32_states(model, exact, own)
+    window.drop()
+    gc.collect()
+    program = Programs(config, model, level=level, layers=own).lower(inputs, seed=seed)
+    gc.collect()
+    run = on_machine(program.image, config, quiet)
+    return LayerRun(model if own.stop == len(window) else None, program, run,
+                    compare(program, run, codes), steps, states)
+
+
+class _Window(Sequence[Block]):
+    """Layers of which one at a time is in memory; of those that were only shapes are left, which
+    is all that others look for there."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._blocks = blocks.unkept() if isinstance(blocks, LazyBlocks) else blocks
+        self._hollow: dict[int, Block] = {}
+        self._held: tuple[int, Block] | None = None
+        self._last = -1
+        self.same = range(len(blocks))  # for whoever asks which layers are one: each is read
+
+    def hold(self, index: int) -> None:
+        """Read a layer, for all who ask for it."""
+        self._hollow.pop(index, None)
+        self._held = index, self._blocks[index]
+
+    def drop(self) -> None:
+        """Leave the shapes of the layer that was held; who asks for it next reads it anew."""
+        assert self._held is not None, "a layer is held before it is dropped"
+        index, block = self._held
+        self._held = None
+        self._last = index
+        self._hollow[index] = with_matrices(
+            block, lambda matrix: np.broadcast_to(np.float32(np.nan), matrix.shape))
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __getitem__(self, index):
+        index = range(len(self))[index]
+        if self._held is not None and self._held[0] == index:
+            return self._held[1]
+        if index in self._hollow and index != self._last:
+            return self._hollow[index]
+        return self._blocks[index]
 
 
 def _left(program: LoweredProgram, run: ImageRun, index: int) -> np.ndarray:
@@ -84,17 +134,6 @@ def _states(given: Inputs, rows: np.ndarray) -> Inputs:
     """The next layer's inputs; what pads is NaN in fp32, and never seen."""
     values = np.nan_to_num(rows).reshape(*given.values.shape[:2], -1)
     return Inputs("states", values, given.valid, source=given.source)
-
-
-def _unkept(model: Transformer) -> Transformer:
-    """The model with layers that are read whenever they are asked for."""
-    if isinstance(model.blocks, LazyBlocks):
-        return replace(model, blocks=model.blocks.unkept())
-    return model
-
-
-def _without_head(model: Transformer) -> Transformer:
-    return replace(_unkept(model), final_norm=None, head=None, transform=None)
 
 
 def _without_table(model: Transformer) -> Transformer:
