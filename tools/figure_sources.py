@@ -260,6 +260,9 @@ SOURCES: dict[str, Source] = {
     "soc": Source("python examples/soc/run.py", _soc),
     "throughput": Source("python -m sim.throughput", _throughput),
     "bert-base-layer": Source(f"{_MODELS} bert-base --layers 1:2", _cycles, cheap=True),
+    **{f"llama-layer-{bits}": Source(
+        f"{_MODELS} llama-3.2-1b --layers 1:2 --tokens 512 --dim 32 --lanes 32 "
+        f"--bus-bytes {bits // 8}", _cycles) for bits in (256, 512)},
     **{name: Source(f"{_MODELS} {options}", _counts) for name, options in _RUNS.items()},
     "cycles-check": Source(f"{_MODELS} --check --dim 4", _check),
     **{f"fusion-{fmt}-{mode}-{level}": Source(

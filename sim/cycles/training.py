@@ -11,7 +11,6 @@ import numpy as np
 
 from compiler.checkpoints.description import Linear, Patches, Tokens, Transformer
 from compiler.checkpoints.inputs import Inputs
-from compiler.checkpoints.source import open_model
 from compiler.lowering.lower import layer_range, lower
 from compiler.lowering.rotary import model_halves_first
 from compiler.program.records import commands
@@ -22,7 +21,7 @@ from compiler.training.programs.lower import TrainingProgram, lower_training
 from hdl.spec.config import AcceleratorConfig
 from sim.cycles.report import by_part, total
 from sim.cycles.simulate import Memory, Run, simulate
-from sim.cycles.workload import Workload, bert_base, hollow
+from sim.cycles.workload import Workload, hollow, named
 
 __all__ = ["TrainingWork", "inference_work", "loss_of_model", "ratios", "training_model",
            "training_work"]
@@ -82,7 +81,7 @@ def training_model(name: str, training: Training, tokens: int | None,
                    ) -> tuple[Transformer, Inputs]:
     """The model of zeros, ``bert-base`` or as ``open_model``, with those layers and a head, and
     inputs. ``whole``: with all of its embedding's table, not just as many rows as positions."""
-    model = bert_base() if name == "bert-base" else open_model(name, offline)
+    model = named(name, offline)
     chosen = layer_range(model, layers)
     model = replace(model, blocks=[model.blocks[index] for index in chosen])
     embedding = model.embedding

@@ -12,16 +12,7 @@ from typing import Any
 import numpy as np
 
 from compiler.checkpoints import NAMES
-from compiler.checkpoints.description import (
-    Attention,
-    Block,
-    FeedForward,
-    Linear,
-    Norm,
-    Patches,
-    Tokens,
-    Transformer,
-)
+from compiler.checkpoints.description import Patches, Tokens, Transformer
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.source import open_model
 from compiler.lowering.fusion import Fusion
@@ -29,10 +20,11 @@ from compiler.lowering.lower import layer_range, lower
 from compiler.program.records import commands
 from hdl.spec.commands import Opcode
 from hdl.spec.config import AcceleratorConfig
+from sim.cycles.shapes import SHAPES
 
-__all__ = ["MODELS", "Workload", "bert_base", "hollow", "workload"]
+__all__ = ["MODELS", "Workload", "hollow", "named", "workload"]
 
-MODELS = ("bert-base", *NAMES)
+MODELS = (*SHAPES, *NAMES)
 _PART = re.compile(r"(step \d+ |encoder )?(embedding|layer \d+|final norm|pooled|head)")
 
 
@@ -59,21 +51,6 @@ class Workload:
                 for c in self.commands]
 
 
-def bert_base(layers: int = 12) -> Transformer:
-    """The shapes of BERT-base: width 768, 12 heads, 3,072 in the feed-forward."""
-    width, hidden = 768, 3072
-
-    def linear(outputs: int, inputs: int) -> Linear:
-        return Linear(np.zeros((outputs, inputs), np.float32), np.zeros(outputs, np.float32))
-
-    norm = Norm(np.zeros(width, np.float32), np.zeros(width, np.float32), 1e-12)
-    square = linear(width, width)
-    block = Block(Attention(square, square, square, square, 12, 12), norm,
-                  FeedForward(linear(hidden, width), linear(width, hidden), "gelu"), norm, False)
-    table = np.zeros((512, width), np.float32)
-    return Transformer("bert-base", Tokens(table, table, table[0], norm), (block,) * layers)
-
-
 def hollow(part: Any, zeros: dict[tuple[int, ...], np.ndarray] | None):
     """``part`` with all its arrays replaced by zeros of their shapes, each shape's the same out of
     ``zeros``; ``None``: each array its own."""
@@ -87,6 +64,11 @@ def hollow(part: Any, zeros: dict[tuple[int, ...], np.ndarray] | None):
         return replace(part, **{item.name: hollow(getattr(part, item.name), zeros)
                                 for item in fields(part)})
     return part
+
+
+def named(name: str, offline: bool = False) -> Transformer:
+    """A model by its shapes alone (``SHAPES``), by name or path; as ``open_model``."""
+    return SHAPES[name]() if name in SHAPES else open_model(name, offline)
 
 
 def _inputs(model: Transformer, layers: range, tokens: int) -> Inputs:
@@ -130,7 +112,7 @@ def workload(config: AcceleratorConfig, name: str, *, tokens: int | None = None,
              steps: Sequence[int] | None = None, offline: bool = False) -> Workload:
     """The program of the model called ``name``, or at that path, over ``tokens`` positions (128,
     or as many as an image has patches). ``ValueError`` in one line, ``ModelUnavailable``."""
-    model = bert_base() if name == "bert-base" else open_model(name, offline)
+    model = named(name, offline)
     if tokens is None:
         embedding = model.embedding
         whole = embedding.positions if isinstance(embedding, Patches) else None

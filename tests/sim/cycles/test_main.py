@@ -73,6 +73,18 @@ def test_a_layer_of_bert_base_reaches_95_percent_of_the_peak():
     assert run.cycles <= 3_830_000
 
 
+def test_attention_of_llama_1b_computes_what_is_seen():
+    # Spans of 128 queries on 128, 256, 384 and 512 keys.
+    config = AcceleratorConfig("posit8", dim=32, lanes=32, bus_bytes=64)
+    work = workload(config, "llama-3.2-1b", tokens=512, layers=range(1, 2))
+    macs = {label: sum(count for count, own in zip(work.macs, work.labels, strict=True)
+                       if own == label) for label in set(work.labels)}
+    seen = 32 * 64 * 128 * (128 + 256 + 384 + 512)
+    assert macs["layer 1 probabilities"] == macs["layer 1 heads"] == seen
+    assert sum(macs.values()) == 2 * seen + 512 * (2 * 2048 * 2048 + 2 * 2048 * 512
+                                                   + 3 * 2048 * 8192)
+
+
 def test_a_model_is_told_and_drawn(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("sim.cycles.workload.open_model", lambda name, offline: bert())
     svg = tmp_path / "bert.svg"
