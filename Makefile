@@ -14,6 +14,10 @@ QUICK := tests/test_layers.py tests/test_support.py tests/golden/test_vectors.py
          tests/hdl/codec tests/sim/model tests/compiler/program tests/compiler/lowering/test_lower.py \
          "tests/sim/test_gemm.py::test_random_programs[posit8-ideal]"
 
+# Hundreds of processes import the same sources: where something keeps Python from writing down what
+# it compiled, each does it anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: all setup test test-quick sim matrix shapes coverage faults area lint golden docs doctor train-demo soc-demo nightly clean help
 .DEFAULT_GOAL := all
 
