@@ -140,10 +140,8 @@ def run_cell(cell: Cell, dim: int, tokens: int, real: bool, seed: int = 0,
     config = cell.config(dim, functions)
     program = lower(config, layer, [0], seed=seed)
     step = None
-    # A head takes less time to run than a compiler to optimise the build; a step of training more.
-    optimise = "-O1" if config.trains else "-O0"
     try:
-        run = on_rtl(program.image, config, seed=seed, optimise=optimise)
+        run = on_rtl(program.image, config, seed=seed)
         if config.trains:
             step = train_small(config, rtl_start(built(config)), seed)
     except RunError as error:

@@ -60,7 +60,7 @@ def test_the_sample_on_rtl(tmp_path, capsys):
     ("O", "1 differ"), ("WQ", "1 differ"), (None, "AXI rules broken")])
 def test_a_wrong_byte_fails_its_cell(name, message, monkeypatch, tmp_path, capsys):
     # The negative control, in this process: what differs on the RTL is told and counted.
-    def spoiled(image, config, *, seed, optimise):
+    def spoiled(image, config, *, seed):
         if name is None:
             raise RunError("AXI rules broken 1 times, first: wlast is missing")
         wrong = image.memory.copy()
@@ -94,7 +94,7 @@ def test_a_build_that_trains_is_given_a_step(breaks, monkeypatch):
         counted.programs = 0
         return counted
 
-    monkeypatch.setattr(matrix, "on_rtl", lambda image, config, **options: replace(
+    monkeypatch.setattr(matrix, "on_rtl", lambda image, config, *, seed: replace(
         on_machine(image, config), cycles=7, written=np.zeros_like(image.memory)))
     monkeypatch.setattr(matrix, "built", lambda config: config)
     monkeypatch.setattr(matrix, "rtl_start", start)
