@@ -25,16 +25,19 @@ _POWER_LEAST = 64  # below 2^-64 POWER gives 1
 class ReduceNode(wiring.Component):
     """``o`` = ``a`` + ``b`` in FP32, or the larger where ``is_max``; combinational.
 
-    ``a``, ``b``: FP32 words; for a maximum of BF16 words their low halves are zero.
+    ``a``, ``b``: FP32 words; for a maximum of BF16 words their low halves are zero. ``first``: lane
+    words, so that half of a BF16 addition is constant.
     """
 
-    def __init__(self, lane: LaneType):
+    def __init__(self, lane: LaneType, first: bool = False):
         self.lane = lane
-        super().__init__({"a": In(32), "b": In(32), "is_max": In(1), "o": Out(32)})
+        self.first = first
+        bits = lane.bits if first else 32
+        super().__init__({"a": In(bits), "b": In(bits), "is_max": In(1), "o": Out(32)})
 
     @property
     def leaf_name(self) -> str:
-        return f"reduce_node_{self.lane.name}"
+        return f"reduce_{'first' if self.first else 'node'}_{self.lane.name}"
 
     def elaborate(self, platform):
         m = Module()
@@ -43,11 +46,9 @@ class ReduceNode(wiring.Component):
         m.submodules.adder = shared(adder)
         m.submodules.larger = shared(larger)
         below = 32 - self.lane.bits
+        a, b = (Cat(Const(0, below), word) if self.first else word for word in (self.a, self.b))
         m.d.comb += [
-            adder.a.eq(self.a),
-            adder.b.eq(self.b),
-            larger.a.eq(self.a[below:]),
-            larger.b.eq(self.b[below:]),
+            adder.a.eq(a), adder.b.eq(b), larger.a.eq(a[below:]), larger.b.eq(b[below:]),
             self.o.eq(Mux(self.is_max, Cat(Const(0, below), larger.o), adder.o)),
         ]
         return m
@@ -157,14 +158,13 @@ class RowReducer(wiring.Component):
     def _tree(self, m):
         """The beat's reduction, registered at each of log2(L) levels."""
         lane = self.config.lane
-        below = 32 - lane.bits
         # Minus infinity never wins against a word that takes part.
-        absent = Signal(32)
-        m.d.comb += absent.eq(Mux(self.is_max, infinity(BINARY32) | 1 << 31, 0))
+        absent = Signal(lane.bits)
+        m.d.comb += absent.eq(Mux(self.is_max, infinity(lane) | 1 << lane.bits - 1, 0))
         words = []
         for number in range(self.config.lanes):
-            word = Signal(32, name=f"word_{number}")
-            present = Cat(Const(0, below), flush(lane, self.data[number]))
+            word = Signal(lane.bits, name=f"word_{number}")
+            present = flush(lane, self.data[number])
             if self.config.trains:
                 present = Cat(present[:-1], present[-1] & ~self.magnitudes)
             m.d.comb += word.eq(Mux(self.keep[number], present, absent))
@@ -174,7 +174,7 @@ class RowReducer(wiring.Component):
             level += 1
             sums = []
             for number in range(len(words) // 2):
-                node = ReduceNode(lane)
+                node = ReduceNode(lane, first=level == 1)
                 m.submodules[f"node_{level}_{number}"] = shared(node)
                 sum_ = Signal(32, name=f"sum_{level}_{number}", reset_less=True)
                 m.d.comb += [
