@@ -4,14 +4,14 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.bus.burst_generator import BurstGenerator, burst_layout
-from hdl.bus.row_aligner import RowAligner, rows_layout
-from hdl.lib.fifo import ShiftFifo, SramFifo
+from hdl.bus.burst_generator import BurstGenerator, row_burst_layout
+from hdl.bus.row_aligner import RowAligner, turned_layout
+from hdl.lib.fifo import SramFifo
 from hdl.lib.leaf import shared
 from hdl.ports.beat import beat_layout
 from hdl.ports.transfer import TRANSFER
 from hdl.spec.config import log2_exact
-from hdl.spec.timing import BURST_BEATS, READ_ROWS, READ_TRANSFERS
+from hdl.spec.timing import BURST_BEATS
 
 __all__ = ["ClientReader"]
 
@@ -22,9 +22,9 @@ class ClientReader(wiring.Component):
     Members
     -------
     transfer: In(stream of ``TRANSFER``).
-    burst: Out(stream of ``burst_layout``), bursts to request, valid only where ``depth`` beats of
-        landing space hold all of the burst in addition to those in flight.
-    beat_valid, beat_data: In, what arrives, taken at once.
+    burst: Out(stream of ``row_burst_layout``), bursts to request, valid only where ``depth`` beats
+        of landing space hold all of the burst in addition to those in flight.
+    arrives: In(1), beat: In(``turned_layout``), what comes, taken at once.
     o: Out(stream of ``beat_layout``), the rows, each from byte 0 on.
     clear: In(1), drops everything and frees the landing space.
 
@@ -41,9 +41,9 @@ class ClientReader(wiring.Component):
         self._depth = depth
         super().__init__({
             "transfer": In(stream.Signature(TRANSFER)),
-            "burst": Out(stream.Signature(burst_layout(bus_bytes))),
-            "beat_valid": In(1),
-            "beat_data": In(8 * bus_bytes),
+            "burst": Out(stream.Signature(row_burst_layout(bus_bytes))),
+            "arrives": In(1),
+            "beat": In(turned_layout(bus_bytes)),
             "o": Out(stream.Signature(beat_layout(bus_bytes))),
             "clear": In(1),
         })
@@ -54,38 +54,14 @@ class ClientReader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        queue = ShiftFifo(TRANSFER, READ_TRANSFERS)
         generator = BurstGenerator(self._bytes)
-        rows = ShiftFifo(rows_layout(self._bytes), READ_ROWS)
-        landing = SramFifo(8 * self._bytes, self._depth)
+        landing = SramFifo(turned_layout(self._bytes), self._depth)
         aligner = RowAligner(self._bytes)
-        m.submodules.queue = shared(queue)
         m.submodules.generator = shared(generator)
-        m.submodules.rows = shared(rows)
         m.submodules.landing = shared(landing)
         m.submodules.aligner = shared(aligner)
-        for part in (queue, generator, rows, landing, aligner):
+        for part in (generator, landing, aligner):
             m.d.comb += part.clear.eq(self.clear)
-
-        asked = self.transfer.payload
-        accept = Signal()
-        worthy = Signal()
-        m.d.comb += [
-            self.transfer.ready.eq(queue.i.ready & rows.i.ready & ~self.clear),
-            worthy.eq((asked.rows != 0) & (asked.row_bytes != 0)),
-            accept.eq(self.transfer.valid & self.transfer.ready & worthy),
-            queue.i.valid.eq(accept),
-            queue.i.payload.eq(asked),
-            rows.i.valid.eq(accept),
-            rows.i.payload.offset.eq(asked.address),
-            rows.i.payload.row_bytes.eq(asked.row_bytes),
-            rows.i.payload.rows.eq(asked.rows),
-            rows.i.payload.stride.eq(asked.stride),
-            landing.i.valid.eq(self.beat_valid),
-            landing.i.payload.eq(self.beat_data),
-        ]
-        wiring.connect(m, queue.o, generator.i)
-        wiring.connect(m, rows.o, aligner.rows)
         wiring.connect(m, landing.o, aligner.i)
         wiring.connect(m, aligner.o, wiring.flipped(self.o))
 
@@ -95,6 +71,11 @@ class ClientReader(wiring.Component):
         granted = Signal()
         enough = Signal()
         m.d.comb += [
+            generator.i.payload.eq(self.transfer.payload),
+            generator.i.valid.eq(self.transfer.valid),
+            self.transfer.ready.eq(generator.i.ready & ~self.clear),
+            landing.i.valid.eq(self.arrives),
+            landing.i.payload.eq(self.beat),
             enough.eq(free >= generator.o.payload.beats),
             self.burst.valid.eq(generator.o.valid & enough & ~self.clear),
             self.burst.payload.eq(generator.o.payload),

@@ -1,13 +1,16 @@
 """AXI4 reads for several clients at once."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.bus import axi
+from hdl.bus.burst_generator import row_place_layout
 from hdl.bus.client_reader import ClientReader
-from hdl.lib.fifo import ShiftFifo
+from hdl.bus.row_aligner import turned_layout
+from hdl.lib.fifo import SramFifo
 from hdl.lib.leaf import shared
+from hdl.lib.rotate import rotate
 from hdl.ports.counts import Counts
 from hdl.ports.memory import EnginePort, ReadClient
 from hdl.spec.config import AcceleratorConfig, log2_exact
@@ -67,28 +70,39 @@ class ReadEngine(wiring.Component):
             wiring.connect(m, wiring.flipped(port.transfer), reader.transfer)
             wiring.connect(m, reader.o, wiring.flipped(port.beats))
             m.d.comb += reader.clear.eq(clear)
-        m.submodules.order = order = ShiftFifo(range(len(ports)), OUTSTANDING)
-        self._request(m, ports, readers, order)
+        # Bursts granted and not complete. With ID 0 alone they come back in that order; the address
+        # takes as long to the bus as an entry through this memory.
+        order = SramFifo(data.StructLayout({
+            "client": range(len(ports)), "ends": 1, "place": row_place_layout(self._bytes)}),
+            OUTSTANDING)
+        m.submodules.order = shared(order)
+        under_way = Signal(range(OUTSTANDING + 1))
+        self._request(m, ports, readers, order, under_way)
+        beat = Signal(turned_layout(self._bytes))
+        m.d.sync += under_way.eq(under_way + order.i.valid - (bus.rvalid & bus.rlast))
         m.d.comb += [
             bus.rready.eq(1),
-            # With ID 0 alone, bursts come back in the order in which they were granted.
             order.o.ready.eq(bus.rvalid & bus.rlast),
-            engine.quiet.eq(~order.o.valid),
+            engine.quiet.eq(under_way == 0),
             engine.moved.eq(bus.rvalid),
             engine.failure.valid.eq(bus.rvalid & (bus.rresp != axi.OKAY) & ~clear),
             engine.failure.response.eq(bus.rresp),
-            self.awaited.eq(order.o.payload),
+            self.awaited.eq(order.o.payload.client),
             self.counts.read_bursts.eq(bus.arvalid & bus.arready),
             self.counts.read_beats.eq(bus.rvalid),
+            # All clients' rows are turned by one rotator, before they part.
+            beat.data.eq(rotate(m, "turned", bus.rdata, order.o.payload.place.offset, self._bytes,
+                                8, left=False)),
+            beat.ends.eq(bus.rlast & order.o.payload.ends), beat.place.eq(order.o.payload.place),
         ]
         for index, reader in enumerate(readers):
             m.d.comb += [
-                reader.beat_valid.eq(bus.rvalid & (order.o.payload == index)),
-                reader.beat_data.eq(bus.rdata),
+                reader.arrives.eq(bus.rvalid & (order.o.payload.client == index)),
+                reader.beat.eq(beat),
             ]
         return m
 
-    def _request(self, m, ports, readers, order):
+    def _request(self, m, ports, readers, order, under_way):
         """The arbiter: grant one burst per cycle, round-robin, into the registers of channel AR and
         the order."""
         bus = self.axi
@@ -108,9 +122,9 @@ class ReadEngine(wiring.Component):
             # The urgent ones, unless others have waited long enough: then these.
             pool.eq(Mux(pressing.any() & (passed != URGENT_BURSTS), pressing,
                         Mux(pressing == wanted, wanted, wanted & ~pressing))),
-            go.eq((~bus.arvalid | bus.arready) & order.i.ready),
+            go.eq((~bus.arvalid | bus.arready) & (under_way != OUTSTANDING)),
             order.i.valid.eq(go & wanted.any()),
-            order.i.payload.eq(grant),
+            order.i.payload.client.eq(grant),
             bus.araddr.eq(address),
             bus.arlen.eq(length),
         ]
@@ -131,7 +145,9 @@ class ReadEngine(wiring.Component):
         with m.Switch(grant):
             for index, (port, reader) in enumerate(zip(ports, readers, strict=True)):
                 with m.Case(index):
-                    m.d.comb += [reader.burst.ready.eq(go), port.granted.eq(order.i.valid)]
+                    m.d.comb += [reader.burst.ready.eq(go), port.granted.eq(order.i.valid),
+                                 order.i.payload.ends.eq(reader.burst.payload.ends),
+                                 order.i.payload.place.eq(reader.burst.payload.place)]
                     with m.If(order.i.valid):
                         m.d.sync += [
                             # Bursts start with a whole beat: the rows' aligner drops the rest.

@@ -4,32 +4,32 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.lib.rotate import rotate_bytes
+from hdl.bus.burst_generator import row_place_layout
 from hdl.ports.beat import beat_layout
-from hdl.spec.config import COUNT_BITS, log2_exact
-from hdl.spec.timing import ROW_BYTES_BITS
+from hdl.spec.config import log2_exact
 
-__all__ = ["RowAligner", "rows_layout"]
+__all__ = ["RowAligner", "turned_layout"]
 
 
-def rows_layout(bus_bytes: int) -> data.StructLayout:
-    """What alignment needs of a transfer: of address and stride, the bits within a beat."""
-    low = log2_exact(bus_bytes)
+def turned_layout(bus_bytes: int) -> data.StructLayout:
+    """A beat of the bus, rotated so that byte ``place.offset`` of it is the lowest.
+
+    ``ends``: it holds its row's last byte. ``place``: of its row.
+    """
     return data.StructLayout({
-        "offset": low, "row_bytes": ROW_BYTES_BITS, "rows": COUNT_BITS, "stride": low})
+        "data": 8 * bus_bytes, "ends": 1, "place": row_place_layout(bus_bytes)})
 
 
 class RowAligner(wiring.Component):
     """Takes the bus's beats that cover each row and gives the row's bytes from byte 0 on.
 
-    One beat per cycle; a row costs one more cycle where the bus's beats are no more than the row's
-    own although it starts within one. Latency 1.
+    A row costs as many cycles as the bus has beats of it; one that starts within a beat costs one
+    more where it has as many beats of its own, unless the next such row's first beat is there to be
+    held meanwhile. No latency: ``o`` is valid in the cycle in which ``i`` is.
 
     Members
     -------
-    rows: In(stream of ``rows_layout``), transfers of at least one row and one byte, in the order
-        of their beats on ``i``.
-    i: In(stream of 8 · ``bus_bytes`` bits), the bus's beats.
+    i: In(stream of ``turned_layout``), rows one after the other.
     o: Out(stream of ``beat_layout``), the rows.
     clear: In(1), drops everything.
 
@@ -42,8 +42,7 @@ class RowAligner(wiring.Component):
         log2_exact(bus_bytes)
         self._bytes = bus_bytes
         super().__init__({
-            "rows": In(stream.Signature(rows_layout(bus_bytes))),
-            "i": In(stream.Signature(8 * bus_bytes)),
+            "i": In(stream.Signature(turned_layout(bus_bytes))),
             "o": Out(stream.Signature(beat_layout(bus_bytes))),
             "clear": In(1),
         })
@@ -54,70 +53,42 @@ class RowAligner(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        busy = Signal()
-        walk = Signal(rows_layout(self._bytes), reset_less=True)  # .rows counts down
-        left = Signal(ROW_BYTES_BITS, reset_less=True)  # bytes of the row still to give
-        primed = Signal()  # ``held`` has the bus's beat in which the row's next starts
-        size = Signal(range(self._bytes + 1))
-        last = Signal()
-        crosses = Signal()  # the row's next beat ends in a later one of the bus
-        takes = Signal()
-        gives = Signal()
-        step = Signal()
-        row_done = Signal()
-        free = Signal()
-        m.d.comb += [
-            last.eq(left <= self._bytes),
-            size.eq(Mux(last, left, self._bytes)),
-            crosses.eq(walk.offset + size > self._bytes),
-            takes.eq(~primed | crosses),
-            gives.eq(primed | ~crosses),
-            free.eq(~self.o.valid | self.o.ready),
-            step.eq(busy & (~takes | self.i.valid) & (~gives | free)),
-            self.i.ready.eq(busy & takes & (~gives | free)),
-            row_done.eq(step & gives & last),
-            self.rows.ready.eq(~busy | (row_done & (walk.rows == 1))),
-        ]
-        with m.If(step):
-            m.d.sync += primed.eq(crosses)
-        with m.If(step & gives):
-            m.d.sync += left.eq(left - self._bytes)
-        with m.If(row_done):
-            m.d.sync += [
-                primed.eq(0),
-                left.eq(walk.row_bytes),
-                walk.offset.eq(walk.offset + walk.stride),
-                walk.rows.eq(walk.rows - 1),
-            ]
-        with m.If(self.rows.ready):
-            m.d.sync += [
-                busy.eq(self.rows.valid),
-                primed.eq(0),
-                walk.eq(self.rows.payload),
-                left.eq(self.rows.payload.row_bytes),
-            ]
-
-        with m.If(free):
-            m.d.sync += self.o.valid.eq(step & gives)
-        with m.If(self.clear):
-            m.d.sync += [busy.eq(0), primed.eq(0), self.o.valid.eq(0)]
-
-        rotated = rotate_bytes(m, "rotated", self.i.payload, walk.offset, self._bytes, left=False)
+        beat, place, given = self.i.payload, self.i.payload.place, self.o.payload
         held = Signal(8 * self._bytes, reset_less=True)
-        given = Signal(beat_layout(self._bytes), reset_less=True)
-        m.d.comb += self.o.payload.eq(given)
-        with m.If(step & takes):
-            m.d.sync += held.eq(rotated)
-        with m.If(step & gives):
-            merged = self._merge(held, rotated, primed, walk.offset, size)
-            m.d.sync += [given.data.eq(merged), given.size.eq(size), given.last.eq(last)]
+        primed = Signal()  # ``held`` has the bytes of the row before those of the beat
+        resting = Signal()  # ``held`` has the row's last bytes, and of ``rest`` + 1 bytes no more
+        rest = Signal(range(self._bytes), reset_less=True)
+        size = Signal(range(self._bytes))  # of the row's last beat, less 1
+        fits, opens, ends, goes = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            size.eq(place.tail - place.offset),
+            fits.eq(place.tail < place.offset),
+            opens.eq(self.i.valid & ~beat.ends & (place.offset != 0)),  # to be held
+            ends.eq(beat.ends & (~primed | fits)),
+            self.o.valid.eq(resting | (self.i.valid
+                                       & (primed | beat.ends | (place.offset == 0)))),
+            given.last.eq(resting | ends),
+            given.size.eq(Mux(given.last, Mux(resting, rest, size), self._bytes - 1) + 1),
+            given.data.eq(self._merge(held, resting, primed, given.size)),
+            self.i.ready.eq(Mux(resting, self.o.ready & opens, self.o.ready | ~self.o.valid)),
+            goes.eq(self.i.valid & self.i.ready),
+        ]
+        with m.If(resting & self.o.ready):
+            m.d.sync += [resting.eq(0), primed.eq(opens)]
+        with m.If(~resting & goes):
+            m.d.sync += [primed.eq(opens), resting.eq(primed & beat.ends & ~fits), rest.eq(size)]
+        with m.If(goes):
+            m.d.sync += held.eq(beat.data)
+        with m.If(self.clear):
+            m.d.sync += [primed.eq(0), resting.eq(0)]
         return m
 
-    def _merge(self, held, rotated, primed, offset, size):
+    def _merge(self, held, resting, primed, size):
         """The row's next bytes: first from the held beat, then from the new one, then zeros."""
-        merged = []
+        offset, merged = self.i.payload.place.offset, []
         for index in range(self._bytes):
-            from_held = primed & (offset < self._bytes - index)
-            byte = Mux(from_held, held.word_select(index, 8), rotated.word_select(index, 8))
+            from_held = resting | (primed & (offset < self._bytes - index))
+            byte = Mux(from_held, held.word_select(index, 8),
+                       self.i.payload.data.word_select(index, 8))
             merged.append(Mux(size > index, byte, 0))
         return Cat(*merged)

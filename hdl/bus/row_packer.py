@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.bus.axi import ADDRESS_BITS
 from hdl.bus.burst_generator import burst_layout
-from hdl.lib.rotate import rotate_bytes
+from hdl.lib.rotate import rotate
 from hdl.ports.beat import beat_layout
 from hdl.ports.transfer import TRANSFER
 from hdl.spec.config import log2_exact
@@ -34,7 +34,8 @@ class RowPacker(wiring.Component):
 
     Members
     -------
-    transfer: In(stream of ``TRANSFER``), of at least one row and one byte.
+    transfer: In(stream of ``TRANSFER``), taken with the last beat of the one before; nothing is
+        made of no row or of no byte.
     i: In(stream of ``beat_layout``), the rows, each from byte 0 on.
     o: Out(stream of ``placed_layout``), the bus's beats, strobes set for the row's own bytes only.
     clear: In(1), drops the current transfer. busy: Out(1), there is one.
@@ -90,17 +91,18 @@ class RowPacker(wiring.Component):
             m.d.sync += count.eq(Mux(burst_done, 0, count + 1))
 
         start = Signal()
-        accept = self.transfer.ready
+        accept, asked = self.transfer.ready, self.transfer.payload
         start_address = Signal(ADDRESS_BITS)
         start_bytes = Signal(ROW_BYTES_BITS)
         m.d.comb += [
             accept.eq(~self.busy | (step & row_done & (walk.rows == 1))),
             start.eq(accept | (step & row_done)),
-            start_address.eq(Mux(accept, self.transfer.payload.address, row + walk.stride)),
-            start_bytes.eq(Mux(accept, self.transfer.payload.row_bytes, walk.row_bytes)),
+            start_address.eq(Mux(accept, asked.address, row + walk.stride)),
+            start_bytes.eq(Mux(accept, asked.row_bytes, walk.row_bytes)),
         ]
         with m.If(accept):
-            m.d.sync += [self.busy.eq(self.transfer.valid), walk.eq(self.transfer.payload)]
+            m.d.sync += [self.busy.eq(self.transfer.valid & (asked.rows != 0)
+                                      & (asked.row_bytes != 0)), walk.eq(asked)]
         with m.Elif(start):
             m.d.sync += walk.rows.eq(walk.rows - 1)
         with m.If(start):
@@ -119,7 +121,7 @@ class RowPacker(wiring.Component):
 
     def _place(self, m, takes, offset, end, first):
         """Data and strobes of the current beat."""
-        rotated = rotate_bytes(m, "rotated", self.i.payload.data, offset, self._bytes, left=True)
+        rotated = rotate(m, "rotated", self.i.payload.data, offset, self._bytes, 8, left=True)
         held = Signal(8 * self._bytes, reset_less=True)
         with m.If(takes):
             m.d.sync += held.eq(rotated)

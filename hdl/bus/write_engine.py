@@ -11,11 +11,11 @@ from hdl.lib.fifo import ShiftFifo, SramFifo
 from hdl.lib.leaf import shared
 from hdl.ports.counts import Counts
 from hdl.ports.memory import EnginePort, WritePort
-from hdl.ports.transfer import TRANSFER
 from hdl.spec.config import AcceleratorConfig, log2_exact
-from hdl.spec.timing import OUTSTANDING, WRITE_BEATS, WRITE_BURSTS, WRITE_TRANSFERS
+from hdl.spec.timing import OUTSTANDING, WRITE_BEATS, WRITE_BURSTS
 
 __all__ = ["WriteEngine"]
+
 
 class WriteEngine(wiring.Component):
     """Writes rows of bytes at any address and stride, never a byte outside them.
@@ -50,7 +50,6 @@ class WriteEngine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = ShiftFifo(TRANSFER, WRITE_TRANSFERS)
         m.submodules.packer = packer = RowPacker(self._bytes)
         beats = SramFifo(write_beat_layout(self._bytes), self._depth)
         m.submodules.beats = shared(beats)
@@ -60,7 +59,6 @@ class WriteEngine(wiring.Component):
         under_way = Signal(range(OUTSTANDING + 1))  # bursts requested whose W is not complete
         m.d.comb += [
             stop.eq(self.engine.flush | draining),
-            queue.clear.eq(stop),
             packer.clear.eq(stop),
             bursts.clear.eq(stop),
             # The oldest beats belong to requested bursts: they leave before the rest is dropped.
@@ -69,12 +67,10 @@ class WriteEngine(wiring.Component):
         m.d.sync += draining.eq(stop & ~self.engine.quiet)
 
         transfer, rows = self.client.transfer, self.client.beats
-        asked = transfer.payload
         m.d.comb += [
-            transfer.ready.eq(queue.i.ready & ~stop),
-            queue.i.payload.eq(asked),
-            queue.i.valid.eq(transfer.valid & ~stop
-                             & (asked.rows != 0) & (asked.row_bytes != 0)),
+            transfer.ready.eq(packer.transfer.ready & ~stop),
+            packer.transfer.payload.eq(transfer.payload),
+            packer.transfer.valid.eq(transfer.valid & ~stop),
             packer.i.payload.eq(rows.payload),
             packer.i.valid.eq(rows.valid & ~stop),
             rows.ready.eq(packer.i.ready & ~stop),
@@ -84,11 +80,9 @@ class WriteEngine(wiring.Component):
             bursts.i.payload.eq(packer.o.payload.burst),
             bursts.i.valid.eq(packer.o.valid & packer.o.payload.beat.last & beats.i.ready),
         ]
-        wiring.connect(m, queue.o, packer.transfer)
         self._send(m, beats, bursts, stop, under_way)
         # Beats in the FIFO are of the packer's transfer, of a queued burst or of one in flight.
-        m.d.comb += self.idle.eq(
-            self.engine.quiet & ~queue.o.valid & ~packer.busy & ~bursts.o.valid)
+        m.d.comb += self.idle.eq(self.engine.quiet & ~packer.busy & ~bursts.o.valid)
         return m
 
     def _send(self, m, beats, bursts, stop, under_way):

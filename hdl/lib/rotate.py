@@ -1,20 +1,21 @@
-"""Barrel rotation of bytes."""
+"""Barrel rotation of elements."""
 
 from amaranth.hdl import Module, Mux, Signal, Value
 
-__all__ = ["rotate_bytes"]
+__all__ = ["rotate"]
 
 
-def rotate_bytes(m: Module, name: str, word: Value, amount: Value, nbytes: int, *,
-                 left: bool) -> Value:
-    """``word`` of ``nbytes`` bytes (a power of two) rotated by ``amount`` bytes, combinational.
+def rotate(m: Module, name: str, word: Value, amount: Value, elements: int, width: int, *,
+           left: bool) -> Value:
+    """``word`` of ``elements`` (a power of two) of ``width`` bits, rotated by ``amount`` of them,
+    combinational.
 
-    ``left`` moves byte 0 to byte ``amount``; otherwise byte ``amount`` moves to byte 0.
+    ``left`` moves element 0 to element ``amount``; otherwise element ``amount`` moves to element 0.
     """
-    for stage in range((nbytes - 1).bit_length()):
-        step = 8 << stage
+    for stage in range((elements - 1).bit_length()):
+        step = width << stage
         rotated = word.rotate_left(step) if left else word.rotate_right(step)
-        result = Signal(8 * nbytes, name=f"{name}_{stage}")
+        result = Signal(width * elements, name=f"{name}_{stage}")
         m.d.comb += result.eq(Mux(amount[stage], rotated, word))
         word = result
     return word

@@ -1,7 +1,7 @@
 """Triangular delay lines at the edges of the array.
 
-Both are built by halves, each size a shared leaf: the flip-flops grow with the square of the
-number of elements, the text and the work of emitting it do not.
+Both are built by halves, each size a shared leaf: the bits grow with the square of the number of
+elements, the text and the work of emitting it do not.
 """
 
 from amaranth.hdl import Cat, Module, Signal
@@ -9,13 +9,19 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.lib.leaf import shared
+from hdl.lib.sram import Sram1R1W
 from hdl.spec.config import log2_exact
 
 __all__ = ["Delay", "Deskew", "Skew"]
 
+_STORED = 8  # cycles from which on a memory delays: below, a macro is hardly smaller than registers
+
 
 class Delay(wiring.Component):
-    """``o`` is ``i``, ``width`` bits, ``cycles`` cycles later; ``cycles`` is a power of two."""
+    """``o`` is ``i``, ``width`` bits, ``cycles`` cycles later; ``cycles`` is a power of two.
+
+    Longer ones are a memory that a counter goes round: of any value in their first cycles.
+    """
 
     def __init__(self, cycles: int, width: int):
         log2_exact(cycles)
@@ -33,6 +39,17 @@ class Delay(wiring.Component):
             stage = Signal(self.width, reset_less=True)
             m.d.sync += stage.eq(self.i)
             m.d.comb += self.o.eq(stage)
+            return m
+        if self.cycles >= _STORED:
+            sram = Sram1R1W(self.width, self.cycles)
+            m.submodules.sram = shared(sram)
+            place = Signal(range(self.cycles))
+            m.d.sync += place.eq(place + 1)
+            m.d.comb += [
+                sram.write.enable.eq(1), sram.write.address.eq(place), sram.write.data.eq(self.i),
+                # The oldest word; it takes the last cycle to its output.
+                sram.read.enable.eq(1), sram.read.address.eq(place + 1), self.o.eq(sram.data),
+            ]
             return m
         early, late = (Delay(self.cycles // 2, self.width) for _ in range(2))
         m.submodules.early = shared(early)

@@ -5,6 +5,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.lib.leaf import shared
+from hdl.lib.pair import one_of
+from hdl.lib.rotate import rotate
+from hdl.lib.sram import Sram1R1W
 from hdl.spec.config import log2_exact
 
 __all__ = ["Transposer", "lines_layout", "words_layout"]
@@ -23,69 +26,26 @@ def lines_layout(dim: int, width: int) -> data.StructLayout:
 def words_layout(dim: int, width: int) -> data.StructLayout:
     """Word j of a tile: element j of each of its lines, zero beyond the tile's last line.
 
-    ``last``: the tile has no more words. ``tag``: the tile's.
+    ``lines``: of the tile, from 1 to ``dim``. ``last``: it has no more words. ``tag``: the tile's.
     """
-    return data.StructLayout({"data": dim * width, "last": 1, "tag": 1})
-
-
-class _Rows(wiring.Component):
-    """``count`` rows of ``dim`` elements, one above the other.
-
-    With ``shift`` they move up (``up``, the lowest takes ``below``), or one to the left (row r
-    takes element r of ``side``). ``o``: the uppermost row; ``column``: the first element of each.
-    Two equal halves make the whole, down to one row: each size is one shared leaf, so that no
-    module handles all ``dim`` × ``dim`` elements.
-    """
-
-    def __init__(self, dim: int, width: int, count: int) -> None:
-        self._dim = dim
-        self._width = width
-        self._count = count
-        super().__init__({
-            "shift": In(1), "up": In(1), "below": In(dim * width), "side": In(count * width),
-            "o": Out(dim * width), "column": Out(count * width),
-        })
-
-    @property
-    def leaf_name(self) -> str:
-        return f"transposer_rows_{self._dim}x{self._width}_{self._count}"
-
-    def elaborate(self, platform):
-        m = Module()
-        if self._count == 1:
-            row = Signal(self._dim * self._width, reset_less=True)
-            m.d.comb += [self.o.eq(row), self.column.eq(row)]
-            with m.If(self.shift):
-                m.d.sync += row.eq(Mux(self.up, self.below, Cat(row[self._width:], self.side)))
-            return m
-        half = self._count // 2
-        upper, lower = (_Rows(self._dim, self._width, half) for _ in range(2))
-        m.submodules.upper = shared(upper)
-        m.submodules.lower = shared(lower)
-        m.d.comb += [
-            lower.below.eq(self.below), upper.below.eq(lower.o), self.o.eq(upper.o),
-            Cat(upper.side, lower.side).eq(self.side),
-            self.column.eq(Cat(upper.column, lower.column)),
-        ]
-        for rows in (upper, lower):
-            m.d.comb += [rows.shift.eq(self.shift), rows.up.eq(self.up)]
-        return m
+    return data.StructLayout({
+        "data": dim * width, "lines": range(dim + 1), "last": 1, "tag": 1})
 
 
 class Transposer(wiring.Component):
     """Takes tiles line by line and gives them word by word: word j holds element j of every line.
 
-    ``dim`` × ``dim`` registers of ``width`` bits. A tile shifts in from one edge while the one
-    before it leaves at right angles, so the direction changes with every tile and full tiles flow
-    at one line and one word per cycle; the first word of a tile can leave in the cycle after its
-    last line. A tile of fewer than ``dim`` lines takes the time of ``dim``; one of w elements per
-    line gives w words. Once a line of a tile is in, the words of the tile before leave only as
-    more of its lines arrive: whoever offers lines must not wait for those words.
+    ``dim`` memories of ``width`` bits hold two tiles, one that enters and one that leaves: element
+    j of line i lies in memory (i + j) mod ``dim`` at address i, so that the elements of a line, and
+    those of a word, all lie in different ones. Full tiles flow at one line and one word per cycle,
+    in whatever order lines and words are taken; the first word of a tile can leave two cycles
+    after its last line. A tile takes as many cycles as the larger of its numbers of lines and
+    words.
 
     Ports
     -----
-    i: lines (``lines_layout``). o: words (``words_layout``). ``i.ready`` follows ``o.ready``, and
-        ``o.valid`` may follow ``i.valid``, in the same cycle.
+    i: lines (``lines_layout``). o: words (``words_layout``). ``i.ready`` does not depend on
+        ``o.ready``.
     busy: a line or a word is inside.
     """
 
@@ -99,51 +59,61 @@ class Transposer(wiring.Component):
             "busy": Out(1),
         })
 
-    @property
-    def leaf_name(self) -> str:
-        return f"transposer_{self._dim}x{self._width}"
-
     def elaborate(self, platform):
         m = Module()
         dim = self._dim
-        line, out = self.i.payload, self.o.payload
-        entered = Signal(range(dim))  # lines of the tile that enters
-        padding = Signal()  # its last line is in, zeros follow
-        left = Signal(range(dim + 1))  # words of the tile that leaves
-        up = Signal()  # the direction of both
-        words, tag = Signal.like(left, name="words", reset_less=True), Signal(reset_less=True)
-        out_tag = Signal(reset_less=True)
-        leaves, enters, offered, complete = Signal(), Signal(), Signal(), Signal()
+        counts = data.ArrayLayout(range(dim + 1), 2)
+        into, out_of = Signal(), Signal()  # the tile that enters, that leaves
+        line, word = Signal(range(dim)), Signal(range(dim))  # the next of them
+        full, tags = Signal(2), Signal(2, reset_less=True)
+        lines, words = (Signal(counts, name=name, reset_less=True) for name in ("lines", "words"))
+        enters, reads, ends, waiting = Signal(), Signal(), Signal(), Signal()
+        shown = Signal.like(word, reset_less=True)  # the word that waits at the memories' outputs
+        i, o = self.i.payload, self.o.payload
         m.d.comb += [
-            offered.eq(self.i.valid | padding),
-            leaves.eq((left == 0) | self.o.ready),
-            enters.eq(leaves & offered),
-            complete.eq(enters & (entered == dim - 1)),
-            self.i.ready.eq(leaves & ~padding),
-            # No gap between the lines of a tile: a shift would move those that are in.
-            self.o.valid.eq((left != 0) & (offered | (entered == 0))),
-            out.last.eq(left == 1), out.tag.eq(out_tag),
-            self.busy.eq((left != 0) | (entered != 0)),
+            self.i.ready.eq(~full.bit_select(into, 1)),
+            enters.eq(self.i.valid & self.i.ready),
+            reads.eq(full.bit_select(out_of, 1) & (~waiting | self.o.ready)),
+            ends.eq(word + 1 == one_of(words, out_of)),
+            self.o.valid.eq(waiting),
+            self.busy.eq(full.any() | (line != 0) | waiting),
         ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += left.eq(left - 1)
+        m.d.sync += waiting.eq(reads | (waiting & ~self.o.ready))
         with m.If(enters):
-            m.d.sync += entered.eq(entered + 1)
-        with m.If(enters & ~padding & line.last):
-            m.d.sync += [padding.eq(1), words.eq(line.words), tag.eq(line.tag)]
-        with m.If(complete):
+            m.d.sync += line.eq(Mux(i.last, 0, line + 1))
+            with m.If(i.last):
+                m.d.sync += [
+                    into.eq(~into), full.bit_select(into, 1).eq(1), words[into].eq(i.words),
+                    lines[into].eq(line + 1), tags.bit_select(into, 1).eq(i.tag),
+                ]
+        with m.If(reads):
             m.d.sync += [
-                up.eq(~up), padding.eq(0), left.eq(Mux(padding, words, line.words)),
-                out_tag.eq(Mux(padding, tag, line.tag)),
+                word.eq(Mux(ends, 0, word + 1)), shown.eq(word), o.last.eq(ends),
+                o.lines.eq(one_of(lines, out_of)), o.tag.eq(tags.bit_select(out_of, 1)),
             ]
-
-        rows = _Rows(dim, self._width, dim)
-        m.submodules.rows = shared(rows)
-        entering = Signal(dim * self._width)
-        m.d.comb += [
-            entering.eq(Mux(padding, 0, line.data)),
-            rows.shift.eq(enters | (self.o.valid & self.o.ready)), rows.up.eq(up),
-            rows.below.eq(entering), rows.side.eq(entering),
-            out.data.eq(Mux(up, rows.o, rows.column)),
-        ]
+            with m.If(ends):
+                m.d.sync += [out_of.eq(~out_of), full.bit_select(out_of, 1).eq(0)]
+        column = self._store(m, enters, Cat(line, into), reads, word, out_of, shown)
+        m.d.comb += o.data.eq(Cat(
+            Mux(o.lines > index, column.word_select(index, self._width), 0)
+            for index in range(dim)))
         return m
+
+    def _store(self, m: Module, enters, place, reads, word, out_of, shown):
+        """The memories: a line goes to ``place``, word ``word`` of tile ``out_of`` is read. The
+        word that was read last, number ``shown``."""
+        dim, width = self._dim, self._width
+        skewed = rotate(m, "skewed", self.i.payload.data, place[:-1], dim, width, left=True)
+        read = []
+        for index in range(dim):
+            sram = Sram1R1W(width, 2 * dim)
+            m.submodules[f"sram{index}"] = shared(sram)
+            line = Signal(range(dim), name=f"line_{index}")  # of it, what this memory has
+            m.d.comb += [
+                line.eq(index - word),
+                sram.write.enable.eq(enters), sram.write.address.eq(place),
+                sram.write.data.eq(skewed.word_select(index, width)),
+                sram.read.enable.eq(reads), sram.read.address.eq(Cat(line, out_of)),
+            ]
+            read.append(sram.data)
+        return rotate(m, "column", Cat(read), shown, dim, width, left=False)

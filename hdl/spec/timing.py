@@ -13,11 +13,10 @@ from hdl.spec.registers import CLIENTS
 __all__ = [
     "ACCUMULATE_CYCLES", "BLOCK_TILES", "BURST_BEATS", "INDEX_BYTES", "INPUT_READ_CYCLES",
     "LANDING_BEATS", "LANE_STAGES", "OUTSTANDING", "PAGE_BYTES", "PLAN_LATENCY", "READERS",
-    "READ_ROWS", "READ_TRANSFERS", "REPEAT_CYCLES", "ROW_BYTES_BITS", "ROW_END_BITS",
-    "SCALE_CYCLES", "TRANSFERS_AHEAD", "UNITS", "URGENT_BURSTS", "WRITE_BEATS", "WRITE_BURSTS",
-    "WRITE_TRANSFERS", "Cut", "check_cycles", "cut", "lane_cycles", "reduce_cycles",
-    "row_beats_bits", "row_columns", "row_fits", "row_maximum_cycles", "strip_tiles",
-    "sums_cycles"]
+    "REPEAT_CYCLES", "ROW_BYTES_BITS", "ROW_END_BITS", "SCALE_CYCLES", "TRANSFERS_AHEAD",
+    "UNITS", "URGENT_BURSTS", "WRITE_BEATS", "WRITE_BURSTS", "Cut", "check_cycles", "cut",
+    "lane_cycles", "reduce_cycles", "row_beats_bits", "row_columns", "row_fits",
+    "row_maximum_cycles", "strip_tiles", "sums_cycles"]
 
 # ---- orders
 
@@ -42,15 +41,12 @@ LANDING_BEATS = 64
 """Beats of landing space of each read client; a burst is asked for where it has room
 (``read_engine.py``)."""
 
-READ_TRANSFERS, READ_ROWS = 2, 4
-"""Transfers of a read client that await their bursts, and their data."""
-
 URGENT_BURSTS = 15
 """Most consecutive bursts of urgent read clients while others wait (``read_engine.py``)."""
 
-WRITE_TRANSFERS, WRITE_BURSTS, WRITE_BEATS = 2, 4, 64
-"""Of the write engine: transfers that wait for the packer; complete bursts that wait for their
-address to be sent; beats that wait for theirs (``write_engine.py``)."""
+WRITE_BURSTS, WRITE_BEATS = 4, 64
+"""Of the write engine: complete bursts that wait for their address to be sent; beats that wait for
+theirs (``write_engine.py``)."""
 
 ROW_BYTES_BITS = COUNT_BITS + 2
 """Bits of the bytes of a row: as many elements of up to four bytes."""

@@ -15,8 +15,7 @@ __all__ = ["ResultTransposer"]
 class ResultTransposer(wiring.Component):
     """Takes tiles of at most D × D words row by row and gives them column by column.
 
-    A tile of w columns costs D cycles at least: D rows come in while w columns of the tile before
-    leave (``Transposer``, whose rule on waiting holds here).
+    Rows come in while columns of the tile before leave, each with as many beats as it has words.
 
     Members
     -------
@@ -55,33 +54,15 @@ class ResultTransposer(wiring.Component):
             self.i.ready.eq(transposer.i.ready | ~tag.row_ends),
             self.idle.eq(~transposer.busy),
         ]
-        self._leave(m, transposer, self._rows(m, transposer))
+        self._leave(m, transposer)
         return m
 
-    def _rows(self, m: Module, transposer) -> Signal:
-        """Rows of the tile that leaves, counted when it came in.
-
-        The next tile may be in, with its padding, before this one has left.
-        """
-        count = range(self.config.dim + 1)
-        entering, entered, leaving = (Signal(count, name=name, reset_less=name != "entering")
-                                      for name in ("entering", "entered", "leaving"))
-        begun = Signal()
-        with m.If(transposer.i.valid & transposer.i.ready):
-            m.d.sync += entering.eq(entering + 1)
-            with m.If(transposer.i.payload.last):
-                m.d.sync += [entering.eq(0), entered.eq(entering + 1)]
-        rows = Signal(count)
-        m.d.comb += rows.eq(Mux(begun, leaving, entered))
-        with m.If(transposer.o.valid & transposer.o.ready):
-            m.d.sync += [begun.eq(~transposer.o.payload.last), leaving.eq(rows)]
-        return rows
-
-    def _leave(self, m: Module, transposer, rows) -> None:
-        """Columns of ``rows`` words, L at a time."""
+    def _leave(self, m: Module, transposer) -> None:
+        """Columns of as many words as the tile has rows, L at a time."""
         lanes, bits = self.config.lanes, self.config.lane.bits
         part = Signal(range(self.config.dim // lanes))
         beat = self.o.payload
+        rows = transposer.o.payload.lines
         left = Signal.like(rows, name="left")
         m.d.comb += [
             left.eq(rows - (part << log2_exact(lanes))),

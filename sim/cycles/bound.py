@@ -177,7 +177,7 @@ class _Command:
         columns = 1 if self._flag("row_result") else self.n
         turns, results = 0, self.m * self._chunks(columns, lanes, "c_wide")
         if self._flag("c_transposed"):
-            turns = dim * _up(self.m, dim) * _up(columns, dim)
+            turns = max(self.m * _up(columns, dim), columns * _up(self.m, dim))
             results = columns * self._chunks(self.m, lanes, "c_wide")
         return found | {
             "lanes": _Need(beats, ready, final),

@@ -16,7 +16,8 @@ from sim.cycles.stream import (
     resizer_output,
     resizer_ready,
     resizer_step,
-    transposer_offers,
+    transposer_busy,
+    transposer_ready,
     transposer_step,
 )
 
@@ -42,7 +43,7 @@ loader, a bank claimed, banks and halves that were read."""
 @compiled
 def loader_idle(u):
     return u.running == 0 and u.awaited == 0 and u.kind_count == 0 \
-        and u.transposer.left == 0 and u.transposer.entered == 0
+        and not transposer_busy(u.transposer)
 
 
 @compiled
@@ -175,9 +176,9 @@ def _receive(u, plan, client, pulses):
     else:
         row_end = offered and (ends or plan.a_transposed)
     if plan.gemm and plan.a_transposed:
-        if transposer_offers(u.transposer, offered):
+        if u.transposer.waiting:
             bank = u.transposer.out_tag
-        row_end = row_end and not u.transposer.padding
+        row_end = row_end and transposer_ready(u.transposer)
     elif plan.gemm and offered:
         bank = u.to_bank[slot]
     end = row_end and u.row + 1 == u.rows[slot]
@@ -190,8 +191,9 @@ def _receive(u, plan, client, pulses):
                            plan.x_wide and u.element == 1)
         ready = ready or index
     elif plan.a_transposed:
-        ready = transposer_step(u.transposer, u.dim, offered, 1 if end else 0,
-                                width // u.element, u.to_bank[slot], True)
+        ready = transposer_ready(u.transposer)
+        transposer_step(u.transposer, offered, 1 if end else 0, width // u.element,
+                        u.to_bank[slot], True)
     if plan.x_gather and offered and ends and ready:
         u.kinds >>= 1
         u.kind_count -= 1

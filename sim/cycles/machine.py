@@ -148,7 +148,6 @@ def _step(s, plans, counts):
     q, read, pulses = s.sequencer, s.read, s.pulses
     if _look(s, plans):
         s.active += 1
-    write_ready = command_ready(s.write)
     drain = s.drain
     lanes_idle = vector_idle(s.vector, plans[drain.plan].averages[drain.current])
     pulses.claim = pulses.released = pulses.operand_released = pulses.weight_released = 0
@@ -159,6 +158,7 @@ def _step(s, plans, counts):
         if command >= 0 and counts[command].start < 0:
             counts[command].start = s.cycle
     results_go = _results(s, plans, counts)
+    write_ready = command_ready(s.write)
     if _lanes(s, plans, counts, results_go):
         taken |= 1 << _Y
     _feed(s, plans, counts, q.accepts[2])

@@ -4,10 +4,9 @@ import numpy as np
 
 from hdl.spec.timing import (
     BURST_BEATS,
+    LANDING_BEATS,
     OUTSTANDING,
     PAGE_BYTES,
-    READ_ROWS,
-    READ_TRANSFERS,
     READERS,
     URGENT_BURSTS,
 )
@@ -16,26 +15,24 @@ from sim.cycles.fields import arrays, ints
 
 __all__ = ["CLIENT", "READ", "TRANSFER", "ask", "client_ready", "granted_to", "read_step"]
 
-_RING = 2 * READ_ROWS
 _BURSTS = 64
 
 TRANSFER = np.dtype(ints("address row_bytes rows stride tag"))
 """``tag``: the command that asks."""
 CLIENT = np.dtype([
-    ("asked", "i8"), ("pending", TRANSFER),  # pushed at the end of the cycle
-    *arrays("address row_bytes rows stride tag", _RING), *ints("tail queued waiting_rows"),
+    ("asked", "i8"), ("pending", TRANSFER),  # taken at the end of the cycle
     # The burst generator.
     *ints("busy row rows_left bytes stride_now tag_now beat left"),
-    # The landing FIFO, and the beats of it that are not reserved.
-    *ints("free stored offered"),
+    # The landing FIFO, its beats with what alignment needs of their rows, and how many of it are
+    # not reserved.
+    *arrays("row_ends offset row_tail", LANDING_BEATS + 1), *ints("tail free stored offered"),
     # The aligner, and the chunk that it offers.
-    *ints("aligning offset align_bytes align_rows align_stride align_left primed"),
-    *ints("valid size last")])
+    *ints("primed rest valid size last")])
 READ = np.dtype([
     *ints("bus bus_log2 latency outstanding"),
     *ints("arvalid ar_ready turn passed granted"),
-    *arrays("client tag beats due", _BURSTS), *ints("first accepted last done"),
-    *ints("emitted r_valid r_last"), ("clients", CLIENT, len(READERS))])
+    *arrays("client tag beats due ends offset row_tail", _BURSTS),
+    *ints("first accepted last done emitted r_valid r_last"), ("clients", CLIENT, len(READERS))])
 """Bursts are numbered: ``first`` is the oldest whose data are not all taken, ``emitted`` that which
 the memory answers, ``accepted`` the next that it will take, ``last`` the next to be granted."""
 
@@ -43,7 +40,7 @@ the memory answers, ``accepted`` the next that it will take, ``last`` the next t
 @compiled
 def client_ready(c):
     """Whether a transfer is taken."""
-    return c.queued != READ_TRANSFERS and c.waiting_rows != READ_ROWS
+    return c.busy == 0
 
 
 @compiled
@@ -71,76 +68,71 @@ def _row_begins(c, address, row_bytes, bus_log2):
 def _generate(c, granted, beats, bus_log2):
     """The burst generator: the next burst, row or transfer."""
     row_done = c.left == beats
-    if c.busy == 0 or (granted and row_done and c.rows_left == 1):
-        c.busy = 1 if c.queued else 0
-        if c.queued:
-            slot = (c.tail - c.queued) % _RING
-            c.rows_left, c.bytes = c.rows[slot], c.row_bytes[slot]
-            c.stride_now, c.tag_now = c.stride[slot], c.tag[slot]
-            _row_begins(c, c.address[slot], c.bytes, bus_log2)
-            c.queued -= 1
-    elif granted and row_done:
+    if granted and row_done:
         c.rows_left -= 1
+        c.busy = 1 if c.rows_left else 0
         _row_begins(c, c.row + c.stride_now, c.bytes, bus_log2)
     elif granted:
         c.beat += beats
         c.left -= beats
+    if c.asked:
+        c.asked, c.busy = 0, 1
+        asked = c.pending
+        c.rows_left, c.bytes, c.stride_now, c.tag_now = \
+            asked.rows, asked.row_bytes, asked.stride, asked.tag
+        _row_begins(c, asked.address, asked.row_bytes, bus_log2)
+
+
+@compiled
+def _offer(c, bus):
+    """The aligner's chunk: from the beat that it holds and that at the landing FIFO's output."""
+    slot = (c.tail - c.stored - 1) % (LANDING_BEATS + 1)
+    offset, row_tail, row_ends = c.offset[slot], c.row_tail[slot], c.row_ends[slot]
+    if c.rest:
+        c.valid, c.size, c.last = 1, c.rest, 1
+        return
+    c.last = 1 if row_ends and (not c.primed or row_tail < offset) else 0
+    c.valid = 1 if c.offered and (c.primed or row_ends or offset == 0) else 0
+    c.size = (row_tail - offset) % bus + 1 if c.last else bus
 
 
 @compiled
 def _align(c, bus, ready):
-    """The aligner: beats of the bus to chunks from byte 0 of each row on. Whether a beat goes."""
-    last = c.align_left <= bus
-    size = min(c.align_left, bus)
-    spans = c.offset + size > bus
-    takes = c.primed == 0 or spans
-    gives = c.primed == 1 or not spans
-    free = c.valid == 0 or ready
-    step = c.aligning and (not takes or c.offered) and (not gives or free)
-    taken = step and takes
-    row_done = step and gives and last
-    if free:
-        c.valid = 1 if step and gives else 0
-    if step and gives:
-        c.size, c.last = size, 1 if last else 0
-        c.align_left -= bus
-    if step:
-        c.primed = 1 if spans else 0
-    if c.aligning == 0 or (row_done and c.align_rows == 1):
-        c.aligning = 1 if c.waiting_rows else 0
-        c.primed = 0
-        if c.waiting_rows:
-            slot = (c.tail - c.waiting_rows) % _RING
-            c.offset, c.align_bytes = c.address[slot] & (bus - 1), c.row_bytes[slot]
-            c.align_rows, c.align_stride = c.rows[slot], c.stride[slot]
-            c.align_left = c.align_bytes
-            c.waiting_rows -= 1
-    elif row_done:
-        c.primed, c.align_left = 0, c.align_bytes
-        c.offset = (c.offset + c.align_stride) & (bus - 1)
-        c.align_rows -= 1
-    return taken
+    """Beats of the bus to chunks from byte 0 of each row on. Whether one leaves the landing FIFO:
+    with the chunk that it ends, or to be held as a row's first."""
+    slot = (c.tail - c.stored - 1) % (LANDING_BEATS + 1)
+    opens = c.offered and not c.row_ends[slot] and c.offset[slot] != 0
+    if c.rest:
+        goes = ready and opens
+        if ready:
+            c.rest, c.primed = 0, 1 if opens else 0
+        return goes
+    goes = c.offered and (not c.valid or ready)
+    if goes:
+        if c.primed and not c.last and c.row_ends[slot]:
+            c.rest = (c.row_tail[slot] - c.offset[slot]) % bus + 1
+        c.primed = 1 if opens else 0
+    return goes
 
 
 @compiled
 def _client_step(c, read, granted, beats, arrives, ready):
-    """``arrives``: a beat of this client is on the bus. ``ready``: its chunk is taken."""
+    """``arrives``: the burst of which a beat of this client is on the bus, or -1. ``ready``: its
+    chunk is taken."""
     taken = _align(c, read.bus, ready)
     # An SRAM with its output register: two cycles from beat to aligner.
     fetched = c.stored != 0 and (c.offered == 0 or taken)
     c.offered = 1 if fetched or (c.offered and not taken) else 0
-    c.stored += arrives - (1 if fetched else 0)
+    c.stored -= 1 if fetched else 0
+    if arrives >= 0:
+        slot = c.tail % (LANDING_BEATS + 1)
+        c.row_ends[slot] = 1 if read.r_last and read.ends[arrives] else 0
+        c.offset[slot], c.row_tail[slot] = read.offset[arrives], read.row_tail[arrives]
+        c.tail += 1
+        c.stored += 1
     c.free += (1 if taken else 0) - (beats if granted else 0)
     _generate(c, granted, beats, read.bus_log2)
-    if c.asked:
-        c.asked = 0
-        slot = c.tail % _RING
-        c.address[slot], c.row_bytes[slot] = c.pending.address, c.pending.row_bytes
-        c.rows[slot], c.stride[slot] = c.pending.rows, c.pending.stride
-        c.tag[slot] = c.pending.tag
-        c.tail += 1
-        c.queued += 1
-        c.waiting_rows += 1
+    _offer(c, read.bus)
 
 
 @compiled
@@ -198,6 +190,7 @@ def read_step(read, cycle, urgent, taken):
     slot = read.first % _BURSTS
     client = read.client[slot] if read.r_valid else -1
     command = read.tag[slot] if read.r_valid else -1
+    burst = slot
     granted = _grant(read, urgent)
     beats = 0
     if granted >= 0:
@@ -205,10 +198,13 @@ def read_step(read, cycle, urgent, taken):
         beats = _burst_beats(c, read.bus_log2)
         slot = read.last % _BURSTS
         read.client[slot], read.tag[slot], read.beats[slot] = granted, c.tag_now, beats
+        read.offset[slot] = c.row & (read.bus - 1)
+        read.row_tail[slot] = (c.row + c.bytes - 1) & (read.bus - 1)
+        read.ends[slot] = 1 if c.left == beats else 0
     read.granted = granted
     for index in range(len(READERS)):
         _client_step(read.clients[index], read, index == granted, beats,
-                     1 if index == client else 0, taken >> index & 1)
+                     burst if index == client else -1, taken >> index & 1)
     if read.r_valid and read.r_last:
         read.first += 1
     accepted = read.arvalid and read.ar_ready

@@ -81,7 +81,7 @@ def _configure(state, config: AcceleratorConfig, memory: Memory, address: int) -
     state["feeder"]["k_group"] = config.operand_depth * dim
     state["feeder"]["operand_depth"] = config.operand_depth
     state["feeder"]["token_delay"] = sums_cycles(config)
-    for part in ("loader", "shifter", "feeder", "drain", "vector"):
+    for part in ("loader", "shifter", "feeder", "drain"):
         state[part]["dim"] = dim
     for part in ("loader", "weights", "drain", "vector"):
         state[part]["element"] = element

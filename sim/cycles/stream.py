@@ -1,4 +1,4 @@
-"""Small parts between the units: change of width, decoding, transposing. All are one register deep.
+"""Small parts between the units: change of width, decoding, transposing.
 
 A chunk is (valid, size in bytes, whether it ends its row). The owner of each record calls
 ``*_step`` once per cycle, after its consumer has reported whether it takes what is offered.
@@ -7,14 +7,18 @@ A chunk is (valid, size in bytes, whether it ends its row). The owner of each re
 import numpy as np
 
 from sim.cycles.compiled import compiled
-from sim.cycles.fields import ints
+from sim.cycles.fields import arrays, ints
 
 __all__ = ["FETCH", "RESIZER", "TRANSPOSER", "fetch_step", "resizer_output", "resizer_ready",
-           "resizer_step", "transposer_offers", "transposer_step"]
+           "resizer_step", "transposer_busy", "transposer_ready", "transposer_step"]
 
 RESIZER = np.dtype(ints("i_bytes o_bytes full index size last"))
 FETCH = np.dtype(ints("full last second"))
-TRANSPOSER = np.dtype(ints("entered padding left words tag out_tag"))
+TRANSPOSER = np.dtype([
+    # The tile that enters, that leaves, and of each of both: whether it is complete, its size.
+    *ints("into out_of line word"), *arrays("full lines words tag", 2),
+    # The word that is offered.
+    *ints("waiting out_last out_lines out_tag")])
 
 
 @compiled
@@ -72,28 +76,33 @@ def fetch_step(f, i_valid, i_last, o_ready, wide):
 
 
 @compiled
-def transposer_offers(t, i_valid):
-    """Whether a word of the tile that leaves is offered: while the next enters, only with it."""
-    return t.left != 0 and (i_valid or t.padding or t.entered == 0)
+def transposer_busy(t):
+    return t.full[0] or t.full[1] or t.line or t.waiting
 
 
 @compiled
-def transposer_step(t, dim, i_valid, i_last, i_words, i_tag, o_ready):
-    """A line in, a word out. Whether the line that is offered is taken."""
-    leaves = t.left == 0 or o_ready
-    enters = leaves and (i_valid or t.padding)
-    ready = leaves and not t.padding
-    offers = transposer_offers(t, i_valid)
-    complete = enters and t.entered == dim - 1
-    padding, words, tag = t.padding, t.words, t.tag
-    if offers and o_ready:
-        t.left -= 1
-    if enters:
-        t.entered = 0 if complete else t.entered + 1
-        if not padding and i_last:
-            t.padding, t.words, t.tag = 1, i_words, i_tag
-    if complete:
-        t.padding = 0
-        t.left = words if padding else i_words
-        t.out_tag = tag if padding else i_tag
-    return ready
+def transposer_ready(t):
+    """Whether a line is taken."""
+    return t.full[t.into] == 0
+
+
+@compiled
+def transposer_step(t, i_valid, i_last, i_words, i_tag, o_ready):
+    """A line in, a word out; ``o_ready``: that which is ``waiting`` is taken."""
+    ready = transposer_ready(t)
+    reads = t.full[t.out_of] and (t.waiting == 0 or o_ready)
+    if o_ready:
+        t.waiting = 0
+    if reads:
+        tile = t.out_of
+        t.waiting, t.out_lines, t.out_tag = 1, t.lines[tile], t.tag[tile]
+        t.word += 1
+        t.out_last = 1 if t.word == t.words[tile] else 0
+        if t.out_last:
+            t.word, t.full[tile], t.out_of = 0, 0, 1 - tile
+    if i_valid and ready:
+        tile = t.into
+        t.line += 1
+        if i_last:
+            t.full[tile], t.lines[tile], t.words[tile], t.tag[tile] = 1, t.line, i_words, i_tag
+            t.line, t.into = 0, 1 - tile

@@ -4,19 +4,19 @@ import numpy as np
 
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
-from sim.cycles.stream import TRANSPOSER, transposer_offers, transposer_step
+from sim.cycles.stream import TRANSPOSER, transposer_busy, transposer_ready, transposer_step
 
 __all__ = ["VECTOR", "output_offers", "vector_idle", "vector_settled", "vector_step"]
 
 _PIPE = 16
 VECTOR = np.dtype([
-    *ints("dim lanes lane_bytes element latency reduce_levels"),
+    *ints("lanes lane_bytes element latency reduce_levels"),
     # Beats in the lanes, a ring; ``head`` is the one that entered last.
     *arrays("valid keep last row_last group", _PIPE), *ints("head inside"),
     # Reductions, one bit per cycle in flight through the tree; then across beats, posts, the
     # result.
     *ints("tree tree_last ended product sum result"),
-    ("transposer", TRANSPOSER), *ints("entering entered leaving begun turn_group"),
+    ("transposer", TRANSPOSER), *ints("turn_group"),
     *ints("full two words out_last stall")])
 
 
@@ -34,8 +34,7 @@ def vector_idle(v, averages):
 @compiled
 def vector_settled(v, averages):
     """Whether nothing is in flight from the lanes to the write engine."""
-    t = v.transposer
-    return vector_idle(v, averages) and not t.left and not t.entered and not v.full
+    return vector_idle(v, averages) and not transposer_busy(v.transposer) and not v.full
 
 
 @compiled
@@ -48,32 +47,24 @@ def output_offers(v, wide):
 
 
 @compiled
-def _turn_offers(v, i_valid):
+def _turn_offers(v):
     """The beat of a transposed tile that is offered: valid, words, whether it ends its column."""
-    left = (v.leaving if v.begun else v.entered) - v.turn_group * v.lanes
-    return transposer_offers(v.transposer, i_valid), min(left, v.lanes), left <= v.lanes
+    left = v.transposer.out_lines - v.turn_group * v.lanes
+    return v.transposer.waiting, min(left, v.lanes), left <= v.lanes
 
 
 @compiled
 def _turn_step(v, slot, i_valid, ready):
     """Rows of a tile in, beats of its columns out. Whether the beat that comes is taken."""
-    t, last = v.transposer, v.last[slot]
+    t = v.transposer
     line = i_valid and v.row_last[slot]
-    offers, _, ends = _turn_offers(v, line)
-    column_goes = ready and ends
-    final = t.left == 1
-    rows = v.leaving if v.begun else v.entered
+    offers, _, ends = _turn_offers(v)
+    taken = transposer_ready(t) or not v.row_last[slot]
     words = v.group[slot] * v.lanes + v.keep[slot]
-    taken = transposer_step(t, v.dim, 1 if line else 0, last, words, 0, column_goes)
-    if line and taken:
-        v.entering += 1
-        if last:
-            v.entered, v.entering = v.entering, 0
-    if offers and column_goes:
-        v.begun, v.leaving = 0 if final else 1, rows
+    transposer_step(t, 1 if line else 0, v.last[slot], words, 0, ready and ends)
     if offers and ready:
         v.turn_group = 0 if ends else v.turn_group + 1
-    return taken or not v.row_last[slot]
+    return taken
 
 
 @compiled
@@ -119,7 +110,7 @@ def _leave(v, plan, to_memory, o_ready):
     if not plan.c_transposed:
         _encode(v, i_valid, v.keep[slot], v.last[slot], plan.c_wide, o_ready)
         return ready
-    offers, words, ends = _turn_offers(v, i_valid and v.row_last[slot])
+    offers, words, ends = _turn_offers(v)
     taken = _turn_step(v, slot, i_valid, ready)
     _encode(v, offers, words, ends, plan.c_wide, o_ready)
     return taken

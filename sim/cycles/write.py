@@ -8,7 +8,6 @@ from hdl.spec.timing import (
     PAGE_BYTES,
     WRITE_BEATS,
     WRITE_BURSTS,
-    WRITE_TRANSFERS,
 )
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
@@ -21,8 +20,6 @@ _RING = 256
 
 WRITE = np.dtype([
     *ints("bus bus_log2 latency outstanding"),
-    ("asked", "i8"), *arrays("address row_bytes rows stride tag", WRITE_TRANSFERS),
-    *ints("tail queued"),
     # The packer.
     *ints("busy row rows_left bytes stride_now tag_now beat end count"),
     # Beats in line, in an SRAM and at its output, and complete bursts.
@@ -37,24 +34,27 @@ WRITE = np.dtype([
 
 @compiled
 def command_ready(w):
-    """Whether a transfer is taken."""
-    return w.queued != WRITE_TRANSFERS
+    """Whether a transfer is taken, after ``write_step``: also in the cycle that ends another."""
+    return w.busy == 0
+
+
+@compiled
+def _row_begins(w, address, row_bytes):
+    w.row, w.beat = address, address >> w.bus_log2
+    w.end = (address & (w.bus - 1)) + row_bytes
 
 
 @compiled
 def order(w, address, row_bytes, rows, stride, tag):
-    """Hand over a transfer after ``write_step``, only while ``command_ready`` was true before."""
-    slot = w.tail % WRITE_TRANSFERS
-    w.address[slot], w.row_bytes[slot], w.rows[slot] = address, row_bytes, rows
-    w.stride[slot], w.tag[slot] = stride, tag
-    w.tail += 1
-    w.queued += 1
+    """Hand over a transfer, once a cycle and only while ``command_ready``."""
+    w.busy, w.rows_left, w.bytes, w.stride_now, w.tag_now = 1, rows, row_bytes, stride, tag
+    _row_begins(w, address, row_bytes)
 
 
 @compiled
 def writer_idle(w):
     """Whether no transfer, datum or answer is in flight."""
-    return w.unanswered == 0 and w.queued == 0 and w.busy == 0 and w.bursts == 0
+    return w.unanswered == 0 and w.busy == 0 and w.bursts == 0
 
 
 @compiled
@@ -62,12 +62,6 @@ def packer_ready(w):
     """Whether a chunk would be taken in this cycle."""
     return (w.busy and w.end > (w.row & (w.bus - 1)) and w.beats != WRITE_BEATS
             and w.bursts != WRITE_BURSTS)
-
-
-@compiled
-def _row_begins(w, address, row_bytes):
-    w.row, w.beat = address, address >> w.bus_log2
-    w.end = (address & (w.bus - 1)) + row_bytes
 
 
 @compiled
@@ -90,16 +84,9 @@ def _pack(w, i_valid, room):
             w.burst_tail += 1
             w.bursts += 1
             w.count = 0
-    if w.busy == 0 or (step and row_done and w.rows_left == 1):
-        w.busy = 1 if w.queued else 0
-        if w.queued:
-            slot = (w.tail - w.queued) % WRITE_TRANSFERS
-            w.rows_left, w.bytes = w.rows[slot], w.row_bytes[slot]
-            w.stride_now, w.tag_now = w.stride[slot], w.tag[slot]
-            _row_begins(w, w.address[slot], w.bytes)
-            w.queued -= 1
-    elif step and row_done:
+    if step and row_done:
         w.rows_left -= 1
+        w.busy = 1 if w.rows_left else 0
         _row_begins(w, w.row + w.stride_now, w.bytes)
     elif step:
         w.beat += 1

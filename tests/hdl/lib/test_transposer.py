@@ -80,4 +80,4 @@ def test_tiles_of_every_size(dim, width, offer, take):
 
 def test_full_tiles_flow_without_a_gap():
     rng = np.random.default_rng(0)
-    assert run(8, 8, [(8, 8)] * TILES, rng, 1.0, 1.0) <= 8 * (TILES + 1) + 3
+    assert run(8, 8, [(8, 8)] * TILES, rng, 1.0, 1.0) <= 8 * (TILES + 1) + 4
