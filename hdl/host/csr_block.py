@@ -7,15 +7,15 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.bus import axi
-from hdl.host.counter import Counter
+from hdl.host.counters import Counters
 from hdl.host.lite_slave import LiteSlave
-from hdl.lib.leaf import shared
 from hdl.ports.counts import AllCounts
 from hdl.ports.host import ProgramPort
 from hdl.spec.commands import ISA_MAJOR, features_of, isa_minor
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import (
     CLIENTS,
+    COUNTER_BASE,
     COUNTERS,
     IDENTITY,
     REGISTERS,
@@ -36,8 +36,8 @@ def _fields(*access: str) -> Iterator[tuple[Register, RegisterField]]:
 class CsrBlock(wiring.Component):
     """``hdl.spec.registers`` as an AXI4-Lite slave of one read and one write at a time.
 
-    Holes read 0 and ignore writes; every response is OKAY; WSTRB counts. A read answers two cycles
-    after its address. With the first failure since ERROR was clear its address, client and
+    Holes read 0 and ignore writes; every response is OKAY; WSTRB counts. A read answers three
+    cycles after its address. With the first failure since ERROR was clear its address, client and
     response are taken. The end of a soft reset clears errors, status, interrupts and counters.
 
     Members
@@ -88,7 +88,7 @@ class CsrBlock(wiring.Component):
                     m.d.sync += stored.eq(0)
         self._control(m, values, triggers, resetting, wipe)
         self._record(m, values, triggers, wipe)
-        self._read(m, lite, values)
+        self._read(m, lite, values, self._count(m, lite, values, triggers, wipe))
         return m
 
     def _identity(self) -> dict[str, Value]:
@@ -129,7 +129,7 @@ class CsrBlock(wiring.Component):
             m.d.sync += resetting.eq(1)
 
     def _record(self, m, values, triggers, wipe):
-        """Status, the address of the first error, the counters."""
+        """Status, the address of the first error."""
         done = Signal()
         failed = Signal()
         program, failure = self.program, self.program.failure
@@ -143,8 +143,6 @@ class CsrBlock(wiring.Component):
                          response.eq(failure.response)]
         with m.If(wipe):
             m.d.sync += [address.eq(0), client.eq(0), response.eq(0)]
-        clear = Signal()
-        m.d.comb += clear.eq(wipe | program.start | triggers["COUNTER_CONTROL.CLEAR"])
         values |= {
             "STATUS.BUSY": program.busy,
             "STATUS.DONE": done,
@@ -155,24 +153,32 @@ class CsrBlock(wiring.Component):
             "ERROR_DETAIL.CLIENT": client,
             "ERROR_DETAIL.RESPONSE": response,
         }
-        increments = {path[-1]: value for path, _, value
-                      in self.counts.signature.flatten(self.counts)}
-        for name, _ in COUNTERS:
-            counter = Counter()
-            m.submodules[name.lower()] = shared(counter)
-            m.d.comb += [
-                counter.increment.eq(increments[name.lower()]),
-                counter.freeze.eq(values["COUNTER_CONTROL.FREEZE"]),
-                counter.clear.eq(clear),
-            ]
-            values[f"{name}_LOW.VALUE"] = counter.value[:32]
-            values[f"{name}_HIGH.VALUE"] = counter.value[32:]
 
-    def _read(self, m, lite, values):
+    def _count(self, m, lite, values, triggers, wipe) -> Counters:
+        """The counters, of which the one at ``read_word`` is looked at."""
+        m.submodules.counters = counters = Counters()
+        wiring.connect(m, wiring.flipped(self.counts), counters.counts)
+        begun, first = Signal(), COUNTER_BASE >> 2
+        m.d.sync += begun.eq(lite.read_begins)
+        m.d.comb += [
+            counters.freeze.eq(values["COUNTER_CONTROL.FREEZE"]),
+            counters.clear.eq(wipe | self.program.start | triggers["COUNTER_CONTROL.CLEAR"]),
+            counters.pause.eq(lite.read_begins),
+            counters.look.eq(begun & (lite.read_word >= first)
+                             & (lite.read_word < first + 2 * len(COUNTERS))),
+            counters.index.eq((lite.read_word - first)[1:]),
+        ]
+        return counters
+
+    def _read(self, m, lite, values, counters):
         """The word at ``read_word``; what no register claims reads 0."""
         with m.Switch(lite.read_word):
             for register in REGISTERS:
                 with m.Case(register.offset >> 2):
+                    if register.offset >= COUNTER_BASE:
+                        m.d.comb += lite.read_data.eq(
+                            counters.value.word_select(register.offset >> 2 & 1, 32))
+                        continue
                     for field in register.fields:
                         m.d.comb += lite.read_data[field.low:field.low + field.bits].eq(
                             values[f"{register.name}.{field.name}"])

@@ -19,15 +19,16 @@ class LiteSlave(wiring.Component):
     axi: In(``axi.LiteSignature``).
     write: Out(1), for one cycle; the bits of ``write_data`` under ``write_mask`` go to word
         ``write_word``.
-    read_word: Out. read_data: In(32), taken in the cycle after ``read_word`` is new, and answered
-        in the next.
+    read_begins: Out(1), ``read_word``, Out, is new in the next cycle. read_data: In(32), taken in
+        the second cycle after that, and answered in the third.
     """
 
     def __init__(self) -> None:
         super().__init__({
             "axi": In(axi.LiteSignature()),
             "write": Out(1), "write_word": Out(WORD_BITS), "write_data": Out(32),
-            "write_mask": Out(32), "read_word": Out(WORD_BITS), "read_data": In(32),
+            "write_mask": Out(32), "read_begins": Out(1), "read_word": Out(WORD_BITS),
+            "read_data": In(32),
         })
 
     def elaborate(self, platform):
@@ -56,19 +57,20 @@ class LiteSlave(wiring.Component):
         with m.Elif(bus.bready):
             m.d.sync += bus.bvalid.eq(0)
 
-        reading = Signal()
+        reading = Signal(2)  # the first cycle of a read, the second
         wanted = Signal(WORD_BITS, reset_less=True)
         answer = Signal(32, reset_less=True)
         m.d.comb += [
-            bus.arready.eq(~reading & ~bus.rvalid),
+            bus.arready.eq(~reading.any() & ~bus.rvalid),
+            self.read_begins.eq(bus.arvalid & bus.arready),
             bus.rresp.eq(axi.OKAY),
             self.read_word.eq(wanted),
             bus.rdata.eq(answer),
         ]
-        m.d.sync += reading.eq(bus.arvalid & bus.arready)
-        with m.If(bus.arvalid & bus.arready):
+        m.d.sync += reading.eq(Cat(self.read_begins, reading[0]))
+        with m.If(self.read_begins):
             m.d.sync += wanted.eq(bus.araddr[2:])
-        with m.If(reading):
+        with m.If(reading[1]):
             m.d.sync += [answer.eq(self.read_data), bus.rvalid.eq(1)]
         with m.Elif(bus.rready):
             m.d.sync += bus.rvalid.eq(0)

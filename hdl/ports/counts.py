@@ -5,9 +5,14 @@ from amaranth.lib.wiring import Out
 from hdl.ports.parametric import Parametric
 from hdl.spec.registers import COUNTED_BY
 
-__all__ = ["INCREMENT_BITS", "AllCounts", "Counts"]
+__all__ = ["AllCounts", "Counts", "increment_bits"]
 
-INCREMENT_BITS = 8
+_RESULTS = ("SATURATIONS", "NARS")
+
+
+def increment_bits(name: str) -> int:
+    """Bits of what a counter grows by in a cycle: up to 128 results, or one of anything else."""
+    return 8 if name in _RESULTS else 1
 
 
 class Counts(Parametric):
@@ -16,7 +21,7 @@ class Counts(Parametric):
     Members
     -------
     one for each counter of ``source`` (``hdl.spec.registers.COUNTED_BY``), in lower case:
-        Out(``INCREMENT_BITS``).
+        Out(``increment_bits`` of it).
 
     Raises
     ------
@@ -27,7 +32,7 @@ class Counts(Parametric):
         if source not in COUNTED_BY:
             raise ValueError(f"source must be one of {', '.join(COUNTED_BY)}, not {source!r}")
         super().__init__({"source": source}, {
-            name.lower(): Out(INCREMENT_BITS) for name in COUNTED_BY[source]})
+            name.lower(): Out(increment_bits(name)) for name in COUNTED_BY[source]})
 
 
 class AllCounts(Parametric):

@@ -2,13 +2,17 @@ import random
 from operator import attrgetter
 
 import pytest
+from amaranth.hdl import Module
 from amaranth.sim import Simulator
 
-from hdl.host.counter import Counter
+from hdl.host.counters import Counters
 from hdl.host.csr_block import CsrBlock
+from hdl.lib.sram import Sram1R1W
+from hdl.ports.counts import increment_bits
 from hdl.spec.commands import ErrorCause, features_of
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import COUNTED_BY, COUNTER_BASE, COUNTERS, IDENTITY, REGISTERS
+from support.seeds import seed_of
 
 CONFIG = AcceleratorConfig(fmt="posit8", dim=8)
 AT = {register.name: register.offset for register in REGISTERS}
@@ -260,13 +264,13 @@ def test_counters_count_freeze_and_clear():
         for index, (name, _) in enumerate(COUNTERS):
             total[index] = 0
             for _ in range(3):
-                step = host.chance.randint(0, 255)
+                step = host.chance.randint(0, (1 << increment_bits(name)) - 1)
                 await host.pulse(**{f"counts__{source[name]}__{name.lower()}": step})
                 total[index] += step
         for index, wanted in total.items():
             assert await host.read(COUNTER_BASE + 8 * index) == wanted
         await host.write(AT["COUNTER_CONTROL"], 1)
-        await host.pulse(counts__sequencer__cycles=200, counts__core__nars=3)
+        await host.pulse(counts__sequencer__cycles=1, counts__core__nars=3)
         assert await host.read(AT["CYCLES_LOW"]) == total[0]
         await host.write(AT["COUNTER_CONTROL"], 2)
         assert await host.read(AT["CYCLES_LOW"]) == await host.read(AT["NARS_LOW"]) == 0
@@ -278,18 +282,74 @@ def test_counters_count_freeze_and_clear():
     run(script)
 
 
-def test_counters_carry_into_the_high_word():
-    dut = Counter()
+@pytest.mark.parametrize("chance", [0.0, 0.1, 1.0])
+def test_counters_look_at_any_time(chance):
+    """Everything counts at its most, but where frozen; ``chance`` of a look wherever one may be."""
+    dut, rng = Counters(), random.Random(seed_of(chance))
+    steps = {f"{by}__{name.lower()}": (1 << increment_bits(name)) - 1
+             for by, names in COUNTED_BY.items() for name in names}
+    order = [f"{by}__{name.lower()}" for name, _ in COUNTERS
+             for by, names in COUNTED_BY.items() if name in names]
     seen = []
 
     async def bench(ctx):
-        ctx.set(dut.value, (1 << 32) - 100)
-        ctx.set(dut.increment, 60)
-        await ctx.tick().repeat(4)
-        seen.append(ctx.get(dut.value))
+        for path, step in steps.items():
+            ctx.set(attrgetter(path.replace("__", "."))(dut.counts), step)
+        total, waits, index = 0, 0, None
+        for cycle in range(3000):
+            frozen, clear = cycle % 400 >= 300, cycle % 1000 == 999
+            waits += 1
+            pauses = index is None and waits >= 3 and (rng.random() < chance or cycle > 2900)
+            ctx.set(dut.freeze, frozen)
+            ctx.set(dut.clear, clear)
+            ctx.set(dut.pause, pauses)
+            ctx.set(dut.look, index is not None)
+            if index is not None:
+                ctx.set(dut.index, index)
+            looked, wanted = index, total + (not frozen)
+            index = rng.randrange(len(COUNTERS)) if pauses else None
+            await ctx.tick()
+            total = 0 if clear else wanted
+            if looked is not None:
+                waits = 0
+                assert ctx.get(dut.value) == total * steps[order[looked]], (cycle, looked)
+                seen.append(looked)
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-8)
     simulator.add_testbench(bench)
     simulator.run()
-    assert seen == [(1 << 32) - 100 + 180]
+    assert len(set(seen)) > (2 if chance == 0 else 16)
+
+
+def test_counters_carry_into_the_high_word(monkeypatch):
+    low = (1 << 32) - 5
+
+    class Full(Sram1R1W):
+        """A memory in which every counter is almost beyond its low word."""
+
+        def elaborate(self, platform):
+            m = Module()
+            m.d.comb += self.data.eq(low)
+            return m
+
+    monkeypatch.setattr("hdl.host.counters.Sram1R1W", Full)
+    dut = Counters()
+    seen = []
+
+    async def bench(ctx):
+        ctx.set(dut.counts.core.nars, 100)
+        await ctx.tick().repeat(2 * len(COUNTERS))
+        ctx.set(dut.pause, 1)
+        await ctx.tick()
+        ctx.set(dut.pause, 0)
+        ctx.set(dut.look, 1)
+        ctx.set(dut.index, [name for name, _ in COUNTERS].index("NARS"))
+        await ctx.tick()
+        seen.append(ctx.get(dut.value) - low)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert seen[0] % 100 == 0 and 100 <= seen[0] <= 100 * 3 * len(COUNTERS)
