@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,12 +114,13 @@ class Flow:
         text."""
         return self.measure_all([design])[0]
 
-    def measure_all(self, designs: Sequence[Design]) -> list[Report]:
+    def measure_all(self, designs: Sequence[Design], apart: Collection[str] = ()) -> list[Report]:
         """``measure`` of each design, as many runs of Yosys at a time as there are cores.
 
         A unit that several designs hold is mapped once, and the largest ones begin first.
+        ``apart``: modules that are mapped on their own (``Hierarchy``).
         """
-        trees = [Hierarchy(design) for design in designs]
+        trees = [Hierarchy(design, apart) for design in designs]
         units = [[tree.unit(name) for name in sorted(tree.units)
                   if not tree.modules[name].is_memory] for tree in trees]
         order = sorted({unit for members in units for unit in members},

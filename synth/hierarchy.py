@@ -2,13 +2,13 @@
 
 A *unit* is what one run of the flow maps: a module with everything below it flattened in, except
 the modules that are units themselves and stand in it as black boxes. A module is a unit of its own
-where some module instantiates it more than ``FEW`` times, where it holds such instances, or where
-it is a memory. So a PE, a decoder or a lane is mapped whole, as a designer would, and an array of
-256 PEs costs one mapping of a row and one of a PE.
+where some module instantiates it more than ``FEW`` times, where it holds such instances, where it
+is a memory, or where the caller wants it ``apart``. So a PE, a decoder or a lane is mapped whole,
+as a designer would, and an array of 256 PEs costs one mapping of a row and one of a PE.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -32,14 +32,16 @@ class Unit:
 class Hierarchy:
     """The modules of ``design`` under its top.
 
-    What a module instantiates and the text does not define is left out.
+    What a module instantiates and the text does not define is left out. ``apart``: modules that are
+    units in any case; those that the design lacks mean nothing.
     """
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: Design, apart: Collection[str] = ()) -> None:
         self.top = design.top
         self.modules: Mapping[str, Module] = design.modules
         self.counts = Counter({name: count for name, count in design.counts.items()
                                if name in design.modules})
+        self.apart = frozenset(apart) & self.counts.keys()
 
     def _cells(self, name: str) -> dict[str, int]:
         return {child: times for child, times in self.modules[name].cells.items()
@@ -51,6 +53,7 @@ class Hierarchy:
         repeated = {child for name in self.counts
                     for child, times in self._cells(name).items() if times > FEW}
         repeated |= {name for name in self.counts if self.modules[name].is_memory}
+        repeated |= self.apart
         found = {self.top} | repeated
 
         def holds_unit(name: str) -> bool:
