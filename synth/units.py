@@ -40,8 +40,10 @@ def _kind(module: str) -> str | None:
 
 
 def apart(described: Design) -> set[str]:
-    """Modules to map on their own: those of ``parts``, PEs and lanes."""
-    return {*parts(described).values(), *filter(_kind, described.counts)}
+    """Modules to map on their own: those of ``parts``, PEs and lanes, each with what is private to
+    it."""
+    return {*parts(described).values(),
+            *(name for name in described.counts if _kind(name) and "__" not in name)}
 
 
 @dataclass(frozen=True)
