@@ -227,6 +227,19 @@ def _area(output: str) -> Values:
     return made
 
 
+def _units(output: str) -> Values:
+    """The table of ``synth.units``: of each unit and D its gates, and their share of the whole."""
+    head = _found(r"^unit +(D = .*)$", output)
+    dims = re.findall(r"D = \d+", head[1])
+    rows = []
+    for line in output[head.end():].strip().splitlines():
+        name, words = line[:22].strip(), line[22:].split()
+        cells = [word for word in words if not word.endswith("%")]
+        shares = [word for word in words if word.endswith("%")] or [""] * len(cells)
+        rows.append([name, *(text for pair in zip(cells, shares, strict=True) for text in pair)])
+    return {"table": table(["unit", *(text for dim in dims for text in (dim, ""))], rows)}
+
+
 def _all_functions(output: str) -> Values:
     sections = _sections(output)
     if _PAIRING not in sections:
@@ -275,6 +288,7 @@ SOURCES: dict[str, Source] = {
     "area": Source(_AREA, _area),
     "area-all": Source(f"{_AREA} --functions all", _all_functions,
                        also=("--block", "lane", "accelerator")),
+    "units": Source("python -m synth.units", _units),
     "functions": Source("python tools/function_errors.py", _errors, cheap=True),
     "scaling": Source("python -m gen.scaling --fmt posit8 bf16", _scaling),
 }
