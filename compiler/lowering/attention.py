@@ -54,7 +54,7 @@ def attend(trace: Tracer, attention: Attention, x: Value, cache: CacheRows | Non
     spans = spans_of(attention, step, whole=saved is not None)
     tables = [trace.value(f"{label}probabilities", attention.heads * step.sequences * span.rows,
                           len(span.seen)) for span in spans]
-    sums = trace.value(f"{label}heads", step.rows, attention.heads * size)
+    sums = trace.given(f"{label}heads", step.rows, attention.heads * size, attention.output)
     units = list(_units(trace, attention, queries, (keys, values), sums, step))
     parts = [units] if len(spans) == 1 else [[unit.within(span) for unit in units]
                                              for span in spans]

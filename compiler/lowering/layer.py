@@ -30,8 +30,9 @@ def trace_layer(trace: Tracer, block: Block, x: Value, cache: CacheRows | None, 
     what a layer that looks across reads."""
     if block.bottleneck is not None:
         return _narrow_layer(trace, block, block.bottleneck, x, step, label)
-    inner = f"{label} "
-    given = _before(trace, block, block.attention_norm, x, f"{inner}attention norm")
+    inner, attention = f"{label} ", block.attention
+    given = _before(trace, block, block.attention_norm, x, f"{inner}attention norm",
+                    attention.query, attention.key, attention.value)
     heads = attend(trace, block.attention, given, cache, step, inner, saved)
     saved = saved or Saved()
     saved.attention_given = given
@@ -41,7 +42,9 @@ def trace_layer(trace: Tracer, block: Block, x: Value, cache: CacheRows | None, 
     if block.across is not None:
         middle = _across(trace, block, block.across, middle, source, step, inner)
     if not block.parallel:
-        given = _before(trace, block, block.feed_forward_norm, middle, f"{inner}feed-forward norm")
+        ffn = block.feed_forward
+        given = _before(trace, block, block.feed_forward_norm, middle, f"{inner}feed-forward norm",
+                        *(linear for linear in (ffn.gate, ffn.up) if linear is not None))
     elif block.feed_forward_norm is not block.attention_norm:
         given = _before(trace, block, block.feed_forward_norm, x, f"{inner}feed-forward norm")
     saved.feed_forward_given = given
@@ -85,11 +88,12 @@ def _narrow_layer(trace: Tracer, block: Block, narrow: Bottleneck, x: Value, ste
     return _after(trace, block, narrow.norm, stream, narrow.leave, x, f"{inner}wide", label)[1]
 
 
-def _before(trace: Tracer, block: Block, norm: Norm | None, x: Value, name: str) -> Value:
-    """What the linear layers read: of pre-norm layers the norm of ``x``, if there is one."""
+def _before(trace: Tracer, block: Block, norm: Norm | None, x: Value, name: str,
+            *linears: Linear) -> Value:
+    """What the ``linears`` read: of pre-norm layers the norm of ``x``, if there is one."""
     if not block.pre_norm or norm is None:
         return x
-    out = trace.value(name, x.rows, x.columns)
+    out = trace.given(name, x.rows, x.columns, *linears)
     trace.norm(x.whole, norm, out, name)
     return out
 
@@ -119,7 +123,7 @@ def _after(trace: Tracer, block: Block, norm: Norm | None, x: Value, linear: Lin
 def _expand(trace: Tracer, ffn: FeedForward, x: Value, label: str, saved: Saved) -> Value:
     """f(up x), or f(gate x) ⊙ up x."""
     shape = x.rows, len(ffn.up.weight)
-    hidden = trace.value(f"{label}hidden", *shape)
+    hidden = trace.given(f"{label}hidden", *shape, ffn.down)
     up = trace.value(f"{label}up", *shape)
     trace.linear(x.whole, ffn.up, up, f"{label}up")
     saved.up = up

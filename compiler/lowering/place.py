@@ -57,7 +57,7 @@ class Places:
         size, columns = whole.item_bytes, whole.columns
         name = f"{whole.name}[{view.offset}:{view.rows}×{view.columns}]"
         offset, stride = size * view.offset, size * view.stride
-        if whole.stride != whole.row_bytes:  # rows as far apart as those of a wider one
+        if whole.stride != size * view.value.stride:  # rows as far apart as those of a wider one
             (row, column), (rows, rest) = divmod(view.offset, columns), divmod(view.stride, columns)
             if rest:
                 raise ValueError(f"{whole.name} must have rows without gaps to be cut otherwise")
@@ -91,7 +91,7 @@ def place(fused: OpList, builder: ProgramBuilder, keep: bool = False,
         for (value, form), start in zip(temporary, starts, strict=True):
             name, encoding = _named(value, form, builder)
             tensor = Tensor(name, block.address + start, *value.shape, encoding,
-                            value.columns * encoding.bits // 8)
+                            value.stride * encoding.bits // 8)
             places.add((value, form), tensor, False)
     return places
 
@@ -99,7 +99,7 @@ def place(fused: OpList, builder: ProgramBuilder, keep: bool = False,
 def placed(slots: Sequence[Slot], builder: ProgramBuilder, tell: Tell = silent
            ) -> Iterator[Tensor]:
     """Memory of its own for each of ``slots``; ``tell`` as for ``place``."""
-    sizes = [value.rows * value.columns for value, _ in slots]
+    sizes = [value.rows * value.stride for value, _ in slots]
     done, total = 0, sum(sizes)
     for (value, form), size in zip(slots, sizes, strict=True):
         yield own_memory(value, form, builder)
@@ -145,7 +145,7 @@ def _named(value: Value, form: Form, builder: ProgramBuilder) -> tuple[str, Enco
 def _bytes(slot: Slot, builder: ProgramBuilder) -> int:
     """What the value takes in a form, up to a multiple of the bus."""
     value, form = slot
-    size = value.rows * value.columns * _named(value, form, builder)[1].bits // 8
+    size = value.rows * value.stride * _named(value, form, builder)[1].bits // 8
     bus = builder.config.bus_bytes
     return -(-size // bus) * bus
 
@@ -165,4 +165,5 @@ def own_memory(value: Value, form: Form, builder: ProgramBuilder) -> Tensor:
     name, encoding = _named(value, form, builder)
     if value.life == Life.CONSTANT:
         return builder.constant(value.make(), encoding.name, name=name)
-    return builder.empty(*value.shape, encoding.name, name=name)
+    tensor = builder.empty(value.rows, value.stride, encoding.name, name=name)
+    return replace(tensor, columns=value.columns)

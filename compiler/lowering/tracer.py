@@ -57,11 +57,17 @@ class Tracer:
     # Values
 
     def value(self, name: str, rows: int, columns: int, life: Life = Life.TEMPORARY, *,
-              labelled: bool = False, forms: tuple[Form, ...] | None = None) -> Value:
+              labelled: bool = False, forms: tuple[Form, ...] | None = None,
+              room: int = 0) -> Value:
         """One that some op writes."""
         if life == Life.RESULT and not self._results:
             life = Life.TEMPORARY
-        return self.declare(Value(name, rows, columns, life, forms, labelled))
+        return self.declare(Value(name, rows, columns, life, forms, labelled, room=room))
+
+    def given(self, name: str, rows: int, columns: int, *linears: Linear) -> Value:
+        """One that ``linears`` read, and nothing else; where these have more to read, with room
+        for it."""
+        return self.value(name, rows, columns)
 
     def constant(self, name: str, rows: int, columns: int, make: Callable[[], np.ndarray],
                  *forms: Form, labelled: bool = False) -> Value:

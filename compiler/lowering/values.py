@@ -67,6 +67,7 @@ class Value:
 
     ``forms``: those that it has whoever reads it; ``None``: what its readers need. ``labelled``:
     its tensors are called by name and encoding. ``make``: a constant's contents, rows × columns.
+    ``room``: columns after each row that are ``beside`` it in memory; such a value has one form.
     """
 
     name: str
@@ -76,14 +77,30 @@ class Value:
     forms: tuple[Form, ...] | None = None
     labelled: bool = False
     make: Callable[[], np.ndarray] | None = field(default=None, repr=False)
+    room: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.rows, self.columns
 
     @property
+    def stride(self) -> int:
+        """Items from a row to the next."""
+        return self.columns + self.room
+
+    @property
     def whole(self) -> "View":
-        return View(self, 0, self.rows, self.columns, self.columns)
+        return View(self, 0, self.rows, self.columns, self.stride)
+
+    @property
+    def beside(self) -> "View":
+        """The room alone."""
+        return View(self, self.columns, self.rows, self.room, self.stride)
+
+    @property
+    def widened(self) -> "View":
+        """Rows and what is beside them."""
+        return View(self, 0, self.rows, self.stride, self.stride)
 
 
 @dataclass(frozen=True)
@@ -104,8 +121,8 @@ class View:
 
     @property
     def is_whole(self) -> bool:
-        return (self.offset == 0 and self.stride == self.columns == self.value.columns
-                and self.rows == self.value.rows)
+        return (self.offset == 0 and self.shape == self.value.shape
+                and self.stride == self.value.stride)
 
     def block(self, row: int, column: int, rows: int, columns: int) -> "View":
         """The ``rows`` × ``columns`` items from (``row``, ``column``) on."""
