@@ -1,11 +1,11 @@
 """Fine-tune a transformer: ``python -m sim.train bert-tiny --task movie-reviews --lora 8``.
 
-Trains adapters, or whole matrices, in numpy with every rounding that the accelerator makes (or with
-none: ``--plain``), or by programs on the machine model or the generated Verilog, on a
-task by name or on one's own CSV file with the columns text and label, or question, context and
-answer. The adapters are saved in the files of peft. Exit code 1 where a loss or a gradient is not
-finite (the last good adapters are saved) or a run is interrupted, 2 for wrong arguments, models and
-data.
+Trains adapters, or whole matrices, in numpy with every rounding of the accelerator but those of
+its accumulators (products are added up in float32), or with none (``--plain``), or by programs
+on the machine model or the generated Verilog, on a task by name or on one's own CSV file with the
+columns text and label, or question, context and answer. The adapters are saved in the files of
+peft. Exit code 1 where a loss or a gradient is not finite (the last good adapters are saved) or a
+run is interrupted, 2 for wrong arguments, models and data.
 """
 
 import argparse
@@ -21,21 +21,24 @@ from compiler.checkpoints import load
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.lowering.rotary import model_halves_first
 from compiler.training.adapters import save_adapters
-from compiler.training.gradients.eight_bit import EightBit
 from compiler.training.gradients.numerics import Exact
+from compiler.training.gradients.partly import Partly
 from compiler.training.state import restore, save_state
-from compiler.training.tasks import (
-    Task,
-    with_head,
-)
+from compiler.training.tasks import Task
 from compiler.training.trainer import NotFinite, StepReport, Trainer, batches
 from gen.cli import Line, config_from, piped
 from sim.curve import curve
 from sim.gradient_check import check
-from sim.train_measure import measured
+from sim.train_measure import beside, measured, merged
 from sim.train_memory import memory_lines
 from sim.train_on import AcceleratorSteps
-from sim.train_options import make_parser, task_of, training_of
+from sim.train_options import (
+    check_batch,
+    exact_of,
+    make_parser,
+    task_of,
+    training_of,
+)
 from sim.verify.runner import RunError
 from sim.verify.starts import built, machine_start, rtl_start
 
@@ -69,26 +72,25 @@ def prepare(options: argparse.Namespace) -> Run:
         raise ValueError("out is for adapters: whole matrices have none")
     if options.resume and options.state is None:
         raise ValueError("resume needs --state, the file to go on from")
-    config = config_from(options)
+    config, exact = config_from(options), exact_of(options)
     if options.on != "numpy":
         if options.plain:
             raise ValueError(f"plain is for numpy alone, not for {options.on}")
         config = replace(config, functions="training")
     model = load(options.model, offline=options.offline)
     task = task_of(options, model)
-    if task.kind != "vocabulary":
-        outputs = len(task.classes) if task.kind == "classes" else 2
-        model = with_head(model, outputs, task.kind, options.seed)
+    model = task.headed(model, options.seed)
     if options.on != "numpy":
         model = model_halves_first(model)
     training = training_of(options, model, config, task.kind != "vocabulary")
-    if training.batch > len(task.train):
-        raise ValueError(f"batch must be at most {len(task.train)}, the number of examples, "
-                         f"not {training.batch}")
-    numerics = Exact(np.float32) if options.plain else EightBit(config, backward=training.backward)
+    check_batch(training, task)
+    numerics = Exact(np.float32) if options.plain else Partly(
+        config, exact, backward=training.backward, target=training.scale_log2)
     trainer = Trainer(model, training, task.kind, numerics, "float" if options.plain else "pair")
     about = {"model": options.model, "task": task.name, "training": repr(training),
              "config": "fp32" if options.plain else config.as_dict()}
+    if options.exact is not None:
+        about["exact"] = options.exact
     if options.resume:
         restore(options.state, trainer, about)
     run = Run(trainer, task, options, about)
@@ -213,6 +215,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"interrupted after step {run.trainer.updater.steps}", file=sys.stderr)
         code = 1
     _measured(run, "after")
+    if beside(run.trainer):
+        print(f"merged: {len(run.task.held_out)} held out: "
+              f"{measured(merged(run.trainer), run.task)}", flush=True)
     try:
         _save(run)
     except OSError as error:

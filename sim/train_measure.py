@@ -1,15 +1,32 @@
 """How right a model in training is on what was held out."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from compiler.answers import AnswerTask
+from compiler.training.description import LowRank
 from compiler.training.gradients.numerics import Array
 from compiler.training.tasks import Task
 from compiler.training.trainer import Trainer
 from sim.inference.metrics import answer_f1, exact
 from sim.inference.results import Result, interpreted
 
-__all__ = ["measured"]
+__all__ = ["beside", "measured", "merged"]
+
+
+def beside(trainer: Trainer) -> bool:
+    """Whether adapters are trained that stay beside their matrices."""
+    method = trainer.training.method
+    return isinstance(method, LowRank) and method.place == "beside"
+
+
+def merged(trainer: Trainer) -> Trainer:
+    """The same adapters in their matrices, as inference has them."""
+    method = trainer.training.method
+    assert isinstance(method, LowRank), "adapters"
+    return trainer.again(trainer.numerics, replace(
+        trainer.training, method=replace(method, place="merged")))
 
 
 def measured(trainer: Trainer, task: Task) -> str:

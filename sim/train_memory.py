@@ -3,25 +3,46 @@
 import argparse
 from dataclasses import replace
 
+from compiler.checkpoints.description import Transformer
+from compiler.checkpoints.inputs import Inputs
 from compiler.training.description import Training
+from compiler.training.gradients.loss import LossKind
 from compiler.training.gradients.parameters import parameters
 from compiler.training.programs.lower import lower_training
 from compiler.training.programs.memory import bytes_by_kind, full_bf16_bytes
 from gen.cli import config_from
+from hdl.spec.config import AcceleratorConfig
 from sim.cycles.training import loss_of_model, training_model
-from sim.train_options import training_of
+from sim.train_options import check_batch, task_of, training_of
 
 __all__ = ["memory_lines"]
 
 
+def _of_task(options: argparse.Namespace, config: AcceleratorConfig, model: Transformer
+             ) -> tuple[Transformer, Training, Inputs, LossKind]:
+    """``model`` with the head of the task, its training, a micro-batch, the loss."""
+    task = task_of(options, model)
+    training = training_of(options, model, config, task.kind != "vocabulary")
+    check_batch(training, task)
+    given = task.train.part(slice(0, training.micro or training.batch)).given()
+    return task.headed(model, options.seed), training, given, task.kind
+
+
 def memory_lines(options: argparse.Namespace) -> list[str]:
-    """What ``--memory`` prints; ``ValueError``, ``ModelUnavailable``."""
+    """What ``--memory`` prints, of batches like those of a task or of one's own data, where one is
+    named, else of whole texts and two classes; ``ValueError``, ``ModelUnavailable``."""
     config = replace(config_from(options), functions="training")
     tokens = None if options.model == "digits-vit" else options.tokens
     model, _ = training_model(options.model, Training(batch=1), tokens, None, options.offline)
     kind = loss_of_model(model)
-    training = training_of(options, model, config, kind == "classes")
-    model, inputs = training_model(options.model, training, tokens, None, options.offline, True)
+    if options.data is None and options.task is None:
+        training = training_of(options, model, config, kind == "classes")
+        model, inputs = training_model(options.model, training, tokens, None, options.offline,
+                                       True)
+    else:
+        whole, _ = training_model(options.model, Training(batch=1), tokens, None,
+                                  options.offline, True)
+        model, training, inputs, kind = _of_task(options, config, whole)
     program = lower_training(config, model, training, inputs, kind=kind, seed=None)
     kinds = bytes_by_kind(program)
     full = full_bf16_bytes(sum(values.size for values in parameters(model).values()), model,

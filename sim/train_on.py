@@ -6,7 +6,6 @@ step and gives it back what was trained.
 
 import numpy as np
 
-from compiler.checkpoints.inputs import Inputs
 from compiler.program.start import Ran, Start
 from compiler.program.tensor import Tensor
 from compiler.training.gradients.network import Batch
@@ -29,11 +28,8 @@ class AcceleratorSteps:
     def __init__(self, config: AcceleratorConfig, trainer: Trainer, batch: Batch, start: Start
                  ) -> None:
         self.trainer, training = trainer, trainer.training
-        part = batch.part(slice(0, training.micro))
         self.program: TrainingProgram = lower_training(
-            config, trainer.model, training,
-            Inputs("ids" if part.inputs.ndim == 2 else "patches", part.inputs, part.valid,
-                   part.segments),
+            config, trainer.model, training, batch.part(slice(0, training.micro)).given(),
             kind=trainer.kind)
         updater = trainer.updater
         self.host = Host(self.program, training, trainer.kind, start, updater.values,

@@ -10,11 +10,13 @@ from compiler.checkpoints.registry import tokenizer
 from compiler.training.description import (
     OPTIMISERS,
     PARTS_OF,
+    PLACES,
     SCHEDULES,
     LowRank,
     Training,
     WholeMatrices,
 )
+from compiler.training.gradients.partly import ROUNDED
 from compiler.training.gradients.softmax import BACKWARD, usual_backward
 from compiler.training.tasks import (
     DIGITS_TASKS,
@@ -27,7 +29,7 @@ from compiler.training.tasks import (
 from gen.cli import Parser, add_config_flags, add_on, add_quiet
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["make_parser", "task_of", "training_of"]
+__all__ = ["check_batch", "exact_of", "make_parser", "task_of", "training_of"]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -44,6 +46,9 @@ def make_parser() -> argparse.ArgumentParser:
     how.add_argument("--lora", type=int, default=8, metavar="RANK", help="rank of adapters (8)")
     how.add_argument("--full", action="store_true", help="train the matrices themselves")
     parser.add_argument("--targets", help=f"some of {','.join(PARTS_OF)} (all that the model has)")
+    parser.add_argument("--adapters", default="merged", metavar="PLACE",
+                        help=f"{', '.join(PLACES)}: added to the matrices and rounded with them, "
+                        "or two products of their own, which lose nothing (merged)")
     parser.add_argument("--alpha", type=float, help="adapters count alpha / rank times (2 · rank)")
     parser.add_argument("--optimizer", default="adamw", help=f"{', '.join(OPTIMISERS)} (adamw)")
     for flag, kind, value, text in (
@@ -56,12 +61,17 @@ def make_parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{flag}", type=kind, default=value, help=f"{text} ({value})")
     parser.add_argument("--micro", type=int, help="sequences at once (all of a batch)")
     parser.add_argument("--schedule", default="linear", help=f"{', '.join(SCHEDULES)} (linear)")
+    parser.add_argument("--scale-log2", type=int, metavar="K", help="gradients are scaled to "
+                        "magnitudes below 2^K (posits 4, e5m2 15, e4m3 8)")
     parser.add_argument("--backward", help=f"softmax: {', '.join(BACKWARD)} "
                         "(ordinary, centred where 1/x is a bit trick)")
-    add_on(parser, "numpy", numpy="every rounding of the accelerator in numpy",
+    add_on(parser, "numpy", numpy="every rounding of the accelerator in numpy, but "
+           "sums of products in float32",
            machine="programs on the machine model",
            rtl="programs on the generated Verilog, every byte compared with the machine model")
     parser.add_argument("--plain", action="store_true", help="round nothing: the fp32 baseline")
+    parser.add_argument("--exact", metavar="WHAT", help="in numpy, do not round "
+                        f"{' or '.join(ROUNDED)}, to see what that costs")
     parser.add_argument("--memory", action="store_true",
                         help="train nothing: bytes of the programs' image, by kind")
     parser.add_argument("--check", action="store_true",
@@ -93,9 +103,28 @@ def task_of(options: argparse.Namespace, model: Transformer) -> Task:
                          "texts for the others")
     if name in DIGITS_TASKS:
         return digits_task(name, offline=options.offline)
+    if name == "review-text" and not model.blocks[0].attention.causal:
+        raise ValueError(f"task review-text is for causal models, which {options.model} is not")
     words = tokenizer(options.model, offline=options.offline)
     make = movie_reviews if name == "movie-reviews" else review_text
     return make(words, options.tokens, offline=options.offline)
+
+
+def check_batch(training: Training, task: Task) -> None:
+    """``ValueError`` where ``task`` has fewer examples than a step takes."""
+    if training.batch > len(task.train):
+        raise ValueError(f"batch must be at most {len(task.train)}, the number of examples, "
+                         f"not {training.batch}")
+
+
+def exact_of(options: argparse.Namespace) -> tuple[str, ...]:
+    """What ``--exact`` names; ``ValueError`` where that is not for the arithmetic chosen."""
+    if options.exact is None:
+        return ()
+    if options.on != "numpy" or options.plain:
+        raise ValueError("exact is for numpy with roundings alone, not for "
+                         f"{'plain' if options.plain else options.on}")
+    return tuple(options.exact.split(","))
 
 
 def training_of(options: argparse.Namespace, model: Transformer, config: AcceleratorConfig,
@@ -107,11 +136,11 @@ def training_of(options: argparse.Namespace, model: Transformer, config: Acceler
     gated = model.blocks[0].feed_forward.gate is not None
     usual = [name for name in PARTS_OF if gated or name != "gate"]
     targets = tuple(options.targets.split(",") if options.targets else usual)
-    method = WholeMatrices(targets) if options.full else LowRank(targets, options.lora,
-                                                                 options.alpha)
+    method = WholeMatrices(targets) if options.full else LowRank(
+        targets, options.lora, options.alpha, place=options.adapters)
     if options.backward is None:
         options.backward = "ordinary" if options.plain else usual_backward(config.softmax)
     return Training(
         method, OPTIMISERS[options.optimizer](), options.rate, options.steps, head,
         options.schedule, options.warmup, options.clip, options.batch, options.micro,
-        options.recompute, options.backward, options.seed)
+        options.recompute, options.backward, options.seed, options.scale_log2)

@@ -12,13 +12,14 @@ from compiler.training.gradients.parameters import block_name, linears, tied
 from compiler.training.gradients.softmax import BACKWARD
 from compiler.training.gradients.weights import lora_names
 
-__all__ = ["OPTIMISERS", "PARTS_OF", "SCHEDULES", "AdamW", "LowRank", "Momentum", "Optimiser",
-           "Sgd", "Training", "WholeMatrices"]
+__all__ = ["OPTIMISERS", "PARTS_OF", "PLACES", "SCHEDULES", "AdamW", "LowRank", "Momentum",
+           "Optimiser", "Sgd", "Training", "WholeMatrices"]
 
 # Targets as the command line and the adapters' files of others call them for short.
 PARTS_OF = {"q": "query", "k": "key", "v": "value", "output": "output", "gate": "gate",
             "up": "up", "down": "down"}
 SCHEDULES = ("linear", "cosine")
+PLACES = ("merged", "beside")
 # A share 1 − β₂ of g² that is below half a unit of a BF16 v is lost: v then only grows.
 _BETA2_SAFE, _BETA2_STEPS = 0.99, 500
 
@@ -60,12 +61,17 @@ def _targets(targets: tuple[str, ...]) -> None:
 @dataclass(frozen=True)
 class LowRank:
     """W + (alpha / rank) · B A for each target of each layer, A and B trained; ``alpha`` None is
-    2 · rank, which keeps the factor a power of two."""
+    2 · rank, which keeps the factor a power of two.
+
+    ``place``: the sum is ``merged`` in the format after each update, or A and B stay ``beside`` W:
+    two thin products more, and what is less than half a unit of W's items is not lost.
+    """
 
     targets: tuple[str, ...] = ("q", "k", "v", "output", "up", "down")
     rank: int = 8
     alpha: float | None = None
     dropout: float = 0.0
+    place: Literal["merged", "beside"] = "merged"
 
     def __post_init__(self) -> None:
         _targets(self.targets)
@@ -76,6 +82,8 @@ class LowRank:
         if self.dropout != 0:
             raise ValueError(f"dropout must be 0, not {self.dropout!r}: no command draws random "
                              "numbers")
+        if self.place not in PLACES:
+            raise ValueError(f"adapters must be one of {', '.join(PLACES)}, not {self.place!r}")
 
     @property
     def scale(self) -> float:
@@ -167,6 +175,8 @@ class Training:
     recompute: keep the input of every N-th layer and compute the rest again on the way back; 0
         keeps everything.
     backward: the softmax's form, ``softmax.BACKWARD``.
+    scale_log2: gradient tensors are scaled so that their largest magnitude is below 2 to this power
+        (``None``: what suits the format, ``scaling.target_log2``).
     seed: of adapters, new heads and the order of examples.
     """
 
@@ -183,6 +193,7 @@ class Training:
     recompute: int = 0
     backward: Literal["ordinary", "centred"] = "ordinary"
     seed: int = 0
+    scale_log2: int | None = None
 
     def __post_init__(self) -> None:
         for name, kinds in (("method", LowRank | WholeMatrices), ("optimiser", Optimiser)):
@@ -205,6 +216,10 @@ class Training:
         _between("warmup", self.warmup, 0, 1, open_high=True)
         if self.clip is not None:
             _positive("clip", self.clip)
+        if self.scale_log2 is not None and (
+                not isinstance(self.scale_log2, int) or not -16 <= self.scale_log2 <= 16):
+            raise ValueError("scale-log2 must be a whole number from -16 to 16, "
+                             f"not {self.scale_log2!r}")
 
     @property
     def warm_steps(self) -> int:

@@ -55,6 +55,13 @@ class Task:
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def headed(self, model: Transformer, seed: int = 0) -> Transformer:
+        """``model`` with a head for it (``with_head``); over a vocabulary its own."""
+        if self.kind == "vocabulary":
+            return model
+        return with_head(model, len(self.classes) if self.kind == "classes" else 2, self.kind,
+                         seed)
+
 
 def digits_task(name: str, cache: Path | None = None, offline: bool = False) -> Task:
     """1,347 changed images to train on, 450 held out, those of ``digits``. ``ModelUnavailable``."""

@@ -97,7 +97,8 @@ class Trainer:
             adapters = initial_adapters(model, training)
         arrays = {name: np.asarray(values, np.float32)
                   for name, values in parameters(model).items()}
-        self.weights = Weights(arrays, self.numerics, adapters)
+        self.weights = Weights(arrays, self.numerics, adapters,
+                               getattr(training.method, "place", "merged") == "beside")
         start = dict(arrays)
         for layer, own in adapters.items():
             start |= dict(zip(lora_names(layer), (own.a, own.b), strict=True))
@@ -133,14 +134,31 @@ class Trainer:
         themselves were."""
         if not isinstance(self.training.method, LowRank):
             raise ValueError("adapters must be what is trained, not whole matrices")
-        values = self.updater.values
-        layers = {layer: Adapter(values[lora_names(layer)[0]], values[lora_names(layer)[1]],
-                        self.training.method.scale)
-                  for layer in self.training.layers(self.model)}
+        values, layers = self.updater.values, self._layers()
         if not self.training.head:
             return AdapterSet(layers)
         head = Linear(values["head.weight"], values.get("head.bias"))
         return AdapterSet(layers, head, self.model.pooling)
+
+    def _layers(self) -> dict[str, Adapter]:
+        """The adapters as they are now, by linear layer."""
+        method, values, found = self.training.method, self.updater.values, {}
+        if isinstance(method, LowRank):
+            for layer in self.training.layers(self.model):
+                a, b = (values[name] for name in lora_names(layer))
+                found[layer] = Adapter(a, b, method.scale)
+        return found
+
+    def again(self, numerics: Exact, training: Training | None = None) -> "Trainer":
+        """A trainer of what the network reads now, in other arithmetic, or with another
+        ``training`` of the same arrays, adapters merged say."""
+        found = Trainer(self.model, training or self.training, self.kind, numerics, "float",
+                        self._layers())
+        values = self.updater.values
+        for name in self.names:
+            if name.rpartition(".")[2] not in ("lora_a", "lora_b"):
+                found.weights.set(name, values[name].astype(numerics.dtype))
+        return found
 
     def resume(self, steps: int, rows: Mapping[str, Array], histories: dict[str, list[float]]
                ) -> None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.lowering.fusion import FUSION_LEVELS, fusion_named
-from compiler.training.description import LowRank, Training, WholeMatrices
+from compiler.training.description import PLACES, LowRank, Training, WholeMatrices
 from compiler.work import decode_steps
 from gen.cli import (
     Line,
@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
                      help="with --train: train the matrices themselves")
     parser.add_argument("--targets", default="q,k,v,output,up,down",
                         help="with --train: matrices that are trained or have adapters (all)")
+    parser.add_argument("--adapters", default="merged", metavar="PLACE",
+                        help=f"with --train: {', '.join(PLACES)}: where adapters are (merged)")
     parser.add_argument("--micro", type=integer(1), default=1, metavar="N",
                         help="with --train: sequences at once (1)")
     parser.add_argument("--recompute", type=integer(0), default=0, metavar="N",
@@ -121,8 +123,9 @@ def _train(options: argparse.Namespace) -> None:
         raise ValueError(f"MODEL must be one of {', '.join(MODELS)} or the path of a checkpoint")
     config = replace(config_from(options), functions="training")
     targets = tuple(options.targets.split(","))
-    training = Training(WholeMatrices(targets) if options.full else LowRank(targets, options.lora),
-                        batch=options.micro, recompute=options.recompute)
+    method = WholeMatrices(targets) if options.full else LowRank(
+        targets, options.lora, place=options.adapters)
+    training = Training(method, batch=options.micro, recompute=options.recompute)
     work = training_work(config, options.model, training, tokens=options.tokens,
                          layers=options.layers, offline=options.offline)
     plain = inference_work(config, options.model, training, tokens=options.tokens,

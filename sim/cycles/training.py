@@ -122,7 +122,9 @@ def _workload(name: str, program: TrainingProgram, address: int, labels: list[st
     image = program.image
     listed = [found for _, found in commands(image.memory, address, image.base)]
     if labels is None:
-        merged = {merge.merged.address for merge in program.tensors.merges}
+        own = program.tensors
+        merged = {merge.merged.address for merge in own.merges} | {
+            tensor.address for placed in own.placed for tensor in (placed.a, placed.b)}
         labels = [("merge" if fields["c_address"] in merged else "update")
                   if fields["m"] and fields["n"] else "" for fields in listed]
         return Workload(name, image.config, listed, image.memory, address, labels, labels)

@@ -42,6 +42,11 @@ class Noted(Bits):
         self.sites[site] = found * self.scaling.scale(site)
         return found
 
+    def beside(self, site, g):
+        found = super().gradient(site, g)
+        self.sites[f"{site} U"] = found * self.scaling.scale(site)
+        return found
+
 
 def on_machine(config):
     machine = Machine(config)
@@ -190,7 +195,7 @@ class Both:
         self.batches = work.batches
         program = lower_training(self.config, work.model, self.own, work.sample,
                                  kind=work.kind, keep=self.keep)
-        self.numerics = Noted(self.config, backward=self.own.backward)
+        self.numerics = Noted(self.config, backward=self.own.backward, target=self.own.scale_log2)
         self.trainer = Trainer(work.model, self.own, work.kind, self.numerics, "pair",
                                layout=program.layout)
         masters = self.trainer.updater
@@ -247,6 +252,11 @@ class Both:
         for merge in program.tensors.merges:
             self._same(merge.layer, host.read(merge.merged),
                        weights.stored(f"{merge.layer}.weight"))
+        for placed in program.tensors.placed:
+            adapter = weights.adapter(placed.layer)
+            assert adapter is not None
+            self._same(f"{placed.layer} A", host.read(placed.a), adapter.a)
+            self._same(f"{placed.layer} B", host.read(placed.b), adapter.b)
         for name, tensor in program.tensors.renewed.items():
             wanted = weights.wide(name) if name.endswith("bias") else weights.stored(name)
             self._same(name, host.read(tensor), wanted)

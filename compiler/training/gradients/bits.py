@@ -18,8 +18,9 @@ class Bits(EightBit):
     """Arguments as for ``EightBit``; float64."""
 
     def __init__(self, config: AcceleratorConfig, *, backward: str = "ordinary",
-                 scaling: bool = True) -> None:
-        super().__init__(config, backward=backward, scaling=scaling, dtype=np.float64)
+                 scaling: bool = True, target: int | None = None) -> None:
+        super().__init__(config, backward=backward, scaling=scaling, dtype=np.float64,
+                         target=target)
 
     def product(self, a: Array, b: Array) -> Array:
         if self.config.acc == "exact":

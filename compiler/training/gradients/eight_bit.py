@@ -26,20 +26,21 @@ class EightBit(Exact):
     """Rounds as the build ``config`` does; of ``fmt`` bf16 the lanes are FP32, whatever the name
     says.
 
-    ``scaling``: gradient tensors are scaled by powers of two before they are stored (``Scaling``);
-    call ``end_step`` after each update. ``backward``: one of ``softmax.STUDIED``. ``saturated``
-    counts gradients that were clipped. float32 is fast; float64 sums of products are exact for
-    posit8 and fp8 as long as they hold 53 bits.
+    ``scaling``: gradient tensors are scaled by powers of two before they are stored (``Scaling``,
+    with its ``target``); call ``end_step`` after each update. ``backward``: one of
+    ``softmax.STUDIED``. ``saturated`` counts gradients that were clipped. float32 is fast; float64
+    sums of products are exact for posit8 and fp8 as long as they hold 53 bits.
     """
 
     def __init__(self, config: AcceleratorConfig, *, backward: str = "ordinary",
-                 scaling: bool = True, dtype: type = np.float32) -> None:
+                 scaling: bool = True, dtype: type = np.float32,
+                 target: int | None = None) -> None:
         super().__init__(dtype, backward)
         self.config = config
         encodings = config.format.encodings
         self._forward, self._back = encodings[0], encodings[-1]
         self._lane_is_bf16 = config.lane == BFLOAT16
-        self.scaling = Scaling(config.format, scaling and config.format.storage_bits == 8)
+        self.scaling = Scaling(config.format, scaling and config.format.storage_bits == 8, target)
         self.saturated = 0
 
     def end_step(self) -> None:

@@ -1,7 +1,8 @@
 """Linear layers forward and back, their adapters among them.
 
 With y = x Wᵀ + b: dx = dy W, dW = dyᵀ x, db = Σ dy. With W = W₀ + s B A, where neither W₀ nor the
-product has a gradient of its own: T = x Aᵀ, U = dy B, dB = s dyᵀ T, dA = s Uᵀ x.
+product has a gradient of its own: T = x Aᵀ, U = dy B, dB = s dyᵀ T, dA = s Uᵀ x. Adapters that stay
+beside their matrices: ``beside``.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,15 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from compiler.training.gradients.beside import Beside, rows_of
 from compiler.training.gradients.numerics import Array
 from compiler.training.gradients.weights import Run, lora_names
 
 __all__ = ["linear", "linears_at_once", "rows_of"]
-
-
-def rows_of(x: Array) -> Array:
-    """… × items as rows × items."""
-    return x.reshape(-1, x.shape[-1])
 
 
 def linear(run: Run, name: str, x: Array, site: str) -> tuple[Array, Callable[..., Any]]:
@@ -41,9 +38,10 @@ def linears_at_once(run: Run, names: Sequence[str], x: Array, site: str
     """
     numerics, weights = run.numerics, run.weights
     matrices = [weights.stored(f"{name}.weight") for name in names]
+    beside = Beside.of(run, names, x, site)
     outputs = []
     for name, matrix in zip(names, matrices, strict=True):
-        y = numerics.product(x, matrix.T)
+        y = numerics.product(x, matrix.T) if beside is None else beside.forward(name, x, matrix)
         if f"{name}.bias" in weights:
             y = numerics.lane(y + weights.wide(f"{name}.bias"))
         outputs.append(y)
@@ -51,9 +49,15 @@ def linears_at_once(run: Run, names: Sequence[str], x: Array, site: str
     def back(gradients: Sequence[Array], onward: bool = True) -> Array | None:
         for name, gradient in zip(names, gradients, strict=True):
             _parameters(run, name, x, gradient)
-        _adapters(run, names, x, gradients, site)
+        inward = None
+        if beside is None:
+            _adapters(run, names, x, gradients, site)
+        else:
+            inward = beside.gradients(gradients)
         if not onward:
             return None
+        if beside is not None:
+            return beside.back(gradients, inward, matrices)
         return numerics.product(np.concatenate(gradients, axis=-1), np.concatenate(matrices))
 
     return outputs, back

@@ -16,7 +16,7 @@ from compiler.training.gradients.block import recomputed, run_blocks
 from compiler.training.gradients.ends import embed, finish
 from compiler.training.gradients.loss import LossKind, loss_of
 from compiler.training.gradients.numerics import Array, Exact
-from compiler.training.gradients.parameters import block_name
+from compiler.training.gradients.parameters import block_name, output_sites
 from compiler.training.gradients.weights import Run, Weights
 
 __all__ = ["Batch", "forward", "gradients_of", "groups_of", "logits_of"]
@@ -40,6 +40,11 @@ class Batch:
         """Some of its sequences."""
         return Batch(self.inputs[chosen], self.labels[chosen], *(
             None if rows is None else rows[chosen] for rows in (self.valid, self.segments)))
+
+    def given(self) -> Inputs:
+        """What a model reads of it."""
+        return Inputs("ids" if self.inputs.ndim == 2 else "patches", self.inputs, self.valid,
+                      self.segments)
 
 
 def _hidden(model: Transformer, batch: Batch) -> Array | None:
@@ -129,7 +134,7 @@ def gradients_of(model: Transformer, weights: Weights, numerics: Exact, batch: B
                  ) -> tuple[float, dict[str, Array]]:
     """The mean loss over ``batch`` and its gradients of the names ``wanted``: parameters, or A and
     B of adapters (``weights.lora_names``)."""
-    run = Run(numerics, weights, frozenset(wanted))
+    run = Run(numerics, weights, frozenset(wanted), output_sites(model))
     logits, back = forward(run, model, batch, recompute)
     loss, gradient = loss_of(kind, numerics, logits, batch.labels, batch.valid)
     back(gradient)

@@ -59,6 +59,10 @@ class Exact:
         """Gradient tensor ``site`` as it is stored."""
         return g
 
+    def beside(self, site: str, g: Array) -> Array:
+        """A gradient that is stored beside tensor ``site``, in its scale."""
+        return self.gradient(site, g)
+
     def end_step(self) -> None:
         """A step's gradients are complete."""
 

@@ -14,7 +14,8 @@ from compiler.checkpoints.checkpoint import LazyBlocks
 from compiler.checkpoints.description import Block, Linear, Norm, Patches, Transformer
 from compiler.training.gradients.trainable import check_trainable
 
-__all__ = ["PARTS", "block_name", "linears", "parameters", "tied", "with_parameters"]
+__all__ = ["PARTS", "block_name", "linears", "output_sites", "parameters", "tied",
+           "with_parameters"]
 
 Array = np.ndarray
 # Linear layers of a block: where they stand in it.
@@ -37,6 +38,23 @@ def linears(block: Block) -> dict[str, Linear]:
     """The linear layers that ``block`` has, by part."""
     found = {part: getattr(getattr(block, place), part) for part, place in PARTS.items()}
     return {part: linear for part, linear in found.items() if linear is not None}
+
+
+def output_sites(model: Transformer) -> dict[str, str]:
+    """The site of the gradient of what linear layers give, by what those are called together that
+    read the same: ``blocks.0.qkv``, ``.output``, ``.feed_forward``, ``.down``."""
+    found: dict[str, str] = {}
+    last = len(model.blocks) - 1
+    for index in range(len(model.blocks)):
+        name = block_name(index)
+        attention, feed_forward = f"{name} attention d", f"{name} feed-forward d"
+        if model.blocks[index].pre_norm:
+            attention = feed_forward
+            feed_forward = f"{block_name(index + 1)} attention d" if index < last else (
+                "last residual" if model.final_norm is None else "final norm d")
+        found |= {f"{name}.qkv": f"{name} dqkv", f"{name}.output": attention,
+                  f"{name}.feed_forward": f"{name} du", f"{name}.down": feed_forward}
+    return found
 
 
 def _of_linear(name: str, linear: Linear) -> dict[str, Array]:

@@ -7,7 +7,11 @@ import numpy as np
 
 from compiler.training.gradients.numerics import Array, Exact
 
-__all__ = ["Adapter", "Run", "Weights", "lora_names"]
+__all__ = ["INNER_LOG2", "Adapter", "Run", "Weights", "lora_names"]
+
+INNER_LOG2 = 3
+"""Of adapters beside their matrices T = x Aᵀ is stored over 2 to this power and s · B times it:
+one is near 1 and the other near 2^-6, where posits and E4M3 keep least of it."""
 
 
 def lora_names(linear: str) -> tuple[str, str]:
@@ -28,13 +32,15 @@ class Weights:
     """``arrays`` (``parameters``) as ``numerics`` stores them, each converted once.
 
     ``adapters``: by linear layer, their arrays as the masters have them; ``set`` renews one of
-    them, or an array of the model, after an update.
+    them, or an array of the model, after an update. ``beside``: they stay apart from the matrices,
+    as ``beside.Beside`` has them.
     """
 
     def __init__(self, arrays: Mapping[str, Array], numerics: Exact,
-                 adapters: Mapping[str, Adapter] | None = None) -> None:
+                 adapters: Mapping[str, Adapter] | None = None, beside: bool = False) -> None:
         self._arrays = dict(arrays)
         self._numerics = numerics
+        self.beside = beside
         self._adapters = dict(adapters or {})
         wrong = [name for name in self._adapters if f"{name}.weight" not in self._arrays]
         if wrong:
@@ -51,7 +57,7 @@ class Weights:
             old = self._adapters[linear]
             a, b = (values, old.b) if part == "lora_a" else (old.a, values)
             self._adapters[linear] = Adapter(a, b, old.scale)
-            for key in (f"{linear}.weight", name):
+            for key in (name,) if self.beside else (f"{linear}.weight", name):
                 self._kept.pop(f"stored {key}", None)
         else:
             self._arrays[name] = values
@@ -59,7 +65,8 @@ class Weights:
             self._kept.pop(f"wide {name}", None)
 
     def stored(self, name: str) -> Array:
-        """The array in the format; a matrix with an adapter is merged with it."""
+        """The array in the format; a matrix with an adapter is merged with it, unless that is
+        beside it."""
         return self._once(f"stored {name}", lambda: self._merged(name))
 
     def wide(self, name: str) -> Array:
@@ -68,11 +75,16 @@ class Weights:
                           lambda: self._numerics.wide_constant(self._arrays[name]))
 
     def adapter(self, linear: str) -> Adapter | None:
-        """The adapter of a linear layer, its arrays in the format."""
+        """The adapter of a linear layer, its arrays in the format; beside its matrix B is
+        2^INNER_LOG2 · scale · B."""
         own = self._adapters.get(linear)
         if own is None:
             return None
         names = lora_names(linear)
+        if self.beside:
+            a = self._once(f"stored {names[0]}", lambda: self._numerics.constant(own.a))
+            b = self._once(f"stored {names[1]}", lambda: self._scaled(own))
+            return Adapter(a, b, own.scale)
         a, b = (self._once(f"stored {name}", lambda values=values: self._numerics.constant(values))
                 for name, values in zip(names, (own.a, own.b), strict=True))
         return Adapter(a, b, own.scale)
@@ -82,11 +94,16 @@ class Weights:
             self._kept[key] = make()
         return self._kept[key]
 
+    def _scaled(self, own: Adapter) -> Array:
+        n = self._numerics
+        factor = n.wide_constant(np.asarray(own.scale * 2.0 ** INNER_LOG2))
+        return n.stored(n.lane(n.wide_constant(own.b) * factor))
+
     def _merged(self, name: str) -> Array:
         """Q(W₀ + scale · B A), W₀, A and B rounded before; B A leaves the array rounded once."""
         numerics = self._numerics
         plain = self._once(f"plain {name}", lambda: numerics.constant(self._arrays[name]))
-        adapter = self.adapter(name.removesuffix(".weight"))
+        adapter = None if self.beside else self.adapter(name.removesuffix(".weight"))
         if adapter is None:
             self._kept.pop(f"plain {name}")
             return plain
@@ -97,11 +114,16 @@ class Weights:
 
 @dataclass
 class Run:
-    """One pass forward and back: ``gradients`` collects those of the names ``wanted``."""
+    """One pass forward and back: ``gradients`` collects those of the names ``wanted``.
+
+    ``outputs``: the site of the gradient of what linear layers give, by what they are called
+    together (``parameters.output_sites``); adapters beside their matrices share it.
+    """
 
     numerics: Exact
     weights: Weights
     wanted: Collection[str]
+    outputs: Mapping[str, str] = field(default_factory=dict)
     gradients: dict[str, Array] = field(default_factory=dict)
 
     def wants(self, names: Iterable[str]) -> bool:

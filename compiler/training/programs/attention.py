@@ -72,7 +72,12 @@ class AttentionBackward:
         for kind in ("query", "key", "value"):
             self._heads(kind, do, ds, dqkv, plain)
         if attention.rotary is not None:
-            self._turn_back(plain, dqkv)
+            # Rows of what has room beside it do not split into heads.
+            turned = dqkv if not dqkv.room else ctx.trace.value(
+                f"{self.name} dqkv turned", *dqkv.shape, forms=(Form.GRADIENT,))
+            self._turn_back(plain, turned)
+            if turned is not dqkv:
+                ctx.trace.vector(turned.whole, None, dqkv)
         elif plain is not dqkv:
             ctx.trace.vector(plain.whole, ctx.storing(dqkv.name, lambda _: Epilogue()), dqkv)
         ctx.stored(dqkv)

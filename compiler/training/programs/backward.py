@@ -126,7 +126,7 @@ class LayerBackward:
               beside: Sequence[Part] = ()) -> Value:
         """Through a branch's first matrix and the norm before it, to the residual's gradient."""
         h = self.ctx.site(f"{site} h", *x.shape)
-        self.ctx.gemm(h.name, inward.whole, weight, h,
+        self.ctx.gemm(h.name, *self.ctx.onward(inward, weight), h,
                       by_gain(self._factor(h.name, inward.name)), operand(self.gain(norm)),
                       b_transposed=False)
         return normalised_back(self.ctx, norm, x, h, f"{site} d", residual, beside)
@@ -135,7 +135,7 @@ class LayerBackward:
         """γ ⊙ (a branch's gradient + the residual's), for the norm after which it begins."""
         h = self.ctx.site(f"{site} h", residual.rows, residual.columns)
         return self.ctx.gemm(
-            h.name, inward.whole, weight, h,
+            h.name, *self.ctx.onward(inward, weight), h,
             residual_by_gain(self._factor(residual.name, inward.name),
                              self._factor(h.name, residual.name)),
             operand(residual), operand(self.gain(norm)), b_transposed=False)
@@ -176,9 +176,10 @@ class LayerBackward:
         factor, down = self._factor(site, d.name), self.weights["down"]
         if ffn.gate is None:
             inward = ctx.site(site, *saved.up.shape)
-            ctx.gemm(site, d.whole, down, inward, lambda y: Epilogue(factor, y[0], instructions=(
-                Instruction(multiply=Operand.IMM0, scale=Operand.Y, **_STORE),)), operand(slope),
-                b_transposed=False)
+            through = Instruction(multiply=Operand.IMM0, scale=Operand.Y, **_STORE)
+            ctx.gemm(site, *ctx.onward(d, down), inward,
+                     lambda y: Epilogue(factor, y[0], instructions=(through,)), operand(slope),
+                     b_transposed=False)
             gradients, parts = [inward.whole], ["up"]
         else:
             inward = self._gates(d, down, slope, factor)
@@ -209,7 +210,7 @@ class LayerBackward:
         function = Function[name.upper()]
         rows, width = saved.up.shape
         dy = ctx.trace.value(f"{self.name} dy", rows, width, forms=(Form.WIDE,))
-        ctx.trace.gemm([Product(d.whole, down, dy.whole)], dy,
+        ctx.trace.gemm([Product(*ctx.onward(d, down), dy.whole)], dy,
                        ctx.listed("× factor", lambda _: Epilogue(factor)), b_transposed=False)
         both = ctx.site(f"{self.name} du", rows, 2 * width)
         first, second = (both.whole.block(0, start, rows, width) for start in (0, width))
@@ -233,7 +234,7 @@ class LayerBackward:
             return None
         do = ctx.site(f"{self.name} do", d.rows, saved.heads.columns)
         factor = self._factor(do.name, d.name)
-        ctx.gemm(do.name, d.whole, self.weights["output"], do, lambda _: Epilogue(factor),
+        ctx.gemm(do.name, *ctx.onward(d, self.weights["output"]), do, lambda _: Epilogue(factor),
                  b_transposed=False)
         attention = self.block.attention
         dqkv = AttentionBackward(ctx, self.name, attention, saved).back(do)

@@ -15,6 +15,7 @@ from compiler.program.instruction import Instruction
 from compiler.program.tensor import Tensor
 from compiler.training.description import Training
 from compiler.training.layout import Layout
+from compiler.training.programs.beside import BesideTracer
 from compiler.training.programs.factors import Factors
 from hdl.spec.commands import Destination, Operand, Reduce
 from hdl.spec.config import AcceleratorConfig
@@ -40,7 +41,9 @@ def wide(view: View | Value) -> Read:
 @dataclass
 class Context:
     """``adding``: gradients are added to those of earlier micro-batches; may be set between
-    emissions. ``share``: what ``factors.Share`` is over the lengths, where there are any."""
+    emissions. ``share``: what ``factors.Share`` is over the lengths, where there are any.
+    ``beside``: adapters that lie beside their matrices, by array; ``rooms``: columns of what
+    lies beside a site, U of those adapters."""
 
     config: AcceleratorConfig
     trace: Tracer
@@ -51,8 +54,11 @@ class Context:
     adding: bool = False
     most_sites: int = 0
     share: float | None = None
+    beside: dict[str, View] = field(default_factory=dict)
+    rooms: dict[str, int] = field(default_factory=dict)
     sites: dict[str, Value] = field(default_factory=dict)
     _later: list[Callable[[], None]] = field(default_factory=list)
+    _filled: set[Value] = field(default_factory=set)
     gradients: Value = field(init=False)
     trained: Value = field(init=False)
     largest: Value = field(init=False)
@@ -90,7 +96,8 @@ class Context:
         """A gradient tensor to be stored."""
         if self.factors.scaled:
             self.factors.site(name)
-        self.sites[name] = self.trace.value(name, rows, columns, forms=(Form.GRADIENT,))
+        self.sites[name] = self.trace.value(name, rows, columns, forms=(Form.GRADIENT,),
+                                            room=self.rooms.get(name, 0))
         return self.sites[name]
 
     def storing(self, name: str, make: Make, *blocks: Sequence[Read]) -> Listed:
@@ -103,8 +110,8 @@ class Context:
 
     def stored(self, site: Value, name: str | None = None) -> None:
         """All of ``site`` is stored, by ``name`` if it is not its own: its largest magnitude goes
-        to its place."""
-        if not self.factors.scaled:
+        to its place, once what lies beside it is stored too (``filled``)."""
+        if not self.factors.scaled or (site.room and site not in self._filled):
             return
         name = name or site.name
         place = self.factors.site(name)
@@ -119,6 +126,19 @@ class Context:
             "largest", lambda _: Epilogue(0.0, imm1=inverse, instructions=(
                 Instruction(multiply=Operand.IMM0, add=Operand.A, scale=Operand.IMM1,
                             destination=Destination.MEMORY),))), word)
+
+    def filled(self, site: Value) -> None:
+        """What lies beside ``site`` is stored right after it."""
+        self._filled.add(site)
+        self.stored(site)
+
+    def onward(self, d: Value, weight: View) -> tuple[View, View]:
+        """The two factors of ``d`` · ``weight``, with what lies beside and below them."""
+        if not d.room:
+            return d.whole, weight
+        own = self.trace.extended(weight) if isinstance(self.trace, BesideTracer) else None
+        assert own is not None, "a matrix with adapters"
+        return d.widened, own.back
 
     def gemm(self, name: str, a: View, b: View, out: Value, make: Make, *operands: Read,
              **transposed: bool) -> Value:

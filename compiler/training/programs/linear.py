@@ -1,7 +1,8 @@
 """Gradients of a layer's matrices as ops, or of the adapters on them.
 
 As ``compiler.training.gradients.linear`` computes them: dW = dyᵀ·x of a whole matrix; of an adapter
-T = x·Aᵀ, U = dy·B, then dB = s dyᵀ·T and dA = s Uᵀ·x.
+T = x·Aᵀ, U = dy·B, then dB = s dyᵀ·T and dA = s Uᵀ·x. Of adapters beside their matrices T is there
+since the forward pass.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +12,8 @@ from compiler.lowering.ops import Product
 from compiler.lowering.values import Form, Value, View
 from compiler.program.epilogue import Epilogue
 from compiler.training.description import LowRank
-from compiler.training.gradients.weights import lora_names
+from compiler.training.gradients.weights import INNER_LOG2, lora_names
+from compiler.training.programs.beside import BesideTracer
 from compiler.training.programs.context import Context
 from compiler.training.programs.weave import Part, product_part
 
@@ -38,7 +40,7 @@ class LinearGradients:
         and ``ready`` is to follow it."""
         ctx, method = self.ctx, self.ctx.training.method
         found = [part for part in parts if part in self.trained]
-        if not found or not isinstance(method, LowRank):
+        if not found or not isinstance(method, LowRank) or self.ctx.beside:
             return []
         inner = self._inner[site] = ctx.trace.value(
             f"{site} T", x.rows, method.rank * len(found), forms=(Form.STORED,))
@@ -67,7 +69,9 @@ class LinearGradients:
             return
         self.ctx.catch_up()
         method = self.ctx.training.method
-        if isinstance(method, LowRank):
+        if self.ctx.beside:
+            self._beside(found, x, before)
+        elif isinstance(method, LowRank):
             self._adapters(method, found, x, site, before)
         else:
             self.ctx.later(lambda: self._matrices(found, x, before))
@@ -114,6 +118,34 @@ class LinearGradients:
         else:
             self._waiting.append(of_b)
             ctx.later(of_a)
+
+    def _beside(self, found: Found, x: Value, before: str) -> None:
+        """U beside the outputs' gradient, in its scale. T lies beside ``x``."""
+        ctx, method, factor = self.ctx, self.ctx.training.method, self.ctx.factors.factor
+        assert isinstance(method, LowRank) and isinstance(ctx.trace, BesideTracer)
+        rank, site, given = method.rank, ctx.sites[before], ctx.trace.given_to(x)
+        small = 2.0 ** -INNER_LOG2
+        places = [(0, rank * index, site.rows, rank) for index in range(len(found))]
+        for (part, d), place in zip(found, places, strict=True):
+            out = site.beside.block(*place)
+            b = ctx.beside[lora_names(f"{self.name}.{part}")[1]]
+            ctx.trace.gemm([Product(d, b, out)], out,
+                           ctx.storing(f"{before} U", lambda _: Epilogue(small)),
+                           b_transposed=False)
+        ctx.filled(site)
+        scale = method.scale * self._share * 2.0 ** INNER_LOG2
+
+        def of_b() -> None:
+            for (part, d), place in zip(found, places, strict=True):
+                ctx.gradient([lora_names(f"{self.name}.{part}")[1]], given.beside.block(*place), d,
+                             factor(scale, "", before))
+
+        def of_a() -> None:
+            for group, place in self._at_once([part for part, _ in found], x.rows, rank):
+                ctx.gradient(group, site.beside.block(*place), given.whole,
+                             factor(self._share, "", before))
+
+        ctx.later(of_b, of_a)
 
     def _at_once(self, parts: Sequence[str], rows: int, rank: int
                  ) -> list[tuple[list[str], tuple[int, int, int, int]]]:

@@ -23,6 +23,7 @@ from compiler.program.tensor import Tensor
 from compiler.training.description import LowRank, Training
 from compiler.training.gradients.loss import LossKind
 from compiler.training.gradients.parameters import parameters
+from compiler.training.gradients.weights import lora_names
 from compiler.training.layout import Layout
 from compiler.training.programs.context import EARLIER, Context
 from compiler.training.programs.factors import Factor, Share
@@ -31,6 +32,7 @@ from compiler.training.programs.scales import ScaleTables, emit_scales, emit_sha
 from compiler.training.programs.trace import Traced, trace_step
 from compiler.training.programs.update import (
     Merge,
+    Placed,
     UpdateTensors,
     emit_start,
     emit_update,
@@ -156,7 +158,18 @@ def lower_training(config: AcceleratorConfig, model: Transformer, training: Trai
         image, addresses["start"], addresses["calibrate"], addresses["first"], addresses["next"],
         image.address, layout, shapes, _batch(fused, places, tensors.tables, batch, counts),
         model.pooling, found[traced.logits.name],
-        {name: found[value.name] for name, value in ctx.sites.items()}, tensors, written, macs)
+        _sites(ctx, fused, places), tensors, written, macs)
+
+
+def _sites(ctx: Context, fused: OpList, places: Places) -> dict[str, Tensor]:
+    """Gradient tensors by site, and ``U`` of those that lie beside one."""
+    found = {}
+    for name, value in ctx.sites.items():
+        form = fused.forms[value][0]
+        found[name] = places[value, form]
+        if value.room:
+            found[f"{name} U"] = places.tensor(replace(value.beside, form=form))
+    return found
 
 
 def _batch(fused: OpList, places: Places, tables: ScaleTables, batch: Inputs,
@@ -263,18 +276,20 @@ def _place_rest(builder: _Builder, traced: Traced, places: Places, fused: OpList
         return places.tensor(replace(view, form=fused.forms[view.value][0]))
 
     ctx = traced.ctx
+    layers = [name.rpartition(".")[0] for name in ctx.layout.places if name.endswith(".lora_a")]
+    placed = tuple(Placed(layer, *(tensor(traced.beside[name]) for name in lora_names(layer)))
+                   for layer in layers if traced.beside)
     merges = []
-    for layer in dict.fromkeys(name.rpartition(".")[0] for name in ctx.layout.places
-                               if name.endswith(".lora_a")):
+    for layer in layers if not traced.beside else ():
         plain = builder.constant(arrays[f"{layer}.weight"], name=f"{layer} plain")
         merges.append(Merge(layer, plain, tensor(traced.weights[layer])))
     _number(fused, ctx, builder, places)
     valid = ctx.step.valid
     lengths = [ctx.step.length] * ctx.step.sequences if valid is None else valid.sum(axis=1)
-    tables = place_scales(builder, ctx.factors, lengths)
+    tables = place_scales(builder, ctx.factors, lengths, training.scale_log2)
     return place_update(
         builder, training, ctx.layout, tensor(ctx.gradients),
-        tensor(ctx.trained) if merges else None, tuple(merges),
+        tensor(ctx.trained) if merges else None, tuple(merges), placed,
         {name: tensor(view) for name, view in traced.renewed.items()}, tables,
         tensor(ctx.largest) if ctx.factors.scaled else None)
 

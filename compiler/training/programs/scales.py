@@ -31,7 +31,8 @@ class ScaleTables:
     """``table``: words that commands read: those of ``factors``, RATE, DECAY and CLIP, and from
     SHARES on ``factors.Share`` of each sequence. ``lengths``: 1 over its number of positions.
 
-    ``history``: sites × HISTORY, the oldest first; ``words``: 1, scales, their inverses.
+    ``history``: sites × HISTORY, the oldest first; ``words``: 1, scales, their inverses;
+    ``target``: k.
     """
 
     factors: Factors
@@ -44,6 +45,7 @@ class ScaleTables:
     constants: Tensor
     products: Tensor
     lengths: Tensor
+    target: int
 
     def number(self, factor: Factor | Share) -> int:
         """The place of a factor in the table."""
@@ -56,10 +58,10 @@ class ScaleTables:
         return len(self.factors.numbers) + which
 
 
-def place_scales(builder: ProgramBuilder, factors: Factors, lengths: Sequence[int]
-                 ) -> ScaleTables:
+def place_scales(builder: ProgramBuilder, factors: Factors, lengths: Sequence[int],
+                 target: int | None = None) -> ScaleTables:
     """Memory for all of it; without scales the table holds what the host and updates write.
-    ``lengths``: of the sequences of a micro-batch at first."""
+    ``lengths``: of the sequences of a micro-batch at first; ``target``: as for ``Scaling``."""
     numbers, sites = list(factors.numbers), factors.sites
     count, rows = max(len(numbers), 1), max(len(sites), 1)
 
@@ -78,7 +80,8 @@ def place_scales(builder: ProgramBuilder, factors: Factors, lengths: Sequence[in
         builder.indices(np.array([index(down, 1 + len(sites)) for _, _, down in numbers] or [0])),
         builder.constant(np.array([[c] for c, _, _ in numbers] or [[1.0]]), "bf16",
                          name="constants of factors"), empty("products of factors", count, 1),
-        builder.constant(1 / np.array([lengths]).T, "bf16", name="inverse lengths"))
+        builder.constant(1 / np.array([lengths]).T, "bf16", name="inverse lengths"),
+        target_log2(builder.config.format) if target is None else target)
 
 
 def emit_scales(builder: ProgramBuilder, tables: ScaleTables, largest: Tensor | None) -> None:
@@ -92,8 +95,7 @@ def emit_scales(builder: ProgramBuilder, tables: ScaleTables, largest: Tensor | 
         builder.vector(tables.shifted, history.block(0, 0, sites, HISTORY - 1))
         builder.vector(largest.block(0, 0, sites, 1), history.block(0, HISTORY - 1, sites, 1))
     scales = tables.words.block(1, 0, sites, 1)
-    target = 2.0 ** target_log2(builder.config.format)
-    builder.vector(history, scales, _power(target))
+    builder.vector(history, scales, _power(2.0 ** tables.target))
     builder.vector(scales, tables.words.block(1 + sites, 0, sites, 1), _power(2.0))
     builder.gather(tables.words, tables.up, tables.products)
     builder.gather(tables.words, tables.down, tables.table.block(0, 0, count, 1), Epilogue(

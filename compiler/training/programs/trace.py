@@ -12,12 +12,13 @@ from compiler.lowering.ops import OpList
 from compiler.lowering.saved import Saved
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.values import Form, Use, Value, View
-from compiler.training.description import LowRank, Training
+from compiler.training.description import PARTS_OF, LowRank, Training
 from compiler.training.gradients.loss import LossKind
 from compiler.training.gradients.network import groups_of
-from compiler.training.gradients.parameters import block_name, linears
+from compiler.training.gradients.parameters import block_name, linears, output_sites
 from compiler.training.layout import Layout
 from compiler.training.programs.backward import LayerBackward
+from compiler.training.programs.beside import BesideTracer
 from compiler.training.programs.context import Context
 from compiler.training.programs.ends import ends_backward, positions_backward, trace_positions
 from compiler.training.programs.factors import Factors
@@ -27,35 +28,39 @@ from hdl.spec.config import AcceleratorConfig
 __all__ = ["Traced", "trace_step"]
 
 _QKV = ("query", "key", "value")
+_MATRICES = {"feed_forward": "expand"}  # the matrix of layers that are called otherwise together
 
 
 @dataclass
 class Traced:
     """A training step's ops, and the values that others look for: ``weights`` by layer;
-    ``renewed``: by array, what is read of those that are trained themselves."""
+    ``renewed``: by array, what is read of those that are trained themselves; ``beside``: by
+    adapter's array, where it lies beside its matrix."""
 
     ops: OpList
     ctx: Context
     logits: Value
     weights: dict[str, View]
     renewed: dict[str, View]
+    beside: dict[str, View]
 
 
 def trace_step(config: AcceleratorConfig, model: Transformer, training: Training, kind: LossKind,
                batch: Inputs, layout: Layout) -> Traced:
     """The ops of a micro-batch forward and back."""
-    tracer = Tracer(results=False)
+    tracer = _tracer(model, training)
     step = Step("", batch.sequences, batch.length, 0, batch.valid, renewed=True)
-    ctx = Context(config, tracer, training, step, Factors(config.format.storage_bits == 8), layout,
-                  most_sites=14 * len(model.blocks) + 8)
     weights = _weights(tracer, model)
+    beside = _adapters(tracer, model, training, weights)
+    ctx = Context(config, tracer, training, step, Factors(config.format.storage_bits == 8), layout,
+                  most_sites=14 * len(model.blocks) + 8, beside=beside,
+                  rooms=_rooms(tracer, model, weights))
     x = trace_embedding(tracer, model, batch, step, "embedding")
     groups = [_Group(tracer, model, step, range(start, stop), bool(training.recompute))
               for start, stop in groups_of(len(model.blocks), 0, training.recompute)]
     for group in groups:
         x = group.forward(x)
-    layers = training.layers(model)
-    renewed = {}
+    layers, renewed = training.layers(model), {}
     if not isinstance(training.method, LowRank):
         renewed = {f"{layer}.weight": weights[layer] for layer in layers}
     if training.head:
@@ -80,7 +85,44 @@ def trace_step(config: AcceleratorConfig, model: Transformer, training: Training
                        if layer.startswith(f"{name}.")]).back(d, below, index > 0)
     ctx.catch_up()
     tracer.output(logits, Use.LANES)
-    return Traced(tracer.listed(), ctx, logits, weights, renewed)
+    return Traced(tracer.listed(), ctx, logits, weights, renewed, beside)
+
+
+def _tracer(model: Transformer, training: Training) -> Tracer:
+    method = training.method
+    if not isinstance(method, LowRank) or method.place == "merged":
+        return Tracer(results=False)
+    return BesideTracer(method.rank, [linears(block)[PARTS_OF[target]].weight
+                                      for block in model.blocks for target in method.targets])
+
+
+def _adapters(tracer: Tracer, model: Transformer, training: Training, weights: dict[str, View]
+              ) -> dict[str, View]:
+    """Where adapters lie beside their matrices, by array."""
+    found: dict[str, View] = {}
+    if not isinstance(tracer, BesideTracer):
+        return found
+    for layer in training.layers(model):
+        _, index, part = layer.split(".")
+        weight = linears(model.blocks[int(index)])[part].weight
+        own = tracer.extended(weights[layer])
+        assert own is not None, "a matrix with an adapter"
+        a, b = training.method.names(layer)
+        found |= {a: own.a(weight), b: own.b(weight)}
+    return found
+
+
+def _rooms(tracer: Tracer, model: Transformer, weights: dict[str, View]) -> dict[str, int]:
+    """By site, how many columns of U lie beside it."""
+    if not isinstance(tracer, BesideTracer):
+        return {}
+    found = {}
+    for called, site in output_sites(model).items():
+        block, _, parts = called.rpartition(".")
+        own = tracer.extended(weights[f"{block}.{_MATRICES.get(parts, parts)}"])
+        if own is not None:
+            found[site] = own.ranks
+    return found
 
 
 def _ends(ctx: Context, model: Transformer, kind: LossKind, x: Value, accurate: bool,

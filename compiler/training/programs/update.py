@@ -16,10 +16,11 @@ from compiler.program.epilogue import Epilogue
 from compiler.program.scalar import Scalar
 from compiler.program.tensor import Tensor
 from compiler.training.description import AdamW, LowRank, Momentum, Training
+from compiler.training.gradients.weights import INNER_LOG2
 from compiler.training.layout import Layout, Place
 from compiler.training.programs.scales import CLIP, DECAY, RATE, ScaleTables, emit_scales
 
-__all__ = ["Merge", "UpdateTensors", "emit_start", "emit_update", "place_update"]
+__all__ = ["Merge", "Placed", "UpdateTensors", "emit_start", "emit_update", "place_update"]
 
 
 @dataclass(frozen=True)
@@ -32,24 +33,35 @@ class Merge:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """An adapter beside its matrix: ``a``, and ``b``, which is 2^INNER_LOG2 · scale · B."""
+
+    layer: str
+    a: Tensor
+    b: Tensor
+
+
+@dataclass(frozen=True)
 class UpdateTensors:
-    """``trained``: the masters in the format, where there are adapters; ``renewed``: by array, what
-    the forward pass reads of those that are trained themselves. ``squares``: a row's sum of squares
-    each; ``groups``: their sums by group of rows, where there are several."""
+    """``trained``: the masters in the format, where there are adapters to merge; ``renewed``: by
+    array, what the forward pass reads of those that are trained themselves. ``squares``: a row's
+    sum of squares each; ``groups``: their sums by group of rows, where there are several."""
 
     state: State
     trained: Tensor | None
     squares: Tensor
     groups: Tensor | None
     merges: tuple[Merge, ...]
+    placed: tuple[Placed, ...]
     renewed: dict[str, Tensor]
     tables: ScaleTables
     largest: Tensor | None
 
 
 def place_update(builder: ProgramBuilder, training: Training, layout: Layout, gradients: Tensor,
-                 trained: Tensor | None, merges: tuple[Merge, ...], renewed: dict[str, Tensor],
-                 tables: ScaleTables, largest: Tensor | None) -> UpdateTensors:
+                 trained: Tensor | None, merges: tuple[Merge, ...], placed: tuple[Placed, ...],
+                 renewed: dict[str, Tensor], tables: ScaleTables, largest: Tensor | None
+                 ) -> UpdateTensors:
     """Memory for the masters and moments, which start at 0."""
     def zeros(name: str) -> Tensor:
         return builder.constant(np.zeros((layout.rows, layout.columns)), "bf16", name=name)
@@ -64,7 +76,7 @@ def place_update(builder: ProgramBuilder, training: Training, layout: Layout, gr
     squares = builder.empty(1, layout.rows, "bf16", name="squares of gradients")
     groups = None if layout.groups == 1 else builder.empty(
         1, layout.groups, "bf16", name="squares of groups of rows")
-    return UpdateTensors(state, trained, squares, groups, merges, renewed, tables, largest)
+    return UpdateTensors(state, trained, squares, groups, merges, placed, renewed, tables, largest)
 
 
 def emit_start(builder: ProgramBuilder, training: Training, layout: Layout, own: UpdateTensors
@@ -114,18 +126,27 @@ def _clip(builder: ProgramBuilder, limit: float, own: UpdateTensors) -> Scalar:
 
 
 def _renew(builder: ProgramBuilder, training: Training, layout: Layout, own: UpdateTensors) -> None:
-    """What the forward pass reads: masters that are matrices and the head, and W₀ + s · B A of each
-    matrix with an adapter."""
+    """What the forward pass reads: masters that are matrices and the head, and of each matrix with
+    an adapter W₀ + s · B A, or A and B beside it."""
     if own.trained is not None:
         builder.vector(own.state.moved, own.trained)
     for name, tensor in own.renewed.items():
         builder.vector(_array(own.state.moved, layout.places[name], name), tensor)
-    if own.trained is None or not isinstance(training.method, LowRank):
+    method = training.method
+    if not isinstance(method, LowRank):
+        return
+    for placed in own.placed:
+        a, b = (_array(own.state.moved, layout.places[name], name)
+                for name in method.names(placed.layer))
+        builder.vector(a, placed.a)
+        builder.vector(b, placed.b, Epilogue(method.scale * 2.0 ** INNER_LOG2),
+                       out_transposed=True)
+    if own.trained is None:
         return
     for merge in own.merges:
         a, b = (_array(own.trained, layout.places[name], name)
-                for name in training.method.names(merge.layer))
-        builder.gemm(b, a, merge.merged, Epilogue(training.method.scale, merge.plain),
+                for name in method.names(merge.layer))
+        builder.gemm(b, a, merge.merged, Epilogue(method.scale, merge.plain),
                      a_transposed=True)
 
 

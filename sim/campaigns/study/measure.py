@@ -18,7 +18,6 @@ from compiler.training.description import AdamW, LowRank, Training
 from compiler.training.gradients.eight_bit import EightBit
 from compiler.training.gradients.network import Batch
 from compiler.training.gradients.numerics import Array, Exact
-from compiler.training.gradients.weights import Adapter, lora_names
 from compiler.training.tasks import Task, digits_task, movie_reviews, with_head
 from compiler.training.trainer import NotFinite, Trainer, batches
 from gen.cli.folders import build_folder
@@ -137,17 +136,7 @@ def _probe(trainer: Trainer, batch: Batch) -> Result:
     numerics.watching = True
     _, own = trainer.gradients(batch)
     numerics.watching = False
-    values = trainer.updater.values
-    scale = trainer.training.method.scale
-    adapters = {name.removesuffix(".lora_a"): name for name in values if name.endswith(".lora_a")}
-    plain = Trainer(
-        trainer.model, trainer.training, trainer.kind, Exact(np.float32), "float",
-        {layer: Adapter(values[lora_names(layer)[0]], values[lora_names(layer)[1]],
-                        scale)
-         for layer in adapters})
-    for name in ("head.weight", "head.bias"):
-        if name in values:
-            plain.weights.set(name, values[name])
+    plain = trainer.again(Exact(np.float32))
     _, true = plain.gradients(batch)
     cosines = {name: _cosine(own[name], true[name]) for name in own}
     worst = min(cosines, key=cosines.get)

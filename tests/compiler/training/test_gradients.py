@@ -146,23 +146,39 @@ def adapters_of(model, rank, scale=0.5):
     return found
 
 
+@pytest.mark.parametrize("beside", [False, True])
 @pytest.mark.parametrize("name", ["bert", "llama"])
-def test_adapters_have_the_slope_of_the_loss(name):
+def test_adapters_have_the_slope_of_the_loss(name, beside):
     model, batch, kind = networks.NETWORKS[name]()
     arrays, exact, own = arrays_of(model), Exact(), adapters_of(model, 2)
     wanted = [name for layer in own for name in lora_names(layer)]
-    _, gradients = gradients_of(model, Weights(arrays, exact, own), exact, batch, kind, wanted)
+    _, gradients = gradients_of(model, Weights(arrays, exact, own, beside), exact, batch, kind,
+                                wanted)
     checked, worst = 0, 0.0
     for layer, adapter in own.items():
         for part, name in zip(("a", "b"), lora_names(layer), strict=True):
             def loss(values, part=part, layer=layer, adapter=adapter):
                 moved = own | {layer: replace(adapter, **{part: values})}
-                return gradients_of(model, Weights(arrays, exact, moved), exact, batch, kind, ())[0]
+                return gradients_of(model, Weights(arrays, exact, moved, beside), exact, batch,
+                                    kind, ())[0]
 
             worst = max(worst, relative(gradients[name], slopes(loss, getattr(adapter, part))))
             checked += gradients[name].size
     print(f"{checked} items of adapters, largest relative error {worst:.1e}")
     assert checked > 250 and worst <= BOUND
+
+
+@pytest.mark.parametrize("name", ["bert", "vit", "llama"])
+def test_adapters_beside_their_matrices_are_the_same_mathematics(name):
+    model, batch, kind = networks.NETWORKS[name]()
+    arrays, exact = arrays_of(model), Exact()
+    own = dict(list(adapters_of(model, 3).items())[1:-1])  # of some of those that read the same
+    wanted = [name for layer in own for name in lora_names(layer)]
+    (loss, merged), (other, beside) = (
+        gradients_of(model, Weights(arrays, exact, own, where), exact, batch, kind, wanted, 1)
+        for where in (False, True))
+    assert abs(loss - other) < 1e-12 and merged.keys() == beside.keys() == set(wanted)
+    assert all(np.allclose(merged[name], beside[name], atol=1e-12) for name in wanted)
 
 
 def test_low_rank_is_the_full_gradient_taken_apart():

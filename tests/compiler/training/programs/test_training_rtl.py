@@ -3,7 +3,7 @@ every program, and every gradient, master and scale as without one."""
 
 import pytest
 
-from compiler.training.description import WholeMatrices
+from compiler.training.description import LowRank, WholeMatrices
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.regression import small_accelerator
 from sim.campaigns.training_step import Counted
@@ -31,8 +31,9 @@ def test_two_steps_of_a_small_bert():
 @pytest.mark.parametrize(("own", "work"), [
     (training(batch=2), spans),
     (training(batch=2, micro=1, method=WholeMatrices()), sentences),
-    (training(batch=2, head=False), paragraphs)],
-    ids=["spans", "whole matrices", "padded texts"])
+    (training(batch=2, head=False), paragraphs),
+    (training(batch=2, micro=1, method=LowRank(rank=4, place="beside")), sentences)],
+    ids=["spans", "whole matrices", "padded texts", "beside"])
 def test_a_step(own, work):
     """Of sentences, and texts for the next id, of any length."""
     machine = small_accelerator("posit8", functions="training")

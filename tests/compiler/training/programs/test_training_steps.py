@@ -17,6 +17,8 @@ from support.training_steps import (
     Both,
     config,
     digits,
+    images,
+    paragraphs,
     real,
     sentences,
     spans,
@@ -111,6 +113,32 @@ def test_norms_in_turns_with_products_have_the_bits_of_the_rules(work, depth, ho
     assert max(last) > 3
 
 
+BESIDE = LowRank(rank=4, place="beside")
+SOME_BESIDE = LowRank(("q", "v", "gate", "down"), 4, place="beside")
+
+
+@pytest.mark.parametrize(("work", "fmt", "choices", "how"), [
+    (digits, "posit8", {}, {"micro": 2}),
+    (sentences, "fp8", {"softmax": "approx_shifted"}, {"recompute": 1, "micro": 2}),
+    (windows, "posit8", {"acc": "exact"}, {"head": False, "method": SOME_BESIDE}),
+    pytest.param(paragraphs, "fp8", {"acc": "fp32"}, {
+        "head": False, "method": SOME_BESIDE, "recompute": 1}, marks=pytest.mark.slow),
+    pytest.param(windows, "bf16", {}, {"head": False, "micro": 2, "method": SOME_BESIDE},
+                 marks=pytest.mark.slow),
+    pytest.param(spans, "posit8es2", {}, {}, marks=pytest.mark.slow),
+    pytest.param(sentences, "bf16", {}, {}, marks=pytest.mark.slow),
+    pytest.param(images, "e5m2", {}, {}, marks=pytest.mark.slow),
+    pytest.param(sentences, "posit8", {}, {"batch": 6, "micro": 2}, marks=pytest.mark.slow),
+    pytest.param(digits, "posit8es0", {}, {"method": LowRank(("k", "up"), 4, place="beside")},
+                 marks=pytest.mark.slow)])
+def test_adapters_beside_their_matrices_have_the_bits_of_the_rules(work, fmt, choices, how):
+    own = training(**{"method": BESIDE} | how)
+    both = Both(config(fmt, **choices), own, work=work(own)).calibrate().step().step()
+    sites = [name for name in both.host.program.sites if name.endswith(" U")]
+    print(f"{fmt} {work.__name__}: {both.compared - both.different} of {both.compared} items")
+    assert not both.wrong and both.compared > 14_000 and len(sites) >= 4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [
     ("bert-tiny", 500_000), ("minilm", 12_000_000), ("smollm2", 118_000_000)])
@@ -150,6 +178,13 @@ def test_a_scale_that_is_off_by_two_is_found():
     word = tables.table.block(number, 0, 1, 1)
     both.host.write(word, 2 * both.host.read(word))
     assert {"blocks.1 ds", "blocks.1 dqkv"} <= both.step().wrong
+
+
+def test_an_adapter_beside_its_matrix_that_is_not_renewed_is_found():
+    both = Both(config(), training(method=BESIDE)).calibrate().step()
+    b = both.host.program.tensors.placed[-1].b
+    both.host.write(b, np.zeros(b.shape))
+    assert {"blocks.1 feed-forward d U", "high"} <= both.step().wrong
 
 
 def test_a_magnitude_that_comes_late_is_found():
