@@ -25,6 +25,7 @@ from sim.campaigns.regression import LIMIT, STUCK_CYCLES, compare, small_acceler
 from sim.harness.accelerator import DECERR, SLVERR, Fault
 from sim.harness.stalls import PROFILES, StallProfile
 from sim.model.machine import Machine
+from support.builds import tiny
 
 
 def patched(case, table, changes, offset=0):
@@ -149,7 +150,7 @@ def test_a_bus_that_never_answers_is_reported_as_stuck(case, watchdog, errors):
 
 def pair(fmt, fence=True):
     """Two GEMMs, the second one's offset, and before them the case that ends with the first."""
-    config = small_accelerator(fmt).config
+    config = tiny(fmt).config
     builder = ProgramBuilder(config, BASE)
     rng = np.random.default_rng(8)
     a, b = builder.constant(rng.standard_normal((13, 11))), builder.constant(np.eye(11, 9))
@@ -232,7 +233,7 @@ def test_reserved_bits_of_a_command(bit):
 def test_odd_bf16_tensors_are_misaligned(field):
     alone, case, offset = pair("bf16")
     memory = patched(case, COMMAND, {field: 1}, offset)
-    refused(small_accelerator("bf16"), alone, memory, ErrorCause.MISALIGNED)
+    refused(tiny("bf16"), alone, memory, ErrorCause.MISALIGNED)
 
 
 @pytest.mark.parametrize("profile", ["ideal", "light", "bursty", "heavy"])

@@ -13,6 +13,7 @@ from sim.campaigns.regression import LIMIT, compare, small_accelerator
 from sim.harness.accelerator import DECERR, Fault
 from sim.harness.stalls import PROFILES
 from sim.model.machine import Machine
+from support.builds import tiny
 from support.seeds import seed_of
 
 EPILOGUES = {
@@ -47,7 +48,7 @@ def gathered(config, rows, table_rows, columns, numbers=None, *, epilogue="copy"
 @pytest.mark.parametrize("profile", ["ideal", "heavy", "bursty"])
 @pytest.mark.parametrize("fmt", ["posit8", "bf16"])
 def test_gathers_on_rtl(fmt, profile):
-    machine = small_accelerator(fmt)
+    machine = tiny(fmt)
     compared = 0
     for seed in range(16):
         rng = np.random.default_rng(seed_of(fmt, profile, seed))

@@ -12,6 +12,7 @@ from sim.campaigns.programs import EPILOGUES, Case, long_rows_case, random_case
 from sim.campaigns.regression import LIMIT, compare, small_accelerator
 from sim.harness.accelerator import Accelerator
 from sim.harness.stalls import PROFILES
+from support.builds import tiny
 from support.seeds import seed_of
 
 PROGRAMS = 100
@@ -20,7 +21,7 @@ PROGRAMS = 100
 @pytest.mark.parametrize("profile", ["ideal", "heavy"])
 @pytest.mark.parametrize("fmt", ["posit8", "fp8", "bf16"])
 def test_random_programs(fmt, profile):
-    machine = small_accelerator(fmt)
+    machine = tiny(fmt)
     rng = np.random.default_rng(seed_of(fmt, profile))
     compared = sum(compare(
         machine, random_case(machine.config, rng, epilogue=EPILOGUES[index % len(EPILOGUES)]),
@@ -33,7 +34,7 @@ def test_random_programs(fmt, profile):
 @pytest.mark.parametrize("epilogue", ["none", "softmax"])
 def test_shapes_beyond_the_banks(fmt, epilogue):
     # Rows of up to 100 columns against banks of 64: a softmax is computed in three streams.
-    machine = small_accelerator(fmt)
+    machine = tiny(fmt)
     rng = np.random.default_rng(100)
     compared = sum(compare(
         machine, random_case(machine.config, rng, largest=100, epilogue=epilogue), profile, index)
@@ -72,7 +73,7 @@ def test_longer_pipelines():
 
 @pytest.mark.parametrize("fmt", ["posit8", "bf16"])
 def test_rows_of_several_bursts(fmt):
-    machine = small_accelerator(fmt)
+    machine = tiny(fmt)
     rng = np.random.default_rng(700)
     compared = sum(compare(machine, long_rows_case(machine.config, rng), profile, index)
                    for index, profile in enumerate(["ideal", "light", "heavy", "bursty"]))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from sim.campaigns.lists import random_list_case
-from sim.campaigns.regression import compare, small_accelerator
+from sim.campaigns.regression import compare
+from support.builds import tiny
 from support.seeds import seed_of
 
 PROGRAMS = 60
@@ -13,7 +14,7 @@ PROGRAMS = 60
 @pytest.mark.parametrize("profile", ["ideal", "heavy"])
 @pytest.mark.parametrize("fmt", ["posit8", "fp8", "bf16"])
 def test_random_instruction_lists(fmt, profile):
-    machine = small_accelerator(fmt)
+    machine = tiny(fmt)
     rng = np.random.default_rng(seed_of(fmt, profile))
     compared = sum(compare(machine, random_list_case(machine.config, rng), profile, seed,
                            rewrites=True) for seed in range(PROGRAMS))

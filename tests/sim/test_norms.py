@@ -16,6 +16,7 @@ from sim.campaigns.programs import BASE, Case
 from sim.campaigns.regression import compare, small_accelerator
 from sim.model.machine import Machine
 from sim.model.rounding import round_to, to_words
+from support.builds import tiny
 
 EPS = 1e-5
 ROWS, COLUMNS = 7, 21
@@ -85,7 +86,7 @@ NORMS = (layer_norm, rms_norm, l2_norm, layer_norm_behind_gemm)
 @pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm.__name__)
 @pytest.mark.parametrize("fmt", ["posit8", "bf16"])
 def test_norms_on_rtl(fmt, norm):
-    machine = small_accelerator(fmt)
+    machine = tiny(fmt)
     compared = 0
     for seed, (rows, columns) in enumerate([(ROWS, COLUMNS), (1, 1), (19, 4), (3, 64)]):
         case, _ = case_of(machine.config, norm, rows, columns, seed)
@@ -97,7 +98,7 @@ def test_norms_on_rtl(fmt, norm):
 @pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm.__name__)
 @pytest.mark.parametrize("fmt", ["posit8", "bf16"])
 def test_norms_are_near_the_real_ones(fmt, norm):
-    config = small_accelerator(fmt).config
+    config = tiny(fmt).config
     case, truth = case_of(config, norm, 40, 48)
     assert Machine(config).run(case.memory, case.address, BASE).error is None
     error = np.abs(read(case.memory, case.outputs[0], BASE) - truth)
@@ -113,7 +114,7 @@ def test_norms_are_near_the_real_ones(fmt, norm):
 @pytest.mark.parametrize("fmt", ["posit8", "bf16"])
 def test_a_row_without_spread_gives_zeros(fmt, eps):
     """1/√0 is the largest finite value of the lanes, not infinite: 0 · ∞ would be NaN."""
-    machine = small_accelerator(fmt)
+    machine = tiny(fmt)
 
     def emit(builder, rng, out):
         rows, columns = out.shape
@@ -134,7 +135,7 @@ def test_a_row_without_spread_gives_zeros(fmt, eps):
 
 @pytest.mark.parametrize("fmt", ["posit8", "fp8", "bf16"])
 def test_nans_written_as_bf16_are_counted(fmt):
-    machine = small_accelerator(fmt)
+    machine = tiny(fmt)
 
     def emit(builder, rng, out):
         values = rng.normal(size=out.shape)

@@ -12,6 +12,7 @@ from sim.campaigns.lists import random_list_case
 from sim.campaigns.regression import compare, small_accelerator
 from sim.harness.stalls import PROFILES
 from sim.model.machine import Machine
+from support.builds import tiny
 from support.properties import DrawnGenerator, cases, examples
 
 CONFIG = AcceleratorConfig("posit8", dim=4)
@@ -19,7 +20,7 @@ CONFIG = AcceleratorConfig("posit8", dim=4)
 
 @pytest.mark.parametrize("fmt", ["posit8", "fp8"])
 def test_drawn_programs_on_rtl(fmt):
-    machine, compared = small_accelerator(fmt), []
+    machine, compared = tiny(fmt), []
 
     @examples(40, fmt)
     @given(cases(machine.config, rounds=4), st.sampled_from(list(PROFILES)), st.integers(0, 99))

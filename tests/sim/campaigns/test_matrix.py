@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES
+from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.campaigns import matrix
 from sim.campaigns.matrix import (
@@ -44,6 +44,7 @@ def test_the_sample_touches_everything():
     assert {cell.fmt for cell in chosen} == set(FORMATS)
     assert {cell.acc for cell in chosen} == set(ACCUMULATORS)
     assert {cell.softmax for cell in chosen} == set(SOFTMAX_MODES)
+    assert chosen[0].config(4) == AcceleratorConfig(chosen[0].fmt, dim=4)
 
 
 def test_the_sample_on_rtl(tmp_path, capsys):

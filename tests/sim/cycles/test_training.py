@@ -8,6 +8,7 @@ from compiler.program.instruction import Instruction
 from compiler.program.scalar import Scalar
 from hdl.spec.commands import Destination, Reduce
 from hdl.spec.config import AcceleratorConfig
+from sim.campaigns.regression import TINY
 from sim.cycles.cases import cases
 from sim.cycles.check import build, compare, table
 from sim.cycles.simulate import simulate
@@ -26,7 +27,8 @@ def cycles(epilogue, config=CONFIG, m=16, k=40, n=520):
 
 
 @pytest.mark.parametrize("options", [
-    {}, pytest.param({"lanes": 4, "dim": 8, "lane_latency": 2}, marks=pytest.mark.slow)], ids=str)
+    TINY, *(pytest.param(options, marks=pytest.mark.slow)
+            for options in ({}, {"lanes": 4, "dim": 8, "lane_latency": 2}))], ids=str)
 def test_to_the_cycle_on_rtl(options):
     rows = compare(build("posit8", **{"dim": 4, "functions": "training"} | options), NAMES)
     print("\n".join(table(rows)))

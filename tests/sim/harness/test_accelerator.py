@@ -203,7 +203,7 @@ def test_profiles_cover_every_channel():
 def test_coverage_is_a_matter_of_the_build(verilog, accelerator, tmp_path):
     with pytest.raises(ValueError, match="path must be given to a build with coverage"):
         accelerator.write_coverage(tmp_path / "none.dat")
-    counted = Accelerator(CONFIG, verilog=verilog, coverage=True)
+    counted = Accelerator(CONFIG, verilog=verilog, coverage=True, optimise="-O0")
     counted.run(image(), 0)
     counted.write_coverage(tmp_path / "some.dat")
     lines = (tmp_path / "some.dat").read_text().splitlines()[1:]
