@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("hdl", "gen", "compiler", "sim", "synth")
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
 # The rest of docs/ follows these, in the order of its names.
-GUIDE = ("architecture", "programs", "integration", "numerics", "models", "transformer", "cycles",
-         "support")
+GUIDE = ("architecture", "programs", "soc", "integration", "numerics", "models", "transformer",
+         "cycles", "support")
 GENERATED = ("registers", "commands", "counters")
 
 

@@ -2,8 +2,9 @@
 
 The folder gets the accelerator and, all named after it, the record of what it holds (JSON), the C
 header, drivers in C and Python, the register map in SystemRDL, timing constraints, waivers for
-Verilator, an instance to copy, FuseSoC's core, a module of LiteX, an IP-XACT component and a script
-that makes an IP of Vivado. Each file is written whole or not at all, all of them or none.
+Verilator, an instance to copy, a test bench, FuseSoC's core, a module of LiteX, an IP-XACT
+component and a script that makes an IP of Vivado. Each file is written whole or not at all, all of
+them or none.
 """
 
 import sys
@@ -17,6 +18,7 @@ from gen.package.driver import driver
 from gen.package.ip_xact import component
 from gen.package.litex import litex_module
 from gen.package.python_driver import python_driver
+from gen.package.testbench import self_test
 from gen.package.texts import core, instance, vivado_script
 from gen.regmap import register_map
 from gen.sdc import PERIOD_NS, constraints
@@ -43,6 +45,7 @@ def package(config: AcceleratorConfig, made: Design, period_ns: float
         f"{name}.sdc": lambda: constraints(config, name, period_ns),
         f"{name}.vlt": lambda: WAIVERS.read_text(encoding="utf-8"),
         f"{name}_instance.v": lambda: instance(made),
+        f"{name}_tb.sv": lambda: self_test(made, config),
         f"{name}_litex.py": lambda: litex_module(made, config),
         f"{name}.core": lambda: core(made, config),
         f"{name}_vivado.tcl": lambda: vivado_script(made, config),

@@ -20,6 +20,9 @@ filesets:
   waivers:
     files:
       - {top}.vlt: {{file_type: vlt}}
+  bench:
+    files:
+      - {top}_tb.sv: {{file_type: systemVerilogSource}}
   header:
     files:
       - {top}.h: {{file_type: user}}
@@ -38,6 +41,15 @@ targets:
       tool: verilator
       verilator_options: [--lint-only, -Wall]
     toplevel: {top}
+
+  sim:
+    description: a copy in memory, every byte compared, on Icarus
+    filesets: [rtl, bench]
+    flow: sim
+    flow_options:
+      tool: icarus
+      iverilog_options: [-g2012]
+    toplevel: {top}_tb
 
   synth:
     description: gates of an ECP5 by Yosys
@@ -74,7 +86,7 @@ ipx::save_core $core
 
 
 def core(design: Design, config: AcceleratorConfig) -> str:
-    """FuseSoC's description, CAPI2: targets ``default``, ``lint`` and ``synth``."""
+    """FuseSoC's description, CAPI2: targets ``default``, ``lint``, ``sim`` and ``synth``."""
     return _CORE.format(top=design.top, config=describe(config), version=__version__)
 
 

@@ -1,8 +1,10 @@
 """A package: its files, the IP-XACT component as other people's reader has it, FuseSoC's run."""
 
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -12,6 +14,7 @@ from systemrdl import RDLCompiler
 from gen.identification import identification
 from gen.package.__main__ import main
 from gen.package.ip_xact import NAMESPACE
+from gen.package.testbench import self_test
 from gen.package.texts import instance
 from gen.systemrdl import register_fields
 from gen.top import design
@@ -49,7 +52,7 @@ def test_every_file_is_there_and_named_after_the_top(folder):
     assert {path.name for path in folder.iterdir()} == {
         "left.v", "left.json", "left.h", "left.rdl", "left.sdc", "left.vlt", "left.core",
         "left.xml", "left_driver.h", "left_driver.py", "left_instance.v", "left_litex.py",
-        "left_vivado.tcl"}
+        "left_tb.sv", "left_vivado.tcl"}
     assert not [path for path in folder.iterdir() if "ottava_" in path.name]
 
 
@@ -134,20 +137,50 @@ int main(void) {
     assert subprocess.run([program]).returncode == 0
 
 
-def test_fusesoc_lints_it(folder, tmp_path):
+def fusesoc(target, cores, place):
     environment = os.environ | {"PATH": f"{verilator_shim()}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(
+        [sys.executable, "-m", "fusesoc.main", "--cores-root", str(cores), "run",
+         f"--target={target}", "ottava:accelerator:left"], cwd=place, env=environment,
+        capture_output=True, text=True)
 
+
+def test_fusesoc_simulates_it(folder, tmp_path):
+    require(command, "iverilog", "vvp")
+    done = fusesoc("sim", folder, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"left: copied 63 bytes in \d+ cycles, 2048 bytes compared, 0 differ",
+                     done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize("fault, message", [
+    (lambda text: text.replace("expected[TO + place] = code(place)",
+                               "expected[TO + place] = code(place + 1)"),
+     "63 of 2048 bytes differ"),
+    (lambda _: self_test(design(CONFIG, "left", "left_"), replace(CONFIG, row_depth=64)),
+     "register 008 must be ")])
+def test_the_bench_sees_what_is_wrong(folder, tmp_path, fault, message):
+    require(command, "iverilog", "vvp")
+    whole = (folder / "left_tb.sv").read_text()
+    bench, program = tmp_path / "left_tb.sv", tmp_path / "bench"
+    bench.write_text(fault(whole))
+    assert bench.read_text() != whole
+    subprocess.run(["iverilog", "-g2012", "-s", "left_tb", "-o", program, folder / "left.v", bench],
+                   check=True)
+    done = subprocess.run(["vvp", program], capture_output=True, text=True)
+    assert done.returncode != 0 and message in done.stdout + done.stderr
+
+
+def test_fusesoc_lints_it(folder, tmp_path):
     def lint(cores):
-        return subprocess.run(
-            [sys.executable, "-m", "fusesoc.main", "--cores-root", str(cores), "run",
-             "--target=lint", "ottava:accelerator:left"], cwd=tmp_path, env=environment,
-            capture_output=True, text=True)
+        return fusesoc("lint", cores, tmp_path)
 
     done = lint(folder)
     assert done.returncode == 0, done.stdout + done.stderr
     broken = tmp_path / "broken"
     broken.mkdir()
-    for name in ("left.core", "left.v", "left.vlt", "left.h", "left.rdl", "left.sdc"):
+    for name in ("left.core", "left.v", "left.vlt", "left.h", "left.rdl", "left.sdc",
+                 "left_tb.sv"):
         (broken / name).write_text((folder / name).read_text())
     source = broken / "left.v"
     whole = source.read_text()
