@@ -25,9 +25,9 @@ class Flat(Elaboratable):
 
     ``starts``: for each such member, or interface within one (``bus.read``), the start of its
     ports' names, perhaps empty. An interface gives its members, their names joined with ``_``; an
-    operand ``sign exponent significand is_zero is_nar``, its hidden
-    bit always set; any other record its fields. All other ports are the component's. The module is
-    the component's own, with nothing around it. ``ValueError`` where two ports would have one name.
+    operand ``sign exponent significand is_zero is_nar``, its hidden bit always set, or ``number``;
+    any other record its fields. All other ports are the component's. The module is the component's
+    own, with nothing around it. ``ValueError`` where two ports would have one name.
     """
 
     def __init__(self, component: wiring.Component, starts: Mapping[str, str]) -> None:
@@ -79,6 +79,8 @@ class Flat(Elaboratable):
 
 def _operand_shapes(layout: OperandLayout) -> dict[str, object]:
     shapes = {name: field.shape for name, field in layout}
+    if "number" in shapes:
+        return shapes
     return {"sign": shapes["sign"], "exponent": shapes["exponent"],
             "significand": shapes["fraction"] + shapes["nonzero"], "is_zero": 1,
             "is_nar": shapes["is_nar"]}
@@ -86,12 +88,16 @@ def _operand_shapes(layout: OperandLayout) -> dict[str, object]:
 
 def _from_ports(signals: Mapping[str, Signal]) -> dict[str, Value]:
     """An operand's fields from its ports."""
+    if "number" in signals:
+        return dict(signals)
     fields = {name: signals[name] for name in ("sign", "exponent", "is_nar")}
     return fields | {"fraction": signals["significand"][:-1], "nonzero": ~signals["is_zero"]}
 
 
 def _to_ports(operand: Operand) -> dict[str, Value]:
     """An operand's ports from its fields."""
+    if "number" in operand.shape().members:
+        return {"number": operand.number}
     return {"sign": operand.sign, "exponent": operand.exponent,
             "significand": Cat(operand.fraction, Const(1, 1)), "is_zero": operand.is_zero,
             "is_nar": operand.is_nar}

@@ -206,7 +206,7 @@ class Core(wiring.Component):
             m.submodules[f"round{lane}"] = shared(rounder)
             m.d.comb += [rounder.value.eq(part.word_select(lane, config.acc_bits)),
                          entering.data[lane].eq(rounder.result)]
-            if config.acc == "exact":
+            if config.exact_sums:
                 m.d.comb += rounder.is_lane_word.eq(drain.lane_words)
 
     def _results(self, m: Module, drain: Drain, accumulation: AccumulationBuffer,

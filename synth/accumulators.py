@@ -1,6 +1,6 @@
 """The table of accumulators in ``synth.area``: one format with each of them, from MAC to array.
 
-A column is D products and their sum: D MACs or, ``exact``, what the array has in their place
+A column is D products and their sum: D MACs or, of exact sums, what the array has in their place
 (decision 006). The last rows are the array with its accumulation buffer, logic and memory bits: an
 exact accumulator is paid for in both.
 """
@@ -20,8 +20,8 @@ from hdl.arith.column_adder import ColumnAdder
 from hdl.arith.exact_sum import exact_sum
 from hdl.arith.mac import ExactMultiplier
 from hdl.codec.operand import OperandVector
-from hdl.spec.config import ACCUMULATORS, AcceleratorConfig
-from hdl.spec.formats import Format
+from hdl.spec.config import AcceleratorConfig, accumulators
+from hdl.spec.formats import Format, format_named
 from synth.flow import Flow, Report
 
 __all__ = ["ROWS", "ExactColumn", "accumulator_table"]
@@ -30,7 +30,7 @@ ROWS = ("mac", "column", "pe", "array", "accumulation buffer")
 
 
 class ExactColumn(wiring.Component):
-    """The arithmetic of one column of an ``exact`` array, in one piece for the flow.
+    """The arithmetic of one column of an array of exact sums, in one piece for the flow.
 
     Members
     -------
@@ -85,31 +85,34 @@ def _design(block: str, config: AcceleratorConfig) -> Design:
 def accumulator_table(flow: Flow, fmt: str, dim: int, lanes: int | None
                       ) -> tuple[dict, dict[tuple[str, str], Report]]:
     """The table, as those of ``synth.area.tables``, and the report of each (block, accumulator)."""
+    accs = accumulators(format_named(fmt))
     configs = {acc: AcceleratorConfig(fmt=fmt, acc=acc, dim=dim,
                                       lanes=lanes)  # type: ignore[arg-type]  # None: the default
-               for acc in ACCUMULATORS}
-    keys = [(block, acc) for block in ROWS for acc in ACCUMULATORS
-            if block != "column" or acc == "exact"]
+               for acc in accs}
+    keys = [(block, acc) for block in ROWS for acc in accs
+            if block != "column" or configs[acc].exact_sums]
     done = flow.measure_all([_design(block, configs[acc]) for block, acc in keys])
     reports = dict(zip(keys, done, strict=True))
-    rows = [_row(block, {acc: _cell(reports, block, acc, dim) for acc in ACCUMULATORS})
+    rows = [_row(block, {acc: _cell(reports, block, configs[acc]) for acc in accs})
             for block in ROWS]
-    whole = {acc: [reports[block, acc] for block in ROWS[-2:]] for acc in ACCUMULATORS}
+    whole = {acc: [reports[block, acc] for block in ROWS[-2:]] for acc in accs}
     for name, field in (("array and buffer", "gates"), ("memory bits", "memory_bits")):
         rows.append(_row(name, {acc: _Cell(sum(getattr(report, field) for report in parts))
                                 for acc, parts in whole.items()}))
-    return {"title": f"accumulators: {fmt}, k_max {configs['exact'].k_max:,}",
-            "columns": ACCUMULATORS, "rows": rows}, reports
+    most = configs[accs[-1]].k_most
+    return {"title": f"accumulators: {fmt}, k_max {most:,}", "columns": accs,
+            "rows": rows}, reports
 
 
-def _cell(reports: dict[tuple[str, str], Report], block: str, acc: str, dim: int) -> _Cell:
-    if block == "column" and acc != "exact":
+def _cell(reports: dict[tuple[str, str], Report], block: str, config: AcceleratorConfig) -> _Cell:
+    acc = config.acc
+    if block == "column" and not config.exact_sums:
         mac = reports["mac", acc]
-        return _Cell(dim * mac.gates, dim * mac.cells, mac.delay)
+        return _Cell(config.dim * mac.gates, config.dim * mac.cells, mac.delay)
     report = reports[block, acc]
     # An exact PE's path goes on through its column; a word of the buffer is one net to many
     # registers, and the flow buffers no fan-out.
-    timed = block in ("mac", "column") or (acc != "exact" and block in ("pe", "array"))
+    timed = block in ("mac", "column") or (not config.exact_sums and block in ("pe", "array"))
     return _Cell(report.gates, report.cells, report.delay if timed else None)
 
 

@@ -5,8 +5,8 @@ and ns, with the flow above it:
 first the leaves, then the accumulators of the first 8-bit format side by side, the functions
 that no softmax needs, then what the softmax mode changes, once for each of three comparisons. The
 paper's pairing gives posit bit tricks and fp8 and bf16 tables; the even ones give all the same.
-bf16 takes its fp32 accumulator, the others bf16. Lanes and what holds them are those of
-``--functions``, exp and 1/x alone by default. The figure of merit is
+bf16 takes its fp32 accumulator, int8 (``--fmt``) its int32, the others bf16. Lanes and what holds
+them are those of ``--functions``, exp and 1/x alone by default. The figure of merit is
 D²·PE + 2D·decoder + D·encoder + L·lane. The same goes to ``build/area.json`` with every unit's own
 area and its instances, whose sum is the row.
 """
@@ -42,17 +42,18 @@ from synth.yosys import YosysError, yosys_version
 
 __all__ = ["FORMATS", "LEAVES", "PAIRINGS", "Areas", "figure_of_merit", "main"]
 
-FORMATS = ("posit8", "fp8", "bf16")
+FORMATS = ("posit8", "fp8", "bf16")  # of the tables that pages quote
+_KNOWN = (*FORMATS, "int8")
 LEAVES = ("decoder", "encoder", "multiplier", "mac", "pe")
 FUNCTIONS = ("exp", "reciprocal")
 ACTIVATIONS = (*(function.name.lower() for function in TABLES), "activation", "inverse_sqrt")
 WHOLES = ("array", "vector", "accelerator")
 ACCUMULATORS = "accumulators"  # not a block: the table of synth.accumulators
 PAIRINGS: dict[str, dict[str, str]] = {
-    "the paper's pairing": {"posit8": "approx_shifted", "fp8": "pwl", "bf16": "pwl"},
-    "tables for all": dict.fromkeys(FORMATS, "pwl"),
-    "bit tricks for all": dict.fromkeys(FORMATS, "approx_shifted"),
-    "linear for all": dict.fromkeys(FORMATS, "linear"),
+    "the paper's pairing": dict.fromkeys(_KNOWN, "pwl") | {"posit8": "approx_shifted"},
+    "tables for all": dict.fromkeys(_KNOWN, "pwl"),
+    "bit tricks for all": dict.fromkeys(_KNOWN, "approx_shifted"),
+    "linear for all": dict.fromkeys(_KNOWN, "linear"),
 }
 BLOCKS = (*LEAVES, ACCUMULATORS, *ACTIVATIONS, *FUNCTIONS, "lane", *WHOLES)
 
@@ -175,7 +176,7 @@ def _parser() -> Parser:
     parser.add_argument("--liberty", metavar="PATH", help="a Liberty file instead")
     parser.add_argument("--script", default="quick", metavar="NAME",
                         help="of ABC: quick, best (quick)")
-    add_names(parser, "--fmt", FORMATS, FORMATS, "formats side by side")
+    add_names(parser, "--fmt", _KNOWN, FORMATS, "formats side by side")
     add_config_flags(parser, output=False, only=("dim", "lanes", "functions"), dim=16,
                      functions="softmax")
     add_names(parser, "--block", BLOCKS, None, "these blocks only")

@@ -14,7 +14,7 @@ BUILD = [  # of every tool that takes all values of a configuration
     (["--dim", "3"], "dim must be a power of two from 4 to 128, not 3"),
     (["--dim", "3.5"], "dim must be a power of two from 4 to 128, not '3.5'"),
     (["--fmt", "posit9"], "format must be one of posit8, .* not 'posit9'"),
-    (["--acc", "fp64"], "acc must be one of bf16, fp32, exact, not 'fp64'"),
+    (["--acc", "fp64"], "acc must be one of bf16, fp32, exact, int32, not 'fp64'"),
     (["--bus-bytes", "3"], "bus_bytes must be a power of two from 4 to 64, not 3"),
     (["--bus", "16"], "unrecognized arguments: --bus 16"),
     (["--functions", "some"], "functions must be one of all, softmax, training, not 'some'")]
@@ -29,7 +29,7 @@ MODEL = [  # of every tool that takes a model
 SEED = [(["--seed", "-1"], "--seed must be an integer from 0 up, not -1")]
 JOBS = [(["--jobs", "0"], "--jobs must be an integer from 1 up, not 0")]
 OUTPUT = [(["-o", NOWHERE], "output must be .*, not ./dev/null")]
-NAMES = [(["--fmt", "int8"], "--fmt must be one of .*posit8, .* not 'int8'")]
+NAMES = [(["--fmt", "int4"], "--fmt must be one of .*posit8, .* not 'int4'")]
 DIM = [(["--dim", "5"], "dim must be a power of two from 4 to 128, not 5")]
 LOWERED = [*BUILD, *MODEL, *SEED, (["--memory", "9"], "memory must be at least [0-9]+ bytes"),
            (["--adapter", NOWHERE], NOWHERE)]

@@ -75,8 +75,10 @@ class ProgramBuilder(Placement):
             if tensor.encoding not in self.config.format.encodings:
                 raise ValueError(f"{tensor.name} must hold {self.config.fmt} as an operand of a "
                                  f"GEMM, not {tensor.encoding.name}")
-        if self.config.acc == "exact" and k > self.config.k_max:
-            raise ValueError(f"K must be at most k_max = {self.config.k_max} with the exact "
+        most = self.config.k_most
+        if self.config.exact_sums and k > most:
+            bound = f"k_max = {most}" if self.config.acc == "exact" else most
+            raise ValueError(f"K must be at most {bound} with the {self.config.acc} "
                              f"accumulator, not {k}")
         fields = {"opcode": Opcode.GEMM, "k": k, "a_transposed": int(a_transposed),
                   "b_transposed": int(b_transposed), "row_max": int(row_max)}

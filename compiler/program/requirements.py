@@ -7,6 +7,7 @@ from compiler.program.instruction import Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import COMMAND, INSTRUCTION, Feature, Opcode, features_of, meanings
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.features import LANES
 
 __all__ = ["Requirements"]
 
@@ -32,6 +33,7 @@ class Requirements:
                 # What is not strict may stand in any program: a build without it passes it over.
                 *(field for name, field in COMMAND.items() if field.strict and fields.get(name))]
         built = features_of(self.config)
+        self.features |= built & LANES
         for choice in dict.fromkeys(choice for entry in told for choice in entry.needs):
             if choice in _FUNCTIONS and not built & choice:
                 raise ValueError(f"functions must be {_FUNCTIONS[choice]} in a build that runs "

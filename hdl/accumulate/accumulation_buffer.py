@@ -19,7 +19,7 @@ __all__ = ["AccumulationBuffer", "PartWrite", "lane_to_accumulator"]
 def lane_to_accumulator(config: AcceleratorConfig, word: Value) -> Value:
     """A lane word as accumulator: in its format, exactly (BF16 is the upper half of FP32); fixed
     point cannot hold every one, there it is kept as it is in the low bits (``ExactRound``)."""
-    if config.acc == "exact":
+    if config.exact_sums:
         return Cat(word, Const(0, config.acc_bits - config.lane.bits))
     return Cat(Const(0, config.acc_bits - config.lane.bits), word)
 

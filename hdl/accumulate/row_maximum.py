@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arith.accumulator_round import accumulator_round
 from hdl.arith.float_multiplier import FloatMultiplier
-from hdl.arith.sort_key import exact_key, float_key, float_word
+from hdl.arith.sort_key import exact_key, float_key, float_word, integer_key
 from hdl.lib.leaf import shared
 from hdl.lib.sram import Sram1R1W
 from hdl.ports.accumulation import Totals, arrival_layout, maximum_layout, tile_mark
@@ -21,23 +21,28 @@ def _place(bank: Value, row: Value) -> Value:
     return Cat(row, bank)
 
 
+_FLOAT = float_key, float_word
+_KEYS = {"exact": (exact_key, exact_key), "int32": (integer_key, integer_key)}
+"""From words of an accumulator to their keys, and back; those of the others are floats."""
+
+
 class _Key(wiring.Component):
     """``key`` of an accumulator ``word``: ordered as an unsigned integer, the lowest where
     absent."""
 
     def __init__(self, config: AcceleratorConfig):
-        self.exact = config.acc == "exact"
+        self.acc = config.acc
         bits = config.acc_bits
         super().__init__({"word": In(bits), "absent": In(1), "key": Out(bits)})
 
     @property
     def leaf_name(self) -> str:
-        return f"maximum_key_{len(self.word)}" + ("_exact" if self.exact else "")
+        return f"maximum_key_{len(self.word)}" + (f"_{self.acc}" if self.acc in _KEYS else "")
 
     def elaborate(self, platform):
         m = Module()
-        key = exact_key(self.word) if self.exact else float_key(self.word)
-        m.d.comb += self.key.eq(Mux(self.absent, 0, key))
+        key_of, _ = _KEYS.get(self.acc, _FLOAT)
+        m.d.comb += self.key.eq(Mux(self.absent, 0, key_of(self.word)))
         return m
 
 
@@ -196,9 +201,9 @@ class RowMaximum(wiring.Component):
         m.d.sync += [found.eq(met), found_key.eq(key), rounded_tag.eq(found),
                      rounded.eq(round_.result)]
         scale = self.setting[rounded_tag.bank].scale
+        _, word_of = _KEYS.get(config.acc, _FLOAT)
         m.d.comb += [
-            round_.value.eq(
-                exact_key(found_key) if config.acc == "exact" else float_word(found_key)),
+            round_.value.eq(word_of(found_key)),
             multiplier.a.eq(rounded),
             multiplier.b.eq(Cat(Const(0, config.lane.bits - 16), scale)),
             finished.write.enable.eq(rounded_tag.valid & rounded_tag.mark.closing),

@@ -76,4 +76,4 @@ class ExactAdder(wiring.Component):
 
 def accumulator_adder(config: AcceleratorConfig) -> AccumulatorAdder | ExactAdder:
     """What adds a tile to a word of the accumulation buffer; ports of ``AccumulatorAdder``."""
-    return ExactAdder(config) if config.acc == "exact" else AccumulatorAdder(config.acc)
+    return ExactAdder(config) if config.exact_sums else AccumulatorAdder(config.acc)

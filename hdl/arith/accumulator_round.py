@@ -51,6 +51,6 @@ class AccumulatorRound(wiring.Component):
 
 def accumulator_round(config: AcceleratorConfig) -> AccumulatorRound | ExactRound:
     """What converts a word of the accumulation buffer into a lane word, ``value`` to ``result``."""
-    if config.acc == "exact":
+    if config.exact_sums:
         return ExactRound(config.format, config.k_max)
     return AccumulatorRound(config.acc, config.lane.name)

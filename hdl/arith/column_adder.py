@@ -15,7 +15,8 @@ class ColumnAdder(wiring.Component):
     """Combinational sum of two sums of ``products`` products each.
 
     Ports: ``upper``, ``lower`` in, ``exact_sum(fmt, products)``; ``o`` out,
-    ``exact_sum(fmt, 2 · products)``. One carry goes in, the other is passed on.
+    ``exact_sum(fmt, 2 · products)``. One carry goes in, the other is passed on, where there are
+    carries.
     """
 
     def __init__(self, fmt: Format, products: int):
@@ -34,7 +35,8 @@ class ColumnAdder(wiring.Component):
         upper, lower, o = self.upper, self.lower, self.o
         width = len(o.sum)
         total = ripple.add(m, "sum", extended(upper.sum, width), extended(lower.sum, width),
-                           upper.carry)
-        m.d.comb += [o.sum.eq(total[:width].as_signed()), o.carry.eq(lower.carry),
-                     o.nar.eq(upper.nar | lower.nar)]
+                           None if self.fmt.integer else upper.carry)
+        m.d.comb += o.sum.eq(total[:width].as_signed())
+        if not self.fmt.integer:
+            m.d.comb += [o.carry.eq(lower.carry), o.nar.eq(upper.nar | lower.nar)]
         return m

@@ -16,8 +16,8 @@ class ExactAccumulator(wiring.Component):
 
     Ports: ``addend`` in, ``exact_sum(fmt, products)``; ``psum_i`` in and ``psum_o`` out, words of
     ``exact_word_bits``: two's complement in units of 2^fmt.product_unit_log2 and a sticky NaR bit
-    on top. Nothing is rounded, and nothing overflows in at most ``k_max`` products; under NaR the
-    other bits carry no meaning.
+    on top, which words of integers lack. Nothing is rounded, and nothing overflows in at most
+    ``k_max`` products; under NaR the other bits carry no meaning.
     """
 
     def __init__(self, fmt: Format, k_max: int, products: int = 1):
@@ -35,6 +35,10 @@ class ExactAccumulator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         addend = self.addend
+        if self.fmt.integer:
+            total = ripple.add(m, "sum", self.psum_i, extended(addend.sum, len(self.psum_i)))
+            m.d.comb += self.psum_o.eq(total[:-1])
+            return m
         total = ripple.add(m, "sum", self.psum_i[:-1],
                            extended(addend.sum, len(self.psum_i) - 1), addend.carry)
         m.d.comb += self.psum_o.eq(Cat(total[:-1], self.psum_i[-1] | addend.nar))

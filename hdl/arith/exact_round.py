@@ -32,8 +32,8 @@ class ExactRound(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lane = self.fmt.lane
-        sign, nar = self.value[-2], self.value[-1]
-        places = len(self.value) - 2  # below the sign
+        number = self.value if self.fmt.integer else self.value[:-1]
+        sign, places = number[-1], len(number) - 1  # the places are below the sign
         top, spill, count = self._normalise(m, places, sign)
 
         # Where the sum is negative, the ones' complement is one unit of the last place short of
@@ -49,8 +49,9 @@ class ExactRound(wiring.Component):
         magnitude = ripple.increment(m, "magnitude", Cat(kept[:-1], field), up)[:-1]
         with m.If(self.is_lane_word):
             m.d.comb += self.result.eq(self.value[:lane.bits])
-        with m.Elif(nar):
-            m.d.comb += self.result.eq(lane.nan)
+        if not self.fmt.integer:
+            with m.Elif(self.value[-1]):
+                m.d.comb += self.result.eq(lane.nan)
         with m.Else():
             m.d.comb += self.result.eq(Cat(magnitude & kept[-1].replicate(len(magnitude)), sign))
         return m

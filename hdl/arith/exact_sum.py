@@ -12,14 +12,16 @@ __all__ = ["exact_sum", "exact_word_bits", "extended"]
 def exact_sum(fmt: Format, products: int) -> data.StructLayout:
     """The sum of ``products`` products of ``fmt`` (a power of two), in units of
     2^fmt.product_unit_log2: its value is ``sum`` + ``carry``. ``nar``: one of them is NaR; the
-    rest then carries no meaning."""
-    return data.StructLayout({
-        "sum": signed(fmt.product_bits + ceil_log2(products)), "carry": 1, "nar": 1})
+    rest then carries no meaning. Integers need ``sum`` alone: none is NaR, and their multiplier
+    gives negative products complete."""
+    layout = {"sum": signed(fmt.product_bits + ceil_log2(products))}
+    return data.StructLayout(layout if fmt.integer else layout | {"carry": 1, "nar": 1})
 
 
 def exact_word_bits(fmt: Format, k_max: int) -> int:
-    """Bits of an exact accumulator that can hold ``k_max`` products, NaR bit included."""
-    return fmt.product_bits + ceil_log2(k_max) + 1
+    """Bits of an exact accumulator that can hold ``k_max`` products, NaR bit included; 32 of
+    integers."""
+    return 32 if fmt.integer else fmt.product_bits + ceil_log2(k_max) + 1
 
 
 def extended(value: Value, width: int) -> Value:

@@ -47,7 +47,7 @@ class FixedProduct(wiring.Component):
     """Combinational: an exact product in fixed point, ready to be added.
 
     A negative one is a ones' complement whose missing unit is ``o.carry``: the adder that takes it
-    has a carry input to spare. A zero product gives 0.
+    has a carry input to spare. A zero product gives 0. One of integers is in that form already.
 
     Members
     -------
@@ -74,6 +74,9 @@ class FixedProduct(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        if self.fmt.integer:
+            m.d.comb += self.o.sum.eq(self.product.number)
+            return m
         fine = _fine_bits(self.fmt)
         negative = Signal()
         m.d.comb += negative.eq(self.product.sign & ~self.product.is_zero)

@@ -25,6 +25,8 @@ def psum_type(fmt: Format, acc: str) -> LaneType:
     if not isinstance(fmt, Format):
         raise TypeError(f"fmt must be a Format, not {fmt!r}")
     word = accumulator_type(acc)
+    if fmt.integer:
+        raise ValueError(f"acc must be int32 for format {fmt.name}, not {acc!r}")
     if fmt.lane is BINARY32 and word is not BINARY32:
         raise ValueError(f"acc must be fp32 for format {fmt.name}, not {acc!r}: "
                          "its product alone exceeds a BF16 significand")

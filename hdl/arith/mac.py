@@ -28,7 +28,8 @@ def _multiply(m: Module, fmt: Format, a: Operand, b: Operand, registered: bool) 
 
 
 class Mac(wiring.Component):
-    """Fused multiply-accumulate: psum_o := a · b + psum_i, rounded once or, ``exact``, never.
+    """Fused multiply-accumulate: psum_o := a · b + psum_i, rounded once, of ``exact`` and ``int32``
+    never.
 
     ``a`` and ``b`` take ``latency`` clocks to ``psum_o``, 1 or 2: the second register holds the
     product. ``psum_i`` takes 1, so that at latency 2 it meets the operands of the clock before.
@@ -56,7 +57,8 @@ class Mac(wiring.Component):
         self.acc = acc
         self.latency = latency
         self.k_max = k_max
-        word = exact_word_bits(fmt, k_max) if acc == "exact" else psum_type(fmt, acc).bits
+        self._exact = acc == ("int32" if fmt.integer else "exact")
+        word = exact_word_bits(fmt, k_max) if self._exact else psum_type(fmt, acc).bits
         super().__init__({
             "a": In(OperandLayout(fmt)), "b": In(OperandLayout(fmt)),
             "psum_i": In(word), "psum_o": Out(word),
@@ -69,7 +71,7 @@ class Mac(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         product = _multiply(m, self.fmt, self.a, self.b, self.latency == 2)
-        if self.acc == "exact":
+        if self._exact:
             accumulator = ExactAccumulator(self.fmt, self.k_max)
             m.submodules.fixed = target = FixedProduct(self.fmt)
             m.d.comb += accumulator.addend.eq(target.o)

@@ -16,7 +16,7 @@ class Multiplier(wiring.Component):
     """Combinational exact product of two operands of ``fmt``.
 
     NaR · anything is NaR; 0 · finite is zero with the product's sign. The exponent is the sum of
-    the operands', whose hidden bits are taken as 1.
+    the operands', whose hidden bits are taken as 1. Integers are multiplied in two's complement.
 
     Members
     -------
@@ -44,6 +44,9 @@ class Multiplier(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         a, b, o = self.a, self.b, self.o
+        if self.fmt.integer:
+            m.d.comb += o.number.eq(self._integers(m).as_signed())
+            return m
         m.d.comb += [
             o.sign.eq(a.sign ^ b.sign),
             o.exponent.eq(a.exponent + b.exponent),
@@ -52,6 +55,20 @@ class Multiplier(wiring.Component):
             o.is_zero.eq((a.is_zero | b.is_zero) & ~o.is_nar),
         ]
         return m
+
+    def _integers(self, m: Module) -> Value:
+        """Their product by rows of ripple carry (Baugh and Wooley 1973): where one sign bit meets
+        other digits the partial product is inverted, which the two constants 2^n and 2^(2n - 1)
+        make up for. The first fills the place above row 0, the second inverts the last carry."""
+        a, b = self.a.number, self.b.number
+        bits = len(a)
+        rows = [Cat(a[:-1] & digit.replicate(bits - 1), ~(a[-1] & digit)) for digit in b[:-1]]
+        rows.append(Cat(~(a[:-1] & b[-1].replicate(bits - 1)), a[-1] & b[-1]))
+        total, done = Cat(rows[0], Const(1, 1)), []
+        for index, row in enumerate(rows[1:], 1):
+            done.append(total[0])
+            total = ripple.add(m, f"row_{index}", total[1:], row)
+        return Cat(*done, total[:-1], ~total[-1])
 
     def _significands(self, m: Module) -> Value:
         """Their product. From 5 bits on an array of ripple rows is the smaller circuit: the

@@ -14,7 +14,10 @@ def product_layout(fmt: Format) -> data.StructLayout:
     ``significand``: 2·fmt.significand_bits, two of them integer bits; in [1, 4), not normalised.
     ``exponent``: signed, one bit wider than an operand's. ``sign``: of a zero as well.
     ``is_zero``, ``is_nar``: at most one is set; then significand and exponent carry no meaning.
+    Of integers it is a number alone: ``number``, signed(fmt.product_bits).
     """
+    if fmt.integer:
+        return data.StructLayout({"number": signed(fmt.product_bits)})
     return data.StructLayout({
         "sign": 1, "exponent": signed(fmt.exponent_bits + 1),
         "significand": 2 * fmt.significand_bits, "is_zero": 1, "is_nar": 1})

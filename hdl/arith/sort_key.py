@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Value
 
-__all__ = ["exact_key", "float_key", "float_word"]
+__all__ = ["exact_key", "float_key", "float_word", "integer_key"]
 
 
 def float_key(word: Value) -> Value:
@@ -16,6 +16,11 @@ def float_key(word: Value) -> Value:
 def float_word(key: Value) -> Value:
     """The float whose key is ``key``."""
     return Cat(key[:-1] ^ (~key[-1]).replicate(len(key) - 1), ~key[-1])
+
+
+def integer_key(word: Value) -> Value:
+    """The key of a number in two's complement. The same step leads back."""
+    return Cat(word[:-1], ~word[-1])
 
 
 def exact_key(word: Value) -> Value:

@@ -105,7 +105,7 @@ class Array(wiring.Component):
         operands = self._decode(m, "x", self.x, self.x_e5m2)
         swap = Signal()
         m.d.sync += swap.eq(self.swap)
-        if self.config.acc == "exact":
+        if self.config.exact_sums:
             self._join_rows_at_once(m, rows, operands, swap, weights, deskew)
         else:
             self._join_rows_in_turn(m, rows, operands, swap, skew_w.o, deskew)

@@ -15,7 +15,7 @@ __all__ = ["PE", "psum_members"]
 def psum_members(config: AcceleratorConfig, rows: int, columns: int) -> dict[str, object]:
     """Members of ``columns`` partial sums through or, ``exact``, of ``rows`` rows."""
     members = {"psum_o": Out(columns * config.column_bits(rows))}
-    if config.acc != "exact":
+    if not config.exact_sums:
         members["psum_i"] = In(columns * config.acc_bits)
     return members
 
@@ -57,7 +57,7 @@ class PE(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from ``x_i`` to ``psum_o``."""
-        return self.config.pe_latency - (self.config.acc == "exact")
+        return self.config.pe_latency - (self.config.exact_sums)
 
     @property
     def leaf_name(self) -> str:
@@ -66,7 +66,7 @@ class PE(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fmt = self.config.format
-        exact = self.config.acc == "exact"
+        exact = self.config.exact_sums
         m.submodules.mac = mac = (ExactMultiplier(fmt, self.latency) if exact
                                   else Mac(fmt, self.config.acc, self.latency))
 

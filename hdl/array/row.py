@@ -53,7 +53,7 @@ class Row(wiring.Component):
                 pe.w_above.eq(self.w_above[column]), self.w_o[column].eq(pe.w_o),
                 self.psum_o.word_select(column, psum).eq(pe.psum_o),
             ]
-            if self.config.acc != "exact":
+            if not self.config.exact_sums:
                 m.d.comb += pe.psum_i.eq(self.psum_i.word_select(column, psum))
             x, swap, down, left = pe.x_o, pe.swap_o, pe.down_o, pe.w_o
         return m

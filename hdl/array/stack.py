@@ -62,7 +62,7 @@ class Stack(wiring.Component):
         for name in ("x_i", "swap_i", "down_i", "w_left"):
             m.d.comb += Cat(getattr(upper, name), getattr(lower, name)).eq(getattr(self, name))
         chains = [("right_i", "right_o"), ("w_above", "w_o")]
-        if self.config.acc == "exact":
+        if self.config.exact_sums:
             adders = ColumnAdders(self.config, half, self.config.dim)
             m.submodules.adders = shared(adders)
             m.d.comb += [adders.upper.eq(upper.psum_o), adders.lower.eq(lower.psum_o),

@@ -14,7 +14,7 @@ class Decoder(wiring.Component):
     """Combinational decoder of every code of ``fmt`` (numerics: Formats).
 
     Subnormals come out normalised. The sign of a float zero is kept, a posit zero is positive, and
-    the sign of a NaR is the code's.
+    the sign of a NaR is the code's. An integer is its code: wires.
 
     Members
     -------
@@ -43,7 +43,9 @@ class Decoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        if isinstance(self.fmt.encodings[0], PositEncoding):
+        if self.fmt.integer:
+            m.d.comb += self.o.number.eq(self.code.as_signed())
+        elif isinstance(self.fmt.encodings[0], PositEncoding):
             self._posit(m, self.fmt.encodings[0])
         elif self.fmt.hybrid:
             self._hybrid_float(m, *self.fmt.encodings)

@@ -21,7 +21,8 @@ class Encoder(wiring.Component):
     Posits round to nearest even on the bit string, saturate to maxpos, give zero below the
     encoding's flush threshold and minpos from there on; −0 gives 0x00. Floats round to nearest
     even with subnormals (a subnormal lane word counts with its value), saturate to the largest
-    finite value and keep the sign of zero. NaN and Inf give the canonical NaR.
+    finite value and keep the sign of zero. NaN and Inf give the canonical NaR. Integers round to
+    nearest even and are clipped, infinities too, which then count as ``saturated``; NaN gives 0.
     """
 
     def __init__(self, fmt: Format, flags: bool = False):
@@ -53,8 +54,11 @@ class Encoder(wiring.Component):
         exponent = self.value[lane.fraction_bits:-1]
         is_nar = Signal()
         beyond = Signal()  # magnitude above the largest finite value
-        m.d.comb += is_nar.eq(exponent.all())
-        if isinstance(self.fmt.encodings[0], PositEncoding):
+        m.d.comb += is_nar.eq(exponent.all() & fraction.any() if self.fmt.integer
+                              else exponent.all())
+        if self.fmt.integer:
+            self._integer(m, exponent, fraction, is_nar, beyond)
+        elif isinstance(self.fmt.encodings[0], PositEncoding):
             self._posit(m, self.fmt.encodings[0], exponent, fraction, is_nar, beyond)
         elif self.fmt.storage_bits == 16:
             self._bfloat16(m, beyond)
@@ -106,6 +110,38 @@ class Encoder(wiring.Component):
         m.d.comb += self.result.eq(ripple.increment(m, "result", signed_body, up ^ negative))
         # At maxpos's own regime all that follows it is sticky.
         m.d.comb += beyond.eq(tail & ~small & (length[0] | sticky))
+
+    def _integer(self, m: Module, exponent, fraction, is_nar, beyond):
+        """The significand shifted right to the point, then rounded and given its sign at once.
+
+        Its 8 bits are an integer where the exponent field is 134. ``reach``, the field plus 9, is
+        143 less the distance: while its upper bits are 8 its lower four are the distance's
+        complement. From 9 on the magnitude is 256 or more, below 8 less than 2^-8.
+        """
+        bits, lane = self.fmt.storage_bits, self.fmt.lane
+        reach, negative = Signal(lane.exponent_bits + 1), self.value[-1]
+        m.d.comb += reach.eq(exponent + (15 - (lane.bias + bits - 1)) % 16)
+        large = reach[-1] | (reach[-2] & reach[4:-2].any())
+        small = ~(large | reach[-2])
+        string, sticky = Cat(Const(0, 1), fraction[-(bits - 1):], Const(1, 1)), Const(0, 1)
+        for index in range(4):
+            step = 1 << index
+            after, lost = Signal(bits + 1), Signal()
+            m.d.comb += [
+                after.eq(Mux(reach[index], string, string >> step)),
+                lost.eq(sticky | (~reach[index] & string[:step].any())),
+            ]
+            string, sticky = after, lost
+        guard, body = string[0], string[1:]
+        up, sign = Signal(), Signal()
+        m.d.comb += [up.eq(guard & (sticky | body[0]) & ~small), sign.eq(negative)]
+        # −(body + up) = ~body + 1 − up: one incrementer serves rounding and sign.
+        kept = body & (~small).replicate(bits)
+        number = ripple.increment(m, "number", Cat(kept ^ sign.replicate(bits), sign),
+                                  up ^ sign)[:bits + 1]
+        m.d.comb += beyond.eq(large | (number[-1] ^ number[-2]))
+        limit = Cat((~negative).replicate(bits - 1), negative)
+        m.d.comb += self.result.eq(Mux(is_nar, 0, Mux(beyond, limit, number[:bits])))
 
     def _survives(self, encoding: PositEncoding, exponent, fraction, scale, length):
         """Whether a value below minpos gives minpos; the flush threshold is in the binades that

@@ -20,6 +20,7 @@ class OperandLayout(data.StructLayout):
     is_nar: NaR, NaN or Inf; then ``nonzero`` is set.
 
     Without ``nonzero`` or with ``is_nar`` fraction and exponent carry no meaning. All zeros is +0.
+    Of a format of integers there is one member, ``number``: signed(fmt.significand_bits).
 
     Raises
     ------
@@ -29,7 +30,7 @@ class OperandLayout(data.StructLayout):
     def __init__(self, fmt: formats.Format) -> None:
         if not isinstance(fmt, formats.Format):
             raise TypeError(f"fmt must be a Format, not {fmt!r}")
-        super().__init__({
+        super().__init__({"number": signed(fmt.significand_bits)} if fmt.integer else {
             "fraction": fmt.significand_bits - 1, "nonzero": 1,
             "exponent": signed(fmt.exponent_bits), "sign": 1, "is_nar": 1})
 

@@ -1,6 +1,6 @@
 """Stored code → lane word, exactly: the fetch ports of the vector unit."""
 
-from amaranth.hdl import Cat, Const, Module, Mux
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -51,6 +51,9 @@ class Widen(wiring.Component):
             m.d.comb += self.value.eq(
                 Mux(special, lane.nan, self.code << (lane.bits - encoding.bits)))
             return m
+        if self.fmt.integer:
+            m.d.comb += self.value.eq(self._integer(m))
+            return m
         m.submodules.decoder = decoder = Decoder(self.fmt)
         operand = decoder.o
         m.d.comb += decoder.code.eq(self.code)
@@ -65,3 +68,20 @@ class Widen(wiring.Component):
         m.d.comb += self.value.eq(Mux(
             operand.is_nar, lane.nan, Cat(Mux(operand.is_zero, 0, finite), operand.sign)))
         return m
+
+    def _integer(self, m: Module) -> Value:
+        """The word of a number: its magnitude shifted left until the leading one is the hidden bit.
+        A zero is +0."""
+        lane, sign, bits = self.fmt.lane, self.code[-1], len(self.code)
+        digits = ripple.increment(m, "magnitude", self.code ^ sign.replicate(bits), sign)[:-1]
+        count = Signal(range(bits))
+        for level in reversed(range(len(count))):
+            step = 1 << level
+            shifted = Signal(bits, name=f"by_{step}")
+            m.d.comb += [count[level].eq(~digits[-step:].any()),
+                         shifted.eq(Mux(count[level], digits << step, digits))]
+            digits = shifted
+        exponent = Signal(lane.exponent_bits)
+        m.d.comb += exponent.eq(lane.bias + bits - 1 - count)
+        magnitude = Cat(Const(0, lane.fraction_bits - (bits - 1)), digits[:-1], exponent)
+        return Cat(magnitude & digits[-1].replicate(len(magnitude)), sign)

@@ -7,14 +7,17 @@ from typing import Any
 
 from hdl.spec.formats import FORMATS, Format, LaneType, format_named
 
-__all__ = ["ACCUMULATORS", "COUNT_BITS", "COUNT_MOST", "FUNCTION_SETS", "SOFTMAX_MODES",
-           "SOFTMAX_TRICKS", "AcceleratorConfig", "Option", "ceil_log2", "log2_exact", "options"]
+__all__ = ["ACCUMULATORS", "COUNT_BITS", "COUNT_MOST", "FUNCTION_SETS", "INT32_PRODUCTS",
+           "SOFTMAX_MODES", "SOFTMAX_TRICKS", "AcceleratorConfig", "Option", "accumulators",
+           "ceil_log2", "log2_exact", "options"]
 
-ACCUMULATORS = ("bf16", "fp32", "exact")
+ACCUMULATORS = ("bf16", "fp32", "exact", "int32")
 SOFTMAX_MODES = ("pwl", "approx", "approx_shifted", "linear")
 SOFTMAX_TRICKS = ("approx", "approx_shifted")
 """Those of the paper, with ε, θ and a choice of the reciprocal."""
 FUNCTION_SETS = ("all", "softmax", "training")
+INT32_PRODUCTS = ((1 << 31) - 1) // (1 << 14)
+"""Products of int8 that 32 bits can add: the largest is (-128) * (-128)."""
 COUNT_BITS = 24
 COUNT_MOST = (1 << COUNT_BITS) - 1
 """The largest M, K and N: what the hardware's counters of rows and columns hold."""
@@ -49,6 +52,13 @@ def _option(default: object, text: str, usual: str = "", allowed: tuple[str, ...
     return field(default=default, metadata={"text": text, "usual": usual, "allowed": allowed})
 
 
+def accumulators(fmt: Format) -> tuple[str, ...]:
+    """Those that can hold products of ``fmt`` and that it has a use for."""
+    if fmt.integer:
+        return ("int32",)
+    return ("bf16", "fp32", "exact") if fmt.storage_bits == 8 else ("fp32",)
+
+
 @dataclass(frozen=True)
 class Option:
     """A value of ``AcceleratorConfig`` as shown to a user: its name, what it is, what it is unless
@@ -76,7 +86,7 @@ class AcceleratorConfig:
                                 "the smaller of 16 and D")
     acc: str = _option(None, "accumulator", "the format's own", ACCUMULATORS)
     k_max: int = _option(4096, "largest K of a GEMM with the exact accumulator, whose width "
-                         "follows from it; the others take any K")
+                         "follows from it; int32 takes 131071, the others any K")
     softmax: str = _option(None, "exp and 1/x", "the format's own", SOFTMAX_MODES)
     functions: str = _option("all", "functions of the vector unit: all of inference, exp and 1/x "
                              "alone, or all with those of training", allowed=FUNCTION_SETS)
@@ -110,10 +120,7 @@ class AcceleratorConfig:
             object.__setattr__(self, "acc", fmt.default_accumulator)
         if self.acc not in ACCUMULATORS:
             raise ValueError(f"acc must be one of {', '.join(ACCUMULATORS)}, not {self.acc!r}")
-        if fmt.name == "bf16" and self.acc != "fp32":
-            reason = ("an exact sum of BF16 products needs more than 500 bits"
-                      if self.acc == "exact" else "a BF16 product alone has 16 significand bits")
-            raise ValueError(f"acc must be fp32 for format bf16, not {self.acc!r}: {reason}")
+        self._check_accumulator(fmt)
         _require_integer("k_max", self.k_max, 1, COUNT_MOST)
         if self.softmax is None:
             object.__setattr__(self, "softmax", fmt.default_softmax)
@@ -123,6 +130,9 @@ class AcceleratorConfig:
         if self.functions not in FUNCTION_SETS:
             raise ValueError(
                 f"functions must be one of {', '.join(FUNCTION_SETS)}, not {self.functions!r}")
+        if fmt.integer and self.functions == "training":
+            raise ValueError(f"functions must be all or softmax for format {fmt.name}, "
+                             "not 'training': gradients are no integers")
         if self.exp_epsilon is None:
             epsilon = 144 if self.softmax == "approx_shifted" else 128
             object.__setattr__(self, "exp_epsilon", epsilon)
@@ -143,6 +153,19 @@ class AcceleratorConfig:
         _require_integer("pe_latency", self.pe_latency, 1, 2)
         _require_integer("lane_latency", self.lane_latency, 1, 2)
 
+    def _check_accumulator(self, fmt: Format) -> None:
+        """Refuse an accumulator that cannot hold products of ``fmt``, or that it has no use for."""
+        allowed = accumulators(fmt)
+        if self.acc not in allowed:
+            reason = ("an integer sum is exact as it is" if fmt.integer
+                      else "it adds integers" if self.acc == "int32"
+                      else "an exact sum of BF16 products needs more than 500 bits"
+                      if self.acc == "exact" else "a BF16 product alone has 16 significand bits")
+            where = ("where the format is not int8" if len(allowed) > 1
+                     else f"for format {fmt.name}")
+            raise ValueError(f"acc must be {', '.join(allowed)} {where}, not {self.acc!r}: "
+                             f"{reason}")
+
     @property
     def format(self) -> Format:
         return format_named(self.fmt)
@@ -162,30 +185,42 @@ class AcceleratorConfig:
         return self.functions == "training"
 
     @property
+    def exact_sums(self) -> bool:
+        """Whether accumulators are integers that no sum rounds: a column then adds all its products
+        at once."""
+        return self.acc in ("exact", "int32")
+
+    @property
+    def k_most(self) -> int:
+        """The largest K that an accumulator can hold; ``COUNT_MOST`` where any will do."""
+        return {"exact": self.k_max, "int32": INT32_PRODUCTS}.get(self.acc, COUNT_MOST)
+
+    @property
     def acc_bits(self) -> int:
         """Bits of an accumulator in the accumulation buffer. An exact one is wide enough for
         ``k_max`` products and has a NaR bit."""
         if self.acc == "exact":
             return self.format.product_bits + ceil_log2(self.k_max) + 1
-        return {"bf16": 16, "fp32": 32}[self.acc]
+        return {"bf16": 16, "fp32": 32, "int32": 32}[self.acc]
 
     @property
     def tile_bits(self) -> int:
         """Bits of what a column of the array gives for a tile: an accumulator, or the exact sum of
-        ``dim`` products with a carry and a NaR bit."""
+        ``dim`` products, with a carry and a NaR bit unless these are integers."""
         return self.column_bits(self.dim)
 
     def column_bits(self, rows: int) -> int:
         """``tile_bits`` of the first ``rows`` rows of a column."""
-        if self.acc == "exact":
-            return self.format.product_bits + ceil_log2(rows) + 2
+        if self.exact_sums:
+            return (self.format.product_bits + ceil_log2(rows)
+                    + (0 if self.format.integer else 2))
         return self.acc_bits
 
     @property
     def array_latency(self) -> int:
-        """Cycles from a row of operands to its sums: decode, D rows down (1 for an ``exact`` sum,
+        """Cycles from a row of operands to its sums: decode, D rows down (1 for an exact sum,
         added at once), D − 1 columns across; a product's register delays all rows alike."""
-        rows = 1 if self.acc == "exact" else self.dim
+        rows = 1 if self.exact_sums else self.dim
         return self.dim + rows + self.pe_latency - 1
 
     @property

@@ -26,5 +26,5 @@ class ErrorCause(Member):
     STOPPED = 12, Meaning("the host stopped the program")
     BUS_STUCK = 13, Meaning("the bus never answered; start is refused until reset")
     K_RANGE = 14, Meaning(
-        "K is larger than the build's exact accumulator can hold (k_max)")
+        "K is larger than the build's accumulator can hold: k_max of exact, 131071 of int32")
     INDEX_RANGE = 15, Meaning("x_gather: an index is not below the table's rows")

@@ -7,14 +7,15 @@ from operator import or_
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 
-__all__ = ["ACCUMULATORS", "HYBRID", "NARROW", "RESERVED", "SOFTMAX_MODES", "Feature", "Needs",
-           "available", "features_of"]
+__all__ = ["ACCUMULATORS", "HYBRID", "LANES", "NARROW", "RESERVED", "SOFTMAX_MODES", "Feature",
+           "Needs", "available", "features_of"]
 
 
 class Feature(IntFlag):
     """What a program may need of a build; unknown or missing bits are refused.
 
-    An encoding, an accumulator and a softmax mode have theirs by their names.
+    An encoding, an accumulator and a softmax mode have theirs by their names. LANE_BF16: the lanes'
+    type, of builds whose format leaves a choice; in the others it follows from the format.
     """
 
     POSIT8 = 1 << 0
@@ -28,6 +29,7 @@ class Feature(IntFlag):
     ACC_FP32 = 1 << 9
     ACC_EXACT = 1 << 10
     ACC_INT32 = 1 << 11
+    LANE_BF16 = 1 << 13
     SOFTMAX_PWL = 1 << 16
     SOFTMAX_APPROX = 1 << 17
     SOFTMAX_APPROX_SHIFTED = 1 << 18
@@ -48,6 +50,7 @@ def _named(start: str) -> Feature:
 
 ACCUMULATORS = _named("ACC_")
 SOFTMAX_MODES = _named("SOFTMAX_")
+LANES = _named("LANE_")
 HYBRID: Needs = (Feature.E4M3, Feature.E5M2)
 """A build of both FP8 encodings, where each tensor picks one."""
 
@@ -64,6 +67,8 @@ def features_of(config: AcceleratorConfig) -> Feature:
     found = Feature[f"ACC_{config.acc.upper()}"] | Feature[f"SOFTMAX_{config.softmax.upper()}"]
     for encoding in config.format.encodings:
         found |= Feature[encoding.name.upper()]
+    if config.format.integer:
+        found |= Feature.LANE_BF16
     if config.infers:
         found |= Feature.FUNCTIONS
     if config.trains:

@@ -13,12 +13,14 @@ __all__ = [
     "E4M3",
     "E5M2",
     "FORMATS",
+    "INT8",
     "POSIT8",
     "POSIT8ES0",
     "POSIT8ES2",
     "Encoding",
     "FloatEncoding",
     "Format",
+    "IntegerEncoding",
     "LaneType",
     "PositEncoding",
     "format_named",
@@ -112,7 +114,42 @@ class FloatEncoding:
         return significand * Fraction(2) ** (exponent - self.bias)
 
 
-Encoding = PositEncoding | FloatEncoding
+@dataclass(frozen=True)
+class IntegerEncoding:
+    """Integers of ``bits`` bits in two's complement: every code is a number, none is NaR.
+
+    ``nar_code`` is what NaN encodes as. Infinities are clipped as any other value is.
+    """
+
+    name: str
+    bits: int
+    nar_code: int = 0
+
+    @property
+    def least(self) -> int:
+        """The smallest number, one further from zero than the largest."""
+        return -(1 << self.bits - 1)
+
+    @property
+    def most(self) -> int:
+        return (1 << self.bits - 1) - 1
+
+    @property
+    def min_exponent(self) -> int:
+        """log2 of the smallest magnitude but zero."""
+        return 0
+
+    @property
+    def max_exponent(self) -> int:
+        """⌊log2⌋ of the largest number."""
+        return self.bits - 2
+
+    @property
+    def max_finite(self) -> Fraction:
+        return Fraction(self.most)
+
+
+Encoding = PositEncoding | FloatEncoding | IntegerEncoding
 
 
 @dataclass(frozen=True)
@@ -145,6 +182,7 @@ POSIT8ES0 = PositEncoding("posit8es0", 8, 0, -7)
 POSIT8ES2 = PositEncoding("posit8es2", 8, 2, -26)
 E4M3 = FloatEncoding("e4m3", 4, 3, ieee_specials=False, nar_code=0x7F)
 E5M2 = FloatEncoding("e5m2", 5, 2, ieee_specials=True, nar_code=0x7E)
+INT8 = IntegerEncoding("int8", 8)
 BF16_ENCODING = FloatEncoding("bf16", 8, 7, ieee_specials=True, nar_code=0x7FC0)
 
 
@@ -154,7 +192,8 @@ class Format:
 
     ``encodings``: what a stored tensor may hold, the run-time bit ``e5m2`` picking the second.
     ``exponent_bits``, ``significand_bits``: the unpacked operand that the array sees, a two's
-    complement unbiased exponent and a normalised significand with its hidden bit.
+    complement unbiased exponent and a normalised significand with its hidden bit. Of integers, the
+    exponent has no bits and the significand is the number in two's complement.
     ``lane``: the type of the vector unit. ``default_accumulator``, ``default_softmax``: as named.
     """
 
@@ -182,8 +221,15 @@ class Format:
     @property
     def product_bits(self) -> int:
         """Bits of a product in two's complement fixed point, counted in that unit (W1)."""
+        if self.integer:
+            return 2 * self.storage_bits
         largest = max(encoding.max_finite for encoding in self.encodings)
         return 1 + int(largest ** 2 / Fraction(2) ** self.product_unit_log2).bit_length()
+
+    @property
+    def integer(self) -> bool:
+        """True where operands are integers, which no sum ever rounds."""
+        return isinstance(self.encodings[0], IntegerEncoding)
 
     @property
     def hybrid(self) -> bool:
@@ -203,13 +249,12 @@ FORMATS: dict[str, Format] = _table(
     Format("e5m2", (E5M2,), 5, 3, BFLOAT16, "bf16", "pwl"),
     Format("fp8", (E4M3, E5M2), 5, 4, BFLOAT16, "bf16", "pwl"),
     Format("bf16", (BF16_ENCODING,), 9, 8, BINARY32, "fp32", "pwl"),
+    Format("int8", (INT8,), 0, 8, BFLOAT16, "int32", "pwl"),
 )
 
 
 def format_named(name: str) -> Format:
     """The format called ``name``; ``ValueError`` names the value and what is allowed."""
-    if name == "int8":
-        raise ValueError("format 'int8' is not supported yet; allowed: " + ", ".join(FORMATS))
     if name not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, not {name!r}")
     return FORMATS[name]

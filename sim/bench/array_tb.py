@@ -3,6 +3,7 @@
 import cocotb
 import numpy as np
 
+from sim.bench.psums import words
 from sim.bench.support import (
     configuration,
     expect,
@@ -14,9 +15,8 @@ from sim.bench.support import (
     sample,
     step,
 )
-from sim.model.accumulate import accumulator_type, gemm
+from sim.model.accumulate import gemm
 from sim.model.codec import decode, encode
-from sim.model.rounding import to_words
 
 TILES = 60
 
@@ -58,7 +58,7 @@ def codes_of(encoding, shape, rng):
 @cocotb.test()
 async def tiles_back_to_back(dut):
     config, rng = configuration(), generator()
-    fmt, dim, acc = config.format, config.dim, accumulator_type(config)
+    fmt, dim = config.format, config.dim
     cycles = schedule(dim, rng)
     kinds = rng.integers(0, len(fmt.encodings), (2, TILES))  # encodings of rows, of weights
     tiles = [codes_of(fmt.encodings[kind], (dim, dim), rng) for kind in kinds[1]]
@@ -81,7 +81,8 @@ async def tiles_back_to_back(dut):
         inputs |= {"x": join(row[0], fmt.storage_bits), "x_e5m2": fmt.encodings.index(encoding)}
         if cycle["row"] is not None:
             sums = gemm(config, decode(encoding, row), values[cycle["row"]])
-            expected[number + latency] = join(to_words(acc, sums)[0], config.acc_bits)
+            expected[number + latency] = join(words(config, sums, config.tile_bits)[0],
+                                              config.tile_bits)
         put(dut, **inputs)
         await step(dut.clk)
         if number + 1 in expected:

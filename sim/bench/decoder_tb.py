@@ -4,7 +4,7 @@ import cocotb
 import numpy as np
 
 from sim.bench.support import configuration, drive, report, sample
-from sim.harness.operands import exact_values
+from sim.harness.operands import exact_values, integers
 from sim.model.codec import decode
 
 FIELDS = ("sign", "exponent", "significand", "is_zero", "is_nar")
@@ -20,6 +20,10 @@ async def every_code(dut):
         values = decode(encoding, codes)
         for code, value in zip(codes, values, strict=True):
             await drive(dut, code=int(code), **({"e5m2": index} if fmt.hybrid else {}))
+            if fmt.integer:
+                number = sample(dut, "number")[0]
+                assert integers(number, fmt.significand_bits) == value, f"code {code:#x}"
+                continue
             sign, exponent, significand, is_zero, is_nar = sample(dut, *FIELDS)
             assert (is_nar, is_zero) == (np.isnan(value), value == 0), f"code {code:#x}"
             if is_nar:

@@ -5,18 +5,20 @@ from typing import Any
 import cocotb
 import numpy as np
 
+from sim.bench.psums import fused
+from sim.bench.psums import words as psum_words
 from sim.bench.support import configuration, expect, generator, put, report, reset, sample, step
 from sim.harness.operands import unpack
-from sim.model.accumulate import accumulator_type, fused_multiply_add
 from sim.model.codec import decode
-from sim.model.rounding import to_words
 
 CASES = 2000
 
 
 def packed(fmt, values, rng):
     """Compact vectors of ``values``: {is_nar, sign, exponent, significand}, the significand's
-    hidden bit 0 for zero."""
+    hidden bit 0 for zero; integers as they are."""
+    if fmt.integer:
+        return unpack(fmt, values, rng)["number"]
     fields = {name: np.asarray(column, np.int64)
               for name, column in unpack(fmt, values, rng).items()}
     hidden = fmt.significand_bits - 1
@@ -36,12 +38,13 @@ def operands(fmt, rng):
 @cocotb.test()
 async def load_swap_multiply(dut):
     config, rng = configuration(), generator()
-    fmt, acc = config.format, accumulator_type(config)
+    fmt = config.format
     x, above, left = (operands(fmt, rng) for _ in range(3))
     words = {"x_i": packed(fmt, x, rng), "w_above": packed(fmt, above, rng),
              "w_left": packed(fmt, left, rng)}
-    psum = fused_multiply_add(acc, np.zeros(CASES), operands(fmt, rng), operands(fmt, rng))
-    words["psum_i"] = to_words(acc, psum)
+    psum = fused(config, np.zeros(CASES), operands(fmt, rng), operands(fmt, rng))
+    if not config.exact_sums:
+        words["psum_i"] = psum_words(config, psum)
     move = rng.integers(0, 4, CASES)  # nothing, nothing, from above, from the left
     words["down_i"], words["right_i"] = move == 2, move == 3
     words["swap_i"] = rng.random(CASES) < 0.2
@@ -55,11 +58,17 @@ async def load_swap_multiply(dut):
     for case in range(CASES):
         put(dut, **{name: column[case] for name, column in words.items()})
         await step(dut.clk)
+        if config.exact_sums and words["swap_i"][case]:  # a product has no register
+            active = shadow
         factors.append(active and (x[case:case + 1], active[0]))
         multiplied = factors.pop(0)
-        if multiplied is not None:
-            value = fused_multiply_add(acc, psum[case:case + 1], *multiplied)
-            expect(sample(dut, "psum_o")[0], to_words(acc, value)[0], f"psum of case {case}")
+        if multiplied is not None and config.exact_sums:
+            expect(sample(dut, "psum_o")[0],
+                   psum_words(config, multiplied[0] * multiplied[1], config.column_bits(1))[0],
+                   f"product of case {case}")
+        elif multiplied is not None:
+            value = fused(config, psum[case:case + 1], *multiplied)
+            expect(sample(dut, "psum_o")[0], psum_words(config, value)[0], f"psum of case {case}")
         if words["swap_i"][case]:
             active = shadow
         if move[case] >= 2:

@@ -40,7 +40,7 @@ from gen.cli import (
 )
 from gen.cli.folders import build_folder, checkout
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
-from hdl.spec.formats import FORMATS, format_named
+from hdl.spec.formats import FORMATS
 from sim.campaigns.training_step import train_small
 from sim.verify.compare import compare
 from sim.verify.runner import RunError, on_rtl
@@ -50,7 +50,6 @@ __all__ = ["Cell", "CellResult", "cells", "main", "page_file", "refusals", "run_
            "support_page"]
 
 TOKENS = 32
-_TRIED = (*FORMATS, "int8")
 _PAGES = ("all", "training")  # functions of the builds that docs/ has a page of
 
 
@@ -90,27 +89,26 @@ class CellResult:
         return self.error is None and self.compared > 0 and not self.mismatches
 
 
-def _judged(dim: int) -> Iterator[tuple[Cell, str | None]]:
+def _judged(dim: int, functions: str) -> Iterator[tuple[Cell, str | None]]:
     """Every combination and why the configuration refuses it, ``None`` where it does not."""
-    for names in product(_TRIED, ACCUMULATORS, SOFTMAX_MODES):
+    for names in product(FORMATS, ACCUMULATORS, SOFTMAX_MODES):
         cell, reason = Cell(*names), None
         try:
-            format_named(cell.fmt)
-            cell.config(dim)
+            cell.config(dim, functions)
         except ValueError as error:
             reason = str(error)
         yield cell, reason
 
 
-def cells(dim: int = 4) -> list[Cell]:
+def cells(dim: int = 4, functions: str = "all") -> list[Cell]:
     """Every combination that the configuration accepts."""
-    return [cell for cell, reason in _judged(dim) if reason is None]
+    return [cell for cell, reason in _judged(dim, functions) if reason is None]
 
 
-def refusals(dim: int = 4) -> dict[str, list[Cell]]:
+def refusals(dim: int = 4, functions: str = "all") -> dict[str, list[Cell]]:
     """Every combination that it refuses, by its reason."""
     found: dict[str, list[Cell]] = {}
-    for cell, reason in _judged(dim):
+    for cell, reason in _judged(dim, functions):
         if reason is not None:
             found.setdefault(reason, []).append(cell)
     return found
@@ -220,7 +218,7 @@ def support_page(results: Sequence[CellResult], dim: int, tokens: int, functions
         row = [_entry(found[Cell(fmt, acc, mode)]) for mode in SOFTMAX_MODES]
         lines.append(f"| `{fmt}` | `{acc}` | " + " | ".join(row) + " |")
     lines += ["", "Refused, with the message of the configuration:", ""]
-    for reason, refused in refusals(dim).items():
+    for reason, refused in refusals(dim, functions).items():
         pairs = dict.fromkeys((cell.fmt, cell.acc) for cell in refused)
         named = ", ".join(f"`{fmt}` × `{acc}`" for fmt, acc in pairs)
         lines.append(f"- {named}: {reason}")
@@ -248,7 +246,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chosen(options: argparse.Namespace) -> list[Cell]:
-    every = cells(options.dim)
+    every = cells(options.dim, options.functions)
     if options.sample:
         every = sample(every)
     return [cell for cell in every
@@ -262,10 +260,10 @@ def _write(parser: argparse.ArgumentParser, options: argparse.Namespace,
               "layer": results[0].layer,
               "cells": [asdict(o) | {"passed": o.passed} for o in results],
               "refused": {reason: [asdict(cell) for cell in refused]
-                          for reason, refused in refusals(options.dim).items()}}
+                          for reason, refused in refusals(options.dim, options.functions).items()}}
     deliver(parser, options.output, lambda: json.dumps(record, indent=1) + "\n")
     print(f"wrote {options.output}")
-    complete = {result.cell for result in results} == set(cells(options.dim))
+    complete = {result.cell for result in results} == set(cells(options.dim, options.functions))
     if complete and options.functions in _PAGES and all(result.passed for result in results):
         page = page_file(options.functions)
         deliver(parser, page, lambda: support_page(
@@ -291,9 +289,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--fmt, --acc and --softmax must leave at least one supported cell")
     make_folder(parser, Path(options.output).parent)
     writable(parser, options.output)
-    if options.functions in _PAGES and set(work) == set(cells(options.dim)):
+    if options.functions in _PAGES and set(work) == set(cells(options.dim, options.functions)):
         writable(parser, page_file(options.functions))
-    for reason, refused in refusals(options.dim).items():
+    for reason, refused in refusals(options.dim, options.functions).items():
         print(f"refused  {len(refused)} cells, first {refused[0]}: {reason}")
     started = time.monotonic()
     results = _run(work, options, real)

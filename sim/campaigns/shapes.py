@@ -71,12 +71,13 @@ def builds(dim: int, fmts: Sequence[str] | None = None) -> list[AcceleratorConfi
     """Tiny buffers, in builds that train, and normal ones; at ``dim`` 4 all formats, beyond it two
     builds, which are large: one of them with fewer lanes than columns and every pipeline
     register."""
-    tiny: dict[str, Any] = TINY | {"weight_depth": max(TINY["weight_depth"], 2 * dim), "dim": dim,
-                                   "functions": "training"}
+    tiny: dict[str, Any] = TINY | {"weight_depth": max(TINY["weight_depth"], 2 * dim), "dim": dim}
     normal = [cell.config(dim) for cell in sample(cells(dim))]
     if fmts is not None:
-        return [config for fmt in fmts
-                for config in (AcceleratorConfig(fmt, **tiny), AcceleratorConfig(fmt, dim=dim))]
+        return [config for fmt in fmts for config in (
+            AcceleratorConfig(fmt, **tiny, functions="all" if FORMATS[fmt].integer else "training"),
+            AcceleratorConfig(fmt, dim=dim))]
+    tiny["functions"] = "training"
     if dim > 4:
         return [AcceleratorConfig("posit8", dim=dim),
                 AcceleratorConfig("bf16", lanes=4, pe_latency=2, lane_latency=2, **tiny)]

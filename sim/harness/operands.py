@@ -3,18 +3,25 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hdl.spec.formats import Format, LaneType
 
-__all__ = ["exact_values", "join_fields", "lane_words", "split_fields", "unpack"]
+__all__ = ["exact_values", "integers", "join_fields", "lane_words", "split_fields", "unpack"]
 
 
 def unpack(fmt: Format, values: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Unpacked fields of decoded ``values``: sign, exponent, significand, is_zero, is_nar.
+    """Unpacked fields of decoded ``values``: sign, exponent, significand, is_zero, is_nar; of a
+    format of integers, number alone.
 
     Fields that carry no meaning (exponent and significand under a flag, the sign of NaR) are
     random, so that nothing may depend on them. ``ValueError`` where a value does not fit.
     """
+    if fmt.integer:
+        half = 1 << fmt.significand_bits - 1
+        if np.any((values != np.rint(values)) | (values < -half) | (values >= half)):
+            raise ValueError(f"values must be integers of {fmt.name}")
+        return {"number": values.astype(np.int64) & (1 << fmt.significand_bits) - 1}
     nar, zero = np.isnan(values), values == 0
     void = nar | zero
     fraction, exponent = np.frexp(np.where(void, 1.0, np.abs(values)))
@@ -32,6 +39,12 @@ def unpack(fmt: Format, values: np.ndarray, rng: np.random.Generator) -> dict[st
         "is_zero": zero.astype(np.int64),
         "is_nar": nar.astype(np.int64),
     }
+
+
+def integers(words: ArrayLike, bits: int) -> np.ndarray:
+    """Values (float64) of words of ``bits`` bits in two's complement, 63 at most."""
+    words = np.asarray(words).astype(np.int64)
+    return (words - (words >> bits - 1 << bits)).astype(np.float64)
 
 
 def exact_values(sign: np.ndarray, exponent: np.ndarray, bits: int, significand: np.ndarray,

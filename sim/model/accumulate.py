@@ -5,7 +5,7 @@ fused multiply-add with one rounding; then buffer := buffer + tile, the first ti
 is. The result therefore depends on ``dim``. Rows of the array beyond K add a product of +0, which
 turns a partial sum of −0 (FP32 underflow of BF16 operands) into +0.
 
-``exact`` sums are never rounded and depend on neither (``sim.model.exact``).
+``exact`` and ``int32`` sums are never rounded and depend on neither (``sim.model.exact``).
 
 Sums are taken in float64 and rounded to the accumulator's p bits, which gives the bits of one
 rounding of the exact sum: float64's own rounding could only harm where it ends on a tie of p bits.
@@ -47,7 +47,7 @@ def gemm(config: AcceleratorConfig, a: Array, b: Array) -> Array:
     ``exact_gemm``."""
     a = np.asarray(a, np.float64)
     b = np.asarray(b, np.float64)
-    if config.acc == "exact":
+    if config.exact_sums:
         return exact_gemm(config, a, b)
     from sim.model.compiled import accumulate  # imports numba
 
@@ -66,7 +66,7 @@ def _canonical(values: Array) -> Array:
 
 def narrow(config: AcceleratorConfig, accumulators: Array) -> Array:
     """Lane values of ``accumulators``: one RNE to the lane's type."""
-    if config.acc == "exact":
+    if config.exact_sums:
         return round_exact(config, config.lane, accumulators)
     return round_to(config.lane, accumulators)
 
@@ -75,7 +75,7 @@ def product_stored(config: AcceleratorConfig, a: Array, encoding: Encoding, code
                    transposed: bool) -> Array:
     """``product`` of ``a`` and of B as it is stored: ``codes`` of ``encoding``, K×N, or N×K where
     ``transposed``."""
-    if config.acc == "exact":
+    if config.exact_sums:
         b = decode(encoding, codes)
         return product(config, a, b.T if transposed else b)
     from sim.model.compiled import accumulate  # imports numba
@@ -96,7 +96,7 @@ def _values(encoding: Encoding) -> Array:
 
 def product(config: AcceleratorConfig, a: Array, b: Array) -> Array:
     """``narrow`` of ``gemm``, without a Python integer for each exact sum."""
-    if config.acc == "exact":
+    if config.exact_sums:
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         return round_sums(config, config.lane, exact_sums(config, a, b))
     return narrow(config, gemm(config, a, b))

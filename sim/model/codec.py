@@ -5,8 +5,10 @@ rationals; rounding on the bit string of n bits has its boundaries at the n + 1 
 end in 1, so that encoding is a search in their sorted table. Floats: rounding on the grid of
 multiples of the quantum. Infinities of a format decode as NaN, as NaR does (numerics, Formats).
 
-Formats of 8 bits change their code at values of at most 8 significant bits only: their codes are
-looked up by sign, exponent, seven fraction bits and whether there are more.
+Integers are their own codes, in two's complement, and rounded by ``numpy.rint``.
+
+Floats and posits of 8 bits change their code at values of at most 8 significant bits only: their
+codes are looked up by sign, exponent, seven fraction bits and whether there are more.
 """
 
 from fractions import Fraction
@@ -15,10 +17,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hdl.spec.formats import Encoding, FloatEncoding, PositEncoding
+from hdl.spec.formats import Encoding, FloatEncoding, IntegerEncoding, PositEncoding
 from sim.model.rounding import Array
 
-__all__ = ["decode", "encode", "max_finite", "posit_value", "saturates"]
+__all__ = ["decode", "encode", "max_finite", "nar_count", "posit_value", "saturates"]
 
 # Octaves that 8-bit formats may tell apart: 2^_LOWEST to 2^_BEYOND.
 _LOWEST, _BEYOND = -64, 64
@@ -100,6 +102,8 @@ def decode(encoding: Encoding, codes: ArrayLike) -> Array:
     codes = np.asarray(codes)
     if isinstance(encoding, PositEncoding):
         return _posit_table(encoding)[codes]
+    if isinstance(encoding, IntegerEncoding):
+        return codes.astype(np.uint8).view(np.int8).astype(np.float64)
     return _float_table(encoding)[codes]
 
 
@@ -128,9 +132,17 @@ def _encode_float(encoding: FloatEncoding, values: Array) -> Array:
     return np.where(np.signbit(values), code | 1 << encoding.bits - 1, code)
 
 
+def _encode_integer(encoding: IntegerEncoding, values: Array) -> Array:
+    """Codes of any ``values``: the nearest integer, ties to even, within bounds; NaN gives 0."""
+    nearest = np.clip(np.rint(values), encoding.least, encoding.most)
+    nearest = np.where(np.isnan(nearest), encoding.nar_code, nearest)
+    return nearest.astype(np.int8).view(np.uint8)
+
+
 def _encode_finite(encoding: Encoding, values: Array) -> Array:
     if isinstance(encoding, PositEncoding):
         return _encode_posit(encoding, values)
+    assert isinstance(encoding, FloatEncoding), "integers have no table"
     return _encode_float(encoding, values)
 
 
@@ -177,9 +189,12 @@ def _encode_many(encoding: Encoding, values: Array) -> Array:
 def encode(encoding: Encoding, values: ArrayLike) -> Array:
     """Codes (uint8, or uint16 of 16-bit formats) of ``values``, each rounded once.
 
-    Round to nearest even, saturate, NaN and Inf to the canonical NaR.
+    Round to nearest even, saturate, NaN and Inf to the canonical NaR; infinities as integers
+    saturate.
     """
     values = np.asarray(values)
+    if isinstance(encoding, IntegerEncoding):
+        return _encode_integer(encoding, values)
     if values.size >= _MANY and (encoding.bits == 8 or isinstance(encoding, FloatEncoding)):
         return _encode_many(encoding, values)
     codes = np.empty(values.shape, np.uint8 if encoding.bits == 8 else np.uint16)
@@ -201,6 +216,16 @@ def max_finite(encoding: Encoding) -> float:
 
 
 def saturates(encoding: Encoding, values: Array) -> Array:
-    """True where a finite value lies beyond the largest finite one and is clipped to it."""
+    """True where a finite value lies beyond the largest finite one and is clipped to it; of
+    integers, where the nearest one is clipped, infinities too."""
+    if isinstance(encoding, IntegerEncoding):
+        nearest = np.rint(np.asarray(values, np.float64))
+        return (nearest < encoding.least) | (nearest > encoding.most)
     magnitude = np.abs(np.asarray(values, np.float64))
     return np.isfinite(magnitude) & (magnitude > max_finite(encoding))
+
+
+def nar_count(encoding: Encoding, values: Array) -> int:
+    """How many of ``values`` count as NaR when they are encoded: NaN, and Inf but for integers."""
+    return int(np.count_nonzero(np.isnan(values) if isinstance(encoding, IntegerEncoding)
+                                else ~np.isfinite(values)))

@@ -96,11 +96,13 @@ def exact_gemm(config: AcceleratorConfig, a: Array, b: Array) -> Array:
     return total
 
 
-def exact_words(sums: Array, bits: int) -> Array:
-    """Accumulator words of ``bits`` bits, NaR on top, as Python integers; all others are 0 under
-    NaR, where they carry no meaning."""
+def exact_words(sums: Array, bits: int, nar_bit: bool = True) -> Array:
+    """Accumulator words of ``bits`` bits as Python integers, NaR on top where there is such a bit;
+    all others are 0 under NaR, where they carry no meaning."""
+    number = (1 << bits - nar_bit) - 1
+
     def word(value: int | None) -> int:
-        return 1 << bits - 1 if value is None else value & (1 << bits - 1) - 1
+        return 1 << bits - 1 if value is None else value & number
     return np.frompyfunc(word, 1, 1)(sums)
 
 

@@ -31,7 +31,7 @@ from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32
 from sim.model import lanes
 from sim.model.accumulate import product_stored
-from sim.model.codec import saturates
+from sim.model.codec import nar_count, saturates
 from sim.model.command import Command
 from sim.model.memory import Image, ProgramError
 from sim.model.rounding import Array, from_words
@@ -210,6 +210,6 @@ class Machine:
         image.store(tensor, values)
         if tensor.encoding is not None:
             ending.saturations += int(np.count_nonzero(saturates(tensor.encoding, values)))
-            ending.nars += int(np.count_nonzero(~np.isfinite(values)))
+            ending.nars += nar_count(tensor.encoding, values)
         else:  # BF16 has infinities
             ending.nars += int(np.count_nonzero(np.isnan(values)))

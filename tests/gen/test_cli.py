@@ -20,7 +20,10 @@ def run(module, *arguments, **options):
 @pytest.mark.parametrize("module", ["gen.top", "gen.block"])
 @pytest.mark.parametrize("arguments, words", [
     (["--fmt", "posit9"], ["posit9", "posit8, posit8es0", "bf16"]),
-    (["--fmt", "int8"], ["int8", "not supported yet"]),
+    (["--fmt", "int4"], ["int4", "one of posit8, "]),
+    (["--fmt", "int8", "--acc", "exact"], ["must be int32", "exact as it is"]),
+    (["--acc", "int32"], ["must be bf16, fp32, exact", "it adds integers"]),
+    (["--fmt", "int8", "--functions", "training"], ["gradients are no integers"]),
     (["--dim", "0"], ["dim", "power of two from 4 to 128", "not 0"]),
     (["--dim", "3.5"], ["dim", "power of two from 4 to 128", "not '3.5'"]),
     (["--dim", "8", "--lanes", "16"], ["lanes", "from 4 to 8", "not 16"]),

@@ -108,8 +108,8 @@ def test_names_at_once_and_by_turns(capsys):
     assert made.parse_args(["--fmt", "fp8", "bf16", "--fmt", "e4m3"]).fmt == [
         "fp8", "bf16", "e4m3"]
     assert made.parse_args([]).fmt == ("posit8",)
-    said = refused(capsys, lambda: made.parse_args(["--fmt", "fp8", "int8"]))
-    assert said == f"--fmt must be one of {', '.join(FORMATS)}, not 'int8'"
+    said = refused(capsys, lambda: made.parse_args(["--fmt", "fp8", "int4"]))
+    assert said == f"--fmt must be one of {', '.join(FORMATS)}, not 'int4'"
 
 
 def test_options_are_spelt_in_full(capsys):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
+from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig, accumulators
 from hdl.spec.formats import FORMATS, POSIT8
 from tools import golden
 from tools.vectors import lanes as lane_vectors
@@ -36,7 +36,7 @@ def test_files_are_these_units_and_the_readme_tells_of_each():
         assert f"`{unit}`" in text
     for fmt in FORMATS.values():
         if fmt.storage_bits == 8:
-            bits = AcceleratorConfig(fmt.name, acc="exact", dim=4).acc_bits
+            bits = AcceleratorConfig(fmt.name, acc=accumulators(fmt)[-1], dim=4).acc_bits
             assert f"{bits} " in text.split("Widths are")[1].split(".\n")[0]
 
 
@@ -44,8 +44,8 @@ def test_every_format_accumulator_and_mode_has_its_cases():
     macs = {(group.choice["format"], group.choice["accumulator"]) for group in load("mac").groups}
     gemms = {(group.choice["format"], group.choice["accumulator"])
              for group in load("gemm").groups}
-    assert macs == gemms == {(name, acc) for name, fmt in FORMATS.items() for acc in ACCUMULATORS
-                             if fmt.storage_bits == 8 or acc == "fp32"}
+    assert macs == gemms == {(name, acc) for name, fmt in FORMATS.items()
+                             for acc in accumulators(fmt)}
     encodings = {encoding.name for fmt in FORMATS.values() for encoding in fmt.encodings}
     assert {group.choice["encoding"] for group in load("decoder").groups} == encodings
     assert {group.choice["encoding"] for group in load("encoder").groups} == encodings

@@ -117,7 +117,7 @@ def test_layers_and_dump(tmp_path, capsys):
     (["random-llama", "--tokens", "3", "--decode", "3"], r"decode must be from 0 to .* = 2, not 3"),
     (["random-llama", "--memory", "1000"], r"memory must be at least \d+ bytes .* not 1000"),
     (["random-llama", "--dim", "5"], "dim must be a power of two from 4 to 128, not 5"),
-    (["random-llama", "--fmt", "int8"], "format 'int8' is not supported yet"),
+    (["random-llama", "--fmt", "int4"], "format must be one of posit8, "),
     (["random-llama", "--dump", "/nowhere/x"], "dump must be a writable file, not '/nowhere/x'"),
     (["random-llama", "--program", "/nowhere/x"],
      "program must be a writable file, not '/nowhere/x'"),

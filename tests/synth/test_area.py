@@ -6,7 +6,8 @@ import os
 import pytest
 
 from gen.block import design_block
-from hdl.spec.config import ACCUMULATORS, AcceleratorConfig
+from hdl.spec.config import AcceleratorConfig, accumulators
+from hdl.spec.formats import format_named
 from support.require import require
 from synth.accumulators import accumulator_table
 from synth.area import Areas, figure_of_merit, main, tables
@@ -114,7 +115,7 @@ def test_errors_are_one_line_before_any_work(arguments, message, capsys, monkeyp
     assert stopped([*arguments, "--block", "decoder"], capsys) == f"synth.area: error: {message}\n"
 
 
-@pytest.mark.parametrize("fmt", ["int8", "posit9"])
+@pytest.mark.parametrize("fmt", ["int4", "posit9"])
 def test_format_must_be_one_that_is_compared(fmt, capsys):
     error = stopped(["--fmt", fmt], capsys)
     assert error.count("\n") == 1
@@ -131,6 +132,14 @@ def test_a_failed_run_leaves_the_old_file_and_no_other(tmp_path, capsys, monkeyp
     error = stopped(["--block", "decoder", "-o", str(target)], capsys)
     assert error == "synth.area: error: ERROR: no such cell\n"
     assert target.read_text() == "old" and os.listdir(tmp_path) == ["area.json"]
+
+
+def test_target_of_integers(osu018):
+    """A PE of two 8-bit registers and a product without one; the decoder is wires."""
+    pe = osu018.measure(design_block("pe", AcceleratorConfig("int8")))
+    print(f"int8 pe: {pe.gates:.0f} NAND2, {pe.delay:.2f} ns")
+    assert pe.gates <= 640
+    assert osu018.measure(design_block("decoder", AcceleratorConfig("int8"))).gates == 0
 
 
 @pytest.mark.parametrize("acc, gates, delay", [("exact", 1270, 12.0), ("fp32", 2080, None)])
@@ -155,7 +164,7 @@ class Stub:
 def test_table_of_accumulators():
     table, reports = accumulator_table(Stub, "posit8es0", 4, None)
     rows = {row["block"]: row for row in table["rows"]}
-    for acc in ACCUMULATORS:
+    for acc in accumulators(format_named("posit8es0")):
         parts = [reports[block, acc] for block in ("array", "accumulation buffer")]
         assert rows["array and buffer"]["gates"][acc] == pytest.approx(
             sum(part.gates for part in parts))

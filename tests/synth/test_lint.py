@@ -97,7 +97,7 @@ def stopped(arguments, capsys, monkeypatch):
 
 @pytest.mark.parametrize("arguments, message", [
     (["--dim", "4", "3.5"], "dim must be a power of two from 4 to 128, not '3.5'"),
-    (["--fmt", "int8"], "--fmt must be one of posit8, "),
+    (["--fmt", "int4"], "--fmt must be one of posit8, "),
     (["--fmt", "posit8", "posit9"], "--fmt must be one of posit8, "),
 ])
 def test_errors_are_one_line(arguments, message, capsys, monkeypatch):

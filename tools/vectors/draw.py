@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from hdl.spec.formats import Encoding, LaneType, PositEncoding
+from hdl.spec.formats import Encoding, FloatEncoding, LaneType
 from sim.model.codec import decode, encode
 
 __all__ = ["codes_by_class", "kinds", "lane_classes", "pairs", "picked", "values_to_encode"]
@@ -16,7 +16,7 @@ def kinds(encoding: Encoding, codes: np.ndarray) -> list[str]:
     every = np.abs(decode(encoding, np.arange(1 << encoding.bits)))
     regular = every[np.isfinite(every) & (every > 0)]
     least, most = regular.min(), regular.max()
-    normal = least if isinstance(encoding, PositEncoding) else 2.0 ** (1 - encoding.bias)
+    normal = 2.0 ** (1 - encoding.bias) if isinstance(encoding, FloatEncoding) else least
     return ["NaR" if np.isnan(v) else "zero" if v == 0 else "largest" if v == most
             else "smallest" if v == least else "subnormal" if v < normal else "normal"
             for v in values.tolist()]

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from hdl.spec.config import ACCUMULATORS, AcceleratorConfig
+from hdl.spec.config import AcceleratorConfig, accumulators
 from hdl.spec.formats import BFLOAT16, BINARY32, FORMATS, Encoding, LaneType
 from sim.model import accumulate, exact
 from sim.model.codec import decode, encode
@@ -17,7 +17,9 @@ __all__ = ["UNITS", "encoding_named", "mac_config"]
 
 ENCODINGS = {encoding.name: encoding for fmt in FORMATS.values() for encoding in fmt.encodings}
 LANES = {encoding.name: fmt.lane for fmt in FORMATS.values() for encoding in fmt.encodings}
-PAIRS = [*((name, name) for name in ENCODINGS), ("e4m3", "e5m2"), ("e5m2", "e4m3")]
+# What has come later stands last, so that chance gives the others what it always gave.
+PAIRS = [*((name, name) for name in ENCODINGS if name != "int8"), ("e4m3", "e5m2"),
+         ("e5m2", "e4m3"), ("int8", "int8")]
 FINITE = {name: np.flatnonzero(np.isfinite(decode(encoding, np.arange(1 << encoding.bits))))
           for name, encoding in ENCODINGS.items()}
 CODE = "code of the format"
@@ -81,7 +83,9 @@ def multiplier(rng: np.random.Generator) -> File:
 def multiplied(a: Encoding, b: Encoding, left: list[str], right: list[str]) -> list[str]:
     x, y = (decode(e, np.array([number(c) for c in codes])) for e, codes in ((a, left),
                                                                           (b, right)))
-    return [value(real) for real in np.multiply(x, y)]
+    product = np.multiply(x, y)
+    # An integer's zero has no sign.
+    return [value(real) for real in (product + 0.0 if "int8" in (a.name, b.name) else product)]
 
 
 def mac_config(choice: Choice) -> AcceleratorConfig:
@@ -92,7 +96,7 @@ def mac_config(choice: Choice) -> AcceleratorConfig:
 def mac(rng: np.random.Generator) -> File:
     groups = []
     for fmt in FORMATS.values():
-        for acc in ACCUMULATORS if fmt.storage_bits == 8 else ("fp32",):
+        for acc in accumulators(fmt):
             choice = {"format": fmt.name, "a": fmt.encodings[0].name,
                       "b": fmt.encodings[-1].name, "accumulator": acc}
             groups.append(Group(choice, _mac_cases(choice, rng)))
@@ -100,7 +104,7 @@ def mac(rng: np.random.Generator) -> File:
         "a": CODE, "b": CODE,
         "psum": "accumulator before: a BF16 or FP32 word, or of an exact one all its bits: NaR "
                 "on top, below it two's complement in units of the format's smallest magnitude "
-                "squared (of its E5M2 for fp8)",
+                "squared (of its E5M2 for fp8); of int32 32 bits in two's complement",
         "result": "accumulator after; under NaR the other bits of an exact one mean nothing and "
                   "are 0"}, groups)
 
@@ -117,15 +121,25 @@ def _mac_cases(choice: Choice, rng: np.random.Generator) -> list[list[str]]:
     minus = [word(int(encode(a, -decode(a, np.array([number(code)])))[0]), a.bits) for code in x]
     near = stepped(choice, minus, y, [word(0, bits)] * 40)
     near[20:] = _sums(choice, rng, np.ones(20, int), near[20:])
-    nar = word(1 << bits - 1, bits) if choice["accumulator"] == "exact" else word(
-        accumulate.accumulator_type(mac_config(choice)).nan, bits)
+    ends = _ends(choice)
     ties = _ties(choice, rng)
-    labels += ["cancellation"] * 40 + ["NaR"] * 4 + ["tie"] * len(ties)
+    labels += ["cancellation"] * 40 + [kind for kind, _ in ends] + ["tie"] * len(ties)
     left += [*x, *left[:4], *(tie[0] for tie in ties)]
     right += [*y, *right[-4:], *(tie[1] for tie in ties)]
-    psums += [*near, *[nar] * 4, *(tie[2] for tie in ties)]
+    psums += [*near, *(psum for _, psum in ends), *(tie[2] for tie in ties)]
     results = stepped(choice, left, right, psums)
     return [list(case) for case in zip(labels, left, right, psums, results, strict=True)]
+
+
+def _ends(choice: Choice) -> list[tuple[str, str]]:
+    """Four accumulators that are NaR or, of integers, as far from zero as a product more allows."""
+    config = mac_config(choice)
+    bits = config.acc_bits
+    if config.acc == "int32":
+        most = (1 << 31) - 1 - (1 << 14)
+        return [("limit", word(end & (1 << bits) - 1, bits)) for end in (most, -most) * 2]
+    nar = 1 << bits - 1 if config.acc == "exact" else accumulate.accumulator_type(config).nan
+    return [("NaR", word(nar, bits))] * 4
 
 
 def _sums(choice: Choice, rng: np.random.Generator, counts: np.ndarray,
@@ -144,7 +158,7 @@ def _sums(choice: Choice, rng: np.random.Generator, counts: np.ndarray,
 def _ties(choice: Choice, rng: np.random.Generator, most: int = 26
           ) -> list[tuple[str, str, str]]:
     """Operands whose exact sum lies halfway between two accumulators."""
-    if choice["accumulator"] == "exact":
+    if mac_config(choice).exact_sums:
         return []
     acc = accumulate.accumulator_type(mac_config(choice))
     count = 3000
@@ -179,30 +193,36 @@ def stepped(choice: Choice, left: list[str], right: list[str], psums: list[str]
     config = mac_config(choice)
     x, y = (decode(ENCODINGS[choice[side]], np.array([number(c) for c in codes]))
             for side, codes in (("a", left), ("b", right)))
-    if config.acc != "exact":
+    if not config.exact_sums:
         acc = accumulate.accumulator_type(config)
         before = from_words(acc, np.array([number(text) for text in psums]))
         return texts(to_words(acc, accumulate.fused_multiply_add(acc, before, x, y)), acc.bits)
     unit = Fraction(2) ** exact.unit_log2(config)
     found = []
     for p, q, text in zip(x.tolist(), y.tolist(), psums, strict=True):
-        held = _integer(number(text), config.acc_bits)
+        held = _integer(number(text), config)
         found.append(None if held is None or np.isnan(p * q) else held + int(
             Fraction(p) * Fraction(q) / unit))
-    return texts(exact.exact_words(np.array(found, object), config.acc_bits), config.acc_bits)
+    return _exact_texts(config, found)
 
 
-def _integer(raw: int, bits: int) -> int | None:
+def _exact_texts(config: AcceleratorConfig, sums: list[int | None]) -> list[str]:
+    words = exact.exact_words(np.array(sums, object), config.acc_bits, config.acc == "exact")
+    return texts(words, config.acc_bits)
+
+
+def _integer(raw: int, config: AcceleratorConfig) -> int | None:
     """The integer in an exact accumulator, ``None`` for NaR."""
-    if raw >> bits - 1:
+    bits = config.acc_bits - (config.acc == "exact")
+    if raw >> bits:
         return None
-    return raw - (1 << bits - 1) if raw >> bits - 2 else raw
+    return raw - (1 << bits) if raw >> bits - 1 else raw
 
 
 def rounding(rng: np.random.Generator) -> File:
     groups = []
     for fmt in FORMATS.values():
-        if fmt.storage_bits == 8:
+        if "exact" in accumulators(fmt):
             choice = {"format": fmt.name, "accumulator": "exact", "lane": fmt.lane.name}
             groups.append(Group(choice, _rounding_cases(choice, rng)))
     for fmt in (FORMATS["posit8"], FORMATS["bf16"]):
@@ -215,16 +235,19 @@ def rounding(rng: np.random.Generator) -> File:
         given = texts(words, 32)
         groups.append(Group(choice, [list(case) for case in zip(
             labels + ["tie"] * 90, given, narrowed(choice, given), strict=True)]))
+    choice = {"format": "int8", "accumulator": "int32", "lane": BFLOAT16.name}
+    groups.append(Group(choice, _rounding_cases(choice, rng)))
     return File("rounding", "An accumulator rounded once to the type of the lanes.", {
         "accumulator": "as in mac.json", "value": "word of the lane's type"}, groups)
 
 
 def _rounding_cases(choice: Choice, rng: np.random.Generator) -> list[list[str]]:
     config = mac_config(choice)
-    width = config.acc_bits - 1
-    most = width - 2
-    sums = [("zero", 0), ("smallest", 1), ("smallest", -1), ("NaR", None),
-            ("largest", (1 << most) - 1), ("largest", -(1 << most))]
+    most = config.acc_bits - (1 if config.acc == "int32" else 3)
+    sums: list[tuple[str, int | None]] = [("zero", 0), ("smallest", 1), ("smallest", -1)]
+    if config.acc == "exact":
+        sums.append(("NaR", None))
+    sums += [("largest", (1 << most) - 1), ("largest", -(1 << most))]
     for _ in range(48):  # nine significant bits of which the last is set: a tie of BF16
         middle = (int(rng.integers(256, 512)) | 1) << int(rng.integers(1, most - 8))
         sign = int(rng.choice([-1, 1]))
@@ -233,8 +256,7 @@ def _rounding_cases(choice: Choice, rng: np.random.Generator) -> list[list[str]]
         bits = int(rng.integers(1, most))
         sums.append(("random", int(rng.choice([-1, 1])) * int.from_bytes(rng.bytes(16), "little")
                      % (1 << bits)))
-    given = texts(exact.exact_words(np.array([total for _, total in sums], object),
-                                    config.acc_bits), config.acc_bits)
+    given = _exact_texts(config, [total for _, total in sums])
     return [list(case) for case in zip([kind for kind, _ in sums], given,
                                        narrowed(choice, given), strict=True)]
 
@@ -242,8 +264,8 @@ def _rounding_cases(choice: Choice, rng: np.random.Generator) -> list[list[str]]
 def narrowed(choice: Choice, accumulators: list[str]) -> list[str]:
     config = mac_config(choice)
     raw = [number(text) for text in accumulators]
-    if config.acc == "exact":
-        sums = np.array([_integer(item, config.acc_bits) for item in raw], object)
+    if config.exact_sums:
+        sums = np.array([_integer(item, config) for item in raw], object)
         return texts(to_words(config.lane, exact.round_exact(config, config.lane, sums)),
                      config.lane.bits)
     acc = {"bf16": BFLOAT16, "fp32": BINARY32}[config.acc]

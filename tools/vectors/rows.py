@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hdl.spec.commands import INSTRUCTION, Destination, Function, Operand, Post, Reduce
-from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
+from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig, accumulators
 from hdl.spec.formats import BFLOAT16, FORMATS
 from sim.model import accumulate
 from sim.model.codec import decode, encode
@@ -97,8 +97,9 @@ def gemm_config(choice: Choice) -> AcceleratorConfig:
 def gemm(rng: np.random.Generator) -> File:
     groups = []
     for fmt in FORMATS.values():
-        for acc in ACCUMULATORS if fmt.storage_bits == 8 else ("fp32",):
-            for dim in (4,) if acc == "exact" else (4, 8):
+        for acc in accumulators(fmt):
+            for dim in (4,) if gemm_config({"format": fmt.name, "accumulator": acc,
+                                            "dim": 4}).exact_sums else (4, 8):
                 choice = {"format": fmt.name, "a": fmt.encodings[0].name,
                           "b": fmt.encodings[-1].name, "accumulator": acc, "dim": dim}
                 groups.append(Group(choice, _gemms(choice, rng)))

@@ -67,7 +67,7 @@ def _feature(make: Maker) -> Injection:
 @kind("header: program of another build")
 def _other_build(make: Maker) -> Injection:
     built = features_of(make.config)
-    others = (AcceleratorConfig(name) for name in FORMATS if name != "int8")
+    others = (AcceleratorConfig(name) for name in FORMATS)
     other = make.pick(c for c in others if features_of(c) & ~built)
     changes = {"features": int(features_of(other)), "config_hash": other.hash}
     return make.refused(-1, ErrorCause.BAD_FEATURE, make.record(-1, changes))
@@ -154,7 +154,7 @@ def _oversize(make: Maker) -> Injection:
                             lambda _: _beyond(make, ErrorCause.OVERSIZE))
 
 
-@kind("command: K beyond k_max", accs=("exact",))
+@kind("command: K beyond k_max", accs=("exact", "int32"))
 def _k_range(make: Maker) -> Injection:
     return _refused_command(make, ErrorCause.K_RANGE,
                             lambda _: _beyond(make, ErrorCause.K_RANGE))

@@ -12,12 +12,16 @@ from sim.model.accumulate import accumulator_type, narrow
 from sim.model.exact import exact_words
 from sim.model.rounding import from_words, round_to, to_words
 
-BUILDS = [("posit8", "bf16"), ("posit8", "fp32"), ("bf16", "fp32"), ("e4m3", "exact")]
+BUILDS = [("posit8", "bf16"), ("posit8", "fp32"), ("bf16", "fp32"), ("e4m3", "exact"),
+          ("int8", "int32")]
 BLOCKS = 12
 
 
 def accumulators(config, rng, shape):
     """Values, many of them alike, and their words."""
+    if config.acc == "int32":
+        sums = rng.integers(-3, 4, shape) << rng.integers(0, 29, shape)
+        return sums.astype(object), exact_words(sums, config.acc_bits, nar_bit=False)
     if config.acc == "exact":
         sums = rng.integers(-3, 4, shape) << rng.integers(0, 20, shape)
         values = sums.astype(object)

@@ -6,7 +6,7 @@ from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.harness.batch import Batch
 from sim.harness.check import check, count_mismatches
-from sim.harness.operands import exact_values, unpack
+from sim.harness.operands import exact_values, integers, unpack
 from sim.model.codec import decode
 from support import golden
 from support.sabotage import with_fault
@@ -16,7 +16,8 @@ from support.sabotage import with_fault
 def multiplier(request):
     config = AcceleratorConfig(fmt=request.param)
     square = 1 << 2 * (config.format.significand_bits - 1)
-    verilog = with_fault(design_block("multiplier", config), "significand", square)
+    port = "number" if config.format.integer else "significand"
+    verilog = with_fault(design_block("multiplier", config), port, square)
     return config.format, Batch(verilog, "multiplier")
 
 
@@ -34,6 +35,8 @@ def products(fmt, batch, a, b, rng, fault):
     fields = {"a_" + name: field for name, field in unpack(fmt, a, rng).items()}
     fields |= {"b_" + name: field for name, field in unpack(fmt, b, rng).items()}
     out = batch.run(fields | {"fault": fault})
+    if fmt.integer:
+        return integers(out["number"], fmt.product_bits)
     values = exact_values(out["sign"], out["exponent"], fmt.exponent_bits + 1, out["significand"],
                           2 * (fmt.significand_bits - 1))
     values = np.where(out["is_zero"] == 1, np.where(out["sign"] == 1, -0.0, 0.0), values)
@@ -50,7 +53,7 @@ def test_every_pair_of_codes(multiplier):
     for first in fmt.encodings:
         for second in fmt.encodings:
             a, b = pairs(fmt, first, second, rng)
-            expected = words(np.multiply(a, b))
+            expected = words(np.multiply(a, b) + 0.0 if fmt.integer else np.multiply(a, b))
             label = f"multiplier {fmt.name} {first.name} {second.name}"
             check(label, words(products(fmt, batch, a, b, rng, 0)), expected)
             assert count_mismatches(words(products(fmt, batch, a, b, rng, 1)), expected) > 0

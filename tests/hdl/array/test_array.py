@@ -20,7 +20,7 @@ from support.sabotage import with_fault
 
 BUILDS = [("posit8", "bf16", 4, 1), ("fp8", "bf16", 4, 1), ("bf16", "fp32", 4, 1),
           ("posit8", "bf16", 8, 1), ("posit8", "bf16", 4, 2), ("posit8", "exact", 4, 1),
-          ("fp8", "exact", 4, 2), ("posit8es2", "exact", 4, 1)]
+          ("fp8", "exact", 4, 2), ("posit8es2", "exact", 4, 1), ("int8", "int32", 4, 1)]
 NAR = 1 << 200  # stands for it among exact sums
 
 
@@ -90,20 +90,23 @@ def schedule(config, tiles, rng):
 
 
 def results(config, batch, ports, due):
-    """Accumulator words or, ``exact``, sums as integers."""
+    """Accumulator words or, of exact sums, integers."""
     given = {name: values for name, values in ports.items() if name in batch.inputs}
     out = batch.run(given)["o"][due + config.array_latency]
-    if config.acc == "exact":
+    if config.exact_sums:
         return np.array([exact_sums(config, row) for row in out], object)
     return elements_of(out, config.acc_bits, config.dim).astype(np.uint32)
 
 
 def exact_sums(config, row):
-    """Of each column sum + carry, by the layout {nar, carry, sum}."""
+    """Of each column sum + carry, by the layout {nar, carry, sum}; of ``int32`` the sum alone."""
     port, bits = int.from_bytes(row.tobytes(), "little"), config.tile_bits
     found = []
     for column in range(config.dim):
         word = port >> column * bits & (1 << bits) - 1
+        if config.acc == "int32":
+            found.append(word - (word >> bits - 1 << bits))
+            continue
         total = word & (1 << bits - 2) - 1
         total -= total >> bits - 3 << bits - 2
         found.append(NAR if word >> bits - 1 else total + (word >> bits - 2 & 1))
@@ -111,7 +114,7 @@ def exact_sums(config, row):
 
 
 def expected_results(config, sums):
-    if config.acc == "exact":
+    if config.exact_sums:
         return np.where(np.equal(sums, None), NAR, sums)
     return to_words(accumulator_type(config), sums).astype(np.uint32)
 

@@ -9,7 +9,7 @@ from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.harness.batch import Batch
 from sim.harness.check import check, count_mismatches
-from sim.harness.operands import exact_values
+from sim.harness.operands import exact_values, integers
 from sim.model.codec import decode
 from sim.model.rounding import to_words
 from support import golden
@@ -29,7 +29,8 @@ def inputs_for(fmt, which, codes):
 @pytest.fixture(scope="module", params=FORMATS)
 def decoder(request):
     config = AcceleratorConfig(fmt=request.param)
-    verilog = with_fault(design_block("decoder", config), "significand",
+    port = "number" if config.format.integer else "significand"
+    verilog = with_fault(design_block("decoder", config), port,
                          1 << config.format.significand_bits - 1)
     return config.format, Batch(verilog, "decoder")
 
@@ -37,6 +38,8 @@ def decoder(request):
 def decoded(fmt, batch, which, codes, fault=0):
     """Values that the block gives, checked to be normalised; NaN where it says NaR."""
     out = batch.run(inputs_for(fmt, which, codes) | {"fault": fault})
+    if fmt.integer:
+        return integers(out["number"], fmt.significand_bits)
     nar, zero = out["is_nar"] == 1, out["is_zero"] == 1
     assert not np.any(nar & zero)
     point = fmt.significand_bits - 1

@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -39,7 +41,8 @@ def test_every_bfloat16_word(name, flags):
         out, expected = batch.run(given), encode(encoding, values)
         check(label, out["result"], expected, given)
         if flags:
-            check(label + " nar", out["nar"], ~np.isfinite(values), given)
+            nar = np.isnan(values) if fmt.integer else ~np.isfinite(values)
+            check(label + " nar", out["nar"], nar, given)
             check(label + " saturated", out["saturated"], saturates(encoding, values), given)
         faulty = batch.run(inputs_for(fmt, which, words, fault=1))["result"]
         assert count_mismatches(faulty, expected) == np.count_nonzero(expected == 0x31) > 0
@@ -59,6 +62,33 @@ def test_floats_against_ml_dtypes_below_overflow(name):
         got = batch.run(inputs_for(fmt, which, words))["result"]
         check(f"encoder {name} {encoding.name} against ml_dtypes", got[kept],
               oracle.view(np.uint8)[kept], {"value": words[kept]})
+
+
+def integer_of(word):
+    """Code of a BF16 word, by rational numbers; whether it was clipped."""
+    sign, exponent, fraction = word >> 15, word >> 7 & 255, word & 127
+    if exponent == 255:
+        return (0, False) if fraction else (128 - (1 - sign), True)
+    value = Fraction(fraction + (128 if exponent else 0)) * Fraction(2) ** (max(exponent, 1) - 134)
+    whole = round(-value if sign else value)  # ties to even
+    return min(max(whole, -128), 127) & 255, not -128 <= whole <= 127
+
+
+def test_integers_by_rational_numbers():
+    batch = encoder("int8", True)
+    words = np.arange(1 << 16, dtype=np.uint32)
+    out = batch.run(inputs_for(FORMATS["int8"], 0, words))
+    codes, clipped = np.array([integer_of(int(word)) for word in words]).T
+    check("encoder int8 by rational numbers", out["result"], codes, {"value": words})
+    check("encoder int8 clipped", out["saturated"], clipped, {"value": words})
+    # Half away from zero and a range that is symmetric would both be seen.
+    values = from_words(BFLOAT16, words)
+    with np.errstate(invalid="ignore"):
+        away = np.clip(np.trunc(values + np.copysign(0.5, values)), -128, 127)
+        symmetric = np.clip(np.rint(values), -127, 127)
+    for wrong in (away, symmetric):
+        codes_of = np.nan_to_num(wrong).astype(np.int64) & 255
+        assert count_mismatches(codes_of, codes) > 50
 
 
 @pytest.mark.parametrize("name", EIGHT_BIT)

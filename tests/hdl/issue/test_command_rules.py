@@ -43,6 +43,7 @@ BUILDS = {
     "fp8": AcceleratorConfig("fp8", dim=4),
     "fp8, exact": AcceleratorConfig("fp8", dim=4, acc="exact", k_max=1000),
     "bf16": AcceleratorConfig("bf16", dim=4),
+    "int8": AcceleratorConfig("int8", dim=4),
 }
 COMMAND_RESERVED, INSTRUCTION_RESERVED = (
     [bit for bit in range(bits) if reserved_mask(table, bits) >> bit & 1]
@@ -169,7 +170,7 @@ class Hardware:
     def __init__(self, config):
         library = Library()
         library.add(CommandCheck(config), "command_check")
-        self.spoiled = ErrorCause.K_RANGE if config.acc == "exact" else ErrorCause.MISALIGNED
+        self.spoiled = ErrorCause.K_RANGE if config.exact_sums else ErrorCause.MISALIGNED
         verilog = with_fault(record(library, "command_check"), "cause", int(self.spoiled))
         self.batch = Batch(verilog, "command_check")
 
@@ -223,7 +224,7 @@ def test_the_hardware_refuses_what_the_table_refuses(name):
     told = ", ".join(f"{count} {cause.name}" for cause, count in refused.items() if count)
     print(f"{name}: {len(found)} commands of {len({field for field, _ in cases()})} fields, {told}")
     assert all(refused[cause] for cause in model.CHECKED
-               if cause != ErrorCause.K_RANGE or config.acc == "exact")
+               if cause != ErrorCause.K_RANGE or config.exact_sums)
     assert sum(refused.values()) < len(found) * 0.8
     # The negative control: a check that is wrong with one cause is found.
     wrong = [index for index, verdict in enumerate(found) if verdict[0] == hardware.spoiled][:50]

@@ -71,7 +71,7 @@ def test_a_difference_or_a_missing_class_is_exit_code_1(inline, monkeypatch, cap
 @pytest.mark.parametrize("arguments, message", [
     (["--count", "0"], "--count must be an integer from 1 up, not 0"),
     (["--dim", "5"], "dim must be a power of two from 4 to 128, not 5"),
-    (["--fmt", "int8"], "--fmt must be one of posit8"),
+    (["--fmt", "int4"], "--fmt must be one of posit8"),
     (["--jobs", "0"], "--jobs must be an integer from 1 up")])
 def test_wrong_arguments(arguments, message, capsys):
     with pytest.raises(SystemExit) as stopped:

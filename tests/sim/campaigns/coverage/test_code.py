@@ -87,7 +87,7 @@ def test_a_difference_is_exit_code_1(monkeypatch, tmp_path, capsys):
 
 @pytest.mark.parametrize("arguments, message", [
     (["--gemms", "0"], "--gemms must be an integer from 1 up, not 0"),
-    (["--fmt", "int8"], "--fmt must be one of posit8, posit8es0")])
+    (["--fmt", "int4"], "--fmt must be one of posit8, posit8es0")])
 def test_wrong_arguments(arguments, message, capsys):
     with pytest.raises(SystemExit) as stopped:
         command.main(arguments)

@@ -80,7 +80,7 @@ def test_the_model_refuses_what_the_campaign_says(name):
 
 @pytest.mark.parametrize("arguments, message", [
     (["--count", "0"], "--count must be an integer from 1 up, not 0"),
-    (["--fmt", "int8"], "format 'int8' is not supported yet"),
+    (["--fmt", "int4"], "format must be one of posit8, "),
     (["--dim", "3"], "dim must be a power of two"),
     (["--sabotage", "none"], "--sabotage must be one of")])
 def test_bad_arguments_are_refused_in_one_line(arguments, message):

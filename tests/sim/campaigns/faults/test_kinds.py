@@ -61,7 +61,7 @@ def test_the_model_refuses_a_spoiled_program_with_its_cause(config):
               and not all(means(field, opcode, config) for opcode in COMPUTING))}
     wanted |= {name for name, field in INSTRUCTION.items() if field.kind is not None}
     assert wanted | {"opcode", "instructions", "last"} <= set(fields)
-    assert (ErrorCause.K_RANGE in causes) == (config.acc == "exact") and len(causes) >= 10
+    assert (ErrorCause.K_RANGE in causes) == (config.exact_sums) and len(causes) >= 10
 
 
 def changed(injection):
