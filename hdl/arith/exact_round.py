@@ -6,32 +6,35 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arith.exact_sum import exact_word_bits
 from hdl.lib import ripple
-from hdl.spec.formats import Format
+from hdl.spec.formats import Format, LaneType
 
 __all__ = ["ExactRound"]
 
 
 class ExactRound(wiring.Component):
-    """Combinational: accumulator word → word of fmt.lane, one RNE; or the lane word that it holds.
+    """Combinational: accumulator word → float, one RNE; or the lane word that it holds.
 
-    Ports: ``value`` in, ``exact_word_bits`` (``ExactAccumulator``); ``is_lane_word`` in, 1 where
-    the low bits of ``value`` are a lane word, which passes unchanged; ``result`` out. A zero is +0,
-    NaR the canonical NaN; no sum of 8-bit products is subnormal or infinite in BF16.
+    ``target``: the float's type, by default fmt.lane. Ports: ``value`` in, ``exact_word_bits``
+    (``ExactAccumulator``); ``is_lane_word`` in, 1 where the low bits of ``value`` are a lane word,
+    which passes unchanged; ``result`` out. A zero is +0, NaR the canonical NaN; no sum of 8-bit
+    products is subnormal or infinite in BF16.
     """
 
-    def __init__(self, fmt: Format, k_max: int):
+    def __init__(self, fmt: Format, k_max: int, target: LaneType | None = None):
         self.fmt = fmt
         self.k_max = k_max
+        self.target = target or fmt.lane
         super().__init__({"value": In(exact_word_bits(fmt, k_max)), "is_lane_word": In(1),
-                          "result": Out(fmt.lane.bits)})
+                          "result": Out(self.target.bits)})
 
     @property
     def leaf_name(self) -> str:
-        return f"accumulator_round_{self.fmt.name}_exact_{len(self.value)}"
+        name = f"accumulator_round_{self.fmt.name}_exact_{len(self.value)}"
+        return name if self.target is self.fmt.lane else f"{name}_{self.target.name}"
 
     def elaborate(self, platform):
         m = Module()
-        lane = self.fmt.lane
+        lane = self.target
         number = self.value if self.fmt.integer else self.value[:-1]
         sign, places = number[-1], len(number) - 1  # the places are below the sign
         top, spill, count = self._normalise(m, places, sign)
@@ -62,7 +65,7 @@ class ExactRound(wiring.Component):
 
         One joint count and shift; each level keeps what the later ones can still bring up.
         """
-        needed = self.fmt.lane.fraction_bits + 2
+        needed = self.target.fraction_bits + 2
         levels = places.bit_length()
         value, spill = self.value[:places], Const(0, 1)
         count = Signal(levels)

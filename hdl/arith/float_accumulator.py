@@ -10,11 +10,11 @@ from hdl.spec.formats import BFLOAT16, BINARY32, Format, LaneType
 
 __all__ = ["FloatAccumulator", "accumulator_type", "psum_type"]
 
-_ACCUMULATORS = {"bf16": BFLOAT16, "fp32": BINARY32}
+_ACCUMULATORS = {"bf16": BFLOAT16, "fp32": BINARY32, "fused": BINARY32}
 
 
 def accumulator_type(acc: str) -> LaneType:
-    """The word type of accumulator ``acc``, ``bf16`` or ``fp32``."""
+    """The word type of accumulator ``acc``, ``bf16``, ``fp32`` or ``fused``."""
     if acc not in _ACCUMULATORS:
         raise ValueError(f"acc must be one of {', '.join(_ACCUMULATORS)}, not {acc!r}")
     return _ACCUMULATORS[acc]

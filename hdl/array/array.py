@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.arith.column_foot import ColumnFoot
 from hdl.array.stack import Stack
 from hdl.codec.decoder import Decoder
 from hdl.codec.operand import OperandLayout, OperandVector
@@ -28,8 +29,8 @@ class Array(wiring.Component):
     load_down: ``w`` is a row of the tile (B stored K×N); held for D cycles without a gap.
     load_right: ``w`` is a column of the tile (B stored N×K); held for D cycles without a gap.
         ``swap`` may follow D cycles after the first line at the earliest.
-    o: D accumulator words, ``latency`` cycles after their ``x``; with the ``exact`` accumulator
-        D sums of D products (``exact_sum``).
+    o: D accumulator words, ``latency`` cycles after their ``x``; with accumulators that nothing
+        rounds D sums of D products (``exact_sum``).
 
     Psums of floats ripple down a column, one row per cycle, so operands enter consecutive rows one
     cycle apart. An exact column adds its products at once: then all rows work in the same cycle
@@ -105,7 +106,7 @@ class Array(wiring.Component):
         operands = self._decode(m, "x", self.x, self.x_e5m2)
         swap = Signal()
         m.d.sync += swap.eq(self.swap)
-        if self.config.exact_sums:
+        if self.config.exact_columns:
             self._join_rows_at_once(m, rows, operands, swap, weights, deskew)
         else:
             self._join_rows_in_turn(m, rows, operands, swap, skew_w.o, deskew)
@@ -115,7 +116,23 @@ class Array(wiring.Component):
         sums = Signal(len(rows.psum_o), reset_less=True)
         m.d.sync += sums.eq(rows.psum_o)
         m.d.comb += [rows.x_i.eq(operands), rows.swap_i.eq(swap.replicate(self.config.dim)),
-                     rows.w_left.eq(weights), deskew.i.eq(sums)]
+                     rows.w_left.eq(weights), deskew.i.eq(self._rounded(m, sums))]
+
+    def _rounded(self, m: Module, sums):
+        """What the columns' feet give of exact ``sums``, a cycle later; these, where none rounds.
+
+        Before the columns' delays, whose registers are as wide as a word.
+        """
+        if self.config.exact_sums:
+            return sums
+        dim = self.config.dim
+        words = Signal(len(self.o), reset_less=True)
+        for column in range(dim):
+            foot = ColumnFoot(self.config.format, dim)
+            m.submodules[f"foot{column}"] = shared(foot)
+            m.d.comb += foot.i.as_value().eq(sums.word_select(column, len(sums) // dim))
+            m.d.sync += words.word_select(column, len(words) // dim).eq(foot.o)
+        return words
 
     def _join_rows_in_turn(self, m: Module, rows, operands, swap, weights, deskew) -> None:
         """Row n one cycle after row n − 1; a column of weights comes skewed the same way."""

@@ -13,9 +13,9 @@ __all__ = ["PE", "psum_members"]
 
 
 def psum_members(config: AcceleratorConfig, rows: int, columns: int) -> dict[str, object]:
-    """Members of ``columns`` partial sums through or, ``exact``, of ``rows`` rows."""
+    """Members of ``columns`` partial sums through or, of exact columns, of ``rows`` rows."""
     members = {"psum_o": Out(columns * config.column_bits(rows))}
-    if not config.exact_sums:
+    if not config.exact_columns:
         members["psum_i"] = In(columns * config.acc_bits)
     return members
 
@@ -37,7 +37,7 @@ class PE(wiring.Component):
     psum_i → psum_o: accumulator words, one cycle later; the operand's product joins the psum that
         enters ``latency`` − 1 cycles after the operand.
 
-    An ``exact`` build has no ``psum_i``: ``psum_o`` is the product alone, unregistered
+    A build of exact columns has no ``psum_i``: ``psum_o`` is the product alone, unregistered
     (``exact_sum``), since the column adds all its products at once (``Stack``). ``right_i`` then
     reaches all rows in one cycle, ``right_o`` being the same.
     """
@@ -57,7 +57,7 @@ class PE(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from ``x_i`` to ``psum_o``."""
-        return self.config.pe_latency - (self.config.exact_sums)
+        return self.config.pe_latency - (self.config.exact_columns)
 
     @property
     def leaf_name(self) -> str:
@@ -66,7 +66,7 @@ class PE(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fmt = self.config.format
-        exact = self.config.exact_sums
+        exact = self.config.exact_columns
         m.submodules.mac = mac = (ExactMultiplier(fmt, self.latency) if exact
                                   else Mac(fmt, self.config.acc, self.latency))
 

@@ -19,7 +19,7 @@ class Row(wiring.Component):
     -------
     x_i, swap_i, down_i, w_left: enter the leftmost ``PE``.
     right_i → right_o, w_above → w_o, psum_i → psum_o: D elements, column 0 lowest; ``psum_i`` is
-        absent from an ``exact`` build.
+        absent from a build of exact columns.
     """
 
     def __init__(self, config: AcceleratorConfig):
@@ -53,7 +53,7 @@ class Row(wiring.Component):
                 pe.w_above.eq(self.w_above[column]), self.w_o[column].eq(pe.w_o),
                 self.psum_o.word_select(column, psum).eq(pe.psum_o),
             ]
-            if not self.config.exact_sums:
+            if not self.config.exact_columns:
                 m.d.comb += pe.psum_i.eq(self.psum_i.word_select(column, psum))
             x, swap, down, left = pe.x_o, pe.swap_o, pe.down_o, pe.w_o
         return m

@@ -24,7 +24,7 @@ class Stack(wiring.Component):
     -------
     x_i, swap_i, down_i, w_left: enter the rows at the left, one element per row.
     right_i → right_o, w_above → w_o, psum_i → psum_o: D elements; pass from above to below. With
-        the ``exact`` accumulator there is no ``psum_i``: ``psum_o`` is the sum of a column's
+        exact columns there is no ``psum_i``: ``psum_o`` is the sum of a column's
         products (``exact_sum``), the halves' being added without a register.
 
     Raises
@@ -62,7 +62,7 @@ class Stack(wiring.Component):
         for name in ("x_i", "swap_i", "down_i", "w_left"):
             m.d.comb += Cat(getattr(upper, name), getattr(lower, name)).eq(getattr(self, name))
         chains = [("right_i", "right_o"), ("w_above", "w_o")]
-        if self.config.exact_sums:
+        if self.config.exact_columns:
             adders = ColumnAdders(self.config, half, self.config.dim)
             m.submodules.adders = shared(adders)
             m.d.comb += [adders.upper.eq(upper.psum_o), adders.lower.eq(lower.psum_o),

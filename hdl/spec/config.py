@@ -11,7 +11,7 @@ __all__ = ["ACCUMULATORS", "COUNT_BITS", "COUNT_MOST", "FUNCTION_SETS", "INT32_P
            "SOFTMAX_MODES", "SOFTMAX_TRICKS", "AcceleratorConfig", "Option", "accumulators",
            "ceil_log2", "log2_exact", "options"]
 
-ACCUMULATORS = ("bf16", "fp32", "exact", "int32")
+ACCUMULATORS = ("bf16", "fp32", "exact", "fused", "int32")
 SOFTMAX_MODES = ("pwl", "approx", "approx_shifted", "linear")
 SOFTMAX_TRICKS = ("approx", "approx_shifted")
 """Those of the paper, with ε, θ and a choice of the reciprocal."""
@@ -56,7 +56,7 @@ def accumulators(fmt: Format) -> tuple[str, ...]:
     """Those that can hold products of ``fmt`` and that it has a use for."""
     if fmt.integer:
         return ("int32",)
-    return ("bf16", "fp32", "exact") if fmt.storage_bits == 8 else ("fp32",)
+    return ("bf16", "fp32", "exact", "fused") if fmt.storage_bits == 8 else ("fp32",)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,8 @@ class AcceleratorConfig:
             reason = ("an integer sum is exact as it is" if fmt.integer
                       else "it adds integers" if self.acc == "int32"
                       else "an exact sum of BF16 products needs more than 500 bits"
-                      if self.acc == "exact" else "a BF16 product alone has 16 significand bits")
+                      if self.acc in ("exact", "fused")
+                      else "a BF16 product alone has 16 significand bits")
             where = ("where the format is not int8" if len(allowed) > 1
                      else f"for format {fmt.name}")
             raise ValueError(f"acc must be {', '.join(allowed)} {where}, not {self.acc!r}: "
@@ -186,9 +187,14 @@ class AcceleratorConfig:
 
     @property
     def exact_sums(self) -> bool:
-        """Whether accumulators are integers that no sum rounds: a column then adds all its products
-        at once."""
+        """Whether accumulators are integers that no sum rounds."""
         return self.acc in ("exact", "int32")
+
+    @property
+    def exact_columns(self) -> bool:
+        """Whether a column adds all its products at once, and exactly; ``fused`` rounds that sum to
+        FP32 at the column's foot."""
+        return self.exact_sums or self.acc == "fused"
 
     @property
     def k_most(self) -> int:
@@ -201,17 +207,18 @@ class AcceleratorConfig:
         ``k_max`` products and has a NaR bit."""
         if self.acc == "exact":
             return self.format.product_bits + ceil_log2(self.k_max) + 1
-        return {"bf16": 16, "fp32": 32, "int32": 32}[self.acc]
+        return {"bf16": 16, "fp32": 32, "fused": 32, "int32": 32}[self.acc]
 
     @property
     def tile_bits(self) -> int:
-        """Bits of what a column of the array gives for a tile: an accumulator, or the exact sum of
+        """Bits of what the array gives for a tile and a column: an accumulator, or the exact sum of
         ``dim`` products, with a carry and a NaR bit unless these are integers."""
-        return self.column_bits(self.dim)
+        return self.column_bits(self.dim) if self.exact_sums else self.acc_bits
 
     def column_bits(self, rows: int) -> int:
-        """``tile_bits`` of the first ``rows`` rows of a column."""
-        if self.exact_sums:
+        """Bits of what the first ``rows`` rows of a column give: as ``tile_bits``, of ``fused`` the
+        exact sum."""
+        if self.exact_columns:
             return (self.format.product_bits + ceil_log2(rows)
                     + (0 if self.format.integer else 2))
         return self.acc_bits
@@ -219,8 +226,9 @@ class AcceleratorConfig:
     @property
     def array_latency(self) -> int:
         """Cycles from a row of operands to its sums: decode, D rows down (1 for an exact sum,
-        added at once), D − 1 columns across; a product's register delays all rows alike."""
-        rows = 1 if self.exact_sums else self.dim
+        added at once, and 1 for its rounding, where ``fused``), D − 1 columns across; a product's
+        register delays all rows alike."""
+        rows = 1 if self.exact_sums else 2 if self.exact_columns else self.dim
         return self.dim + rows + self.pe_latency - 1
 
     @property

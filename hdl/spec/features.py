@@ -29,6 +29,7 @@ class Feature(IntFlag):
     ACC_FP32 = 1 << 9
     ACC_EXACT = 1 << 10
     ACC_INT32 = 1 << 11
+    ACC_FUSED = 1 << 12
     LANE_BF16 = 1 << 13
     SOFTMAX_PWL = 1 << 16
     SOFTMAX_APPROX = 1 << 17

@@ -43,7 +43,7 @@ async def load_swap_multiply(dut):
     words = {"x_i": packed(fmt, x, rng), "w_above": packed(fmt, above, rng),
              "w_left": packed(fmt, left, rng)}
     psum = fused(config, np.zeros(CASES), operands(fmt, rng), operands(fmt, rng))
-    if not config.exact_sums:
+    if not config.exact_columns:
         words["psum_i"] = psum_words(config, psum)
     move = rng.integers(0, 4, CASES)  # nothing, nothing, from above, from the left
     words["down_i"], words["right_i"] = move == 2, move == 3
@@ -58,11 +58,11 @@ async def load_swap_multiply(dut):
     for case in range(CASES):
         put(dut, **{name: column[case] for name, column in words.items()})
         await step(dut.clk)
-        if config.exact_sums and words["swap_i"][case]:  # a product has no register
+        if config.exact_columns and words["swap_i"][case]:  # a product has no register
             active = shadow
         factors.append(active and (x[case:case + 1], active[0]))
         multiplied = factors.pop(0)
-        if multiplied is not None and config.exact_sums:
+        if multiplied is not None and config.exact_columns:
             expect(sample(dut, "psum_o")[0],
                    psum_words(config, multiplied[0] * multiplied[1], config.column_bits(1))[0],
                    f"product of case {case}")

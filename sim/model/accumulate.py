@@ -6,6 +6,8 @@ is. The result therefore depends on ``dim``. Rows of the array beyond K add a pr
 turns a partial sum of −0 (FP32 underflow of BF16 operands) into +0.
 
 ``exact`` and ``int32`` sums are never rounded and depend on neither (``sim.model.exact``).
+``fused`` sums are exact within a K-tile and rounded once, to FP32, which the buffer then adds up
+in; they depend on ``dim`` alone.
 
 Sums are taken in float64 and rounded to the accumulator's p bits, which gives the bits of one
 rounding of the exact sum: float64's own rounding could only harm where it ends on a tie of p bits.
@@ -34,7 +36,7 @@ __all__ = ["accumulator_type", "fused_multiply_add", "gemm", "narrow", "product"
 
 def accumulator_type(config: AcceleratorConfig) -> LaneType:
     """The float type of partial sums, of an accumulator other than ``exact``."""
-    return {"bf16": BFLOAT16, "fp32": BINARY32}[config.acc]
+    return {"bf16": BFLOAT16, "fp32": BINARY32, "fused": BINARY32}[config.acc]
 
 
 def fused_multiply_add(acc: LaneType, psum: Array, a: Array, b: Array) -> Array:
@@ -49,6 +51,8 @@ def gemm(config: AcceleratorConfig, a: Array, b: Array) -> Array:
     b = np.asarray(b, np.float64)
     if config.exact_sums:
         return exact_gemm(config, a, b)
+    if config.exact_columns:
+        return _gemm_of_exact_tiles(config, a, b)
     from sim.model.compiled import accumulate  # imports numba
 
     acc = accumulator_type(config)
@@ -56,6 +60,18 @@ def gemm(config: AcceleratorConfig, a: Array, b: Array) -> Array:
     a, b = (np.ascontiguousarray(_canonical(x)) for x in (a, b.T if transposed else b))
     return accumulate(a, b, config.dim, 52 - acc.fraction_bits, smallest(acc),
                       2.0 ** (acc.bias + 1), transposed)
+
+
+def _gemm_of_exact_tiles(config: AcceleratorConfig, a: Array, b: Array) -> Array:
+    """Sums of K-tiles, each rounded once from its exact value."""
+    acc = accumulator_type(config)
+    total: Array | None = None
+    for start in range(0, a.shape[1], config.dim):
+        part = slice(start, start + config.dim)
+        tile = round_sums(config, acc, exact_sums(config, a[:, part], b[part]))
+        total = tile if total is None else add(acc, total, tile)
+    assert total is not None, "K must be at least 1"
+    return total
 
 
 def _canonical(values: Array) -> Array:
@@ -75,7 +91,7 @@ def product_stored(config: AcceleratorConfig, a: Array, encoding: Encoding, code
                    transposed: bool) -> Array:
     """``product`` of ``a`` and of B as it is stored: ``codes`` of ``encoding``, K×N, or N×K where
     ``transposed``."""
-    if config.exact_sums:
+    if config.exact_columns:
         b = decode(encoding, codes)
         return product(config, a, b.T if transposed else b)
     from sim.model.compiled import accumulate  # imports numba
