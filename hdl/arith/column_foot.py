@@ -1,23 +1,23 @@
 """The foot of a column of ``fused`` sums: a tile's exact sum becomes an FP32 word."""
 
-from amaranth.hdl import Cat, Const, Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arith.exact_round import ExactRound
 from hdl.arith.exact_sum import exact_sum
-from hdl.lib import ripple
 from hdl.spec.formats import BINARY32, Format
 
 __all__ = ["ColumnFoot"]
 
 
 class ColumnFoot(wiring.Component):
-    """Combinational: the exact sum of ``products`` products, rounded once to FP32, RNE (numerics:
-    Accumulators, ``fused``). A zero is +0, NaR the canonical NaN; no sum of 8-bit products is
-    subnormal or infinite.
+    """The exact sum of ``products`` products, rounded once to FP32, RNE (numerics: Accumulators,
+    ``fused``), one cycle later: a register stands between the sum's last carry and its rounding,
+    without which the foot takes half as long again as a column. A zero is +0, NaR the canonical
+    NaN; no sum of 8-bit products is subnormal or infinite.
 
-    Ports: ``i`` in, ``exact_sum(fmt, products)``; ``o`` out, an FP32 word.
+    Ports: ``i`` in, ``exact_sum(fmt, products)``; ``o`` out, an FP32 word, not registered.
     """
 
     def __init__(self, fmt: Format, products: int):
@@ -32,7 +32,8 @@ class ColumnFoot(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.round = rounder = ExactRound(self.fmt, self.products, BINARY32)
-        total = ripple.increment(m, "total", self.i.sum.as_unsigned(), self.i.carry)[:-1]
-        m.d.comb += [rounder.value.eq(Cat(total, self.i.nar)),
-                     rounder.is_lane_word.eq(Const(0, 1)), self.o.eq(rounder.result)]
+        total, nar = Signal(len(self.i.sum), reset_less=True), Signal(reset_less=True)
+        m.d.sync += [total.eq(self.i.sum + self.i.carry), nar.eq(self.i.nar)]
+        m.d.comb += [rounder.value.eq(Cat(total, nar)), rounder.is_lane_word.eq(0),
+                     self.o.eq(rounder.result)]
         return m

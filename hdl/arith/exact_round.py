@@ -51,7 +51,7 @@ class ExactRound(wiring.Component):
         m.d.comb += field.eq(lane.bias + self.fmt.product_unit_log2 + places - 1 - count)
         magnitude = ripple.increment(m, "magnitude", Cat(kept[:-1], field), up)[:-1]
         with m.If(self.is_lane_word):
-            m.d.comb += self.result.eq(self.value[:lane.bits])
+            m.d.comb += self.result.eq(self.value[:self.fmt.lane.bits])
         if not self.fmt.integer:
             with m.Elif(self.value[-1]):
                 m.d.comb += self.result.eq(lane.nan)

@@ -119,7 +119,7 @@ class Array(wiring.Component):
                      rows.w_left.eq(weights), deskew.i.eq(self._rounded(m, sums))]
 
     def _rounded(self, m: Module, sums):
-        """What the columns' feet give of exact ``sums``, a cycle later; these, where none rounds.
+        """What the columns' feet give of exact ``sums``, two cycles later; these where none rounds.
 
         Before the columns' delays, whose registers are as wide as a word.
         """

@@ -226,9 +226,9 @@ class AcceleratorConfig:
     @property
     def array_latency(self) -> int:
         """Cycles from a row of operands to its sums: decode, D rows down (1 for an exact sum,
-        added at once, and 1 for its rounding, where ``fused``), D − 1 columns across; a product's
+        added at once, and 2 for its rounding, where ``fused``), D − 1 columns across; a product's
         register delays all rows alike."""
-        rows = 1 if self.exact_sums else 2 if self.exact_columns else self.dim
+        rows = 1 if self.exact_sums else 3 if self.exact_columns else self.dim
         return self.dim + rows + self.pe_latency - 1
 
     @property

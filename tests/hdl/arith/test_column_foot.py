@@ -64,10 +64,10 @@ def test_one_rounding_of_the_exact_sum(name, products):
     unit = Fraction(2) ** fmt.product_unit_log2
     expected = np.array([QUIET if spoiled else nearest(value * unit)
                          for value, spoiled in zip(values, nar, strict=True)], np.uint32)
-    got = batch.run(given)["o"]
+    got = batch.run(given, latency=1)["o"]
     assert check(f"foot {name} of {products}", got, expected) > CASES
     assert np.all(np.isfinite(expected[~nar].view(np.float32)))
     assert np.abs(expected[~nar & (expected != 0)].view(np.float32)).min() >= 2.0 ** -126
-    faulty = batch.run(given | {"fault": 1})["o"]
+    faulty = batch.run(given | {"fault": 1}, latency=1)["o"]
     assert count_mismatches(faulty, expected) == np.count_nonzero(expected == 0xBF800000)
 
