@@ -197,6 +197,7 @@ _ROWS = {
     **{row: (_PAIRING, row) for row in ("exp", "reciprocal", "lane", "array")},
     "vector unit": (_PAIRING, "vector"), "accelerator logic": (_PAIRING, "accelerator"),
     "memory bits": (_PAIRING, "memory bits")}
+_EVERY_SUM = ("bf16", "fp32", "exact", "fused")
 _SUMS = {"MAC with psum register": "mac", "column": "column",
          "array and accumulation buffer, logic": "array and buffer",
          "accumulation buffer, memory bits": "memory bits"}
@@ -221,15 +222,16 @@ def _area(output: str) -> Values:
                         *(_ratio(row, fmt, "bf16") for fmt in ("posit8", "fp8"))])
     for label, name in _SUMS.items():
         row = sections["accumulators"][name]
-        sums.append([label, *(text for acc in ("bf16", "fp32", "exact") for text in row[acc][::2]),
-                     *(_ratio(row, "exact", acc) for acc in ("bf16", "fp32"))])
+        sums.append([label, *(text for acc in _EVERY_SUM for text in row[acc][::2]),
+                     *("-" if row[acc][0] == "-" else _ratio(row, acc, "bf16")
+                       for acc in _EVERY_SUM[1:])])
     made: Values = {
         "pairing": table([
             "the paper's pairing: tricks for posit8, tables for the others",
             *(text for fmt in _FORMATS for text in (fmt, "ns")), "posit8/bf16", "fp8/bf16"],
             pairing),
-        "sums": table(["", "bf16", "ns", "fp32", "ns", "exact", "ns", "exact/bf16", "exact/fp32"],
-                      sums)}
+        "sums": table(["", *(text for acc in _EVERY_SUM for text in (acc, "ns")),
+                       *(f"{acc}/bf16" for acc in _EVERY_SUM[1:])], sums)}
     for title, name in (("tables for all", "tables"), ("bit tricks for all", "tricks"),
                         (_PAIRING, "paired")):
         made[f"{name}-ratio"] = _ratio(sections[title]["accelerator"], "posit8", "fp8")
@@ -302,6 +304,9 @@ SOURCES: dict[str, Source] = {
     **{f"length-{mode}-{tokens}": Source(
         f"{_MINILM} --tokens {tokens} --softmax {mode}", _embedding)
        for mode in ("pwl", "linear", "approx", "approx_shifted") for tokens in (32, 128, 512)},
+    **{f"sums-{acc}": Source(
+        f"{_MINILM} --tokens 128 --softmax pwl --acc {acc}", _embedding)
+       for acc in _EVERY_SUM},
     "area": Source(_AREA, _area),
     "area-all": Source(f"{_AREA} --functions all", _all_functions,
                        also=("--block", "lane", "accelerator")),

@@ -27,7 +27,7 @@ import numpy as np
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32, Encoding, LaneType
 from sim.model.codec import decode
-from sim.model.exact import exact_gemm, exact_sums, round_exact, round_sums
+from sim.model.exact import exact_gemm, exact_sums, round_exact, round_sums, rounded_sums
 from sim.model.rounding import Array, add, round_to, smallest
 
 __all__ = ["accumulator_type", "fused_multiply_add", "gemm", "narrow", "product",
@@ -68,7 +68,7 @@ def _gemm_of_exact_tiles(config: AcceleratorConfig, a: Array, b: Array) -> Array
     total: Array | None = None
     for start in range(0, a.shape[1], config.dim):
         part = slice(start, start + config.dim)
-        tile = round_sums(config, acc, exact_sums(config, a[:, part], b[part]))
+        tile = rounded_sums(config, acc, a[:, part], b[part])
         total = tile if total is None else add(acc, total, tile)
     assert total is not None, "K must be at least 1"
     return total

@@ -6,6 +6,7 @@ words of an integer hold the sums of all weights. There is no order of addition 
 """
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -13,10 +14,10 @@ import numpy as np
 from hdl.spec.config import AcceleratorConfig, ceil_log2
 from hdl.spec.formats import LaneType
 from sim.model.codec import decode
-from sim.model.rounding import Array, add_to_odd, round_to
+from sim.model.rounding import Array, add, add_to_odd, round_to
 
 __all__ = ["Sums", "exact_gemm", "exact_sums", "exact_words", "round_exact", "round_sums",
-           "unit_log2"]
+           "rounded_sums", "unit_log2"]
 
 _LOW = 60
 _MASK = (1 << _LOW) - 1
@@ -120,6 +121,25 @@ def round_sums(config: AcceleratorConfig, lane: LaneType, sums: Sums) -> Array:
     magnitude = add_to_odd(np.ldexp(_to_odd(high), _LOW), _to_odd(low))
     values = np.ldexp(np.where(negative, -magnitude, magnitude), unit_log2(config))
     return round_to(lane, np.where(sums.nar, np.nan, values))
+
+
+@cache
+def _span(config: AcceleratorConfig) -> tuple[int, int]:
+    """(log2 of the unit u, bits of the largest operand counted in it)."""
+    most = max(float(encoding.max_finite) for encoding in config.format.encodings)
+    unit = unit_log2(config) // 2
+    return unit, int(np.ldexp(most, -unit)).bit_length()
+
+
+def rounded_sums(config: AcceleratorConfig, lane: LaneType, a: Array, b: Array) -> Array:
+    """``round_sums`` of ``exact_sums``, from two products of matrices where halves of ``a`` give
+    sums that float64 holds: their sum is rounded once."""
+    unit, bits = _span(config)
+    half = (bits + 1) // 2
+    if half + bits + ceil_log2(a.shape[1]) > _EXACT:
+        return round_sums(config, lane, exact_sums(config, a, b))
+    high = np.ldexp(np.trunc(np.ldexp(a, -unit - half)), unit + half)
+    return add(lane, high @ b, (a - high) @ b) + 0.0  # an exact zero is +0
 
 
 def round_exact(config: AcceleratorConfig, lane: LaneType, sums: Array) -> Array:

@@ -173,5 +173,8 @@ def test_table_of_accumulators():
     assert rows["column"]["gates"]["bf16"] == 4 * rows["mac"]["gates"]["bf16"]
     assert rows["column"]["delay"]["exact"] == reports["column", "exact"].delay
     assert "exact" not in rows["pe"]["delay"]
+    # Nothing of fused is a MAC; its column ends with the rounding.
+    assert set(rows["mac"]["gates"]) == {"bf16", "fp32", "exact"}
+    assert rows["column"]["gates"]["fused"] > rows["column"]["gates"]["exact"]
     text = render([table], ["posit8"])
     assert "exact/bf16" in text and f"{rows['mac']['gates']['exact']:,.0f}" in text

@@ -114,7 +114,8 @@ def test_a_cube_of_128_takes_less_than_two_seconds():
     ({"fmt": "bf16", "acc": "exact"}, "acc must be fp32 for format bf16, not 'exact': an exact"),
     ({"acc": "exact", "k_max": 0}, "k_max must be an integer from 1 to 16777215, not 0"),
     ({"acc": "exact", "k_max": 1 << 24}, "k_max must be an integer from 1 to 16777215, not 167"),
-    ({"acc": "int32"}, "acc must be bf16, fp32, exact where the format is not int8, not 'int32'")])
+    ({"acc": "int32"}, "acc must be bf16, fp32, exact, fused where the format is not int8, "
+     "not 'int32'")])
 def test_bad_configurations_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         AcceleratorConfig(**values)
