@@ -90,7 +90,10 @@ def sample(every: list[Build]) -> list[Build]:
     for index, fmt in enumerate(FORMATS):
         own = [build for build in small if build.fmt == fmt and build.functions in INFERENCE]
         chosen.append(own[index * stride % len(own)])
-    return [*chosen, next(build for build in small if build.functions not in INFERENCE)]
+    chosen.append(next(build for build in small if build.functions not in INFERENCE))
+    for acc in set(ACCUMULATORS) - {build.acc for build in chosen}:
+        chosen.append(next(build for build in small if build.acc == acc))
+    return chosen
 
 
 def digest(build: Build) -> str:
@@ -106,14 +109,16 @@ DIGESTS: dict[str, Callable[[Build], str]] = {"verilog": digest, "structure": st
 
 def known(what: str = "verilog") -> dict[str, str]:
     """The digests of the file, of one kind."""
-    return {name: kinds[what] for name, kinds in json.loads(FILE.read_text()).items()}
+    return {name: kinds[what] for name, kinds in json.loads(FILE.read_text()).items()
+            if what in kinds}
 
 
 def renew(what: str, found: dict[str, str]) -> None:
     """Put the digests of one kind into the file; those of the other stay."""
     kinds = {kind: found if kind == what else known(kind) for kind in DIGESTS}
-    lines = [f"{json.dumps(name)}: " + json.dumps({kind: kinds[kind].get(name, "")
-                                                   for kind in DIGESTS}) for name in found]
+    lines = [f"{json.dumps(name)}: " + json.dumps({
+        kind: kinds[kind][name] for kind in DIGESTS if name in kinds[kind]})
+        for name in kinds["verilog"]]
     FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
@@ -124,7 +129,8 @@ def digests(chosen: list[Build], jobs: int, of: Callable[[Build], str] = digest
 
 
 def check_builds(what: str, anew: bool, part: bool, jobs: int) -> int:
-    chosen = sample(builds()) if part else builds()
+    # A circuit takes twice the time of its text, whose digest every build has.
+    chosen = sample(builds()) if part or what == "structure" else builds()
     found = digests(chosen, jobs, DIGESTS[what])
     if anew:
         renew(what, found)

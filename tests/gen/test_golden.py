@@ -27,14 +27,14 @@ def test_circuit_is_that_of_its_digest(build):
 
 
 def test_every_build_has_a_digest_and_the_sample_touches_every_choice():
-    assert set(golden.known()) == set(map(str, BUILDS)) and len(BUILDS) == 176
+    assert set(golden.known()) == set(map(str, BUILDS)) and len(BUILDS) == 187
     assert len(set(golden.known().values())) == len(BUILDS)
     circuits = golden.known("structure")
-    assert set(circuits) == set(map(str, BUILDS)) and len(set(circuits.values())) == len(BUILDS)
+    assert set(circuits) == set(map(str, SAMPLE)) and len(set(circuits.values())) == len(SAMPLE)
     for name, choices in (("fmt", FORMATS), ("acc", ACCUMULATORS), ("softmax", SOFTMAX_MODES),
                           ("functions", FUNCTION_SETS)):
         assert {getattr(build, name) for build in SAMPLE} == set(choices)
-    assert len(SAMPLE) == len(FORMATS) + 1
+    assert len(SAMPLE) == len(FORMATS) + 2  # a build that trains, and fused columns
 
 
 def test_a_changed_byte_is_told(monkeypatch, capsys, tmp_path):
@@ -59,5 +59,6 @@ def test_renewing_one_kind_leaves_the_other(monkeypatch, tmp_path):
     golden.renew("verilog", golden.known())
     assert golden.FILE.read_text() == before
     structure, changed = golden.known("structure"), {str(build): "3" * 64 for build in BUILDS}
+    assert len(structure) == len(SAMPLE)
     golden.renew("verilog", changed)
     assert golden.known() == changed and golden.known("structure") == structure
