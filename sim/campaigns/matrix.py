@@ -40,7 +40,7 @@ from gen.cli import (
 )
 from gen.cli.folders import build_folder, checkout
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
-from hdl.spec.formats import FORMATS
+from hdl.spec.formats import FORMATS, format_named
 from sim.campaigns.training_step import train_small
 from sim.verify.compare import compare
 from sim.verify.runner import RunError, on_rtl
