@@ -117,11 +117,11 @@ def refusals(dim: int = 4, functions: str = "all") -> dict[str, list[Cell]]:
 def sample(every: Sequence[Cell]) -> list[Cell]:
     """One cell per format; together they touch each accumulator and each mode. The first format's
     is its build without options, which others share."""
-    chosen = []
-    own = SOFTMAX_MODES.index(format_named(every[0].fmt).default_softmax)
+    chosen: list[Cell] = []
     for index, fmt in enumerate(dict.fromkeys(cell.fmt for cell in every)):
         accs = list(dict.fromkeys(cell.acc for cell in every if cell.fmt == fmt))
         modes = list(dict.fromkeys(cell.softmax for cell in every if cell.fmt == fmt))
+        own = SOFTMAX_MODES.index(format_named(every[0].fmt).default_softmax)
         chosen.append(Cell(fmt, accs[index % len(accs)],
                            modes[(own + index + index // len(modes)) % len(modes)]))
     return chosen
