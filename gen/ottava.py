@@ -59,6 +59,7 @@ COMMANDS: dict[str, Command] = {
     "summary": Command("synth.summary", "generate an accelerator, report what is in it", "synth"),
     "isomorphism": Command("synth.isomorphism", "are two texts one circuit under other names?",
                            "synth"),
+    "units": Command("synth.units", "where the gates of an accelerator are, unit by unit", "synth"),
     "front-ends": Command("synth.front_ends", "what seven tools of others say of the Verilog",
                           "synth"),
     "lint": Command("synth.lint", "Verilator, Icarus and Yosys over generated Verilog", "synth"),

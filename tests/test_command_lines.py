@@ -14,7 +14,7 @@ BUILD = [  # of every tool that takes all values of a configuration
     (["--dim", "3"], "dim must be a power of two from 4 to 128, not 3"),
     (["--dim", "3.5"], "dim must be a power of two from 4 to 128, not '3.5'"),
     (["--fmt", "posit9"], "format must be one of posit8, .* not 'posit9'"),
-    (["--acc", "fp64"], "acc must be one of bf16, fp32, exact, int32, not 'fp64'"),
+    (["--acc", "fp64"], "acc must be one of bf16, fp32, exact, fused, int32, not 'fp64'"),
     (["--bus-bytes", "3"], "bus_bytes must be a power of two from 4 to 64, not 3"),
     (["--bus", "16"], "unrecognized arguments: --bus 16"),
     (["--functions", "some"], "functions must be one of all, softmax, training, not 'some'")]
@@ -86,6 +86,9 @@ WRONG: dict[str, tuple[list[str], list[tuple[list[str], str]]]] = {
     "area": ([], [*NAMES, *DIM, (["--library", "x"], "library must be one of .* not 'x'"),
                   (["--block", "x"], "--block must be one of decoder")]),
     "summary": ([], [*BUILD, *OUTPUT]),
+    "units": ([], [*DIM, (["--fmt", "int4"], "format must be one of posit8, .* not 'int4'"),
+                    (["--library", "x"], "library must be one of .* not 'x'")]),
+    "front-ends": ([], NAMES),
     "lint": ([], [*NAMES, *DIM]),
 }
 APART = {"study", "train", "isomorphism"}  # held by tests of their own

@@ -10,7 +10,7 @@ __all__ = ["check_trainable"]
 # Fields that the backward pass knows with their default alone, and what they are called.
 _ONLY_DEFAULT = {
     "Transformer": {"transform": "a head of two layers", "cap": "capped logits",
-                    "encoder": "an encoder before a decoder"},
+                    "encoder": "an encoder before a decoder", "speech": "what hears"},
     "Tokens": {"factor": "a factor of the embedding", "neighbours": "embeddings with neighbours",
                "row_projection": "a projection of the embedding",
                "norm_projection": "a projection of the embedding"},

@@ -124,7 +124,7 @@ def test_wrong_arguments(arguments, message, capsys):
 @pytest.mark.parametrize("model, least, code", [(1019, 1000, 0), (1021, 1000, 1), (1000, 1001, 1)])
 def test_the_check_judges(model, least, code, monkeypatch, capsys):
     monkeypatch.setattr("sim.harness.accelerator.Accelerator", lambda config: config)
-    monkeypatch.setattr("sim.cycles.check.compare", lambda config: [
+    monkeypatch.setattr("sim.cycles.check.compare", lambda config, **_: [
         CheckedCase("gemm", config.dim, 1000, model, Bound(least, "array"), {})])
     assert command.main(["--check", "--dim", "8"]) == code
     out = capsys.readouterr().out
