@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+import sim.model.compiled  # noqa: F401  with it the folder of compiled code is made: not by a case
 from gen.ottava import COMMANDS
 
 NOWHERE = "/dev/null/file"
