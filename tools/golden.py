@@ -91,8 +91,9 @@ def sample(every: list[Build]) -> list[Build]:
         own = [build for build in small if build.fmt == fmt and build.functions in INFERENCE]
         chosen.append(own[index * stride % len(own)])
     chosen.append(next(build for build in small if build.functions not in INFERENCE))
-    for acc in set(ACCUMULATORS) - {build.acc for build in chosen}:
-        chosen.append(next(build for build in small if build.acc == acc))
+    for acc in ACCUMULATORS:
+        if acc not in {build.acc for build in chosen}:
+            chosen.append(next(build for build in small if build.acc == acc))
     return chosen
 
 

@@ -24,12 +24,12 @@ def psum_type(fmt: Format, acc: str) -> LaneType:
     """The word type of ``acc``, if it can accumulate products of ``fmt``."""
     if not isinstance(fmt, Format):
         raise TypeError(f"fmt must be a Format, not {fmt!r}")
+    if fmt.integer:
+        raise ValueError(f"acc must be int32 for format {fmt.name}, not {acc!r}")
     if acc == "fused":
         raise ValueError("acc must be bf16, fp32 or exact for a mac, not 'fused': its products "
                          "meet in the column")
     word = accumulator_type(acc)
-    if fmt.integer:
-        raise ValueError(f"acc must be int32 for format {fmt.name}, not {acc!r}")
     if fmt.lane is BINARY32 and word is not BINARY32:
         raise ValueError(f"acc must be fp32 for format {fmt.name}, not {acc!r}: "
                          "its product alone exceeds a BF16 significand")

@@ -17,10 +17,9 @@ class Reciprocal(wiring.Component):
 
     Softmax modes ``pwl`` and ``linear``: the table of ``hdl.spec.tables``. ``approx`` and
     ``approx_shifted``: sign, 253 - E, complement of the fraction for 1 <= E <= 252 (paper section
-    3.3, within 12.5 %); with
-    ``exact_power_reciprocal`` the magnitude is (254 << F) - magnitude instead, exact at powers of
-    two. In all modes E = 0 gives the largest finite value, infinity and whatever has no normal
-    reciprocal zero, each with the sign of x, and NaN the canonical NaN.
+    3.3, within 12.5 %); with ``exact_power_reciprocal`` the magnitude is (254 << F) - magnitude
+    instead, exact at powers of two. In all modes E = 0 gives the largest finite value, infinity and
+    whatever has no normal reciprocal zero, each with the sign of x, and NaN the canonical NaN.
     """
 
     def __init__(self, config: AcceleratorConfig):

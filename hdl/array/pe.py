@@ -57,7 +57,7 @@ class PE(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from ``x_i`` to ``psum_o``."""
-        return self.config.pe_latency - (self.config.exact_columns)
+        return self.config.pe_latency - self.config.exact_columns
 
     @property
     def leaf_name(self) -> str:

@@ -24,8 +24,8 @@ class Stack(wiring.Component):
     -------
     x_i, swap_i, down_i, w_left: enter the rows at the left, one element per row.
     right_i → right_o, w_above → w_o, psum_i → psum_o: D elements; pass from above to below. With
-        exact columns there is no ``psum_i``: ``psum_o`` is the sum of a column's
-        products (``exact_sum``), the halves' being added without a register.
+        exact columns there is no ``psum_i``: ``psum_o`` is the sum of a column's products
+        (``exact_sum``), the halves' being added without a register.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 import cocotb
 import numpy as np
 
-from sim.bench.psums import fused, words
+from sim.bench.psums import multiply_add, words
 from sim.bench.support import configuration, expect, generator, put, report, reset, sample, step
 from sim.harness.operands import unpack
 from sim.model.accumulate import accumulator_type, fused_multiply_add
@@ -42,7 +42,7 @@ async def one_a_clock(dut):
               for name, column in unpack(config.format, value, rng).items()}
     fields["psum_i"] = words(config, psum)
     with np.errstate(invalid="ignore"):
-        expected = words(config, fused(config, psum, a, b))
+        expected = words(config, multiply_add(config, psum, a, b))
     await reset(dut, dict.fromkeys(fields, 0))
     later = config.pe_latency - 1  # clocks by which a product joins its psum later
     for cycle in range(CASES + later):

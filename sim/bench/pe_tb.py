@@ -5,7 +5,7 @@ from typing import Any
 import cocotb
 import numpy as np
 
-from sim.bench.psums import fused
+from sim.bench.psums import multiply_add
 from sim.bench.psums import words as psum_words
 from sim.bench.support import configuration, expect, generator, put, report, reset, sample, step
 from sim.harness.operands import unpack
@@ -42,7 +42,7 @@ async def load_swap_multiply(dut):
     x, above, left = (operands(fmt, rng) for _ in range(3))
     words = {"x_i": packed(fmt, x, rng), "w_above": packed(fmt, above, rng),
              "w_left": packed(fmt, left, rng)}
-    psum = fused(config, np.zeros(CASES), operands(fmt, rng), operands(fmt, rng))
+    psum = multiply_add(config, np.zeros(CASES), operands(fmt, rng), operands(fmt, rng))
     if not config.exact_columns:
         words["psum_i"] = psum_words(config, psum)
     move = rng.integers(0, 4, CASES)  # nothing, nothing, from above, from the left
@@ -67,7 +67,7 @@ async def load_swap_multiply(dut):
                    psum_words(config, multiplied[0] * multiplied[1], config.column_bits(1))[0],
                    f"product of case {case}")
         elif multiplied is not None:
-            value = fused(config, psum[case:case + 1], *multiplied)
+            value = multiply_add(config, psum[case:case + 1], *multiplied)
             expect(sample(dut, "psum_o")[0], psum_words(config, value)[0], f"psum of case {case}")
         if words["swap_i"][case]:
             active = shadow

@@ -6,10 +6,10 @@ from hdl.spec.config import AcceleratorConfig
 from sim.model.accumulate import accumulator_type, fused_multiply_add
 from sim.model.rounding import Array, to_words
 
-__all__ = ["fused", "words"]
+__all__ = ["multiply_add", "words"]
 
 
-def fused(config: AcceleratorConfig, psum: Array, a: Array, b: Array) -> Array:
+def multiply_add(config: AcceleratorConfig, psum: Array, a: Array, b: Array) -> Array:
     """Values of psum + a · b in the accumulator; of ``int32`` whole numbers that fit it."""
     if config.acc == "int32":
         return psum + a * b

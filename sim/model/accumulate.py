@@ -35,7 +35,7 @@ __all__ = ["accumulator_type", "fused_multiply_add", "gemm", "narrow", "product"
 
 
 def accumulator_type(config: AcceleratorConfig) -> LaneType:
-    """The float type of partial sums, of an accumulator other than ``exact``."""
+    """The float type of partial sums, of an accumulator that rounds them."""
     return {"bf16": BFLOAT16, "fp32": BINARY32, "fused": BINARY32}[config.acc]
 
 

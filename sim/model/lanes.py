@@ -18,8 +18,8 @@ from sim.model.codec import encode
 from sim.model.rounding import Array, flush, from_words, largest, round_to, to_words
 
 __all__ = ["activation", "add", "apply", "exp", "inverse_root", "inverse_sqrt",
-           "largest_magnitude", "maximum",
-           "multiply", "power", "reciprocal", "relu", "row_max", "row_sum", "row_total", "subtract"]
+           "largest_magnitude", "maximum", "multiply", "power", "reciprocal", "relu", "row_max",
+           "row_sum", "row_total", "subtract"]
 
 _POSIT16 = PositEncoding("posit16es0", 16, 0, None)
 

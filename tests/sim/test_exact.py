@@ -8,13 +8,13 @@ import pytest
 from compiler.program.builder import ProgramBuilder, read
 from hdl.spec.commands import COMMAND, COMMAND_BYTES, HEADER_BYTES, ErrorCause, pack, unpack
 from hdl.spec.config import AcceleratorConfig
-from sim.campaigns.programs import BASE, EPILOGUES, Case, random_case
+from sim.campaigns.programs import BASE, Case, random_case
 from sim.campaigns.regression import LIMIT, compare, small_accelerator
 from sim.harness.accelerator import Accelerator
 from sim.model.accumulate import gemm
 from sim.model.codec import decode
 from sim.model.machine import Machine
-from support.seeds import seed_of
+from support.random_programs import compare_random
 
 M, K, N = 7, 151, 9  # several tiles, spans and weight panels at each dim
 slow = pytest.mark.slow
@@ -74,12 +74,7 @@ def test_neither_dim_nor_the_order_of_k_changes_a_bit(fmt, dim):
                                  pytest.param("posit8es2", marks=slow)])
 @pytest.mark.parametrize("profile", ["ideal", "heavy"])
 def test_random_programs(fmt, profile):
-    machine, rng = machine_of(fmt, 4), np.random.default_rng(seed_of(fmt, profile))
-    compared = sum(compare(machine, random_case(
-        machine.config, rng, largest=(13, 60)[index % 8 == 7],
-        epilogue=EPILOGUES[index % len(EPILOGUES)]), profile, index) for index in range(60))
-    assert compared > 1000
-    print(f"{fmt} exact {profile}: 60 programs, {compared} bytes compared")
+    compare_random(machine_of(fmt, 4), profile)
 
 
 def test_nar_stays_in_its_row_and_column():

@@ -18,11 +18,11 @@ from hdl.spec.commands import (
     unpack,
 )
 from hdl.spec.config import INT32_PRODUCTS, AcceleratorConfig
-from sim.campaigns.programs import BASE, EPILOGUES, Case, random_case
+from sim.campaigns.programs import BASE, Case
 from sim.campaigns.regression import LIMIT, compare, small_accelerator
 from sim.harness.accelerator import Accelerator
 from sim.model.machine import Machine
-from support.seeds import seed_of
+from support.random_programs import compare_random
 
 LARGE = pytest.mark.slow
 
@@ -77,12 +77,7 @@ def nearest(sums):
 
 @pytest.mark.parametrize("profile", ["ideal", "heavy"])
 def test_random_programs(profile):
-    machine, rng = machine_of(4), np.random.default_rng(seed_of("int8", profile))
-    compared = sum(compare(machine, random_case(
-        machine.config, rng, largest=(13, 60)[index % 8 == 7],
-        epilogue=EPILOGUES[index % len(EPILOGUES)]), profile, index) for index in range(40))
-    assert compared > 1000
-    print(f"int8 {profile}: 40 programs, {compared} bytes compared")
+    compare_random(machine_of(4), profile, 40)
 
 
 def test_infinity_is_clipped_and_nan_is_zero():
