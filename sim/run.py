@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Thread
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -53,7 +52,7 @@ from sim.verify.by_layer import by_layer
 from sim.verify.compare import Comparison, compare
 from sim.verify.expected import expected
 from sim.verify.report import report
-from sim.verify.runner import ImageRun, RunError, on_machine, on_rtl, warm
+from sim.verify.runner import ImageRun, RunError, on_machine, on_rtl
 
 __all__ = ["main"]
 
@@ -200,9 +199,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check(parser, options)
     try:
         # The fp32 model is small: several threads would wait for each other on a busy machine.
-        if options.on == "machine":
-            # While files are read and their digests checked, which needs no lock of Python's.
-            Thread(target=warm, daemon=True).start()
         with (threadpool_limits(1, "blas"),
               Line("weights placed", quiet=options.quiet) as line):
             if options.by_layer:

@@ -12,7 +12,7 @@ from hdl.spec.config import AcceleratorConfig
 from sim.model.machine import Machine
 from sim.verify.progress import Progress, milestones
 
-__all__ = ["ImageRun", "RunError", "cycle_limit", "must_end", "on_machine", "on_rtl", "warm"]
+__all__ = ["ImageRun", "RunError", "cycle_limit", "must_end", "on_machine", "on_rtl"]
 
 
 class RunError(RuntimeError):
@@ -45,14 +45,6 @@ def must_end(what: str, error: ErrorCause | None, address: int, violations: Sequ
         raise RunError(f"the {what} stopped with {error.name} at {address:#x}")
     if violations:
         raise RunError(f"AXI rules broken {len(violations)} times, first: {violations[0]}")
-
-
-def warm() -> None:
-    """Import what the machine model's loops are compiled by, and let it read its tables: half a
-    second that need not come later."""
-    from sim.model.compiled import flush_all
-
-    flush_all(np.zeros(1), 0.0)
 
 
 def on_machine(image: ProgramImage, config: AcceleratorConfig, quiet: bool = False) -> ImageRun:
