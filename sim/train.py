@@ -29,7 +29,7 @@ from compiler.training.trainer import NotFinite, StepReport, Trainer, batches
 from gen.cli import Line, config_from, piped
 from sim.curve import curve
 from sim.gradient_check import check
-from sim.train_measure import beside, measured, merged
+from sim.train_measure import measured, merged
 from sim.train_memory import memory_lines
 from sim.train_on import AcceleratorSteps
 from sim.train_options import (
@@ -215,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"interrupted after step {run.trainer.updater.steps}", file=sys.stderr)
         code = 1
     _measured(run, "after")
-    if beside(run.trainer):
+    if run.trainer.training.beside:
         print(f"merged: {len(run.task.held_out)} held out: "
               f"{measured(merged(run.trainer), run.task)}", flush=True)
     try:

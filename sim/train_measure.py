@@ -12,13 +12,7 @@ from compiler.training.trainer import Trainer
 from sim.inference.metrics import answer_f1, exact
 from sim.inference.results import Result, interpreted
 
-__all__ = ["beside", "measured", "merged"]
-
-
-def beside(trainer: Trainer) -> bool:
-    """Whether adapters are trained that stay beside their matrices."""
-    method = trainer.training.method
-    return isinstance(method, LowRank) and method.place == "beside"
+__all__ = ["measured", "merged"]
 
 
 def merged(trainer: Trainer) -> Trainer:

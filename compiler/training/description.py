@@ -222,6 +222,11 @@ class Training:
                              f"not {self.scale_log2!r}")
 
     @property
+    def beside(self) -> bool:
+        """Whether adapters are trained that stay beside their matrices."""
+        return isinstance(self.method, LowRank) and self.method.place == "beside"
+
+    @property
     def warm_steps(self) -> int:
         return math.ceil(self.warmup * self.steps)
 

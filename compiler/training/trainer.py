@@ -97,8 +97,7 @@ class Trainer:
             adapters = initial_adapters(model, training)
         arrays = {name: np.asarray(values, np.float32)
                   for name, values in parameters(model).items()}
-        self.weights = Weights(arrays, self.numerics, adapters,
-                               getattr(training.method, "place", "merged") == "beside")
+        self.weights = Weights(arrays, self.numerics, adapters, training.beside)
         start = dict(arrays)
         for layer, own in adapters.items():
             start |= dict(zip(lora_names(layer), (own.a, own.b), strict=True))

@@ -90,8 +90,9 @@ def trace_step(config: AcceleratorConfig, model: Transformer, training: Training
 
 def _tracer(model: Transformer, training: Training) -> Tracer:
     method = training.method
-    if not isinstance(method, LowRank) or method.place == "merged":
+    if not training.beside:
         return Tracer(results=False)
+    assert isinstance(method, LowRank), "adapters"
     return BesideTracer(method.rank, [linears(block)[PARTS_OF[target]].weight
                                       for block in model.blocks for target in method.targets])
 
