@@ -80,14 +80,12 @@ class Weights:
         own = self._adapters.get(linear)
         if own is None:
             return None
-        names = lora_names(linear)
-        if self.beside:
-            a = self._once(f"stored {names[0]}", lambda: self._numerics.constant(own.a))
-            b = self._once(f"stored {names[1]}", lambda: self._scaled(own))
-            return Adapter(a, b, own.scale)
-        a, b = (self._once(f"stored {name}", lambda values=values: self._numerics.constant(values))
-                for name, values in zip(names, (own.a, own.b), strict=True))
-        return Adapter(a, b, own.scale)
+        a, b = (f"stored {name}" for name in lora_names(linear))
+        constant = self._numerics.constant
+        return Adapter(
+            self._once(a, lambda: constant(own.a)),
+            self._once(b, lambda: self._scaled(own) if self.beside else constant(own.b)),
+            own.scale)
 
     def _once(self, key: str, make) -> Array:
         if key not in self._kept:
