@@ -1,4 +1,4 @@
-"""What the files of a model say of the text that it generates: ``speech_of``."""
+"""What the files of a model say of the text that it generates: ``with_speech``."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -38,12 +38,11 @@ class Speech:
         language, task = language or self.language, task or self.task
         own = self._chosen("language", language, self.languages)
         what = self._chosen("task", task, self.tasks)
-        forced = self.forced if language is None and task is None else ()
-        found = [*start, *forced]
-        if own is None and self.languages and FOUND not in found[1:2] and len(found) == 1:
+        found = [*start, *(self.forced if language is None and task is None else ())]
+        if own is None and self.languages and found == [*start]:
             own = FOUND
         if own is not None:
-            found[1:2] = [own]
+            found.append(own)
         if what is None and language is not None:
             what = self.tasks.get("transcribe")
         if what is not None:
