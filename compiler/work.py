@@ -20,8 +20,8 @@ from compiler.program.lowered import LoweredProgram
 from gen.cli import add_config_flags, add_model_flags, add_seed, config_from, integer
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["NO_MEMORY", "Opened", "Work", "add_flags", "decode_steps", "inputs_of", "model_of",
-           "opened", "prepare", "summary"]
+__all__ = ["NO_MEMORY", "Opened", "Work", "add_flags", "decode_steps", "heading", "inputs_of",
+           "model_of", "opened", "prepare", "summary"]
 
 NO_MEMORY = ("this machine has not enough memory for such a program: --memory BYTES tells what it "
              "needs, fewer --tokens need less")
@@ -130,10 +130,16 @@ def prepare(options: argparse.Namespace, on: Opened | None = None, inputs: Input
 
 
 def summary(work: Work) -> list[str]:
+    """``heading`` of a program."""
+    return heading(work.config, work.level, work.model, work.layers,
+                   f"{work.inputs.length} positions, {work.program.macs} MACs, "
+                   f"{work.program.memory.size} bytes")
+
+
+def heading(config: AcceleratorConfig, level: Fusion, model: Transformer, layers: range, what: str
+            ) -> list[str]:
     """The build, what is lowered, and what there is to know about the model."""
-    config, program = work.config, work.program
     return [f"config: fmt {config.fmt}, acc {config.acc}, softmax {config.softmax}, "
-            f"dim {config.dim}, lanes {config.lanes}, fusion {work.level.name.lower()}",
-            f"work: {work.model.name}, layers {work.layers.start} to {work.layers.stop - 1}, "
-            f"{work.inputs.length} positions, {program.macs} MACs, {program.memory.size} bytes",
-            *(f"note: {note}" for note in work.model.notes)]
+            f"dim {config.dim}, lanes {config.lanes}, fusion {level.name.lower()}",
+            f"work: {model.name}, layers {layers.start} to {layers.stop - 1}, {what}",
+            *(f"note: {note}" for note in model.notes)]

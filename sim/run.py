@@ -29,6 +29,7 @@ from compiler.work import (
     Opened,
     Work,
     add_flags,
+    heading,
     model_of,
     opened,
     prepare,
@@ -156,13 +157,11 @@ def _by_layer(options: argparse.Namespace) -> int:
         raise ValueError(f"--by-layer runs on the machine model, not on {options.on}")
     config, level = config_from(options), fusion_named(options.fusion)
     model = model_of(options, config)
-    print(f"config: fmt {config.fmt}, acc {config.acc}, softmax {config.softmax}, "
-          f"dim {config.dim}, lanes {config.lanes}, fusion {level.name.lower()}\n"
-          f"work: {model.name}, layers 0 to {len(model.blocks) - 1}, a program for each")
+    layers = range(len(model.blocks))
+    print("\n".join(heading(config, level, model, layers, "a program for each")))
     examples = command.given_examples(options, model)
     groups = list(batches(examples, options.batch, model))
     names = token_names(model, command.tokenizer_of(options))
-    layers = range(len(model.blocks))
     del model  # its ends take memory of their own
     wrong, results = 0, list[Result]()
     for own, inputs in groups:

@@ -20,7 +20,7 @@ _AT_ONCE = 1 << 27  # bytes of what is not kept
 
 class Arithmetic:
     """Values are float64 arrays of the lane's type; what rounds them otherwise says so. ``kept``:
-    bytes of weights, as the format holds them, that are not rounded again."""
+    bytes of weights, rounded and float64, that are not rounded again."""
 
     def __init__(self, config: AcceleratorConfig, kept: int = KEPT) -> None:
         self.config = config
@@ -54,7 +54,8 @@ class Arithmetic:
     def linear(self, x: Array, linear: Linear) -> Array:
         """x Wᵀ + b, x of the format."""
         weight = linear.weight
-        if 8 * weight.size > max(self._room, _AT_ONCE):  # of float64; columns know no others
+        if id(weight) not in self._weights and (
+                8 * weight.size > max(self._room, _AT_ONCE)):  # of float64; columns know no others
             rows = max(_AT_ONCE // (8 * weight.shape[1]), 1)
             result = np.concatenate([
                 self.product(x, self.stored(weight[first:first + rows]).T)

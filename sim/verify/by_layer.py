@@ -48,6 +48,7 @@ def by_layer(config: AcceleratorConfig, opened: Callable[[], Transformer], given
     the head. ``opened`` gives the model: once for all layers, and once more for its head, which
     would take memory meanwhile. ``ValueError``, ``RunError``."""
     model = opened()
+    given.check(model)
     window = _Window(model.blocks)
     last = len(window) - 1
     model = replace(model, blocks=window)

@@ -47,18 +47,18 @@ class _Forward(Tensors):
     """One pass after the other."""
 
     def __init__(self, config: AcceleratorConfig, model: Transformer, inputs: Inputs,
-                 level: Fusion, layers: range, kept: int = KEPT) -> None:
+                 level: Fusion, layers: range, kept: int) -> None:
         super().__init__(config, level, kept)
         self.model, self.inputs, self.layers = model, inputs, layers
         self.attention = AttentionCodes(self)
         self.encoded: Array | None = None
         if model.encoder is not None and inputs.source is not None:
-            self.encoded = self.encode(model.encoder, inputs.source, config, level)
+            self.encoded = self.encode(model.encoder, inputs.source, config, level, kept)
 
-    def encode(self, encoder: Transformer, source: Inputs, config: AcceleratorConfig, level: Fusion
-               ) -> Array:
+    def encode(self, encoder: Transformer, source: Inputs, config: AcceleratorConfig, level: Fusion,
+               kept: int) -> Array:
         """What the encoder gives, of the format."""
-        run = _Forward(config, encoder, source, level, range(len(encoder.blocks)))
+        run = _Forward(config, encoder, source, level, range(len(encoder.blocks)), kept)
         run.label = "encoder "
         run.now = Step(run.label, source.sequences, source.length // encoder.embedding.rate, 0,
                        source.valid)

@@ -45,6 +45,13 @@ def test_every_result_is_that_of_one_program(family, level):
         assert np.array_equal(found[name], read_codes(done.memory, tensor)), name
 
 
+def test_inputs_are_checked_before_the_work():
+    model = SAMPLES["random-llama"](layers=2)
+    given = Inputs("ids", np.array([[1, len(model.embedding.table)]]))
+    with pytest.raises(ValueError, match="ids must be from 0 to"):
+        next(by_layer(CONFIG, lambda: model, given))
+
+
 @pytest.mark.parametrize("name", ["whisper", "bert-question-answering", "gemma2"])
 def test_checkpoints_layer_by_layer(name, tmp_path):
     case = stored(name)
