@@ -3,6 +3,8 @@
 import argparse
 from dataclasses import replace
 
+import numpy as np
+
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs
 from compiler.training.description import Training
@@ -33,16 +35,14 @@ def memory_lines(options: argparse.Namespace) -> list[str]:
     named, else of whole texts and two classes; ``ValueError``, ``ModelUnavailable``."""
     config = replace(config_from(options), functions="training")
     tokens = None if options.model == "digits-vit" else options.tokens
-    model, _ = training_model(options.model, Training(batch=1), tokens, None, options.offline)
-    kind = loss_of_model(model)
+    model, one = training_model(options.model, Training(batch=1), tokens, None, options.offline,
+                                whole=True)
     if options.data is None and options.task is None:
+        kind = loss_of_model(model)
         training = training_of(options, model, config, kind == "classes")
-        model, inputs = training_model(options.model, training, tokens, None, options.offline,
-                                       True)
+        inputs = Inputs(one.kind, np.repeat(one.values, training.micro or training.batch, axis=0))
     else:
-        whole, _ = training_model(options.model, Training(batch=1), tokens, None,
-                                  options.offline, True)
-        model, training, inputs, kind = _of_task(options, config, whole)
+        model, training, inputs, kind = _of_task(options, config, model)
     program = lower_training(config, model, training, inputs, kind=kind, seed=None)
     kinds = bytes_by_kind(program)
     full = full_bf16_bytes(sum(values.size for values in parameters(model).values()), model,
