@@ -12,11 +12,10 @@ docs/support-training.md. Exit code 1 when a cell fails, 2 for a wrong argument.
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -40,33 +39,17 @@ from gen.cli import (
 )
 from gen.cli.folders import build_folder, checkout
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
-from hdl.spec.formats import FORMATS, format_named
+from hdl.spec.formats import FORMATS
+from sim.campaigns.cells import Cell, cells, refusals, sample
 from sim.campaigns.training_step import train_small
 from sim.verify.compare import compare
 from sim.verify.runner import RunError, on_rtl
 from sim.verify.starts import built, rtl_start
 
-__all__ = ["Cell", "CellResult", "cells", "main", "page_file", "refusals", "run_cell", "sample",
-           "support_page"]
+__all__ = ["CellResult", "main", "page_file", "run_cell", "support_page"]
 
 TOKENS = 32
 _PAGES = ("all", "training")  # functions of the builds that docs/ has a page of
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One combination that a build can be made of."""
-
-    fmt: str
-    acc: str
-    softmax: str
-
-    def config(self, dim: int, functions: str = "all") -> AcceleratorConfig:
-        return AcceleratorConfig(self.fmt, dim=dim, acc=self.acc, softmax=self.softmax,
-                                 functions=functions)
-
-    def __str__(self) -> str:
-        return f"{self.fmt} {self.acc} {self.softmax}"
 
 
 @dataclass(frozen=True)
@@ -87,44 +70,6 @@ class CellResult:
     @property
     def passed(self) -> bool:
         return self.error is None and self.compared > 0 and not self.mismatches
-
-
-def _judged(dim: int, functions: str) -> Iterator[tuple[Cell, str | None]]:
-    """Every combination and why the configuration refuses it, ``None`` where it does not."""
-    for names in product(FORMATS, ACCUMULATORS, SOFTMAX_MODES):
-        cell, reason = Cell(*names), None
-        try:
-            cell.config(dim, functions)
-        except ValueError as error:
-            reason = str(error)
-        yield cell, reason
-
-
-def cells(dim: int = 4, functions: str = "all") -> list[Cell]:
-    """Every combination that the configuration accepts."""
-    return [cell for cell, reason in _judged(dim, functions) if reason is None]
-
-
-def refusals(dim: int = 4, functions: str = "all") -> dict[str, list[Cell]]:
-    """Every combination that it refuses, by its reason."""
-    found: dict[str, list[Cell]] = {}
-    for cell, reason in _judged(dim, functions):
-        if reason is not None:
-            found.setdefault(reason, []).append(cell)
-    return found
-
-
-def sample(every: Sequence[Cell]) -> list[Cell]:
-    """One cell per format; together they touch each accumulator and each mode. The first format's
-    is its build without options, which others share."""
-    chosen: list[Cell] = []
-    for index, fmt in enumerate(dict.fromkeys(cell.fmt for cell in every)):
-        accs = list(dict.fromkeys(cell.acc for cell in every if cell.fmt == fmt))
-        modes = list(dict.fromkeys(cell.softmax for cell in every if cell.fmt == fmt))
-        own = SOFTMAX_MODES.index(format_named(every[0].fmt).default_softmax)
-        chosen.append(Cell(fmt, accs[index % len(accs)],
-                           modes[(own + index + index // len(modes)) % len(modes)]))
-    return chosen
 
 
 @cache

@@ -34,7 +34,7 @@ from gen.cli import (
 from hdl.spec.commands import INSTRUCTION, TENSORS, Function, Opcode, Reduce, Role, roles
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
-from sim.campaigns.matrix import cells, sample
+from sim.campaigns.cells import cells, sample
 from sim.campaigns.programs import Case, random_case
 from sim.campaigns.regression import TINY, compare
 from sim.harness.accelerator import Accelerator, HungError

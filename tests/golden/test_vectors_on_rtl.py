@@ -9,7 +9,7 @@ from compiler.program.instruction import Instruction
 from hdl.spec.commands import Destination, Operand
 from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING, BFLOAT16, FORMATS
-from sim.campaigns.matrix import Cell, cells, sample
+from sim.campaigns.cells import Cell, cells, sample
 from sim.campaigns.programs import BASE, Case
 from sim.campaigns.regression import compare, small_accelerator
 from sim.harness.accelerator import Accelerator

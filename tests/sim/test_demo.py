@@ -9,7 +9,7 @@ from hdl.spec.commands import ErrorCause
 from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim import demo
-from sim.campaigns.matrix import cells, sample
+from sim.campaigns.cells import cells, sample
 from sim.harness import accelerator
 from sim.harness.accelerator import Result
 from sim.model.machine import Machine

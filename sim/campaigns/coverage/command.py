@@ -32,11 +32,11 @@ from gen.cli import (
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
+from sim.campaigns.cells import cells, sample
 from sim.campaigns.coverage.campaign import Amounts, Covered, attempt
 from sim.campaigns.coverage.code import percent
 from sim.campaigns.coverage.reasons import reason
 from sim.campaigns.coverage.spec import SpecCoverage
-from sim.campaigns.matrix import cells, sample
 from sim.campaigns.regression import TINY
 
 _TRAIN = ("posit8", "fp8", "bf16")  # lanes of BF16, two encodings, lanes of FP32

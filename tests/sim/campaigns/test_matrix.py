@@ -11,17 +11,8 @@ import pytest
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.campaigns import matrix
-from sim.campaigns.matrix import (
-    Cell,
-    CellResult,
-    cells,
-    main,
-    page_file,
-    refusals,
-    run_cell,
-    sample,
-    support_page,
-)
+from sim.campaigns.cells import Cell, cells, refusals, sample
+from sim.campaigns.matrix import CellResult, main, page_file, run_cell, support_page
 from sim.verify.runner import ImageRun, RunError, on_machine
 from sim.verify.starts import machine_start
 
