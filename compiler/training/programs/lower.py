@@ -227,20 +227,22 @@ def _place_rest(builder: _Builder, traced: Traced, places: Places, fused: OpList
         return places.tensor(replace(view, form=fused.forms[view.value][0]))
 
     ctx = traced.ctx
-    layers = [name.rpartition(".")[0] for name in ctx.layout.places if name.endswith(".lora_a")]
-    placed = tuple(Placed(layer, *(tensor(traced.beside[name]) for name in lora_names(layer)))
-                   for layer in layers if traced.beside)
-    merges = []
-    for layer in layers if not traced.beside else ():
-        plain = builder.constant(arrays[f"{layer}.weight"], name=f"{layer} plain")
-        merges.append(Merge(layer, plain, tensor(traced.weights[layer])))
+    placed, merges = [], []
+    for layer in (name.removesuffix(".lora_a") for name in ctx.layout.places
+                  if name.endswith(".lora_a")):
+        if traced.beside:
+            placed.append(Placed(layer, *(tensor(traced.beside[name])
+                                          for name in lora_names(layer))))
+        else:
+            plain = builder.constant(arrays[f"{layer}.weight"], name=f"{layer} plain")
+            merges.append(Merge(layer, plain, tensor(traced.weights[layer])))
     _number(fused, ctx, builder, places)
     valid = ctx.step.valid
     lengths = [ctx.step.length] * ctx.step.sequences if valid is None else valid.sum(axis=1)
     tables = place_scales(builder, ctx.factors, lengths, training.scale_log2)
     return place_update(
         builder, training, ctx.layout, tensor(ctx.gradients),
-        tensor(ctx.trained) if merges else None, tuple(merges), placed,
+        tensor(ctx.trained) if merges else None, tuple(merges), tuple(placed),
         {name: tensor(view) for name, view in traced.renewed.items()}, tables,
         tensor(ctx.largest) if ctx.factors.scaled else None)
 

@@ -3,7 +3,6 @@
 import csv
 import json
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -207,7 +206,6 @@ def test_workers_of_a_scheduler_give_the_same_and_go_on(texts, tmp_path):
         assert evaluate(plan, texts, record, scheduler=address,
                         tell=lambda share, where: told.append(share)) == here
         assert told == [0.5, 0.625, 0.75, 0.875, 1.0]
-        assert all(a < b for a, b in pairwise(told))
         broken = Plan("nothing", "perplexity", {"bf16": CONFIG})
         with pytest.raises(ValueError, match="model must be one of"):
             evaluate(broken, texts, scheduler=address)
