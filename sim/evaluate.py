@@ -131,6 +131,8 @@ def _evaluated(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> i
                 chosen.tokens, chosen.offline, chosen.new, chosen.language, chosen.task)
     model = plan.opened(next(iter(plan.builds))).model
     check(model, plan.metric)
+    if plan.metric != "wer" and (plan.language or plan.task):
+        raise SetError(f"language and task are for metric wer, not for {plan.metric}")
     data = read_set(chosen.data, model, _columns(chosen.columns), chosen.limit)
     started = time.monotonic()
     with Line("evaluated", quiet=chosen.quiet) as line:

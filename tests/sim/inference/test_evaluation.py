@@ -129,6 +129,8 @@ def test_a_damaged_record(content, texts, tmp_path):
     (["random-llama", "--metric", "perplexity", "--build", "posit8/best"],
      "build must be a format, then a softmax of pwl, .* not 'posit8/best'"),
     (["random-llama", "--metric", "perplexity", "--columns", "text"], "columns must be NAME=COL"),
+    (["random-llama", "--metric", "perplexity", "--language", "en"],
+     "language and task are for metric wer, not for perplexity"),
     (["random-llama", "--metric", "perplexity", "--columns", "label=class"],
      "must have a column 'class'"),
     (["nothing", "--metric", "perplexity"], "model must be one of"),
