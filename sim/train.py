@@ -77,6 +77,9 @@ def prepare(options: argparse.Namespace) -> Run:
         if options.plain:
             raise ValueError(f"plain is for numpy alone, not for {options.on}")
         config = replace(config, functions="training")
+    if config.format.integer and not options.plain:
+        raise ValueError(f"format must be one with fractions to be trained in, not {config.fmt}: "
+                         "gradients are no integers")
     model = load(options.model, offline=options.offline)
     task = task_of(options, model)
     model = task.headed(model, options.seed)

@@ -116,6 +116,7 @@ def refused(capsys, more, message):
     (["--targets", "embedding"], "targets must not name 'embedding'"),
     (["--exact", "weights"], "exact must be some of activations, gradients, not 'weights'"),
     (["--exact", "gradients", "--plain"], "exact is for numpy with roundings alone, not for plain"),
+    (["--fmt", "int8"], "format must be one with fractions to be trained in, not int8"),
     (["--scale-log2", "99"], "scale-log2 must be a whole number from -16 to 16, not 99"),
     (["--adapters", "above"], "adapters must be one of merged, beside, not 'above'"),
     (["--lora", "0"], "rank must be a whole number of at least 1, not 0"),
