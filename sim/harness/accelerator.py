@@ -26,7 +26,6 @@ REPEATED = frozenset(("Row", "Lane", "AccumulatorAdder", "ExactAdder"))
 BUS_FIELDS = ("read_bursts", "read_beats", "write_bursts", "write_beats", "write_responses",
               "most_reads_outstanding", "most_writes_outstanding", "cycle")
 _OFFSETS = {register.name: register.offset for register in REGISTERS}
-_NAMES = {offset: name for name, offset in _OFFSETS.items()}
 _SETTLE_CYCLES = 100
 _RESET_CYCLES = 8
 _PROGRESS_CYCLES = 5000
@@ -138,21 +137,14 @@ class Accelerator:
 
     def read(self, register: str) -> int:
         """A CSR, through AXI4-Lite."""
-        return self.read_at(_OFFSETS[register])
+        value = ctypes.c_uint32()
+        self._answered(register, self._lib.bench_read(
+            self._bench, _OFFSETS[register], ctypes.byref(value)))
+        return value.value
 
     def write(self, register: str, value: int) -> None:
         """Write a CSR, through AXI4-Lite."""
-        self.write_at(_OFFSETS[register], value)
-
-    def read_at(self, offset: int) -> int:
-        """The CSR at a byte offset."""
-        value = ctypes.c_uint32()
-        self._answered(offset, self._lib.bench_read(self._bench, offset, ctypes.byref(value)))
-        return value.value
-
-    def write_at(self, offset: int, value: int) -> None:
-        """Write the CSR at a byte offset."""
-        self._answered(offset, self._lib.bench_write(self._bench, offset, value))
+        self._answered(register, self._lib.bench_write(self._bench, _OFFSETS[register], value))
 
     def write_coverage(self, path: Path) -> None:
         """Write how often each line and branch ran since power-up, as Verilator's text."""
@@ -296,6 +288,6 @@ class Accelerator:
         self._lib.bench_clear_violations(self._bench)
         return found + ([f"{total - len(found)} more"] if total > len(found) else [])
 
-    def _answered(self, offset: int, response: int) -> None:
+    def _answered(self, register: str, response: int) -> None:
         if response:
-            raise HungError(f"the control port answered {response} at {_NAMES.get(offset, offset)}")
+            raise HungError(f"the control port answered {response} at {register}")

@@ -7,11 +7,13 @@ import numpy as np
 
 from gen.package.host.device import Device
 from gen.package.python_driver import build_of
+from hdl.spec.registers import REGISTERS
 from sim.harness.accelerator import Accelerator, Fault
 
 __all__ = ["HarnessMemory", "HarnessRegisters", "hosted"]
 
 _PAUSE_CYCLES = 200
+_NAMES = {register.offset: register.name for register in REGISTERS}
 
 
 class HarnessRegisters:
@@ -21,10 +23,10 @@ class HarnessRegisters:
         self.accelerator = accelerator
 
     def read(self, offset: int) -> int:
-        return self.accelerator.read_at(offset)
+        return self.accelerator.read(_NAMES[offset])
 
     def write(self, offset: int, value: int) -> None:
-        self.accelerator.write_at(offset, value)
+        self.accelerator.write(_NAMES[offset], value)
 
 
 class HarnessMemory:
