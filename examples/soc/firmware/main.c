@@ -62,8 +62,14 @@ static void let_through(uint32_t sources) {
   __asm__ volatile("csrw mstatus, %0" : : "r"(1 << 3));
 }
 
+/* An interrupt between the look and the sleep would be slept through: it is held back until after
+ * the sleep, which it ends all the same. */
 static void sleep_until(uint32_t source) {
-  while (!(happened >> source & 1)) __asm__ volatile("wfi");
+  do {
+    __asm__ volatile("csrc mstatus, %0" : : "r"(1 << 3));
+    if (!(happened >> source & 1)) __asm__ volatile("wfi");
+    __asm__ volatile("csrs mstatus, %0" : : "r"(1 << 3));
+  } while (!(happened >> source & 1));
 }
 
 /* What the drivers ask for. The processor writes through its cache, and reads what it holds. */
