@@ -4,7 +4,7 @@ from gen.cli import describe
 from gen.design import Design
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["litex_module"]
+__all__ = ["class_name", "litex_module"]
 
 _TEXT = '''\
 """{top} as a module of LiteX. Generated; keep it beside {top}.v.
@@ -62,6 +62,9 @@ _RECORDS = {"s_axi_ctrl": "ctrl", "m_axi_gmem": "dma"}
 _LINES = {"clock": 'ClockSignal("sys")', "reset": '~ResetSignal("sys")',
           "interrupt": "self.ev.ended.trigger"}
 
+_TAKEN = frozenset(("ClockSignal", "EventManager", "EventSourceLevel", "Instance", "LiteXModule",
+                    "ResetSignal", "Signal", "SoCRegion", "False", "None", "True"))
+
 
 def litex_module(design: Design, config: AcceleratorConfig) -> str:
     """The module as a file of Python, for LiteX and migen; its class is named after the top."""
@@ -87,5 +90,7 @@ def litex_module(design: Design, config: AcceleratorConfig) -> str:
 
 
 def class_name(top: str) -> str:
-    """Name of the class: that of the module without underscores, each part with a capital."""
-    return "".join(part[:1].upper() + part[1:] for part in top.split("_"))
+    """Name of the class: that of the module without underscores, each part with a capital, after
+    ``Accelerator`` where that alone would be no name, or one that the text uses."""
+    name = "".join(part[:1].upper() + part[1:] for part in top.split("_"))
+    return name if name.isidentifier() and name not in _TAKEN else f"Accelerator{name}"

@@ -1,5 +1,6 @@
 """The module of LiteX: each port meets a signal of LiteX's records, of its direction and width."""
 
+import ast
 import sys
 from importlib import import_module
 
@@ -68,3 +69,14 @@ def test_a_port_of_another_width_is_seen(left, tmp_path):
     differing = [port.name for port in left.modules["left_one"].ports
                  if port.name not in UNITED and len(found[port.name][1]) != port.width]
     assert differing == ["m_axi_gmem_rdata", "m_axi_gmem_wdata", "m_axi_gmem_wstrb"]
+
+
+def test_the_class_has_no_name_that_its_text_uses(left):
+    tree = ast.parse(litex_module(left, CONFIG))
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert {"Signal", "Instance", "LiteXModule"} < used
+    for top in (*used, "signal", "so_c_region", "none", "true", "_1", "_"):
+        name = class_name(top)
+        assert name not in used
+        ast.parse(f"class {name}: pass")
+    assert class_name("left_one") == "LeftOne"
