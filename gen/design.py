@@ -40,7 +40,12 @@ class Port:
     @property
     def declaration(self) -> str:
         """The port as Verilog declares it."""
-        return f"{self.direction} {f'[{self.width - 1}:0] ' if self.width > 1 else ''}{self.name}"
+        return f"{self.direction} {self.wire}"
+
+    @property
+    def wire(self) -> str:
+        """Range and name, as a declaration of any kind has them."""
+        return f"{f'[{self.width - 1}:0] ' if self.width > 1 else ''}{self.name}"
 
 
 @dataclass(frozen=True)

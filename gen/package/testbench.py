@@ -195,8 +195,8 @@ def self_test(design: Design, config: AcceleratorConfig) -> str:
         count=_ROWS * _COLUMNS * config.format.storage_bytes, bits=8 * len(program),
         top=8 * len(program) - 1, program=int.from_bytes(program, "little"),
         code="index % 2 ? 8'h3F : index * 7" if wide else "8'h30 + index % 32",
-        signals="\n".join(_declared(port, registers) for port in ports
-                          if port.role not in ("clock", "reset")),
+        signals="\n".join(f"  {'reg' if port in registers else 'wire'} {port.wire};"
+                          for port in ports if port.role not in ("clock", "reset")),
         pins=",\n".join(f"    .{port.name}({port.name})" for port in ports),
         idle="\n".join(f"    {port.name} = {_idle(port)};" for port in registers),
         identify="\n".join(f"    check('h{offsets[name]:x}, 32'h{value:08x});"
@@ -204,11 +204,6 @@ def self_test(design: Design, config: AcceleratorConfig) -> str:
         program_low=offsets["PROGRAM_LOW"], program_high=offsets["PROGRAM_HIGH"],
         enable=offsets["INTERRUPT_ENABLE"], control=offsets["CONTROL"], error=offsets["ERROR"],
         status=offsets["STATUS"])
-
-
-def _declared(port: Port, registers: list[Port]) -> str:
-    kind = "reg" if port in registers else "wire"
-    return f"  {kind} {f'[{port.width - 1}:0] ' if port.width > 1 else ''}{port.name};"
 
 
 def _idle(port: Port) -> str:

@@ -99,7 +99,6 @@ def vivado_script(design: Design, config: AcceleratorConfig) -> str:
 def instance(design: Design) -> str:
     """An instance of the accelerator in Verilog, each port at a wire of its own name."""
     ports = design.modules[design.top].ports
-    wires = "\n".join(f"wire {f'[{port.width - 1}:0] ' if port.width > 1 else ''}{port.name};"
-                      for port in ports)
+    wires = "\n".join(f"wire {port.wire};" for port in ports)
     listed = ",\n".join(f"  .{port.name}({port.name})" for port in ports)
     return f"{wires}\n\n{design.top} u_{design.top} (\n{listed}\n);\n"
