@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # this checkout, wherever another one is installed
 
 from gen.cli import Parser  # noqa: E402
-from tools.figure_sources import SOURCES, Source, Values  # noqa: E402
+from tools.figure_sources import SOURCES, Source  # noqa: E402
+from tools.figure_values import Values  # noqa: E402
 
 _MARK = re.compile(r"<!-- = (\S+) -->(.*?)<!-- (?:/|= \S+) -->", re.DOTALL)
 _OPEN = re.compile(r"<!-- = ")
