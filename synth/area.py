@@ -3,7 +3,7 @@
 Every block is generated, mapped by one flow (``synth.flow``) and printed, gate-equivalents, cells
 and ns, with the flow above it:
 first the leaves, then the accumulators of the first 8-bit format side by side, the functions
-that no softmax needs, then what the softmax mode changes, once for each of three comparisons. The
+that no softmax needs, then what the softmax mode changes, once for each comparison. The
 paper's pairing gives posit bit tricks and fp8 and bf16 tables; the even ones give all the same.
 bf16 takes its fp32 accumulator, int8 (``--fmt``) its int32, the others bf16. Lanes and what holds
 them are those of ``--functions``, exp and 1/x alone by default. The figure of merit is
@@ -36,7 +36,7 @@ from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import format_named
 from synth.accumulators import accumulator_table
 from synth.flow import Flow, Report
-from synth.library import LIBRARIES, LibraryMissing, library_named
+from synth.library import LibraryMissing, add_library, library_named
 from synth.tables import render
 from synth.yosys import YosysError, yosys_version
 
@@ -171,9 +171,7 @@ def _result(flow: Flow, made: list[dict], config: AcceleratorConfig, records: li
 
 def _parser() -> Parser:
     parser = Parser(prog="synth.area", description=__doc__.splitlines()[0])
-    parser.add_argument("--library", default="ottava", metavar="NAME",
-                        help=f"cell library: {', '.join(LIBRARIES)} (ottava)")
-    parser.add_argument("--liberty", metavar="PATH", help="a Liberty file instead")
+    add_library(parser)
     parser.add_argument("--script", default="quick", metavar="NAME",
                         help="of ABC: quick, best (quick)")
     add_names(parser, "--fmt", _KNOWN, FORMATS, "formats side by side")

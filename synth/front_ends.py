@@ -8,7 +8,6 @@ that is not here is skipped, which is a failure where ``CI=true``.
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -23,7 +22,14 @@ from gen.cli import Parser, add_names, deliver, make_folder, piped
 from gen.cli.folders import build_folder
 from hdl.spec import formats
 from hdl.spec.config import AcceleratorConfig
-from synth.lint import FORMATS, TOP, ToolMissing, verilator_command
+from synth.lint import (
+    FORMATS,
+    TOP,
+    ToolMissing,
+    icarus_command,
+    installed,
+    verilator_command,
+)
 from synth.yosys import YosysError, quoted, run_yosys
 
 __all__ = ["BUDGET", "ERROR", "FRONT_ENDS", "Allowed", "beyond", "main", "said"]
@@ -79,32 +85,24 @@ BUDGET: dict[str, dict[str, Allowed]] = {
 
 def _lines(command: Sequence[str], kind: str, environment: dict[str, str] | None = None
            ) -> Counter[str]:
-    """Kinds of what a command prints: the first group of ``kind``, ERROR for other lines."""
+    """Kinds of the lines that a command prints and ``kind`` is found in: its group, ERROR without
+    one. ERROR too where a signal ends it, or it fails and prints no such line."""
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    found = Counter(match[1] for line in (done.stdout + done.stderr).splitlines()
+    found = Counter(match[1] or ERROR for line in (done.stdout + done.stderr).splitlines()
                     if (match := re.search(kind, line)))
-    if done.returncode and not found:
+    if done.returncode < 0 or (done.returncode and not found):
         found[ERROR] += 1
     return found
 
 
-def _command(*names: str) -> str:
-    for name in names:
-        if place := shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent)):
-            return place
-    raise ToolMissing(f"{names[0]} is not installed")
-
-
 def _icarus(path: Path, top: str) -> Counter[str]:
-    return _lines([_command("iverilog"), "-t", "null", "-g2005", "-Wall", "-Wno-timescale", "-s",
-                   top, str(path)], r"(error|warning|sorry)")
+    return _lines(icarus_command(path, top), r"error|sorry|(warning)")
 
 
 def _verilator(path: Path, top: str) -> Counter[str]:
     command, environment = verilator_command()
-    found = _lines([*command, "--quiet", "--lint-only", "-Wall", "-Wno-fatal", "--top-module", top,
-                    str(path)], r"^%(?:Warning-(?=\w)|(?=Error))(\w+)", environment)
-    return Counter({ERROR if kind == "Error" else kind: count for kind, count in found.items()})
+    return _lines([*command, "--quiet", "--lint-only", "-Wall", "-Wno-fatal", "--top-module", top,
+                   str(path)], r"^%(?:Error|Warning-(\w+))", environment)
 
 
 def _slang(path: Path, top: str) -> Counter[str]:
@@ -123,8 +121,7 @@ def _slang(path: Path, top: str) -> Counter[str]:
 
 
 def _verible(path: Path, _: str) -> Counter[str]:
-    found = _lines([_command("verible-verilog-lint"), str(path)], r"\[([\w-]+)\]$|(?:syntax error)")
-    return Counter({kind or ERROR: count for kind, count in found.items()})
+    return _lines([installed("verible-verilog-lint"), str(path)], r"\[([\w-]+)\]$|syntax error")
 
 
 def _pyosys(path: Path, top: str) -> Counter[str]:
@@ -139,7 +136,7 @@ def _pyosys(path: Path, top: str) -> Counter[str]:
 def _yosys(name: str, path: Path, top: str) -> Counter[str]:
     script = "; ".join([f"read_verilog {quoted(path.resolve())}",
                         *(line.format(top=top) for line in _SYNTHESIS)])
-    return _lines([_command(name), "-q", "-p", script], r"^(Warning|ERROR)")
+    return _lines([installed(name), "-q", "-p", script], r"^(?:ERROR|(Warning))")
 
 
 FRONT_ENDS: dict[str, Callable[[Path, str], Counter[str]]] = {
@@ -156,10 +153,9 @@ def said(tool: str, path: Path, top: str) -> Counter[str]:
 
 def beyond(tool: str, found: Counter[str]) -> list[str]:
     """What of it no budget allows, in words."""
-    allowed = BUDGET[tool]
-    return [f"{count} of {kind}, {allowed[kind].most if kind in allowed else 0} allowed"
-            for kind, count in sorted(found.items())
-            if kind not in allowed or count > allowed[kind].most]
+    most = {kind: allowed.most for kind, allowed in BUDGET[tool].items()}
+    return [f"{count} of {kind}, {most.get(kind, 0)} allowed"
+            for kind, count in sorted(found.items()) if count > most.get(kind, 0)]
 
 
 def _budget() -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Cell libraries: which Liberty file a flow maps to, and what one NAND2 of it takes."""
 
+import argparse
 import hashlib
 import re
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from gen.cli.folders import checkout
 
-__all__ = ["LIBRARIES", "Library", "LibraryMissing", "library_named"]
+__all__ = ["LIBRARIES", "Library", "LibraryMissing", "add_library", "library_named"]
 
 _PACKAGE = Path("usr/share/qflow/tech/osu018")
 OSU018_FOLDERS = tuple(root / _PACKAGE for root in (
@@ -82,3 +83,10 @@ def library_named(name: str = "ottava", liberty: str | None = None) -> Library:
         raise LibraryMissing("library osu018 is not here: `make setup` unpacks it where a Debian "
                              "archive (package qflow-tech-osu018) can be reached")
     raise ValueError(f"library must be one of {', '.join(LIBRARIES)}, not {name!r}")
+
+
+def add_library(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``library_named``."""
+    parser.add_argument("--library", default="ottava", metavar="NAME",
+                        help=f"cell library: {', '.join(LIBRARIES)} (ottava)")
+    parser.add_argument("--liberty", metavar="PATH", help="a Liberty file instead")

@@ -38,8 +38,8 @@ from hdl.spec import formats
 from hdl.spec.config import AcceleratorConfig
 from synth.yosys import YosysError, quoted, run_yosys
 
-__all__ = ["MODULES", "TOOLS", "LintFault", "ToolMissing", "lint_file", "main",
-           "verilator_command"]
+__all__ = ["MODULES", "TOOLS", "LintFault", "ToolMissing", "icarus_command", "installed",
+           "lint_file", "main", "verilator_command"]
 
 FORMATS = ("posit8", "fp8", "bf16")
 DIMS = (4, 16)
@@ -78,11 +78,22 @@ def _verilator_modules(path: Path, top: str) -> list[str]:
                                   "--json-only-meta-output", os.devnull, "-Mdir", str(path.parent)))
 
 
+def installed(name: str) -> str:
+    """Where the program is, on the path or beside this Python; ``ToolMissing``."""
+    place = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    if place is None:
+        raise ToolMissing(f"{name} is not installed")
+    return place
+
+
+def icarus_command(path: Path, top: str) -> list[str]:
+    """How to have Icarus read a file as Verilog-2005, and say all it has to; ``ToolMissing``."""
+    return [installed("iverilog"), "-t", "null", "-g2005", "-Wall", "-Wno-timescale", "-s",
+            top, str(path)]
+
+
 def _icarus(path: Path, top: str) -> list[str]:
-    if not shutil.which("iverilog"):
-        raise ToolMissing("iverilog is not installed")
-    return _run(["iverilog", "-t", "null", "-g2005", "-Wall", "-Wno-timescale", "-s", top,
-                 str(path)], dict(os.environ))
+    return _run(icarus_command(path, top), dict(os.environ))
 
 
 def _yosys(path: Path, top: str) -> list[str]:

@@ -15,8 +15,8 @@ def _number(value: float) -> str:
 
 def render(tables: Sequence[dict], formats: Sequence[str]) -> str:
     """The tables of ``synth.area`` as text, one column per format unless the table has its own
-    ``columns``; a ratio stands where both of its columns do, and "-"
-    where a column has no such block."""
+    ``columns``; a ratio stands where both of its columns do,
+    and "-" where a column has no such block."""
     return "\n".join(line for table in tables
                      for line in _lines(table, table.get("columns", formats)))
 

@@ -14,7 +14,7 @@ from gen.cli import Parser, add_config_flags, add_quiet, config_from, deliver, i
 from gen.design import Design
 from gen.top import design
 from synth.flow import Flow, Report
-from synth.library import LIBRARIES, LibraryMissing, library_named
+from synth.library import LibraryMissing, add_library, library_named
 from synth.yosys import YosysError
 
 __all__ = ["KINDS", "Breakdown", "apart", "breakdown", "main", "parts"]
@@ -101,9 +101,7 @@ def _table(found: Mapping[int, Breakdown]) -> list[str]:
 
 def _parser() -> Parser:
     parser = Parser(prog="synth.units", description=__doc__.splitlines()[0])
-    parser.add_argument("--library", default="ottava", metavar="NAME",
-                        help=f"cell library: {', '.join(LIBRARIES)} (ottava)")
-    parser.add_argument("--liberty", metavar="PATH", help="a Liberty file instead")
+    add_library(parser)
     parser.add_argument("--dim", type=integer(1), nargs="+", default=[4, 8, 16, 32], metavar="N",
                         help="D, rows and columns of the array, several (4 8 16 32)")
     add_config_flags(parser, output=False, functions="softmax",

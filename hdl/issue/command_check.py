@@ -227,8 +227,7 @@ class CommandCheck(wiring.Component):
         # Only a fixed-point word bounds K: a condition that is always false is none.
         k_range = []
         if self.config.exact_sums:
-            most = self.config.k_max if self.config.acc == "exact" else (1 << 17) - 1
-            deep = (self._field("opcode") == Opcode.GEMM) & (counts[1] > most)
+            deep = (self._field("opcode") == Opcode.GEMM) & (counts[1] > self.config.k_most)
             k_range = [(ErrorCause.K_RANGE, deep)]
         return [zero, large, k_range]
 

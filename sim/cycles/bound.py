@@ -175,14 +175,11 @@ class _Command:
             reads += max(0, _up(self.n * self._element("x_wide"), bus) - 1)
         stores = sum(self._stores(each) for each in self.passes)
         columns = 1 if self._flag("row_result") else self.n
-        turns, results = 0, self.m * self._chunks(columns, lanes, "c_wide")
-        if self._flag("c_transposed"):
-            turns = max(self.m * _up(columns, dim), columns * _up(self.m, dim))
-            results = columns * self._chunks(self.m, lanes, "c_wide")
+        rows, length = (columns, self.m) if self._flag("c_transposed") else (self.m, columns)
+        results = rows * self._chunks(length, lanes, "c_wide")
         return found | {
             "lanes": _Need(beats, ready, final),
             "Y": _Need(operands, self.latency, final),
-            "turn": _Need(stores * turns, ready + self.lane, self.latency),
             "results": _Need(stores * results, ready + self.lane, self.latency),
             "read": _Need(reads, self.latency, final),
             "write": _Need(_beats(self._written(), bus), ready + self.lane, self.latency)}

@@ -32,7 +32,9 @@ def sums(fmt, products, rng):
         tie = (2 * (int(rng.integers(0, 1 << 23)) | 1 << 23) + 1) << int(above)
         found.append(tie + int(rng.integers(-1, 2)) * bool(above))
     signs = np.where(rng.random(len(found)) < 0.5, -1, 1).tolist()
-    return [sign * min(value, most) for sign, value in zip(signs, found, strict=True)]
+    minus_one = -int(1 / Fraction(2) ** fmt.product_unit_log2)  # what the fault changes
+    return [*(sign * min(value, most) for sign, value in zip(signs, found, strict=True)),
+            *[minus_one] * 5]
 
 
 @pytest.mark.parametrize("products", [4, 16])
@@ -59,5 +61,4 @@ def test_one_rounding_of_the_exact_sum(name, products):
     assert np.all(np.isfinite(expected[~nar].view(np.float32)))
     assert np.abs(expected[~nar & (expected != 0)].view(np.float32)).min() >= 2.0 ** -126
     faulty = batch.run(given | {"fault": 1}, latency=1)["o"]
-    assert count_mismatches(faulty, expected) == np.count_nonzero(expected == 0xBF800000)
-
+    assert count_mismatches(faulty, expected) == np.count_nonzero(expected == 0xBF800000) > 0

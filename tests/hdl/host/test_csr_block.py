@@ -239,7 +239,7 @@ def test_soft_reset_waits_and_clears():
         await host.write(AT["WATCHDOG"], 99)
         await host.write(AT["INTERRUPT_ENABLE"], 3)
         ctx.set(dut.program.busy, 1)
-        await host.pulse(counts__core__tiles=5)
+        await host.pulse(counts__core__tiles=1)
         await host.write(AT["CONTROL"], 4)
         assert host.pulses == {"start": 0, "stop": 0, "soft_reset": 1}
         await host.fail(causes=1 << ErrorCause.STOPPED, address=3, event={"program__failed": 1})

@@ -14,7 +14,7 @@ def run(dim, width, sizes, rng, offer, take):
     """Feed tiles of (lines, words); the tiles that come out and the cycles until the last word."""
     dut = Transposer(dim, width)
     tiles = [rng.integers(0, 1 << width, size) for size in sizes]
-    found, tags, cycles = [], [], 0
+    found, tags, sizes_told, cycles = [], [], [], 0
 
     async def feed(ctx):
         for index, tile in enumerate(tiles):
@@ -37,12 +37,14 @@ def run(dim, width, sizes, rng, offer, take):
         while len(found) < len(tiles):
             ready = rng.random() < take
             ctx.set(dut.o.ready, ready)
-            *_, valid, data, last, tag = await ctx.tick().sample(
-                dut.o.valid, dut.o.payload.data, dut.o.payload.last, dut.o.payload.tag)
+            *_, valid, data, lines, last, tag = await ctx.tick().sample(
+                dut.o.valid, dut.o.payload.data, dut.o.payload.lines, dut.o.payload.last,
+                dut.o.payload.tag)
             cycles += 1
             assert held is None or (valid and data == held)
             held = data if valid and not ready else None
             if valid and ready:
+                sizes_told.append(lines)
                 words.append([data >> width * k & (1 << width) - 1 for k in range(dim)])
                 if last:
                     found.append(np.array(words))
@@ -61,6 +63,7 @@ def run(dim, width, sizes, rng, offer, take):
         expected = np.zeros((tile.shape[1], dim), dtype=int)
         expected[:, :len(tile)] = tile.T
         assert np.array_equal(result, expected)
+    assert sizes_told == [len(tile) for tile in tiles for _ in range(tile.shape[1])]
     assert tags == [index % 3 == 0 for index in range(len(tiles))]
     return cycles
 
