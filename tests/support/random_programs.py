@@ -5,6 +5,7 @@ import numpy as np
 from sim.campaigns.programs import EPILOGUES, random_case
 from sim.campaigns.regression import compare
 from sim.harness.accelerator import Accelerator
+
 from .seeds import seed_of
 
 __all__ = ["compare_random"]
