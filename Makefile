@@ -18,7 +18,7 @@ QUICK := tests/test_layers.py tests/test_support.py tests/golden/test_vectors.py
 # it compiled, each does it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: all setup test test-quick sim matrix shapes coverage faults area lint golden docs doctor train-demo soc-demo nightly clean help
+.PHONY: all setup test test-quick sim accuracy accuracy-quick matrix shapes coverage faults area lint golden docs doctor train-demo soc-demo nightly clean help
 .DEFAULT_GOAL := all
 
 all: $(STAMP)  ## set up, write build/acc.v for FMT (posit8) and print a summary of it
@@ -39,6 +39,12 @@ test-quick: $(STAMP)  ## the inner loop: lint of the sources, models, codecs, as
 
 sim: $(STAMP)  ## run the benches; TEST=name runs one, WAVES=1 leaves a waveform
 	$(RUN) -m sim.bench $(if $(TEST),--test $(TEST)) $(if $(WAVES),--waves)
+
+accuracy-quick: $(STAMP)  ## a little of every table of accuracy anew, equal to docs/accuracy.json
+	$(RUN) -m sim.accuracy quick --fresh --check
+
+accuracy: $(STAMP)  ## all tables of accuracy, equal to docs/accuracy.json; goes on where it was
+	$(RUN) -m sim.accuracy --check
 
 matrix: $(STAMP)  ## every format x accumulator x softmax on RTL; writes docs/support.md
 	$(RUN) -m sim.matrix

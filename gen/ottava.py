@@ -47,6 +47,8 @@ COMMANDS: dict[str, Command] = {
                       "sim"),
     "evaluate": Command("sim.evaluate", "how right a model is on a data set, builds side by side",
                         "sim"),
+    "accuracy": Command("sim.accuracy", "accuracy of real models in every format: the tables",
+                        "sim"),
     "throughput": Command("sim.throughput", "utilisation of GEMMs and softmax on RTL", "sim"),
     "bench": Command("sim.bench", "run the cocotb benches of blocks and of the accelerator", "sim"),
     "matrix": Command("sim.matrix", "every format, accumulator and softmax mode on RTL", "sim"),

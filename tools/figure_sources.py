@@ -140,6 +140,14 @@ def _embedding(output: str) -> Values:
     return {"cosine": _short(match[1])}
 
 
+def _accuracy(output: str) -> Values:
+    """Every table of accuracy, with what stands above it."""
+    found(r"^table ranges: ", output)
+    _, *tables = re.split(r"^table ([\w-]+): .*$", output, flags=re.MULTILINE)
+    return {name: text.strip("\n").splitlines()
+            for name, text in zip(tables[::2], tables[1::2], strict=True)}
+
+
 _MODELS = "python -m sim.cycles"
 _MINILM = "python -m sim.run minilm --on machine"
 _EMBEDDING = "python -m sim.run minilm --tokens 32 --on machine"
@@ -151,6 +159,7 @@ _RUNS = {
     "smollm2-layer": "smollm2 --layers 0:1 --tokens 12 --decode 1"}
 
 SOURCES: dict[str, Source] = {
+    "accuracy": Source("python -m sim.accuracy --report", _accuracy, cheap=True),
     "head": Source("python -m sim.demo --fmt posit8", _head),
     "heads-128": Source("python -m sim.demo --fmt posit8 --tokens 128 --all-heads", _head),
     **{f"head-{fmt}-{mode}": Source(f"python -m sim.demo --fmt {fmt} --softmax {mode}", _error,

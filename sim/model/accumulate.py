@@ -18,6 +18,11 @@ rounding of the exact sum: float64's own rounding could only harm where it ends 
   itself, and the smaller psum has to decide. But all products and psums are multiples of 2^-24,
   and products at most 2^24, so that the sum is exact. Under a psum that is larger a product of
   12 bits cannot reach from the tie's bit to the 53rd.
+
+Where no psum can overflow or become subnormal, float32 does as well: FP32 sums need no more, and
+24 ≥ 2 · 8 + 2. Of posit8 and posit8es0 its sum is rounded to odd. The error that this takes is
+that of the sum where the product is the larger. Where the psum is and the sum is not exact, the
+product lies beyond the 14th bit of the sum: no tie of 8 bits is near.
 """
 
 from functools import cache
@@ -27,8 +32,10 @@ import numpy as np
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32, Encoding, LaneType
 from sim.model.codec import decode
-from sim.model.exact import exact_gemm, exact_sums, round_exact, round_sums, rounded_sums
+from sim.model.exact import exact_gemm, round_exact, rounded_sums
 from sim.model.rounding import Array, add, round_to, smallest
+
+_LEAST = 2.0 ** -112  # of products of BF16 whose last of 16 bits is a normal FP32 number
 
 __all__ = ["accumulator_type", "fused_multiply_add", "gemm", "narrow", "product",
            "product_stored"]
@@ -53,13 +60,32 @@ def gemm(config: AcceleratorConfig, a: Array, b: Array) -> Array:
         return exact_gemm(config, a, b)
     if config.exact_columns:
         return _gemm_of_exact_tiles(config, a, b)
+    transposed = b.T.flags.c_contiguous and not b.flags.c_contiguous
+    b = np.ascontiguousarray(_canonical(b.T if transposed else b))
+    single = config.format.storage_bits == 8 or _smallest(a) * _smallest(b) >= _LEAST
+    return _accumulated(config, a, b.astype(np.float32) if single else b, transposed, None, single)
+
+
+def _accumulated(config: AcceleratorConfig, a: Array, b: Array, transposed: bool,
+                 values: Array | None, single: bool) -> Array:
+    """Psums of ``a`` and of ``b``, or of the ``values`` of its codes; ``single``: by float32."""
     from sim.model.compiled import accumulate  # imports numba
 
     acc = accumulator_type(config)
-    transposed = b.T.flags.c_contiguous and not b.flags.c_contiguous
-    a, b = (np.ascontiguousarray(_canonical(x)) for x in (a, b.T if transposed else b))
-    return accumulate(a, b, config.dim, 52 - acc.fraction_bits, smallest(acc),
-                      2.0 ** (acc.bias + 1), transposed)
+    a = np.ascontiguousarray(_canonical(a))
+    bounds = smallest(acc), 2.0 ** (acc.bias + 1), transposed
+    if not single:
+        return accumulate(a, b, config.dim, 52 - acc.fraction_bits, *bounds, values)
+    odd = acc == BFLOAT16 and config.format.significand_bits > 4  # products of more than 8 bits
+    sums = accumulate(a.astype(np.float32), b, config.dim, 23 - acc.fraction_bits, *bounds,
+                      None if values is None else values.astype(np.float32), odd)
+    return sums.astype(np.float64)
+
+
+def _smallest(x: Array) -> float:
+    """The smallest magnitude but zero; of NaNs too."""
+    magnitudes = np.abs(x)
+    return float(magnitudes.min(initial=np.inf, where=magnitudes > 0))
 
 
 def _gemm_of_exact_tiles(config: AcceleratorConfig, a: Array, b: Array) -> Array:
@@ -94,13 +120,9 @@ def product_stored(config: AcceleratorConfig, a: Array, encoding: Encoding, code
     if config.exact_columns:
         b = decode(encoding, codes)
         return product(config, a, b.T if transposed else b)
-    from sim.model.compiled import accumulate  # imports numba
-
-    acc = accumulator_type(config)
-    a = np.ascontiguousarray(_canonical(np.asarray(a, np.float64)))
-    return narrow(config, accumulate(
-        a, np.ascontiguousarray(codes), config.dim, 52 - acc.fraction_bits, smallest(acc),
-        2.0 ** (acc.bias + 1), transposed, _values(encoding)))
+    return narrow(config, _accumulated(
+        config, np.asarray(a, np.float64), np.ascontiguousarray(codes), transposed,
+        _values(encoding), config.format.storage_bits == 8))
 
 
 @cache
@@ -114,5 +136,5 @@ def product(config: AcceleratorConfig, a: Array, b: Array) -> Array:
     """``narrow`` of ``gemm``, without a Python integer for each exact sum."""
     if config.exact_sums:
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        return round_sums(config, config.lane, exact_sums(config, a, b))
+        return rounded_sums(config, config.lane, a, b)
     return narrow(config, gemm(config, a, b))

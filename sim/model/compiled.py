@@ -84,21 +84,71 @@ def _add_rows(a: Array, b: Array, tile: Array, total: Array, start: int, used: i
                                              beyond)
 
 
+_BITS, _HALF, _KEPT, _ONE = np.int32(16), np.int32(0x7FFF), np.int32(-0x10000), np.int32(1)
+
+
+@njit(inline="always", error_model="numpy")
+def _to_bf16(total: float) -> float:
+    """RNE of a float32."""
+    words = np.float32(total).view(np.int32)
+    return np.int32(  # numba's scalar is a float
+        words + _HALF + (words >> _BITS & _ONE) & _KEPT).view(np.float32)  # type: ignore
+
+
+@njit(inline="always", error_model="numpy")
+def _to_bf16_by_odd(psum: float, addend: float) -> float:
+    """RNE of their sum, which float32 may round to a tie where it is none: to odd, first."""
+    total = np.float32(psum + addend)
+    error = psum - (total - addend)  # exact where it could matter: abs(addend) > abs(psum)
+    words = total.view(np.int32)
+    lost = np.int32(error != 0) & ~words & _ONE
+    words = np.int32(words + lost * (2 * np.int32((error > 0) == (total > 0)) - 1))
+    return np.int32(  # numba's scalar is a float
+        words + _HALF + (words >> _BITS & _ONE) & _KEPT).view(np.float32)  # type: ignore
+
+
+@njit(inline="always", error_model="numpy")
+def _add_rows_single(a: Array, b: Array, tile: Array, total: Array, start: int, used: int,
+                     first: int, count: int, dim: int, bf16: bool, odd: bool) -> None:
+    """``_add_rows`` in float32."""
+    for i in range(a.shape[0]):
+        tile[:] = np.float32(0)
+        for k in range(used):
+            factor = a[i, start + k]
+            if odd:
+                for j in range(count):
+                    tile[j] = _to_bf16_by_odd(tile[j], factor * b[k, j])
+            elif bf16:
+                for j in range(count):
+                    tile[j] = _to_bf16(tile[j] + factor * b[k, j])
+            else:
+                for j in range(count):
+                    tile[j] += factor * b[k, j]
+        if used < dim:
+            for j in range(count):
+                tile[j] += np.float32(0)
+        for j in range(count):
+            both = tile[j] if start == 0 else total[i, first + j] + tile[j]
+            total[i, first + j] = _to_bf16(both) if bf16 else both
+
+
 @compiled
 def accumulate(a: Array, b: Array, dim: int, dropped: int, smallest: float, beyond: float,
-               transposed: bool = False, values: Array | None = None) -> Array:
+               transposed: bool = False, values: Array | None = None,
+               odd: bool | None = None) -> Array:
     """Psums (M×N) of ``a`` (M×K) times ``b`` (K×N, or N×K where ``transposed``), in K-tiles of
-    ``dim``; float64, C order. ``values``: those of the codes that ``b`` then holds, decoded a tile
-    at a time, so that no matrix of float64 is made of them.
+    ``dim``; of the type of ``a``, C order. ``values``: those of the codes that ``b`` then holds,
+    decoded a tile at a time, so that no matrix of floats is made of them.
 
     A psum keeps 52 − ``dropped`` fraction bits; its magnitude is 0 below ``smallest`` and Inf from
     ``beyond`` on. NaNs of the operands must be canonical. Every addition is one of float64, which
-    ``sim.model.accumulate`` shows to suffice, and one rounding.
+    ``sim.model.accumulate`` shows to suffice, and one rounding; or, where ``odd`` is given, of
+    float32: then no psum may be that small or large, and 0 or 16 bits are ``dropped`` of that.
     """
     depth = a.shape[1]
     columns = b.shape[0] if transposed else b.shape[1]
-    total = np.empty((a.shape[0], columns))
-    own, tile = np.empty((dim, _WIDTH)), np.empty(_WIDTH)
+    total = np.empty((a.shape[0], columns), a.dtype)
+    own, tile = np.empty((dim, _WIDTH), a.dtype), np.empty(_WIDTH, a.dtype)
     for first in range(0, columns, _WIDTH):
         count = min(_WIDTH, columns - first)
         for start in range(0, depth, dim):
@@ -111,8 +161,12 @@ def accumulate(a: Array, b: Array, dim: int, dropped: int, smallest: float, beyo
                         own[k, j] = item
                     else:
                         own[k, j] = values[item]
-            _add_rows(a, own, tile, total, start, used, first, count, dim, dropped, smallest,
-                      beyond)
+            if odd is None:
+                _add_rows(a, own, tile, total, start, used, first, count, dim, dropped, smallest,
+                          beyond)
+            else:
+                _add_rows_single(a, own, tile, total, start, used, first, count, dim, dropped > 0,
+                                 odd)
     return total
 
 

@@ -16,7 +16,7 @@ from hdl.spec.formats import LaneType
 from sim.model.codec import decode
 from sim.model.rounding import Array, add, add_to_odd, round_to
 
-__all__ = ["Sums", "exact_gemm", "exact_sums", "exact_words", "round_exact", "round_sums",
+__all__ = ["Sums", "exact_gemm", "exact_sums", "exact_words", "held", "round_exact", "round_sums",
            "rounded_sums", "unit_log2"]
 
 _LOW = 60
@@ -33,6 +33,7 @@ class Sums:
     nar: Array
 
 
+@cache
 def unit_log2(config: AcceleratorConfig) -> int:
     """log2 of u², which accumulators count."""
     smallest = []
@@ -123,23 +124,32 @@ def round_sums(config: AcceleratorConfig, lane: LaneType, sums: Sums) -> Array:
     return round_to(lane, np.where(sums.nar, np.nan, values))
 
 
-@cache
-def _span(config: AcceleratorConfig) -> tuple[int, int]:
-    """(log2 of the unit u, bits of the largest operand counted in it)."""
-    most = max(float(encoding.max_finite) for encoding in config.format.encodings)
-    unit = unit_log2(config) // 2
-    return unit, int(np.ldexp(most, -unit)).bit_length()
+def _longest(x: Array, axis: int) -> float:
+    """No less than the largest length of the vectors along ``axis``; NaN where there is one."""
+    squares = np.einsum("ij,ij->i" if axis else "ij,ij->j", x, x)
+    return float(np.sqrt(squares.max(initial=0.0))) * (1 + 2.0 ** -20)  # its own rounding
+
+
+def held(config: AcceleratorConfig, a: Array, b: Array, units: int = 0) -> bool:
+    """Whether float64 holds every sum of products of ``a`` (M×K) and ``b`` (K×N), in any order: no
+    Σ|ab| reaches 2^53 products of units (Cauchy, Schwarz), that of ``a`` being 2^``units`` times
+    the format's."""
+    return _longest(a, 1) * _longest(b, 0) < 2.0 ** (_EXACT + unit_log2(config) + units)
 
 
 def rounded_sums(config: AcceleratorConfig, lane: LaneType, a: Array, b: Array) -> Array:
-    """``round_sums`` of ``exact_sums``, from two products of matrices where halves of ``a`` give
-    sums that float64 holds: their sum is rounded once."""
-    unit, bits = _span(config)
-    half = (bits + 1) // 2
-    if half + bits + ceil_log2(a.shape[1]) > _EXACT:
-        return round_sums(config, lane, exact_sums(config, a, b))
-    high = np.ldexp(np.trunc(np.ldexp(a, -unit - half)), unit + half)
-    return add(lane, high @ b, (a - high) @ b) + 0.0  # an exact zero is +0
+    """``round_sums`` of ``exact_sums``, from one product of float64 matrices where that holds all
+    sums, or else from two, of halves of ``a``, whose sum is rounded once."""
+    if held(config, a, b):
+        return round_to(lane, a @ b) + 0.0  # an exact zero is +0
+    unit, most = unit_log2(config) // 2, np.abs(a).max(initial=0.0)
+    if np.isfinite(most):
+        half = (int(np.ldexp(most, -unit)).bit_length() + 1) // 2
+        high = np.ldexp(np.trunc(np.ldexp(a, -unit - half)), unit + half)
+        low = a - high
+        if held(config, high, b, half) and held(config, low, b):
+            return add(lane, high @ b, low @ b) + 0.0
+    return round_sums(config, lane, exact_sums(config, a, b))
 
 
 def round_exact(config: AcceleratorConfig, lane: LaneType, sums: Array) -> Array:

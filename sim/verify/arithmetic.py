@@ -84,7 +84,10 @@ class Arithmetic:
         e = lanes.exp(self.config, lanes.subtract(self.lane, x, np.broadcast_to(top, x.shape)))
         e = np.where(top <= -largest(BFLOAT16), 0.0, e)
         total = lanes.row_sum(self.lane, self.config.lanes, e)
-        return self.multiply(e, lanes.reciprocal(self.config, total)[:, None])
+        return self.multiply(e, self.reciprocal(total)[:, None])
+
+    def reciprocal(self, x: Array) -> Array:
+        return lanes.reciprocal(self.config, x)
 
     def _reduced(self, x: Array, factor: float,
                  then: Callable[[Array], Array] = lambda total: total) -> Array:

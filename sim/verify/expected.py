@@ -23,11 +23,13 @@ from compiler.checkpoints.description import (
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.lowering.fusion import Fusion
 from hdl.spec.config import AcceleratorConfig
-from sim.verify.arithmetic import KEPT, Array
+from hdl.spec.formats import BF16_ENCODING
+from sim.model import codec
+from sim.verify.arithmetic import KEPT, Arithmetic, Array
 from sim.verify.attention import AttentionCodes
 from sim.verify.tensors import Tensors
 
-__all__ = ["expected"]
+__all__ = ["expected", "outputs"]
 
 _L2_EPSILON = 1e-24
 
@@ -43,12 +45,26 @@ def expected(config: AcceleratorConfig, model: Transformer, inputs: Inputs, step
     return run.found
 
 
+def outputs(math: Arithmetic, model: Transformer, inputs: Inputs, *,
+            level: Fusion = Fusion.RESIDUAL, every: bool = False) -> Array:
+    """What the model gives, values of a BF16 tensor: of the head, else of the pooling, else of the
+    last norm or layer. A row a sequence of a causal model, or with ``every`` a row a position.
+    ``math`` keeps its weights from one call to the next."""
+    layers = range(len(model.blocks))
+    run = _Forward(math.config, model, inputs, level, layers, 0, math)
+    rate = model.embedding.rate if inputs.kind == "patches" else 1
+    run.step(Step("", inputs.sequences, inputs.length // rate, 0, inputs.valid, every=every))
+    names = ("head", "pooled", "final norm", f"layer {layers.stop - 1}")
+    found = next(run.found[f"{name} bf16"] for name in names if f"{name} bf16" in run.found)
+    return codec.decode(BF16_ENCODING, found)
+
+
 class _Forward(Tensors):
     """One pass after the other."""
 
     def __init__(self, config: AcceleratorConfig, model: Transformer, inputs: Inputs,
-                 level: Fusion, layers: range, kept: int) -> None:
-        super().__init__(config, level, kept)
+                 level: Fusion, layers: range, kept: int, math: Arithmetic | None = None) -> None:
+        super().__init__(config, level, kept, math)
         self.model, self.inputs, self.layers = model, inputs, layers
         self.attention = AttentionCodes(self)
         self.encoded: Array | None = None
@@ -58,7 +74,7 @@ class _Forward(Tensors):
     def encode(self, encoder: Transformer, source: Inputs, config: AcceleratorConfig, level: Fusion,
                kept: int) -> Array:
         """What the encoder gives, of the format."""
-        run = _Forward(config, encoder, source, level, range(len(encoder.blocks)), kept)
+        run = _Forward(config, encoder, source, level, range(len(encoder.blocks)), kept, self.math)
         run.label = "encoder "
         run.now = Step(run.label, source.sequences, source.length // encoder.embedding.rate, 0,
                        source.valid)

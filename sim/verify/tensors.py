@@ -11,10 +11,12 @@ __all__ = ["Tensors"]
 
 
 class Tensors:
-    """``found`` collects codes by name, each behind the ``label`` of the step that is ``now``."""
+    """``found`` collects codes by name, each behind the ``label`` of the step that is ``now``.
+    ``math``: what computes, in place of the arithmetic of ``config``."""
 
-    def __init__(self, config: AcceleratorConfig, level: Fusion, kept: int = KEPT) -> None:
-        self.math = Arithmetic(config, kept)
+    def __init__(self, config: AcceleratorConfig, level: Fusion, kept: int = KEPT,
+                 math: Arithmetic | None = None) -> None:
+        self.math = Arithmetic(config, kept) if math is None else math
         self.found: dict[str, Array] = {}
         self.eight = {kind: not level.fuses(kind) for kind in Fusion}
         self.label = ""

@@ -113,7 +113,7 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel):
     wanted = {name for name in tracked() if name.split("/")[0] in PACKAGES}
     assert held == wanted
     kinds = {Path(name).suffix for name in held}
-    assert kinds >= {".py", ".hpp", ".cpp", ".vlt", ".lib", ".npz", ".typed"}
+    assert kinds >= {".py", ".hpp", ".cpp", ".vlt", ".lib", ".npz", ".safetensors", ".typed"}
 
 
 def test_the_environment_is_read_only(borrowed):

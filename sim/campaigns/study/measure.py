@@ -1,6 +1,5 @@
 """One cell: trains, measures, and keeps the result in the build folder by what it was made from."""
 
-import ast
 import hashlib
 import json
 import os
@@ -22,34 +21,22 @@ from compiler.training.tasks import Task, digits_task, movie_reviews, with_head
 from compiler.training.trainer import NotFinite, Trainer, batches
 from gen.cli.folders import build_folder
 from hdl.spec.config import AcceleratorConfig
+from sim.campaigns.sources import digest_of
 from sim.campaigns.study.cells import PLAIN, Cell
 
 __all__ = ["Result", "kept", "measure", "sources"]
 
 Result = dict[str, object]
 _POINTS = 21  # of a curve of losses
-_ROOT = Path(__file__).resolve().parents[3]
 _SOURCES = ("compiler/training/gradients", "compiler/training/trainer.py",
             "compiler/training/update.py", "sim/campaigns/study/measure.py",
             *(f"sim/model/{name}.py" for name in ("codec", "lanes", "rounding", "tables")),
             *(f"hdl/spec/{name}.py" for name in ("activations", "formats", "tables")))
 
 
-@cache
 def sources() -> str:
-    """Digest of the programs that a result follows from, comments and docstrings left out."""
-    digest = hashlib.sha256()
-    paths = [path for name in _SOURCES for path in sorted(
-        (_ROOT / name).rglob("*.py") if (_ROOT / name).is_dir() else [_ROOT / name])]
-    for path in paths:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(
-                    body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
-                del body[0]
-        digest.update(ast.dump(tree).encode())
-    return digest.hexdigest()[:16]
+    """Digest of the programs that a result follows from."""
+    return digest_of(_SOURCES)
 
 
 def _path(cell: Cell) -> Path:

@@ -123,16 +123,3 @@ def test_wrong_arguments_are_one_line_and_exit_code_2(arguments, message, capsys
         command.main(arguments)
     error = capsys.readouterr().err
     assert ended.value.code == 2 and error.count("\n") == 1 and re.search(message, error)
-
-
-def test_digests_ignore_what_computes_nothing(tmp_path, monkeypatch):
-    path = tmp_path / "a.py"
-    monkeypatch.setattr(measure, "_ROOT", tmp_path)
-    monkeypatch.setattr(measure, "_SOURCES", ("a.py",))
-    digests = []
-    for text in ('"""One."""\nx = 1\n', '"""Two."""\n# why\nx = 1\n', '"""One."""\nx = 2\n'):
-        path.write_text(text)
-        measure.sources.cache_clear()
-        digests.append(measure.sources())
-    measure.sources.cache_clear()
-    assert digests[0] == digests[1] != digests[2]

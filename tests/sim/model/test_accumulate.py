@@ -223,3 +223,35 @@ def test_exact_sums_of_operands_as_they_are_stored():
     kind = config.format.encodings[0]
     a, b = (wild_operands(config, shape, seed, 0) for shape, seed in (((3, 20), 5), ((20, 9), 6)))
     assert same(product_stored(config, a, kind, encode(kind, b), False), product(config, a, b))
+
+
+@pytest.mark.parametrize("fmt", [fmt for fmt, acc in BUILDS if acc == "bf16"])
+def test_every_product_on_psums_from_the_smallest_to_the_largest(fmt):
+    """Where float32 adds them: ties that a psum far below decides are among these."""
+    config = AcceleratorConfig(fmt, acc="bf16", dim=4)
+    first, last = config.format.encodings[0], config.format.encodings[-1]
+    every, others = (decode(kind, np.arange(256)) for kind in (first, last))
+    small = np.sort(every[(every > 0) & np.isfinite(every)])
+    psums = np.concatenate([small[:3], -small[:2], small[60:62], -small[-2:]])
+    a = np.stack([np.repeat(psums, 256), np.tile(every, len(psums))], axis=1)
+    decided = 0
+    for least in (small[0], 1.0):  # what makes psums of them
+        b = np.stack([np.full(256, least), others])
+        got, want = gemm(config, a, b), array_gemm(config, a, b)
+        assert same(got, want)
+        with np.errstate(invalid="ignore"):  # what rounding to float32 on the way would give
+            onto = np.float32(np.float32(a[:, :1] * least) + np.float32(a[:, 1:] * others[None]))
+        decided += np.count_nonzero((round_to(BFLOAT16, np.float64(onto)) != want)
+                                    & np.isfinite(want))
+    print(f"{fmt}: {4 * a.shape[0] * 128} sums, {decided} that float32 alone would round wrongly")
+    assert (decided > 0) == (fmt == "posit8")
+
+
+def test_products_that_float32_could_lose_are_added_in_float64():
+    config, rng = AcceleratorConfig("bf16", dim=4), np.random.default_rng(7)
+    codes = rng.integers(0, 128, (5, 9)) | rng.integers(30, 100, (5, 9)) << 7
+    for lift in (0, 40, 62):  # exponents from far below the smallest product to far above
+        a = decode(config.format.encodings[0], codes + (lift << 7))
+        b = decode(config.format.encodings[0], codes.T + (lift << 7)).copy()
+        assert same(gemm(config, a, b), array_gemm(config, a, b))
+    assert same(gemm(config, -a, b * 0), array_gemm(config, -a, b * 0))

@@ -9,7 +9,7 @@ import pytest
 from hdl.spec.config import AcceleratorConfig
 from sim.model.accumulate import gemm, narrow, product
 from sim.model.codec import decode
-from sim.model.exact import exact_words, round_exact, unit_log2
+from sim.model.exact import exact_words, held, round_exact, unit_log2
 from support import oracle
 
 EIGHT_BIT = ("posit8", "posit8es0", "posit8es2", "e4m3", "e5m2", "fp8")
@@ -119,3 +119,31 @@ def test_a_cube_of_128_takes_less_than_two_seconds():
 def test_bad_configurations_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         AcceleratorConfig(**values)
+
+
+@pytest.mark.parametrize("fmt", EIGHT_BIT)
+def test_one_product_where_float64_holds_it_and_only_there(fmt):
+    """Rows of growing length pass from one product of float64 to two and on to integers."""
+    config, rng, ways = AcceleratorConfig(fmt, acc="exact"), np.random.default_rng(9), set()
+    unit = 2.0 ** (unit_log2(config) // 2)
+    values = np.unique(np.abs(decode(config.format.encodings[-1], np.arange(256))))
+    values = values[np.isfinite(values)]
+    for most in values[1::3]:
+        small = np.append(values[(values <= most) & (values >= most / 4)], values[1])
+        a, b = (rng.choice(small, shape) * rng.choice([-1, 1], shape)
+                for shape in ((6, 300), (300, 5)))
+        largest = (np.abs(a) @ np.abs(b)).max() / unit ** 2
+        assert not (held(config, a, b) and largest >= 2 ** 53)
+        ways.add(held(config, a, b))
+        assert np.array_equal(product(config, a, b), narrow(config, gemm(config, a, b)))
+    # Floats of E4M3 never reach the bound, nor posits of es 0: 300 · (2^18)² < 2^53.
+    assert ways == ({True} if fmt in ("e4m3", "posit8es0") else {True, False})
+
+
+def test_a_product_beyond_what_float64_holds_is_not_held():
+    config = AcceleratorConfig("posit8", acc="exact")
+    a = np.array([[4096.0, 2.0 ** -12, -4096.0]] * 2)
+    b = np.array([[4096.0, 2.0 ** -12, 4096.0]]).T
+    b = np.repeat(b, 3, axis=1)
+    assert held(config, a / 64, b) and not held(config, np.tile(a, 300), np.tile(b, (300, 1)))
+    assert np.all(product(config, np.tile(a, 300), np.tile(b, (300, 1))) == 300 * 2.0 ** -24)

@@ -1,0 +1,1 @@
+"""Accuracy of real models on labelled data, with every rounding of the accelerator."""

@@ -1,0 +1,111 @@
+"""What is measured: a cell is a task with one choice of the numerics, a table the cells of one
+question. Tasks, sizes and seeds are fixed here, before anything is measured."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from compiler.lowering.fusion import FUSION_LEVELS, Fusion, fusion_named
+from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
+
+__all__ = ["FORMATS", "PLAIN", "TABLES", "Cell", "Table"]
+
+PLAIN = "fp32"
+"""The format that rounds nothing: what all others are compared with."""
+FORMATS = ("bf16", "posit8es0", "posit8", "posit8es2", "e4m3", "e5m2")
+LENGTHS = (32, 64, 128, 256, 512)
+_QUICK = 96  # sentences
+_LONG = 400  # reviews of each length
+
+
+@dataclass(frozen=True)
+class Cell:
+    """``softmax`` has exp and 1/x of that mode, but 1/x of mode ``reciprocal`` where one is named;
+    ``epsilon`` and ``theta`` in units of 2^-7. ``tokens``: the length of every text, of tasks that
+    have several. ``count``: the first examples alone."""
+
+    task: str
+    fmt: str = "posit8"
+    fusion: str = "residual"
+    acc: str | None = None
+    softmax: str = "pwl"
+    reciprocal: str | None = None
+    epsilon: int | None = None
+    theta: int | None = None
+    tokens: int | None = None
+    count: int | None = None
+
+    @property
+    def config(self) -> AcceleratorConfig:
+        """The build; of ``fp32`` any, whose lanes nothing runs through. ``ValueError``."""
+        chosen: dict[str, Any] = {"acc": self.acc, "exp_epsilon": self.epsilon,
+                                  "exp_theta": self.theta}
+        return AcceleratorConfig("bf16" if self.fmt == PLAIN else self.fmt, softmax=self.softmax,
+                                 **chosen)
+
+    @property
+    def level(self) -> Fusion:
+        return fusion_named(self.fusion)
+
+    @property
+    def plain(self) -> "Cell":
+        """The same examples unrounded."""
+        return Cell(self.task, PLAIN, tokens=self.tokens, count=self.count)
+
+    def __str__(self) -> str:
+        if self.fmt == PLAIN:
+            parts = [self.task, PLAIN]
+        else:
+            softmax = self.softmax if self.reciprocal is None else (
+                f"{self.softmax} with 1/x of {self.reciprocal}")
+            parts = [self.task, self.fmt, f"acc {self.config.acc}", f"fusion {self.fusion}",
+                     softmax]
+            parts += [f"{name} {value}" for name, value in (
+                ("epsilon", self.epsilon), ("theta", self.theta)) if value is not None]
+        parts += [f"{self.tokens} tokens"] if self.tokens else []
+        return " ".join(parts + ([f"first {self.count}"] if self.count else []))
+
+
+def _formats(task: str, acc: str | None = None, count: int | None = None) -> Iterator[Cell]:
+    yield Cell(task, PLAIN, count=count)
+    for fmt, fusion in product(FORMATS, FUSION_LEVELS):
+        yield Cell(task, fmt, fusion, None if fmt == "bf16" else acc, count=count)
+
+
+def _quick() -> Iterator[Cell]:
+    """A cell of each kind, for minutes."""
+    yield Cell("reviews-tiny", PLAIN, count=_QUICK)
+    for fmt in FORMATS:
+        yield Cell("reviews-tiny", fmt, count=_QUICK)
+    for acc in ("fp32", "fused", "exact"):
+        yield Cell("reviews-tiny", acc=acc, count=_QUICK)
+    for softmax in SOFTMAX_MODES[1:]:
+        yield Cell("reviews-tiny", softmax=softmax, count=_QUICK)
+    for fusion in list(FUSION_LEVELS)[:-1]:
+        yield Cell("reviews-tiny", fusion=fusion, count=_QUICK)
+    yield Cell("digits", PLAIN, count=_QUICK)
+    for fmt in ("bf16", "posit8", "e4m3"):
+        yield Cell("digits", fmt, count=_QUICK)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of a question, and how they are laid out: a row for each value of the fields
+    ``rows``, a column for each of ``columns``; what else differs parts the table."""
+
+    asks: str
+    cells: Callable[[], Iterator[Cell]]
+    rows: tuple[str, ...] = ("fmt",)
+    columns: tuple[str, ...] = ("fusion",)
+    drawn: bool = False
+
+
+TABLES: dict[str, Table] = {
+    "quick": Table("a little of everything, as `make accuracy-quick` measures it anew", _quick,
+                   ("fmt", "acc", "softmax"), ("fusion",)),
+    "formats": Table("formats and fusion levels: BERT-tiny with its adapter, sentences of reviews",
+                     lambda: _formats("reviews-tiny"), drawn=True),
+    "formats-digits": Table("formats and fusion levels: the digits ViT, images it was not trained "
+                            "on", lambda: _formats("digits")),
+}

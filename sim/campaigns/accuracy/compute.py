@@ -1,0 +1,98 @@
+"""What the model of a cell gives for examples: the programs that figures follow from."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from threading import Lock
+
+import numpy as np
+
+from compiler.adapted import with_adapters
+from compiler.checkpoints import load
+from compiler.checkpoints.description import Transformer
+from compiler.checkpoints.inputs import Inputs
+from compiler.training.gradients.network import Batch, logits_of
+from compiler.training.gradients.numerics import Exact
+from compiler.training.gradients.parameters import parameters
+from compiler.training.gradients.weights import Weights
+from sim.campaigns.accuracy.arithmetic import arithmetic_of
+from sim.campaigns.accuracy.cells import PLAIN, Cell
+from sim.campaigns.accuracy.tasks import Task, task_of
+from sim.verify.arithmetic import Arithmetic
+from sim.verify.expected import outputs
+
+__all__ = ["computed"]
+
+Array = np.ndarray
+Run = Callable[[Array, bool], Array]
+_ONE = Lock()  # threads of a worker share its models
+
+
+def computed(cell: Cell, numbers: Sequence[int]) -> Array:
+    """A row for each of the examples ``numbers``: what the model gives, or of a text the loss of
+    each token but the first, then the likeliest ones."""
+    task = task_of(cell.task, cell.count, cell.tokens)
+    with _ONE:
+        run = _plain(task) if cell.fmt == PLAIN else _rounded(cell, task)
+        by_length: dict[int, list[int]] = {}
+        for number in numbers:
+            by_length.setdefault(len(task.examples[number]), []).append(number)
+        found: dict[int, Array] = {}
+        for own in by_length.values():
+            if task.metric == "perplexity":  # logits of a whole vocabulary take their room
+                found |= {number: _foretold(run, task.examples[number]) for number in own}
+                continue
+            rows = run(np.stack([task.examples[number] for number in own]), False)
+            found |= dict(zip(own, rows, strict=True))
+    return np.stack([found[number] for number in numbers])
+
+
+def _foretold(run: Run, ids: Array) -> Array:
+    logits = run(ids[None], True).reshape(len(ids), -1)[:-1]
+    top = logits.max(axis=1, keepdims=True)
+    likely = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
+    own = logits[np.arange(len(logits)), ids[1:]]
+    return np.concatenate([likely - own, logits.argmax(axis=1)])
+
+
+def _rounded(cell: Cell, task: Task) -> Run:
+    math, model = _opened(cell.fmt, cell.acc, cell.softmax, cell.reciprocal, cell.epsilon,
+                          cell.theta, task.name)
+
+    def run(values: Array, every: bool) -> Array:
+        inputs = Inputs("ids" if values.ndim == 2 else "patches", values)
+        return outputs(math, model, inputs, level=cell.level, every=every)
+
+    return run
+
+
+@lru_cache(maxsize=1)
+def _opened(fmt: str, acc: str | None, softmax: str, reciprocal: str | None, epsilon: int | None,
+            theta: int | None, name: str) -> tuple[Arithmetic, Transformer]:
+    """The arithmetic, which keeps its weights, and the model with its adapters."""
+    cell = Cell(name, fmt, acc=acc, softmax=softmax, reciprocal=reciprocal, epsilon=epsilon,
+                theta=theta)
+    return arithmetic_of(cell), _model(task_of(name), cell)
+
+
+def _model(task: Task, cell: Cell) -> Transformer:
+    model = load(task.model)
+    if task.adapter is None:
+        return model
+    return with_adapters(task.model, model, task.adapter,
+                         None if cell.fmt == PLAIN else cell.config)
+
+
+@lru_cache(maxsize=1)
+def _exact(name: str) -> tuple[Transformer, Weights]:
+    model = _model(task_of(name), Cell(name, PLAIN))
+    return model, Weights(parameters(model), Exact())
+
+
+def _plain(task: Task) -> Run:
+    """In float64, so that no figure hangs on the order in which a library adds."""
+    model, weights = _exact(task.name)
+
+    def run(values: Array, every: bool) -> Array:
+        return logits_of(model, weights, Exact(), Batch(values, np.zeros(len(values), np.int64)))
+
+    return run

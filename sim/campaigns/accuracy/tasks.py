@@ -1,0 +1,119 @@
+"""Tasks: a model, what it reads, and what is right. Examples are fixed by splits that training
+knows, or by a seed, before anything is measured."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from compiler.checkpoints.digits import HELD_OUT, WEIGHTS, images, patches
+from compiler.checkpoints.packages import BERT_TINY, MINILM, SMOLLM2
+from compiler.checkpoints.registry import tokenizer
+from compiler.training.tasks import movie_reviews, review_text, reviews
+
+__all__ = ["LONGEST", "TASKS", "Task", "task_of"]
+
+LONGEST = 512  # tokens
+_ADAPTERS = Path(__file__).parent / "adapters"
+_LONG = 400  # reviews that have as many
+_WINDOWS = 16  # of as many tokens, of running text
+_MADE_BY = {"bert-tiny": str(BERT_TINY), "minilm": str(MINILM), "smollm2": str(SMOLLM2)}
+
+
+@dataclass(frozen=True)
+class Task:
+    """``examples``: of each its ids, S, or patches, S × items. ``right``: of classes the label of
+    each. ``made_by``: what the model is, by which results are kept. ``positions``: computed at a
+    time, about."""
+
+    name: str
+    model: str
+    metric: str
+    examples: tuple[np.ndarray, ...]
+    right: np.ndarray
+    made_by: str
+    adapter: Path | None = None
+    positions: int = 2048
+
+
+def _tuned(name: str, model: str, examples: tuple[np.ndarray, ...], right: np.ndarray) -> Task:
+    """Of a model with the adapter for reviews that was trained here."""
+    adapter = _ADAPTERS / f"{model}-reviews.safetensors"
+    digest = hashlib.sha256(adapter.read_bytes()).hexdigest()[:16]
+    return Task(name, model, "accuracy", examples, right, f"{_MADE_BY[model]}, adapter {digest}",
+                adapter)
+
+
+def _sentences(name: str, model: str) -> Task:
+    """The 1,066 sentences that are held out from training."""
+    held_out = movie_reviews(tokenizer(model)).held_out
+    assert held_out.valid is not None, "texts of many lengths are padded"
+    return _tuned(name, model, tuple(ids[valid] for ids, valid in zip(
+        held_out.inputs, held_out.valid, strict=True)), held_out.labels)
+
+
+def _long_reviews(name: str, model: str) -> Task:
+    """Reviews of another source, in an order drawn by seed 0; the first that have 512 tokens."""
+    texts, words = reviews("imdb"), tokenizer(model)
+    words.no_padding()
+    words.enable_truncation(LONGEST)
+    chosen: list[tuple[np.ndarray, int]] = []
+    for number in np.random.default_rng(0).permutation(len(texts)):
+        text, label = texts[number]
+        ids = words.encode(text.replace("<br />", " ")).ids
+        if len(ids) == LONGEST:
+            chosen.append((np.array(ids), label))
+        if len(chosen) == _LONG:
+            break
+    return _tuned(name, model, tuple(ids for ids, _ in chosen),
+                  np.array([label for _, label in chosen]))
+
+
+def _digits() -> Task:
+    """The 450 images that the model was not trained on."""
+    pixels, labels = images()
+    return Task("digits", "digits-vit", "accuracy", tuple(patches(pixels[-HELD_OUT:])),
+                labels[-HELD_OUT:], hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:16])
+
+
+def _text() -> Task:
+    """16 windows of longer reviews."""
+    held_out = review_text(tokenizer("smollm2"), LONGEST, 1, _WINDOWS).held_out
+    return Task("text", "smollm2", "perplexity", tuple(held_out.inputs), np.zeros(_WINDOWS),
+                _MADE_BY["smollm2"], positions=LONGEST)
+
+
+TASKS: dict[str, tuple[str, Callable[[], Task]]] = {
+    "reviews-tiny": ("BERT-tiny with its adapter, sentences of reviews, praise or not",
+                     lambda: _sentences("reviews-tiny", "bert-tiny")),
+    "reviews": ("MiniLM with its adapter, sentences of reviews, praise or not",
+                lambda: _sentences("reviews", "minilm")),
+    "long-tiny": ("BERT-tiny with its adapter, beginnings of longer reviews",
+                  lambda: _long_reviews("long-tiny", "bert-tiny")),
+    "long": ("MiniLM with its adapter, beginnings of longer reviews",
+             lambda: _long_reviews("long", "minilm")),
+    "digits": ("digits ViT, images it was not trained on", _digits),
+    "text": ("SmolLM2-135M, 16 windows of 512 tokens of reviews", _text)}
+"""What each is, and what makes it."""
+
+
+@cache
+def task_of(name: str, count: int | None = None, tokens: int | None = None) -> Task:
+    """``count``: the first examples alone; ``tokens``: texts cut to these, their last mark kept.
+    ``ValueError`` for what there is not, ``ModelUnavailable``."""
+    if name not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, not {name!r}")
+    if count is None and tokens is None:
+        return TASKS[name][1]()
+    task = task_of(name)
+    for what, value, most in (("count", count, len(task.examples)),
+                              ("tokens", tokens, min(map(len, task.examples)))):
+        if value is not None and not 2 <= value <= most:
+            raise ValueError(f"{what} of {name} must be from 2 to {most}, not {value}")
+    examples = task.examples[:count]
+    if tokens is not None:
+        examples = tuple(np.append(ids[:tokens - 1], ids[-1]) for ids in examples)
+    return replace(task, examples=examples, right=task.right[:count])
