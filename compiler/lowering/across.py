@@ -59,7 +59,7 @@ def _units(trace: Tracer, attention: Attention, queries: View, source: Source, s
     size, shared = attention.head_size, attention.heads // attention.kv_heads
     length = source.step.length
     for sequence in range(step.sequences):
-        mask = _mask(trace, source.step, sequence)
+        mask = _mask(trace, attention, source.step, sequence)
         for head in range(attention.heads):
             own = sequence * step.length, head * size, step.length, size
             keys, values = (part.whole.block(sequence * length, head // shared * size, length, size)
@@ -67,8 +67,8 @@ def _units(trace: Tracer, attention: Attention, queries: View, source: Source, s
             yield Unit(queries.block(*own), keys, values, sums.whole.block(*own), mask)
 
 
-def _mask(trace: Tracer, source: Step, sequence: int) -> View | None:
+def _mask(trace: Tracer, attention: Attention, source: Step, sequence: int) -> View | None:
     """What hides the positions that only pad the encoder's sequence."""
     if source.valid is None or source.valid[sequence].all():
         return None
-    return mask_of(trace, ~source.valid[sequence][None])
+    return mask_of(trace, attention, ~source.valid[sequence][None])

@@ -11,7 +11,7 @@ import numpy as np
 
 from compiler.checkpoints.description import Attention, Linear, Norm, PositionBias
 from compiler.checkpoints.inputs import Step
-from compiler.lowering.lane_ops import Scale, Softmax
+from compiler.lowering.lane_ops import Add, Hide, Scale, Softmax
 from compiler.lowering.ops import Product
 from compiler.lowering.rotary import rotate
 from compiler.lowering.saved import Saved
@@ -169,7 +169,7 @@ def padding_masks(trace: Tracer, step: Step) -> Value | None:
 
 
 def _mask(trace: Tracer, attention: Attention, step: Step, sequence: int) -> View | None:
-    """What is added to a head's scores: 0, and the most negative BF16 where a position does not
+    """What is added to a head's scores: 0, and the most negative number where a position does not
     see another; 1×S where only padding is hidden."""
     if step.beside:
         shape = step.sequences, step.room
@@ -184,14 +184,22 @@ def _mask(trace: Tracer, attention: Attention, step: Step, sequence: int) -> Vie
     masked = hidden.any() or attention.window is not None
     if masked and step.room is not None and step.valid is None:
         return _shared_mask(trace, attention, step)
-    return mask_of(trace, hidden) if hidden.any() else None
+    return mask_of(trace, attention, hidden) if hidden.any() else None
 
 
-def mask_of(trace: Tracer, hidden: np.ndarray) -> View:
-    """0, and the most negative BF16 where ``hidden``, rows × positions."""
+def mask_of(trace: Tracer, attention: Attention, hidden: np.ndarray) -> View:
+    """0, and the most negative number where ``hidden``, rows × positions."""
     return trace.shared(("mask", hidden.tobytes(), hidden.shape),
-                        f"mask of {hidden.shape[1]} positions", hidden.shape, Form.WIDE,
+                        f"mask of {hidden.shape[1]} positions", hidden.shape,
+                        _mask_form(attention, bool(hidden.all(1).any())),
                         lambda: np.where(hidden, -largest(BFLOAT16), 0.0)).whole
+
+
+def _mask_form(attention: Attention, whole: bool = False) -> Form:
+    """The format's 8 bits, of which lanes take twice as many a cycle; BF16 where a list of theirs
+    has no room for the two factors that takes, behind a cap, and where a ``whole`` row is hidden,
+    which its maximum, the most negative BF16, tells them."""
+    return Form.WIDE if whole or attention.cap is not None else Form.STORED
 
 
 def _shared_mask(trace: Tracer, attention: Attention, step: Step) -> View:
@@ -204,7 +212,7 @@ def _shared_mask(trace: Tracer, attention: Attention, step: Step) -> View:
         return np.where(hidden, -largest(BFLOAT16), 0.0)
 
     every = trace.shared(("causal mask", *shape, attention.window),
-                         f"mask of {step.length} positions", shape, Form.WIDE, mask)
+                         f"mask of {step.length} positions", shape, _mask_form(attention), mask)
     return every.whole.block(0, room - step.past, step.length, step.total)
 
 
@@ -268,7 +276,8 @@ def _softmax(trace: Tracer, attention: Attention, units: Sequence[Unit], out: Va
     if masked:
         scaled = trace.value(f"{label}scores without mask", out.rows, out.columns)
         scale(scaled)
-        trace.add(scaled.whole, [unit.mask for unit in units], scores)
+        hide = Hide if attention.position_bias is None else Add
+        trace.vector(scaled.whole, hide(tuple(unit.mask for unit in units)), scores)
     else:
         scale(scores)
     trace.vector(scores.whole, Softmax(), out)

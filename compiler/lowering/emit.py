@@ -1,4 +1,4 @@
-"""Third pass: ops as commands of a program builder.
+"""Last pass: ops as commands of a program builder.
 
 An op is a command for each of its products or blocks of rows. A list that keeps its block on chip
 takes rows that fit an accumulation bank: longer ones are cut into columns.
@@ -6,15 +6,17 @@ takes rows that fit an accumulation bank: longer ones are cut into columns.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+from compiler.lowering.command import Command, columns_of, rows_of
 from compiler.lowering.epilogues import epilogue_of
 from compiler.lowering.lane_ops import LaneOp, Listed, Normalise
 from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Vector
 from compiler.lowering.place import Places
+from compiler.lowering.turns import in_turns
 from compiler.lowering.values import View
 from compiler.program.builder import ProgramBuilder
 from compiler.program.epilogue import Epilogue
-from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Opcode
 from hdl.spec.timing import row_columns, row_fits
 
@@ -33,13 +35,10 @@ class Emitted:
 def emit(fused: OpList, places: Places, builder: ProgramBuilder) -> Emitted:
     """The commands of every op in order, and END; ``ValueError`` for what the build cannot do."""
     emitter = _Emitter(places, builder)
-    ends = []
-    for op in fused.ops:
-        if not isinstance(op, Output):
-            emitter.emit(op)
-            ends.append((len(builder.commands), places[op.out.value, op.out.form].name))
+    for part in fused.parts():
+        emitter.emit(part)
     builder.end()
-    return Emitted(emitter.macs, tuple(_written(builder, ends)))
+    return Emitted(emitter.macs, tuple(_written(builder, emitter.ends)))
 
 
 def _written(builder: ProgramBuilder, ends: Sequence[tuple[int, str]]) -> Iterator[str]:
@@ -51,23 +50,33 @@ def _written(builder: ProgramBuilder, ends: Sequence[tuple[int, str]]) -> Iterat
 
 
 class _Emitter:
-    """Commands of one op after the other; ``macs`` counts."""
+    """Commands of one op after the other; ``macs`` counts, ``ends`` has after how many commands
+    which tensor was written."""
 
     def __init__(self, places: Places, builder: ProgramBuilder) -> None:
         self.places, self.builder, self.config = places, builder, builder.config
-        self.macs = 0
+        self.macs, self.ends = 0, list[tuple[int, str]]()
 
-    def emit(self, op: Op) -> None:
+    def emit(self, ops: Sequence[Op]) -> None:
+        """One op, or several that come in turns."""
+        found = [[(command, self.places[op.out.value, op.out.form].name)
+                  for command in self._commands(op)] for op in ops if not isinstance(op, Output)]
+        for command, name in chain(*found) if len(ops) == 1 else in_turns(self.config, ops, found):
+            self.macs += command.macs
+            command.issue(self.builder)
+            self.ends.append((len(self.builder.commands), name))
+
+    def _commands(self, op: Op) -> Iterator[Command]:
         if op.blocks is None:
             raise ValueError(f"{op.out.value.name} must have operands of one number of blocks")
         if isinstance(op, Gemm):
-            self._gemm(op)
+            yield from self._gemm(op)
         elif isinstance(op, Gather):
-            self._gather(op)
+            yield from self._gather(op)
         elif isinstance(op, Vector):
-            self._vector(op)
+            yield from self._vector(op)
 
-    def _gemm(self, op: Gemm) -> None:
+    def _gemm(self, op: Gemm) -> Iterator[Command]:
         parts = [(product.a, product.b, product.out) for product in op.products]
         if len(parts) < op.blocks:
             (a, b, out), = parts
@@ -76,30 +85,29 @@ class _Emitter:
             parts = [(own, b, to) for own, to in _cut(op.blocks, a, out)]
         for index, views in enumerate(parts):
             a, b, out = map(self.places.tensor, views)
-            self.macs += out.rows * out.columns * (a.rows if op.a_transposed else a.columns)
             for columns, epilogue in self._epilogues(op.then, index, out.columns):
-                own = _rows(b, columns) if op.b_transposed else _columns(b, columns)
-                self.builder.gemm(a, own, _columns(out, columns), epilogue,
-                                  a_transposed=op.a_transposed, b_transposed=op.b_transposed)
+                own = (rows_of if op.b_transposed else columns_of)(b, columns)
+                yield Command(a, columns_of(out, columns), epilogue, own,
+                              a_transposed=op.a_transposed, b_transposed=op.b_transposed)
 
-    def _vector(self, op: Vector) -> None:
+    def _vector(self, op: Vector) -> Iterator[Command]:
         for index, views in enumerate(_cut(op.blocks, op.x, op.out)):
             x, out = map(self.places.tensor, views)
             for columns, epilogue in self._epilogues(op.then, index, x.columns):
                 target = out
                 if columns != range(x.columns):
-                    target = (_rows if op.transposed else _columns)(out, columns)
-                self.builder.vector(_columns(x, columns), target, epilogue,
-                                    out_transposed=op.transposed)
+                    target = (rows_of if op.transposed else columns_of)(out, columns)
+                yield Command(columns_of(x, columns), target, epilogue,
+                              out_transposed=op.transposed)
 
-    def _gather(self, op: Gather) -> None:
+    def _gather(self, op: Gather) -> Iterator[Command]:
         table = self.places.tensor(op.table)
         outs = _cut(len(op.indices), op.out)
         for index, (numbers, (out,)) in enumerate(zip(op.indices, outs, strict=True)):
             numbers, out = self.places.tensor(numbers), self.places.tensor(out)
             for columns, epilogue in self._epilogues(op.then, index, out.columns):
-                self.builder.gather(_columns(table, columns), numbers, _columns(out, columns),
-                                    epilogue)
+                yield Command(columns_of(table, columns), columns_of(out, columns), epilogue,
+                              indices=numbers)
 
     def _epilogues(self, lane_ops: Sequence[LaneOp], index: int, width: int
                    ) -> Iterator[tuple[range, Epilogue]]:
@@ -123,7 +131,7 @@ class _Emitter:
         for first in range(0, width, widest):
             columns = range(first, min(first + widest, width))
             yield columns, epilogue_of([
-                (lane_op, tuple(_columns(tensor, columns) for tensor in tensors))
+                (lane_op, tuple(columns_of(tensor, columns) for tensor in tensors))
                 for lane_op, tensors in given])
 
 
@@ -141,15 +149,3 @@ def _cut(count: int, *views: View) -> Iterator[tuple[View, ...]]:
         heights = [view.rows // count for view in views]
         yield tuple(view.block(index * height, 0, height, view.columns)
                     for view, height in zip(views, heights, strict=True))
-
-
-def _columns(tensor: Tensor, columns: range) -> Tensor:
-    if len(columns) == tensor.columns:
-        return tensor
-    return tensor.block(0, columns.start, tensor.rows, len(columns))
-
-
-def _rows(tensor: Tensor, rows: range) -> Tensor:
-    if len(rows) == tensor.rows:
-        return tensor
-    return tensor.block(rows.start, 0, len(rows), tensor.columns)

@@ -9,6 +9,7 @@ from compiler.lowering import lists
 from compiler.lowering.lane_ops import (
     Add,
     Apply,
+    Hide,
     LaneOp,
     Listed,
     Mean,
@@ -29,6 +30,10 @@ _FUNCTIONS: dict[Activation, Function] = {
     name: Function[name.upper().removesuffix("_TANH")] for name in get_args(Activation)
     if not name.startswith("relu")}
 ACTIVATIONS = (*_FUNCTIONS, "relu", "relu_squared")
+_FAR = 40
+"""A mask of 8 bits is added to scores × 2^-40, and what that gives is × 2^40, which is exact: no
+product of two numbers of a format and no sum of them is nearer to 0 than 2^-48, or beyond 2^56,
+and e to the power of -2^46 is 0 in every mode."""
 _IMMEDIATES = (Operand.IMM0, Operand.IMM1)
 # The stages of an instruction in the order in which a word passes them.
 _STAGES = ("multiply", "add", "function", "scale", "relu")
@@ -42,7 +47,7 @@ def fits_one_list(lane_ops: Sequence[LaneOp]) -> bool:
     if any(lane_op.ends for lane_op in before):
         return False
     if isinstance(last, Softmax):
-        kinds = [type(lane_op) for lane_op in before]
+        kinds = [Add if isinstance(lane_op, Hide) else type(lane_op) for lane_op in before]
         return kinds in ([], [Scale], [Add], [Scale, Add])
     if last.ends:
         return not before
@@ -76,6 +81,10 @@ def epilogue_of(lane_ops: Sequence[tuple[LaneOp, tuple[Tensor, ...]]]) -> Epilog
     addends = [tensor for _, tensors in lane_ops for tensor in tensors]
     first, second = [*scales, None, None][:2]
     y0, y1 = [*addends, None, None][:2]
+    if any(isinstance(lane_op, Hide) and tensors[0].item_bytes == 1
+           for lane_op, tensors in lane_ops):
+        return Epilogue(scale=(1.0 if first is None else first) * 2.0 ** -_FAR, bias=y0,
+                        imm1=2.0 ** _FAR, softmax=isinstance(last, Softmax))
     if isinstance(last, Softmax):
         return Epilogue(scale=first, bias=y0, softmax=True)
     return Epilogue(scale=first, imm1=second, bias=y0, y1=y1, instructions=_instructions(kinds))

@@ -13,7 +13,7 @@ from compiler.lowering.values import Read, Use, View
 from compiler.program.epilogue import Epilogue
 from compiler.program.tensor import Tensor
 
-__all__ = ["Add", "AddResidual", "Apply", "Factor", "LaneOp", "Listed", "Mean", "Multiply",
+__all__ = ["Add", "AddResidual", "Apply", "Factor", "Hide", "LaneOp", "Listed", "Mean", "Multiply",
            "Normalise", "Scale", "Softmax", "UnitLength"]
 
 Change = Callable[[View, Use | None], View]
@@ -100,10 +100,15 @@ class _Elementwise(LaneOp):
 
 @dataclass(frozen=True)
 class Add(_Elementwise):
-    """+ y: a bias, positions, a mask."""
+    """+ y: a bias, positions."""
 
     def __str__(self) -> str:
         return f"+ {self._shown()}"
+
+
+@dataclass(frozen=True)
+class Hide(Add):
+    """+ y, which is 0, or the most negative number of its form where a position is hidden."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from compiler.lowering.place import place
 from compiler.lowering.rotary import halves_first
 from compiler.lowering.source import trace_source
 from compiler.lowering.tracer import Tracer
+from compiler.lowering.turns import take_turns
 from compiler.lowering.values import Form, Life
 from compiler.program.builder import ProgramBuilder
 from compiler.program.image import ProgramImage
@@ -102,7 +103,7 @@ def lower(config: AcceleratorConfig, model: Transformer, inputs: Inputs, *,
     """
     listed = trace(model, inputs, layers, steps)
     builder = ProgramBuilder(config, base)
-    fused = fuse(listed, config, level)
+    fused = take_turns(fuse(listed, config, level), config)
     places = place(fused, builder, keep)
     emitted = emit(fused, places, builder)
     image = ProgramImage.of(builder, tuple(places.results.values()), seed=seed)

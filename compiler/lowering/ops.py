@@ -171,12 +171,23 @@ class Output(Op):
 class OpList:
     """``ops`` in their order over ``values`` in the order in which they were declared.
 
-    ``forms``: of each value the forms that it has, once ``fuse`` has settled them.
+    ``forms``: of each value the forms that it has, once ``fuse`` has settled them. ``turns``: which
+    ops come in turns, command by command (``compiler.lowering.turns``).
     """
 
     values: tuple[Value, ...]
     ops: tuple[Op, ...]
     forms: dict[Value, tuple[Form, ...]] = field(default_factory=dict)
+    turns: tuple[range, ...] = ()
+
+    def parts(self) -> Iterator[tuple[Op, ...]]:
+        """The ops in their order, those together that come in turns."""
+        done = 0
+        for own in self.turns:
+            yield from ((op,) for op in self.ops[done:own.start])
+            yield self.ops[own.start:own.stop]
+            done = own.stop
+        yield from ((op,) for op in self.ops[done:])
 
     def readers(self) -> dict[Value, list[tuple[Op, Read]]]:
         """For each value that is read, every op that does and how."""

@@ -126,12 +126,14 @@ def place_within(fused: OpList, wider: OpList, places: Places) -> Places:
 
 
 def _lives(fused: OpList) -> dict[Slot, tuple[int, int]]:
-    """Numbers of the first and the last op that touch a value in a form."""
+    """Numbers of the first and the last part that touch a value in a form: an op, or several that
+    come in turns."""
     found: dict[Slot, tuple[int, int]] = {}
-    for index, op in enumerate(fused.ops):
-        for view in (op.out, *(read.view for read in op.reads)):
-            slot = view.value, view.form
-            found[slot] = found.get(slot, (index, index))[0], index
+    for index, ops in enumerate(fused.parts()):
+        for op in ops:
+            for view in (op.out, *(read.view for read in op.reads)):
+                slot = view.value, view.form
+                found[slot] = found.get(slot, (index, index))[0], index
     return found
 
 

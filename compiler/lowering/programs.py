@@ -22,6 +22,7 @@ from compiler.lowering.place import Places, Tell, least_bytes, place, placed, si
 from compiler.lowering.source import trace_source
 from compiler.lowering.streaming import Streamed
 from compiler.lowering.tracer import Tracer
+from compiler.lowering.turns import take_turns
 from compiler.program.builder import ProgramBuilder
 from compiler.program.image import ProgramImage
 from compiler.program.lowered import LoweredProgram
@@ -71,7 +72,7 @@ class Programs:
         sources = trace_source(tracer, self.model, inputs, self.blocks)
         for step in passes:
             trace_step(tracer, self.model, inputs, self.blocks, caches, step, sources)
-        fused = fuse(tracer.listed(), self.config, self.level)
+        fused = take_turns(fuse(tracer.listed(), self.config, self.level), self.config)
         if memory is not None:
             # Before a constant is made: a mask may be larger than all else.
             self._refuse(least_bytes(fused, ProgramBuilder(self.config)), memory)

@@ -88,7 +88,9 @@ def rotate(trace: Tracer, rotary: Rotary, size: int, parts: Sequence[tuple[Value
     crossed = [trace.value(f"{name} crossed", x.rows, x.columns) for x, _, name in parts]
     tables = [_tables(trace, rotary, size, x.columns // size, step) for x, _, _ in parts]
     for (source, _, _), crossing, (_, sines) in zip(parts, crossed, tables, strict=True):
-        trace.multiply(source.whole.split(size), sines, crossing.whole.split(size))
+        # Heads side by side: a few long rows in place of many short ones.
+        beside = source.columns // size
+        trace.multiply(source.whole, sines.joined(beside), crossing.whole)
     for (whole, into, name), middle, (cosines, _) in zip(parts, crossed, tables, strict=True):
         x, out, between = whole.whole.split(size), into.split(size), middle.whole.split(size)
         half = size // 2

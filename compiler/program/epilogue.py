@@ -14,8 +14,8 @@ __all__ = ["STORE", "Epilogue", "elementwise", "keeps_order", "softmax"]
 
 @dataclass(frozen=True)
 class Epilogue:
-    """What a command does with A·B or X: × ``scale``, + ``bias``, ``function``, then ReLU or the
-    softmax of each row.
+    """What a command does with A·B or X: × ``scale``, + ``bias``, ``function``, × ``imm1``, then
+    ReLU or the softmax of each row, which takes ``imm1`` with a bias alone.
 
     ``scale`` and ``imm1`` round to BF16, ``inverse_n`` and ``epsilon`` to FP32. ``bias``: 1×N
     repeats for every row, M×N is added item by item. ``instructions`` replace all that; there IMM0
@@ -42,6 +42,8 @@ class Epilogue:
     def __post_init__(self) -> None:
         if self.softmax and (self.relu or self.function):
             raise ValueError("softmax must not be combined with relu or a function")
+        if self.softmax and self.imm1 is not None and self.bias is None:
+            raise ValueError("imm1 of a softmax must not be given without a bias")
         if self.instructions is None:
             return
         if self.softmax or self.relu or self.function:
@@ -63,11 +65,12 @@ class Epilogue:
     def _steps(self, maximum: bool) -> tuple[Instruction, ...]:
         """The list without ``amax``."""
         given = self.scale is not None, self.bias is not None
+        raised = self.imm1 is not None
         if self.instructions is not None:
             return tuple(self.instructions)
         if self.softmax:
-            return tuple(softmax(*given, maximum))
-        return tuple(elementwise(*given, function=self.function, relu=self.relu))
+            return tuple(softmax(*given, maximum, raised))
+        return tuple(elementwise(*given, raised, function=self.function, relu=self.relu))
 
 
 STORE = Epilogue()
@@ -79,15 +82,17 @@ def keeps_order(word: int) -> bool:
     return 1 << BFLOAT16.fraction_bits <= word < BFLOAT16.nan & ~(1 << BFLOAT16.fraction_bits - 1)
 
 
-def elementwise(scaled: bool, biased: bool, *, function: Function = Function.NONE,
-                relu: bool = False) -> list[Instruction]:
-    """f(x × imm0 + Y0), ReLU of it if asked, stored."""
+def elementwise(scaled: bool, biased: bool, raised: bool = False, *,
+                function: Function = Function.NONE, relu: bool = False) -> list[Instruction]:
+    """f(x × imm0 + Y0), × imm1 where ``raised``, ReLU of it if asked, stored."""
     return [Instruction(multiply=_scale(scaled), add=Operand.Y if biased else Operand.NONE,
-                        function=function, relu=relu, destination=Destination.MEMORY)]
+                        function=function, scale=Operand.IMM1 if raised else Operand.NONE,
+                        relu=relu, destination=Destination.MEMORY)]
 
 
-def softmax(scaled: bool, biased: bool, maximum: bool = False) -> list[Instruction]:
-    """Softmax over each row of z = x × imm0 + Y0.
+def softmax(scaled: bool, biased: bool, maximum: bool = False, raised: bool = False
+            ) -> list[Instruction]:
+    """Softmax over each row of z = x × imm0 + Y0; where ``biased`` and ``raised`` × imm1.
 
     Three passes: maximum of z into R0; e = exp(z − R0) and the reciprocal of its sum into R1;
     e × R1, stored. With ``biased`` the bank keeps z and then e. Otherwise each pass takes x afresh
@@ -105,7 +110,8 @@ def softmax(scaled: bool, biased: bool, maximum: bool = False) -> list[Instructi
     probability: Fields = {"scale": Operand.R1, "destination": Destination.MEMORY}
     if biased:
         kept: Fields = {"destination": Destination.BUFFER}
-        return [Instruction(**z, add=Operand.Y, reduce=Reduce.MAX, **kept),
+        factor = Operand.IMM1 if raised else Operand.NONE
+        return [Instruction(**z, add=Operand.Y, scale=factor, reduce=Reduce.MAX, **kept),
                 Instruction(**exponential, **total, **kept), Instruction(**probability)]
     first = [] if maximum else [Instruction(**z, reduce=Reduce.MAX)]
     return [*first, Instruction(**z, **exponential, **total),

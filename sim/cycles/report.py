@@ -69,9 +69,34 @@ def _rows(work: Workload, run: Run, keys: Sequence[object], labels: Sequence[str
 
 
 def by_command(work: Workload, run: Run, each: bool = False) -> list[Row]:
-    """One row per command, or for all neighbours that write the same tensor."""
-    keys = range(len(work.labels)) if each else work.labels
-    return list(_rows(work, run, keys, work.labels))
+    """One row per command, or for all neighbours that write the same tensor; one for all that come
+    in turns, by the name of the tensor that most work goes into."""
+    if each:
+        return list(_rows(work, run, range(len(work.labels)), work.labels))
+    labels = _together(work)
+    return list(_rows(work, run, labels, labels))
+
+
+def _together(work: Workload) -> list[str]:
+    """The label of each command's row: where a label comes again after one or two others, those are
+    in turns and have one row."""
+    chosen = [index for index, label in enumerate(work.labels) if label]
+    runs = [list(own) for _, own in groupby(chosen, key=work.labels.__getitem__)]
+    labels = [work.labels[own[0]] for own in runs]
+    found, first = list(work.labels), 0
+    while first < len(runs):
+        at = last = first
+        while at <= last:
+            again = [at + ahead for ahead in (2, 3) if labels[at + ahead:][:1] == labels[at:][:1]]
+            last, at = max(last, *again, at), at + 1
+        names = list(dict.fromkeys(labels[first:last + 1]))
+        indices = [index for own in runs[first:last + 1] for index in own]
+        if len(names) > 1:
+            most = max(indices, key=work.macs.__getitem__)
+            for index in indices:
+                found[index] = f"{work.labels[most]} and {len(names) - 1} more"
+        first = last + 1
+    return found
 
 
 def by_part(work: Workload, run: Run) -> list[Row]:
