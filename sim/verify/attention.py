@@ -1,5 +1,8 @@
 """Codes of one layer's attention."""
 
+from collections.abc import Callable, Sequence
+from itertools import product
+
 import numpy as np
 
 from compiler.checkpoints.description import Attention, Linear, Norm
@@ -12,6 +15,8 @@ from sim.verify.arithmetic import Array
 from sim.verify.tensors import Tensors
 
 __all__ = ["AttentionCodes"]
+
+_AT_ONCE = 1 << 20  # scores
 
 
 class AttentionCodes:
@@ -26,7 +31,6 @@ class AttentionCodes:
         """The heads' results side by side, of the format. ``values_of``: what values read where
         that is not ``x``."""
         tensors, math, name = self.tensors, self.math, f"layer {index} "
-        step = tensors.now
         v = math.linear(x if values_of is None else values_of, attention.value)
         q, k = (self.projected(attention, linear, norm, x, f"{name}{kind}")
                 for linear, norm, kind in ((attention.query, attention.query_norm, "query"),
@@ -38,20 +42,11 @@ class AttentionCodes:
                      np.concatenate(parts, axis=1), True)
         tensors.keep(f"{name}value", v, True)
         k, v = (self.remember(index, kind, part) for kind, part in (("keys", k), ("values", v)))
-        size, shared = attention.head_size, attention.heads // attention.kv_heads
-        heads = np.zeros((step.rows, attention.heads * size))
-        tables: dict[str, list[Array]] = {}
-        for sequence in range(step.sequences):
-            rows = slice(sequence * step.length, (sequence + 1) * step.length)
-            for head in range(attention.heads):
-                own = slice(head * size, (head + 1) * size)
-                read = slice(head // shared * size, (head // shared + 1) * size)
-                added = self.added(attention, sequence, head)
-                p = self.probabilities(attention, q[rows, own], k[sequence][:, read], added, tables)
-                heads[rows, own] = math.stored(math.product(p, v[sequence][:, read]))
+        heads, tables = self.mixed(attention, q, k, v, lambda sequence, head: self.added(
+            attention, sequence, head))
         for kind, found in tables.items():
             wide = kind == "scores" and not tensors.eight[Fusion.ACTIVATION]
-            tensors.keep(name + kind, np.concatenate(found), not wide)
+            tensors.keep(name + kind, found, not wide)
         return tensors.keep(f"{name}heads", heads, True)
 
     def across(self, attention: Attention, x: Array, encoded: Array, layer: str) -> Array:
@@ -62,23 +57,41 @@ class AttentionCodes:
                 for linear in (attention.key, attention.value))
         for name, part in (("keys", k), ("values", v)):
             tensors.found[f"{layer} across {name}"] = codec.encode(math.encoding, part)
+        added = np.zeros((step.sequences, step.length, source.length))
+        if source.valid is not None:
+            added[np.broadcast_to(~source.valid[:, None], added.shape)] = -largest(BFLOAT16)
+        k, v = (part.reshape(step.sequences, source.length, -1) for part in (k, v))
+        heads, tables = self.mixed(attention, q, k, v, lambda sequence, head: added[sequence])
+        for kind, found in tables.items():
+            tensors.keep(f"{layer} across {kind}", found, True)
+        return tensors.keep(f"{layer} across heads", heads, True)
+
+    def mixed(self, attention: Attention, q: Array, k: Array, v: Array,
+              added: Callable[[int, int], Array]) -> tuple[Array, dict[str, Array]]:
+        """The heads' results side by side, of the format, and the tables between, of all sequences
+        and heads below one another. ``k``, ``v``: sequences × positions × items; ``added``: to the
+        scores of each sequence and head, of which many are computed at once."""
+        math, step = self.math, self.tensors.now
         size, shared = attention.head_size, attention.heads // attention.kv_heads
         heads = np.zeros((step.rows, attention.heads * size))
         tables: dict[str, list[Array]] = {}
-        for sequence in range(step.sequences):
-            rows = slice(sequence * step.length, (sequence + 1) * step.length)
-            seen = slice(sequence * source.length, (sequence + 1) * source.length)
-            added = np.zeros((step.length, source.length))
-            if source.valid is not None:
-                added[:, ~source.valid[sequence]] = -largest(BFLOAT16)
-            for head in range(attention.heads):
-                own = slice(head * size, (head + 1) * size)
-                read = slice(head // shared * size, (head // shared + 1) * size)
-                p = self.probabilities(attention, q[rows, own], k[seen, read], added, tables)
-                heads[rows, own] = math.stored(math.product(p, v[seen, read]))
-        for kind, found in tables.items():
-            tensors.keep(f"{layer} across {kind}", np.concatenate(found), True)
-        return tensors.keep(f"{layer} across heads", heads, True)
+        pairs = list(product(range(step.sequences), range(attention.heads)))
+        most = max(1, _AT_ONCE // (step.length * k.shape[1]))
+
+        def place(sequence: int, head: int) -> tuple[slice, slice]:
+            return (slice(sequence * step.length, (sequence + 1) * step.length),
+                    slice(head * size, (head + 1) * size))
+
+        for first in range(0, len(pairs), most):
+            some = pairs[first:first + most]
+            reads = [slice(head // shared * size, (head // shared + 1) * size) for _, head in some]
+            scores = [math.product(q[place(*pair)], k[pair[0]][:, read].T)
+                      for pair, read in zip(some, reads, strict=True)]
+            p = self.probabilities(attention, np.concatenate(scores),
+                                   [added(*pair) for pair in some], tables)
+            for pair, read, own in zip(some, reads, np.split(p, len(some)), strict=True):
+                heads[place(*pair)] = math.product(own, v[pair[0]][:, read])
+        return math.stored(heads), {kind: np.concatenate(own) for kind, own in tables.items()}
 
     def projected(self, attention: Attention, linear: Linear, norm: Norm | None, x: Array,
                   name: str) -> Array:
@@ -119,8 +132,9 @@ class AttentionCodes:
             added[:, ~step.valid[sequence][:step.total]] = -largest(BFLOAT16)
         return added
 
-    def probabilities(self, attention: Attention, q: Array, k: Array, added: Array,
+    def probabilities(self, attention: Attention, scores: Array, added: Sequence[Array],
                       tables: dict[str, list[Array]]) -> Array:
+        """Of the products of queries and keys of several heads below one another."""
         math = self.math
 
         def rounded_if(kind: Fusion, values: Array, name: str) -> Array:
@@ -129,8 +143,7 @@ class AttentionCodes:
             tables.setdefault(name, []).append(math.stored(values))
             return tables[name][-1]
 
-        scale = q.shape[1] ** -0.5 if attention.scale is None else attention.scale
-        scores = math.product(q, k.T)
+        scale = attention.head_size ** -0.5 if attention.scale is None else attention.scale
         if attention.cap is None:
             scores = rounded_if(Fusion.SCALING, scores, "unscaled scores")
             scores = math.multiply(scores, math.wide(scale))
@@ -138,8 +151,10 @@ class AttentionCodes:
             bent = math.multiply(scores, math.wide(scale / attention.cap))
             bent = math.activation("tanh", rounded_if(Fusion.ACTIVATION, bent, "scores over cap"))
             scores = math.multiply(bent, math.wide(attention.cap))
-        if added.any():
-            scores = math.add(scores, added)
+        changed = np.array([own.any() for own in added])
+        if changed.any():  # a zero that is added would change −0
+            scores = np.where(np.repeat(changed, len(scores) // len(added))[:, None],
+                              math.add(scores, np.concatenate(added)), scores)
         if attention.cap is not None and not self.tensors.eight[Fusion.ACTIVATION]:
             # A softmax behind a cap is a command of its own.
             tables.setdefault("scores", []).append(math.wide(scores))

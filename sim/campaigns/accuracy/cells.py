@@ -1,13 +1,14 @@
 """What is measured: a cell is a task with one choice of the numerics, a table the cells of one
 question. Tasks, sizes and seeds are fixed here, before anything is measured."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 from compiler.lowering.fusion import FUSION_LEVELS, Fusion, fusion_named
 from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
+from sim.campaigns.accuracy.schemes import SCHEMES
 
 __all__ = ["FORMATS", "PLAIN", "TABLES", "Cell", "Table"]
 
@@ -15,15 +16,18 @@ PLAIN = "fp32"
 """The format that rounds nothing: what all others are compared with."""
 FORMATS = ("bf16", "posit8es0", "posit8", "posit8es2", "e4m3", "e5m2")
 LENGTHS = (32, 64, 128, 256, 512)
+THETAS = (None, -640, -512, -384, -256)
+EPSILONS = (142, 144, 152, 160)
 _QUICK = 96  # sentences
-_LONG = 400  # reviews of each length
+_LONG = 200  # reviews of each length
 
 
 @dataclass(frozen=True)
 class Cell:
     """``softmax`` has exp and 1/x of that mode, but 1/x of mode ``reciprocal`` where one is named;
     ``epsilon`` and ``theta`` in units of 2^-7. ``tokens``: the length of every text, of tasks that
-    have several. ``count``: the first examples alone."""
+    have several. ``count``: the first examples alone. ``scheme``: one of prior work
+    (``schemes``) in place of all that."""
 
     task: str
     fmt: str = "posit8"
@@ -35,6 +39,7 @@ class Cell:
     theta: int | None = None
     tokens: int | None = None
     count: int | None = None
+    scheme: str | None = None
 
     @property
     def config(self) -> AcceleratorConfig:
@@ -54,8 +59,8 @@ class Cell:
         return Cell(self.task, PLAIN, tokens=self.tokens, count=self.count)
 
     def __str__(self) -> str:
-        if self.fmt == PLAIN:
-            parts = [self.task, PLAIN]
+        if self.fmt == PLAIN or self.scheme is not None:
+            parts = [self.task, self.scheme or PLAIN]
         else:
             softmax = self.softmax if self.reciprocal is None else (
                 f"{self.softmax} with 1/x of {self.reciprocal}")
@@ -73,6 +78,16 @@ def _formats(task: str, acc: str | None = None, count: int | None = None) -> Ite
         yield Cell(task, fmt, fusion, None if fmt == "bf16" else acc, count=count)
 
 
+def _all_fused(task: str) -> Iterator[Cell]:
+    """Formats, the mode of softmax that is posit8's own, and the accumulator that is."""
+    yield Cell(task, PLAIN)
+    for fmt in FORMATS:
+        yield Cell(task, fmt, acc=None if fmt == "bf16" else "exact")
+    yield Cell(task)
+    for softmax in SOFTMAX_MODES[1:]:
+        yield Cell(task, acc="exact", softmax=softmax)
+
+
 def _quick() -> Iterator[Cell]:
     """A cell of each kind, for minutes."""
     yield Cell("reviews-tiny", PLAIN, count=_QUICK)
@@ -87,6 +102,53 @@ def _quick() -> Iterator[Cell]:
     yield Cell("digits", PLAIN, count=_QUICK)
     for fmt in ("bf16", "posit8", "e4m3"):
         yield Cell("digits", fmt, count=_QUICK)
+
+
+def _exponentials(task: str, tokens: int | None = None, count: int | None = None
+                  ) -> Iterator[Cell]:
+    """The exponential alone as a bit trick: cut off at θ, or lowered by ε and cut off at 0."""
+    yield Cell(task, PLAIN, tokens=tokens, count=count)
+    for fmt in ("bf16", "posit8"):
+        yield Cell(task, fmt, tokens=tokens, count=count)
+        for theta in THETAS:
+            # None at all: −255 cuts off what is hidden alone.
+            yield Cell(task, fmt, softmax="approx", reciprocal="pwl",
+                       theta=-32640 if theta is None else theta, tokens=tokens, count=count)
+        for epsilon in EPSILONS:
+            yield Cell(task, fmt, softmax="approx_shifted", reciprocal="pwl", epsilon=epsilon,
+                       tokens=tokens, count=count)
+
+
+def _tricks(task: str, acc: str) -> Iterator[Cell]:
+    """e^x and 1/x on and off at every length; the format's own accumulator says nothing of them."""
+    for tokens in LENGTHS:
+        yield Cell(task, PLAIN, tokens=tokens, count=_LONG)
+        yield Cell(task, "bf16", tokens=tokens, count=_LONG)
+        for fmt in ("posit8", "e4m3"):
+            for softmax, reciprocal in (("pwl", None), ("pwl", "approx"), ("approx_shifted", "pwl"),
+                                        ("approx_shifted", None), ("linear", None)):
+                yield Cell(task, fmt, acc=acc, softmax=softmax, reciprocal=reciprocal,
+                           tokens=tokens, count=_LONG)
+
+
+def _prior(task: str) -> Iterator[Cell]:
+    yield Cell(task, PLAIN)
+    for scheme in SCHEMES:
+        yield Cell(task, "bf16", scheme=scheme)
+
+
+def _text(levels: Sequence[str]) -> Iterator[Cell]:
+    """Running text; ``exact``, for what rounds each sum takes three times as long."""
+    yield Cell("text", PLAIN)
+    for fusion, fmt in product(levels, ("bf16", "posit8", "e4m3")):
+        yield Cell("text", fmt, fusion, None if fmt == "bf16" else "exact")
+
+
+def _accumulators(task: str) -> Iterator[Cell]:
+    yield Cell(task, PLAIN)
+    for fmt, acc in product(("posit8", "posit8es2", "e4m3", "e5m2"),
+                            ("bf16", "fp32", "fused", "exact")):
+        yield Cell(task, fmt, acc=acc)
 
 
 @dataclass(frozen=True)
@@ -106,6 +168,23 @@ TABLES: dict[str, Table] = {
                    ("fmt", "acc", "softmax"), ("fusion",)),
     "formats": Table("formats and fusion levels: BERT-tiny with its adapter, sentences of reviews",
                      lambda: _formats("reviews-tiny"), drawn=True),
+    "exponential": Table("θ and ε of the bit-trick exponential, with an exact reciprocal",
+                         lambda: _exponentials("reviews-tiny"),
+                         ("softmax", "theta", "epsilon"), ("fmt",)),
+    "exponential-long": Table("the same for long rows", lambda: _exponentials(
+        "long-tiny", 256, 100), ("softmax", "theta", "epsilon"), ("fmt",)),
+    "tricks": Table("e^x and 1/x as bit tricks, by the length of the texts",
+                    lambda: _tricks("long-tiny", "exact"), ("fmt", "softmax", "reciprocal"),
+                    ("tokens",), drawn=True),
+    "accumulators": Table("accumulators", lambda: _accumulators("reviews-tiny"), ("fmt",),
+                          ("acc",)),
+    "text": Table("perplexity, all fused", lambda: _text(["residual"])),
+    "text-fusion": Table("perplexity by fusion level", lambda: _text(list(FUSION_LEVELS)),
+                         drawn=True),
+    "prior": Table("what prior work does, on the same model", lambda: _prior("reviews-tiny"),
+                   ("scheme",), ("task",)),
+    "formats-minilm": Table("formats, all fused: MiniLM with its adapter, sentences of reviews",
+                            lambda: _all_fused("reviews"), ("fmt", "softmax"), ("acc",)),
     "formats-digits": Table("formats and fusion levels: the digits ViT, images it was not trained "
                             "on", lambda: _formats("digits")),
 }

@@ -24,17 +24,20 @@ from sim.campaigns.accuracy.figures import Entry, cell_of, entry_of
 from sim.campaigns.accuracy.measure import examples_of, measured
 from sim.campaigns.accuracy.ranges import range_lines
 from sim.campaigns.accuracy.report import lines
+from sim.campaigns.accuracy.sums import SUMS, sum_lines, sums
 from sim.campaigns.accuracy.tasks import TASKS
 
 __all__ = ["main"]
 
 Record = dict[str, list[Entry]]
+_NAMES = (*TABLES, SUMS)
+_OF_SUMS = "what accumulators lose over K, root mean square errors in % of the sums"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m sim.accuracy", description=__doc__.split(":")[0] + ".")
     parser.add_argument("tables", nargs="*", metavar="TABLE",
-                        help=f"some of {', '.join(TABLES)} (all)")
+                        help=f"some of {', '.join(_NAMES)} (all)")
     parser.add_argument("--fresh", action="store_true", help="compute all anew")
     parser.add_argument("--report", action="store_true",
                         help="run nothing: tables of the figures that are kept")
@@ -56,9 +59,10 @@ def _read(path: Path) -> Record:
     """``ValueError`` for what holds no figures."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        for entries in found.values():
+        for name, entries in found.items():
             for entry in entries:
-                cell_of(entry)
+                if name != SUMS:
+                    cell_of(entry)
         return found
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"figures must be a file of them, as --write makes it, not "
@@ -81,6 +85,10 @@ def _entries(cells: Sequence[Cell], chosen: argparse.Namespace) -> dict[Cell, En
 
 def _differences(name: str, found: Sequence[Entry], kept: Sequence[Entry]) -> Iterator[str]:
     """A line for each cell whose figures are not those that are kept."""
+    if name == SUMS:
+        if found != kept:
+            yield f"{name}: {found}, kept: {kept}"
+        return
     by_cell = {cell_of(entry): entry for entry in kept}
     for entry in found:
         other = by_cell.pop(cell_of(entry), None)
@@ -91,17 +99,19 @@ def _differences(name: str, found: Sequence[Entry], kept: Sequence[Entry]) -> It
 
 
 def _run(chosen: argparse.Namespace, names: Sequence[str], path: Path | None) -> int:
-    cells = {name: list(TABLES[name].cells()) for name in names}
+    cells = {name: list(TABLES[name].cells()) for name in names if name != SUMS}
     started = time.monotonic()
     found = _entries([cell for own in cells.values() for cell in own], chosen)
     made: Record = {name: [found[cell] for cell in own] for name, own in cells.items()}
+    if SUMS in names:
+        made[SUMS] = sums()
     _print(made)
     examples = sum(entry["n"] for entry in found.values())
     print(f"{len(found)} cells, {examples} examples in {time.monotonic() - started:.0f} s")
     if chosen.write and path is not None:
         kept = (_read(path) if path.exists() else {}) | made
         with appearing(path.resolve()) as file:
-            file.write_text(json.dumps({name: kept[name] for name in TABLES if name in kept},
+            file.write_text(json.dumps({name: kept[name] for name in _NAMES if name in kept},
                                        indent=1) + "\n", encoding="utf-8")
         for name, drawing in drawings(made, _titles()).items():
             with appearing(path.resolve().with_name(f"{path.stem}-{name}.svg")) as file:
@@ -120,6 +130,9 @@ def _titles() -> dict[str, str]:
 
 def _print(record: Record) -> None:
     for name, entries in record.items():
+        if name == SUMS:
+            print("\n".join([f"table {name}: {_OF_SUMS}", "", *sum_lines(entries), ""]))
+            continue
         table = TABLES[name]
         print("\n".join([f"table {name}: {table.asks}", "", *lines(table, _titles(), entries), ""]))
 
@@ -136,9 +149,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         writable(parser, path, "figures")
     try:
         for name in chosen.tables:
-            if name not in TABLES:
-                raise ValueError(f"table must be one of {', '.join(TABLES)}, not {name!r}")
-        names = [name for name in TABLES if name in (chosen.tables or TABLES)]
+            if name not in _NAMES:
+                raise ValueError(f"table must be one of {', '.join(_NAMES)}, not {name!r}")
+        names = [name for name in _NAMES if name in (chosen.tables or _NAMES)]
         if chosen.report and path is not None:
             kept = _read(path)
             _print({name: kept[name] for name in names if name in kept})

@@ -14,7 +14,7 @@ __all__ = ["drawings"]
 def drawings(record: Mapping[str, Sequence[Entry]], titles: Mapping[str, str]) -> dict[str, str]:
     """By name, of each table that is drawn its first task, and of the formats."""
     found = {name: _of_table(TABLES[name], entries, titles) for name, entries in record.items()
-             if TABLES[name].drawn}
+             if name in TABLES and TABLES[name].drawn}
     return found | {"ranges": chart(
         "Decimal digits that a rounding keeps at least", Axis("magnitude", log=True),
         Axis("decimal digits"), ranges(), marks=False)}

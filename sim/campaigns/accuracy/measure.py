@@ -10,6 +10,7 @@ import numpy as np
 
 from gen.cli import appearing
 from gen.cli.folders import build_folder
+from sim.campaigns.accuracy import prior
 from sim.campaigns.accuracy.cells import PLAIN, Cell
 from sim.campaigns.accuracy.compute import computed
 from sim.campaigns.accuracy.tasks import Task, task_of
@@ -26,6 +27,8 @@ _SOURCES = ("sim/campaigns/accuracy/arithmetic.py", "sim/campaigns/accuracy/comp
             *(f"sim/model/{name}.py" for name in (
                 "accumulate", "codec", "compiled", "exact", "lanes", "rounding", "tables")),
             *(f"hdl/spec/{name}.py" for name in ("activations", "formats", "tables")))
+_PRIOR = ("sim/campaigns/accuracy/prior.py", "sim/campaigns/accuracy/schemes.py",
+          "compiler/training/gradients")
 _SIZES = {"minilm": 25.0, "smollm2": 300.0, "digits-vit": 0.2}  # of a position, BERT-tiny's is 1
 
 
@@ -67,7 +70,8 @@ def measured(cells: Sequence[Cell], jobs: int = 1, scheduler: str | None = None,
 
 def _computed(part: _Part) -> tuple[_Part, Array]:
     """In a worker."""
-    return part, computed(part.cell, part.numbers)
+    of = computed if part.cell.scheme is None else prior.computed
+    return part, of(part.cell, part.numbers)
 
 
 def _parts(cell: Cell) -> list[_Part]:
@@ -90,8 +94,9 @@ def _path(part: _Part) -> Path:
         example = task.examples[number]
         inputs.update(f"{example.dtype}{example.shape}".encode() + example.tobytes())
     numerics: object = PLAIN if cell.fmt == PLAIN else [
-        cell.config.as_dict(), cell.fusion, cell.reciprocal]
-    text = json.dumps([digest_of(_SOURCES), task.made_by, task.metric, numerics,
+        cell.config.as_dict(), cell.fusion, cell.reciprocal] if cell.scheme is None else cell.scheme
+    sources = _SOURCES if cell.scheme is None else _PRIOR
+    text = json.dumps([digest_of(sources), task.made_by, task.metric, numerics,
                        inputs.hexdigest()])
     return build_folder() / "accuracy" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npy"
 

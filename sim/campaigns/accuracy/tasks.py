@@ -12,6 +12,7 @@ import numpy as np
 from compiler.checkpoints.digits import HELD_OUT, WEIGHTS, images, patches
 from compiler.checkpoints.packages import BERT_TINY, MINILM, SMOLLM2
 from compiler.checkpoints.registry import tokenizer
+from compiler.training.gradients.network import Batch
 from compiler.training.tasks import movie_reviews, review_text, reviews
 
 __all__ = ["LONGEST", "TASKS", "Task", "task_of"]
@@ -19,6 +20,7 @@ __all__ = ["LONGEST", "TASKS", "Task", "task_of"]
 LONGEST = 512  # tokens
 _ADAPTERS = Path(__file__).parent / "adapters"
 _LONG = 400  # reviews that have as many
+_CALIBRATION = 64  # sentences
 _WINDOWS = 16  # of as many tokens, of running text
 _MADE_BY = {"bert-tiny": str(BERT_TINY), "minilm": str(MINILM), "smollm2": str(SMOLLM2)}
 
@@ -27,7 +29,7 @@ _MADE_BY = {"bert-tiny": str(BERT_TINY), "minilm": str(MINILM), "smollm2": str(S
 class Task:
     """``examples``: of each its ids, S, or patches, S × items. ``right``: of classes the label of
     each. ``made_by``: what the model is, by which results are kept. ``positions``: computed at a
-    time, about."""
+    time, about. ``calibration``: other examples, of training, for what asks for some."""
 
     name: str
     model: str
@@ -37,6 +39,7 @@ class Task:
     made_by: str
     adapter: Path | None = None
     positions: int = 2048
+    calibration: tuple[np.ndarray, ...] = ()
 
 
 def _tuned(name: str, model: str, examples: tuple[np.ndarray, ...], right: np.ndarray) -> Task:
@@ -49,10 +52,14 @@ def _tuned(name: str, model: str, examples: tuple[np.ndarray, ...], right: np.nd
 
 def _sentences(name: str, model: str) -> Task:
     """The 1,066 sentences that are held out from training."""
-    held_out = movie_reviews(tokenizer(model)).held_out
-    assert held_out.valid is not None, "texts of many lengths are padded"
-    return _tuned(name, model, tuple(ids[valid] for ids, valid in zip(
-        held_out.inputs, held_out.valid, strict=True)), held_out.labels)
+    task = movie_reviews(tokenizer(model))
+    return replace(_tuned(name, model, _unpadded(task.held_out), task.held_out.labels),
+                   calibration=_unpadded(task.train.part(slice(_CALIBRATION))))
+
+
+def _unpadded(batch: Batch) -> tuple[np.ndarray, ...]:
+    assert batch.valid is not None, "texts of many lengths are padded"
+    return tuple(ids[valid] for ids, valid in zip(batch.inputs, batch.valid, strict=True))
 
 
 def _long_reviews(name: str, model: str) -> Task:

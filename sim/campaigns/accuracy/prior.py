@@ -1,0 +1,51 @@
+"""What the model of a cell gives by a scheme of prior work."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from compiler.adapted import with_adapters
+from compiler.checkpoints import load
+from compiler.checkpoints.description import Transformer
+from compiler.training.gradients.network import Batch, logits_of
+from compiler.training.gradients.parameters import parameters
+from compiler.training.gradients.weights import Weights
+from sim.campaigns.accuracy.cells import Cell
+from sim.campaigns.accuracy.schemes import Scheme
+from sim.campaigns.accuracy.tasks import task_of
+
+__all__ = ["computed"]
+
+Array = np.ndarray
+
+
+def computed(cell: Cell, numbers: Sequence[int]) -> Array:
+    """A row for each of the examples ``numbers``, one after the other: scales are of a text."""
+    task = task_of(cell.task, cell.count, cell.tokens)
+    assert cell.scheme is not None, "a cell of a scheme"
+    model, weights, scheme = _opened(cell.scheme, cell.task)
+    return np.concatenate([_logits(model, weights, scheme, task.examples[number])
+                           for number in numbers])
+
+
+def _logits(model: Transformer, weights: Weights, scheme: Scheme, example: Array) -> Array:
+    return logits_of(model, weights, scheme, Batch(example[None], np.zeros(1, np.int64)))
+
+
+@lru_cache(maxsize=1)
+def _opened(name: str, task_name: str) -> tuple[Transformer, Weights, Scheme]:
+    """The model with its adapters merged in fp32; a scheme that has seen what it is calibrated
+    on."""
+    task = task_of(task_name)
+    model = load(task.model)
+    if task.adapter is not None:
+        model = with_adapters(task.model, model, task.adapter, None)
+    scheme = Scheme(name)
+    weights = Weights(parameters(model), scheme)
+    if name == "smoothquant":
+        scheme.calibrating = True
+        for example in task.calibration:
+            _logits(model, weights, scheme, example)
+        scheme.calibrating = False
+    return model, weights, scheme
