@@ -18,7 +18,8 @@ from sim.harness.stalls import CHANNELS, PROFILES, StallProfile
 from sim.harness.traffic import harmless_traffic
 from sim.harness.verilate import build_library
 
-__all__ = ["DECERR", "REPEATED", "SLVERR", "Accelerator", "Fault", "Freeze", "HungError", "Result"]
+__all__ = ["DECERR", "REPEATED", "SLVERR", "Accelerator", "Fault", "Freeze", "HungError", "Result",
+           "repeated"]
 
 SLVERR, DECERR = 2, 3
 # Classes whose modules are compiled once, however many of them there are.
@@ -83,10 +84,10 @@ class Result:
     written: np.ndarray
 
 
-def _repeated(design: Design, config: AcceleratorConfig) -> tuple[str, ...]:
+def repeated(design: Design, config: AcceleratorConfig) -> tuple[str, ...]:
     """Large modules of a generated design that are instantiated many times, none inside another.
 
-    Below 8 columns their wrappers cost more than the copies.
+    Below 8 columns there are none: their wrappers cost more than the copies.
     """
     found = (name for name, module in design.modules.items()
              if module.leaf and module.leaf.component.rpartition(".")[2] in REPEATED)
@@ -112,7 +113,7 @@ class Accelerator:
                  coverage: bool = False, optimise: str = "-O1", seed: int = 0) -> None:
         if verilog is None and design is None:
             design = generated(config)
-        blocks = () if design is None else _repeated(design, config)
+        blocks = () if design is None else repeated(design, config)
         if verilog is None:
             assert design is not None
             verilog = design.text

