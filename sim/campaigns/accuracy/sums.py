@@ -20,6 +20,7 @@ SUMS = "sums"
 _FORMATS = ("posit8", "e4m3")
 _ACCUMULATORS = ("bf16", "fp32", "fused", "exact")
 _TRUNCATED = "bf16, cut"
+_OPERANDS = "operands alone"
 _LENGTHS = (64, 128, 256, 512, 768, 1536)
 _DRAWN = (64, 256, 1024, 4096)
 _LAYER, _TOKENS, _COLUMNS = 3, 128, 64
@@ -61,7 +62,8 @@ def _cut(a: Array, b: Array, dim: int) -> Array:
 
 
 def sums() -> list[dict[str, Any]]:
-    """The root mean square of the error of sums over that of the sums; ``ModelUnavailable``."""
+    """The root mean square of the error of sums over that of the sums, of accumulators, and before
+    them of what rounding the operands to the format does; ``ModelUnavailable``."""
     found = []
     for operands, (a, b), lengths in (("MiniLM", _real(), _LENGTHS), ("drawn", _drawn(), _DRAWN)):
         for fmt in _FORMATS:
@@ -69,15 +71,19 @@ def sums() -> list[dict[str, Any]]:
             x, w = (codec.decode(encoding, codec.encode(encoding, values)) for values in (a, b.T))
             for k in lengths:
                 true = x[:, :k] @ w[:k]  # within 2^-53 of each term
-                size = np.sqrt(np.mean(true ** 2))
+                unrounded = a[:, :k].astype(np.float64) @ b.T[:k].astype(np.float64)
+                found.append(_entry(operands, fmt, _OPERANDS, k, true, unrounded))
                 for acc in (_TRUNCATED, *_ACCUMULATORS):
                     config = AcceleratorConfig(fmt, acc="bf16" if acc == _TRUNCATED else acc)
                     own = (_cut(x[:, :k], w[:k], config.dim) if acc == _TRUNCATED
                            else accumulate.product(config, x[:, :k], w[:k]))
-                    error = float(np.sqrt(np.mean((own - true) ** 2)) / size)
-                    found.append({"operands": operands, "fmt": fmt, "acc": acc, "k": k,
-                                  "error": float(f"{error:.3g}")})
+                    found.append(_entry(operands, fmt, acc, k, own, true))
     return found
+
+
+def _entry(operands: str, fmt: str, acc: str, k: int, own: Array, true: Array) -> dict[str, Any]:
+    error = np.sqrt(np.mean((own - true) ** 2) / np.mean(true ** 2))
+    return {"operands": operands, "fmt": fmt, "acc": acc, "k": k, "error": float(f"{error:.3g}")}
 
 
 def sum_lines(entries: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -93,14 +93,14 @@ def test_what_sums_lose(monkeypatch):
     monkeypatch.setattr(sums, "_LENGTHS", (16, 256))
     monkeypatch.setattr(sums, "_DRAWN", (33,))
     entries = sums.sums()
-    assert len(entries) == 2 * 3 * 5
-    for one in (entries[i:i + 5] for i in range(0, len(entries), 5)):
-        cut, bf16, fp32, _, exact = (entry["error"] for entry in one)
-        assert cut > bf16 > exact > 1e-4 and fp32 < 1.1 * exact
-    assert entries[5]["error"] > 1.5 * entries[0]["error"]  # truncation grows with K
+    assert len(entries) == 2 * 3 * 6
+    for one in (entries[i:i + 6] for i in range(0, len(entries), 6)):
+        operands, cut, bf16, fp32, _, exact = (entry["error"] for entry in one)
+        assert cut > bf16 > exact > 1e-4 and fp32 < 1.1 * exact and operands > bf16
+    assert entries[7]["error"] > 1.5 * entries[1]["error"]  # truncation grows with K
     lines = list(sums.sum_lines(entries))
     assert lines[0] == "| MiniLM, K | 16 | 256 |" and "| drawn, K | 33 |" in lines
-    assert len(lines) == 2 + 10 + 1 + 2 + 10
+    assert len(lines) == 2 + 12 + 1 + 2 + 12
 
 
 def test_truncated_sums_by_their_definition():
