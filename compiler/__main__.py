@@ -14,8 +14,10 @@ from collections.abc import Sequence
 
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.lowering.fuse import fuse
+from compiler.lowering.fusion import Fusion
 from compiler.lowering.lower import trace
 from compiler.lowering.ops import OpList
+from compiler.lowering.scaling import Scaling
 from compiler.program.assembly.listing import disassemble
 from compiler.program.lowered import LoweredProgram
 from compiler.program.records import commands
@@ -42,7 +44,8 @@ def _parser() -> argparse.ArgumentParser:
 def _ops(work: Work) -> tuple[OpList, OpList]:
     """As traced and as fused."""
     traced = trace(work.model, work.inputs, work.layers, work.step_lengths)
-    return traced, fuse(traced, work.config, work.level)
+    scaled = Scaling(work.scales, work.config, work.level == Fusion.RESIDUAL)(traced)
+    return traced, fuse(scaled, work.config, work.level)
 
 
 def _listed(work: Work, what: str) -> list[str]:

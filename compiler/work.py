@@ -16,6 +16,7 @@ from compiler.lowering.fusion import FUSION_LEVELS, Fusion, fusion_named
 from compiler.lowering.lower import layer_range, make_steps
 from compiler.lowering.place import Tell, silent
 from compiler.lowering.programs import Programs
+from compiler.lowering.scaling import SCALES
 from compiler.program.lowered import LoweredProgram
 from gen.cli import add_config_flags, add_model_flags, add_seed, config_from, integer
 from hdl.spec.config import AcceleratorConfig
@@ -38,6 +39,7 @@ class Work:
     layers: range
     step_lengths: Sequence[int] | None
     level: Fusion
+    scales: str
     states: dict[str, np.ndarray]
     program: LoweredProgram
 
@@ -66,6 +68,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--adapter", type=Path, metavar="PATH",
                         help="merge these adapters into the model: a folder or a file of peft, or "
                         "what python -m sim.train wrote")
+    parser.add_argument("--scales", metavar="NAME",
+                        help=f"of operands of products: {', '.join(SCALES)} (row of int8, else "
+                        "unit)")
     parser.add_argument("--memory", type=integer(1), metavar="BYTES",
                         help="refuse a program that needs more than this memory")
     add_seed(parser, "fills unused memory, and random models and inputs")
@@ -91,7 +96,8 @@ def opened(options: argparse.Namespace, tell: Tell = silent) -> Opened:
     if layers.stop < len(model.blocks):  # what follows the last layer is of no use
         model = replace(model, final_norm=None, head=None, transform=None)
     return Opened(config, model, layers, level,
-                  Programs(config, model, level=level, layers=layers, tell=tell))
+                  Programs(config, model, level=level, layers=layers, tell=tell,
+                           scales=options.scales))
 
 
 def model_of(options: argparse.Namespace, config: AcceleratorConfig) -> Transformer:
@@ -126,20 +132,22 @@ def prepare(options: argparse.Namespace, on: Opened | None = None, inputs: Input
         entry = np.nan_to_num(found["embedding"]).reshape(*inputs.values.shape[:2], -1)
         inputs = Inputs("states", entry, inputs.valid, source=inputs.source)
     program = on.programs.lower(inputs, lengths, seed=options.seed, memory=options.memory)
-    return Work(on.config, model, inputs, layers, lengths, on.level, found, program)
+    return Work(on.config, model, inputs, layers, lengths, on.level, on.programs.scales, found,
+                program)
 
 
 def summary(work: Work) -> list[str]:
     """``heading`` of a program."""
     return heading(work.config, work.level, work.model, work.layers,
                    f"{work.inputs.length} positions, {work.program.macs} MACs, "
-                   f"{work.program.memory.size} bytes")
+                   f"{work.program.memory.size} bytes", work.scales)
 
 
-def heading(config: AcceleratorConfig, level: Fusion, model: Transformer, layers: range, what: str
-            ) -> list[str]:
+def heading(config: AcceleratorConfig, level: Fusion, model: Transformer, layers: range, what: str,
+            scales: str = "unit") -> list[str]:
     """The build, what is lowered, and what there is to know about the model."""
     return [f"config: fmt {config.fmt}, acc {config.acc}, softmax {config.softmax}, "
-            f"dim {config.dim}, lanes {config.lanes}, fusion {level.name.lower()}",
+            f"dim {config.dim}, lanes {config.lanes}, fusion {level.name.lower()}"
+            + (f", scales {scales}" if scales != "unit" else ""),
             f"work: {model.name}, layers {layers.start} to {layers.stop - 1}, {what}",
             *(f"note: {note}" for note in model.notes)]

@@ -120,11 +120,14 @@ def _instruction_rules(field: InstructionField) -> str:
     found += [f"0, but in builds of {_names(field.needs)}"] if field.needs else []
     if field.bars:
         found.append("not " + " and ".join(_BARRED[trait] for trait in field.bars) + " at once")
+    if field.only:
+        found.append("only " + " and ".join(_BARRED[trait] for trait in field.only))
     return "; ".join(found)
 
 
 _BARRED = {Trait.REDUCES: "reduces rows", Trait.STORES: "stores", Trait.ON_CHIP: "keeps the block",
-           Trait.WHOLE_ROWS: "works on whole rows", Trait.LARGEST: "fills A"}
+           Trait.WHOLE_ROWS: "works on whole rows", Trait.LARGEST: "fills A",
+           Trait.ITEMS: "stores an item of each row"}
 
 
 def _member_rules(member: Member) -> str:
@@ -133,6 +136,7 @@ def _member_rules(member: Member) -> str:
     found += [f"ISA {ISA_MAJOR}.{meaning.minor}"] * bool(meaning.minor)
     found += ["in " + ", ".join(f"`{name}`" for name in meaning.fields)] * bool(meaning.fields)
     found += ["in one stage of an instruction"] * meaning.once
+    found += [f"with `{meaning.requires}`"] * bool(meaning.requires)
     if meaning.bars:
         found.append("no instruction of the list " + " and ".join(
             _BARRED[trait] for trait in meaning.bars))

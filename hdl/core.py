@@ -1,6 +1,6 @@
 """The datapath between the memory engines: banks, array, vector unit and what drives them."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -186,6 +186,12 @@ class Core(wiring.Component):
             m.d.comb += unit.restart.eq(self.starts)
         beat, entering = drain.beat.payload, unit.i.payload
         with_y = Signal()
+        y, y_ends = fetch.o.payload.data, Const(1, 1)
+        if config.scales:
+            item = Signal.like(y[0], name="y_item")
+            m.d.comb += item.eq(y[0])
+            y = Mux(drain.y_column, item.replicate(lanes), y.as_value())
+            y_ends = ~drain.y_column | drain.y_ends
         m.d.comb += [
             unit.maximum.eq(maximum.maximum),
             maximum.read.enable.eq(unit.i.ready), maximum.read.bank.eq(drain.read.bank),
@@ -193,9 +199,11 @@ class Core(wiring.Component):
             with_y.eq(~drain.uses_y | fetch.o.valid),
             unit.i.valid.eq(drain.beat.valid & with_y),
             drain.beat.ready.eq(unit.i.ready & with_y),
-            fetch.o.ready.eq(unit.i.ready & drain.beat.valid & drain.uses_y),
+            fetch.o.ready.eq(unit.i.ready & drain.beat.valid & drain.uses_y & y_ends
+                             if config.scales
+                             else unit.i.ready & drain.beat.valid & drain.uses_y),
             entering.keep.eq(beat.keep), entering.row.eq(beat.row), entering.last.eq(beat.last),
-            entering.tag.eq(beat.tag), entering.y.eq(fetch.o.payload.data),
+            entering.tag.eq(beat.tag), entering.y.eq(y),
             self.counts.vector_beats.eq(unit.beat), self.counts.stall_vector.eq(unit.stall),
             self.counts.stall_operand.eq(drain.beat.valid & ~with_y),
         ]
@@ -204,8 +212,9 @@ class Core(wiring.Component):
         for lane in range(lanes):
             rounder = accumulator_round(config)
             m.submodules[f"round{lane}"] = shared(rounder)
+            word = Mux(drain.items, 0, rounder.result) if config.scales else rounder.result
             m.d.comb += [rounder.value.eq(part.word_select(lane, config.acc_bits)),
-                         entering.data[lane].eq(rounder.result)]
+                         entering.data[lane].eq(word)]
             if config.exact_sums:
                 m.d.comb += rounder.is_lane_word.eq(drain.lane_words)
 

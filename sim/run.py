@@ -90,7 +90,7 @@ def _expected(work: Work) -> tuple[dict[str, np.ndarray], float]:
     """What every result must be, and how long that took."""
     started = time.monotonic()
     codes = expected(work.config, work.model, work.inputs, work.steps, level=work.level,
-                     layers=work.layers)
+                     layers=work.layers, scales=work.scales)
     return codes, time.monotonic() - started
 
 
@@ -166,7 +166,7 @@ def _by_layer(options: argparse.Namespace) -> int:
     wrong, results = 0, list[Result]()
     for own, inputs in groups:
         for one in by_layer(config, lambda: model_of(options, config), inputs, level=level,
-                            seed=options.seed, quiet=options.quiet):
+                            scales=options.scales, seed=options.seed, quiet=options.quiet):
             print(f"{one.program.memory.size} bytes, ran in {one.run.seconds:.1f} s", flush=True)
             report(config, one.program, one.run, one.comparison, one.steps, one.states)
             wrong += one.comparison.mismatches

@@ -2,7 +2,7 @@
 
 ``tests/golden/verilog.json`` names two SHA-256 for every build that the project promises to keep:
 each format × accumulator × softmax × functions of inference at dim 4; each format's defaults, at
-dim 4 with functions of training, and at dim 16.
+dim 4 with functions of training and with scales, and at dim 16.
 ``verilog`` is that of the text, to the byte; ``structure`` that of the circuit without its names
 (``synth.netlist``): where signals are renamed, or the text is written in another way, the first
 changes and the second stays. A change that is meant to leave the hardware alone leaves both; a
@@ -47,14 +47,14 @@ class Build:
     dim: int
     acc: str | None = None
     softmax: str | None = None
-    functions: str = "all"
+    functions: str | None = "all"
 
     @property
     def config(self) -> AcceleratorConfig:
         # None: the default.
         return AcceleratorConfig(self.fmt, dim=self.dim,
                                  acc=self.acc, softmax=self.softmax,  # type: ignore[arg-type]
-                                 functions=self.functions)
+                                 functions=self.functions)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
         if self.acc is None:
@@ -74,13 +74,15 @@ def builds() -> list[Build]:
                 assert build.config
                 found.append(build)
     trained = (name for name, fmt in FORMATS.items() if not fmt.integer)
-    return [*found, *map(_training, trained), *(Build(fmt, 16) for fmt in FORMATS)]
+    return [*found, *(_own(fmt, "training") for fmt in trained),
+            *(_own(fmt, "scales") for fmt in FORMATS),
+            *(Build(fmt, 16, functions=None) for fmt in FORMATS)]
 
 
-def _training(fmt: str) -> Build:
-    """A format's own accumulator and softmax in a build that trains."""
+def _own(fmt: str, functions: str) -> Build:
+    """A format's own accumulator and softmax in a build with ``functions``."""
     config = AcceleratorConfig(fmt)
-    return Build(fmt, 4, config.acc, config.softmax, "training")
+    return Build(fmt, 4, config.acc, config.softmax, functions)
 
 
 def sample(every: list[Build]) -> list[Build]:
@@ -90,7 +92,8 @@ def sample(every: list[Build]) -> list[Build]:
     for index, fmt in enumerate(FORMATS):
         own = [build for build in small if build.fmt == fmt and build.functions in INFERENCE]
         chosen.append(own[index * stride % len(own)])
-    chosen.append(next(build for build in small if build.functions not in INFERENCE))
+    for functions in ("training", "scales"):
+        chosen.append(next(build for build in small if build.functions == functions))
     for acc in ACCUMULATORS:
         if acc not in {build.acc for build in chosen}:
             chosen.append(next(build for build in small if build.acc == acc))

@@ -27,6 +27,7 @@ from compiler.lowering.lower import (
 )
 from compiler.lowering.ops import OpList
 from compiler.lowering.place import Places, Tell, place, place_within, silent
+from compiler.lowering.scaling import Scaling, default_scales
 from compiler.lowering.source import source_step, trace_source
 from compiler.lowering.streaming import Streamed
 from compiler.lowering.tracer import Tracer
@@ -45,13 +46,13 @@ __all__ = ["check_decoding", "lower_decoding"]
 def lower_decoding(config: AcceleratorConfig, model: Transformer, prompt: int, new: int, *,
                    chunk: int = 32, level: Fusion = Fusion.RESIDUAL, base: int = 0,
                    seed: int | None = None, source: int | None = None, tell: Tell = silent,
-                   sequences: int = 1) -> Decoding:
+                   sequences: int = 1, scales: str | None = None) -> Decoding:
     """Programs for a prompt of at most ``prompt`` tokens, ``chunk`` at a time, and for ``new`` more
     one by one. The end of a prompt that fills no chunk is padded: what that leaves in the cache is
     written over before it is read. ``source``: how many tokens or patches the encoder reads, where
     there is one. ``tell`` hears how far the weights are. ``sequences``: so many side by side, of
-    any lengths, which end at one position: weights are read once for all. ``ValueError`` in one
-    line for what cannot be lowered."""
+    any lengths, which end at one position: weights are read once for all. ``scales``: as for
+    ``lower``. ``ValueError`` in one line for what cannot be lowered."""
     check_decoding(model)
     if sequences > 1:
         _check_beside(model)
@@ -65,7 +66,9 @@ def lower_decoding(config: AcceleratorConfig, model: Transformer, prompt: int, n
     padded = -(-prompt // chunk) * chunk
     # Beside others a prompt's parts may begin anywhere before the position where all end.
     room = max(padded if sequences == 1 else prompt - 1 + padded, prompt + new)
-    lowering = _Lowering(config, model, level, room, base, source, tell, sequences)
+    lowering = _Lowering(config, model, level, room, base, source, tell, sequences,
+                         Scaling(scales or default_scales(config), config,
+                                 level == Fusion.RESIDUAL))
     encoding = lowering.add_encoder()
     kinds = [(chunk, past) for past in _parts(range(padded - chunk + 1), chunk, config)]
     if sequences > 1:
@@ -114,9 +117,10 @@ class _Lowering:
     """One program after the other in one memory."""
 
     def __init__(self, config: AcceleratorConfig, model: Transformer, level: Fusion, room: int,
-                 base: int, source: int | None, tell: Tell, sequences: int) -> None:
+                 base: int, source: int | None, tell: Tell, sequences: int, scaled: Scaling
+                 ) -> None:
         self.config, self.level, self.room, self._tell = config, level, room, tell
-        self.sequences = sequences
+        self.sequences, self.scaled = sequences, scaled
         self.masks: Tensor | None = None
         self._streamed = Streamed(model.blocks, prepared)
         self.model = replace(model, blocks=self._streamed)
@@ -155,7 +159,7 @@ class _Lowering:
         inputs = Inputs("ids", np.zeros((1, 1), np.int64), source=self.given)
         trace_source(tracer, self.model, inputs, self.blocks, rows)
         self.tracer = tracer
-        fused = fuse(tracer.listed(), self.config, self.level)
+        fused = fuse(self.scaled(tracer.listed()), self.config, self.level)
         self.places = place(fused, self.builder, after=self.places, tell=self._tell)
         emitted = emit(fused, self.places, self.builder)
         address, commands = self.builder.address, tuple(self.builder.commands)
@@ -230,7 +234,7 @@ class _Lowering:
         inputs.check(self.model)
         trace_step(tracer, self.model, inputs, self.blocks, caches, step, self._declared(tracer))
         self.tracer = tracer
-        return fuse(tracer.listed(), self.config, self.level)
+        return fuse(self.scaled(tracer.listed()), self.config, self.level)
 
 
 def _zeros(model: Transformer, source: int | None) -> Inputs | None:

@@ -10,7 +10,7 @@ from itertools import chain
 
 from compiler.lowering.command import Command, columns_of, rows_of
 from compiler.lowering.epilogues import epilogue_of
-from compiler.lowering.lane_ops import LaneOp, Listed, Normalise
+from compiler.lowering.lane_ops import LaneOp, Listed, MultiplyRows, Normalise
 from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Vector
 from compiler.lowering.place import Places
 from compiler.lowering.turns import in_turns
@@ -131,7 +131,8 @@ class _Emitter:
         for first in range(0, width, widest):
             columns = range(first, min(first + widest, width))
             yield columns, epilogue_of([
-                (lane_op, tuple(columns_of(tensor, columns) for tensor in tensors))
+                (lane_op, tensors if isinstance(lane_op, MultiplyRows)
+                 else tuple(columns_of(tensor, columns) for tensor in tensors))
                 for lane_op, tensors in given])
 
 

@@ -13,6 +13,7 @@ from compiler.lowering.lane_ops import (
     LaneOp,
     Listed,
     Mean,
+    MultiplyRows,
     Normalise,
     Scale,
     Softmax,
@@ -79,15 +80,18 @@ def epilogue_of(lane_ops: Sequence[tuple[LaneOp, tuple[Tensor, ...]]]) -> Epilog
         return lists.row_mean(last.count, *operands)
     scales = [lane_op.factor for lane_op in kinds if isinstance(lane_op, Scale)]
     addends = [tensor for _, tensors in lane_ops for tensor in tensors]
+    columns = [isinstance(lane_op, MultiplyRows) for lane_op in kinds if lane_op.reads]
     first, second = [*scales, None, None][:2]
     y0, y1 = [*addends, None, None][:2]
+    y0_column, y1_column = [*columns, False, False][:2]
     if any(isinstance(lane_op, Hide) and tensors[0].item_bytes == 1
            for lane_op, tensors in lane_ops):
         return Epilogue(scale=(1.0 if first is None else first) * 2.0 ** -_FAR, bias=y0,
                         imm1=2.0 ** _FAR, softmax=isinstance(last, Softmax))
     if isinstance(last, Softmax):
         return Epilogue(scale=first, bias=y0, softmax=True)
-    return Epilogue(scale=first, imm1=second, bias=y0, y1=y1, instructions=_instructions(kinds))
+    return Epilogue(scale=first, imm1=second, bias=y0, y1=y1, y0_column=y0_column,
+                    y1_column=y1_column, instructions=_instructions(kinds))
 
 
 def _instructions(lane_ops: Sequence[LaneOp]) -> tuple[Instruction, ...] | None:

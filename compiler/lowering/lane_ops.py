@@ -14,7 +14,7 @@ from compiler.program.epilogue import Epilogue
 from compiler.program.tensor import Tensor
 
 __all__ = ["Add", "AddResidual", "Apply", "Factor", "Hide", "LaneOp", "Listed", "Mean", "Multiply",
-           "Normalise", "Scale", "Softmax", "UnitLength"]
+           "MultiplyRows", "Normalise", "Scale", "Softmax", "UnitLength"]
 
 Change = Callable[[View, Use | None], View]
 
@@ -128,6 +128,11 @@ class Multiply(_Elementwise):
 
     def __str__(self) -> str:
         return f"× {self._shown()}"
+
+
+@dataclass(frozen=True)
+class MultiplyRows(Multiply):
+    """× y, which has one item for each row: its scale."""
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
-from hdl.spec.commands import Destination, Operand, Post, Reduce
+from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 
-__all__ = ["affine", "l2_norm", "layer_norm", "product", "rms_norm", "row_mean"]
+__all__ = ["affine", "codes_by_row", "deferred_softmax", "l2_norm", "layer_norm",
+           "product", "rms_norm", "row_mean"]
 
 
 def layer_norm(gamma: Tensor, beta: Tensor, eps: float) -> Epilogue:
@@ -59,3 +60,39 @@ def product(y: Tensor) -> Epilogue:
     """Multiplies by ``y``, item by item, or each row by the one row of it."""
     return Epilogue(bias=y, instructions=(
         Instruction(multiply=Operand.Y, destination=Destination.MEMORY),))
+
+
+def codes_by_row(largest: float, magnitudes: Tensor | None = None) -> Epilogue:
+    """Divides rows by their largest magnitude, × ``largest``; a row of zeros stays one.
+    ``magnitudes`` takes these, one item per row; rows then stay on chip."""
+    inverse = Instruction(reduce=Reduce.MAX, reduce_to=1, post=Post.INVERSE, magnitude=True)
+    store = Instruction(multiply=Operand.R1, scale=Operand.IMM1, destination=Destination.MEMORY)
+    if magnitudes is None:
+        return Epilogue(imm1=largest, instructions=(inverse, store))
+    return Epilogue(imm1=largest, items=magnitudes, instructions=(
+        Instruction(reduce=Reduce.MAX, magnitude=True), inverse,
+        Instruction(add=Operand.R0, rows=True, destination=Destination.SECOND), store))
+
+
+def deferred_softmax(scale: float, divisors: Tensor, *, mask: Tensor | None = None,
+                     maximum: bool = False, largest: float = 127.0) -> Epilogue:
+    """e^(z − max z) × ``largest`` of each row of z = x · ``scale`` + ``mask``, and 1 over the sum
+    of that into ``divisors``, one item per row: what a product with it is still to be multiplied
+    by.
+
+    ``maximum``: R0 holds the largest z already (row_max); without it rows without a mask pass
+    once more. A row that is masked whole gives zeros.
+    """
+    e: Fields = {"add": Operand.R0, "subtract": True, "function": Function.EXP,
+                 "scale": Operand.IMM1, "reduce": Reduce.SUM, "reduce_to": 1,
+                 "post": Post.RECIPROCAL, "destination": Destination.MEMORY}
+    left = Instruction(add=Operand.R1, rows=True, destination=Destination.SECOND)
+    z: Fields = {"multiply": Operand.IMM0}
+    if mask is not None:
+        steps = (Instruction(**z, add=Operand.Y, reduce=Reduce.MAX, destination=Destination.BUFFER),
+                 Instruction(**e), left)
+    elif maximum:
+        steps = (Instruction(**z, **e), left)
+    else:
+        steps = (Instruction(**z, reduce=Reduce.MAX), Instruction(**z, **e), left)
+    return Epilogue(scale=scale, imm1=largest, bias=mask, items=divisors, instructions=steps)

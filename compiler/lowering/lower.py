@@ -17,6 +17,7 @@ from compiler.lowering.layer import layer_uses, trace_layer
 from compiler.lowering.ops import OpList
 from compiler.lowering.place import place
 from compiler.lowering.rotary import halves_first
+from compiler.lowering.scaling import Scaling, default_scales
 from compiler.lowering.source import trace_source
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.turns import take_turns
@@ -89,19 +90,21 @@ def make_steps(model: Transformer, inputs: Inputs, steps: Sequence[int] | None) 
 def lower(config: AcceleratorConfig, model: Transformer, inputs: Inputs, *,
           level: Fusion = Fusion.RESIDUAL, layers: range | None = None,
           steps: Sequence[int] | None = None, keep: bool = False, seed: int | None = 0,
-          base: int = 0) -> LoweredProgram:
+          base: int = 0, scales: str | None = None) -> LoweredProgram:
     """The program that runs ``model`` on ``inputs`` from its embedding to its head.
 
     ``layers``: only these, without head unless the last is among them; from another than the
     first one they take ``states``. ``steps``: positions that pass through all layers together;
     each later step reads the keys and values that the steps before it have left (prefill, then
-    decode: ``(31, 1)``). ``keep``: every tensor is a result. Bytes without content are random from
-    ``seed``. Whatever cannot be lowered is a ``ValueError`` in one line.
+    decode: ``(31, 1)``). ``keep``: every tensor is a result. ``scales``: of operands of products
+    (``compiler.lowering.scaling``), the build's own unless given. Bytes without content are random
+    from ``seed``. Whatever cannot be lowered is a ``ValueError`` in one line.
 
     Results: ``embedding E``, ``layer 0 E`` …, ``final norm E``, ``pooled E``, ``head bf16``, E the
     encoding; prefixed by ``step 1`` … where there are steps.
     """
-    listed = trace(model, inputs, layers, steps)
+    scaled = Scaling(scales or default_scales(config), config, level == Fusion.RESIDUAL)
+    listed = scaled(trace(model, inputs, layers, steps))
     builder = ProgramBuilder(config, base)
     fused = take_turns(fuse(listed, config, level), config)
     places = place(fused, builder, keep)

@@ -19,6 +19,7 @@ from compiler.lowering.lower import (
 )
 from compiler.lowering.ops import OpList
 from compiler.lowering.place import Places, Tell, least_bytes, place, placed, silent
+from compiler.lowering.scaling import Scaling, default_scales
 from compiler.lowering.source import trace_source
 from compiler.lowering.streaming import Streamed
 from compiler.lowering.tracer import Tracer
@@ -34,11 +35,12 @@ __all__ = ["Programs"]
 class Programs:
     """Programs of ``model`` for inputs of any shape. The weights are encoded and placed by the
     first one; every other one has them at the same addresses, before all that is its own. ``tell``
-    hears how far that is."""
+    hears how far that is. ``scales``: as for ``lower``."""
 
     def __init__(self, config: AcceleratorConfig, model: Transformer, *,
                  level: Fusion = Fusion.RESIDUAL, layers: range | slice | None = None,
-                 base: int = 0, tell: Tell = silent) -> None:
+                 base: int = 0, tell: Tell = silent, scales: str | None = None) -> None:
+        self._scaled = Scaling(scales or default_scales(config), config, level == Fusion.RESIDUAL)
         self.config, self.level, self.base, self._tell = config, level, base, tell
         self.layers = layer_range(model, layers)
         self._streamed = Streamed(model.blocks, prepared)
@@ -48,6 +50,11 @@ class Programs:
         self._weights = ProgramBuilder(config, base)
         self._places = Places()
         self._tracer: Tracer | None = None
+
+    @property
+    def scales(self) -> str:
+        """Of operands of products."""
+        return self._scaled.scales
 
     @property
     def weights(self) -> int:
@@ -72,7 +79,8 @@ class Programs:
         sources = trace_source(tracer, self.model, inputs, self.blocks)
         for step in passes:
             trace_step(tracer, self.model, inputs, self.blocks, caches, step, sources)
-        fused = take_turns(fuse(tracer.listed(), self.config, self.level), self.config)
+        fused = take_turns(fuse(self._scaled(tracer.listed()), self.config, self.level),
+                           self.config)
         if memory is not None:
             # Before a constant is made: a mask may be larger than all else.
             self._refuse(least_bytes(fused, ProgramBuilder(self.config)), memory)
@@ -96,7 +104,7 @@ class Programs:
                              f"not {memory}")
 
     def _place_weights(self, tracer: Tracer, fused: OpList) -> None:
-        parameters = set(tracer.parameters())
+        parameters = set(self._scaled.parameters(tracer.parameters()))
         new = [(value, form) for value in fused.values if value in parameters
                for form in fused.forms[value] if (value, form) not in self._places]
         for slot, tensor in zip(new, placed(new, self._weights, self._tell), strict=True):

@@ -33,6 +33,8 @@ class Life(Enum):
     """In the image from the start: parameters, inputs, tables."""
     STATE = auto()
     """From the start to the end, written little by little: keys and values of all positions."""
+    KEPT = auto()
+    """As STATE, and never a result: another form of one."""
     RESULT = auto()
     """From its op to the end; a run leaves it."""
     TEMPORARY = auto()

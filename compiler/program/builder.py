@@ -8,10 +8,11 @@ import numpy as np
 from compiler.program.epilogue import STORE, Epilogue, keeps_order
 from compiler.program.hazards import Hazards, in_place
 from compiler.program.instruction import Instruction, instruction_words
+from compiler.program.operands import first_of_two, second_result
 from compiler.program.placement import Placement
 from compiler.program.requirements import Requirements
 from compiler.program.scalar import Scalar
-from compiler.program.tensor import INDICES, IndexEncoding, Tensor
+from compiler.program.tensor import INDICES, IndexEncoding, Tensor, overlap
 from hdl.spec.commands import (
     COMMAND,
     COMMAND_BYTES,
@@ -215,6 +216,10 @@ class ProgramBuilder(Placement):
         scalars = [factor for factor in (epilogue.scale, epilogue.imm1)
                    if isinstance(factor, Scalar)]
         writes = [out] if stores else []
+        if epilogue.items is not None:
+            if overlap(out, epilogue.items):
+                raise ValueError(f"{epilogue.items.name} must not overlap {out.name}")
+            writes.append(epilogue.items)
         if self._hazards.race(reads, writes, replaced, [scalar.item for scalar in scalars]):
             self.fence()
         self._hazards.issued(reads, writes)
@@ -239,7 +244,12 @@ class ProgramBuilder(Placement):
         fields |= flags
         for index, y in enumerate((epilogue.bias, epilogue.y1)):
             if y is not None:
-                fields |= self._operand_y(opcode, f"y{index}", y, shape)
+                wanted = (shape[0], 1) if fields[f"y{index}_column"] else shape
+                if any(i.y_second and i.y == index for i in instructions):
+                    y = first_of_two(y, wanted[1])
+                fields |= self._operand_y(opcode, f"y{index}", y, wanted)
+        if epilogue.items is not None:
+            fields |= second_result(out, epilogue.items, shape[0])
         for index, value in enumerate((epilogue.scale, epilogue.imm1)):
             if isinstance(value, Scalar):
                 fields |= {f"imm{index}": self._number(value), f"imm{index}_scalar": 1}

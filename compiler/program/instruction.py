@@ -37,6 +37,9 @@ class Instruction:
     reduce_to: int = 0
     post: Post = Post.NONE
     destination: Destination = Destination.NONE
+    magnitude: bool = False
+    y_second: bool = False
+    rows: bool = False
 
     @property
     def values(self) -> dict[str, int]:

@@ -11,7 +11,8 @@ from hdl.spec.features import LANES
 
 __all__ = ["Requirements"]
 
-_FUNCTIONS = {Feature.FUNCTIONS: "all", Feature.BACKWARD: "training"}
+_FUNCTIONS = {Feature.FUNCTIONS: "all", Feature.BACKWARD: "training",
+              Feature.SCALES: "scales"}
 """The least set of functions that brings a feature."""
 
 

@@ -51,7 +51,9 @@ def changed_config(config: AcceleratorConfig, arguments: argparse.Namespace
     is the new one's."""
     changes = _chosen(arguments)
     if "fmt" in changes:
-        changes = {"acc": None, "softmax": None, "exp_epsilon": None, "exp_theta": None} | changes
+        followed = {"functions"} if config.functions == config.format.default_functions else set()
+        followed |= {"acc", "softmax", "exp_epsilon", "exp_theta"}
+        changes = dict.fromkeys(followed) | changes
     return replace(config, **changes)
 
 

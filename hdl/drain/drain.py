@@ -38,6 +38,10 @@ class Drain(wiring.Component):
     control: Out(``PassControl``), of the running pass. uses_y, to_memory: Out(1), so are these.
     transposed: Out(1), C is: a pass to memory offers D × D tiles, column tile by column tile;
         constant until ``settled``.
+    y_column, y_ends: Out(1), in a build of scales: the running pass takes an item of Y for all of a
+        row, and ``beat`` is the last that it is for.
+    items: Out(1), in a build of scales: the running pass stores an item of each row to D, of +0 in
+        stage 1. It begins and ends while all is ``settled``.
     lane_words: Out(1), the running pass reads lane words, from memory or an earlier pass, not
         accumulators.
     read: Out(``SramRead``), of the accumulation banks.
@@ -56,6 +60,7 @@ class Drain(wiring.Component):
             "c_transfer": Out(stream.Signature(TRANSFER)),
             "y": Out(Storage()), "c": Out(Storage()), "control": Out(PassControl(config)),
             "uses_y": Out(1), "to_memory": Out(1), "transposed": Out(1), "lane_words": Out(1),
+            **({"y_column": Out(1), "y_ends": Out(1), "items": Out(1)} if config.scales else {}),
             "read": Out(SramRead(config.acc_depth, banks=2)),
             "beat": Out(stream.Signature(drained_layout(config))),
             "unit_idle": In(1), "settled": In(1),
@@ -80,13 +85,24 @@ class Drain(wiring.Component):
         self._read(m, nest, plan, reader, coming, bank)
         self._ask(m, nest, plan, transfers, reader.region, coming)
         self._sequence(m, nest, plan, index, coming, bank, reader, transfers)
-        uses_y, _ = _uses(self.control.instruction)
+        uses_y, second = _uses(self.control.instruction)
+        to_memory = _goes_to(self.control.instruction, Destination.MEMORY)
+        wide, transposed = plan.c_wide, plan.c_transposed
+        if config.scales:
+            items = self.items
+            m.d.comb += items.eq(_goes_to(self.control.instruction, Destination.SECOND))
+            to_memory, wide, transposed = to_memory | items, wide | items, transposed & ~items
+            # A streamed row's item is asked for once, others' with every strip.
+            row_wise = plan.streamed & ~reader.region.tiled
+            m.d.comb += [self.y_column.eq(Mux(second, plan.y1_column, plan.y0_column)),
+                         self.y_ends.eq(Mux(row_wise, self.beat.payload.last,
+                                            self.beat.payload.tag.row_ends))]
         m.d.comb += [
             self.uses_y.eq(uses_y),
-            self.to_memory.eq(_goes_to(self.control.instruction, Destination.MEMORY)),
+            self.to_memory.eq(to_memory),
             *(getattr(self.control, name).eq(plan[name]) for name in constants(config)),
-            self.c.wide.eq(plan.c_wide), self.c.e5m2.eq(plan.c_e5m2),
-            self.transposed.eq(plan.c_transposed),
+            self.c.wide.eq(wide), self.c.e5m2.eq(plan.c_e5m2),
+            self.transposed.eq(transposed),
             self.released.bank.eq(bank), self.read.bank.eq(bank),
         ]
         return m
@@ -96,10 +112,13 @@ class Drain(wiring.Component):
         # With more K-tiles than one the array needs the bank's read port to its last word.
         follows, by_strips, tiled, one = Signal(), Signal(), Signal(), Signal()
         tile = self.config.dim
+        one_item = plan.row_result & _goes_to(coming, Destination.MEMORY)
+        if self.config.scales:
+            one_item = one_item | _goes_to(coming, Destination.SECOND)
         m.d.comb += [
             tiled.eq(plan.c_transposed & _goes_to(coming, Destination.MEMORY)),
             follows.eq(~plan.gemm | (plan.k <= tile)),
-            one.eq(plan.row_result & _goes_to(coming, Destination.MEMORY)),
+            one.eq(one_item),
             # The array completes column tiles; whatever works on rows needs them whole.
             by_strips.eq(plan.gemm & follows & ~plan.rowwise),
             reader.region.rows.eq(nest.rows_size), reader.region.columns.eq(nest.chunk_size),
@@ -126,21 +145,49 @@ class Drain(wiring.Component):
         y0 = self._address(m, nest, plan, "y0")
         y1 = self._address(m, nest, plan, "y1")
         c = self._address(m, nest, plan, "c", plan.c_transposed)
+        y, stride, wide = Mux(second, y1, y0), plan.c_stride, plan.c_wide
+        stores = _goes_to(coming, Destination.MEMORY)
+        if self.config.scales:
+            items = _goes_to(coming, Destination.SECOND)
+            c = Mux(items, self._items_address(m, nest, plan), c)
+            stores, stride = stores | items, Mux(items, plan.d_stride, stride)
+            wide = wide | items
+            y = y + self._following(plan, coming, second)
         m.d.comb += [
             self.y.wide.eq(Mux(second, plan.y1_wide, plan.y0_wide)),
             self.y.e5m2.eq(Mux(second, plan.y1_e5m2, plan.y0_e5m2)),
             transfers.region.eq(region),
             transfers.row_columns.eq(Mux(row_wise, plan.n, 0)),
             transfers.y.wanted.eq(uses_y & asks),
-            transfers.y.address.eq(Mux(second, y1, y0)),
+            transfers.y.address.eq(y),
             transfers.y.stride.eq(Mux(second, plan.y1_stride, plan.y0_stride)),
             transfers.y.wide.eq(self.y.wide),
-            transfers.c.wanted.eq(_goes_to(coming, Destination.MEMORY) & asks),
-            transfers.c.address.eq(c), transfers.c.stride.eq(plan.c_stride),
-            transfers.c.wide.eq(plan.c_wide), transfers.c.transposed.eq(region.tiled),
+            transfers.c.wanted.eq(stores & asks),
+            transfers.c.address.eq(c), transfers.c.stride.eq(stride),
+            transfers.c.wide.eq(wide), transfers.c.transposed.eq(region.tiled),
         ]
+        if self.config.scales:
+            m.d.comb += [transfers.y.column.eq(Mux(second, plan.y1_column, plan.y0_column)),
+                         transfers.c.column.eq(0)]
         wiring.connect(m, transfers.y_transfer, wiring.flipped(self.y_transfer))
         wiring.connect(m, transfers.c_transfer, wiring.flipped(self.c_transfer))
+
+    def _items_address(self, m: Module, nest: Nest, plan) -> Signal:
+        """Byte address of the block's first item of D."""
+        address = Signal(64, name="d_address", reset_less=True)
+        with m.If(nest.rows_enter):
+            m.d.sync += address.eq(plan.c_address + plan.d_offset.as_signed())
+        with m.Elif(nest.rows_advance):
+            m.d.sync += address.eq(address + (plan.d_stride << plan.block_log2))
+        return address
+
+    def _following(self, plan, coming, second):
+        """Bytes from Y to what follows it, where the instruction takes that."""
+        element_log2 = log2_exact(self.config.format.storage_bytes)
+        column = Mux(second, plan.y1_column, plan.y0_column)
+        wide = Mux(second, plan.y1_wide, plan.y0_wide) & (element_log2 == 0)
+        items = Mux(column, 1, plan.n) << element_log2
+        return Mux(instruction_field(coming, "y_second"), Mux(wide, items << 1, items), 0)
 
     def _address(self, m: Module, nest: Nest, plan, name: str, transposed=None) -> Signal:
         """Byte address of the current chunk of a matrix."""
@@ -162,7 +209,10 @@ class Drain(wiring.Component):
         with m.If(nest.chunk_enter):
             m.d.sync += column.eq(0)
         with m.Elif(nest.chunk_advance):
-            m.d.sync += column.eq(column + step(plan.chunk_log2, transposed))
+            advanced = column + step(plan.chunk_log2, transposed)
+            if self.config.scales and name != "c":
+                advanced = Mux(plan[f"{name}_column"], column, advanced)
+            m.d.sync += column.eq(advanced)
         address = Signal(64, name=f"{name}_address")
         m.d.comb += address.eq(row + column)
         return address
@@ -182,6 +232,10 @@ class Drain(wiring.Component):
         pass_index = _pass_index(m, nest)
         leaves_bank = plan.streamed | instruction_field(coming, "last")
         m.d.comb += reader.enable.eq(switched)
+        free = self.unit_idle
+        if self.config.scales:
+            # What is stored otherwise than before begins when nothing of that is left.
+            free = Mux(self.items | _goes_to(coming, Destination.SECOND), self.settled, free)
 
         def advance():
             with m.If(leaves_bank):
@@ -211,7 +265,7 @@ class Drain(wiring.Component):
                 m.d.sync += [switched.eq(~changes), fresh.eq(0)]
                 m.next = "RUN"
             with m.State("RUN"):
-                with m.If(~switched & self.unit_idle):
+                with m.If(~switched & free):
                     m.d.sync += [switched.eq(1), self.control.instruction.eq(coming),
                                  self.control.row_maxima.eq(row_maxima)]
                 with m.If((reader.done | ~reader.busy) & ~transfers.busy):

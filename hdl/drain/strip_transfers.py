@@ -12,14 +12,16 @@ from hdl.spec.config import AcceleratorConfig, log2_exact
 __all__ = ["StripTransfers", "matrix_layout"]
 
 
-def matrix_layout() -> data.StructLayout:
+def matrix_layout(config: AcceleratorConfig) -> data.StructLayout:
     """A block of a matrix in memory.
 
     ``wanted``: it is used. ``address``: of its first element. ``transposed``: stored column by
-    column. ``wide``: elements of two bytes.
+    column. ``wide``: elements of two bytes. ``column``, in a build of scales: it has one column,
+    which is asked for with every strip.
     """
     return data.StructLayout({
-        "wanted": 1, "address": 64, "stride": 32, "wide": 1, "transposed": 1})
+        "wanted": 1, "address": 64, "stride": 32, "wide": 1, "transposed": 1,
+        **({"column": 1} if config.scales else {})})
 
 
 class StripTransfers(wiring.Component):
@@ -42,7 +44,7 @@ class StripTransfers(wiring.Component):
         super().__init__({
             "start": In(1), "region": In(region_layout(config)),
             "row_columns": In(COUNT_BITS),
-            "y": In(matrix_layout()), "c": In(matrix_layout()),
+            "y": In(matrix_layout(config)), "c": In(matrix_layout(config)),
             "y_transfer": Out(stream.Signature(TRANSFER)),
             "c_transfer": Out(stream.Signature(TRANSFER)),
             "busy": Out(1),
@@ -93,8 +95,12 @@ class StripTransfers(wiring.Component):
         lines = matrix.stride << dim_log2
         along, across = Signal(64), Signal(64)
         row_columns = Mux(self.row_columns > strip, self.row_columns, strip)
+        step_along = to_bytes(region.strip)
+        if self.config.scales:
+            row_columns = Mux(matrix.column, 1, row_columns)
+            step_along = Mux(matrix.column, 0, step_along)
         m.d.comb += [
-            along.eq(Mux(matrix.transposed, lines, to_bytes(region.strip))),
+            along.eq(Mux(matrix.transposed, lines, step_along)),
             across.eq(Mux(matrix.transposed, to_bytes(1 << dim_log2), lines)),
             port.payload.address.eq(base), port.payload.stride.eq(matrix.stride),
             port.payload.row_bytes.eq(to_bytes(Mux(matrix.transposed, tile_rows, row_columns))),

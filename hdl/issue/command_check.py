@@ -43,6 +43,12 @@ def first_cause(m: Module, cause: Signal, failed: Signal, *rows) -> None:
             m.d.comb += [cause.eq(code), failed.eq(1)]
 
 
+def _or(first, *others):
+    for other in others:
+        first = first | other
+    return first
+
+
 def _any(conditions):
     return Cat(conditions).any()
 
@@ -115,8 +121,11 @@ class CommandCheck(wiring.Component):
         else:
             factor, addend, function = Operand.R1, Operand.R1, Function.RECIPROCAL
             reduce, post = Reduce.SUM, Post.RECIPROCAL
+        destination = Destination.MEMORY
+        if self.config.scales:  # of posts POWER is none: ``_scan``
+            post, destination = Post.INVERSE, Destination.SECOND
         return {"multiply": factor, "add": addend, "scale": factor, "function": function,
-                "reduce": reduce, "post": post, "destination": Destination.MEMORY}
+                "reduce": reduce, "post": post, "destination": destination}
 
     def _scan(self, m: Module, instruction) -> dict[str, Signal]:
         """What one instruction uses, and whether its fields are known."""
@@ -126,7 +135,7 @@ class CommandCheck(wiring.Component):
         found |= {"reads": Signal(2, name="scan_reads"), "reduces": Signal(2, name="scan_reduces")}
         uses_y = [operand == Operand.Y for operand in operands]
         two = (uses_y[0] & uses_y[1]) | (uses_y[0] & uses_y[2]) | (uses_y[1] & uses_y[2])
-        used = max(field.low + field.bits for field in INSTRUCTION.values())
+        used = INSTRUCTION["rows" if self.config.scales else "last"].low + 1
         unknown = _any([*(instruction_field(instruction, name) > last for name, last
                           in self._largest().items()), instruction[used:].any()])
         bad = two | unknown
@@ -140,12 +149,21 @@ class CommandCheck(wiring.Component):
                 instruction, "post").any()
             bad = bad | (operands[1] == Operand.SELF) | (largest & of_rows)
             reduces = reduces & ~largest
+        stored = instruction_field(instruction, "destination") == Destination.BUFFER
+        row = found["reads"].any() | found["reduces"].any()
+        if self.config.scales:
+            second = found["second"] = Signal(name="scan_second")
+            m.d.comb += second.eq(
+                instruction_field(instruction, "destination") == Destination.SECOND)
+            bad = (bad | (instruction_field(instruction, "post") == Post.POWER)
+                   | (second ^ instruction_field(instruction, "rows")) | (second & reduces))
+            stored, row = stored | second, row | second
         m.d.comb += [
             found["reads"].eq(Cat(_any(operand == row for operand in operands)
                                   for row in (Operand.R0, Operand.R1))),
             found["y"].eq(uses_y[0] | uses_y[1] | uses_y[2]),
             found["bad"].eq(bad),
-            found["buffer"].eq(instruction_field(instruction, "destination") == Destination.BUFFER),
+            found["buffer"].eq(stored),
             found["memory"].eq(instruction_field(instruction, "destination") == Destination.MEMORY),
             # A reduction takes whole rows, a transposed C columns, one result per row the first
             # word.
@@ -155,7 +173,7 @@ class CommandCheck(wiring.Component):
         ]
         with m.If(reduces):
             m.d.comb += found["reduces"].eq(1 << instruction_field(instruction, "reduce_to"))
-        m.d.comb += found["row"].eq(found["reads"].any() | found["reduces"].any())
+        m.d.comb += found["row"].eq(row)
         return found
 
     def _scan_list(self, m: Module) -> tuple:
@@ -176,6 +194,12 @@ class CommandCheck(wiring.Component):
             with m.Elif(scanning):
                 m.d.sync += a.eq(a | found["a"])
             bad = bad | (a | found["a"]).all()
+        second = Signal()
+        if self.config.scales:
+            with m.If(self.start):
+                m.d.sync += second.eq(0)
+            with m.Elif(scanning):
+                m.d.sync += second.eq(second | found["second"])
         with m.If(self.start):
             taken = self._field("row_max")
             whole = taken | self._field("row_result")
@@ -198,9 +222,9 @@ class CommandCheck(wiring.Component):
                 m.d.sync += [scanning.eq(0), self.done.eq(1)]
         with m.If(self.done):
             m.d.sync += self.done.eq(0)
-        return memory, bad_list, uses_y
+        return memory, bad_list, uses_y, second
 
-    def _misaligned(self, uses_y, memory):
+    def _misaligned(self, uses_y, memory, second):
         """A BF16 tensor at an odd address or with an odd stride."""
         always = self.config.format.storage_bytes > 1
         vector = self._field("opcode") == Opcode.VECTOR
@@ -208,11 +232,14 @@ class CommandCheck(wiring.Component):
         def odd(name):
             return self._field(f"{name}_address")[0] | self._field(f"{name}_stride")[0]
 
-        return ((odd("a") & (always | (vector & self._field("x_wide"))))
+        items = self._field("d_stride")[0] | (
+            self._field("c_address")[0] ^ self._field("d_offset")[0])
+        rest = (second & items,) if self.config.scales else ()
+        return _or((odd("a") & (always | (vector & self._field("x_wide"))))
                 | (odd("b") & always & ~vector)
                 | (odd("c") & memory & (always | self._field("c_wide")))
                 | (odd("y0") & uses_y[0] & (always | self._field("y0_wide")))
-                | (odd("y1") & uses_y[1] & (always | self._field("y1_wide"))))
+                | (odd("y1") & uses_y[1] & (always | self._field("y1_wide"))), *rest)
 
     def _counts(self, m: Module) -> list:
         """Of M, K and N one is 0, or beyond what is counted; where the accumulator bounds K,
@@ -238,6 +265,10 @@ class CommandCheck(wiring.Component):
         if not self.config.trains:
             for name in ("imm0_scalar", "imm1_scalar"):
                 reserved |= 1 << COMMAND[name].offset
+        if not self.config.scales:
+            for name in ("y0_column", "y1_column", "d_offset", "d_stride"):
+                row = COMMAND[name]
+                reserved |= ((1 << row.bits) - 1) << row.offset
         transposed = self._field("a_transposed") | self._field("b_transposed")
         gathers = self._field("x_gather")
         return ((self.record & reserved).any(), ~vector & gathers,
@@ -246,7 +277,7 @@ class CommandCheck(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        memory, bad_list, uses_y = self._scan_list(m)
+        memory, bad_list, uses_y, second = self._scan_list(m)
         opcode = self._field("opcode")
         computes = (opcode == Opcode.GEMM) | (opcode == Opcode.VECTOR)
         known = computes | (opcode == Opcode.END) | (opcode == Opcode.FENCE)
@@ -261,5 +292,5 @@ class CommandCheck(wiring.Component):
             (ErrorCause.OVERSIZE, computes & large),
             *k_range,
             (ErrorCause.BAD_FIELD, computes & bad_field),
-            (ErrorCause.MISALIGNED, computes & self._misaligned(uses_y, memory)))
+            (ErrorCause.MISALIGNED, computes & self._misaligned(uses_y, memory, second)))
         return m

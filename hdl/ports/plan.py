@@ -31,10 +31,11 @@ def _rank(field: CommandField) -> int:
 def copied(config: AcceleratorConfig) -> dict[str, int]:
     """Fields of a command that are part of its plan, and their bits there.
 
-    Flags that a build ignores stay: they are wires without a load.
+    Flags that a build ignores stay: they are wires without a load. Those that it refuses go.
     """
     taken = [field for field in COMMAND.values()
-             if field.units and (field.number is None or field.name in constants(config))]
+             if field.units and (field.number is None or field.name in constants(config))
+             and (not field.strict or available(field.needs, config))]
     return {field.name: _bits(field) for field in sorted(taken, key=_rank)}
 
 

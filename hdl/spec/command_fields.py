@@ -23,13 +23,14 @@ __all__ = ["COMMAND", "AtLeast", "AtMost", "CommandField", "Role", "Unit", "mean
 class Role(Enum):
     """What a field says of its tensor.
 
-    ADDRESS of its first byte; STRIDE: bytes from a row as stored to the next; E5M2: it holds E5M2,
-    not E4M3; WIDE: it holds BF16, not the format's 8 bits; TRANSPOSED: rows and columns are stored
-    exchanged; COLUMN: it has one column, whatever its shape; GATHER: its rows are those of a table
-    that indices name.
+    ADDRESS of its first byte; OFFSET of that from C's, signed; STRIDE: bytes from a row as stored
+    to the next; E5M2: it holds E5M2, not E4M3; WIDE: it holds BF16, not the format's 8 bits;
+    TRANSPOSED: rows and columns are stored exchanged; COLUMN: it has one column, whatever its
+    shape; GATHER: its rows are those of a table that indices name.
     """
 
     ADDRESS = "address"
+    OFFSET = "offset"
     STRIDE = "stride"
     E5M2 = "e5m2"
     WIDE = "wide"
@@ -118,6 +119,7 @@ _GEMM = (When((Opcode.GEMM,)),)
 _VECTOR = (When((Opcode.VECTOR,)),)
 _GATHER = (When((Opcode.VECTOR,), "x_gather"),)
 _BACKWARD = (Feature.BACKWARD,)
+_SCALES = (Feature.SCALES,)
 _COUNT = (AtLeast(1, ErrorCause.BAD_SHAPE), AtMost(COUNT_MOST, ErrorCause.OVERSIZE))
 _ROWS = Trait.WHOLE_ROWS | Trait.ON_CHIP
 _OPERANDS, _WEIGHTS, _FEEDER, _DRAIN, _LANES = ((unit,) for unit in Unit)
@@ -163,6 +165,12 @@ COMMAND = _table(
                  tensor="c", role=Role.WIDE, units=_DRAIN),
     CommandField("x_gather", 0, 22, 1, "VECTOR: X is rows of a table at A that indices at B name",
                  _VECTOR, strict=True, tensor="a", role=Role.GATHER, units=_OPERANDS),
+    CommandField("y0_column", 0, 27, 1,
+                 "Y0 is M×1: one item a row, for all its columns; stride 0: one item for all",
+                 strict=True, needs=_SCALES, minor=1, tensor="y0", role=Role.COLUMN,
+                 units=_DRAIN),
+    CommandField("y1_column", 0, 28, 1, "Y1 is M×1", strict=True, needs=_SCALES, minor=1,
+                 tensor="y1", role=Role.COLUMN, units=_DRAIN),
     CommandField("imm0_scalar", 0, 23, 1, "imm0 is the number of a scalar", strict=True,
                  needs=_BACKWARD, minor=1, scalar="imm0"),
     CommandField("imm1_scalar", 0, 24, 1, "imm1 is the number of a scalar", strict=True,
@@ -199,6 +207,10 @@ COMMAND = _table(
                  tensor="y0", role=Role.STRIDE, units=_DRAIN),
     CommandField("y1_stride", 18, 0, 32, "bytes from a row of Y1 to the next",
                  tensor="y1", role=Role.STRIDE, units=_DRAIN),
+    CommandField("d_offset", 19, 0, 32, "SECOND: signed bytes from C to D, a BF16 item a row",
+                 strict=True, needs=_SCALES, minor=1, tensor="d", role=Role.OFFSET, units=_DRAIN),
+    CommandField("d_stride", 20, 16, 16, "SECOND: bytes from an item of D to the next",
+                 strict=True, needs=_SCALES, minor=1, tensor="d", role=Role.STRIDE, units=_DRAIN),
     CommandField("instructions", 24, 0, 256,
                  "eight vector instructions of 32 bits, the first lowest", units=_DRAIN),
     CommandField("imm0", 20, 0, 16, "immediate 0: a BF16 word", number=BFLOAT16,

@@ -15,7 +15,7 @@ ACCUMULATORS = ("bf16", "fp32", "exact", "fused", "int32")
 SOFTMAX_MODES = ("pwl", "approx", "approx_shifted", "linear")
 SOFTMAX_TRICKS = ("approx", "approx_shifted")
 """Those of the paper, with ε, θ and a choice of the reciprocal."""
-FUNCTION_SETS = ("all", "softmax", "training")
+FUNCTION_SETS = ("all", "softmax", "training", "scales")
 INT32_PRODUCTS = ((1 << 31) - 1) // (1 << 14)
 """Products of int8 that 32 bits can add: the largest is (-128) * (-128)."""
 COUNT_BITS = 24
@@ -88,8 +88,9 @@ class AcceleratorConfig:
     k_max: int = _option(4096, "largest K of a GEMM with the exact accumulator, whose width "
                          "follows from it; int32 takes 131071, the others any K")
     softmax: str = _option(None, "exp and 1/x", "the format's own", SOFTMAX_MODES)
-    functions: str = _option("all", "functions of the vector unit: all of inference, exp and 1/x "
-                             "alone, or all with those of training", allowed=FUNCTION_SETS)
+    functions: str = _option(None, "functions of the vector unit: all of inference, exp and 1/x "
+                             "alone, all with those of training, or all with scales of rows",
+                             "all; scales of int8", FUNCTION_SETS)
     exp_epsilon: int = _option(
         None, "epsilon of the bit-trick exponential in units of 2^-7, 0 to 255",
         "144 for approx_shifted, else 128")
@@ -127,11 +128,13 @@ class AcceleratorConfig:
         if self.softmax not in SOFTMAX_MODES:
             raise ValueError(
                 f"softmax must be one of {', '.join(SOFTMAX_MODES)}, not {self.softmax!r}")
+        if self.functions is None:
+            object.__setattr__(self, "functions", fmt.default_functions)
         if self.functions not in FUNCTION_SETS:
             raise ValueError(
                 f"functions must be one of {', '.join(FUNCTION_SETS)}, not {self.functions!r}")
         if fmt.integer and self.functions == "training":
-            raise ValueError(f"functions must be all or softmax for format {fmt.name}, "
+            raise ValueError(f"functions must be all, softmax or scales for format {fmt.name}, "
                              "not 'training': gradients are no integers")
         if self.exp_epsilon is None:
             epsilon = 144 if self.softmax == "approx_shifted" else 128
@@ -179,6 +182,12 @@ class AcceleratorConfig:
     def infers(self) -> bool:
         """Whether the vector unit has all functions of inference."""
         return self.functions != "softmax"
+
+    @property
+    def scales(self) -> bool:
+        """Whether rows of tensors may have scales: operands of one item a row, reductions of
+        magnitudes. Integers, which have no exponent, can do little without."""
+        return self.functions == "scales"
 
     @property
     def trains(self) -> bool:

@@ -15,7 +15,8 @@ class Feature(IntFlag):
     """What a program may need of a build; unknown or missing bits are refused.
 
     An encoding, an accumulator and a softmax mode have theirs by their names. LANE_BF16: the lanes'
-    type, of builds whose format leaves a choice; in the others it follows from the format.
+    type, of builds whose format leaves a choice; in the others it follows from the format. SCALES:
+    operands of one item a row, reductions of magnitudes.
     """
 
     POSIT8 = 1 << 0
@@ -36,6 +37,7 @@ class Feature(IntFlag):
     SOFTMAX_APPROX_SHIFTED = 1 << 18
     SOFTMAX_LINEAR = 1 << 19
     FUNCTIONS = 1 << 20
+    SCALES = 1 << 21
     BACKWARD = 1 << 24
 
 
@@ -72,6 +74,8 @@ def features_of(config: AcceleratorConfig) -> Feature:
         found |= Feature.LANE_BF16
     if config.infers:
         found |= Feature.FUNCTIONS
+    if config.scales:
+        found |= Feature.SCALES
     if config.trains:
         found |= Feature.BACKWARD
     return found

@@ -227,6 +227,11 @@ class Format:
         return 1 + int(largest ** 2 / Fraction(2) ** self.product_unit_log2).bit_length()
 
     @property
+    def default_functions(self) -> str:
+        """Those of inference, of integers scales too, for they have no exponent."""
+        return "scales" if self.integer else "all"
+
+    @property
     def integer(self) -> bool:
         """True where operands are integers, which no sum ever rounds."""
         return isinstance(self.encodings[0], IntegerEncoding)

@@ -19,6 +19,7 @@ __all__ = [
 INSTRUCTIONS = 8
 _FUNCTIONS = (Feature.FUNCTIONS,)
 _BACKWARD = (Feature.BACKWARD,)
+_SCALES = (Feature.SCALES,)
 _MODE = (SOFTMAX_MODES,)
 _REDUCTION = Trait.REDUCES | Trait.WHOLE_ROWS
 
@@ -72,8 +73,9 @@ class Reduce(Member):
 class Post(Member):
     """What a row register takes of a reduction t, which is FP32; one RNE to the lane's type.
 
-    RECIPROCAL takes the reciprocal of the rounded t. MEAN: t · ``inverse_n``. INVERSE_SQRT:
-    1/sqrt(t · ``inverse_n`` + ``epsilon``). Their product and sum round to FP32, RNE. POWER: with E
+    RECIPROCAL and INVERSE take the reciprocal of the rounded t. MEAN: t · ``inverse_n``.
+    INVERSE_SQRT: 1/sqrt(t · ``inverse_n`` + ``epsilon``). RECIPROCAL_MEAN takes the reciprocal of
+    that mean + ``epsilon``, rounded. Their product and sum round to FP32, RNE. POWER: with E
     the exponent field of the rounded t, the word of exponent field 253 − E, fraction 0, sign +:
     of abs(t) in [2^n, 2^(n+1)) that is 2^(−n−1). Below 2^-64, zero included, 1; from E = 253 on,
     infinity included, +0; NaN stays NaN.
@@ -85,14 +87,23 @@ class Post(Member):
     INVERSE_SQRT = 3, Meaning("1/sqrt(the mean + epsilon)", needs=_FUNCTIONS,
                               reads=("inverse_n", "epsilon"))
     POWER = 4, Meaning("the power of two s with 1/2 <= abs(t) · s < 1", needs=_BACKWARD, minor=1)
+    RECIPROCAL_MEAN = 5, Meaning("1/(the mean + epsilon), by the table in every softmax mode",
+                                 needs=_SCALES, minor=1, reads=("inverse_n", "epsilon"))
+    INVERSE = 6, Meaning("1/t, by the table in every softmax mode", needs=_SCALES, minor=1)
 
 
 class Destination(Member):
-    """NONE drops stage 4, BUFFER overwrites the block on chip, MEMORY encodes and stores to C."""
+    """NONE drops stage 4, BUFFER overwrites the block on chip, MEMORY encodes and stores to C.
+
+    SECOND stores to D, today an item of each row alone (``rows``): stage 1 gets +0 in place of the
+    block's word, and column 0 is stored as BF16.
+    """
 
     NONE = 0, Meaning("nowhere")
     BUFFER = 1, Meaning("the block on chip", traits=Trait.ON_CHIP)
     MEMORY = 2, Meaning("C", traits=Trait.STORES, tensors=("c",))
+    SECOND = 3, Meaning("D", needs=_SCALES, minor=1, tensors=("d",), requires="rows",
+                        traits=Trait.ITEMS | Trait.WHOLE_ROWS | Trait.ON_CHIP)
 
 
 @dataclass(frozen=True)
@@ -101,13 +112,15 @@ class InstructionField(Field):
 
     ``kind``: the enumeration that its value is of; ``None``: any number of its bits is right.
     ``traits``: what the instruction does where it is not 0, in addition to its members'. ``bars``:
-    where it is not 0, the instruction must not have all of these traits, else BAD_FIELD. ``needs``:
+    where it is not 0, the instruction must not have all of these traits, else BAD_FIELD. ``only``:
+    where it is not 0, the instruction must have these, else BAD_FIELD. ``needs``:
     it must be 0 in a build without them. ``minor``: the ISA minor version that brought it.
     """
 
     kind: type[Member] | None = None
     traits: Trait = Trait.NOTHING
     bars: Trait = Trait.NOTHING
+    only: Trait = Trait.NOTHING
     needs: tuple[Feature, ...] = ()
     minor: int = 0
 
@@ -131,6 +144,12 @@ INSTRUCTION = _table(
                      bars=Trait.LARGEST),
     InstructionField("destination", 0, 22, 2, "where stage 4 goes: Destination", Destination),
     InstructionField("last", 0, 24, 1, "ends the list"),
+    InstructionField("magnitude", 0, 25, 1, "the reduction takes words without their signs",
+                     needs=_SCALES, minor=1),
+    InstructionField("y_second", 0, 26, 1, "Y begins N items further on: the row that follows one "
+                     "row; of a column one item", needs=_SCALES, minor=1),
+    InstructionField("rows", 0, 27, 1, "SECOND: an item of each row, of +0 in stage 1",
+                     needs=_SCALES, minor=1, bars=Trait.REDUCES, only=Trait.ITEMS),
 )
 _MEMBERS = {name: {int(member): member for member in field.kind}
             for name, field in INSTRUCTION.items() if field.kind is not None}

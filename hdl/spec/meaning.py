@@ -15,7 +15,8 @@ class Trait(Flag):
     COMPUTES: the command has a shape, tensors and an instruction list. WHOLE_ROWS: the block must
     hold whole rows, or it streams them. ON_CHIP: a row must fit an accumulation bank. REDUCES: a
     row register takes a reduction over each row. STORES: stage 4 is encoded and goes to memory.
-    LARGEST: register A takes the largest magnitude of stage 4.
+    LARGEST: register A takes the largest magnitude of stage 4. ITEMS: an item of each row goes to a
+    second result.
     """
 
     NOTHING = 0
@@ -25,6 +26,7 @@ class Trait(Flag):
     REDUCES = auto()
     STORES = auto()
     LARGEST = auto()
+    ITEMS = auto()
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Meaning:
     bars: no instruction of the same list may have all of these traits, else BAD_FIELD.
     reads: fields of the command that it takes.
     tensors: of the command, those that it touches; of several the field ``y`` picks one.
+    requires: a field of the instruction that must not be 0 beside it; "": none.
     """
 
     doc: str
@@ -55,6 +58,7 @@ class Meaning:
     bars: Trait = Trait.NOTHING
     reads: tuple[str, ...] = ()
     tensors: tuple[str, ...] = ()
+    requires: str = ""
 
 
 class Member(IntEnum):

@@ -32,8 +32,8 @@ class TensorSpec:
 
     ``shapes``: the first whose ``when`` holds counts; where none does, the command has no such
     tensor. COLUMN leaves one column of it, TRANSPOSED then exchanges rows and columns.
-    ``written``: by the accelerator. An item of two bytes stands at an even address with an even
-    stride, else MISALIGNED.
+    One that has an OFFSET holds BF16. ``written``: by the accelerator. An item of two bytes stands
+    at an even address with an even stride, else MISALIGNED.
     """
 
     name: str
@@ -52,6 +52,7 @@ TENSORS: dict[str, TensorSpec] = {tensor.name: tensor for tensor in (
     TensorSpec("b", (Shape("B", "weights", "k", "n", _GEMM),
                      Shape("indices", "operands", "m", 1, _GATHER, indices=True))),
     TensorSpec("c", (Shape("C", "results", "m", "n"),), written=True),
+    TensorSpec("d", (Shape("D", "results", "m", 1),), written=True),
     TensorSpec("y0", (Shape("Y0", "y", "m", "n"),)),
     TensorSpec("y1", (Shape("Y1", "y", "m", "n"),)),
 )}

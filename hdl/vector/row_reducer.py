@@ -1,5 +1,7 @@
 """Row reductions: maximum and sum over the words of a row, across beats."""
 
+from dataclasses import replace
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -13,13 +15,15 @@ from hdl.arith.reciprocal import Reciprocal
 from hdl.codec.bfloat16_round import bfloat16_round
 from hdl.lib.leaf import shared
 from hdl.spec.commands import Post
-from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.spec.config import SOFTMAX_TRICKS, AcceleratorConfig, log2_exact
 from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
 from hdl.vector.vector_beat import lane_words
 
 __all__ = ["ReduceNode", "RowReducer"]
 
 _POWER_LEAST = 64  # below 2^-64 POWER gives 1
+_SHIFTED = (Post.INVERSE_SQRT, Post.RECIPROCAL_MEAN)
+_AVERAGES = (Post.MEAN, *_SHIFTED)
 
 
 class ReduceNode(wiring.Component):
@@ -68,6 +72,7 @@ class RowReducer(wiring.Component):
         the first beat is that which follows a ``last``.
     magnitudes: In(1), in a build that trains, with ``is_max``: words count without signs, and no
         row is reduced; the largest of each beat is ``beat``, Out, where ``beat_valid``, Out(1).
+        In a build of scales rows are reduced as ever, of words without signs.
     is_max, magnitudes, post: In, stable while ``busy``. So are inverse_n, epsilon: In(32), FP32
         words, in a build of all functions, in which Post may be MEAN and INVERSE_SQRT.
     result_valid, result_row, result: Out, a row's reduction, for one cycle.
@@ -83,7 +88,7 @@ class RowReducer(wiring.Component):
             "is_max": In(1), "post": In(3),
             **({"inverse_n": In(32), "epsilon": In(32)} if self._whole else {}),
             **({"magnitudes": In(1), "beat_valid": Out(1), "beat": Out(config.lane.bits - 1)}
-               if config.trains else {}),
+               if config.trains else {"magnitudes": In(1)} if config.scales else {}),
             "result_valid": Out(1), "result_row": Out(row_bits), "result": Out(config.lane.bits),
             "busy": Out(1),
         })
@@ -91,6 +96,14 @@ class RowReducer(wiring.Component):
     @property
     def _whole(self) -> bool:
         return self.config.infers
+
+    def _is(self, *posts: Post):
+        """Whether ``post`` is one of those ``posts`` that the build has."""
+        own = [post for post in posts if self.config.scales or post is not Post.RECIPROCAL_MEAN]
+        found = self.post == own[0]
+        for post in own[1:]:
+            found = found | (self.post == post)
+        return found
 
     def elaborate(self, platform):
         m = Module()
@@ -142,7 +155,7 @@ class RowReducer(wiring.Component):
         averages = Signal()
         finished = Signal(32)
         m.d.comb += [
-            averages.eq((self.post == Post.MEAN) | (self.post == Post.INVERSE_SQRT)),
+            averages.eq(self._is(*_AVERAGES)),
             multiplier.a.eq(total), multiplier.b.eq(self.inverse_n),
             adder.a.eq(product), adder.b.eq(self.epsilon),
             finished.eq(Mux(averages, sum_, total)),
@@ -150,7 +163,7 @@ class RowReducer(wiring.Component):
         m.d.sync += [
             p_ended.eq(ended & averages), s_ended.eq(p_ended), p_row.eq(ended_row),
             s_row.eq(p_row), product.eq(multiplier.o),
-            sum_.eq(Mux(self.post == Post.INVERSE_SQRT, adder.o, product)),
+            sum_.eq(Mux(self._is(*_SHIFTED), adder.o, product)),
         ]
         return (finished, Mux(averages, s_ended, ended), Mux(averages, s_row, ended_row),
                 ended | p_ended)
@@ -165,7 +178,7 @@ class RowReducer(wiring.Component):
         for number in range(self.config.lanes):
             word = Signal(lane.bits, name=f"word_{number}")
             present = flush(lane, self.data[number])
-            if self.config.trains:
+            if self.config.trains or self.config.scales:
                 present = Cat(present[:-1], present[-1] & ~self.magnitudes)
             m.d.comb += word.eq(Mux(self.keep[number], present, absent))
             words.append(word)
@@ -220,6 +233,15 @@ class RowReducer(wiring.Component):
             reciprocal.value.eq(rounded),
         ]
         result = Mux(self.post == Post.RECIPROCAL, reciprocal.result, rounded)
+        if self.config.scales:
+            inverse = reciprocal
+            if self.config.softmax in SOFTMAX_TRICKS:
+                # Elsewhere the mode's reciprocal is the table.
+                inverse = Reciprocal(replace(self.config, softmax="pwl"))
+                m.submodules.inverse_by_table = shared(inverse)
+                m.d.comb += inverse.value.eq(rounded)
+            by_table = (self.post == Post.INVERSE) | (self.post == Post.RECIPROCAL_MEAN)
+            result = Mux(by_table, inverse.result, result)
         if not self.config.trains:
             return result
         return Mux(self.post == Post.POWER, self._power(m, rounded), result)

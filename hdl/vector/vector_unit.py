@@ -91,6 +91,8 @@ class VectorUnit(wiring.Component):
         if self.config.trains:
             m.d.comb += reduce.magnitudes.eq(operation == Reduce.AMAX)
             is_max = is_max | reduce.magnitudes
+        elif self.config.scales:
+            m.d.comb += reduce.magnitudes.eq(self._field("magnitude"))
         m.d.comb += [
             reduce.valid.eq(valid[-1] & advance & (operation != Reduce.NONE)),
             reduce.is_max.eq(is_max),

@@ -135,7 +135,7 @@ class Bench:
         put(self.dut, imm0=immediates[0], imm1=immediates[1], inverse_n=INVERSE_N,
             epsilon=EPSILON)
         state = RowState(tuple(float(from_words(BFLOAT16, word)) for word in immediates),
-                         (from_words(lane, y), None),
+                         {(0, 0): from_words(lane, y)},
                          inverse_n=float(from_words(BINARY32, np.uint32(INVERSE_N))),
                          epsilon=float(from_words(BINARY32, np.uint32(EPSILON))))
         for number, fields in enumerate(instructions):

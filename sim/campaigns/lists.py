@@ -55,6 +55,10 @@ def random_instruction(config: AcceleratorConfig, rng: np.random.Generator, last
             values[name] = int(rng.random() < 0.4)
     if rng.random() < 0.5:
         values[str(rng.choice(STAGES))] = Operand.Y
+    if values["destination"] == Destination.SECOND:
+        values["reduce"] = Reduce.NONE
+    if "rows" in values:
+        values["rows"] = int(values["destination"] == Destination.SECOND and not last)
     if values["reduce"] == Reduce.AMAX:
         values |= {"reduce_to": 0, "post": Post.NONE}
     if last:
@@ -137,6 +141,16 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
         values = rng.standard_normal((rows, columns)) * 2.0 ** rng.integers(-3, 4)
         return builder.constant(values, encoding, skew=2 * int(rng.integers(8)))
 
+    def itemwise(name: str) -> Tensor:
+        """An operand of the lanes: of the block's shape or one row, of one column where a flag
+        says so."""
+        rows = 1 if rng.random() < 0.5 else m
+        columns = 1 if any(flag.tensor == name and flag.role is Role.COLUMN
+                           for flag in flags) else n
+        if any(step.y_second and f"y{step.y}" == name for step in steps):
+            return tensor(*((2, columns) if rows == 1 else (m, 2 * columns)))
+        return tensor(rows, columns)
+
     m, k, n = (int(size) for size in rng.integers(1, 20, 3))
     transposed, gemm = bool(rng.random() < 0.4), bool(rng.random() < 0.5)
     opcode = Opcode.GEMM if gemm else Opcode.VECTOR
@@ -145,16 +159,21 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
     barring = [*flags, COMMAND["c_transposed"]] if transposed else flags
     steps = [_permitted(step, barring) for step in random_list(config, rng)]
     encoding = str(rng.choice(["bf16", config.format.encodings[-1].name]))
-    stored = (m, 1 if any(flag.role is Role.COLUMN for flag in flags) else n)
+    stored = (m, 1 if any(flag.tensor == "c" and flag.role is Role.COLUMN
+                          for flag in flags) else n)
     out = builder.empty(*(stored[::-1] if transposed else stored), encoding)
     given: dict[str, Any] = {flag.name: True for flag in flags}
     scale, imm1 = _factors(builder, rng, outputs)
+    items = None
+    if any(Trait.ITEMS in traits(step.values) for step in steps):
+        items = builder.empty(m, 1, "bf16", skew=2 * int(rng.integers(8)),
+                              stride=2 * int(rng.integers(1, 9)))
+        outputs.append(items)
     if config.trains and rng.random() < 0.5:
         rows, columns = (int(size) for size in rng.integers(1, 12, 2))
         _fill_register(builder, tensor(rows, columns), outputs)
-    epilogue = Epilogue(scale=scale, bias=tensor(1 if rng.random() < 0.5 else m, n), imm1=imm1,
-                        y1=tensor(1 if rng.random() < 0.5 else m, n), inverse_n=1 / n,
-                        epsilon=0.125, instructions=steps, **given)
+    epilogue = Epilogue(scale=scale, bias=itemwise("y0"), imm1=imm1, y1=itemwise("y1"),
+                        items=items, inverse_n=1 / n, epsilon=0.125, instructions=steps, **given)
     if gemm:
         row_max = bool(rng.random() < 0.5)
         if row_max:

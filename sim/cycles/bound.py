@@ -85,10 +85,12 @@ class _Command:
 
     @staticmethod
     def _stores(instruction: Mapping[str, int]) -> bool:
-        return instruction["destination"] == Destination.MEMORY
+        return instruction["destination"] in (Destination.MEMORY, Destination.SECOND)
 
     def _columns(self, instruction: Mapping[str, int]) -> int:
         """Elements of each row that the instruction works on."""
+        if instruction["destination"] == Destination.SECOND:
+            return 1
         return 1 if self._flag("row_result") and self._stores(instruction) else self.n
 
     def _element(self, wide: str | None) -> int:
@@ -103,7 +105,8 @@ class _Command:
         """For each instruction that takes Y: which, and columns of it."""
         for instruction in self.passes:
             if self._takes(instruction, Operand.Y):
-                yield f"y{instruction['y']}", self._columns(instruction)
+                name = f"y{instruction['y']}"
+                yield name, 1 if self._flag(f"{name}_column") else self._columns(instruction)
 
     def depth(self) -> int:
         """Cycles from that in which a row's last beat may first enter the lanes to the end of all
@@ -148,8 +151,14 @@ class _Command:
 
     def _written(self) -> list[tuple[int, int, int, int]]:
         columns = 1 if self._flag("row_result") else self.n
-        return [self._rows("c", self.m, columns, "c_wide", self._flag("c_transposed"))
-                for instruction in self.passes if self._stores(instruction)]
+        found = [self._rows("c", self.m, columns, "c_wide", self._flag("c_transposed"))
+                 for instruction in self.passes
+                 if instruction["destination"] == Destination.MEMORY]
+        if len(found) < sum(map(self._stores, self.passes)):
+            offset = self.fields.get("d_offset", 0)
+            address = self.fields.get("c_address", 0) + offset - (offset >> 31 << 32)
+            found.append((address, self.fields.get("d_stride", 0), self.m, 2))
+        return found
 
     # ---- needs
 
@@ -173,14 +182,16 @@ class _Command:
         if self._flag("x_gather"):
             # At least one row, whose first beat may be that of the last index.
             reads += max(0, _up(self.n * self._element("x_wide"), bus) - 1)
-        stores = sum(self._stores(each) for each in self.passes)
+        stores = sum(each["destination"] == Destination.MEMORY for each in self.passes)
+        items = sum(map(self._stores, self.passes)) - stores
         columns = 1 if self._flag("row_result") else self.n
         rows, length = (columns, self.m) if self._flag("c_transposed") else (self.m, columns)
         results = rows * self._chunks(length, lanes, "c_wide")
         return found | {
             "lanes": _Need(beats, ready, final),
             "Y": _Need(operands, self.latency, final),
-            "results": _Need(stores * results, ready + self.lane, self.latency),
+            "results": _Need(stores * results + items * self.m, ready + self.lane,
+                             self.latency),
             "read": _Need(reads, self.latency, final),
             "write": _Need(_beats(self._written(), bus), ready + self.lane, self.latency)}
 

@@ -10,6 +10,7 @@ from compiler.program.epilogue import STORE, Epilogue
 from compiler.program.instruction import Instruction
 from compiler.program.scalar import Scalar
 from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
+from sim.cycles.scaled_cases import scaled_cases
 
 __all__ = ["cases"]
 
@@ -297,8 +298,9 @@ def _trains(d: int) -> dict[str, Case]:
     }
 
 
-def cases(dim: int, trains: bool = False) -> dict[str, Case]:
+def cases(dim: int, functions: str = "all") -> dict[str, Case]:
     """By name: emits a command, or several, that suit an array of ``dim``; with those for builds
-    alone that train."""
+    alone of these ``functions``."""
+    more = {"training": _trains, "scales": scaled_cases}.get(functions)
     return (_gemms(dim) | _vectors(dim) | _programs(dim) | (_bert_base(dim) if dim == 16 else {})
-            | (_trains(dim) if trains else {}))
+            | ({} if more is None else more(dim)))

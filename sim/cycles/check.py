@@ -69,7 +69,7 @@ def measure(accelerator: Accelerator, name: str, memory: np.ndarray, address: in
 def compare(accelerator: Accelerator, names: Sequence[str] | None = None, quiet: bool = True
             ) -> list[CheckedCase]:
     """All cases of the build's array, or those named."""
-    known = cases(accelerator.config.dim, accelerator.config.trains)
+    known = cases(accelerator.config.dim, accelerator.config.functions)
     found, chosen = [], list(known if names is None else names)
     for name in counted(f"dim {accelerator.config.dim}: cases", chosen, len(chosen), quiet=quiet):
         builder = ProgramBuilder(accelerator.config)

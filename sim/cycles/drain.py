@@ -18,13 +18,13 @@ _READER = ints(
     "word_row_end word_last word_final busy span_rows span_columns strip tiled tiles array_fills "
     "whole_rows follow row_goes_on first_column")
 _TRANSFERS = ints("busy rows columns y_wanted c_wanted y_asked c_asked y_stride c_stride y_wide "
-                  "c_wide c_transposed row_columns")
+                  "c_wide c_transposed row_columns y_column")
 DRAIN = np.dtype([
     *ints("dim lanes element strip_columns plan state index pass_index coming bank switched fresh "
           "current"),
     ("nest", NEST), ("reader", _READER), ("transfers", _TRANSFERS),
-    # Addresses of the block's rows and of the chunk in them, of Y0, Y1 and C.
-    *arrays("row column", 3), *arrays("base strip_base", 2)])
+    # Addresses of the block's rows and of the chunk in them, of Y0, Y1, C and D.
+    *arrays("row column", 4), *arrays("base strip_base", 2)])
 """``coming``: the instruction that is read and asked for; ``current``: that of the lanes."""
 
 
@@ -35,7 +35,7 @@ def _bytes(u, count, wide):
 
 @compiled
 def _walk(u, plan, start, go):
-    """The nest moves, and with it the addresses of Y0, Y1 and C."""
+    """The nest moves, and with it the addresses of Y0, Y1, C and D."""
     nest = u.nest
     event = move(nest, start, go)
     if event < 0:
@@ -44,14 +44,20 @@ def _walk(u, plan, start, go):
         u.pass_index = 0
     elif advanced(nest, event, _PASSES):
         u.pass_index += 1
-    for index in range(3):
+    for index in range(4):
         transposed = index == 2 and plan.c_transposed
         stride, wide = plan.c_stride, plan.c_wide
         address = plan.c_address
+        column = 0  # one item a row
         if index == 0:
             stride, wide, address = plan.y0_stride, plan.y0_wide, plan.y0_address
+            column = plan.y0_column
         elif index == 1:
             stride, wide, address = plan.y1_stride, plan.y1_wide, plan.y1_address
+            column = plan.y1_column
+        elif index == 3:
+            stride, address, column = plan.d_stride, plan.c_address + plan.d_offset, 1
+            address -= (plan.d_offset >> 31) << 32
         if event == _ROWS:
             u.row[index] = address
         elif advanced(nest, event, _ROWS):
@@ -59,7 +65,7 @@ def _walk(u, plan, start, go):
             u.row[index] += _bytes(u, block, wide) if transposed else stride * block
         elif event == _CHUNK:
             u.column[index] = 0
-        elif advanced(nest, event, _CHUNK):
+        elif advanced(nest, event, _CHUNK) and not column:
             u.column[index] += stride * plan.chunk if transposed else _bytes(u, plan.chunk, wide)
 
 
@@ -69,7 +75,8 @@ def _begin_pass(u, plan):
     C is transposed; a streamed row is one transfer of all its chunks."""
     r, t, coming = u.reader, u.transfers, u.coming
     stored = plan.to_memory[coming]
-    transposed = plan.c_transposed and stored
+    items = plan.items[coming]
+    transposed = plan.c_transposed and stored and not items
     # With more K-tiles than one the array needs the bank's read port to its last word.
     follows = plan.gemm == 0 or plan.k <= u.dim
     by_strips = plan.gemm and follows and not plan.rowwise
@@ -79,7 +86,7 @@ def _begin_pass(u, plan):
     r.tiles = -(-r.span_columns // u.dim)
     r.array_fills, r.whole_rows = plan.gemm, plan.row_max
     # One result per row is its first column, read when the bank is full.
-    r.first_column = 1 if plan.row_result and stored else 0
+    r.first_column = 1 if items or (plan.row_result and stored) else 0
     r.follow = 1 if follows and not r.first_column and not plan.to_buffer[coming] else 0
     r.row_goes_on = 1 if plan.streamed and not last(u.nest, _CHUNK) else 0
     r.address = r.tile = r.row = r.row_address = r.strip_tile = 0
@@ -96,18 +103,26 @@ def _begin_pass(u, plan):
     t.c_wanted = 1 if stored and asks else 0
     t.y_stride = plan.y1_stride if second else plan.y0_stride
     t.y_wide = plan.y1_wide if second else plan.y0_wide
+    t.y_column = plan.y1_column if second else plan.y0_column
     t.c_stride, t.c_wide, t.c_transposed = plan.c_stride, plan.c_wide, r.tiled
+    if items:
+        t.c_stride, t.c_wide = plan.d_stride, 1
     t.row_columns = plan.n if row_wise else 0
     u.base[0] = u.strip_base[0] = u.row[second] + u.column[second]
-    u.base[1] = u.strip_base[1] = u.row[2] + u.column[2]
+    if plan.following_y[coming]:
+        u.base[0] += _bytes(u, 1 if t.y_column else plan.n, t.y_wide)
+        u.strip_base[0] = u.base[0]
+    kind = 3 if items else 2
+    u.base[1] = u.strip_base[1] = u.row[kind] + u.column[kind]
 
 
 @compiled
-def _advance(u, index, wide, stride, transposed, strip_end):
-    """The address of the next tile of matrix ``index``."""
+def _advance(u, index, wide, stride, transposed, strip_end, column):
+    """The address of the next tile of matrix ``index``; of one ``column`` strips share it."""
     lines = stride * u.dim
     if strip_end:
-        u.strip_base[index] += lines if transposed else _bytes(u, u.reader.strip, wide)
+        if not column:
+            u.strip_base[index] += lines if transposed else _bytes(u, u.reader.strip, wide)
         u.base[index] = u.strip_base[index]
     else:
         u.base[index] += _bytes(u, u.dim, wide) if transposed else lines
@@ -123,7 +138,8 @@ def _ask(u, y, write, write_ready):
     tile_rows = min(t.rows, u.dim) if r.tiled else t.rows
     columns = max(t.row_columns, strip)
     if t.y_wanted and not t.y_asked and client_ready(y):
-        ask(y, u.base[0], _bytes(u, columns, t.y_wide), tile_rows, t.y_stride, u.plan)
+        own = 1 if t.y_column else columns
+        ask(y, u.base[0], _bytes(u, own, t.y_wide), tile_rows, t.y_stride, u.plan)
         t.y_asked = 1
     if t.c_wanted and not t.c_asked and write_ready:
         if t.c_transposed:
@@ -136,8 +152,8 @@ def _ask(u, y, write, write_ready):
     t.y_asked = t.c_asked = 0
     strip_end = tile_rows == t.rows
     t.rows -= u.dim
-    _advance(u, 0, t.y_wide, t.y_stride, 0, strip_end)
-    _advance(u, 1, t.c_wide, t.c_stride, t.c_transposed, strip_end)
+    _advance(u, 0, t.y_wide, t.y_stride, 0, strip_end, t.y_column)
+    _advance(u, 1, t.c_wide, t.c_stride, t.c_transposed, strip_end, 0)
     if strip_end:
         t.rows = r.span_rows
         t.busy = 1 if t.columns > r.strip and not r.first_column else 0
@@ -197,12 +213,14 @@ def _open_pass(u, plan):
 
 
 @compiled
-def _run_pass(u, plan, asking, unit_idle, pulses):
+def _run_pass(u, plan, asking, unit_idle, settled, pulses):
     """Until all is read, and where it goes back to the bank, until that is there. Whether the
     bank is left."""
     if u.state == STORE:
         return unit_idle and _pass_ends(u, plan, pulses)
-    if not u.switched and unit_idle:
+    # What is stored otherwise than before begins when nothing of that is left.
+    free = settled if plan.items[u.current] or plan.items[u.coming] else unit_idle
+    if not u.switched and free:
         u.switched, u.current = 1, u.coming
     if u.reader.busy or asking:
         return False
@@ -213,8 +231,9 @@ def _run_pass(u, plan, asking, unit_idle, pulses):
 
 
 @compiled
-def drain_step(u, plans, accept, unit_idle, y, write, write_ready, pulses):
-    """One cycle, after ``read_block``; ``unit_idle``: the lanes hold nothing, before this cycle."""
+def drain_step(u, plans, accept, unit_idle, settled, y, write, write_ready, pulses):
+    """One cycle, after ``read_block``; ``unit_idle``: the lanes hold nothing, ``settled``: nor does
+    anything after them, before this cycle."""
     plan = plans[u.plan]
     asking, go, starts = u.transfers.busy, False, u.state == START
     _ask(u, y, write, write_ready)
@@ -223,5 +242,5 @@ def drain_step(u, plans, accept, unit_idle, y, write, write_ready, pulses):
     elif u.state == BEGIN:
         _open_pass(u, plan)
     else:
-        go = _run_pass(u, plan, asking, unit_idle, pulses)
+        go = _run_pass(u, plan, asking, unit_idle, settled, pulses)
     _walk(u, plan, starts, go)

@@ -78,7 +78,8 @@ def _results(s, plans, counts):
     plan = plans[s.drain.plan]
     if w.b_valid:
         counts[w.b_tag].end = cycle
-    i_valid, i_size, i_last = output_offers(s.vector, plan.c_wide)
+    wide = plan.c_wide or plan.items[s.drain.current]
+    i_valid, i_size, i_last = output_offers(s.vector, wide)
     offered, _, _ = resizer_output(r, i_valid, i_size, i_last)
     ready = packer_ready(w)
     command = write_step(w, cycle, offered)
@@ -88,6 +89,19 @@ def _results(s, plans, counts):
     taken = resizer_ready(r, ready)
     resizer_step(r, i_valid, i_size, i_last, ready)
     return taken
+
+
+@compiled
+def _last_for_y(drain, plan):
+    """Whether the beat that is offered is the last that the Y with it is for: of one item a row
+    the row's, in its strip or, streamed, altogether."""
+    r = drain.reader
+    if not (plan.y1_column if plan.second_y[drain.current] else plan.y0_column):
+        return True
+    if r.count > drain.lanes:
+        return False
+    whole = plan.streamed and not r.tiled
+    return (r.word_last if whole else r.word_row_end) != 0
 
 
 @compiled
@@ -110,7 +124,7 @@ def _lanes(s, plans, counts, results_go):
     second = plan.second_y[drain.coming]
     wide = drain.element == 1 and (plan.y1_wide if second else plan.y0_wide)
     # Y goes with the beat where the lanes move, even where only Y were there.
-    goes = uses_y and beat and not s.vector.stall
+    goes = uses_y and beat and not s.vector.stall and _last_for_y(drain, plan)
     ready = fetch_step(fetch, i_valid, i_last, goes, wide)
     taken = resizer_ready(s.y_resizer, ready)
     resizer_step(s.y_resizer, client.valid, client.size, client.last, ready)
@@ -149,7 +163,9 @@ def _step(s, plans, counts):
     if _look(s, plans):
         s.active += 1
     drain = s.drain
-    lanes_idle = vector_idle(s.vector, plans[drain.plan].averages[drain.current])
+    averages = plans[drain.plan].averages[drain.current]
+    lanes_idle = vector_idle(s.vector, averages)
+    settled = vector_settled(s.vector, averages)
     pulses.claim = pulses.released = pulses.operand_released = pulses.weight_released = 0
     pulses.loader_valid = pulses.loader_complete = 0
     taken = 1 if sequencer_step(q, plans, read.clients[_PROGRAM]) else 0
@@ -162,8 +178,8 @@ def _step(s, plans, counts):
     if _lanes(s, plans, counts, results_go):
         taken |= 1 << _Y
     _feed(s, plans, counts, q.accepts[2])
-    drain_step(drain, plans, q.accepts[3], lanes_idle, read.clients[_Y], s.write, write_ready,
-               pulses)
+    drain_step(drain, plans, q.accepts[3], lanes_idle, settled, read.clients[_Y], s.write,
+               write_ready, pulses)
     urgent = _urgent(s)
     if loader_step(s.loader, plans, q.accepts[0], read.clients[_OPERANDS], s.banks, pulses):
         taken |= 1 << _OPERANDS

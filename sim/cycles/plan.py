@@ -27,8 +27,10 @@ __all__ = ["PLAN", "STEP_FLAGS", "plans"]
 # Whatever a unit takes; the list goes into the flags of its steps.
 _COPIED = tuple(field.name for field in COMMAND.values()
                 if field.units and field.name != "instructions")
-STEP_FLAGS = ("uses_y", "second_y", "to_buffer", "to_memory", "reduces", "of_rows", "averages")
-"""What the timing of an instruction depends on; ``reduces``: of each row (``of_rows``) or all;
+STEP_FLAGS = ("uses_y", "second_y", "following_y", "to_buffer", "to_memory", "items", "reduces",
+              "of_rows", "averages")
+"""What the timing of an instruction depends on; ``following_y``: what follows Y is taken;
+``items``: of each row one goes to D; ``reduces``: of each row (``of_rows``) or all;
 ``averages``: its post takes two cycles more."""
 
 PLAN = np.dtype([(name, "i8") for name in (
@@ -45,7 +47,9 @@ the input, one or as many as there are instructions. ``single``: the list has on
 def _flags(step: Mapping[str, int]) -> dict[str, int]:
     return {"uses_y": not touched(step).isdisjoint(Operand.Y.meaning.tensors),
             "second_y": step["y"], "to_buffer": step["destination"] == Destination.BUFFER,
-            "to_memory": Trait.STORES in traits(step), "reduces": step["reduce"] != Reduce.NONE,
+            "following_y": step["y_second"], "items": Trait.ITEMS in traits(step),
+            "to_memory": bool(traits(step) & (Trait.STORES | Trait.ITEMS)),
+            "reduces": step["reduce"] != Reduce.NONE,
             "of_rows": Trait.REDUCES in traits(step),
             "averages": any("inverse_n" in meaning.reads for meaning in meanings(step).values())}
 

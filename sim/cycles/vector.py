@@ -101,18 +101,19 @@ def _encoder_ready(v, o_ready):
 
 
 @compiled
-def _leave(v, plan, to_memory, o_ready):
+def _leave(v, plan, to_memory, items, o_ready):
     """The beat at the pipeline's end goes to memory, as it is or transposed. Whether it is
     taken."""
+    wide = plan.c_wide or items
     slot = (v.head - v.latency + 1) % _PIPE
     i_valid = v.valid[slot] and to_memory
     ready = _encoder_ready(v, o_ready)
-    if not plan.c_transposed:
-        _encode(v, i_valid, v.keep[slot], v.last[slot], plan.c_wide, o_ready)
+    if not plan.c_transposed or items:
+        _encode(v, i_valid, v.keep[slot], v.last[slot], wide, o_ready)
         return ready
     offers, words, ends = _turn_offers(v)
     taken = _turn_step(v, slot, i_valid, ready)
-    _encode(v, offers, words, ends, plan.c_wide, o_ready)
+    _encode(v, offers, words, ends, wide, o_ready)
     return taken
 
 
@@ -124,7 +125,7 @@ def vector_step(v, plan, current, reader, offered, o_ready):
     to_memory = plan.to_memory[current]
     leaves = v.valid[slot]
     stored = leaves and (to_memory or plan.to_buffer[current])
-    taken = _leave(v, plan, to_memory, o_ready)
+    taken = _leave(v, plan, to_memory, plan.items[current], o_ready)
     moves = not stored or not to_memory or taken
     v.stall = 0 if moves else 1
     reduces = 1 if leaves and moves and plan.reduces[current] else 0

@@ -5,7 +5,7 @@ the list. The hardware's check (``hdl.issue.command_check``) is written by hand,
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache, reduce
 from operator import or_
 
@@ -153,11 +153,28 @@ class Command:
             return TensorView(told[Role.ADDRESS], INDEX_BYTES * columns, rows, columns, None,
                               INDEX_BYTES)
         fmt = self.config.format
+        if Role.OFFSET in told:
+            offset = told[Role.OFFSET] - (told[Role.OFFSET] >> 31 << 32)
+            address = (self._tensor("c").address + offset) % (1 << 64)
+            encoding = None if fmt.storage_bytes == 1 else fmt.encodings[0]
+            return TensorView(address, told[Role.STRIDE], rows, columns, encoding, 2)
         if told.get(Role.WIDE):
             return TensorView(told[Role.ADDRESS], told[Role.STRIDE], rows, columns, None, 2)
         encoding = fmt.encodings[told[Role.E5M2]]
         return TensorView(told[Role.ADDRESS], told[Role.STRIDE], rows, columns, encoding,
                           fmt.storage_bytes)
+
+    @cached_property
+    def operands(self) -> set[tuple[int, int]]:
+        """What instructions take as Y: its number, and whether they take what follows it."""
+        return {(step.fields["y"], step.fields["y_second"]) for step in self._steps
+                if f"y{step.fields['y']}" in step.touched}
+
+    def operand(self, number: int, second: int) -> TensorView:
+        """What one of ``operands`` is in memory."""
+        view = self.tensor(f"y{number}")
+        return replace(view, address=(view.address + view.columns * view.element_bytes * second)
+                       % (1 << 64))
 
     @cached_property
     def scalars(self) -> dict[str, int]:
@@ -236,9 +253,12 @@ class Command:
             value = step.fields[name]
             if field.kind is not None and value not in self._build.members[name]:
                 return False
-            if value and (not self._build.has(field.needs)
+            if value and (not self._build.has(field.needs) or field.only not in step.traits
                           or (field.bars and field.bars in step.traits)):
                 return False
+        if not all(step.fields[meaning.requires] for meaning in step.meanings.values()
+                   if meaning.requires):
+            return False
         once = [(INSTRUCTION[name].kind, step.fields[name])
                 for name, meaning in step.meanings.items() if meaning.once]
         return len(once) == len(set(once))

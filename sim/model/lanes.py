@@ -6,6 +6,7 @@ modes of ``config.softmax``; the bit tricks are computed here as the piecewise-l
 that they are, not on words.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -18,8 +19,8 @@ from sim.model.codec import encode
 from sim.model.rounding import Array, flush, from_words, largest, round_to, to_words
 
 __all__ = ["activation", "add", "apply", "exp", "inverse_root", "inverse_sqrt",
-           "largest_magnitude", "maximum", "multiply", "power", "reciprocal", "relu", "row_max",
-           "row_sum", "row_total", "subtract"]
+           "largest_magnitude", "maximum", "multiply", "power", "reciprocal", "reciprocal_by_table",
+           "relu", "row_max", "row_sum", "row_total", "subtract"]
 
 _POSIT16 = PositEncoding("posit16es0", 16, 0, None)
 
@@ -158,14 +159,21 @@ def _reciprocal_by_segments(lane: LaneType, exact_power: bool, x: Array) -> Arra
 
 def reciprocal(config: AcceleratorConfig, x: Array) -> Array:
     """1/x as the build has it; ±0 gives the largest finite, ±Inf gives ±0."""
-    lane = config.lane
+    if config.softmax not in SOFTMAX_TRICKS:
+        return reciprocal_by_table(config.lane, x)
+    return _reciprocal(config.lane, x, lambda work: _reciprocal_by_segments(
+        config.lane, config.exact_power_reciprocal, work))
+
+
+def reciprocal_by_table(lane: LaneType, x: Array) -> Array:
+    """1/x by the table, whatever the softmax mode; its ends as those of ``reciprocal``."""
+    return _reciprocal(lane, x, lambda work: tables.reciprocal(lane, work))
+
+
+def _reciprocal(lane: LaneType, x: Array, regularly: Callable[[Array], Array]) -> Array:
     x = flush(lane, x)
     regular = np.isfinite(x) & (x != 0)
-    work = np.where(regular, x, 1.0)
-    if config.softmax not in SOFTMAX_TRICKS:
-        result = tables.reciprocal(lane, work)
-    else:
-        result = _reciprocal_by_segments(lane, config.exact_power_reciprocal, work)
+    result = regularly(np.where(regular, x, 1.0))
     ends = np.copysign(np.where(x == 0, largest(lane), 0.0), x)
     return np.where(np.isnan(x), np.nan, np.where(regular, result, ends))
 

@@ -33,7 +33,7 @@ from sim.model import lanes
 from sim.model.accumulate import product_stored
 from sim.model.codec import nar_count, saturates
 from sim.model.command import Command
-from sim.model.memory import Image, ProgramError
+from sim.model.memory import Image, ProgramError, TensorView
 from sim.model.rounding import Array, from_words
 from sim.model.vector import RowState, execute
 
@@ -161,8 +161,7 @@ class Machine:
         state = RowState(
             immediates=tuple(float(from_words(BFLOAT16, np.uint32(words[name] & 0xFFFF)))
                              for name in ("imm0", "imm1")),
-            y=tuple(image.load(command.tensor(name)) if command.uses(name) else None
-                    for name in ("y0", "y1")),
+            y={taken: image.load(command.operand(*taken)) for taken in command.operands},
             inverse_n=float(from_words(BINARY32, np.uint32(command.fields["inverse_n"]))),
             epsilon=float(from_words(BINARY32, np.uint32(command.fields["epsilon"]))),
             row_result=bool(command.fields["row_result"]), before=run.largest, largest=run.largest)
@@ -176,6 +175,8 @@ class Machine:
                 x = result
             elif instruction["destination"] == Destination.MEMORY:
                 self._write(image, command, result, run.ending)
+            elif instruction["destination"] == Destination.SECOND:
+                self._store(image, command.tensor("d"), result[:, :1], run.ending)
         run.largest = state.largest
 
     def _fill(self, image: Image, command: Command) -> Array:
@@ -204,9 +205,12 @@ class Machine:
             for index in named])[places]
 
     def _write(self, image: Image, command: Command, values: Array, ending: Ending) -> None:
-        tensor = command.tensor("c")
         values = values[:, :1] if command.fields["row_result"] else values
         values = values.T if command.fields["c_transposed"] else values
+        self._store(image, command.tensor("c"), values, ending)
+
+    @staticmethod
+    def _store(image: Image, tensor: TensorView, values: Array, ending: Ending) -> None:
         image.store(tensor, values)
         if tensor.encoding is not None:
             ending.saturations += int(np.count_nonzero(saturates(tensor.encoding, values)))

@@ -5,7 +5,7 @@ row. Immediates are BF16 values. A stage that is off passes its words on unchang
 too (only NaN is made canonical); a stage that acts counts them as zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,12 +21,12 @@ __all__ = ["RowState", "execute"]
 
 @dataclass
 class RowState:
-    """Operands of a command's instructions: immediates, Y tensors, row registers, what scales
-    reductions; whether one item of each row is stored; register A ``before`` the command and as it
-    leaves it (``largest``)."""
+    """Operands of a command's instructions: immediates, Y tensors by number and whether that which
+    follows is meant, row registers, what scales reductions; whether one item of each row is stored;
+    register A ``before`` the command and as it leaves it (``largest``)."""
 
     immediates: Sequence[float]
-    y: Sequence[Array | None]
+    y: Mapping[tuple[int, int], Array]
     registers: list[Array | None] = field(default_factory=lambda: [None, None])
     inverse_n: float = 0.0
     epsilon: float = 0.0
@@ -41,9 +41,7 @@ def _operand(state: RowState, instruction: dict[str, int], operand: Operand,
     if operand in (Operand.IMM0, Operand.IMM1):
         return np.full(shape, state.immediates[operand - Operand.IMM0])
     if operand == Operand.Y:
-        y = state.y[instruction["y"]]
-        assert y is not None, "a command has what its instructions take"
-        return np.broadcast_to(y, shape)
+        return np.broadcast_to(state.y[instruction["y"], instruction["y_second"]], shape)
     if operand == Operand.A:
         state.largest = 0.0
         return np.full(shape, state.before)
@@ -65,12 +63,15 @@ def _exp(config: AcceleratorConfig, instruction: dict[str, int], state: RowState
 
 def _post(config: AcceleratorConfig, post: Post, total: Array, state: RowState) -> Array:
     """What the row registers take of the FP32 reductions ``total``."""
-    if post in (Post.MEAN, Post.INVERSE_SQRT):
+    if "inverse_n" in post.meaning.reads:
         total = lanes.multiply(BINARY32, total, np.full_like(total, state.inverse_n))
-    if post == Post.INVERSE_SQRT:
+    if "epsilon" in post.meaning.reads:
         total = lanes.add(BINARY32, total, np.full_like(total, state.epsilon))
+    if post == Post.INVERSE_SQRT:
         return lanes.inverse_root(config.lane, total)
     result = round_to(config.lane, total)
+    if post in (Post.INVERSE, Post.RECIPROCAL_MEAN):
+        return lanes.reciprocal_by_table(config.lane, result)
     if post == Post.POWER:
         return lanes.power(result)
     return lanes.reciprocal(config, result) if post == Post.RECIPROCAL else result
@@ -83,6 +84,8 @@ def execute(config: AcceleratorConfig, instruction: dict[str, int], x: Array,
     ``instruction`` holds the fields of ``hdl.spec.commands.INSTRUCTION``, already checked.
     """
     lane = config.lane
+    if instruction["rows"]:
+        x = np.zeros_like(x)
 
     def operand(name: str, own: Array) -> Array:
         kind = Operand(instruction[name])
@@ -105,10 +108,11 @@ def execute(config: AcceleratorConfig, instruction: dict[str, int], x: Array,
         one = state.row_result and instruction["destination"] == Destination.MEMORY
         state.largest = lanes.largest_magnitude(lane, state.largest, x[:, :1] if one else x)
     elif instruction["reduce"]:
+        taken = np.abs(x) if instruction["magnitude"] else x
         if instruction["reduce"] == Reduce.MAX:
-            total = lanes.row_max(lane, x)
+            total = lanes.row_max(lane, taken)
         else:
-            total = lanes.row_total(lane, config.lanes, x)
+            total = lanes.row_total(lane, config.lanes, taken)
         state.registers[instruction["reduce_to"]] = _post(
             config, Post(instruction["post"]), total, state)
     return x

@@ -7,7 +7,7 @@ import numpy as np
 from compiler.checkpoints.description import Linear, Norm
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.formats import BF16_ENCODING, BFLOAT16, BINARY32
+from hdl.spec.formats import BF16_ENCODING, BFLOAT16, BINARY32, Encoding
 from sim.model import accumulate, codec, lanes
 from sim.model.rounding import largest, round_to
 
@@ -29,9 +29,14 @@ class Arithmetic:
         self._weights: dict[int, tuple[Array, Array]] = {}
         self._room = kept
 
+    @property
+    def storage(self) -> Encoding:
+        """Of what is rounded when it is stored: the format's."""
+        return self.encoding
+
     def stored(self, values: Array) -> Array:
-        """Rounded to the format."""
-        return codec.decode(self.encoding, codec.encode(self.encoding, values))
+        """Rounded as it is stored."""
+        return codec.decode(self.storage, codec.encode(self.storage, values))
 
     def wide(self, values: Array | float) -> Array:
         """Rounded to BF16."""
@@ -47,9 +52,21 @@ class Arithmetic:
             self._weights[id(values)] = values, stored
         return stored
 
+    def gain(self, values: Array) -> Array:
+        """A norm's."""
+        return self.weight(values)
+
     def product(self, a: Array, b: Array) -> Array:
         """Lane values of a · b, whose items are values of the format."""
         return accumulate.product(self.config, a, b)
+
+    def scores(self, q: Array, k: Array) -> Array:
+        """q · kᵀ of a head."""
+        return self.product(q, k.T)
+
+    def sums(self, p: Array, v: Array) -> Array:
+        """p · v of a head."""
+        return self.product(p, v)
 
     def linear(self, x: Array, linear: Linear) -> Array:
         """x Wᵀ + b, x of the format."""
@@ -111,7 +128,7 @@ class Arithmetic:
     def norm(self, x: Array, norm: Norm) -> Array:
         """LayerNorm, RMSNorm where there is no shift, or gain and shift alone."""
         items = x.shape[1]
-        gain = self.weight(norm.gain)
+        gain = self.gain(norm.gain)
         if norm.affine:
             scaled = self.multiply(x, gain)
             return scaled if norm.shift is None else self.add(scaled, self.wide(norm.shift))

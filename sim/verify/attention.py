@@ -56,7 +56,7 @@ class AttentionCodes:
         k, v = (math.stored(math.linear(encoded, linear))
                 for linear in (attention.key, attention.value))
         for name, part in (("keys", k), ("values", v)):
-            tensors.found[f"{layer} across {name}"] = codec.encode(math.encoding, part)
+            tensors.found[f"{layer} across {name}"] = codec.encode(math.storage, part)
         added = np.zeros((step.sequences, step.length, source.length))
         if source.valid is not None:
             added[np.broadcast_to(~source.valid[:, None], added.shape)] = -largest(BFLOAT16)
@@ -85,12 +85,12 @@ class AttentionCodes:
         for first in range(0, len(pairs), most):
             some = pairs[first:first + most]
             reads = [slice(head // shared * size, (head // shared + 1) * size) for _, head in some]
-            scores = [math.product(q[place(*pair)], k[pair[0]][:, read].T)
+            scores = [math.scores(q[place(*pair)], k[pair[0]][:, read])
                       for pair, read in zip(some, reads, strict=True)]
             p = self.probabilities(attention, np.concatenate(scores),
                                    [added(*pair) for pair in some], tables)
             for pair, read, own in zip(some, reads, np.split(p, len(some)), strict=True):
-                heads[place(*pair)] = math.product(own, v[pair[0]][:, read])
+                heads[place(*pair)] = math.sums(own, v[pair[0]][:, read])
         return math.stored(heads), {kind: np.concatenate(own) for kind, own in tables.items()}
 
     def projected(self, attention: Attention, linear: Linear, norm: Norm | None, x: Array,
@@ -111,7 +111,7 @@ class AttentionCodes:
         parts.append(new)
         every = np.concatenate(parts, axis=1)
         self.tensors.found[f"layer {index} {kind}"] = codec.encode(
-            self.math.encoding, every.reshape(-1, every.shape[2]))
+            self.math.storage, every.reshape(-1, every.shape[2]))
         return every
 
     def added(self, attention: Attention, sequence: int, head: int) -> Array:

@@ -17,6 +17,7 @@ from compiler.checkpoints.source import fp32_states
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.lower import make_steps
 from compiler.lowering.programs import Programs
+from compiler.lowering.scaling import default_scales
 from compiler.lowering.streaming import with_matrices
 from compiler.program.builder import read
 from compiler.program.lowered import LoweredProgram
@@ -42,8 +43,8 @@ class LayerRun:
 
 
 def by_layer(config: AcceleratorConfig, opened: Callable[[], Transformer], given: Inputs, *,
-             level: Fusion = Fusion.RESIDUAL, seed: int | None = None, quiet: bool = True
-             ) -> Iterator[LayerRun]:
+             level: Fusion = Fusion.RESIDUAL, scales: str | None = None,
+             seed: int | None = None, quiet: bool = True) -> Iterator[LayerRun]:
     """Every layer of the model on the machine model, the first with the embedding, the last with
     the head. ``opened`` gives the model: once for all layers, and once more for its head, which
     would take memory meanwhile. ``ValueError``, ``RunError``."""
@@ -62,7 +63,7 @@ def by_layer(config: AcceleratorConfig, opened: Callable[[], Transformer], given
         if index:
             model = _without_table(model)
         gc.collect()  # closures of what reads and lowers layers hold each other
-        made = _one(config, model, window, index, inputs, exact, level, seed, quiet)
+        made = _one(config, model, window, index, inputs, exact, level, scales, seed, quiet)
         yield made
         inputs = _states(given, _left(made.program, made.run, index))
         exact = _states(given, made.states[f"layer {index}"])
@@ -70,15 +71,18 @@ def by_layer(config: AcceleratorConfig, opened: Callable[[], Transformer], given
 
 
 def _one(config: AcceleratorConfig, model: Transformer, window: "_Window", index: int,
-         inputs: Inputs, exact: Inputs, level: Fusion, seed: int | None, quiet: bool) -> LayerRun:
+         inputs: Inputs, exact: Inputs, level: Fusion, scales: str | None, seed: int | None,
+         quiet: bool) -> LayerRun:
     # One after the other: each has the layer's weights, and the last its memory besides.
     own, steps = range(index, index + 1), make_steps(model, inputs, None)
     window.hold(index)
-    codes = expected(config, model, inputs, steps, level=level, layers=own, kept=0)
+    codes = expected(config, model, inputs, steps, level=level, layers=own, kept=0,
+                     scales=scales or default_scales(config))
     states = fp32_states(model, exact, own)
     window.drop()
     gc.collect()
-    program = Programs(config, model, level=level, layers=own).lower(inputs, seed=seed)
+    programs = Programs(config, model, level=level, layers=own, scales=scales)
+    program = programs.lower(inputs, seed=seed)
     gc.collect()
     run = on_machine(program.image, config, quiet)
     return LayerRun(model if own.stop == len(window) else None, program, run,

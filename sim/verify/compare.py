@@ -8,10 +8,14 @@ import numpy as np
 from compiler.program.builder import read_codes
 from compiler.program.lowered import LoweredProgram
 from compiler.program.records import commands
+from hdl.spec.commands import TENSORS
 from sim.model.command import Command
 from sim.verify.runner import ImageRun
 
 __all__ = ["Comparison", "compare"]
+
+
+_WRITTEN = tuple(name for name, tensor in TENSORS.items() if tensor.written)
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,10 @@ def _clear_named(program: LoweredProgram, marks: np.ndarray) -> None:
     """Clear ``marks``, one per byte of the memory, of every byte that a command may write."""
     for _, fields in commands(program.memory, program.address, program.base):
         command = Command(program.image.config, fields)
-        if not command.uses("c"):
-            continue
-        out = command.tensor("c")
-        first = out.address - program.base
-        np.lib.stride_tricks.as_strided(
-            marks[first:], (out.rows, out.columns * out.element_bytes), (out.stride, 1)
-        )[:] = False
+        for name in _WRITTEN:
+            if command.uses(name):
+                out = command.tensor(name)
+                first = out.address - program.base
+                np.lib.stride_tricks.as_strided(
+                    marks[first:], (out.rows, out.columns * out.element_bytes), (out.stride, 1)
+                )[:] = False

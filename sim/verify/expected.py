@@ -27,6 +27,7 @@ from hdl.spec.formats import BF16_ENCODING
 from sim.model import codec
 from sim.verify.arithmetic import KEPT, Arithmetic, Array
 from sim.verify.attention import AttentionCodes
+from sim.verify.by_row import ByRow
 from sim.verify.tensors import Tensors
 
 __all__ = ["expected", "outputs"]
@@ -35,11 +36,12 @@ _L2_EPSILON = 1e-24
 
 
 def expected(config: AcceleratorConfig, model: Transformer, inputs: Inputs, steps: Sequence[Step],
-             *, level: Fusion = Fusion.RESIDUAL, layers: range, kept: int = KEPT
-             ) -> dict[str, Array]:
+             *, level: Fusion = Fusion.RESIDUAL, layers: range, kept: int = KEPT,
+             scales: str = "unit") -> dict[str, Array]:
     """Codes of every tensor that ``compiler.lowering.lower.lower`` may name as a result, of the
     ``steps`` and ``layers`` given, and of all between. ``kept``: as for ``Arithmetic``."""
-    run = _Forward(config, model, inputs, level, layers, kept)
+    math = ByRow(config, kept) if scales == "row" else Arithmetic(config, kept)
+    run = _Forward(config, model, inputs, level, layers, kept, math)
     for step in steps:
         run.step(step)
     return run.found

@@ -24,7 +24,7 @@ class Tensors:
 
     def keep(self, name: str, values: Array, rounded: bool) -> Array:
         """``values`` as tensor ``name`` holds them: of the format, or BF16."""
-        encoding = self.math.encoding if rounded else BF16_ENCODING
+        encoding = self.math.storage if rounded else BF16_ENCODING
         codes = codec.encode(encoding, values)
         self.found[self.label + name] = codes
         return codec.decode(encoding, codes)
@@ -32,8 +32,8 @@ class Tensors:
     def keep_both(self, name: str, values: Array) -> Array:
         """BF16, and the format's rounding of that, under names that say so; gives BF16."""
         wide = self.keep(f"{name} bf16", values, False)
-        if self.math.encoding != BF16_ENCODING:
-            self.keep(f"{name} {self.math.encoding.name}", wide, True)
+        if self.math.storage != BF16_ENCODING:
+            self.keep(f"{name} {self.math.storage.name}", wide, True)
         return wide
 
     def rounded_if(self, kind: Fusion, values: Array, name: str) -> Array:

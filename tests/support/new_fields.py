@@ -14,18 +14,18 @@ from hdl.spec.meaning import Trait
 from hdl.spec.opcodes import Opcode, When
 
 COMMAND, INSTRUCTION = command_fields.COMMAND, instructions.INSTRUCTION
-COMMAND["y0_column"] = CommandField(
-    "y0_column", 0, 27, 1, "Y0 is M×1: one item per row", (When((Opcode.VECTOR,)),), strict=True,
+COMMAND["y0_first"] = CommandField(
+    "y0_first", 0, 29, 1, "Y0 is M×1: one item per row", (When((Opcode.VECTOR,)),), strict=True,
     needs=(Feature.FUNCTIONS,), minor=1, tensor="y0", role=Role.COLUMN, units=(Unit.DRAIN,))
 COMMAND["silent_list"] = CommandField(
-    "silent_list", 0, 28, 1, "no instruction stores", bars=Trait.STORES, units=(Unit.VECTOR,))
+    "silent_list", 0, 30, 1, "no instruction stores", bars=Trait.STORES, units=(Unit.VECTOR,))
 COMMAND["row_result"] = replace(COMMAND["row_result"], strict=True, minor=2)
 INSTRUCTION["whole"] = InstructionField(
-    "whole", 0, 25, 1, "works on whole rows, reduces none", traits=Trait.WHOLE_ROWS,
+    "whole", 0, 28, 1, "works on whole rows, reduces none", traits=Trait.WHOLE_ROWS,
     bars=Trait.REDUCES, needs=(Feature.FUNCTIONS,))
 
 
-STORE, WHOLE = 2 << 22 | 1 << 24, 1 << 25
+STORE, WHOLE = 2 << 22 | 1 << 24, 1 << 28
 BASE = 0x1000
 
 
@@ -44,7 +44,7 @@ def check_plan() -> None:
 
     assert ISA_MINOR == 2
     members = set(plan_layout(configs()[0]).members) & set(PLAN.names or ())
-    assert {"y0_column", "silent_list"} <= members
+    assert {"y0_first", "silent_list"} <= members
 
 
 def check_legality() -> None:
@@ -58,9 +58,9 @@ def check_legality() -> None:
         return Command(build, base | fields).invalid
 
     vector, gemm, bad = int(Opcode.VECTOR), int(Opcode.GEMM), ErrorCause.BAD_FIELD
-    assert judged(config, opcode=vector, y0_column=1) is None
-    assert judged(config, opcode=gemm, y0_column=1) is bad
-    assert judged(less, opcode=vector, y0_column=1) is bad
+    assert judged(config, opcode=vector, y0_first=1) is None
+    assert judged(config, opcode=gemm, y0_first=1) is bad
+    assert judged(less, opcode=vector, y0_first=1) is bad
     assert judged(config, opcode=gemm, silent_list=1) is bad
     assert judged(config, opcode=gemm, silent_list=1, instructions=1 << 24) is None
     assert judged(config, opcode=gemm, instructions=STORE | WHOLE) is None
@@ -87,14 +87,14 @@ def check_effect_and_text() -> None:
     builder.vector(builder.constant(x, "bf16"), out,
                    Epilogue(bias=builder.constant(np.zeros((1, 4)), "bf16")))
     y = builder.constant(column, "bf16")
-    builder._commands[-1] |= {"y0_column": 1, "y0_address": y.address, "y0_stride": y.stride}
+    builder._commands[-1] |= {"y0_first": 1, "y0_address": y.address, "y0_stride": y.stride}
     memory, address = builder.build()
     view = Command(config, dict.fromkeys(COMMAND, 0) | builder._commands[0]).tensor("y0")
     assert (view.rows, view.columns) == (3, 1)
     ending = Machine(config).run(memory, address, BASE)
     assert ending.error is None and (read(memory, out, BASE) == x + column).all()
     lines = disassemble(memory, address, BASE)
-    assert ", y0 column, " in lines[1]
+    assert ", y0 first, " in lines[1]
     assert assemble("\n".join(lines)) == program_bytes(memory, address, BASE)
 
 
@@ -103,8 +103,8 @@ def check_pages() -> None:
     from gen.header import c_header
 
     page = PAGES["commands.md"]()
-    assert "| 0 | 27 | `y0_column` | Y0 is M×1: one item per row | VECTOR, builds of FUNCTIONS, " \
-        "else 0; ISA 1.1 |" in page and "| 0 | 25 | `whole` |" in page
+    assert "| 0 | 29 | `y0_first` | Y0 is M×1: one item per row | VECTOR, builds of FUNCTIONS, " \
+        "else 0; ISA 1.1 |" in page and "| 0 | 28 | `whole` |" in page
     assert "ottava_command_set_silent_list" in c_header(configs()[0])
 
 
@@ -129,8 +129,8 @@ def check_campaigns() -> None:
     from sim.campaigns.coverage.spec import flags, points
 
     config, less = configs()
-    assert "y0_column" in flags(config, Opcode.VECTOR) and "y0_column" not in flags(
-        config, Opcode.GEMM) and "y0_column" not in flags(less, Opcode.VECTOR)
+    assert "y0_first" in flags(config, Opcode.VECTOR) and "y0_first" not in flags(
+        config, Opcode.GEMM) and "y0_first" not in flags(less, Opcode.VECTOR)
     assert ("posit8", "GEMM", "whole", "1") in points(config)
     assert not hasattr(Instruction(), "whole")  # an option of the compiler is its author's to add
 

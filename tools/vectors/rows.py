@@ -76,7 +76,7 @@ def computed(choice: Choice, given: list[list[str]]) -> list[list[str]]:
     found = []
     for row in given:
         x = from_words(BFLOAT16, np.array([number(text) for text in row]))[None]
-        state = RowState((0.0, 0.0), (None, None))
+        state = RowState((0.0, 0.0), {})
         if choice["row"] == "softmax":
             for fields in SOFTMAX:
                 result = execute(config, dict.fromkeys(INSTRUCTION, 0) | fields, x, state)

@@ -5,8 +5,9 @@
     fence | end | opcode N [, ITEM …]
     header isa MAJOR.MINOR, commands N, features NAME …, hash N[, ITEM …]
 
-TENSOR is [.bf16][.e5m2]@ADDRESS/STRIDE. ITEM is Y0TENSOR, Y1TENSOR, ``IMM0 NUMBER`` (or IMM1,
-inverse_n, epsilon; hexadecimal numbers are raw words), ``IMM0 scalar N`` (or IMM1; an item of the
+TENSOR is [.bf16][.e5m2]@ADDRESS/STRIDE, of D its offset from C. ITEM is Y0TENSOR, Y1TENSOR,
+DTENSOR, ``IMM0 NUMBER`` (or IMM1, inverse_n, epsilon; hexadecimal numbers are raw words),
+``IMM0 scalar N`` (or IMM1; an item of the
 table that the header's ITEM ``scalars ADDRESS`` places), ``rows of K by @ADDRESS`` (x_gather: X is
 a table of K rows, its indices at ADDRESS), a flag that has no other sign by its name, as ``row
 result``, or FIELD=VALUE of ``hdl.spec.commands`` for what nothing else says. Fields that are not
@@ -105,10 +106,11 @@ def _told(opcode: int, name: str) -> dict[Role, CommandField]:
 
 def _tensor_text(label: str, fields: Mapping[str, int]) -> str:
     told = _told(fields["opcode"], _labels(fields["opcode"])[label])
+    place = told[Role.OFFSET if Role.OFFSET in told else Role.ADDRESS]
     said = {role for role, field in told.items() if fields[field.name]}
     kinds = "".join(f".{kind}" for role, kind in _KINDS.items() if role in said)
     return (f"{label}{'ᵀ' * (Role.TRANSPOSED in said)}{kinds}"
-            f"@{fields[told[Role.ADDRESS].name]:#x}/{fields[told[Role.STRIDE].name]}")
+            f"@{fields[place.name]:#x}/{fields[told[Role.STRIDE].name]}")
 
 
 def _parse_tensor(opcode: int, text: str, *labels: str) -> dict[str, int]:
@@ -118,8 +120,9 @@ def _parse_tensor(opcode: int, text: str, *labels: str) -> dict[str, int]:
                          f"not {text.strip()!r}")
     label = found["label"]
     told = _told(opcode, _labels(opcode)[label])
-    fields = {told[role].name: _integer(f"{role.value} of {label}", found[role.value])
-              for role in (Role.ADDRESS, Role.STRIDE)}
+    place = told[Role.OFFSET if Role.OFFSET in told else Role.ADDRESS]
+    fields = {field.name: _integer(f"{name} of {label}", found[name])
+              for field, name in ((place, "address"), (told[Role.STRIDE], "stride"))}
     kinds = {kind: told[role].name for role, kind in _KINDS.items() if role in told}
     for kind in found["kinds"].split(".")[1:]:
         if kind not in kinds:

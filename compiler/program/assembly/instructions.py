@@ -30,7 +30,8 @@ from hdl.spec.commands import (
 __all__ = ["assignments", "list_text", "parse_assignments", "parse_list"]
 
 _POSTS = {Post.NONE: "{}", Post.RECIPROCAL: "1/{}", Post.MEAN: "mean {}",
-          Post.INVERSE_SQRT: "1/√(mean {} + ε)", Post.POWER: "power {}"}
+          Post.INVERSE_SQRT: "1/√(mean {} + ε)", Post.POWER: "power {}",
+          Post.RECIPROCAL_MEAN: "1/(mean {} + ε)", Post.INVERSE: "inverse {}"}
 # "mean sum" before "sum", which it ends in.
 _REDUCTIONS = dict(sorted(
     ((text.format(reduce.name.lower()), (reduce, post))

@@ -39,15 +39,17 @@ from sim.campaigns.coverage.reasons import reason
 from sim.campaigns.coverage.spec import SpecCoverage
 from sim.campaigns.regression import TINY
 
-_TRAIN = ("posit8", "fp8", "bf16")  # lanes of BF16, two encodings, lanes of FP32
+_FUNCTIONS = {"posit8": "training", "fp8": "training", "bf16": "training", "e4m3": "scales",
+              "int8": "scales"}
+"""Lanes of BF16, two encodings, lanes of FP32; a float and integers."""
 _KINDS = {"lines and branches": None, "lines": "line", "branches": "branch"}
 
 
 def designs(fmts: Sequence[str] | None = None) -> list[AcceleratorConfig]:
     """One build per format, together of every accumulator and softmax mode, with tiny buffers but
-    weight panels of full size; some of them train."""
+    weight panels of full size; some of them train, some have scales."""
     return [replace(cell.config(4), **TINY | {"weight_depth": 128},
-                    functions="training" if cell.fmt in _TRAIN else "all")
+                    functions=_FUNCTIONS.get(cell.fmt, "all"))
             for cell in sample(cells()) if fmts is None or cell.fmt in fmts]
 
 

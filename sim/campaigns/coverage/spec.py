@@ -92,9 +92,11 @@ def _impossible(config: AcceleratorConfig) -> set[ErrorCause]:
             if isinstance(limit, AtMost) and not available(limit.needs, config)}
 
 
-def _instruction_points(fields: dict[str, int], word: int) -> Iterator[Point]:
+def _instruction_points(config: AcceleratorConfig, fields: dict[str, int], word: int
+                        ) -> Iterator[Point]:
     values = unpack(INSTRUCTION, word.to_bytes(4, "little"))
-    yield from ((name, _value(name, values[name])) for name in _ALONE)
+    yield from ((name, _value(name, values[name])) for name in _ALONE
+                if available(INSTRUCTION[name].needs, config))
     if values["add"]:
         yield ("add", "subtract", str(values["subtract"]))
     if Operand.Y in (values[stage] for stage in STAGES):
@@ -132,7 +134,7 @@ class SpecCoverage:
                                                 for flag in flags(config, opcode)]
                 found.append(("list", str(len(words))))
                 for word in words:
-                    found += _instruction_points(fields, word)
+                    found += _instruction_points(config, fields, word)
                 self.met |= {(config.fmt, opcode.name, *point) for point in found}
 
     def error(self, config: AcceleratorConfig, cause: ErrorCause) -> None:

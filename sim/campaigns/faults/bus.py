@@ -83,9 +83,9 @@ def _spoiled_scalars(make: Maker, response: int) -> Injection:
 def _spoiled_write(make: Maker, response: int) -> Injection:
     target = make.target
     index = make.pick(target.computing)
-    first, end = _span(make, target.footprint(index, "c"))
+    first, end = _span(make, target.written(index))
     hit = [i for i in target.computing
-           if np.isin(target.footprint(i, "c") + target.case.base, range(first, end)).any()]
+           if np.isin(target.written(i) + target.case.base, range(first, end)).any()]
     return Injection(
         target, faults=(Fault(first, end, response, reads=False),),
         errors=frozenset({(ErrorCause.WRITE_ERROR,)}),

@@ -41,7 +41,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _changes(build: str, arguments: argparse.Namespace) -> dict[str, Any]:
     fmt, _, rest = build.partition("/")
     acc, _, functions = rest.partition("/")
-    return {"fmt": fmt, "acc": acc or None, "functions": functions or "all",
+    return {"fmt": fmt, "acc": acc or None, "functions": functions or None,
             "dim": arguments.dim, "lanes": arguments.lanes}
 
 

@@ -200,16 +200,17 @@ def _words(*instructions: dict[str, int], last: bool = True) -> int:
 
 
 def _bad_instruction(make: Maker) -> dict[str, int]:
-    """One field beyond its enumeration, or two stages that take Y."""
-    kinds = [name for name, field in INSTRUCTION.items() if field.kind is not None]
-    name = make.pick((*kinds, "two"))
+    """One field beyond its enumeration, two stages that take Y, or an item of each row for C."""
+    unknown = {name: set(range(1 << field.bits)) - set(members(name, make.config))
+               for name, field in INSTRUCTION.items() if field.kind is not None}
+    name = make.pick((*(name for name, values in unknown.items() if values), "two", "rows"))
+    if name == "rows":
+        return _STORE | {"rows": 1}
     if name == "two":
         first = make.pick(STAGES)
         second = make.pick(stage for stage in STAGES if stage != first)
         return _STORE | {first: Operand.Y, second: Operand.Y}
-    known = members(name, make.config)
-    return _STORE | {name: make.pick(value for value in range(1 << INSTRUCTION[name].bits)
-                                     if value not in known)}
+    return _STORE | {name: make.pick(sorted(unknown[name]))}
 
 
 def _bad_list(make: Maker) -> int:
@@ -255,7 +256,8 @@ def _odd_scalars(make: Maker) -> Injection:
 def _odd(make: Maker) -> Injection:
     def change(fields: dict[str, int]) -> dict[str, int]:
         told = roles(make.pick(TENSORS))
-        place = told[make.pick((Role.ADDRESS, Role.STRIDE))].name
+        place = told[make.pick(role for role in (Role.ADDRESS, Role.OFFSET, Role.STRIDE)
+                               if role in told)].name
         wide = {told[Role.WIDE].name: 1} if Role.WIDE in told else {}
         return {place: fields[place] | 1} | wide
     return _refused_command(make, ErrorCause.MISALIGNED, change)

@@ -106,7 +106,7 @@ class Target:
         written = np.zeros_like(self.case.memory)
         for index in range(min(count, self.end)):
             if index in self.computing:
-                written[self.footprint(index, "c")] += 1
+                written[self.written(index)] += 1
         return written
 
     def uses(self, index: int, name: str) -> bool:
@@ -129,10 +129,20 @@ class Target:
         return shape.client
 
     def footprint(self, index: int, name: str) -> np.ndarray:
-        """Positions in the image of the bytes of a command's tensor, in order."""
-        tensor = Command(self.config, self.records[index]).tensor(name)
-        rows = tensor.address - self.case.base + np.arange(tensor.rows) * tensor.stride
-        return np.unique(rows[:, None] + np.arange(tensor.columns * tensor.element_bytes))
+        """Positions in the image of the bytes of a command's tensor, in order; of Y of all that its
+        instructions take."""
+        command = Command(self.config, self.records[index])
+        tensors = [command.operand(number, second) for number, second in command.operands
+                   if f"y{number}" == name] or [command.tensor(name)]
+        rows = np.concatenate([tensor.address - self.case.base
+                               + np.arange(tensor.rows) * tensor.stride for tensor in tensors])
+        return np.unique(rows[:, None] + np.arange(tensors[0].columns * tensors[0].element_bytes))
+
+    def written(self, index: int) -> np.ndarray:
+        """Positions of the bytes that a command writes, in order."""
+        return np.unique(np.concatenate([
+            self.footprint(index, name) for name, spec in TENSORS.items()
+            if spec.written and self.uses(index, name)]))
 
     def readers(self, first: int, end: int) -> list[tuple[int, str]]:
         """The (command, tensor) whose reads take a bus beat with bytes ``[first, end)``."""

@@ -63,7 +63,8 @@ def test_a_build_of_softmax_alone_refuses_more():
         counts.append(verdicts(config, fields))
     bad = [ErrorCause.BAD_FIELD] * 6
     assert dict(zip(FUNCTION_SETS, counts, strict=True)) == {
-        "all": [None] * 6 + bad, "softmax": bad + bad, "training": [None] * 12}
+        "all": [None] * 6 + bad, "softmax": bad + bad, "training": [None] * 12,
+        "scales": [None] * 6 + bad}
 
 
 def headers(config):

@@ -59,6 +59,10 @@ LISTS = {
     "R0 unfilled": [{"multiply": Operand.R0} | STORE],
     "largest": [{"reduce": Reduce.AMAX} | STORE],
     "A": [{"add": Operand.A} | STORE],
+    "items": [{"reduce": 1}, {"add": Operand.R0, "destination": 3, "rows": 1}, STORE],
+    "items without their bit": [{"destination": 3}, STORE],
+    "rows in C": [{"rows": 1} | STORE],
+    "items and a reduction": [{"reduce": 1, "destination": 3, "rows": 1}, STORE],
     "Y0, Y1": [{"add": Operand.Y}, {"scale": Operand.Y, "y": 1} | STORE],
     "eight": [{}] * 7 + [STORE],
 }
@@ -249,8 +253,10 @@ def facts():
         if field.role is Role.WIDE:
             yield f"{name} of {field.tensor}", "posit8", name, {"role": Role.GATHER}
     for name, field in INSTRUCTION.items():
-        if field.bars:
-            yield f"{name} bars", "posit8, training", name, {"bars": Trait.NOTHING}
+        for attribute in ("bars", "only"):
+            if getattr(field, attribute):
+                build = "int8" if Feature.SCALES in field.needs else "posit8, training"
+                yield f"{name} {attribute}", build, name, {attribute: Trait.NOTHING}
     yield "x_wide of VECTOR alone", "posit8", "x_wide", {"used": (When(),)}
     yield "k of x_gather", "posit8", "k", {"used": (When((Opcode.GEMM,)),)}
 
@@ -260,15 +266,17 @@ def meanings():
     kinds = dict.fromkeys(field.kind for field in INSTRUCTION.values() if field.kind)
     for member in (member for kind in kinds for member in kind):
         name, told = f"{type(member).__name__} {member.name}", member.meaning
-        of_training = Feature.BACKWARD in told.needs
+        of_training, of_scales = (feature in told.needs
+                                  for feature in (Feature.BACKWARD, Feature.SCALES))
         if Feature.FUNCTIONS in told.needs:
             yield f"{name} needs", "posit8, softmax alone", member, {"needs": ()}
-        if of_training:
+        if (of_training or of_scales) and not told.requires:  # which the build lacks as well
             yield f"{name} needs", "posit8", member, {"needs": ()}
-        for attribute in ("fields", "once", "register", "bars", "traits", "tensors"):
+        for attribute in ("fields", "once", "register", "bars", "traits", "tensors",
+                          "requires"):
             without = type(told).__dataclass_fields__[attribute].default
             if getattr(told, attribute) != without:
-                build = "posit8, training" if of_training else "posit8"
+                build = "int8" if of_scales else "posit8, training" if of_training else "posit8"
                 yield f"{name} {attribute}", build, member, {attribute: without}
 
 
@@ -298,10 +306,11 @@ def test_each_statement_of_the_table_is_needed(what, name, changed, change, monk
 
 
 def test_what_a_build_has_is_as_it_is_written_here():
-    chosen = [BUILDS[name] for name in ("posit8, training", "posit8", "posit8, softmax alone")]
+    chosen = [BUILDS[name] for name in ("posit8, training", "posit8", "posit8, softmax alone",
+                                        "int8")]
     counts = {name: tuple(len(members(name, config)) for config in chosen)
               for name, field in INSTRUCTION.items() if field.kind}
-    assert counts == {"multiply": (8, 7, 6), "add": (7, 6, 6), "function": (11, 9, 3),
-                      "scale": (8, 7, 6), "reduce": (4, 3, 3), "post": (5, 4, 2),
-                      "destination": (3, 3, 3)}
-    assert [isa_minor(config) for config in chosen] == [1, 0, 0]
+    assert counts == {"multiply": (8, 7, 6, 7), "add": (7, 6, 6, 6), "function": (11, 9, 3, 9),
+                      "scale": (8, 7, 6, 7), "reduce": (4, 3, 3, 3), "post": (5, 4, 2, 6),
+                      "destination": (3, 3, 3, 4)}
+    assert [isa_minor(config) for config in chosen] == [1, 0, 0, 1]

@@ -31,7 +31,7 @@ class Recorder(data.StructLayout):
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_unit_reads_what_the_table_says_that_it_takes(unit, monkeypatch):
-    config, recorders = AcceleratorConfig("fp8", dim=4), []
+    config, recorders = AcceleratorConfig("fp8", dim=4, functions="scales"), []
 
     def recorded(config):
         recorders.append(Recorder(plan_layout(config).members))

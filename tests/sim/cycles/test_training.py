@@ -14,7 +14,7 @@ from sim.cycles.check import build, compare, table
 from sim.cycles.simulate import simulate
 
 CONFIG = AcceleratorConfig("posit8", dim=4, functions="training")
-NAMES = [name for name in cases(4, trains=True) if name not in cases(4)]
+NAMES = [name for name in cases(4, "training") if name not in cases(4)]
 STORE = Instruction(destination=Destination.MEMORY)
 
 

@@ -1,0 +1,83 @@
+"""Codes and magnitudes that programs of one memory share: those of constants and of states."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from compiler.lowering.values import Form, Life, Value
+from hdl.spec.formats import BFLOAT16
+from sim.model.rounding import round_to
+
+__all__ = ["LARGEST", "CodedValues"]
+
+LARGEST = 127.0
+"""The largest code of a row."""
+
+_KEPT = (Life.CONSTANT, Life.STATE)
+
+
+class CodedValues:
+    """What stands for values of a program, the same from one program to the next."""
+
+    def __init__(self) -> None:
+        self._wide: dict[Value, Value] = {}
+        self._constants: dict[tuple[Value, int, int], tuple[Value, Value]] = {}
+        self._states: dict[tuple[Value, int, int], tuple[Value, Value]] = {}
+
+    def parameters(self, given: Iterable[Value]) -> Iterator[Value]:
+        """What stands for the constants ``given``, of one program as of the next."""
+        own = set(given)
+        yield from own
+        yield from (wide for value, wide in self._wide.items() if value in own)
+        for (value, _, _), pair in self._constants.items():
+            if value in own:
+                yield from pair
+
+    def wide(self, value: Value) -> Value:
+        """The value as everything but a product reads it."""
+        forms = value.forms
+        if forms is None or Form.INDICES in forms or forms == (Form.WIDE,):
+            return value
+        wide = replace(value, forms=(Form.WIDE,))
+        return self._wide.setdefault(value, wide) if value.life in _KEPT else wide
+
+    def constant(self, value: Value, column: int, width: int) -> tuple[Value, Value]:
+        """Codes and magnitudes of columns of a constant. 1/127² is part of its magnitudes, so
+        that no factor is rounded twice."""
+        key = value, column, width
+        if key not in self._constants:
+            self._constants[key] = _constant(value, slice(column, column + width))
+        return self._constants[key]
+
+    def state(self, value: Value, column: int, width: int) -> tuple[Value, Value]:
+        """Where codes and magnitudes of columns of a state are kept."""
+        key = value, column, width
+        if key not in self._states:
+            name = f"{value.name} from column {column}"
+            self._states[key] = (
+                Value(f"{name} codes", value.rows, width, Life.KEPT, (Form.STORED,)),
+                Value(f"{name} magnitudes", value.rows, 1, Life.KEPT, (Form.WIDE,)))
+        return self._states[key]
+
+
+def _constant(value: Value, columns: slice) -> tuple[Value, Value]:
+    make = value.make
+    assert make is not None, "constants have contents"
+    known: list[np.ndarray] = []
+
+    def factors() -> np.ndarray:
+        if not known:
+            tops = np.abs(np.float64(make()[:, columns])).max(axis=1, keepdims=True)
+            known.append(round_to(BFLOAT16, tops / LARGEST ** 2))
+        return known[0]
+
+    def codes() -> np.ndarray:
+        scale = LARGEST * factors()
+        return np.float64(make()[:, columns]) / np.where(scale > 0, scale, 1.0)
+
+    width = columns.stop - columns.start
+    return (Value(f"{value.name} codes", value.rows, width, Life.CONSTANT, (Form.STORED,),
+                  make=codes),
+            Value(f"{value.name} magnitudes", value.rows, 1, Life.CONSTANT, (Form.WIDE,),
+                  make=factors))

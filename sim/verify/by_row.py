@@ -1,0 +1,72 @@
+"""The operations of a transformer where products take codes and magnitudes of rows."""
+
+import numpy as np
+
+from compiler.checkpoints.description import Linear
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.formats import BF16_ENCODING, BFLOAT16, Encoding
+from sim.model import codec, lanes
+from sim.model.rounding import round_to
+from sim.verify.arithmetic import KEPT, Arithmetic, Array
+
+__all__ = ["ByRow"]
+
+_LARGEST = 127.0
+
+
+class ByRow(Arithmetic):
+    """``Arithmetic`` of builds whose format holds codes alone: what is stored is BF16, operands of
+    products become codes when a product takes them, each row as 127ths of its largest magnitude."""
+
+    def __init__(self, config: AcceleratorConfig, kept: int = KEPT) -> None:
+        super().__init__(config, kept)
+        self._coded: dict[int, tuple[Array, Array, Array]] = {}
+
+    @property
+    def storage(self) -> Encoding:
+        return BF16_ENCODING
+
+    def gain(self, values: Array) -> Array:
+        return self.wide(values)
+
+    def rounded(self, values: Array) -> Array:
+        """The nearest integers of the format."""
+        return codec.decode(self.encoding, codec.encode(self.encoding, values))
+
+    def codes(self, x: Array) -> tuple[Array, Array]:
+        """Integers, and the largest magnitude of each row, rows × 1."""
+        top = lanes.row_max(self.lane, np.abs(x))[:, None]
+        share = self.multiply(x, lanes.reciprocal_by_table(self.lane, top))
+        share = self.multiply(share, np.full((1, 1), _LARGEST))
+        return self.rounded(share), top
+
+    def weight_codes(self, values: Array) -> tuple[Array, Array]:
+        """Integers of a weight, and what each of its rows counts over 127, 1 × rows."""
+        if id(values) in self._coded:
+            return self._coded[id(values)][1:]
+        top = np.max(np.abs(np.float64(values)), axis=1, keepdims=True)
+        scale = round_to(BFLOAT16, top / _LARGEST ** 2)
+        whole = np.float64(values) / np.where(scale > 0, _LARGEST * scale, 1.0)
+        codes = self.rounded(whole)
+        if codes.nbytes <= self._room:
+            self._room -= codes.nbytes
+            self._coded[id(values)] = values, codes, scale.T
+        return codes, scale.T
+
+    def linear(self, x: Array, linear: Linear) -> Array:
+        codes, top = self.codes(x)
+        weight, scale = self.weight_codes(linear.weight)
+        result = self.multiply(self.multiply(self.product(codes, weight.T), top), scale)
+        return result if linear.bias is None else self.add(self.wide(result),
+                                                           self.wide(linear.bias))
+
+    def scores(self, q: Array, k: Array) -> Array:
+        (q, q_top), (k, k_top) = self.codes(q), self.codes(k)
+        result = self.multiply(self.multiply(self.product(q, k.T), q_top), k_top.T)
+        return self.multiply(result, self.wide(np.full((1, 1), _LARGEST ** -2)))
+
+    def sums(self, p: Array, v: Array) -> Array:
+        v, v_top = self.codes(v)
+        p, p_top = self.codes(self.multiply(p, v_top.T))
+        result = self.multiply(self.product(p, v), p_top)
+        return self.multiply(result, self.wide(np.full((1, 1), _LARGEST ** -2)))

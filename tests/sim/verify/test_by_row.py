@@ -1,0 +1,93 @@
+"""Transformers whose operands have scales by row: every byte, errors, what is refused."""
+
+import re
+
+import numpy as np
+import pytest
+
+from compiler.checkpoints.samples import llama
+from compiler.lowering.decoding import lower_decoding
+from hdl.spec.config import AcceleratorConfig
+from sim import run
+from sim.inference.generate import DecodingHost, generate
+from sim.verify.by_row import ByRow
+from sim.verify.starts import machine_start
+
+RUN = ["--fmt", "int8", "--dim", "4", "--tokens", "12", "--quiet"]
+
+
+def cosines(text):
+    return [float(found) for found in re.findall(r"cosine to fp32 ([-\d.]+)", text)]
+
+
+@pytest.mark.parametrize("model, more", [
+    ("random-bert", []), ("random-llama", []), ("random-llama", ["--decode", "3"]),
+    ("random-vit", [])])
+def test_every_byte_is_what_the_definition_gives(model, more, capsys):
+    tokens = RUN[:4] + RUN[6:] if model == "random-vit" else RUN
+    assert run.main([model, *tokens, *more, "--on", "machine"]) == 0
+    out = capsys.readouterr().out
+    compared, wrong = map(int, re.search(r"bytes compared: (\d+), mismatches: (\d+)", out).groups())
+    assert compared > 800 and wrong == 0 and "scales row" in out
+    print(f"{model}: {compared} bytes, cosines {min(cosines(out))} and more")
+    assert min(cosines(out)) > 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["random-bert", "random-llama"])
+def test_every_byte_on_rtl(model, capsys):
+    assert run.main([model, *RUN, "--on", "rtl"]) == 0
+    assert "mismatches: 0" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_minilm_keeps_its_sentences(capsys):
+    assert run.main(["minilm", "--fmt", "int8", "--on", "machine", "--offline", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "mismatches: 0" in out and cosines(out)[-1] >= 0.996
+
+
+@pytest.mark.parametrize("part", ["scores", "sums", "linear"])
+def test_a_magnitude_that_is_left_out_is_seen(part, capsys, monkeypatch):
+    def without(self, x):
+        codes, top = whole(self, x)
+        return codes, np.ones_like(top)
+
+    whole, own = ByRow.codes, getattr(ByRow, part)
+
+    def wrong(self, *operands):
+        with monkeypatch.context() as patch:
+            patch.setattr(ByRow, "codes", without)
+            return own(self, *operands)
+
+    monkeypatch.setattr(ByRow, part, wrong)
+    assert run.main(["random-bert", *RUN, "--on", "machine", "--layers", "0:1"]) == 1
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 12])
+def test_texts_do_not_depend_on_the_parts_that_a_prompt_is_read_in(chunk):
+    """A cache keeps codes and magnitudes of rows: what is read together does not change them."""
+    config, prompt = AcceleratorConfig("int8", dim=4), np.random.default_rng(5).integers(0, 40, 12)
+    made = [generate(DecodingHost(lower_decoding(config, llama(), 12, 5, chunk=own),
+                                  machine_start(config)), prompt, 5) for own in (chunk, 5)]
+    assert made[0].ids == made[1].ids and np.array_equal(made[0].logits, made[1].logits)
+
+
+def test_codes_are_within_half_a_step():
+    x = np.random.default_rng(4).normal(0, 2, (40, 50))
+    math = ByRow(AcceleratorConfig("int8", dim=4))
+    x = math.wide(x)
+    codes, top = math.codes(x)
+    assert np.abs(codes).max() == 127
+    assert np.all(np.abs(codes * top / 127 - x) <= top / 127 * (0.5 + 127 / 128))
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--fmt", "posit8", "--scales", "row"],
+     "scales must be unit in a build with functions all, not 'row'"),
+    (["--fmt", "int8", "--scales", "column"], "scales must be one of unit, row, not 'column'"),
+    (["--fmt", "int8", "--fusion", "none"], "fusion must be residual with scales 'row'")])
+def test_what_is_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        run.main(["random-bert", "--on", "machine", *arguments])
+    assert message in capsys.readouterr().err
