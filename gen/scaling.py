@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from gen.cli import Parser, add_config_flags, add_names, integer, number
+from gen.cli import Parser, add_config_flags, add_names, add_quiet, counted, integer, number
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 
@@ -106,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_names(parser, "--fmt", tuple(FORMATS), tuple(FORMATS), "formats")
     parser.add_argument("--dim", nargs="+", type=number, default=DIMS, metavar="N",
                         help=f"sizes of the array ({' '.join(map(str, DIMS))})")
+    add_quiet(parser)
     add_config_flags(parser, output=False, only=("acc",))
     parser.add_argument("--repeat", type=integer(1), default=1, metavar="N",
                         help="runs of each build, of which the quickest counts (1)")
@@ -115,7 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                    for fmt in arguments.fmt for dim in arguments.dim]
     except ValueError as error:
         parser.error(str(error))
-    costs = [cost_of(config, arguments.repeat) for config in configs]
+    measured = (cost_of(config, arguments.repeat) for config in configs)
+    costs = list(counted("builds", measured, len(configs), quiet=arguments.quiet))
     print(table(costs), end="")
     faster, over = faster_than_linear(costs), over_goal(costs)
     for line in (*faster, *over):

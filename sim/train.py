@@ -182,8 +182,8 @@ def _writable(options: argparse.Namespace) -> None:
 
 
 def _measured(run: Run, when: str) -> None:
-    print(f"{when}: {len(run.task.held_out)} held out: {measured(run.trainer, run.task)}",
-          flush=True)
+    found = measured(run.trainer, run.task, run.options.quiet)
+    print(f"{when}: {len(run.task.held_out)} held out: {found}", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -220,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _measured(run, "after")
     if run.trainer.training.beside:
         print(f"merged: {len(run.task.held_out)} held out: "
-              f"{measured(merged(run.trainer), run.task)}", flush=True)
+              f"{measured(merged(run.trainer), run.task, options.quiet)}", flush=True)
     try:
         _save(run)
     except OSError as error:

@@ -24,9 +24,11 @@ from pathlib import Path
 
 from gen.cached import generated
 from gen.cli import (
+    Line,
     Parser,
     add_config_flags,
     add_names,
+    add_quiet,
     deliver,
     make_folder,
     number,
@@ -142,6 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help=f"sizes of the array ({' '.join(map(str, DIMS))})")
     parser.add_argument("--whole", action="store_true",
                         help="Verilator flattens every design, not only small ones and one large")
+    add_quiet(parser)
     add_config_flags(parser, output=False, only=("acc",))
     arguments = parser.parse_args(argv)
     try:
@@ -159,16 +162,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     make_folder(parser, folder)
     counts: Counter[str] = Counter()
     pending: list[Future[tuple[str, str]]] = []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with (ThreadPoolExecutor(os.cpu_count() or 1) as pool,
+          Line("lint", quiet=arguments.quiet) as line):
         for config in configs:  # tools read the first designs while others are generated
             path = folder / f"{TOP}-{config.fmt}-{config.acc}-{config.dim}.v"
             deliver(parser, str(path), partial(_text, config))
             pending += [pool.submit(_judge, config, tool, path)
                         for tool in _tools(config, configs[0], least, arguments.whole)]
-        for future in pending:
-            verdict, line = future.result()
+            line.tell(0, f"{len(pending)} checks begun")
+        for done, future in enumerate(pending, 1):
+            verdict, text = future.result()
             counts[verdict] += 1
-            print(line, flush=True)
+            line.hide()
+            print(text, flush=True)
+            line.tell(done / len(pending), f"{done} of {len(pending)} checks")
     print(f"lint: {counts['passed']} passed, {counts['failed']} failed, "
           f"{counts['skipped']} skipped")
     return int(counts["failed"] > 0 or counts["passed"] == 0)

@@ -14,6 +14,7 @@ from gen.cli import (
     Parser,
     add_config_flags,
     add_product,
+    add_quiet,
     config_from,
     deliver,
     make_folder,
@@ -86,6 +87,7 @@ def summary(described: Design, report: Report, path: str) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     start = monotonic()
     parser = Parser(prog="synth.summary", description="Generate an accelerator and describe it.")
+    add_quiet(parser)
     add_config_flags(parser, output=False)
     add_product(parser, "acc.v", "the accelerator, as Verilog")
     arguments = parser.parse_args(argv)
@@ -98,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     deliver(parser, arguments.output, lambda: made().text)
     generated = monotonic()
     try:
-        report = Flow(library_named()).measure(made())
+        report = Flow(library_named(), quiet=arguments.quiet).measure(made())
     except YosysError as error:
         print(f"synth.summary: error: {error}", file=sys.stderr)
         return 1

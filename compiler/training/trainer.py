@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.checkpoints.description import Linear, Transformer
+from compiler.lowering.place import Tell, silent
 from compiler.training.adapters import AdapterSet
 from compiler.training.description import LowRank, Training
 from compiler.training.gradients.loss import LossKind, loss_of, rows_counted
@@ -185,11 +186,11 @@ class Trainer:
         self.numerics.end_step()
         return StepReport(number, loss, norm, rate)
 
-    def evaluate(self, examples: Batch, hear: Callable[[int, Array], None] | None = None
-                 ) -> tuple[float, float]:
+    def evaluate(self, examples: Batch, hear: Callable[[int, Array], None] | None = None,
+                 tell: Tell = silent) -> tuple[float, float]:
         """Mean loss over ``examples``, and the share whose largest logit is at the label: of
         classes, of next ids, of both ends of a span. ``hear`` is called with the logits of some
-        sequences at a time and the number of the first of them."""
+        sequences at a time and the number of the first of them, ``tell`` with the share done."""
         losses, rows, right, count = 0.0, 0, 0, 0
         # Logits over a vocabulary are a thousand times as large.
         size = 4 if self.kind == "vocabulary" else 64
@@ -205,6 +206,8 @@ class Trainer:
             rows += own
             hits = correct(self.kind, logits, part)
             right, count = right + int(hits.sum()), count + hits.size
+            done = min(start + size, len(examples))
+            tell(done / len(examples), f"{done} of {len(examples)} examples")
         return losses / rows, right / count
 
 

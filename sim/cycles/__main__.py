@@ -135,7 +135,7 @@ def _train(options: argparse.Namespace) -> None:
     with Line("cycles", quiet=options.quiet) as line:
         forward = simulate(config, plain.commands, memory=memory, address=plain.address,
                            tell=line.tell)
-    lines, runs = ratios(work, forward, memory)
+    lines, runs = ratios(work, forward, memory, options.quiet)
     print(f"config: fmt {config.fmt}, acc {config.acc}, dim {config.dim}, lanes {config.lanes}, "
           f"bus {8 * config.bus_bytes} bits")
     for own, run in ((work.gradients, runs["gradients"]), (work.update, runs["update"])):

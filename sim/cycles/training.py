@@ -18,6 +18,7 @@ from compiler.training.description import Training
 from compiler.training.gradients.loss import LossKind
 from compiler.training.gradients.parameters import tied
 from compiler.training.programs.lower import TrainingProgram, lower_training
+from gen.cli import Line
 from hdl.spec.config import AcceleratorConfig
 from sim.cycles.report import by_part, total
 from sim.cycles.simulate import Memory, Run, simulate
@@ -136,11 +137,15 @@ def _workload(name: str, program: TrainingProgram, address: int, labels: list[st
     return Workload(name, image.config, listed, image.memory, address, labels, parts)
 
 
-def ratios(work: TrainingWork, forward: Run, memory: Memory) -> tuple[list[str], dict[str, Any]]:
+def ratios(work: TrainingWork, forward: Run, memory: Memory, quiet: bool = True
+           ) -> tuple[list[str], dict[str, Any]]:
     """What a step costs besides ``forward``, the same layers' inference of as many sequences: lines
-    to print, and the runs of both programs by name."""
-    runs = {name: simulate(own.config, own.commands, memory=memory, address=own.address)
-            for name, own in (("gradients", work.gradients), ("update", work.update))}
+    to print, and the runs of both programs by name. Unless ``quiet`` with progress."""
+    runs: dict[str, Any] = {}
+    for name, own in (("gradients", work.gradients), ("update", work.update)):
+        with Line(f"cycles of the {name}", quiet=quiet) as line:
+            runs[name] = simulate(own.config, own.commands, memory=memory, address=own.address,
+                                  tell=line.tell)
     rows = by_part(work.gradients, runs["gradients"])
     back = [row for row in rows if row.label.startswith("blocks.")]
     cycles, macs = (sum(getattr(row, name) for row in back) for name in ("cycles", "macs"))

@@ -67,6 +67,17 @@ def test_adapters_log_and_curve_are_written(tmp_path, capsys):
     assert (tmp_path / "c.svg").read_text().count("polyline") == 2
 
 
+@pytest.mark.parametrize("more, told", [([], True), (["--quiet"], False)])
+def test_progress_of_measuring_is_told(more, told, capsys, monkeypatch):
+    monkeypatch.setattr("gen.cli.line._AFTER", 0.0)
+    monkeypatch.setattr("gen.cli.line._LINES_EVERY", 0.0)
+    assert train.main([*SHORT, *more, "--steps", "1"]) == 0
+    error = capsys.readouterr().err
+    lines = [line for line in error.splitlines() if line.startswith("measured")]
+    assert len(lines) == (16 if told else 0) and (told or error == "")
+    assert not told or "100.0%, 450 of 450 examples" in lines[-1]
+
+
 def test_adapters_beside_are_measured_merged_too(capsys):
     code, out, _ = run(capsys, "--adapters", "beside")
     losses = dict(re.findall(r"^(after|merged): 450 held out: loss (\S+),", out, re.MULTILINE))

@@ -85,6 +85,18 @@ def test_every_design_is_read_by_every_tool(more, whole, tmp_path, monkeypatch, 
     assert f"lint: {3 * len(by_tool['Icarus'])} passed, 0 failed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("more, told", [([], True), (["--quiet"], False)])
+def test_progress_is_told(more, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("gen.cli.line._AFTER", 0.0)
+    monkeypatch.setattr("gen.cli.line._LINES_EVERY", 0.0)
+    monkeypatch.setenv("OTTAVA_BUILD", str(tmp_path))
+    monkeypatch.setattr(synth.lint, "generated", lambda config, top: SimpleNamespace(text=""))
+    monkeypatch.setattr(synth.lint, "TOOLS", dict.fromkeys(TOOLS, lambda path, top: []))
+    assert main(["--fmt", "bf16", "--dim", "4", *more]) == 0
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == (4 if told else 0) and (not told or "3 of 3 checks" in error[-1])
+
+
 def stopped(arguments, capsys, monkeypatch):
     """What a run that ends with code 2 before it generates anything says."""
     monkeypatch.setattr(synth.lint, "generated", None)

@@ -164,6 +164,16 @@ def test_layers_that_are_computed_again_take_a_forward_pass_more(capsys):
     assert forward == same and 0.8 * forward < again - kept < 1.1 * forward
 
 
+@pytest.mark.parametrize("more, told", [([], True), (["--quiet"], False)])
+def test_progress_of_a_training_step_is_told(more, told, capsys, monkeypatch):
+    monkeypatch.setattr("gen.cli.line._AFTER", 0.0)
+    monkeypatch.setattr("gen.cli.line._LINES_EVERY", 0.0)
+    monkeypatch.setattr("sim.cycles.simulate._TOLD_EVERY", 10_000)
+    assert command.main(["digits-vit", "--train", "--lora", "4", *more]) == 0
+    error = capsys.readouterr().err
+    assert ("cycles of the gradients" in error) == ("cycles of the update" in error) == told
+
+
 def test_a_training_step_is_told(capsys):
     assert command.main(["bert-base", "--train", "--lora", "8", "--layers", "0:1", "--targets",
                         "q,v", "--tokens", "128"]) == 0
