@@ -13,6 +13,7 @@ from pathlib import Path
 from gen.cli.folders import build_folder, locked
 from gen.design import Design
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.surroundings import Surroundings
 
 __all__ = ["generated"]
 
@@ -31,14 +32,15 @@ def _sources_digest() -> str:
     return digest.hexdigest()
 
 
-def generated(config: AcceleratorConfig, name: str = "ottava", *, folder: Path | None = None
-              ) -> Design:
-    """``gen.top.design(config, name)``, read from ``folder`` where these sources wrote it.
+def generated(config: AcceleratorConfig, name: str = "ottava", *,
+              surroundings: Surroundings | None = None, folder: Path | None = None) -> Design:
+    """``gen.top.design``, read from ``folder`` where these sources wrote it.
 
     ``folder``: ``verilog`` in the folder of builds.
     """
     folder = build_folder() / "verilog" if folder is None else folder
-    text = f"{sorted(config.as_dict().items())}\0{name}\0{_sources_digest()}"
+    around = sorted((surroundings or Surroundings()).as_dict().items())
+    text = f"{sorted(config.as_dict().items())}\0{around}\0{name}\0{_sources_digest()}"
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.design"
     if path.exists():
         return pickle.loads(path.read_bytes())
@@ -47,7 +49,7 @@ def generated(config: AcceleratorConfig, name: str = "ottava", *, folder: Path |
             from gen.top import design
 
             part = path.with_suffix(f".{os.getpid()}")
-            part.write_bytes(pickle.dumps(design(config, name)))
+            part.write_bytes(pickle.dumps(design(config, name, surroundings=surroundings)))
             part.replace(path)
             _drop_oldest(folder)
     return pickle.loads(path.read_bytes())

@@ -74,6 +74,8 @@ class _Shell(Elaboratable):
 class _Shells:
     """A library (``hdl.lib.leaf``) that elaborates no leaf: an array would take a minute."""
 
+    enable = None
+
     def reference(self, component: wiring.Component) -> Elaboratable:
         return _Shell(component)
 

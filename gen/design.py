@@ -13,6 +13,7 @@ from functools import cached_property
 
 from gen import __version__
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.surroundings import Surroundings
 
 __all__ = ["Design", "Leaf", "Memory", "Module", "Port"]
 
@@ -27,7 +28,7 @@ class Port:
         declaration never says so.
     bus: the interface that the port is part of, ``m_axi_gmem`` or a stream's name, else empty.
     role: what it is there: ``awaddr``, ``payload`` ...; without a bus ``clock``, ``reset``,
-        ``interrupt`` or ``data``.
+        ``enable`` (of a clock), ``interrupt`` or ``data``.
     """
 
     name: str
@@ -123,12 +124,14 @@ class Design:
     """A text and what it holds.
 
     ``header``: the comment above the modules. ``config``: ``None`` for a text of another origin.
+    ``surroundings``: what the text was generated for.
     """
 
     top: str
     modules: Mapping[str, Module]
     header: str = field(default="", repr=False)
     config: AcceleratorConfig | None = None
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
     def __post_init__(self) -> None:
         if self.top not in self.modules:
@@ -175,6 +178,7 @@ class Design:
         return json.dumps({
             "generator": "ottava", "version": __version__, "top": self.top,
             "latency": self.latency, "config": config, "config_hash": hash_,
+            "surroundings": self.surroundings.as_dict(),
             "verilog": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},
             "modules": {module.name: _listed(module, counts[module.name])
                         for module in self.modules.values()}}, indent=1) + "\n"

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Member
 from gen.amaranth_private import mark_used
 from hdl.codec.operand import Operand, OperandLayout
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.surroundings import Surroundings
 
 __all__ = ["ACCELERATOR_PORTS", "Flat", "flat_accelerator"]
 
@@ -103,9 +104,9 @@ def _to_ports(operand: Operand) -> dict[str, Value]:
             "is_nar": operand.is_nar}
 
 
-def flat_accelerator(config: AcceleratorConfig) -> Flat:
+def flat_accelerator(config: AcceleratorConfig, surroundings: Surroundings | None = None) -> Flat:
     """The accelerator with the ports of its file: ``s_axi_ctrl_*`` and ``m_axi_gmem_*`` among
     them."""
     from hdl.top import Accelerator
 
-    return Flat(Accelerator(config), ACCELERATOR_PORTS)
+    return Flat(Accelerator(config, surroundings), ACCELERATOR_PORTS)

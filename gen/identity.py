@@ -12,6 +12,7 @@ from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.surroundings import Surroundings
 
 __all__ = ["class_name", "latency_of", "parameters", "plain", "surely_equal"]
 
@@ -64,6 +65,8 @@ def plain(value: object) -> object:
     """``value`` in what JSON has; a configuration as its hash, a format by its name."""
     if isinstance(value, AcceleratorConfig):
         return f"{value.hash:#018x}"
+    if isinstance(value, Surroundings):
+        return value.as_dict()
     if isinstance(value, Enum):
         return value.name
     if value is None or isinstance(value, bool | int | float | str):

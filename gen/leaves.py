@@ -8,24 +8,37 @@ use, such a component becomes an ``Instance`` of a module that is converted once
 import gc
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from amaranth.back import rtlil
-from amaranth.hdl import ClockSignal, Elaboratable, Instance, ResetSignal, Value
+from amaranth.hdl import (
+    ClockDomain,
+    ClockSignal,
+    Elaboratable,
+    EnableInserter,
+    Instance,
+    ResetSignal,
+    Signal,
+    Value,
+)
 from amaranth.lib import wiring
 
 from gen.amaranth_private import directed, fields_of, mark_used, quick_netlists
 from gen.identity import class_name, parameters, plain, surely_equal
 from gen.sram import SRAM, SRAM_FORMS, sram_module
+from gen.synchroniser import SYNCHRONISER, synchroniser_module
 from gen.verilog import ModuleWriter, write
 from gen.verilog.names import IDENTIFIER, RESERVED
 from gen.verilog.rtlil import Module, parse
 from hdl.lib.leaf import using
+from hdl.spec.surroundings import Surroundings
 
 __all__ = ["Converted", "Library", "component_ports"]
+
+_ENABLE = "clken"  # a leaf's port; that of the whole accelerator has a name of its own
 
 
 @dataclass(frozen=True)
@@ -81,12 +94,15 @@ class Library:
 
     ``sram``, one of ``gen.sram.SRAM_FORMS``, says how the text defines the memories. ``check``
     converts every component and compares it, also where class and parameters are equal.
+    ``surroundings``: resets of registers, their values at power-up, and whether each clocked module
+    has a port ``clken``.
 
     Raises ``ValueError`` where a name is not a legal identifier, or is used for two components
     with different ports or insides, or where two modules would get the same name.
     """
 
-    def __init__(self, prefix: str = "", sram: str = "infer", check: bool = False) -> None:
+    def __init__(self, prefix: str = "", sram: str = "infer", check: bool = False,
+                 surroundings: Surroundings | None = None) -> None:
         if prefix and not IDENTIFIER.match(prefix):
             raise ValueError(f"prefix must be a legal Verilog identifier, not {prefix!r}")
         if sram not in SRAM_FORMS:
@@ -94,6 +110,8 @@ class Library:
         self.prefix = prefix
         self.sram = sram
         self.check = check
+        self.surroundings = surroundings or Surroundings()
+        self.enable = Signal(name=_ENABLE) if self.surroundings.clock_enable else None
         self._converted: dict[str, Converted] = {}
         self._modules: dict[str, Module] = {}
         self._macros: dict[str, str] = {}
@@ -120,7 +138,7 @@ class Library:
 
     def writers(self) -> list[ModuleWriter]:
         """One for each module but the macros, in the order of the text."""
-        return write(self._modules.values())
+        return write(self._modules.values(), self.surroundings.power_up == "reset")
 
     def verilog(self) -> str:
         """Verilog-2005 text of all modules, the macros last."""
@@ -128,10 +146,11 @@ class Library:
 
     def macro(self, name: str) -> str:
         """The prefixed name of macro ``name``, whose text becomes part of the library's."""
-        if name != SRAM:
-            raise ValueError(f"macro must be {SRAM}, not {name!r}")
+        if name not in (SRAM, SYNCHRONISER):
+            raise ValueError(f"macro must be {SRAM} or {SYNCHRONISER}, not {name!r}")
         full = self.prefix + name
-        self._macros[full] = sram_module(full, self.sram)
+        self._macros[full] = (sram_module(full, self.sram) if name == SRAM
+                              else synchroniser_module(full))
         return full
 
     def reference(self, component: wiring.Component) -> Elaboratable:
@@ -149,6 +168,8 @@ class Library:
             for port, (signal, flow) in component_ports(component).items()}
         if "clk" in known.ports:
             ports["i_clk"] = ClockSignal()
+        if _ENABLE in known.ports:
+            ports[f"i_{_ENABLE}"] = self.enable
         if "rst" in known.ports:
             ports["i_rst"] = ResetSignal(allow_reset_less=True)
         return Instance(name, **ports)
@@ -181,9 +202,19 @@ class Library:
         return converted
 
     def _convert(self, component: wiring.Component, name: str) -> Converted:
+        ports = component_ports(component)
+        modules = self._modules_of(component, name, ports)
+        if self.enable is not None and "\\clk" in {port.name for port in modules[0].ports}:
+            modules = self._modules_of(EnableInserter({"sync": self.enable})(component), name,
+                                       ports | {_ENABLE: (self.enable, wiring.In)})
+        return Converted(name, component, modules)
+
+    def _modules_of(self, component: Elaboratable, name: str,
+                    ports: Mapping[str, tuple[Value, wiring.Flow]]) -> tuple[Module, ...]:
+        """The RTLIL of ``component``, its own module first."""
         with using(self), quick_netlists() as structured, _no_collection():
-            text = rtlil.convert(component, name=name, ports=directed(component_ports(component)),
-                                 emit_src=False)
+            text = rtlil.convert(component, name=name, ports=directed(ports), emit_src=False,
+                                 missing_domain=self._domain)
             modules = parse(text)
             for module in modules:
                 module.fields |= {f"\\{wire}": partial(fields_of, signal) for wire, signal
@@ -191,7 +222,11 @@ class Library:
         names = Counter(module.name[1:] for module in modules)
         if len(names) < len(modules):
             raise ValueError(f"two modules are called {names.most_common(1)[0][0]!r}")
-        return Converted(name, component, tuple(modules))
+        return tuple(modules)
+
+    def _domain(self, name: str) -> ClockDomain:
+        """The domain of a component that has none of its own."""
+        return ClockDomain(name, async_reset=self.surroundings.asynchronous)
 
 
 def _listed(component: wiring.Component) -> str:

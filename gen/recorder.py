@@ -10,6 +10,8 @@ from gen.flat import Flat
 from gen.identity import class_name, latency_of, parameters, plain
 from gen.leaves import Converted, Library, component_ports
 from gen.sram import PORTS, sram_module
+from gen.synchroniser import PORTS as SYNCHRONISER_PORTS
+from gen.synchroniser import SYNCHRONISER
 from gen.verilog import ModuleWriter, rtlil
 from gen.verilog.survey import READ, WRITE
 from hdl.spec.config import AcceleratorConfig
@@ -17,7 +19,7 @@ from hdl.spec.config import AcceleratorConfig
 __all__ = ["record"]
 
 _CONTROLS = {"clk": "clock", "aclk": "clock", "rst": "reset", "aresetn": "reset",
-             "interrupt": "interrupt"}
+             "clken": "enable", "aclken": "enable", "interrupt": "interrupt"}
 
 
 def record(library: Library, top: str, header: str = "", config: AcceleratorConfig | None = None
@@ -27,7 +29,8 @@ def record(library: Library, top: str, header: str = "", config: AcceleratorConf
     modules = [_module(writer, leaves.get(writer.module.name), library.macros)
                for writer in library.writers()]
     modules += [_macro(name, text) for name, text in library.macros.items()]
-    return Design(top, {module.name: module for module in modules}, header, config)
+    return Design(top, {module.name: module for module in modules}, header, config,
+                  library.surroundings)
 
 
 def _module(writer: ModuleWriter, converted: Converted | None, macros: Mapping[str, str]) -> Module:
@@ -72,6 +75,8 @@ def _signature(component: wiring.Component) -> dict[str, tuple[bool, str, str]]:
         bus, role = "__".join(path[:-1]), path[-1]
         if not bus and "_axi_" in role:  # the accelerator's own, whose names are flat
             bus, _, role = role.rpartition("_")
+            if role in _CONTROLS:
+                bus = ""
         found[name] = signal.shape().signed, bus, role if bus else _role(name)
     return found
 
@@ -91,7 +96,7 @@ def _arrays(writer: ModuleWriter) -> Iterator[Memory]:
 def _instances(writer: ModuleWriter, macros: Mapping[str, str]) -> Iterator[Memory]:
     """Memories that are instances of a macro in the module."""
     for cell in writer.module.cells:
-        if cell.kind[1:] in macros:
+        if cell.kind[1:] in macros and "\\DEPTH" in cell.parameters:
             width, depth, granularity = (int(cell.parameters[f"\\{name}"])
                                          for name in ("WIDTH", "DEPTH", "GRANULARITY"))
             yield Memory(writer.names[cell.name], width, depth, granularity, macro=cell.kind[1:])
@@ -99,6 +104,10 @@ def _instances(writer: ModuleWriter, macros: Mapping[str, str]) -> Iterator[Memo
 
 def _macro(name: str, text: str) -> Module:
     """A macro, its ports as wide as its parameters' defaults make them."""
+    if name.endswith(SYNCHRONISER):
+        ports = tuple(Port(port, direction, width, role=_role(port))
+                      for port, direction, width in SYNCHRONISER_PORTS)
+        return Module(name, text, ports, macro=True)
     ports = tuple(Port(port, direction, width, role=_role(port))
                   for port, direction, width in PORTS)
     return Module(name, text, ports, macro=True, is_memory=True,

@@ -13,63 +13,70 @@ from functools import cache
 from gen.cli import (
     Parser,
     add_config_flags,
+    add_periods,
     add_record,
+    add_surroundings_flags,
     alone,
     comment,
     config_from,
     deliver,
     describe,
-    real,
+    describe_surroundings,
+    surroundings_from,
 )
 from gen.design import Design
 from gen.leaves import Library
 from gen.recorder import record
 from gen.regmap import FORMS, register_map
-from gen.sdc import PERIOD_NS, constraints
+from gen.sdc import constraints
 from gen.sram import SRAM_FORMS
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.surroundings import Surroundings
 
 __all__ = ["build", "design", "generate", "main"]
 
 
 def build(config: AcceleratorConfig, name: str = "ottava", prefix: str = "",
-          sram: str = "infer") -> Library:
+          sram: str = "infer", surroundings: Surroundings | None = None) -> Library:
     """A library that holds the accelerator of ``config`` as module ``name``, and its leaves.
 
     ``prefix`` starts the name of every module but ``name`` itself: two builds with different
     names and prefixes fit one design. ``sram``: memories are inferred or a black box.
+    ``surroundings``: clocks, resets, the memory bus.
     """
     from gen.flat import flat_accelerator
 
-    library = Library(prefix, sram)
-    library.add(flat_accelerator(config), name)
+    library = Library(prefix, sram, surroundings=surroundings)
+    library.add(flat_accelerator(config, surroundings), name)
     return library
 
 
 def design(config: AcceleratorConfig, name: str = "ottava", prefix: str = "",
-           sram: str = "infer") -> Design:
+           sram: str = "infer", surroundings: Surroundings | None = None) -> Design:
     """The accelerator's text and the record of what it holds; arguments as of ``build``."""
-    header = comment([f"{name}: Ottava accelerator", describe(config)])
+    header = comment([f"{name}: Ottava accelerator", describe(config),
+                      *describe_surroundings(surroundings)])
     # Of millions of objects that stay until the text is written, Python's collector would go over
     # all again and again: a third of the time at dim 16, for 75 MB.
     collects = gc.isenabled()
     gc.disable()
     try:
-        return record(build(config, name, prefix, sram), name, header, config)
+        return record(build(config, name, prefix, sram, surroundings), name, header, config)
     finally:
         if collects:
             gc.enable()
 
 
 def generate(config: AcceleratorConfig, name: str = "ottava", prefix: str = "",
-             sram: str = "infer") -> str:
+             sram: str = "infer", surroundings: Surroundings | None = None) -> str:
     """Verilog of the accelerator; the same text for the same configuration, on every machine."""
-    return design(config, name, prefix, sram).text
+    return design(config, name, prefix, sram, surroundings).text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="gen.top", description="Generate an accelerator in Verilog-2005.")
     add_config_flags(parser)
+    add_surroundings_flags(parser)
     parser.add_argument("--name", default="ottava", help="name of the top module (ottava)")
     parser.add_argument("--prefix", default="", help="start of every other module's name")
     parser.add_argument("--sram", choices=SRAM_FORMS, default="infer",
@@ -78,11 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--regmap", choices=FORMS, help="print the register map instead")
     instead.add_argument("--sdc", action="store_true", help="print timing constraints instead")
-    parser.add_argument("--period-ns", type=real(0), default=PERIOD_NS, metavar="NS",
-                        help=f"clock period of the constraints ({PERIOD_NS:g})")
+    add_periods(parser)
     arguments = parser.parse_args(argv)
     try:
-        config = config_from(arguments)
+        config, surroundings = config_from(arguments), surroundings_from(arguments)
     except ValueError as error:
         parser.error(str(error))
     if arguments.json and (arguments.regmap or arguments.sdc):
@@ -92,8 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                        lambda: register_map(arguments.regmap, config, arguments.name))
     if arguments.sdc:
         return deliver(parser, arguments.output,
-                       lambda: constraints(config, arguments.name, arguments.period_ns))
-    made = cache(lambda: design(config, arguments.name, arguments.prefix, arguments.sram))
+                       lambda: constraints(config, arguments.name, arguments.period_ns,
+                                           surroundings, arguments.control_period_ns))
+    made = cache(lambda: design(config, arguments.name, arguments.prefix, arguments.sram,
+                                surroundings))
     return deliver(parser, arguments.output, lambda: made().text,
                    beside={arguments.json: lambda: made().json()} if arguments.json else {})
 

@@ -31,6 +31,11 @@ def _soc(output: str) -> Values:
     return {"report": report(output)}
 
 
+def _crossings(output: str) -> Values:
+    found(r"^\d+ crossings, \d+ bits, 0 faults$", output)
+    return {"report": report(output)}
+
+
 def _budget(output: str) -> Values:
     found(r"^\| Verilator \| \w+ \| \d+ \|", output)
     return {"table": output.splitlines()}
@@ -166,6 +171,7 @@ SOURCES: dict[str, Source] = {
                                     also=("--on", "machine"))
        for fmt in FORMATS for mode in _MODES},
     "soc": Source("python examples/soc/run.py", _soc),
+    "crossings": Source("python -m synth.crossings", _crossings),
     "budget": Source("python -m synth.front_ends --budget", _budget, cheap=True),
     "front-ends": Source("python -m synth.front_ends", _front_ends),
     "throughput": Source("python -m sim.throughput", _throughput),

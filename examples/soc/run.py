@@ -31,7 +31,6 @@ from compiler.lowering.heads import lower
 from compiler.program.image import ProgramImage
 from gen.cli.folders import build_folder
 from gen.package.__main__ import package
-from gen.sdc import PERIOD_NS
 from gen.top import design
 from hdl.spec.config import AcceleratorConfig
 from sim.c_image import c_image
@@ -52,7 +51,7 @@ def make_packages(folder: Path) -> dict[str, Path]:
     packages = {name: folder / name for name in BUILDS}
     for name, config in BUILDS.items():
         packages[name].mkdir(parents=True, exist_ok=True)
-        for file, text in package(config, design(config, name, f"{name}_"), PERIOD_NS).items():
+        for file, text in package(config, design(config, name, f"{name}_")).items():
             (packages[name] / file).write_text(text())
     return packages
 

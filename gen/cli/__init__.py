@@ -3,7 +3,17 @@
 An error is one line on standard error and exit code 2; a file is written whole or not at all.
 """
 
-from gen.cli.build import add_config_flags, changed_config, config_from, describe
+from gen.cli.build import (
+    PERIOD_NS,
+    add_config_flags,
+    add_periods,
+    add_surroundings_flags,
+    changed_config,
+    config_from,
+    describe,
+    describe_surroundings,
+    surroundings_from,
+)
 from gen.cli.line import Line, counted
 from gen.cli.model import add_model_flags
 from gen.cli.output import (
@@ -31,8 +41,10 @@ from gen.cli.parser import (
 )
 from gen.cli.text import comment, in_ascii
 
-__all__ = ["Line", "Parser", "add_config_flags", "add_jobs", "add_model_flags", "add_names",
-           "add_offline", "add_on", "add_product", "add_quiet", "add_record", "add_seed",
-           "alone", "appearing", "changed_config", "comment", "config_from", "counted", "deliver",
-           "describe", "in_ascii", "integer", "make_folder", "number", "piped", "real", "save",
+__all__ = ["PERIOD_NS", "Line", "Parser", "add_config_flags", "add_jobs", "add_model_flags",
+           "add_names", "add_offline", "add_on", "add_periods", "add_product",
+           "add_quiet", "add_record", "add_seed", "add_surroundings_flags", "alone",
+           "appearing", "changed_config", "comment", "config_from", "counted",
+           "deliver", "describe", "describe_surroundings", "in_ascii", "integer",
+           "make_folder", "number", "piped", "real", "save", "surroundings_from",
            "writable"]

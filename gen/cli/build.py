@@ -1,14 +1,21 @@
-"""Options that choose a build: one for each value of ``AcceleratorConfig``, from what it says."""
+"""Options that choose a build: one for each value of ``AcceleratorConfig`` and of
+``Surroundings``, from what these say."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gen.cli.parser import number
+from gen.cli.parser import number, real
 from hdl.spec.config import AcceleratorConfig, options
+from hdl.spec.options import Option, options_of
+from hdl.spec.surroundings import Surroundings
 
-__all__ = ["add_config_flags", "changed_config", "config_from", "describe"]
+__all__ = ["PERIOD_NS", "add_config_flags", "add_periods", "add_surroundings_flags",
+           "changed_config", "config_from", "describe", "describe_surroundings",
+           "surroundings_from"]
+
+PERIOD_NS = 10.0
 
 
 def add_config_flags(parser: argparse.ArgumentParser, *, output: bool = True,
@@ -18,9 +25,29 @@ def add_config_flags(parser: argparse.ArgumentParser, *, output: bool = True,
     ``usual``: what this tool takes instead of the configuration's own; ``output``: -o too, for
     those whose product is a file.
     """
-    for option in options():
-        if only is not None and option.name not in only:
-            continue
+    _add_flags(parser, (option for option in options() if only is None or option.name in only),
+               usual)
+    if output:
+        parser.add_argument("-o", "--output", metavar="FILE",
+                            help="write FILE, not standard output")
+
+
+def add_surroundings_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for every value of ``Surroundings``."""
+    _add_flags(parser, options_of(Surroundings), {})
+
+
+def add_periods(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a build's clock periods."""
+    parser.add_argument("--period-ns", type=real(0), default=PERIOD_NS, metavar="NS",
+                        help=f"clock period of the constraints ({PERIOD_NS:g})")
+    parser.add_argument("--control-period-ns", type=real(0), default=PERIOD_NS, metavar="NS",
+                        help=f"the same of the control port's own clock ({PERIOD_NS:g})")
+
+
+def _add_flags(parser: argparse.ArgumentParser, given: Iterable[Option],
+               usual: dict[str, object]) -> None:
+    for option in given:
         flag, told = "--" + option.name.replace("_", "-"), usual.get(option.name, option.usual)
         if option.switch:
             parser.add_argument(flag, action="store_true", default=None, help=option.text)
@@ -29,27 +56,29 @@ def add_config_flags(parser: argparse.ArgumentParser, *, output: bool = True,
         parser.add_argument(flag, type=str if option.allowed else number,
                             default=usual.get(option.name), help=f"{option.text}{names} ({told})",
                             metavar="NAME" if option.allowed else "N")
-    if output:
-        parser.add_argument("-o", "--output", metavar="FILE",
-                            help="write FILE, not standard output")
 
 
-def _chosen(arguments: argparse.Namespace) -> dict[str, Any]:
-    values = {option.name: getattr(arguments, option.name, None) for option in options()}
+def _chosen(arguments: argparse.Namespace, given: Iterable[Option]) -> dict[str, Any]:
+    values = {option.name: getattr(arguments, option.name, None) for option in given}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def config_from(arguments: argparse.Namespace, **values: Any) -> AcceleratorConfig:
     """The configuration that the flags name, with ``values`` in place of theirs; ``ValueError``
     in one line."""
-    return AcceleratorConfig(**_chosen(arguments) | values)
+    return AcceleratorConfig(**_chosen(arguments, options()) | values)
+
+
+def surroundings_from(arguments: argparse.Namespace) -> Surroundings:
+    """The surroundings that the flags name; ``ValueError`` in one line."""
+    return Surroundings(**_chosen(arguments, options_of(Surroundings)))
 
 
 def changed_config(config: AcceleratorConfig, arguments: argparse.Namespace
                    ) -> AcceleratorConfig:
     """``config`` with what the flags name; ``ValueError``. Of another format what follows from it
     is the new one's."""
-    changes = _chosen(arguments)
+    changes = _chosen(arguments, options())
     if "fmt" in changes:
         followed = {"functions"} if config.functions == config.format.default_functions else set()
         followed |= {"acc", "softmax", "exp_epsilon", "exp_theta"}
@@ -60,3 +89,11 @@ def changed_config(config: AcceleratorConfig, arguments: argparse.Namespace
 def describe(config: AcceleratorConfig) -> str:
     """The configuration in one line, every value named."""
     return " ".join(f"{name}={value}" for name, value in config.as_dict().items())
+
+
+def describe_surroundings(surroundings: Surroundings | None) -> list[str]:
+    """What of them is not as usual, in a line; none where all is."""
+    usual = Surroundings().as_dict()
+    told = [f"{name}={value}" for name, value in (surroundings or Surroundings()).as_dict().items()
+            if value != usual[name]]
+    return [" ".join(told)] if told else []

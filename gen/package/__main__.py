@@ -11,7 +11,18 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gen.cli import Parser, add_config_flags, alone, config_from, deliver, make_folder, real
+from gen.cli import (
+    PERIOD_NS,
+    Parser,
+    add_config_flags,
+    add_periods,
+    add_surroundings_flags,
+    alone,
+    config_from,
+    deliver,
+    make_folder,
+    surroundings_from,
+)
 from gen.design import Design
 from gen.package import WAIVERS
 from gen.package.driver import driver
@@ -21,7 +32,7 @@ from gen.package.python_driver import python_driver
 from gen.package.testbench import self_test
 from gen.package.texts import core, instance, vivado_script
 from gen.regmap import register_map
-from gen.sdc import PERIOD_NS, constraints
+from gen.sdc import constraints
 from gen.top import design
 from hdl.spec.config import AcceleratorConfig
 
@@ -30,8 +41,8 @@ __all__ = ["main", "package"]
 _XML_TYPES = {".v": "verilogSource", ".h": "cSource", ".rdl": "systemRDL", ".sdc": "SDC"}
 
 
-def package(config: AcceleratorConfig, made: Design, period_ns: float
-            ) -> dict[str, Callable[[], str]]:
+def package(config: AcceleratorConfig, made: Design, period_ns: float = PERIOD_NS,
+            control_period_ns: float = PERIOD_NS) -> dict[str, Callable[[], str]]:
     """Every file of the package by its name, and what writes it."""
     name = made.top
     listed = [(name + ending, kind) for ending, kind in _XML_TYPES.items()]
@@ -42,7 +53,8 @@ def package(config: AcceleratorConfig, made: Design, period_ns: float
         f"{name}_driver.h": lambda: driver(config, name),
         f"{name}_driver.py": lambda: python_driver(config, name),
         f"{name}.rdl": lambda: register_map("rdl", config, name),
-        f"{name}.sdc": lambda: constraints(config, name, period_ns),
+        f"{name}.sdc": lambda: constraints(config, name, period_ns, made.surroundings,
+                                            control_period_ns),
         f"{name}.vlt": lambda: WAIVERS.read_text(encoding="utf-8"),
         f"{name}_instance.v": lambda: instance(made),
         f"{name}_tb.sv": lambda: self_test(made, config),
@@ -56,22 +68,23 @@ def package(config: AcceleratorConfig, made: Design, period_ns: float
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="gen.package", description="Package an accelerator for other tools.")
     add_config_flags(parser, output=False)
+    add_surroundings_flags(parser)
     parser.add_argument("-o", "--output", required=True, metavar="FOLDER",
                         help="where the files go; made if it is not there")
     parser.add_argument("--name", default="ottava", help="name of the top module (ottava)")
     parser.add_argument("--prefix", default="", help="start of every other module's name")
-    parser.add_argument("--period-ns", type=real(0), default=PERIOD_NS, metavar="NS",
-                        help=f"clock period of the constraints ({PERIOD_NS:g})")
+    add_periods(parser)
     arguments = parser.parse_args(argv)
     folder = Path(arguments.output)
     try:
         config = config_from(arguments)
         # First of all: a name that cannot be leaves no folder behind.
-        made = design(config, arguments.name, arguments.prefix)
+        made = design(config, arguments.name, arguments.prefix,
+                      surroundings=surroundings_from(arguments))
     except ValueError as error:
         parser.error(str(error))
     make_folder(parser, folder)
-    files = package(config, made, arguments.period_ns)
+    files = package(config, made, arguments.period_ns, arguments.control_period_ns)
     return deliver(parser, None, lambda: f"{len(files)} files in {folder}\n",
                    beside={str(folder / name): write for name, write in files.items()})
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from xml.etree import ElementTree
 
 from gen import __version__
-from gen.cli import describe
+from gen.cli import describe, describe_surroundings
 from gen.design import Design, Port
 from gen.identification import identification
 from gen.systemrdl import register_fields
@@ -59,9 +59,10 @@ def component(design: Design, config: AcceleratorConfig, files: Iterable[tuple[s
         entry = file_set.add("file")
         entry.add("name", name)
         entry.add("fileType", kind)
-    root.add("description", f"Ottava accelerator, {describe(config)}")
+    told = [describe(config), *describe_surroundings(design.surroundings)]
+    root.add("description", f"Ottava accelerator, {' '.join(told)}")
     parameters = root.add("parameters")
-    for key, value in config.as_dict().items():
+    for key, value in (config.as_dict() | design.surroundings.as_dict()).items():
         parameter = parameters.add("parameter", parameterId=key, type="string")
         parameter.add("name", key)
         parameter.add("value", value)

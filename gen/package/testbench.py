@@ -1,6 +1,8 @@
 """A self-checking test bench for a simulator that knows nothing of this project."""
 
-from gen.cli import comment, describe
+from collections.abc import Iterator, Mapping
+
+from gen.cli import comment, describe, describe_surroundings
 from gen.design import Design, Port
 from gen.identification import whole_registers
 from hdl.spec.commands import (
@@ -21,7 +23,7 @@ from hdl.spec.registers import REGISTERS
 
 __all__ = ["copy_program", "self_test"]
 
-_BASE, _SIZE = 0x1_0000_0000, 2048
+_SIZE = 2048
 _ROWS, _COLUMNS = 3, 21
 _FROM, _TO = 0x200, 0x406  # of the copy; the second is at no multiple of any bus's bytes
 
@@ -34,8 +36,7 @@ module {name}_tb;
   localparam [63:0] BASE = 64'h{base:x}, FROM = {source}, TO = {target};
   localparam [{top}:0] PROGRAM = {bits}'h{program:x};
 
-  reg aclk = 0, aresetn = 0;
-  always #5 aclk = ~aclk;
+{clocks}
 
 {signals}
 
@@ -69,7 +70,7 @@ module {name}_tb;
   assign m_axi_gmem_arready = reads == 0;
   assign m_axi_gmem_awready = !writing;
   assign m_axi_gmem_wready = writing && !m_axi_gmem_bvalid;
-  always @(posedge aclk) begin
+  always @(posedge aclk) {counts}begin
     if (m_axi_gmem_arvalid && m_axi_gmem_arready) begin
       read_address <= m_axi_gmem_araddr;
       reads <= m_axi_gmem_arlen + 1;
@@ -101,7 +102,20 @@ module {name}_tb;
     end
   end
 
-  // The host.
+  // The host: an edge of its clock that counts, and the same with what it causes.
+  task tick;
+    begin
+      @(posedge {host});
+{waits}    end
+  endtask
+
+  task step;
+    begin
+      tick;
+      #1;
+    end
+  endtask
+
   task put(input [11:0] offset, input [31:0] value);
     begin
       s_axi_ctrl_awaddr <= offset;
@@ -109,13 +123,13 @@ module {name}_tb;
       s_axi_ctrl_awvalid <= 1;
       s_axi_ctrl_wvalid <= 1;
       while (s_axi_ctrl_awvalid || s_axi_ctrl_wvalid) begin
-        @(posedge aclk);
+        tick;
         if (s_axi_ctrl_awready) s_axi_ctrl_awvalid <= 0;
         if (s_axi_ctrl_wready) s_axi_ctrl_wvalid <= 0;
         #1;
       end
-      while (!s_axi_ctrl_bvalid) @(posedge aclk) #1;
-      @(posedge aclk) #1;
+      while (!s_axi_ctrl_bvalid) step;
+      step;
     end
   endtask
 
@@ -123,14 +137,14 @@ module {name}_tb;
     begin
       s_axi_ctrl_araddr <= offset;
       s_axi_ctrl_arvalid <= 1;
-      @(posedge aclk);
-      while (!s_axi_ctrl_arready) @(posedge aclk);
+      tick;
+      while (!s_axi_ctrl_arready) tick;
       s_axi_ctrl_arvalid <= 0;
       #1;
-      while (!s_axi_ctrl_rvalid) @(posedge aclk) #1;
+      while (!s_axi_ctrl_rvalid) step;
       if (s_axi_ctrl_rdata !== value)
         $fatal(1, "register %h must be %h, not %h", offset, value, s_axi_ctrl_rdata);
-      @(posedge aclk) #1;
+      step;
     end
   endtask
 
@@ -142,9 +156,7 @@ module {name}_tb;
     for (place = 0; place < COUNT; place = place + 1) memory[FROM + place] = code(place);
     for (place = 0; place < SIZE; place = place + 1) expected[place] = memory[place];
     for (place = 0; place < COUNT; place = place + 1) expected[TO + place] = code(place);
-    repeat (8) @(posedge aclk);
-    aresetn <= 1;
-    @(posedge aclk) #1;
+{leave}    step;
 {identify}
     put('h{program_low:x}, BASE[31:0]);
     put('h{program_high:x}, BASE[63:32]);
@@ -165,8 +177,8 @@ endmodule
 """
 
 
-def copy_program(config: AcceleratorConfig) -> bytes:
-    """A header, a VECTOR that copies X to C, END; for addresses from ``_BASE`` on."""
+def copy_program(config: AcceleratorConfig, base: int) -> bytes:
+    """A header, a VECTOR that copies X to C, END; for addresses from ``base`` on."""
     size = config.format.storage_bytes
     header = pack(HEADER, {
         "magic": MAGIC, "isa_major": ISA_MAJOR, "commands": 2, "config_hash": config.hash,
@@ -174,8 +186,8 @@ def copy_program(config: AcceleratorConfig) -> bytes:
     last = pack(INSTRUCTION, {"destination": Destination.MEMORY, "last": 1}, 4)
     copy = pack(COMMAND, {
         "opcode": Opcode.VECTOR, "m": _ROWS, "k": 1, "n": _COLUMNS,
-        "a_address": _BASE + _FROM, "a_stride": size * _COLUMNS,
-        "c_address": _BASE + _TO, "c_stride": size * _COLUMNS,
+        "a_address": base + _FROM, "a_stride": size * _COLUMNS,
+        "c_address": base + _TO, "c_stride": size * _COLUMNS,
         "instructions": int.from_bytes(last, "little")}, COMMAND_BYTES)
     return header + copy + pack(COMMAND, {"opcode": Opcode.END}, COMMAND_BYTES)
 
@@ -183,20 +195,31 @@ def copy_program(config: AcceleratorConfig) -> bytes:
 def self_test(design: Design, config: AcceleratorConfig) -> str:
     """The bench in SystemVerilog (for ``$fatal``), module ``…_tb``."""
     offsets = {register.name: register.offset for register in REGISTERS}
-    program, wide = copy_program(config), config.format.storage_bytes > 1
+    # Above 4 GiB, where the build has such addresses.
+    base = 1 << min(32, design.surroundings.address_bits - 1)
+    program, wide = copy_program(config, base), config.format.storage_bytes > 1
     ports = design.modules[design.top].ports
-    driven = [port for port in ports if port.direction == "input"
-              and port.role not in ("clock", "reset")]
+    around, apart = design.surroundings, ("clock", "reset", "enable")
+    clocks = [port.name for port in ports if port.role == "clock"]
+    resets = dict(zip(clocks, (port.name for port in ports if port.role == "reset"), strict=True))
+    driven = [port for port in ports if port.direction == "input" and port.role not in apart]
     registers = [port for port in driven if port.role not in ("arready", "awready", "wready")
                  or not port.bus.startswith("m_")]
     return _TEXT.format(
-        name=design.top, config=comment([describe(config)]), rows=_ROWS, columns=_COLUMNS,
-        bytes=config.bus_bytes, size=_SIZE, base=_BASE, source=_FROM, target=_TO,
+        name=design.top,
+        config=comment([describe(config), *describe_surroundings(around)]),
+        clocks="\n".join(_clocks(resets, around.clock_enable)),
+        counts="if (aclken) " if around.clock_enable else "", host=clocks[-1],
+        waits="      while (!aclken) @(posedge aclk);\n"
+        if around.clock_enable and len(clocks) == 1 else "",
+        leave="".join(f"    repeat (8) @(posedge {clock});\n    {reset} <= 1;\n"
+                      for clock, reset in resets.items()), rows=_ROWS, columns=_COLUMNS,
+        bytes=config.bus_bytes, size=_SIZE, base=base, source=_FROM, target=_TO,
         count=_ROWS * _COLUMNS * config.format.storage_bytes, bits=8 * len(program),
         top=8 * len(program) - 1, program=int.from_bytes(program, "little"),
         code="index % 2 ? 8'h3F : index * 7" if wide else "8'h30 + index % 32",
         signals="\n".join(f"  {'reg' if port in registers else 'wire'} {port.wire};"
-                          for port in ports if port.role not in ("clock", "reset")),
+                          for port in ports if port.role not in apart),
         pins=",\n".join(f"    .{port.name}({port.name})" for port in ports),
         idle="\n".join(f"    {port.name} = {_idle(port)};" for port in registers),
         identify="\n".join(f"    check('h{offsets[name]:x}, 32'h{value:08x});"
@@ -204,6 +227,15 @@ def self_test(design: Design, config: AcceleratorConfig) -> str:
         program_low=offsets["PROGRAM_LOW"], program_high=offsets["PROGRAM_HIGH"],
         enable=offsets["INTERRUPT_ENABLE"], control=offsets["CONTROL"], error=offsets["ERROR"],
         status=offsets["STATUS"])
+
+
+def _clocks(resets: Mapping[str, str], enabled: bool) -> Iterator[str]:
+    """Clocks of periods that have little in common, each with its reset; edges that do not count at
+    random."""
+    for half, (clock, reset) in zip((5, 8), resets.items(), strict=False):
+        yield from (f"  reg {clock} = 0, {reset} = 0;", f"  always #{half} {clock} = ~{clock};")
+    if enabled:
+        yield from ("  reg aclken = 1;", "  always @(negedge aclk) aclken = $random;")
 
 
 def _idle(port: Port) -> str:

@@ -1,7 +1,7 @@
 """Small files of a package: FuseSoC's core, Vivado's script, an instance to copy."""
 
 from gen import __version__
-from gen.cli import describe
+from gen.cli import describe, describe_surroundings
 from gen.design import Design
 from hdl.spec.config import AcceleratorConfig
 
@@ -74,10 +74,8 @@ ipx::package_project -root_dir [file join $here {top}_ip] -vendor ottava -librar
 set core [ipx::current_core]
 set_property name {top} $core
 set_property version {version} $core
-ipx::infer_bus_interface {{aclk}} xilinx.com:signal:clock_rtl:1.0 $core
-ipx::infer_bus_interface {{aresetn}} xilinx.com:signal:reset_rtl:1.0 $core
-ipx::infer_bus_interface {{interrupt}} xilinx.com:signal:interrupt_rtl:1.0 $core
-ipx::associate_bus_interfaces -busif s_axi_ctrl -clock aclk $core
+{lines}
+ipx::associate_bus_interfaces -busif s_axi_ctrl -clock {control} $core
 ipx::associate_bus_interfaces -busif m_axi_gmem -clock aclk $core
 ipx::add_file {top}.sdc [ipx::get_file_groups xilinx_anylanguagesynthesis -of_objects $core]
 ipx::update_checksums $core
@@ -87,13 +85,24 @@ ipx::save_core $core
 
 def core(design: Design, config: AcceleratorConfig) -> str:
     """FuseSoC's description, CAPI2: targets ``default``, ``lint``, ``sim`` and ``synth``."""
-    return _CORE.format(top=design.top, config=describe(config), version=__version__)
+    return _CORE.format(top=design.top, config=_told(design, config), version=__version__)
 
 
 def vivado_script(design: Design, config: AcceleratorConfig) -> str:
     """Tcl that makes an IP of Vivado; no Vivado was at hand to run it."""
-    return _VIVADO.format(top=design.top, config=describe(config),
-                          version=".".join(__version__.split(".")[:2]))
+    ports = design.modules[design.top].ports
+    return _VIVADO.format(
+        top=design.top, config=_told(design, config),
+        control="s_axi_ctrl_aclk" if design.surroundings.control_clock else "aclk",
+        lines="\n".join(f"ipx::infer_bus_interface {{{port.name}}} "
+                        f"xilinx.com:signal:{port.role}_rtl:1.0 $core" for port in ports
+                        if port.role in ("clock", "reset", "interrupt")),
+        version=".".join(__version__.split(".")[:2]))
+
+
+def _told(design: Design, config: AcceleratorConfig) -> str:
+    """The build in lines of a comment."""
+    return "\n# ".join([describe(config), *describe_surroundings(design.surroundings)])
 
 
 def instance(design: Design) -> str:

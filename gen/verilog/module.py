@@ -14,7 +14,7 @@ from gen.verilog.memories import Memories
 from gen.verilog.names import Identifiers
 from gen.verilog.rtlil import Assign, Body, Cell, Module, Process, Wire
 from gen.verilog.statements import WIDEST, Statements
-from gen.verilog.survey import COMBINATIONAL, FLIP_FLOP, INIT, READ, WRITE, Survey
+from gen.verilog.survey import COMBINATIONAL, FLIP_FLOPS, INIT, READ, WRITE, Survey
 
 __all__ = ["WAKE_UP", "ModuleWriter"]
 
@@ -32,13 +32,17 @@ class ModuleWriter:
     ``names``; a module that is not there has plain names. ``ValueError`` where the module holds a
     cell that this writer does not know.
 
+    ``initial``: registers have values at power-up, and blocks of combinational logic run once then.
+
     ``names``: identifiers of wires, cells and memories. ``aliases``: wires without a name of their
     own that have the name of another, to which they are connected. ``definitions``: what ``text``
     assigns to wires without a name of their own.
     """
 
-    def __init__(self, module: Module, ports: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(self, module: Module, ports: Mapping[str, Mapping[str, str]],
+                 initial: bool = True) -> None:
         self.module = module
+        self._initial = initial
         self._pieces = module.pieces
         self._ports = ports
         others = [*(cell.name for cell in module.cells), *module.memories]
@@ -54,6 +58,7 @@ class ModuleWriter:
         self._registers: dict[str, str] = {}
         self._blocks: set[str] = set()
         self._clocked: dict[str, list[str]] = {}
+        self._resets: dict[str, tuple[str, list[str]]] = {}
         self.definitions: dict[str, str] = {}
 
     def text(self) -> str:
@@ -68,7 +73,7 @@ class ModuleWriter:
                 chosen.append(self._process(item))
             elif item.kind in COMBINATIONAL:
                 driven.append(self._assign(item.ports["\\Y"], self._expressions.cell(item).text))
-            elif item.kind == FLIP_FLOP:
+            elif item.kind in FLIP_FLOPS:
                 self._register(item)
             elif item.kind == WRITE:
                 self._at(item).extend(self._memories.write(item))
@@ -88,6 +93,10 @@ class ModuleWriter:
         lines = [line for wire, block in (*connected, *chosen, *driven)
                  if wire not in self._expressions.inlined for line in block]
         for edge, block in self._clocked.items():
+            if edge in self._resets:
+                reset, values = self._resets[edge]
+                block = [f"    if ({reset}) begin", *values, "    end else begin",
+                         *(f"  {line}" for line in block), "    end"]
             lines += [f"  always @({edge}) begin", *block, "  end"]
         return "\n".join([*self._header(), *self._declarations(), *map(_wrapped, lines),
                           *instances, "endmodule"]) + "\n"
@@ -109,14 +118,25 @@ class ModuleWriter:
             return self._assign(target, value)
         self._blocks.add(self.names[wire])
         body: Body = [process.default, *process.body]
-        return wire, ["  always @* begin", f"    {WAKE_UP}",
+        return wire, ["  always @* begin", *([f"    {WAKE_UP}"] if self._initial else []),
                       *self._statements.block(body, "=", "    "), "  end"]
 
     def _at(self, cell: Cell) -> list[str]:
         """The statements at the clock of ``cell``."""
         edge = "posedge" if cell.parameters["\\CLK_POLARITY"] == "1" else "negedge"
         clock = self._expressions.signal(cell.ports["\\CLK"]).text
-        return self._clocked.setdefault(f"{edge} {clock}", [])
+        edge += f" {clock}"
+        if cell.kind == "$adff":
+            reset = self._expressions.signal(cell.ports["\\ARST"]).text
+            edge += f" or posedge {reset}"
+            self._resets.setdefault(edge, (reset, []))[1].append(self._after_reset(cell))
+        return self._clocked.setdefault(edge, [])
+
+    def _after_reset(self, cell: Cell) -> str:
+        """What a reset without a clock makes of a register."""
+        name = self.names[self._pieces(cell.ports["\\Q"])[0].wire]
+        value = _parameter(cell.parameters["\\ARST_VALUE"])
+        return f"      {name} <= {value};"
 
     def _register(self, cell: Cell) -> None:
         held, data = self._pieces(cell.ports["\\Q"]), self._pieces(cell.ports["\\D"])
@@ -154,7 +174,7 @@ class ModuleWriter:
     def _declared(self, wire: Wire) -> str:
         """The name of ``wire``, and its value at first where it is a register that has one."""
         name = self.names[wire.name]
-        bits = self._registers.get(name, "")
+        bits = self._registers.get(name, "") if self._initial else ""
         return f"{name} = {constant(bits)}" if bits and "x" not in bits else name
 
     def _header(self) -> list[str]:
@@ -175,7 +195,8 @@ class ModuleWriter:
             groups.setdefault(("wire", -piece.width), []).append(self.names[name])
         # As an initialiser it would be no change in SystemVerilog, which sets it before any block
         # starts.
-        lines = [f"  reg {_WAKE};", f"  initial {_WAKE} = 1'h0;"] if self._blocks else []
+        wakes = self._blocks and self._initial
+        lines = [f"  reg {_WAKE};", f"  initial {_WAKE} = 1'h0;"] if wakes else []
         lines += self._memories.declarations()
         for kind, width in sorted(groups):
             lines += _filled(f"  {kind} {_range(-width)}", groups[kind, width])

@@ -4,20 +4,20 @@ from collections import Counter
 
 from gen.verilog.rtlil import Assign, Body, Cell, Module, Process
 
-__all__ = ["COMBINATIONAL", "FLIP_FLOP", "INIT", "READ", "WRITE", "Survey"]
+__all__ = ["COMBINATIONAL", "FLIP_FLOPS", "INIT", "READ", "WRITE", "Survey"]
 
 COMBINATIONAL = frozenset((
     "$not", "$neg", "$reduce_and", "$reduce_or", "$reduce_xor", "$reduce_bool", "$add", "$sub",
     "$mul", "$and", "$or", "$xor", "$shl", "$shr", "$sshr", "$shift", "$eq", "$ne", "$lt", "$le",
     "$gt", "$ge", "$mux"))
-FLIP_FLOP = "$dff"
+FLIP_FLOPS = frozenset(("$dff", "$adff"))
 INIT, WRITE, READ = "$meminit_v2", "$memwr_v2", "$memrd_v2"
 # Of these, the low bits of the result need nothing but the low bits of the operands ``_SIDES``.
 _FROM_BELOW = frozenset(("$add", "$sub", "$mul", "$and", "$or", "$xor", "$not", "$neg", "$shl",
                          "$mux"))
 _SIDES = {"$shl": ("\\A",), "$not": ("\\A",), "$neg": ("\\A",)}  # of others A and B
-_OUTPUTS = {**dict.fromkeys(COMBINATIONAL, "\\Y"), FLIP_FLOP: "\\Q", READ: "\\DATA", WRITE: "",
-            INIT: ""}
+_OUTPUTS = {**dict.fromkeys(COMBINATIONAL, "\\Y"), **dict.fromkeys(FLIP_FLOPS, "\\Q"),
+            READ: "\\DATA", WRITE: "", INIT: ""}
 
 
 class Survey:
@@ -67,7 +67,7 @@ class Survey:
                     pieces[0].width == self.widths[pieces[0].wire]:
                 self.aliases.setdefault(pieces[0].wire, target)
         self.absorbed = {wire for item in self.items if isinstance(item, Cell)
-                         and item.kind == FLIP_FLOP and (wire := self._next(item))}
+                         and item.kind in FLIP_FLOPS and (wire := self._next(item))}
 
     def _widest(self, cell: Cell) -> int:
         """Bits of the wider operand of ``cell``."""

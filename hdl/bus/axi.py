@@ -24,17 +24,17 @@ _INCR = 1
 _BUFFERABLE = 0b0011
 
 
-def _address_members(channel: str) -> dict[str, wiring.Member]:
-    widths = {"id": 1, "addr": ADDRESS_BITS, "len": 8, "size": 3, "burst": 2, "lock": 1,
+def _address_members(channel: str, address_bits: int) -> dict[str, wiring.Member]:
+    widths = {"id": 1, "addr": address_bits, "len": 8, "size": 3, "burst": 2, "lock": 1,
               "cache": 4, "prot": 3, "qos": 4, "valid": 1}
     members = {channel + name: Out(width) for name, width in widths.items()}
     return members | {channel + "ready": In(1)}
 
 
-def _checked(bus_bytes: int) -> int:
+def _checked(bus_bytes: int, address_bits: int) -> dict[str, int]:
     if not isinstance(bus_bytes, int) or bus_bytes < 1 or bus_bytes & (bus_bytes - 1):
         raise ValueError(f"bus_bytes must be a power of two, not {bus_bytes!r}")
-    return bus_bytes
+    return {"bus_bytes": bus_bytes, "address_bits": address_bits}
 
 
 class ReadSignature(Parametric):
@@ -52,8 +52,9 @@ class ReadSignature(Parametric):
     ValueError: ``bus_bytes`` is not a power of two.
     """
 
-    def __init__(self, bus_bytes: int) -> None:
-        super().__init__({"bus_bytes": _checked(bus_bytes)}, _address_members("ar") | {
+    def __init__(self, bus_bytes: int, address_bits: int = ADDRESS_BITS) -> None:
+        super().__init__(_checked(bus_bytes, address_bits), {
+            **_address_members("ar", address_bits),
             "rid": In(1), "rdata": In(8 * bus_bytes), "rresp": In(2), "rlast": In(1),
             "rvalid": In(1), "rready": Out(1)})
 
@@ -75,8 +76,9 @@ class WriteSignature(Parametric):
     ValueError: ``bus_bytes`` is not a power of two.
     """
 
-    def __init__(self, bus_bytes: int) -> None:
-        super().__init__({"bus_bytes": _checked(bus_bytes)}, _address_members("aw") | {
+    def __init__(self, bus_bytes: int, address_bits: int = ADDRESS_BITS) -> None:
+        super().__init__(_checked(bus_bytes, address_bits), {
+            **_address_members("aw", address_bits),
             "wdata": Out(8 * bus_bytes), "wstrb": Out(bus_bytes), "wlast": Out(1),
             "wvalid": Out(1), "wready": In(1),
             "bid": In(1), "bresp": In(2), "bvalid": In(1), "bready": Out(1)})
@@ -91,9 +93,10 @@ class Signature(Parametric):
     write: Out(``WriteSignature``).
     """
 
-    def __init__(self, bus_bytes: int) -> None:
-        super().__init__({"bus_bytes": bus_bytes}, {
-            "read": Out(ReadSignature(bus_bytes)), "write": Out(WriteSignature(bus_bytes))})
+    def __init__(self, bus_bytes: int, address_bits: int = ADDRESS_BITS) -> None:
+        super().__init__(_checked(bus_bytes, address_bits), {
+            "read": Out(ReadSignature(bus_bytes, address_bits)),
+            "write": Out(WriteSignature(bus_bytes, address_bits))})
 
 
 class LiteSignature(Parametric):

@@ -13,7 +13,7 @@ from hdl.lib.leaf import shared
 from hdl.lib.rotate import rotate
 from hdl.ports.counts import Counts
 from hdl.ports.memory import EnginePort, ReadClient
-from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.spec.config import AcceleratorConfig, ceil_log2, log2_exact
 from hdl.spec.timing import LANDING_BEATS, OUTSTANDING, URGENT_BURSTS
 
 __all__ = ["ReadEngine"]
@@ -24,8 +24,8 @@ class ReadEngine(wiring.Component):
 
     A burst is requested only when its client has landing space for all of it (``depth`` beats
     each), so that a client may stall for ever without harm to the others, and ``rready`` is
-    always high. At most 16 bursts are in flight; one can be requested every cycle. The arbiter is
-    round-robin, urgent clients first, but for one burst in ``URGENT_BURSTS`` + 1.
+    always high. At most ``outstanding`` bursts are in flight; one can be requested every cycle. The
+    arbiter is round-robin, urgent clients first, but for one burst in ``URGENT_BURSTS`` + 1.
 
     Members
     -------
@@ -42,12 +42,15 @@ class ReadEngine(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig, clients: tuple[str, ...],
-                 depth: int = LANDING_BEATS) -> None:
+                 depth: int = LANDING_BEATS, *, outstanding: int = OUTSTANDING,
+                 address_bits: int = axi.ADDRESS_BITS) -> None:
         self._bytes = config.bus_bytes
+        self._outstanding, self._address_bits = outstanding, address_bits
         self._clients = tuple(clients)
         self._depth = depth
-        members = {"axi": Out(axi.ReadSignature(self._bytes)), "engine": In(EnginePort()),
-                   "awaited": Out(range(len(clients))), "counts": Out(Counts("reader"))}
+        members = {"axi": Out(axi.ReadSignature(self._bytes, address_bits)),
+                   "engine": In(EnginePort()), "awaited": Out(range(len(clients))),
+                   "counts": Out(Counts("reader"))}
         if len(self._clients) < 2:
             raise ValueError(f"clients must be two names or more, not {clients!r}")
         for client in self._clients:
@@ -74,9 +77,9 @@ class ReadEngine(wiring.Component):
         # takes as long to the bus as an entry through this memory.
         order = SramFifo(data.StructLayout({
             "client": range(len(ports)), "ends": 1, "place": row_place_layout(self._bytes)}),
-            OUTSTANDING)
+            1 << ceil_log2(max(2, self._outstanding)))
         m.submodules.order = shared(order)
-        under_way = Signal(range(OUTSTANDING + 1))
+        under_way = Signal(range(self._outstanding + 1))
         self._request(m, ports, readers, order, under_way)
         beat = Signal(turned_layout(self._bytes))
         m.d.sync += under_way.eq(under_way + order.i.valid - (bus.rvalid & bus.rlast))
@@ -106,7 +109,7 @@ class ReadEngine(wiring.Component):
         """The arbiter: grant one burst per cycle, round-robin, into the registers of channel AR and
         the order."""
         bus = self.axi
-        address = Signal(axi.ADDRESS_BITS, reset_less=True)
+        address = Signal(self._address_bits, reset_less=True)
         length = Signal(8, reset_less=True)
         turn = Signal(range(len(ports)))  # the client granted last
         grant = Signal(range(len(ports)))
@@ -122,7 +125,7 @@ class ReadEngine(wiring.Component):
             # The urgent ones, unless others have waited long enough: then these.
             pool.eq(Mux(pressing.any() & (passed != URGENT_BURSTS), pressing,
                         Mux(pressing == wanted, wanted, wanted & ~pressing))),
-            go.eq((~bus.arvalid | bus.arready) & (under_way != OUTSTANDING)),
+            go.eq((~bus.arvalid | bus.arready) & (under_way != self._outstanding)),
             order.i.valid.eq(go & wanted.any()),
             order.i.payload.client.eq(grant),
             bus.araddr.eq(address),

@@ -21,8 +21,8 @@ class WriteEngine(wiring.Component):
     """Writes rows of bytes at any address and stride, never a byte outside them.
 
     A burst is requested only when all its data wait in a FIFO of ``depth`` beats. W does not wait
-    for AW's acceptance, and the next AW does not wait for the last W. At most 16 bursts are
-    unanswered. One beat per cycle; rows of one beat make one burst per cycle.
+    for AW's acceptance, and the next AW does not wait for the last W. At most ``outstanding``
+    bursts are unanswered. One beat per cycle; rows of one beat make one burst per cycle.
 
     Members
     -------
@@ -39,13 +39,16 @@ class WriteEngine(wiring.Component):
     ValueError: ``depth`` is not a power of two of at least 32.
     """
 
-    def __init__(self, config: AcceleratorConfig, depth: int = WRITE_BEATS) -> None:
+    def __init__(self, config: AcceleratorConfig, depth: int = WRITE_BEATS, *,
+                 outstanding: int = OUTSTANDING, address_bits: int = axi.ADDRESS_BITS) -> None:
         if log2_exact(depth) < 5:
             raise ValueError(f"depth must be at least 32, not {depth!r}")
         self._bytes = config.bus_bytes
         self._depth = depth
+        self._outstanding, self._address_bits = outstanding, address_bits
         super().__init__({
-            "client": In(WritePort(self._bytes)), "axi": Out(axi.WriteSignature(self._bytes)),
+            "client": In(WritePort(self._bytes)),
+            "axi": Out(axi.WriteSignature(self._bytes, address_bits)),
             "engine": In(EnginePort()), "idle": Out(1), "counts": Out(Counts("writer"))})
 
     def elaborate(self, platform):
@@ -56,7 +59,7 @@ class WriteEngine(wiring.Component):
         m.submodules.bursts = bursts = ShiftFifo(burst_layout(self._bytes), WRITE_BURSTS)
         draining = Signal()
         stop = Signal()
-        under_way = Signal(range(OUTSTANDING + 1))  # bursts requested whose W is not complete
+        under_way = Signal(range(self._outstanding + 1))  # bursts requested whose W is not complete
         m.d.comb += [
             stop.eq(self.engine.flush | draining),
             packer.clear.eq(stop),
@@ -88,14 +91,14 @@ class WriteEngine(wiring.Component):
     def _send(self, m, beats, bursts, stop, under_way):
         """Channels AW, W and B."""
         bus, engine = self.axi, self.engine
-        address = Signal(axi.ADDRESS_BITS, reset_less=True)
+        address = Signal(self._address_bits, reset_less=True)
         length = Signal(8, reset_less=True)
-        unanswered = Signal(range(OUTSTANDING + 1))  # of those requested, W complete or not
+        unanswered = Signal(range(self._outstanding + 1))  # of those requested, W complete or not
         request = Signal()
         sent = Signal()
         m.d.comb += [
             bursts.o.ready.eq((~bus.awvalid | bus.awready) & ~stop
-                              & (unanswered != OUTSTANDING)),
+                              & (unanswered != self._outstanding)),
             request.eq(bursts.o.valid & bursts.o.ready),
             bus.awaddr.eq(address),
             bus.awlen.eq(length),

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.bus import axi
 from hdl.host.counters import Counters
+from hdl.host.lite_crossing import LiteCrossing
 from hdl.host.lite_slave import LiteSlave
 from hdl.ports.counts import AllCounts
 from hdl.ports.host import ProgramPort
@@ -47,16 +48,19 @@ class CsrBlock(wiring.Component):
         the events of the stopped program come while ``busy`` or earlier.
     counts: In(``AllCounts``).
     interrupt: Out(1), level, an enabled event is pending.
+
+    ``control_clock``: ``axi`` is in domain ``control``; then accesses take longer.
     """
 
-    def __init__(self, config: AcceleratorConfig) -> None:
+    def __init__(self, config: AcceleratorConfig, control_clock: bool = False) -> None:
         self._config = config
+        self._slave = LiteCrossing if control_clock else LiteSlave
         super().__init__({"axi": In(axi.LiteSignature()), "program": Out(ProgramPort()),
                           "counts": In(AllCounts()), "interrupt": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.lite = lite = LiteSlave()
+        m.submodules.lite = lite = self._slave()
         wiring.connect(m, wiring.flipped(self.axi), lite.axi)
         program = self.program
         wipe = Signal()  # end of a soft reset

@@ -6,9 +6,19 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.bus import axi
 
-__all__ = ["WORD_BITS", "LiteSlave"]
+__all__ = ["WORD_BITS", "LiteSlave", "register_bus"]
 
 WORD_BITS = axi.CONTROL_ADDRESS_BITS - 2
+
+
+def register_bus() -> dict[str, wiring.Member]:
+    """Members of what serves registers: ``axi`` and a plain bus, as of ``LiteSlave``."""
+    return {
+        "axi": In(axi.LiteSignature()),
+        "write": Out(1), "write_word": Out(WORD_BITS), "write_data": Out(32),
+        "write_mask": Out(32), "read_begins": Out(1), "read_word": Out(WORD_BITS),
+        "read_data": In(32),
+    }
 
 
 class LiteSlave(wiring.Component):
@@ -24,12 +34,7 @@ class LiteSlave(wiring.Component):
     """
 
     def __init__(self) -> None:
-        super().__init__({
-            "axi": In(axi.LiteSignature()),
-            "write": Out(1), "write_word": Out(WORD_BITS), "write_data": Out(32),
-            "write_mask": Out(32), "read_begins": Out(1), "read_word": Out(WORD_BITS),
-            "read_data": In(32),
-        })
+        super().__init__(register_bus())
 
     def elaborate(self, platform):
         m = Module()

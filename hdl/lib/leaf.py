@@ -3,7 +3,8 @@
 Amaranth emits one module per instance. A parent that says ``m.submodules.pe = shared(pe)`` gets
 ``pe`` itself by default, so that simulators see real submodules; inside a generator's library
 (``gen.leaves``) it gets an ``Instance`` of a module that is converted once per ``leaf_name``.
-``macro`` asks for a module that the library supplies as Verilog, which a user may replace.
+``macro`` asks for a module that the library supplies as Verilog, which a user may replace;
+``enable`` for the clock enable that reaches what such a module does, where a build has one.
 """
 
 from collections.abc import Iterator
@@ -11,14 +12,19 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
-from amaranth.hdl import Elaboratable
+from amaranth.hdl import Elaboratable, Signal
 from amaranth.lib import wiring
 
-__all__ = ["LeafLibrary", "macro", "shared", "using", "with_latency"]
+__all__ = ["LeafLibrary", "enable", "macro", "shared", "using", "with_latency"]
 
 
 class LeafLibrary(Protocol):
-    """Makes of a component what its parent instantiates instead."""
+    """Makes of a component what its parent instantiates instead.
+
+    ``enable``: a port of every clocked module, without which its registers hold, or ``None``.
+    """
+
+    enable: Signal | None
 
     def reference(self, component: wiring.Component) -> Elaboratable:
         """An elaboratable that connects to ``component``'s ports.
@@ -51,6 +57,16 @@ def macro(name: str) -> str | None:
     """
     library = _library.get()
     return None if library is None else library.macro(name)
+
+
+def enable() -> Signal | None:
+    """The current library's clock enable; ``None`` without one.
+
+    Amaranth's ``EnableInserter`` reaches registers and memories, not instances: what a macro does
+    at a clock edge is to be done only with this signal.
+    """
+    library = _library.get()
+    return None if library is None else library.enable
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """The only place where a memory is written down, so that a foundry macro can replace it."""
 
-from amaranth.hdl import ClockSignal, Instance, Module
+from amaranth.hdl import ClockSignal, Instance, Module, Mux
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.lib.leaf import macro
+from hdl.lib.leaf import enable, macro
 from hdl.ports.sram import SramRead, SramWrite
 
 __all__ = ["Sram1R1W"]
@@ -50,12 +50,15 @@ class Sram1R1W(wiring.Component):
         if name is None:
             self._storage(m)
             return m
+        on, writes, reads = enable(), self.write.enable, self.read.enable
+        if on is not None:
+            writes, reads = Mux(on, writes, 0), reads & on
         m.submodules.ram = Instance(
             name, p_WIDTH=self.width, p_DEPTH=self.depth,
             p_GRANULARITY=self.granularity or self.width, i_clk=ClockSignal(),
             i_write_address=self.write.address, i_write_data=self.write.data,
-            i_write_enable=self.write.enable, i_read_address=self.read.address,
-            i_read_enable=self.read.enable, o_read_data=self.data)
+            i_write_enable=writes, i_read_address=self.read.address,
+            i_read_enable=reads, o_read_data=self.data)
         return m
 
     def _storage(self, m: Module) -> None:

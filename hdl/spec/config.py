@@ -2,10 +2,17 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from hdl.spec.formats import FORMATS, Format, LaneType, format_named
+from hdl.spec.options import (
+    Option,
+    option,
+    options_of,
+    require_integer,
+    require_name,
+    require_power_of_two,
+)
 
 __all__ = ["ACCUMULATORS", "COUNT_BITS", "COUNT_MOST", "FUNCTION_SETS", "INT32_PRODUCTS",
            "SOFTMAX_MODES", "SOFTMAX_TRICKS", "AcceleratorConfig", "Option", "accumulators",
@@ -35,40 +42,11 @@ def ceil_log2(value: int) -> int:
     return (value - 1).bit_length()
 
 
-def _require_power_of_two(name: str, value: object, low: int, high: int) -> None:
-    if (not isinstance(value, int) or isinstance(value, bool)
-            or not low <= value <= high or value & (value - 1)):
-        raise ValueError(f"{name} must be a power of two from {low} to {high}, not {value!r}")
-
-
-def _require_integer(name: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ValueError(f"{name} must be an integer from {low} to {high}, not {value!r}")
-
-
-def _option(default: object, text: str, usual: str = "", allowed: tuple[str, ...] = ()) -> Any:
-    """A field of the configuration with what is to be known of it (``Option``)."""
-    usual = usual or str(default)
-    return field(default=default, metadata={"text": text, "usual": usual, "allowed": allowed})
-
-
 def accumulators(fmt: Format) -> tuple[str, ...]:
     """Those that can hold products of ``fmt`` and that it has a use for."""
     if fmt.integer:
         return ("int32",)
     return ("bf16", "fp32", "exact", "fused") if fmt.storage_bits == 8 else ("fp32",)
-
-
-@dataclass(frozen=True)
-class Option:
-    """A value of ``AcceleratorConfig`` as shown to a user: its name, what it is, what it is unless
-    chosen, and the names that it may have, of one that is a name. ``switch``: true or false."""
-
-    name: str
-    text: str
-    usual: str
-    allowed: tuple[str, ...]
-    switch: bool
 
 
 @dataclass(frozen=True)
@@ -80,59 +58,54 @@ class AcceleratorConfig:
     that has no θ.
     """
 
-    fmt: str = _option("posit8", "number format", allowed=tuple(FORMATS))
-    dim: int = _option(16, "D, rows and columns of the array, a power of two")
-    lanes: int = _option(None, "L, lanes of the vector unit, a power of two, at most D",
-                                "the smaller of 16 and D")
-    acc: str = _option(None, "accumulator", "the format's own", ACCUMULATORS)
-    k_max: int = _option(4096, "largest K of a GEMM with the exact accumulator, whose width "
-                         "follows from it; int32 takes 131071, the others any K")
-    softmax: str = _option(None, "exp and 1/x", "the format's own", SOFTMAX_MODES)
-    functions: str = _option(None, "functions of the vector unit: all of inference, exp and 1/x "
-                             "alone, all with those of training, or all with scales of rows",
-                             "all; scales of int8", FUNCTION_SETS)
-    exp_epsilon: int = _option(
+    fmt: str = option("posit8", "number format", allowed=tuple(FORMATS))
+    dim: int = option(16, "D, rows and columns of the array, a power of two")
+    lanes: int = option(None, "L, lanes of the vector unit, a power of two, at most D",
+                        "the smaller of 16 and D")
+    acc: str = option(None, "accumulator", "the format's own", ACCUMULATORS)
+    k_max: int = option(4096, "largest K of a GEMM with the exact accumulator, whose width "
+                        "follows from it; int32 takes 131071, the others any K")
+    softmax: str = option(None, "exp and 1/x", "the format's own", SOFTMAX_MODES)
+    functions: str = option(None, "functions of the vector unit: all of inference, exp and 1/x "
+                            "alone, all with those of training, or all with scales of rows",
+                            "all; scales of int8", FUNCTION_SETS)
+    exp_epsilon: int = option(
         None, "epsilon of the bit-trick exponential in units of 2^-7, 0 to 255",
         "144 for approx_shifted, else 128")
-    exp_theta: int | None = _option(
+    exp_theta: int | None = option(
         None, "theta of the bit-trick exponential in units of 2^-7, -32640 to 0",
         "-640 for approx, else none")
-    exact_power_reciprocal: bool = _option(
+    exact_power_reciprocal: bool = option(
         False, "bit-trick reciprocal by two's complement, exact at powers of two", "not so")
-    input_depth: int = _option(1024, "words of D operands in each of the two input banks")
-    weight_depth: int = _option(1024, "words of D operands in the weight buffer, both halves")
-    acc_depth: int = _option(512, "words of D accumulators in each of the two accumulation banks")
-    row_depth: int = _option(128, "rows of a block whose reductions are held at once")
-    bus_bytes: int = _option(16, "bytes of the AXI4 data bus")
-    stuck_cycles: int = _option(
+    input_depth: int = option(1024, "words of D operands in each of the two input banks")
+    weight_depth: int = option(1024, "words of D operands in the weight buffer, both halves")
+    acc_depth: int = option(512, "words of D accumulators in each of the two accumulation banks")
+    row_depth: int = option(128, "rows of a block whose reductions are held at once")
+    bus_bytes: int = option(16, "bytes of the AXI4 data bus")
+    stuck_cycles: int = option(
         1 << 16, "cycles without a transfer after which a bus that owes one counts as stuck")
-    pe_latency: int = _option(
+    pe_latency: int = option(
         1, "registers of a multiply-accumulate unit, 1 or 2: the psum's, and one after the "
         "multiplier")
-    lane_latency: int = _option(1, "registers of each of a lane's four stages, 1 or 2")
+    lane_latency: int = option(1, "registers of each of a lane's four stages, 1 or 2")
 
     def __post_init__(self) -> None:
         fmt = format_named(self.fmt)
-        _require_power_of_two("dim", self.dim, 4, 128)
+        require_power_of_two("dim", self.dim, 4, 128)
         if self.lanes is None:
             object.__setattr__(self, "lanes", min(16, self.dim))
-        _require_power_of_two("lanes", self.lanes, 4, self.dim)
+        require_power_of_two("lanes", self.lanes, 4, self.dim)
         if self.acc is None:
             object.__setattr__(self, "acc", fmt.default_accumulator)
-        if self.acc not in ACCUMULATORS:
-            raise ValueError(f"acc must be one of {', '.join(ACCUMULATORS)}, not {self.acc!r}")
+        require_name("acc", self.acc, ACCUMULATORS)
         self._check_accumulator(fmt)
-        _require_integer("k_max", self.k_max, 1, COUNT_MOST)
+        require_integer("k_max", self.k_max, 1, COUNT_MOST)
         if self.softmax is None:
             object.__setattr__(self, "softmax", fmt.default_softmax)
-        if self.softmax not in SOFTMAX_MODES:
-            raise ValueError(
-                f"softmax must be one of {', '.join(SOFTMAX_MODES)}, not {self.softmax!r}")
+        require_name("softmax", self.softmax, SOFTMAX_MODES)
         if self.functions is None:
             object.__setattr__(self, "functions", fmt.default_functions)
-        if self.functions not in FUNCTION_SETS:
-            raise ValueError(
-                f"functions must be one of {', '.join(FUNCTION_SETS)}, not {self.functions!r}")
+        require_name("functions", self.functions, FUNCTION_SETS)
         if fmt.integer and self.functions == "training":
             raise ValueError(f"functions must be all, softmax or scales for format {fmt.name}, "
                              "not 'training': gradients are no integers")
@@ -141,20 +114,20 @@ class AcceleratorConfig:
             object.__setattr__(self, "exp_epsilon", epsilon)
         if self.exp_theta is None and self.softmax == "approx":
             object.__setattr__(self, "exp_theta", -640)
-        _require_integer("exp_epsilon", self.exp_epsilon, 0, 255)
+        require_integer("exp_epsilon", self.exp_epsilon, 0, 255)
         if self.exp_theta is not None:
-            _require_integer("exp_theta", self.exp_theta, -32640, 0)
+            require_integer("exp_theta", self.exp_theta, -32640, 0)
         elif self.softmax in SOFTMAX_TRICKS and self.exp_epsilon < 128:
             raise ValueError(f"exp_epsilon must be at least 128 without exp_theta, not "
                              f"{self.exp_epsilon}: what a mask hides would have weight")
-        _require_power_of_two("input_depth", self.input_depth, 64, 1 << 16)
-        _require_power_of_two("weight_depth", self.weight_depth, 2 * self.dim, 1 << 16)
-        _require_power_of_two("acc_depth", self.acc_depth, 16, 1 << 16)
-        _require_power_of_two("row_depth", self.row_depth, 4, 1 << 12)
-        _require_power_of_two("bus_bytes", self.bus_bytes, 4, 64)
-        _require_power_of_two("stuck_cycles", self.stuck_cycles, 1 << 8, 1 << 24)
-        _require_integer("pe_latency", self.pe_latency, 1, 2)
-        _require_integer("lane_latency", self.lane_latency, 1, 2)
+        require_power_of_two("input_depth", self.input_depth, 64, 1 << 16)
+        require_power_of_two("weight_depth", self.weight_depth, 2 * self.dim, 1 << 16)
+        require_power_of_two("acc_depth", self.acc_depth, 16, 1 << 16)
+        require_power_of_two("row_depth", self.row_depth, 4, 1 << 12)
+        require_power_of_two("bus_bytes", self.bus_bytes, 4, 64)
+        require_power_of_two("stuck_cycles", self.stuck_cycles, 1 << 8, 1 << 24)
+        require_integer("pe_latency", self.pe_latency, 1, 2)
+        require_integer("lane_latency", self.lane_latency, 1, 2)
 
     def _check_accumulator(self, fmt: Format) -> None:
         """Refuse an accumulator that cannot hold products of ``fmt``, or that it has no use for."""
@@ -277,5 +250,4 @@ class AcceleratorConfig:
 
 def options() -> tuple[Option, ...]:
     """Every value of a configuration, in their order."""
-    return tuple(Option(item.name, **item.metadata, switch=isinstance(item.default, bool))
-                 for item in fields(AcceleratorConfig))
+    return options_of(AcceleratorConfig)

@@ -1,17 +1,19 @@
 """A memory and a master for the whole accelerator that others wrote (cocotbext-axi)."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiSlave
 from cocotbext.axi.address_space import Region
 
 from hdl.spec.registers import IDENTITY, REGISTERS
-from sim.bench.support import put, sample, start_clock, step
+from sim.bench.support import CLOCK_NS, put, sample, step, surroundings
 from sim.campaigns.programs import Case, stray_writes
 
-__all__ = ["DONE", "FAILED", "Client", "client_of"]
+__all__ = ["DONE", "FAILED", "OFFSETS", "Client", "client_of"]
 
 LIMIT = 60_000
 OFFSETS = {register.name: register.offset for register in REGISTERS}
@@ -49,13 +51,27 @@ class Memory(Region):
 
 class Client:
     """A master of the control port and a memory on the bus; with ``pauses`` every channel of both
-    is idle at times."""
+    is idle at times. ``control_ps``: period of the control port's clock, where it has its own.
 
-    def __init__(self, dut, rng: np.random.Generator, pauses: bool) -> None:
+    ``core_clock``: what drives the accelerator's.
+    """
+
+    def __init__(self, dut, rng: np.random.Generator, pauses: bool,
+                 control_ps: int = 1000 * CLOCK_NS) -> None:
         self.dut, self.rng, self.memory = dut, rng, Memory()
         logging.getLogger(f"cocotb.{dut._name}").setLevel(logging.ERROR)
         clocked = {"clock": dut.aclk, "reset": dut.aresetn, "reset_active_level": False}
-        self.host = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi_ctrl"), **clocked)
+        self.core_clock = Clock(dut.aclk, CLOCK_NS, unit="ns")
+        self.core_clock.start()
+        self.resets = {"aresetn": dut.aclk}
+        control = clocked
+        if surroundings().control_clock:
+            self.resets["s_axi_ctrl_aresetn"] = dut.s_axi_ctrl_aclk
+            clock = Clock(dut.s_axi_ctrl_aclk, control_ps, unit="ps")
+            clock.start(start_high=bool(rng.integers(2)))
+            control = {"clock": dut.s_axi_ctrl_aclk, "reset": dut.s_axi_ctrl_aresetn,
+                       "reset_active_level": False}
+        self.host = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi_ctrl"), **control)
         slave = AxiSlave(AxiBus.from_prefix(dut, "m_axi_gmem"), target=self.memory, **clocked)
         for side in (self.host, slave) if pauses else ():
             writes, reads = side.write_if, side.read_if
@@ -71,12 +87,19 @@ class Client:
                 yield bool(paused)
 
     async def power_up(self) -> None:
-        put(self.dut, aresetn=0)
-        for _ in range(4):
-            await step(self.dut.aclk)
-        put(self.dut, aresetn=1)
-        await step(self.dut.aclk)
+        await self.reset(tuple(self.resets), 4)
         assert await self.read("IDENTITY") == IDENTITY
+
+    async def reset(self, names: Iterable[str], cycles: int) -> None:
+        """Hold resets for ``cycles`` of their clocks, from now on; each ends with its clock."""
+        put(self.dut, **dict.fromkeys(names, 0))
+        for name in names:
+            for _ in range(cycles):
+                await RisingEdge(self.resets[name])
+        for name in names:
+            await step(self.resets[name])
+            put(self.dut, **{name: 1})
+            await step(self.resets[name])
 
     async def read(self, name: str) -> int:
         return await self.host.read_dword(OFFSETS[name])
@@ -122,9 +145,9 @@ class Client:
         return sum(tensor.rows * tensor.row_bytes for tensor in case.outputs)
 
 
-async def client_of(dut, rng: np.random.Generator, pauses: bool = True) -> Client:
+async def client_of(dut, rng: np.random.Generator, pauses: bool = True,
+                    control_ps: int = 1000 * CLOCK_NS) -> Client:
     """The client of a design after its reset."""
-    start_clock(dut.aclk)
-    client = Client(dut, rng, pauses)
+    client = Client(dut, rng, pauses, control_ps)
     await client.power_up()
     return client

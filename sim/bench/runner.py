@@ -84,7 +84,7 @@ def _folder(job: Job, waves: bool) -> Path:
 
 def _build(job: Job, folder: Path, waves: bool) -> None:
     """Build into ``folder`` unless it holds this very design already."""
-    verilog = job.bench.generate(job.toplevel, job.config)
+    verilog = job.verilog
     key = hashlib.sha256(f"{verilog}{verilator_root()}".encode()).hexdigest()
     stamp = folder / "stamp"
     if stamp.exists() and stamp.read_text() == key:
@@ -153,10 +153,14 @@ def _copy_runtime(source: Path, target: Path) -> None:
 
 def _test(job: Job, folder: Path, seed: int, waves: bool, report: Path) -> None:
     environment = {"OTTAVA_CONFIG": json.dumps(job.config.as_dict()),
+                   "OTTAVA_SURROUNDINGS": json.dumps(job.surroundings.as_dict()),
                    "OTTAVA_REPORT": str(report), "COCOTB_ANSI_OUTPUT": "0",
                    # cocotb's default rewrites every module that a bench imports, in every run:
                    # 4 s of a processor for those that load numba.
                    "COCOTB_REWRITE_ASSERTION_FILES": job.bench.rewritten,
+                   # What is unknown, in bytes of a word that are not written say, must not matter.
+                   **({"COCOTB_RESOLVE_X": "RANDOM"}
+                      if job.surroundings.power_up == "unknown" else {}),
                    **job.environment}
     results = get_runner(job.simulator).test(
         hdl_toplevel=job.toplevel, hdl_toplevel_lang="verilog", seed=seed, build_dir=folder,

@@ -11,9 +11,10 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly, Timer
 
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.surroundings import Surroundings
 
 __all__ = ["CLOCK_NS", "configuration", "drive", "expect", "generator", "join", "put", "report",
-           "reset", "sample", "settle", "start_clock", "step"]
+           "reset", "sample", "settle", "start_clock", "step", "surroundings"]
 
 CLOCK_NS = 10
 
@@ -21,6 +22,11 @@ CLOCK_NS = 10
 def configuration() -> AcceleratorConfig:
     """What the design under test was generated from."""
     return AcceleratorConfig(**json.loads(os.environ["OTTAVA_CONFIG"]))
+
+
+def surroundings() -> Surroundings:
+    """What it was generated for."""
+    return Surroundings(**json.loads(os.environ.get("OTTAVA_SURROUNDINGS", "{}")))
 
 
 def generator() -> np.random.Generator:

@@ -6,6 +6,7 @@ extern "C" {
 Bench* bench_new(uint64_t seed) { return new Bench(seed); }
 void bench_free(Bench* bench) { delete bench; }
 void bench_reset(Bench* bench, int cycles) { bench->reset(cycles); }
+uint64_t bench_skipped(Bench* bench) { return bench->skipped(); }
 void bench_run_for(Bench* bench, uint64_t cycles) { bench->run_for(cycles); }
 int64_t bench_wait(Bench* bench, int64_t limit) { return bench->wait(limit); }
 int bench_write(Bench* bench, uint32_t address, uint32_t value) {

@@ -13,6 +13,7 @@ from gen.design import Design
 from hdl.spec.commands import ErrorCause
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import COUNTERS, IDENTITY, REGISTERS
+from hdl.spec.surroundings import Surroundings
 from sim.harness.binding import HEADERS, SOURCES, load
 from sim.harness.stalls import CHANNELS, PROFILES, StallProfile
 from sim.harness.traffic import harmless_traffic
@@ -99,7 +100,9 @@ class Accelerator:
 
     The build is cached by content under ``build_dir`` (default build/verilated). ``design`` is the
     generated one, where the caller has it; ``verilog`` is the text of another design with the
-    top's ports, which takes longer to build from 8 columns up. ``trace`` compiles waveforms in
+    top's ports, which takes longer to build from 8 columns up. ``surroundings``: what either was
+    generated for; of a clock enable, edges that do not count come at random, and a control port's
+    own clock is the other's. ``trace`` compiles waveforms in
     (see ``run``), ``coverage`` counters of lines and branches (see ``write_coverage``).
     ``optimise``: the
     compiler's option; -O0 builds faster and runs a third as fast. ``seed`` fills the registers
@@ -109,17 +112,21 @@ class Accelerator:
 
     def __init__(self, config: AcceleratorConfig, build_dir: Path | None = None, *,
                  verilog: str | None = None, design: Design | None = None, top: str = "ottava",
-                 trace: bool = False,
+                 surroundings: Surroundings | None = None, trace: bool = False,
                  coverage: bool = False, optimise: str = "-O1", seed: int = 0) -> None:
+        around = surroundings or Surroundings()
         if verilog is None and design is None:
-            design = generated(config)
+            design = generated(config, surroundings=around)
         blocks = () if design is None else repeated(design, config)
         if verilog is None:
             assert design is not None
             verilog = design.text
+        defines = {"BUS_BYTES": config.bus_bytes, **dict.fromkeys(
+            (name.upper() for name in ("clock_enable", "control_clock") if getattr(around, name)),
+            1)}
         path = build_library(verilog, top, SOURCES, headers=HEADERS, trace=trace, blocks=blocks,
-                             coverage=coverage, defines={"BUS_BYTES": config.bus_bytes},
-                             optimise=optimise, build=build_dir)
+                             coverage=coverage, defines=defines, optimise=optimise,
+                             build=build_dir)
         self.config, self._lib = config, load(path)
         self._bench = self._lib.bench_new(seed)
         self.reset()
@@ -155,6 +162,11 @@ class Accelerator:
     def run_for(self, cycles: int) -> None:
         """Let the clock run."""
         self._lib.bench_run_for(self._bench, cycles)
+
+    @property
+    def skipped(self) -> int:
+        """Edges of the clock that did not count, of a build with a clock enable."""
+        return self._lib.bench_skipped(self._bench)
 
     @property
     def interrupt(self) -> bool:

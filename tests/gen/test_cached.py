@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from gen import cached
+from gen.cli import describe_surroundings
 from gen.design import Design, Module
 from gen.top import design
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.surroundings import Surroundings
 
 CONFIG = AcceleratorConfig("posit8", dim=4)
 
@@ -17,8 +19,8 @@ def calls(monkeypatch):
     """Names of the modules that were generated, as a short text each."""
     seen = []
 
-    def write(config, name):
-        seen.append(f"{config.fmt} {name}")
+    def write(config, name, surroundings):
+        seen.append(" ".join([config.fmt, name, *describe_surroundings(surroundings)]))
         return Design(name, {name: Module(name, f"// {config.fmt} {config.dim} {name}\n", ())})
 
     monkeypatch.setattr("gen.top.design", write)
@@ -32,6 +34,12 @@ def test_a_design_is_generated_once_for_each_configuration_and_name(calls, tmp_p
                 made = cached.generated(config, name, folder=tmp_path)
                 assert made.text == f"// {config.fmt} 4 {name}\n"
     assert calls == ["posit8 ottava", "posit8 left", "fp8 ottava", "fp8 left"]
+
+
+def test_and_for_each_surroundings(calls, tmp_path):
+    for around in (None, Surroundings(), Surroundings(reset="async")) * 2:
+        cached.generated(CONFIG, surroundings=around, folder=tmp_path)
+    assert calls == ["posit8 ottava", "posit8 ottava reset=async"]
 
 
 def test_other_sources_write_anew(calls, tmp_path, monkeypatch):

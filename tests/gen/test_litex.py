@@ -9,6 +9,7 @@ import pytest
 from gen.package.litex import class_name, litex_module
 from gen.top import design
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.surroundings import Surroundings
 from support.require import module, require
 
 CONFIG = AcceleratorConfig("fp8", dim=4, bus_bytes=8)
@@ -60,6 +61,22 @@ def test_every_port_is_connected(left, tmp_path):
     assert len(set(driven)) == len(driven) > 50  # no signal twice
     assert platform.sources == [str(tmp_path / "left_one.v")]
     assert found["interrupt"][1] is accelerator.ev.ended.trigger
+
+
+def test_two_clocks_and_an_enable(tmp_path):
+    around = Surroundings(reset="async", clock_enable=True, control_clock=True, address_bits=40)
+    made = design(CONFIG, "two", "two_", surroundings=around)
+    text = litex_module(made, CONFIG)
+    accelerator, _, found = made_of(text, tmp_path, "two")
+    ports = made.modules["two"].ports
+    assert {name: kind for name, (kind, _) in found.items()} == {
+        port.name: port.direction for port in ports}
+    assert found["aclken"][1] is accelerator.enable
+    assert len(found["m_axi_gmem_awaddr"][1]) == 40
+    lines = set(text.split())
+    assert {"i_aclk=ClockSignal(domain),", "i_aresetn=~ResetSignal(domain),",
+            'i_s_axi_ctrl_aclk=ClockSignal("sys"),',
+            'i_s_axi_ctrl_aresetn=~ResetSignal("sys"),'} <= lines
 
 
 def test_a_port_of_another_width_is_seen(left, tmp_path):

