@@ -7,7 +7,7 @@ primitive takes its place (docs/integration.md).
 __all__ = ["PORTS", "SRAM", "SRAM_FORMS", "sram_module"]
 
 SRAM = "ottava_sram_1r1w"
-SRAM_FORMS = ("infer", "blackbox")
+SRAM_FORMS = ("infer", "uncollided", "blackbox")
 
 _CONTRACT = """\
 // DEPTH words of WIDTH bits. A word is written in the granules of GRANULARITY bits whose bit of
@@ -32,6 +32,10 @@ _PORTS = """\
   input read_enable;
   output [WIDTH-1:0] read_data;
 """
+# To Yosys, Vivado and Quartus: no logic around a block RAM for a word that is read while written.
+_UNCOLLIDED = """\
+  (* no_rw_check, rw_addr_collision = "no", ramstyle = "no_rw_check" *)
+"""
 _STORAGE = """\
   reg [WIDTH-1:0] storage [DEPTH-1:0];
   reg [WIDTH-1:0] word;
@@ -49,7 +53,9 @@ _STORAGE = """\
 
 
 def sram_module(name: str, form: str) -> str:
-    """Verilog-2005 of the memory as module ``name``; ``form`` is one of ``SRAM_FORMS``.
+    """Verilog-2005 of the memory as module ``name``; ``form`` is one of ``SRAM_FORMS``:
+    inferred storage, the same with attributes that tell synthesis that collisions do not matter,
+    or a black box.
 
     A text that was read before and defines the module's name in capitals supplies it instead.
     ``ValueError`` names the allowed forms.
@@ -57,7 +63,7 @@ def sram_module(name: str, form: str) -> str:
     if form not in SRAM_FORMS:
         raise ValueError(f"sram must be one of {', '.join(SRAM_FORMS)}, not {form!r}")
     black_box = "(* blackbox *)\n" if form == "blackbox" else ""
-    storage = _STORAGE if form == "infer" else ""
+    storage = {"infer": _STORAGE, "uncollided": _UNCOLLIDED + _STORAGE}.get(form, "")
     return (f"\n`ifndef {name.upper()}\n`define {name.upper()}\n{_CONTRACT}{black_box}"
             f"module {name}(clk, write_address, write_data, write_enable, read_address,\n"
             f"  read_enable, read_data);\n{_PORTS}{storage}endmodule\n`endif\n")

@@ -33,6 +33,7 @@ from gen.package.testbench import self_test
 from gen.package.texts import core, instance, vivado_script
 from gen.regmap import register_map
 from gen.sdc import constraints
+from gen.sram import SRAM_FORMS
 from gen.top import design
 from hdl.spec.config import AcceleratorConfig
 
@@ -73,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help="where the files go; made if it is not there")
     parser.add_argument("--name", default="ottava", help="name of the top module (ottava)")
     parser.add_argument("--prefix", default="", help="start of every other module's name")
+    parser.add_argument("--sram", choices=SRAM_FORMS[:2], default="infer",
+                        help="memories: as of gen.top (infer)")
     add_periods(parser)
     arguments = parser.parse_args(argv)
     folder = Path(arguments.output)
@@ -80,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = config_from(arguments)
         # First of all: a name that cannot be leaves no folder behind.
         made = design(config, arguments.name, arguments.prefix,
-                      surroundings=surroundings_from(arguments))
+                      sram=arguments.sram, surroundings=surroundings_from(arguments))
     except ValueError as error:
         parser.error(str(error))
     make_folder(parser, folder)

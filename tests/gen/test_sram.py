@@ -1,5 +1,6 @@
 """The memory module: inferred storage, a black box, and a user's macro in its place."""
 
+import json
 import re
 
 import numpy as np
@@ -75,6 +76,7 @@ def test_every_form_behaves_as_the_simulators_memory(granularity):
     ours = Sram1R1W(24, 16, granularity)
     texts = {"amaranth": verilog.convert(ours, name="memory", emit_src=False),
              "infer": text_of(granularity, "infer"),
+             "uncollided": text_of(granularity, "uncollided"),
              "macro": MACRO + text_of(granularity, "blackbox")}
     words = {}
     for name, text in texts.items():
@@ -83,10 +85,24 @@ def test_every_form_behaves_as_the_simulators_memory(granularity):
         words[name] = batch.run(inputs)["data"]
     assert len(np.unique(words["amaranth"])) > 1000
     assert (words["infer"] == words["amaranth"]).all()
+    assert (words["uncollided"] == words["amaranth"]).all()
     assert (words["macro"] == words["amaranth"]).all()
     faulty = Batch(texts["macro"].replace("if (WE)", "if (WE & ~D[0])"), "memory")
     inputs = {**given, **({"rst": 0} if "rst" in faulty.inputs else {})}
     assert (faulty.run(inputs)["data"] != words["amaranth"]).any()
+
+
+def test_a_block_ram_needs_no_logic_where_no_word_is_read_while_it_is_written(tmp_path):
+    cells = {}
+    for form in ("infer", "uncollided"):
+        path, found = tmp_path / f"{form}.v", tmp_path / f"{form}.json"
+        path.write_text(sram_module("ram", form))
+        run_yosys([f'read_verilog "{path}"', "chparam -set WIDTH 64 -set DEPTH 1024 ram",
+                   "synth_ecp5 -top ram", f'tee -q -o "{found}" stat -json'])
+        cells[form] = json.loads(found.read_text())["design"]["num_cells_by_type"]
+    print(cells)
+    assert cells["uncollided"] == {"DP16KD": 4}
+    assert cells["infer"]["DP16KD"] == 4 and cells["infer"]["LUT4"] > 64
 
 
 def test_accelerator_holds_the_same_memories_in_both_forms():
@@ -146,5 +162,5 @@ def test_memory_bits_count_beside_the_gates():
 
 def test_unknown_form():
     for make in (lambda: Library(sram="latch"), lambda: sram_module("x", "latch")):
-        with pytest.raises(ValueError, match="^sram must be one of infer, blackbox, not 'latch'$"):
+        with pytest.raises(ValueError, match="^sram must be one of infer, uncollided, blackbox, not 'latch'$"):
             make()
