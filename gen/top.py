@@ -80,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default="ottava", help="name of the top module (ottava)")
     parser.add_argument("--prefix", default="", help="start of every other module's name")
     parser.add_argument("--sram", choices=SRAM_FORMS, default="infer",
-                        help="memories: storage that tools infer, the same where no word is told to be "
-                        "read while it is written, or a black box (infer)")
+                        help="memories: storage that tools infer, the same and told that no "
+                             "word is read while it is written, or a black box (infer)")
     add_record(parser)
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--regmap", choices=FORMS, help="print the register map instead")

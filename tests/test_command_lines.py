@@ -39,7 +39,7 @@ SAMPLE = ["random-bert"]
 # What comes before the wrong arguments, and these with what is said of them.
 WRONG: dict[str, tuple[list[str], list[tuple[list[str], str]]]] = {
     "top": ([], [*BUILD, *OUTPUT, (["--period-ns", "x"], "--period-ns must be a number .* 'x'"),
-                 (["--sram", "big"], "--sram must be one of infer, blackbox, not 'big'")]),
+                 (["--sram", "big"], "--sram must be one of infer, uncollided, blackbox")]),
     "block": (["decoder"], [*BUILD, *OUTPUT, (["again"], "unrecognized arguments: again")]),
     "package": (["-o", "made"], [
         *BUILD, (["--name", "2x"], "module name must be a legal Verilog identifier, not '2x'"),

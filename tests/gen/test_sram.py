@@ -162,5 +162,5 @@ def test_memory_bits_count_beside_the_gates():
 
 def test_unknown_form():
     for make in (lambda: Library(sram="latch"), lambda: sram_module("x", "latch")):
-        with pytest.raises(ValueError, match="^sram must be one of infer, uncollided, blackbox, not 'latch'$"):
+        with pytest.raises(ValueError, match="^sram must be one of .*blackbox, not 'latch'$"):
             make()
