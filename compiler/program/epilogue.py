@@ -22,8 +22,8 @@ class Epilogue:
     is ``scale``, IMM1 ``imm1``, Y0 ``bias``, Y1 ``y1``, and reductions have ``inverse_n``,
     ``epsilon`` (``hdl.spec.commands.Post``). A ``Scalar`` is ``scale`` or ``imm1`` from memory.
     ``y0_column``, ``y1_column``: Y0 or Y1 has one item for all of a row, M×1, or one for all, 1×1.
-    Where an instruction has ``y_second``, that Y has a second row, or column. ``items``: M×1 in
-    BF16, where instructions store an item of each row (SECOND).
+    Where an instruction has ``y_second``, that Y has a second row, or column. ``items``: M×1 or 1×M
+    in BF16, where instructions store an item of each row (SECOND).
     ``row_result``: only column 0 of what goes to memory is stored, one item per row. ``amax``: the
     largest magnitude of what goes to memory joins register A (``hdl.spec.commands.Reduce``).
     ``ValueError`` for what excludes each other.

@@ -1,7 +1,6 @@
 """Where operands and results lie that a command names by others: what follows Y, D beside C."""
 
 from compiler.program.tensor import Tensor
-from hdl.spec.commands import COMMAND
 
 __all__ = ["first_of_two", "second_result"]
 
@@ -20,12 +19,14 @@ def first_of_two(y: Tensor, columns: int) -> Tensor:
 
 
 def second_result(out: Tensor, items: Tensor, rows: int) -> dict[str, int]:
-    """The fields that place ``items``, one of each of the ``rows``, by the result ``out``;
+    """The field that places ``items``, one of each of the ``rows``, by the result ``out``;
     ``ValueError``."""
     offset = items.address - out.address
-    if items.shape != (rows, 1):
-        raise ValueError(f"{items.name} must be {rows}×1, not {items.rows}×{items.columns}")
-    if not -_REACH <= offset < _REACH or items.stride >= 1 << COMMAND["d_stride"].bits:
-        raise ValueError(f"{items.name} must lie within 2 GiB of {out.name}, its items less than "
-                         f"64 KiB apart, not {offset} and {items.stride} bytes")
-    return {"d_offset": offset % (2 * _REACH), "d_stride": items.stride}
+    if items.shape not in ((rows, 1), (1, rows)) or (items.rows > 1 and items.stride != 2):
+        raise ValueError(f"{items.name} must be {rows}×1 without gaps, or 1×{rows}, not "
+                         f"{items.rows}×{items.columns} with stride {items.stride}")
+    if items.item_bytes != 2:
+        raise ValueError(f"{items.name} must hold bf16, not {items.encoding.name}")
+    if not -_REACH <= offset < _REACH:
+        raise ValueError(f"{items.name} must lie within 2 GiB of {out.name}, not {offset} bytes")
+    return {"d_offset": offset % (2 * _REACH)}

@@ -36,12 +36,12 @@ class Drain(wiring.Component):
     y_transfer, c_transfer: Out(stream of ``TRANSFER``), to the read and the write engine.
     y, c: Out(``Storage``), constant from the request to the last element.
     control: Out(``PassControl``), of the running pass. uses_y, to_memory: Out(1), so are these.
-    transposed: Out(1), C is: a pass to memory offers D × D tiles, column tile by column tile;
+    transposed: Out(1), C or D is: a pass to memory offers D × D tiles, column tile by column tile;
         constant until ``settled``.
     y_column, y_ends: Out(1), in a build of scales: the running pass takes an item of Y for all of a
         row, and ``beat`` is the last that it is for.
     items: Out(1), in a build of scales: the running pass stores an item of each row to D, of +0 in
-        stage 1. It begins and ends while all is ``settled``.
+        stage 1, side by side as if transposed. It begins and ends while all is ``settled``.
     lane_words: Out(1), the running pass reads lane words, from memory or an earlier pass, not
         accumulators.
     read: Out(``SramRead``), of the accumulation banks.
@@ -91,7 +91,7 @@ class Drain(wiring.Component):
         if config.scales:
             items = self.items
             m.d.comb += items.eq(_goes_to(self.control.instruction, Destination.SECOND))
-            to_memory, wide, transposed = to_memory | items, wide | items, transposed & ~items
+            to_memory, wide, transposed = to_memory | items, wide | items, transposed | items
             # A streamed row's item is asked for once, others' with every strip.
             row_wise = plan.streamed & ~reader.region.tiled
             m.d.comb += [self.y_column.eq(Mux(second, plan.y1_column, plan.y0_column)),
@@ -113,10 +113,12 @@ class Drain(wiring.Component):
         follows, by_strips, tiled, one = Signal(), Signal(), Signal(), Signal()
         tile = self.config.dim
         one_item = plan.row_result & _goes_to(coming, Destination.MEMORY)
+        by_tiles = plan.c_transposed & _goes_to(coming, Destination.MEMORY)
         if self.config.scales:
-            one_item = one_item | _goes_to(coming, Destination.SECOND)
+            items = _goes_to(coming, Destination.SECOND)
+            one_item, by_tiles = one_item | items, by_tiles | items
         m.d.comb += [
-            tiled.eq(plan.c_transposed & _goes_to(coming, Destination.MEMORY)),
+            tiled.eq(by_tiles),
             follows.eq(~plan.gemm | (plan.k <= tile)),
             one.eq(one_item),
             # The array completes column tiles; whatever works on rows needs them whole.
@@ -145,13 +147,12 @@ class Drain(wiring.Component):
         y0 = self._address(m, nest, plan, "y0")
         y1 = self._address(m, nest, plan, "y1")
         c = self._address(m, nest, plan, "c", plan.c_transposed)
-        y, stride, wide = Mux(second, y1, y0), plan.c_stride, plan.c_wide
+        y, wide = Mux(second, y1, y0), plan.c_wide
         stores = _goes_to(coming, Destination.MEMORY)
         if self.config.scales:
             items = _goes_to(coming, Destination.SECOND)
             c = Mux(items, self._items_address(m, nest, plan), c)
-            stores, stride = stores | items, Mux(items, plan.d_stride, stride)
-            wide = wide | items
+            stores, wide = stores | items, wide | items
             y = y + self._following(plan, coming, second)
         m.d.comb += [
             self.y.wide.eq(Mux(second, plan.y1_wide, plan.y0_wide)),
@@ -163,7 +164,7 @@ class Drain(wiring.Component):
             transfers.y.stride.eq(Mux(second, plan.y1_stride, plan.y0_stride)),
             transfers.y.wide.eq(self.y.wide),
             transfers.c.wanted.eq(stores & asks),
-            transfers.c.address.eq(c), transfers.c.stride.eq(stride),
+            transfers.c.address.eq(c), transfers.c.stride.eq(plan.c_stride),
             transfers.c.wide.eq(wide), transfers.c.transposed.eq(region.tiled),
         ]
         if self.config.scales:
@@ -178,7 +179,7 @@ class Drain(wiring.Component):
         with m.If(nest.rows_enter):
             m.d.sync += address.eq(plan.c_address + plan.d_offset.as_signed())
         with m.Elif(nest.rows_advance):
-            m.d.sync += address.eq(address + (plan.d_stride << plan.block_log2))
+            m.d.sync += address.eq(address + (2 << plan.block_log2))
         return address
 
     def _following(self, plan, coming, second):

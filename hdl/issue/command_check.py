@@ -232,8 +232,7 @@ class CommandCheck(wiring.Component):
         def odd(name):
             return self._field(f"{name}_address")[0] | self._field(f"{name}_stride")[0]
 
-        items = self._field("d_stride")[0] | (
-            self._field("c_address")[0] ^ self._field("d_offset")[0])
+        items = self._field("c_address")[0] ^ self._field("d_offset")[0]
         rest = (second & items,) if self.config.scales else ()
         return _or((odd("a") & (always | (vector & self._field("x_wide"))))
                 | (odd("b") & always & ~vector)
@@ -266,7 +265,7 @@ class CommandCheck(wiring.Component):
             for name in ("imm0_scalar", "imm1_scalar"):
                 reserved |= 1 << COMMAND[name].offset
         if not self.config.scales:
-            for name in ("y0_column", "y1_column", "d_offset", "d_stride"):
+            for name in ("y0_column", "y1_column", "d_offset"):
                 row = COMMAND[name]
                 reserved |= ((1 << row.bits) - 1) << row.offset
         transposed = self._field("a_transposed") | self._field("b_transposed")

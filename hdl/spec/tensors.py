@@ -20,7 +20,7 @@ class Shape:
 
     label: str
     client: str
-    rows: str
+    rows: str | int
     columns: str | int
     when: When = When()
     indices: bool = False
@@ -52,7 +52,7 @@ TENSORS: dict[str, TensorSpec] = {tensor.name: tensor for tensor in (
     TensorSpec("b", (Shape("B", "weights", "k", "n", _GEMM),
                      Shape("indices", "operands", "m", 1, _GATHER, indices=True))),
     TensorSpec("c", (Shape("C", "results", "m", "n"),), written=True),
-    TensorSpec("d", (Shape("D", "results", "m", 1),), written=True),
+    TensorSpec("d", (Shape("D", "results", 1, "m"),), written=True),
     TensorSpec("y0", (Shape("Y0", "y", "m", "n"),)),
     TensorSpec("y1", (Shape("Y1", "y", "m", "n"),)),
 )}

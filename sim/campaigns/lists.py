@@ -166,8 +166,7 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
     scale, imm1 = _factors(builder, rng, outputs)
     items = None
     if any(Trait.ITEMS in traits(step.values) for step in steps):
-        items = builder.empty(m, 1, "bf16", skew=2 * int(rng.integers(8)),
-                              stride=2 * int(rng.integers(1, 9)))
+        items = builder.empty(m, 1, "bf16", skew=2 * int(rng.integers(8)))
         outputs.append(items)
     if config.trains and rng.random() < 0.5:
         rows, columns = (int(size) for size in rng.integers(1, 12, 2))

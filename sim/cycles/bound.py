@@ -157,7 +157,7 @@ class _Command:
         if len(found) < sum(map(self._stores, self.passes)):
             offset = self.fields.get("d_offset", 0)
             address = self.fields.get("c_address", 0) + offset - (offset >> 31 << 32)
-            found.append((address, self.fields.get("d_stride", 0), self.m, 2))
+            found.append((address, 0, 1, 2 * self.m))
         return found
 
     # ---- needs
@@ -187,10 +187,11 @@ class _Command:
         columns = 1 if self._flag("row_result") else self.n
         rows, length = (columns, self.m) if self._flag("c_transposed") else (self.m, columns)
         results = rows * self._chunks(length, lanes, "c_wide")
+        second = items * _up(2 * self.m, lanes * self._element(None))
         return found | {
             "lanes": _Need(beats, ready, final),
             "Y": _Need(operands, self.latency, final),
-            "results": _Need(stores * results + items * self.m, ready + self.lane,
+            "results": _Need(stores * results + second, ready + self.lane,
                              self.latency),
             "read": _Need(reads, self.latency, final),
             "write": _Need(_beats(self._written(), bus), ready + self.lane, self.latency)}

@@ -56,7 +56,7 @@ def _walk(u, plan, start, go):
             stride, wide, address = plan.y1_stride, plan.y1_wide, plan.y1_address
             column = plan.y1_column
         elif index == 3:
-            stride, address, column = plan.d_stride, plan.c_address + plan.d_offset, 1
+            stride, address, column = 2, plan.c_address + plan.d_offset, 1
             address -= (plan.d_offset >> 31) << 32
         if event == _ROWS:
             u.row[index] = address
@@ -76,7 +76,7 @@ def _begin_pass(u, plan):
     r, t, coming = u.reader, u.transfers, u.coming
     stored = plan.to_memory[coming]
     items = plan.items[coming]
-    transposed = plan.c_transposed and stored and not items
+    transposed = items or (plan.c_transposed and stored)
     # With more K-tiles than one the array needs the bank's read port to its last word.
     follows = plan.gemm == 0 or plan.k <= u.dim
     by_strips = plan.gemm and follows and not plan.rowwise
@@ -104,9 +104,8 @@ def _begin_pass(u, plan):
     t.y_stride = plan.y1_stride if second else plan.y0_stride
     t.y_wide = plan.y1_wide if second else plan.y0_wide
     t.y_column = plan.y1_column if second else plan.y0_column
-    t.c_stride, t.c_wide, t.c_transposed = plan.c_stride, plan.c_wide, r.tiled
-    if items:
-        t.c_stride, t.c_wide = plan.d_stride, 1
+    t.c_stride, t.c_transposed = plan.c_stride, r.tiled
+    t.c_wide = 1 if items else plan.c_wide
     t.row_columns = plan.n if row_wise else 0
     u.base[0] = u.strip_base[0] = u.row[second] + u.column[second]
     if plan.following_y[coming]:

@@ -108,7 +108,7 @@ def _leave(v, plan, to_memory, items, o_ready):
     slot = (v.head - v.latency + 1) % _PIPE
     i_valid = v.valid[slot] and to_memory
     ready = _encoder_ready(v, o_ready)
-    if not plan.c_transposed or items:
+    if not plan.c_transposed and not items:
         _encode(v, i_valid, v.keep[slot], v.last[slot], wide, o_ready)
         return ready
     offers, words, ends = _turn_offers(v)

@@ -144,8 +144,8 @@ class Command:
         if shape is None:
             raise ValueError(f"name must be a tensor of the command, not {name!r}")
         told = {role: self.value(field) for role, field in roles(name).items()}
-        rows = self.fields[shape.rows]
-        columns = shape.columns if isinstance(shape.columns, int) else self.fields[shape.columns]
+        rows, columns = (count if isinstance(count, int) else self.fields[count]
+                         for count in (shape.rows, shape.columns))
         columns = 1 if told.get(Role.COLUMN) else columns
         if told.get(Role.TRANSPOSED):
             rows, columns = columns, rows
@@ -157,7 +157,7 @@ class Command:
             offset = told[Role.OFFSET] - (told[Role.OFFSET] >> 31 << 32)
             address = (self._tensor("c").address + offset) % (1 << 64)
             encoding = None if fmt.storage_bytes == 1 else fmt.encodings[0]
-            return TensorView(address, told[Role.STRIDE], rows, columns, encoding, 2)
+            return TensorView(address, 0, rows, columns, encoding, 2)
         if told.get(Role.WIDE):
             return TensorView(told[Role.ADDRESS], told[Role.STRIDE], rows, columns, None, 2)
         encoding = fmt.encodings[told[Role.E5M2]]

@@ -176,7 +176,7 @@ class Machine:
             elif instruction["destination"] == Destination.MEMORY:
                 self._write(image, command, result, run.ending)
             elif instruction["destination"] == Destination.SECOND:
-                self._store(image, command.tensor("d"), result[:, :1], run.ending)
+                self._store(image, command.tensor("d"), result[:, :1].T, run.ending)
         run.largest = state.largest
 
     def _fill(self, image: Image, command: Command) -> Array:

@@ -5,13 +5,12 @@
     fence | end | opcode N [, ITEM …]
     header isa MAJOR.MINOR, commands N, features NAME …, hash N[, ITEM …]
 
-TENSOR is [.bf16][.e5m2]@ADDRESS/STRIDE, of D its offset from C. ITEM is Y0TENSOR, Y1TENSOR,
-DTENSOR, ``IMM0 NUMBER`` (or IMM1, inverse_n, epsilon; hexadecimal numbers are raw words),
-``IMM0 scalar N`` (or IMM1; an item of the
-table that the header's ITEM ``scalars ADDRESS`` places), ``rows of K by @ADDRESS`` (x_gather: X is
-a table of K rows, its indices at ADDRESS), a flag that has no other sign by its name, as ``row
-result``, or FIELD=VALUE of ``hdl.spec.commands`` for what nothing else says. Fields that are not
-named are 0, but for K of a vector command, 1.
+TENSOR is [.bf16][.e5m2]@ADDRESS/STRIDE. ITEM is Y0TENSOR, Y1TENSOR, ``D@OFFSET`` (from C),
+``IMM0 NUMBER`` (or IMM1, inverse_n, epsilon; hexadecimal numbers are raw words), ``IMM0 scalar N``
+(or IMM1; an item of the table that the header's ITEM ``scalars ADDRESS`` places), ``rows of K by
+@ADDRESS`` (x_gather: X is a table of K rows, its indices at ADDRESS), a flag that has no other sign
+by its name, as ``row result``, or FIELD=VALUE of ``hdl.spec.commands`` for what nothing else says.
+Fields that are not named are 0, but for K of a vector command, 1.
 """
 
 import re
@@ -52,6 +51,7 @@ _NUMBERS = {name: field.number for name, field in COMMAND.items() if field.numbe
 _KINDS = {Role.WIDE: "bf16", Role.E5M2: "e5m2"}
 _TENSOR = re.compile(r"(?P<label>[A-Z][01]?)(?P<transposed>ᵀ?)(?P<kinds>(?:\.\w+)*)"
                      r"@(?P<address>\w+)/(?P<stride>\w+)")
+_SECOND = re.compile(r"D@(\w+)")
 _GATHER = re.compile(r"rows of (?P<k>\w+) by @(?P<b_address>\w+)")
 _ROW_MAX = "IMM0 × row max→R0; "
 # A flag is said by its tensor's text, before the list, or else by its name.
@@ -62,6 +62,7 @@ _SCALARS = {field.scalar: name for name, field in COMMAND.items() if field.scala
 # Tensors besides those that every command of its kind has.
 _OPERANDS = [shape.label for name, tensor in TENSORS.items() for shape in tensor.shapes
              if name in LISTED and name != "c"]
+_READ = [label for label in _OPERANDS if label != "D"]
 _SIMPLE = {opcode.name.lower(): opcode for opcode in (Opcode.END, Opcode.FENCE)}
 
 
@@ -106,11 +107,12 @@ def _told(opcode: int, name: str) -> dict[Role, CommandField]:
 
 def _tensor_text(label: str, fields: Mapping[str, int]) -> str:
     told = _told(fields["opcode"], _labels(fields["opcode"])[label])
-    place = told[Role.OFFSET if Role.OFFSET in told else Role.ADDRESS]
+    if Role.OFFSET in told:
+        return f"{label}@{fields[told[Role.OFFSET].name]:#x}"
     said = {role for role, field in told.items() if fields[field.name]}
     kinds = "".join(f".{kind}" for role, kind in _KINDS.items() if role in said)
     return (f"{label}{'ᵀ' * (Role.TRANSPOSED in said)}{kinds}"
-            f"@{fields[place.name]:#x}/{fields[told[Role.STRIDE].name]}")
+            f"@{fields[told[Role.ADDRESS].name]:#x}/{fields[told[Role.STRIDE].name]}")
 
 
 def _parse_tensor(opcode: int, text: str, *labels: str) -> dict[str, int]:
@@ -120,9 +122,8 @@ def _parse_tensor(opcode: int, text: str, *labels: str) -> dict[str, int]:
                          f"not {text.strip()!r}")
     label = found["label"]
     told = _told(opcode, _labels(opcode)[label])
-    place = told[Role.OFFSET if Role.OFFSET in told else Role.ADDRESS]
-    fields = {field.name: _integer(f"{name} of {label}", found[name])
-              for field, name in ((place, "address"), (told[Role.STRIDE], "stride"))}
+    fields = {told[role].name: _integer(f"{role.value} of {label}", found[role.value])
+              for role in (Role.ADDRESS, Role.STRIDE)}
     kinds = {kind: told[role].name for role, kind in _KINDS.items() if role in told}
     for kind in found["kinds"].split(".")[1:]:
         if kind not in kinds:
@@ -177,8 +178,10 @@ def _parse_items(opcode: int, items: list[str]) -> dict[str, int]:
                 name: _integer(name, text) for name, text in gather.groupdict().items()}
         elif item in _FLAGS:
             fields[_FLAGS[item]] = 1
+        elif offset := _SECOND.fullmatch(item):
+            fields["d_offset"] = _integer("offset of D", offset[1])
         elif "@" in item and opcode in COMPUTING:
-            fields |= _parse_tensor(opcode, item, *_OPERANDS)
+            fields |= _parse_tensor(opcode, item, *_READ)
         else:
             rest.append(item)
     return fields | parse_assignments(rest, COMMAND)

@@ -161,7 +161,7 @@ def listed(passes):
     ("vector 5000000000×1 X@0/1 → C@0/1: x", "m must fit 32 bits, not 5000000000"),
     ("vector 1×1 X@0/1 → C@0/1, IMM0 foo: x", "number must be a decimal or 0x and a word"),
     ("vector 1×1 X@0/1 → C@0/1, foo=1: x", "field must be one of opcode, .*, not 'foo=1'"),
-    ("vector 1×1 X@0/1 → C@0/1, Y2@0/1: x", "tensor must be D or Y0 or Y1 with"),
+    ("vector 1×1 X@0/1 → C@0/1, Y2@0/1: x", "tensor must be Y0 or Y1 with"),
     ("vector 1×1 X@0/1 → C@0/1, m=foo: x", "m must be a number, not 'foo'"),
     ("fence foo", "fence must be followed by , and FIELD=VALUE alone, not 'fence foo'"),
     ("opcode x", "opcode must be an integer, not 'x'"),
