@@ -12,21 +12,34 @@ operand of a GEMM is stored that way and everything else in BF16:
 - A · B sums over B's rows: their magnitudes are multiplied into A before A has codes.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from compiler.lowering import lists
 from compiler.lowering.coded_values import LARGEST, CodedValues
-from compiler.lowering.lane_ops import Factor, LaneOp, Listed, Multiply, MultiplyRows
+from compiler.lowering.lane_ops import (
+    Add,
+    AddResidual,
+    Factor,
+    LaneOp,
+    Listed,
+    Multiply,
+    MultiplyAdd,
+    MultiplyRows,
+    Normalise,
+)
 from compiler.lowering.ops import Gemm, Op, OpList, Output, Product, Vector
 from compiler.lowering.values import Form, Life, Read, Use, Value, View
+from hdl.spec.config import AcceleratorConfig
+from hdl.spec.timing import row_fits
 
 __all__ = ["by_row"]
 
 
-def by_row(listed: OpList, shared: CodedValues) -> OpList:
+def by_row(listed: OpList, shared: CodedValues, config: AcceleratorConfig) -> OpList:
     """``listed`` with every operand of a product as codes and magnitudes of its rows."""
-    return _Rows(listed, shared).done()
+    return _Rows(listed, shared, config).done()
 
 
 @dataclass(frozen=True)
@@ -50,8 +63,9 @@ class _Coded:
 class _Rows:
     """The new list in the making."""
 
-    def __init__(self, listed: OpList, shared: CodedValues) -> None:
-        self._given, self._shared = listed, shared
+    def __init__(self, listed: OpList, shared: CodedValues, config: AcceleratorConfig) -> None:
+        self._given, self._shared, self._config = listed, shared, config
+        self._readings = Counter(read.view.value for op in listed.ops for read in op.reads)
         # Of each value the codes and magnitudes of what is read of it: of columns of all rows, or
         # of rows that are parts of one.
         self._found: dict[Value, dict[tuple[int, ...], tuple[Value, Value]]] = {}
@@ -64,9 +78,52 @@ class _Rows:
             key: {} for key in _read_states(listed)}
 
     def done(self) -> OpList:
-        for op in self._given.ops:
-            self._take(op)
+        ops = list(self._given.ops)
+        while ops:
+            taken = self._together(ops)
+            if not taken:
+                self._take(ops[0])
+            del ops[:taken or 1]
         return OpList(tuple(self._values), tuple(self._ops))
+
+    def _together(self, ops: Sequence[Op]) -> int:
+        """How many of the first of ``ops`` one op takes the place of; 0 where none does."""
+        first, second = [*ops[:2], None][:2]
+        if not isinstance(second, Vector) or second.transposed or len(second.then) != 1 or (
+                second.x != first.out or self._readings[first.out.value] != 1
+                or first.out.value.life != Life.TEMPORARY or not first.out.is_whole
+                or not row_fits(self._config, second.out.columns)):
+            return 0
+        lane_op = second.then[0]
+        if (isinstance(first, Gemm) and not first.then and len(first.products) == 1
+                and first.b_transposed and first.products[0].b.value.life == Life.CONSTANT
+                and type(lane_op) is Add and len(lane_op.y) == 1):
+            bias = lane_op.y[0]
+            if bias is None or not bias.is_whole or bias.value.life != Life.CONSTANT or (
+                    bias.rows != 1):
+                return 0
+            self._gemm(replace(first, out=second.out, products=(
+                replace(first.products[0], out=second.out),)), bias.value)
+        elif (isinstance(first, Vector) and not first.transposed and len(first.then) == 1
+                and isinstance(first.then[0], AddResidual) and len(first.then[0].y) == 1
+                and isinstance(lane_op, Normalise) and lane_op.shift is not None
+                and not lane_op.affine):
+            self._sum_norm(first, second, lane_op)
+        else:
+            return 0
+        self._written(second.out)
+        return 2
+
+    def _sum_norm(self, first: Vector, second: Vector, norm: Normalise) -> None:
+        """LayerNorm of a sum, which stays on chip."""
+        (y,), = (lane_op.y for lane_op in first.then if isinstance(lane_op, AddResidual))
+        assert y is not None and norm.shift is not None, "as was asked for"
+        pair = self._declare(self._shared.pair(f"{norm.gain.value.name} and shift",
+                                               norm.gain.value, norm.shift.value))
+        eps = norm.eps
+        self._ops.append(Vector(self._view(second.out), self._view(first.x), then=(Listed(
+            "LayerNorm of the sum", lambda tensors: lists.sum_norm(*tensors, eps),
+            ((Read(self._view(y), Use.LANES), Read(pair.whole, Use.LANES)),)),)))
 
     # Values
 
@@ -93,14 +150,17 @@ class _Rows:
             self._ops.append(replace(op.with_views(self._view), uses=tuple(uses)))
         else:
             self._ops.append(op.with_views(self._view))
-        if isinstance(op, Output):
-            return
-        self._found.pop(op.out.value, None)  # what is written has other codes
-        for (value, _, _), rows in self._uncoded.items():
-            if value is op.out.value:
-                rows.setdefault(_rows_of(op.out))
+        if not isinstance(op, Output):
+            self._written(op.out)
 
-    def _gemm(self, op: Gemm) -> None:
+    def _written(self, out: View) -> None:
+        self._found.pop(out.value, None)  # what is written has other codes
+        for (value, _, _), rows in self._uncoded.items():
+            if value is out.value:
+                rows.setdefault(_rows_of(out))
+
+    def _gemm(self, op: Gemm, bias: Value | None = None) -> None:
+        """``bias``: of the columns of a single product with a constant."""
         if op.a_transposed:
             raise ValueError(f"{op.out.value.name} must not be of a transposed operand with "
                              "scales by row")
@@ -109,7 +169,10 @@ class _Rows:
         given = [product.a for product in op.products]
         a = [self._coded(view) for view in (given if op.b_transposed else self._weighed(op, b))]
         then: list[LaneOp] = [MultiplyRows(tuple(rows.top for rows in a))]
-        if op.b_transposed:
+        if bias is not None:
+            pair = self._shared.pair(f"{bias.name} and scales", b[0].top.value, bias)
+            then.append(MultiplyAdd((self._declare(pair).whole,)))
+        elif op.b_transposed:
             then.append(Multiply(tuple(rows.row for rows in b)))
         folded, = {right.folded for right in b}
         if not folded:

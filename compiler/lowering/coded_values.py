@@ -24,6 +24,7 @@ class CodedValues:
         self._wide: dict[Value, Value] = {}
         self._constants: dict[tuple[Value, int, int], tuple[Value, Value]] = {}
         self._states: dict[tuple[Value, int, int], tuple[Value, Value]] = {}
+        self._pairs: dict[tuple[Value, Value], Value] = {}
 
     def parameters(self, given: Iterable[Value]) -> Iterator[Value]:
         """What stands for the constants ``given``, of one program as of the next."""
@@ -33,6 +34,7 @@ class CodedValues:
         for (value, _, _), pair in self._constants.items():
             if value in own:
                 yield from pair
+        yield from (pair for (_, second), pair in self._pairs.items() if second in own)
 
     def wide(self, value: Value) -> Value:
         """The value as everything but a product reads it."""
@@ -49,6 +51,19 @@ class CodedValues:
         if key not in self._constants:
             self._constants[key] = _constant(value, slice(column, column + width))
         return self._constants[key]
+
+    def pair(self, name: str, first: Value, second: Value) -> Value:
+        """Two constants of one row, or columns that count as one, as rows of a third in BF16."""
+        key = first, second
+        if key not in self._pairs:
+            makes = first.make, second.make
+
+            def both() -> np.ndarray:
+                return np.stack([np.float64(make()).ravel() for make in makes if make is not None])
+
+            self._pairs[key] = Value(name, 2, second.columns, Life.CONSTANT, (Form.WIDE,),
+                                     make=both)
+        return self._pairs[key]
 
     def state(self, value: Value, column: int, width: int) -> tuple[Value, Value]:
         """Where codes and magnitudes of columns of a state are kept."""

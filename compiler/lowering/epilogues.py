@@ -13,6 +13,7 @@ from compiler.lowering.lane_ops import (
     LaneOp,
     Listed,
     Mean,
+    MultiplyAdd,
     MultiplyRows,
     Normalise,
     Scale,
@@ -125,6 +126,10 @@ def _instructions(lane_ops: Sequence[LaneOp]) -> tuple[Instruction, ...] | None:
             return None
         current = (replace(current, y=number, **{stage: Operand.Y}) if reads
                    else replace(current, **{stage: number}))
+        if isinstance(lane_op, MultiplyAdd):
+            done.append(replace(current, destination=Destination.BUFFER))
+            current = Instruction(add=Operand.Y, y=number, y_second=True)
+            taken = _STAGES.index("add")
     done.append(replace(current, destination=Destination.MEMORY))
     return tuple(done) if len(done) <= INSTRUCTIONS else None
 

@@ -14,7 +14,7 @@ from compiler.program.epilogue import Epilogue
 from compiler.program.tensor import Tensor
 
 __all__ = ["Add", "AddResidual", "Apply", "Factor", "Hide", "LaneOp", "Listed", "Mean", "Multiply",
-           "MultiplyRows", "Normalise", "Scale", "Softmax", "UnitLength"]
+           "MultiplyAdd", "MultiplyRows", "Normalise", "Scale", "Softmax", "UnitLength"]
 
 Change = Callable[[View, Use | None], View]
 
@@ -128,6 +128,14 @@ class Multiply(_Elementwise):
 
     def __str__(self) -> str:
         return f"× {self._shown()}"
+
+
+@dataclass(frozen=True)
+class MultiplyAdd(_Elementwise):
+    """× the first row of y, + the second: scales and biases of columns."""
+
+    def __str__(self) -> str:
+        return f"× and + {self._shown()}"
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 
-__all__ = ["affine", "codes_by_row", "deferred_softmax", "l2_norm", "layer_norm",
-           "product", "rms_norm", "row_mean"]
+__all__ = ["affine", "codes_by_row", "deferred_softmax", "deferred_softmax_of_codes", "l2_norm",
+           "largest_magnitudes", "layer_norm", "product", "rms_norm", "row_mean", "sum_norm"]
 
 
 def layer_norm(gamma: Tensor, beta: Tensor, eps: float) -> Epilogue:
@@ -62,16 +62,41 @@ def product(y: Tensor) -> Epilogue:
         Instruction(multiply=Operand.Y, destination=Destination.MEMORY),))
 
 
+def sum_norm(y: Tensor, pair: Tensor, eps: float) -> Epilogue:
+    """``layer_norm`` of x + ``y``; ``pair``: gamma and beta, rows of one tensor."""
+    centred: Fields = {"add": Operand.R0, "subtract": True}
+    return Epilogue(bias=y, y1=pair, inverse_n=1 / pair.columns, epsilon=eps, instructions=(
+        Instruction(add=Operand.Y, reduce=Reduce.SUM, post=Post.MEAN,
+                    destination=Destination.BUFFER),
+        Instruction(**centred, scale=Operand.SELF, reduce=Reduce.SUM, reduce_to=1,
+                    post=Post.INVERSE_SQRT),
+        Instruction(**centred, scale=Operand.Y, y=1, destination=Destination.BUFFER),
+        Instruction(multiply=Operand.R1, add=Operand.Y, y=1, y_second=True,
+                    destination=Destination.MEMORY)))
+
+
+def largest_magnitudes(inverses: Tensor | None = None) -> Epilogue:
+    """Leaves the largest magnitude of each row, one item per row (``row_result``); ``inverses``
+    takes 1 over them."""
+    largest: Fields = {"reduce": Reduce.MAX, "magnitude": True}
+    left = Instruction(multiply=Operand.IMM0, add=Operand.R0, destination=Destination.MEMORY)
+    if inverses is None:
+        return Epilogue(scale=0.0, row_result=True, instructions=(Instruction(**largest), left))
+    return Epilogue(scale=0.0, row_result=True, items=inverses, instructions=(
+        Instruction(**largest), Instruction(**largest, reduce_to=1, post=Post.INVERSE), left,
+        Instruction(add=Operand.R1, rows=True, destination=Destination.SECOND)))
+
+
 def codes_by_row(largest: float, magnitudes: Tensor | None = None) -> Epilogue:
     """Divides rows by their largest magnitude, × ``largest``; a row of zeros stays one.
     ``magnitudes`` takes these, one item per row; rows then stay on chip."""
-    inverse = Instruction(reduce=Reduce.MAX, reduce_to=1, post=Post.INVERSE, magnitude=True)
+    inverse: Fields = {"reduce": Reduce.MAX, "reduce_to": 1, "post": Post.INVERSE}
     store = Instruction(multiply=Operand.R1, scale=Operand.IMM1, destination=Destination.MEMORY)
     if magnitudes is None:
-        return Epilogue(imm1=largest, instructions=(inverse, store))
+        return Epilogue(imm1=largest, instructions=(Instruction(**inverse, magnitude=True), store))
     return Epilogue(imm1=largest, items=magnitudes, instructions=(
-        Instruction(reduce=Reduce.MAX, magnitude=True), inverse,
-        Instruction(add=Operand.R0, rows=True, destination=Destination.SECOND), store))
+        Instruction(reduce=Reduce.MAX, magnitude=True),
+        Instruction(add=Operand.R0, rows=True, **inverse, destination=Destination.SECOND), store))
 
 
 def deferred_softmax(scale: float, divisors: Tensor, *, mask: Tensor | None = None,
@@ -96,3 +121,19 @@ def deferred_softmax(scale: float, divisors: Tensor, *, mask: Tensor | None = No
     else:
         steps = (Instruction(**z, reduce=Reduce.MAX), Instruction(**z, **e), left)
     return Epilogue(scale=scale, imm1=largest, bias=mask, items=divisors, instructions=steps)
+
+
+def deferred_softmax_of_codes(scale: float, rows: Tensor, columns: Tensor, divisors: Tensor,
+                              largest: float = 127.0) -> Epilogue:
+    """``deferred_softmax`` of z = x × ``rows``, an item for each row, × ``columns``, one for each
+    column, × ``scale``."""
+    return Epilogue(
+        scale=scale, imm1=largest, bias=rows, y0_column=True, y1=columns, items=divisors,
+        instructions=(
+            Instruction(multiply=Operand.Y, destination=Destination.BUFFER),
+            Instruction(multiply=Operand.Y, y=1, scale=Operand.IMM0, reduce=Reduce.MAX,
+                        destination=Destination.BUFFER),
+            Instruction(add=Operand.R0, subtract=True, function=Function.EXP,
+                        scale=Operand.IMM1, reduce=Reduce.SUM, reduce_to=1,
+                        post=Post.RECIPROCAL, destination=Destination.MEMORY),
+            Instruction(add=Operand.R1, rows=True, destination=Destination.SECOND)))

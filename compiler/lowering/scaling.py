@@ -28,7 +28,7 @@ class Scaling:
     def __init__(self, scales: str, config: AcceleratorConfig, residual: bool) -> None:
         if scales not in SCALES:
             raise ValueError(f"scales must be one of {', '.join(SCALES)}, not {scales!r}")
-        self.scales = scales
+        self.scales, self._config = scales, config
         self._values = CodedValues()
         if scales == "unit":
             return
@@ -41,7 +41,7 @@ class Scaling:
 
     def __call__(self, listed: OpList) -> OpList:
         """``listed`` with every operand of a product as codes and magnitudes of its rows."""
-        return listed if self.scales == "unit" else by_row(listed, self._values)
+        return listed if self.scales == "unit" else by_row(listed, self._values, self._config)
 
     def parameters(self, given: Iterable[Value]) -> Iterator[Value]:
         """What stands for the constants ``given``, of one program as of the next."""

@@ -156,7 +156,7 @@ class CommandCheck(wiring.Component):
             m.d.comb += second.eq(
                 instruction_field(instruction, "destination") == Destination.SECOND)
             bad = (bad | (instruction_field(instruction, "post") == Post.POWER)
-                   | (second ^ instruction_field(instruction, "rows")) | (second & reduces))
+                   | (second ^ instruction_field(instruction, "rows")))
             stored, row = stored | second, row | second
         m.d.comb += [
             found["reads"].eq(Cat(_any(operand == row for operand in operands)

@@ -96,7 +96,7 @@ class Destination(Member):
     """NONE drops stage 4, BUFFER overwrites the block on chip, MEMORY encodes and stores to C.
 
     SECOND stores to D, today an item of each row alone (``rows``): stage 1 gets +0 in place of the
-    block's word, and column 0 is stored as BF16.
+    block's word, column 0 is stored as BF16 and, where the instruction reduces, reduced alone.
     """
 
     NONE = 0, Meaning("nowhere")
@@ -149,7 +149,7 @@ INSTRUCTION = _table(
     InstructionField("y_second", 0, 26, 1, "Y begins N items further on: the row that follows one "
                      "row; of a column one item", needs=_SCALES, minor=1),
     InstructionField("rows", 0, 27, 1, "SECOND: an item of each row, of +0 in stage 1",
-                     needs=_SCALES, minor=1, bars=Trait.REDUCES, only=Trait.ITEMS),
+                     needs=_SCALES, minor=1, only=Trait.ITEMS),
 )
 _MEMBERS = {name: {int(member): member for member in field.kind}
             for name, field in INSTRUCTION.items() if field.kind is not None}

@@ -93,13 +93,16 @@ class VectorUnit(wiring.Component):
             is_max = is_max | reduce.magnitudes
         elif self.config.scales:
             m.d.comb += reduce.magnitudes.eq(self._field("magnitude"))
+        row_ends = tag.last
+        if self.config.scales:  # an item of each row is all of it
+            row_ends = row_ends | (destination == Destination.SECOND)
         m.d.comb += [
             reduce.valid.eq(valid[-1] & advance & (operation != Reduce.NONE)),
             reduce.is_max.eq(is_max),
             reduce.post.eq(self._field("post")),
             reduce.keep.eq(tag.keep),
             reduce.row.eq(tag.row),
-            reduce.last.eq(tag.last),
+            reduce.last.eq(row_ends),
             self.o.payload.keep.eq(tag.keep),
             self.o.payload.row.eq(tag.row),
             self.o.payload.last.eq(tag.last),

@@ -55,8 +55,6 @@ def random_instruction(config: AcceleratorConfig, rng: np.random.Generator, last
             values[name] = int(rng.random() < 0.4)
     if rng.random() < 0.5:
         values[str(rng.choice(STAGES))] = Operand.Y
-    if values["destination"] == Destination.SECOND:
-        values["reduce"] = Reduce.NONE
     if "rows" in values:
         values["rows"] = int(values["destination"] == Destination.SECOND and not last)
     if values["reduce"] == Reduce.AMAX:
@@ -177,6 +175,8 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
         row_max = bool(rng.random() < 0.5)
         if row_max:
             skipped = min(int(rng.integers(2)), len(steps) - 1)
+            if steps[0].y_second:  # Y was made for it
+                skipped = 0
             epilogue = replace(epilogue, instructions=steps[skipped:])
         builder.gemm(tensor(m, k, False), tensor(k, n, False), out, epilogue,
                      out_transposed=transposed, row_max=row_max)

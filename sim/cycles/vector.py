@@ -129,7 +129,8 @@ def vector_step(v, plan, current, reader, offered, o_ready):
     moves = not stored or not to_memory or taken
     v.stall = 0 if moves else 1
     reduces = 1 if leaves and moves and plan.reduces[current] else 0
-    _reduce(v, reduces, v.last[slot] if plan.of_rows[current] else 0, plan.averages[current])
+    ends = v.last[slot] or plan.items[current]
+    _reduce(v, reduces, ends if plan.of_rows[current] else 0, plan.averages[current])
     if not moves:
         return False
     v.head += 1

@@ -41,7 +41,8 @@ def _operand(state: RowState, instruction: dict[str, int], operand: Operand,
     if operand in (Operand.IMM0, Operand.IMM1):
         return np.full(shape, state.immediates[operand - Operand.IMM0])
     if operand == Operand.Y:
-        return np.broadcast_to(state.y[instruction["y"], instruction["y_second"]], shape)
+        y = state.y[instruction["y"], instruction["y_second"]]
+        return np.broadcast_to(y[:, :1] if instruction["rows"] else y, shape)
     if operand == Operand.A:
         state.largest = 0.0
         return np.full(shape, state.before)
@@ -85,7 +86,7 @@ def execute(config: AcceleratorConfig, instruction: dict[str, int], x: Array,
     """
     lane = config.lane
     if instruction["rows"]:
-        x = np.zeros_like(x)
+        x = np.zeros((len(x), 1))
 
     def operand(name: str, own: Array) -> Array:
         kind = Operand(instruction[name])

@@ -62,7 +62,6 @@ LISTS = {
     "items": [{"reduce": 1}, {"add": Operand.R0, "destination": 3, "rows": 1}, STORE],
     "items without their bit": [{"destination": 3}, STORE],
     "rows in C": [{"rows": 1} | STORE],
-    "items and a reduction": [{"reduce": 1, "destination": 3, "rows": 1}, STORE],
     "Y0, Y1": [{"add": Operand.Y}, {"scale": Operand.Y, "y": 1} | STORE],
     "eight": [{}] * 7 + [STORE],
 }
