@@ -122,7 +122,7 @@ class _Rows:
                                                norm.gain.value, norm.shift.value))
         eps = norm.eps
         self._ops.append(Vector(self._view(second.out), self._view(first.x), then=(Listed(
-            "LayerNorm of the sum", lambda tensors: lists.sum_norm(*tensors, eps),
+            "LayerNorm of the sum", lambda tensors: lists.sum_norm(tensors[0], tensors[1], eps),
             ((Read(self._view(y), Use.LANES), Read(pair.whole, Use.LANES)),)),)))
 
     # Values
