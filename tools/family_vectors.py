@@ -3,8 +3,9 @@
 ``tests/golden/families`` holds for each case the settings, the names and shapes of the tensors as
 ``save_pretrained`` writes them, the inputs and the results. Weights are none of it: ``weight``
 makes each from its name. Without ``--renew`` the files are compared with what transformers gives
-now. It needs torch and transformers, and nothing of this project; exit code 1 where a result
-differs.
+now. ``--width`` makes wider checkpoints, in a ``--folder`` of their own, which tests take where
+``OTTAVA_FAMILIES`` names it. It needs torch and transformers, and nothing of this project; exit
+code 1 where a result differs.
 """
 
 import argparse
@@ -46,6 +47,12 @@ _T5 = {"d_model": 32, "d_kv": 12, "d_ff": 48, "num_layers": 2, "num_decoder_laye
 _VISION = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 48,
            "num_attention_heads": 4, "image_size": 8, "patch_size": 4, "num_channels": 3}
 _ROPE = {"rope_theta": 500.0}
+WIDTH = 32
+_WIDTHS = frozenset((
+    "hidden_size", "intermediate_size", "dim", "hidden_dim", "n_embd", "ffn_dim", "d_model",
+    "word_embed_proj_dim", "embedding_size", "intra_bottleneck_size", "encoder_ffn_dim",
+    "decoder_ffn_dim", "d_kv", "d_ff", "head_dim", "rotary_dim", "projection_dim"))
+_PAIRS = frozenset(("short_factor", "long_factor"))  # lists of an item for each pair of a head
 
 
 def _case(model: str, settings: Mapping[str, Any], **inputs: Any) -> tuple[str, dict, dict]:
@@ -204,12 +211,20 @@ def _inputs(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     return found
 
 
-def run(name: str) -> dict[str, Any]:
-    """The case as it is stored, by transformers."""
+def _wider(settings: Mapping[str, Any], times: int) -> dict[str, Any]:
+    """The same with ``times`` the widths, heads as many."""
+    return {key: _wider(value, times) if isinstance(value, dict)
+            else value * times if key in _WIDTHS | _PAIRS else value
+            for key, value in settings.items()}
+
+
+def run(name: str, width: int = WIDTH) -> dict[str, Any]:
+    """The case as it is stored, by transformers; ``width`` in place of its 32."""
     import torch
     import transformers
 
     class_name, settings, given = CASES[name]
+    settings = _wider(settings, width // WIDTH)
     made = getattr(transformers, class_name)
     config = made.config_class(**settings)
     inputs = _inputs(settings, given)
@@ -258,16 +273,24 @@ def _output(out: Any, class_name: str) -> list[list[float]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
     parser.add_argument("--renew", action="store_true", help="write the files anew")
+    parser.add_argument("--width", type=int, default=WIDTH, metavar="N",
+                        help=f"of the models, a multiple of {WIDTH} ({WIDTH})")
+    parser.add_argument("--folder", type=Path, default=FOLDER, metavar="DIR",
+                        help="where the files are (tests/golden/families)")
     parser.add_argument("names", nargs="*", help=f"some of {', '.join(CASES)} (all)")
     arguments = parser.parse_args()
+    if arguments.width < WIDTH or arguments.width % WIDTH:
+        parser.error(f"width must be a multiple of {WIDTH}, not {arguments.width}")
+    if arguments.width != WIDTH and arguments.folder.resolve() == FOLDER:
+        parser.error(f"a width of {arguments.width} needs a --folder of its own")
     wrong = sorted(set(arguments.names) - set(CASES))
     if wrong:
         parser.error(f"names must be some of {', '.join(CASES)}, not {wrong[0]!r}")
     differing = 0
     for name in arguments.names or CASES:
-        found, path = run(name), FOLDER / f"{name}.json"
+        found, path = run(name, arguments.width), arguments.folder / f"{name}.json"
         if arguments.renew:
-            FOLDER.mkdir(exist_ok=True)
+            arguments.folder.mkdir(exist_ok=True)
             path.write_text(json.dumps(found) + "\n")
             print(f"{path.name}: {len(found['shapes'])} tensors, {path.stat().st_size} bytes")
             continue

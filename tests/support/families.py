@@ -1,6 +1,7 @@
 """Small checkpoints of every family, with what transformers computes of them."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ import numpy as np
 
 from compiler.checkpoints.description import Patches, Transformer
 from compiler.checkpoints.inputs import Inputs
-from tools.family_vectors import FOLDER, write
+from tools import family_vectors
+from tools.family_vectors import write
 
 __all__ = ["NAMES", "Stored", "stored"]
 
+# Those of the project, or others that tools/family_vectors.py has made.
+FOLDER = Path(os.environ.get("OTTAVA_FAMILIES") or family_vectors.FOLDER)
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
