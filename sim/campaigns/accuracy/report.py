@@ -8,7 +8,9 @@ from sim.campaigns.accuracy.figures import Entry, cell_of
 
 __all__ = ["label_of", "lines", "place_of"]
 
-_SAYS = {"accuracy": "accuracy / decisions that differ from fp32's / error of the logits",
+_SAYS = {"spearman": "correlation of ranks of cosines with what people said / error of the "
+                     "embeddings",
+         "accuracy": "accuracy / decisions that differ from fp32's / error of the logits",
          "perplexity": "perplexity / likeliest next tokens that differ from fp32's, of all / root "
                        "mean square of the losses' differences, in nats"}
 
@@ -81,7 +83,8 @@ def _shown(entry: Entry | None) -> str:
         return _short(entry)
     if entry["metric"] == "perplexity":
         return f"{_short(entry)} / {entry['flips']} / {entry['error']:.3f}"
-    return f"{_short(entry)} / {entry['flips']} / {100 * entry['error']:.2f} %"
+    changed = "" if entry["flips"] is None else f" / {entry['flips']}"
+    return f"{_short(entry)}{changed} / {100 * entry['error']:.2f} %"
 
 
 def _short(entry: Entry, name: str = "value") -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from compiler.checkpoints.digits import HELD_OUT, WEIGHTS, images, patches
-from compiler.checkpoints.packages import BERT_TINY, MINILM, SMOLLM2
+from compiler.checkpoints.packages import BERT_TINY, GENSIM, MINILM, SMOLLM2
 from compiler.checkpoints.registry import tokenizer
 from compiler.training.gradients.network import Batch
 from compiler.training.tasks import movie_reviews, review_text, reviews
@@ -28,8 +28,9 @@ _MADE_BY = {"bert-tiny": str(BERT_TINY), "minilm": str(MINILM), "smollm2": str(S
 @dataclass(frozen=True)
 class Task:
     """``examples``: of each its ids, S, or patches, S × items. ``right``: of classes the label of
-    each. ``made_by``: what the model is, by which results are kept. ``positions``: computed at a
-    time, about. ``calibration``: other examples, of training, for what asks for some."""
+    each, of embeddings how alike each two are. ``made_by``: what the model is, by which results are
+    kept. ``positions``: computed at a time, about. ``calibration``: other examples, of training,
+    for what asks for some."""
 
     name: str
     model: str
@@ -93,6 +94,19 @@ def _text() -> Task:
                 _MADE_BY["smollm2"], positions=LONGEST)
 
 
+def _documents() -> Task:
+    """50 documents of news with how alike people found each pair (Lee, Pincombe and Welsh, "An
+    Empirical Evaluation of Models of Text Document Similarity", 2005)."""
+    folder, words = GENSIM.unpack(), tokenizer("minilm")
+    words.no_padding()
+    words.no_truncation()
+    texts, scores = (folder / member for member in GENSIM.members)
+    examples = tuple(np.array(words.encode(text).ids)
+                     for text in texts.read_text(encoding="latin-1").splitlines())
+    return Task("documents", "minilm", "spearman", examples, np.loadtxt(scores),
+                _MADE_BY["minilm"])
+
+
 TASKS: dict[str, tuple[str, Callable[[], Task]]] = {
     "reviews-tiny": ("BERT-tiny with its adapter, sentences of reviews, praise or not",
                      lambda: _sentences("reviews-tiny", "bert-tiny")),
@@ -103,6 +117,7 @@ TASKS: dict[str, tuple[str, Callable[[], Task]]] = {
     "long": ("MiniLM with its adapter, beginnings of longer reviews",
              lambda: _long_reviews("long", "minilm")),
     "digits": ("digits ViT, images it was not trained on", _digits),
+    "documents": ("MiniLM's embeddings, how alike 1,225 pairs of documents are", _documents),
     "text": ("SmolLM2-135M, 16 windows of 512 tokens of reviews", _text)}
 """What each is, and what makes it."""
 

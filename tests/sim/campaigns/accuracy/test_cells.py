@@ -57,6 +57,17 @@ def test_figures_of_text():
     assert (entry["flips"], entry["error"], entry["n"]) == (1, 0.25, 2)
 
 
+def test_figures_of_pairs():
+    scores = np.array([[1, 0.9, 0.1], [0.9, 1, 0.5], [0.1, 0.5, 1]])
+    task = Task("documents", "minilm", "spearman", (), scores, "")
+    plain = np.array([[1.0, 0.1], [0.9, 0.4], [0.1, 1.0]])
+    entry = entry_of(Cell("documents"), task, plain[:, ::-1], plain)
+    assert (entry["value"], entry["n"], entry["flips"]) == (1.0, 3, None)
+    assert entry["error"] > 1
+    other = entry_of(Cell("documents"), task, plain[[0, 2, 1]], plain)
+    assert other["value"] == -1.0
+
+
 def test_a_table_has_each_cell_in_its_place():
     plain = np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [3.0, 0.0]])
     cells = [Cell("digits", PLAIN), Cell("digits", "bf16"), Cell("digits", fusion="none"),
