@@ -1,7 +1,10 @@
-"""Prior work on the same models: what else can make 8 bits enough, and what it needs beyond this
-hardware. Lanes are BF16 as in an 8-bit build; sums of products are float64's.
+"""What else makes 8 bits enough: scales, and prior work. Lanes are BF16 as in an 8-bit build; sums
+of products are float64's.
 
 =============== ==================================================================================
+``posit8``      as it is, for comparison: embeddings and gains, which a build rounds too, stay BF16
+``posit8, …``   ``weights 2^n``: each matrix times a power of two that brings its root mean square
+                to [½, 1), which an epilogue's scale undoes; ``2^n``: activations too
 ``int8``        each tensor over its largest magnitude, 127 steps to a side
 ``llm.int8``    each row of activations and column of weights over its own; columns of activations
                 that exceed 6 anywhere in a text stay in 16 bits (Dettmers et al., 2022)
@@ -10,7 +13,6 @@ hardware. Lanes are BF16 as in an 8-bit build; sums of products are float64's.
 ``e4m3``        each tensor times what brings its largest magnitude to 448 (Micikevicius et al.,
                 2022)
 ``e4m3 2^n``    the same with powers of two, which an exponent takes
-``posit8 2^n``  each tensor times a power of two that brings its root mean square to [½, 1)
 ``nf4``         weights alone, 64 at a time over their largest magnitude, to quantiles of a normal
                 distribution (Dettmers et al., 2023); activations stay BF16
 =============== ==================================================================================
@@ -82,8 +84,15 @@ def _nf4(weight: Array) -> Array:
     return (_NF4[nearest] * largest).reshape(weight.T.shape).T
 
 
-_TENSORS: dict[str, Callable[[Array], Array]] = {
-    "int8": _int8, "e4m3": _e4m3, "e4m3 2^n": _e4m3_by_powers, "posit8 2^n": _posit8_by_powers}
+def _posit8(x: Array) -> Array:
+    return _coded("posit8", x, np.ones(1))
+
+
+# Activations and weights.
+_TENSORS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "posit8": (_posit8, _posit8), "posit8, weights 2^n": (_posit8, _posit8_by_powers),
+    "posit8 2^n": (_posit8_by_powers, _posit8_by_powers), "e4m3": (_e4m3, _e4m3),
+    "e4m3 2^n": (_e4m3_by_powers, _e4m3_by_powers), "int8": (_int8, _int8)}
 SCHEMES = (*_TENSORS, "llm.int8", "smoothquant", "nf4")
 
 
@@ -116,13 +125,13 @@ class Scheme(EightBit):
     def _pairs(self, x: Array) -> Array:
         """An operand of a product of activations."""
         if self.name in _TENSORS:
-            return _TENSORS[self.name](x)
+            return _TENSORS[self.name][0](x)
         return _int8(x) if self.name == "smoothquant" else x
 
     def _linear(self, a: Array, b: Array) -> Array:
         if self.name in _TENSORS:
-            return _TENSORS[self.name](_texts(a)).reshape(a.shape) @ self._weight(
-                b, _TENSORS[self.name])
+            activations, weights = _TENSORS[self.name]
+            return activations(_texts(a)).reshape(a.shape) @ self._weight(b, weights)
         if self.name == "nf4":
             return a @ self._weight(b, _nf4)
         if self.name == "smoothquant":

@@ -83,6 +83,9 @@ def test_powers_of_two_change_nothing_else(operands):
     a, b = operands
     for name in ("e4m3 2^n", "posit8 2^n"):
         assert np.array_equal(Scheme(name).product(a * 8, b), 8 * Scheme(name).product(a, b))
+    for name, same in (("posit8, weights 2^n", True), ("posit8", False)):
+        lower = Scheme(name).product(a, b / 16)
+        assert np.array_equal(lower * 16, Scheme(name).product(a, b)) == same
 
 
 def test_what_sums_lose(monkeypatch):
