@@ -37,7 +37,8 @@ _OF_SUMS = "what accumulators lose over K, root mean square errors in % of the s
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m sim.accuracy", description=__doc__.split(":")[0] + ".")
     parser.add_argument("tables", nargs="*", metavar="TABLE",
-                        help=f"some of {', '.join(_NAMES)} (all)")
+                        help=f"some of {', '.join(_NAMES)} (all; with --check all that are "
+                        "kept)")
     parser.add_argument("--fresh", action="store_true", help="compute all anew")
     parser.add_argument("--report", action="store_true",
                         help="run nothing: tables of the figures that are kept")
@@ -151,7 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in chosen.tables:
             if name not in _NAMES:
                 raise ValueError(f"table must be one of {', '.join(_NAMES)}, not {name!r}")
-        names = [name for name in _NAMES if name in (chosen.tables or _NAMES)]
+        usual = _read(path) if chosen.check and path is not None else _NAMES
+        names = [name for name in _NAMES if name in (chosen.tables or usual)]
         if chosen.report and path is not None:
             kept = _read(path)
             _print({name: kept[name] for name in names if name in kept})
