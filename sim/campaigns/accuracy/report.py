@@ -40,6 +40,9 @@ def _caption(title: str, entries: Mapping[Cell, Entry]) -> Iterator[str]:
                  if "standard_error" in own else "")
         title += (f": fp32 {_short(own)} (95 %: {_short(own, 'low')} to {_short(own, 'high')}"
                   f"{error}), n = {own['n']:,}")
+    elif all("standard_error" in own for own in plain) and plain:
+        worst = max(plain, key=lambda own: own["standard_error"])
+        title += f": n = {worst['n']:,} each, one standard error {_short(worst, 'standard_error')}"
     yield f"{title}; {_SAYS[metric]}."
 
 
