@@ -27,10 +27,11 @@ class Requirements:
     def add(self, fields: Mapping[str, int], tensors: Sequence[Tensor],
             instructions: Sequence[Instruction]) -> None:
         """Those of a command. ``ValueError`` where the build lacks one."""
+        listed = [instruction.values for instruction in instructions]
         told: list[Any] = [Opcode(fields["opcode"]).meaning,
-                *(meaning for i in instructions for meaning in meanings(i.values).values()),
-                *(field for i in instructions for name, field in INSTRUCTION.items()
-                  if i.values.get(name)),
+                *(meaning for values in listed for meaning in meanings(values).values()),
+                *(field for values in listed for name, field in INSTRUCTION.items()
+                  if values.get(name)),
                 # What is not strict may stand in any program: a build without it passes it over.
                 *(field for name, field in COMMAND.items() if field.strict and fields.get(name))]
         built = features_of(self.config)

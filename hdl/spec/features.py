@@ -1,7 +1,7 @@
 """Features: what a program may need of a build, and what a build has."""
 
 from enum import IntFlag
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 
 from hdl.spec.config import AcceleratorConfig
@@ -65,6 +65,7 @@ RESERVED: Needs = (Feature(0),)
 """One feature out of none: no build has it."""
 
 
+@cache
 def features_of(config: AcceleratorConfig) -> Feature:
     """Every feature that a build of ``config`` has."""
     found = Feature[f"ACC_{config.acc.upper()}"] | Feature[f"SOFTMAX_{config.softmax.upper()}"]
