@@ -87,6 +87,10 @@ def epilogue_of(lane_ops: Sequence[tuple[LaneOp, tuple[Tensor, ...]]]) -> Epilog
     y0_column, y1_column = [*columns, False, False][:2]
     if any(isinstance(lane_op, Hide) and tensors[0].item_bytes == 1
            for lane_op, tensors in lane_ops):
+        if len(scales) > 1 or any(not isinstance(lane_op, (Scale, Hide, Softmax))
+                                  for lane_op in kinds):
+            raise ValueError(f"a mask of 8 bits goes with a scale and a softmax alone, not with "
+                             f"{', '.join(map(str, kinds))}")
         return Epilogue(scale=(1.0 if first is None else first) * 2.0 ** -_FAR, bias=y0,
                         imm1=2.0 ** _FAR, softmax=isinstance(last, Softmax))
     if isinstance(last, Softmax):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from compiler.lowering.epilogues import epilogue_of
-from compiler.lowering.lane_ops import Hide, Scale, Softmax
+from compiler.lowering.lane_ops import Apply, Hide, Scale, Softmax
 from compiler.lowering.values import Value
 from compiler.program.builder import ProgramBuilder, read_codes
 from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
@@ -70,3 +70,17 @@ def test_a_row_that_is_hidden_whole_needs_bf16():
     scores, hidden = np.ones((1, 8)), np.ones((1, 8), bool)
     wide, narrow = results(AcceleratorConfig("posit8", dim=4), scores, hidden, 1.0)
     assert not wide.any() and narrow.all()
+
+
+@pytest.mark.parametrize("steps", [
+    [(Scale(0.5), ()), (Scale(0.5), ()), "hide"], ["hide", (Apply("gelu"), ())]])
+def test_other_steps_need_bf16(steps):
+    builder = ProgramBuilder(AcceleratorConfig("posit8", dim=4))
+    for kind in (None, "bf16"):
+        mask = builder.constant(np.zeros((1, 1)), kind)
+        given = [(HIDE, (mask,)) if step == "hide" else step for step in steps]
+        if kind is None:
+            with pytest.raises(ValueError, match="a mask of 8 bits goes with a scale"):
+                epilogue_of(given)
+        else:
+            assert epilogue_of(given).instructions
