@@ -6,12 +6,21 @@ import numpy as np
 
 from compiler.checkpoints.description import Linear, Norm
 
-__all__ = ["activate", "capped", "gelu", "layer_norm", "linear", "normalise", "softmax"]
+__all__ = ["activate", "capped", "erf", "gelu", "layer_norm", "linear", "normalise", "softmax"]
 
 # GELU's sigmoid form is x σ(1.702 x), its other one x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
 _GELU_SIGMOID = np.float32(1.702)
 _GELU_CUBE, _GELU_TANH = np.float32(0.044715), np.float32(math.sqrt(2 / math.pi))
-_erf = np.frompyfunc(math.erf, 1, 1)
+_MANY = 1 << 11  # values: more go through a compiled loop
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """The error function in float64."""
+    if x.size >= _MANY:
+        from sim.model.compiled import erf_all  # imports numba
+
+        return erf_all(np.ascontiguousarray(x).reshape(-1)).reshape(x.shape)
+    return np.array([math.erf(item) for item in x.ravel().tolist()]).reshape(x.shape)
 
 
 def linear(layer: Linear, x: np.ndarray) -> np.ndarray:
@@ -49,7 +58,7 @@ def capped(cap: float | None, x: np.ndarray) -> np.ndarray:
 
 def gelu(x: np.ndarray) -> np.ndarray:
     """x Φ(x), by the error function in float64."""
-    cdf = (1 + np.asarray(_erf(np.asarray(x, np.float64) * math.sqrt(0.5)), np.float64)) / 2
+    cdf = (1 + erf(np.asarray(x, np.float64) * math.sqrt(0.5))) / 2
     return (x * cdf).astype(np.float32)
 
 

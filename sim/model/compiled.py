@@ -5,6 +5,7 @@ cache, never next to the sources; numba compiles anew where a source changes. Im
 0.3 s: callers import this module when they need it.
 """
 
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -15,8 +16,8 @@ import numba
 import numpy as np
 from numba import njit
 
-__all__ = ["accumulate", "add_all", "compiled", "encode_float", "encode_table", "flush_all",
-           "multiply_all", "round_all"]
+__all__ = ["accumulate", "add_all", "compiled", "encode_float", "encode_table", "erf_all",
+           "flush_all", "multiply_all", "round_all"]
 
 Array = np.ndarray
 _WIDTH = 128  # columns at a time: a tile of them stays in the processor's cache
@@ -219,6 +220,15 @@ def add_all(a: Array, b: Array, dropped: int, smallest: float, beyond: float) ->
                 words += 1 if (error > 0) == (total > 0) else -1
             total = _round(np.int64(words).view(np.float64), dropped, smallest, beyond)
         result[i] = total
+    return result
+
+
+@compiled
+def erf_all(values: Array) -> Array:
+    """The error function of float64 values, by the C library as ``math.erf``."""
+    result = np.empty(values.size)
+    for i in range(values.size):
+        result[i] = math.erf(values[i])
     return result
 
 

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from compiler.checkpoints.functions import erf
 from hdl.spec.formats import BFLOAT16
 from sim.model.rounding import largest
 
@@ -17,7 +18,6 @@ __all__ = ["Array", "Exact", "gelu_cdf", "slope"]
 
 Array = np.ndarray
 _GELU_SIGMOID = 1.702
-_erf = np.frompyfunc(math.erf, 1, 1)
 
 
 class Exact:
@@ -138,7 +138,7 @@ def sigmoid(x: Array) -> Array:
 def gelu_cdf(x: Array) -> Array:
     """Φ(x): by the error function in float64, else within 10⁻⁷ (Abramowitz and Stegun, 7.1.26)."""
     if x.dtype == np.float64:
-        return (1 + _erf(x * math.sqrt(0.5)).astype(np.float64)) / 2
+        return (1 + erf(x * math.sqrt(0.5))) / 2
     t = 1 / (1 + np.float32(0.3275911 * math.sqrt(0.5)) * np.abs(x))
     series = t * (0.254829592 + t * (-0.284496736 + t * (
         1.421413741 + t * (-1.453152027 + t * 1.061405429))))
