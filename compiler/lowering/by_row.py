@@ -10,11 +10,15 @@ operand of a GEMM is stored that way and everything else in BF16:
 - A · Bᵀ leaves the array as integers; × the magnitudes of A's rows, an item for each row of the
   result, × those of B's rows, one for each column, × 1/127² makes numbers of them.
 - A · B sums over B's rows: their magnitudes are multiplied into A before A has codes.
+- A softmax that nothing hides or bends is stored as codes of its exponentials, 127 the largest of
+  each row, and divided by their sums after the product with values; these then have one magnitude
+  for a sequence, since a product sums over their rows.
+- A bias lies behind its scales, and LayerNorm of a sum is one op.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from compiler.lowering import lists
 from compiler.lowering.coded_values import LARGEST, CodedValues
@@ -28,8 +32,11 @@ from compiler.lowering.lane_ops import (
     MultiplyAdd,
     MultiplyRows,
     Normalise,
+    Scale,
+    Softmax,
 )
 from compiler.lowering.ops import Gemm, Op, OpList, Output, Product, Vector
+from compiler.lowering.row_codes import Coded, RowCodes
 from compiler.lowering.values import Form, Life, Read, Use, Value, View
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import row_fits
@@ -42,40 +49,15 @@ def by_row(listed: OpList, shared: CodedValues, config: AcceleratorConfig) -> Op
     return _Rows(listed, shared, config).done()
 
 
-@dataclass(frozen=True)
-class _Coded:
-    """An operand of a product: its ``codes``, and the magnitudes of its rows, rows × 1, which are
-    127² times too small where they are ``folded``."""
-
-    codes: View
-    top: View
-    folded: bool
-
-    @property
-    def row(self) -> View:
-        """The magnitudes side by side."""
-        if self.top.stride != 1:
-            raise ValueError(f"{self.codes.value.name} must be read by rows that follow one "
-                             "another with scales by row")
-        return replace(self.top, rows=1, columns=self.top.rows, stride=self.top.rows)
-
-
-class _Rows:
+class _Rows(RowCodes):
     """The new list in the making."""
 
     def __init__(self, listed: OpList, shared: CodedValues, config: AcceleratorConfig) -> None:
-        self._given, self._shared, self._config = listed, shared, config
+        super().__init__(listed, shared)
+        self._given, self._config = listed, config
         self._readings = Counter(read.view.value for op in listed.ops for read in op.reads)
-        # Of each value the codes and magnitudes of what is read of it: of columns of all rows, or
-        # of rows that are parts of one.
-        self._found: dict[Value, dict[tuple[int, ...], tuple[Value, Value]]] = {}
-        self._values: dict[Value, None] = {}
-        self._wide: dict[Value, Value] = {}
-        self._ops: list[Op] = []
-        # Of columns of a state the rows that are written and have no codes yet: the first, how
-        # many, how far apart.
-        self._uncoded: dict[tuple[Value, int, int], dict[tuple[int, int, int], None]] = {
-            key: {} for key in _read_states(listed)}
+        # Of probabilities the codes of their exponentials, and what their rows' sums divide by.
+        self._deferred: dict[Value, tuple[Value, Value]] = {}
 
     def done(self) -> OpList:
         ops = list(self._given.ops)
@@ -88,6 +70,8 @@ class _Rows:
 
     def _together(self, ops: Sequence[Op]) -> int:
         """How many of the first of ``ops`` one op takes the place of; 0 where none does."""
+        if self._softmax(ops):
+            return 3
         first, second = [*ops[:2], None][:2]
         if not isinstance(second, Vector) or second.transposed or len(second.then) != 1 or (
                 second.x != first.out or self._readings[first.out.value] != 1
@@ -114,6 +98,76 @@ class _Rows:
         self._written(second.out)
         return 2
 
+    def _softmax(self, ops: Sequence[Op]) -> bool:
+        """Scores, their scale and softmax as codes of exponentials, to be divided when they have
+        been multiplied with values (``lists.deferred_softmax_of_codes``)."""
+        kinds = [*ops[:3], None, None][:3]
+        scores, scaled, softmax = kinds
+        if not (isinstance(scores, Gemm) and isinstance(scaled, Vector)
+                and isinstance(softmax, Vector) and scores.b_transposed and not scores.then
+                and [type(lane_op) for op in (scaled, softmax) for lane_op in op.then]
+                == [Scale, Softmax] and scaled.x == scores.out and softmax.x == scaled.out
+                and all(op.out.is_whole and self._readings[op.out.value] == 1
+                        for op in (scores, scaled)) and softmax.out.is_whole
+                and scores.products[0].b.value.life != Life.CONSTANT
+                and row_fits(self._config, scores.out.columns)
+                and self._is_of_heads(softmax.out.value)):
+            return False
+        p, factor = softmax.out.value, LARGEST ** -2 * _factor(scaled)
+        codes = self._declare(Value(f"{p.name} codes", *p.shape, forms=(Form.STORED,)))
+        divisors = self._declare(Value(f"{p.name} divisors", p.rows, 1, forms=(Form.WIDE,)))
+        self._deferred[p] = codes, divisors
+        products, operands = [], []
+        for product in scores.products:
+            a, b = self._coded(product.a), self._coded(product.b)
+            out = replace(product.out, value=codes)
+            products.append(Product(a.codes, b.codes, out))
+            own = View(divisors, out.offset // codes.columns, out.rows, 1, 1)
+            operands.append(tuple(Read(view, Use.LANES) for view in (a.top, b.row, own)))
+        self._ops.append(Gemm(codes.whole, tuple(products), then=(Listed(
+            "deferred softmax", lambda tensors: lists.deferred_softmax_of_codes(
+                factor, *tensors), tuple(operands)),)))
+        return True
+
+    def _is_of_heads(self, p: Value) -> bool:
+        """Whether probabilities are multiplied with values alone, which no cache keeps: those have
+        one scale for all positions."""
+        readers = [op for op in self._given.ops if any(read.view.value is p for read in op.reads)]
+        return len(readers) == 1 and isinstance(readers[0], Gemm) and (
+            not readers[0].b_transposed and not readers[0].then
+            and [product.a for product in readers[0].products] == _blocks(
+                p, readers[0].products[0].a.rows)
+            and all(product.b.value.life == Life.TEMPORARY and product.b.value is
+                    readers[0].products[0].b.value for product in readers[0].products))
+
+    def _heads(self, op: Gemm) -> None:
+        """Products of codes of exponentials with codes of values, of which a sequence's have one
+        scale."""
+        codes, divisors = self._deferred[op.products[0].a.value]
+        places: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for product in op.products:
+            first, column = divmod(product.b.offset, product.b.value.columns)
+            places.setdefault((first, product.b.rows), []).append((column, product.b.columns))
+        value, found = op.products[0].b.value, {}
+        for (first, rows), columns in places.items():
+            start = min(column for column, _ in columns)
+            end = max(column + width for column, width in columns)
+            found[first, rows] = start, self._tensor(value.whole.block(
+                first, start, rows, end - start))
+        products, tops = [], []
+        for product in op.products:
+            first, column = divmod(product.b.offset, value.columns)
+            start, (own, top) = found[first, product.b.rows]
+            products.append(Product(
+                replace(product.a, value=codes),
+                own.whole.block(0, column - start, *product.b.shape), self._view(product.out)))
+            tops.append(top.whole)
+        rows = tuple(View(divisors, product.a.offset // codes.columns, product.a.rows, 1, 1)
+                     for product in op.products)
+        self._ops.append(Gemm(self._view(op.out), tuple(products), b_transposed=False, then=(
+            MultiplyRows(rows), MultiplyRows(tuple(tops[:1] if len(found) == 1 else tops)),
+            Factor(1 / LARGEST))))
+
     def _sum_norm(self, first: Vector, second: Vector, norm: Normalise) -> None:
         """LayerNorm of a sum, which stays on chip."""
         (y,), = (lane_op.y for lane_op in first.then if isinstance(lane_op, AddResidual))
@@ -124,23 +178,6 @@ class _Rows:
         self._ops.append(Vector(self._view(second.out), self._view(first.x), then=(Listed(
             "LayerNorm of the sum", lambda tensors: lists.sum_norm(tensors[0], tensors[1], eps),
             ((Read(self._view(y), Use.LANES), Read(pair.whole, Use.LANES)),)),)))
-
-    # Values
-
-    def _declare(self, value: Value) -> Value:
-        self._values.setdefault(value)
-        return value
-
-    def _as_wide(self, value: Value) -> Value:
-        """The value as everything but a product reads it."""
-        if value not in self._wide:
-            self._wide[value] = self._declare(self._shared.wide(value))
-        return self._wide[value]
-
-    def _view(self, view: View, use: Use | None = None) -> View:
-        return replace(view, value=self._as_wide(view.value))
-
-    # Ops
 
     def _take(self, op: Op) -> None:
         if isinstance(op, Gemm):
@@ -153,14 +190,11 @@ class _Rows:
         if not isinstance(op, Output):
             self._written(op.out)
 
-    def _written(self, out: View) -> None:
-        self._found.pop(out.value, None)  # what is written has other codes
-        for (value, _, _), rows in self._uncoded.items():
-            if value is out.value:
-                rows.setdefault(_rows_of(out))
-
     def _gemm(self, op: Gemm, bias: Value | None = None) -> None:
         """``bias``: of the columns of a single product with a constant."""
+        if op.products[0].a.value in self._deferred:
+            self._heads(op)
+            return
         if op.a_transposed:
             raise ValueError(f"{op.out.value.name} must not be of a transposed operand with "
                              "scales by row")
@@ -183,11 +217,10 @@ class _Rows:
         self._ops.append(Gemm(self._view(op.out), products, b_transposed=op.b_transposed,
                               then=(*then, *after)))
 
-    def _weighed(self, op: Gemm, b: Sequence[_Coded]) -> list[View]:
+    def _weighed(self, op: Gemm, b: Sequence[Coded]) -> list[View]:
         """Views of A whose columns are multiplied by the magnitudes of B's rows."""
         whole, height = op.products[0].a.value, op.products[0].a.rows
-        views = [whole.whole.row_block(index * height, height)
-                 for index in range(whole.rows // height)]
+        views = _blocks(whole, height)
         if [product.a for product in op.products] != views or any(rows.folded for rows in b):
             raise ValueError(f"{whole.name} must be made of equal blocks of rows with scales by "
                              "row")
@@ -196,84 +229,12 @@ class _Rows:
                                 then=(Multiply(tuple(rows.row for rows in b)),)))
         return [replace(view, value=weighed) for view in views]
 
-    def _coded(self, view: View, constant: bool = False) -> _Coded:
-        """``view`` as codes and magnitudes; found here if there are none. ``constant``: they are
-        constants too."""
-        value, columns = view.value, view.value.columns
-        first, column = divmod(view.offset, columns)
-        step, rest = divmod(view.stride, columns)
-        if view.rows == 1:
-            step, rest = 1, 0
-        if rest and constant:
-            raise ValueError(f"{value.name} must be read by whole rows with scales by row")
-        found = self._found.setdefault(value, {})
-        if rest:  # parts of one row, or of several: as they are
-            key: tuple[int, ...] = view.offset, *view.shape, view.stride
-            first, step = 0, 1
-            if key not in found:
-                found[key] = self._codes(view)
-        else:
-            key = column, view.columns
-            if key not in found:
-                found[key] = self._of_columns(value, column, view.columns, constant)
-        codes, top = found[key]
-        return _Coded(View(codes, first * codes.columns, view.rows, codes.columns,
-                           step * codes.columns), View(top, first, view.rows, 1, step), constant)
 
-    def _of_columns(self, value: Value, column: int, width: int, constant: bool
-                    ) -> tuple[Value, Value]:
-        """Codes and magnitudes of columns of all rows."""
-        if constant:
-            return self._constant(value, column, width)
-        if (value, column, width) in self._uncoded:
-            return self._state(value, column, width)
-        return self._codes(value.whole.block(0, column, value.rows, width))
-
-    def _constant(self, value: Value, column: int, width: int) -> tuple[Value, Value]:
-        codes, top = self._shared.constant(value, column, width)
-        return self._declare(codes), self._declare(top)
-
-    def _codes(self, part: View) -> tuple[Value, Value]:
-        """Values that take the codes and the magnitudes of ``part`` at run time."""
-        name = part.value.name
-        top = self._declare(Value(f"{name} magnitudes", part.rows, 1, forms=(Form.WIDE,)))
-        codes = self._declare(Value(f"{name} codes", *part.shape, forms=(Form.STORED,)))
-        self._code(part, codes.whole, top.whole)
-        return codes, top
-
-    def _state(self, value: Value, column: int, width: int) -> tuple[Value, Value]:
-        """Those of columns of a state, of all rows: of what was written since, from now on."""
-        codes, top = map(self._declare, self._shared.state(value, column, width))
-        uncoded = self._uncoded[value, column, width]
-        for first, count, step in uncoded:
-            self._code(*(View(each, first * each.columns + start, count, size, step * each.columns)
-                         for each, start, size in ((value, column, width), (codes, 0, width),
-                                                   (top, 0, 1))))
-        uncoded.clear()
-        return codes, top
-
-    def _code(self, part: View, codes: View, top: View) -> None:
-        self._ops.append(Vector(codes, self._view(part), then=(Listed(
-            "codes by row", lambda tensors: lists.codes_by_row(LARGEST, *tensors),
-            ((Read(top, Use.LANES),),)),)))
+def _blocks(value: Value, height: int) -> list[View]:
+    """Equal blocks of its rows."""
+    return [value.whole.row_block(index * height, height)
+            for index in range(value.rows // height)]
 
 
-def _rows_of(view: View) -> tuple[int, int, int]:
-    """The rows of its value that ``view`` has something of: the first, how many, how far apart."""
-    columns = view.value.columns
-    first, rest = view.offset // columns, view.stride % columns
-    if not rest:
-        return first, view.rows, view.stride // columns
-    end = view.offset + (view.rows - 1) * view.stride + view.columns
-    return first, -(-end // columns) - first, 1
-
-
-def _read_states(listed: OpList) -> list[tuple[Value, int, int]]:
-    """Which columns of states that ``listed`` writes its products read: the first, and how
-    many."""
-    written = {op.out.value for op in listed.ops
-               if not isinstance(op, Output) and op.out.value.life == Life.STATE}
-    views = [view for op in listed.ops if isinstance(op, Gemm) for product in op.products
-             for view in (product.a, product.b) if view.value in written]
-    return list(dict.fromkeys((view.value, view.offset % view.value.columns, view.columns)
-                              for view in views))
+def _factor(op: Vector) -> float:
+    return next(lane_op.factor for lane_op in op.then if isinstance(lane_op, Scale))

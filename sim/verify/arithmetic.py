@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from compiler.checkpoints.description import Linear, Norm
+from compiler.checkpoints.description import Attention, Linear, Norm
 from hdl.spec.commands import Function
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING, BFLOAT16, BINARY32, Encoding
@@ -67,6 +67,11 @@ class Arithmetic:
     def sums(self, p: Array, v: Array) -> Array:
         """p · v of a head."""
         return self.product(p, v)
+
+    def defers(self, attention: Attention, positions: int, masked: Callable[[], bool]) -> bool:
+        """Whether heads divide by the sums of their softmax at last: no build of this arithmetic
+        does."""
+        return False
 
     def linear(self, x: Array, linear: Linear) -> Array:
         """x Wᵀ + b, x of the format."""

@@ -12,6 +12,7 @@ from hdl.spec.formats import BFLOAT16
 from sim.model import codec
 from sim.model.rounding import largest
 from sim.verify.arithmetic import Array
+from sim.verify.by_row import ByRow
 from sim.verify.tensors import Tensors
 
 __all__ = ["AttentionCodes"]
@@ -81,6 +82,18 @@ class AttentionCodes:
         def place(sequence: int, head: int) -> tuple[slice, slice]:
             return (slice(sequence * step.length, (sequence + 1) * step.length),
                     slice(head * size, (head + 1) * size))
+
+        if math.defers(attention, k.shape[1], lambda: any(added(*pair).any() for pair in pairs)):
+            assert isinstance(math, ByRow), "no other arithmetic does"
+            scale = attention.head_size ** -0.5 if attention.scale is None else attention.scale
+            for sequence, values in enumerate(v):
+                codes, top = math.tensor_codes(values)
+                for head in range(attention.heads):
+                    read = slice(head // shared * size, (head // shared + 1) * size)
+                    heads[place(sequence, head)] = math.attended(
+                        q[place(sequence, head)], k[sequence][:, read], (codes[:, read], top),
+                        scale)
+            return math.stored(heads), {}
 
         for first in range(0, len(pairs), most):
             some = pairs[first:first + most]

@@ -1,10 +1,13 @@
 """The operations of a transformer where products take codes and magnitudes of rows."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from compiler.checkpoints.description import Linear
+from compiler.checkpoints.description import Attention, Linear
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING, BFLOAT16, Encoding
+from hdl.spec.timing import row_fits
 from sim.model import codec, lanes
 from sim.model.rounding import round_to
 from sim.verify.arithmetic import KEPT, Arithmetic, Array
@@ -64,6 +67,30 @@ class ByRow(Arithmetic):
         (q, q_top), (k, k_top) = self.codes(q), self.codes(k)
         result = self.multiply(self.multiply(self.product(q, k.T), q_top), k_top.T)
         return self.multiply(result, self.wide(np.full((1, 1), _LARGEST ** -2)))
+
+    def defers(self, attention: Attention, positions: int, masked: Callable[[], bool]) -> bool:
+        """Where no cache keeps values, and nothing bends or hides scores."""
+        plain = attention.cap is None and attention.position_bias is None and not attention.causal
+        return plain and row_fits(self.config, positions) and not masked()
+
+    def attended(self, q: Array, k: Array, v: tuple[Array, Array], scale: float) -> Array:
+        """The result of a head; ``v``: codes of its values, what they count over 127."""
+        (q, q_top), (k, k_top), (values, v_top) = self.codes(q), self.codes(k), v
+        z = self.multiply(self.multiply(self.product(q, k.T), q_top), k_top.T)
+        z = self.multiply(z, self.wide(np.full((1, 1), _LARGEST ** -2 * scale)))
+        top = lanes.row_max(self.lane, z)[:, None]
+        e = lanes.exp(self.config, lanes.subtract(self.lane, z, np.broadcast_to(top, z.shape)))
+        e = self.multiply(e, np.full((1, 1), _LARGEST))
+        total = lanes.row_sum(self.lane, self.config.lanes, e)
+        divisor = lanes.reciprocal(self.config, total)[:, None]
+        heads = self.multiply(self.multiply(self.product(self.rounded(e), values), divisor), v_top)
+        return self.multiply(heads, self.wide(np.full((1, 1), 1 / _LARGEST)))
+
+    def tensor_codes(self, x: Array) -> tuple[Array, Array]:
+        """Integers, and the largest magnitude of all, 1 × 1."""
+        top = np.abs(x).max(keepdims=True)
+        share = self.multiply(x, lanes.reciprocal_by_table(self.lane, top))
+        return self.rounded(self.multiply(share, np.full((1, 1), _LARGEST))), top
 
     def sums(self, p: Array, v: Array) -> Array:
         v, v_top = self.codes(v)

@@ -47,8 +47,10 @@ def test_minilm_keeps_its_sentences(capsys):
     assert "mismatches: 0" in out and cosines(out)[-1] >= 0.996
 
 
-@pytest.mark.parametrize("part", ["scores", "sums", "linear"])
-def test_a_magnitude_that_is_left_out_is_seen(part, capsys, monkeypatch):
+@pytest.mark.parametrize("model, part", [
+    ("random-llama", "scores"), ("random-llama", "sums"), ("random-bert", "linear"),
+    ("random-bert", "attended")])
+def test_a_magnitude_that_is_left_out_is_seen(model, part, capsys, monkeypatch):
     def without(self, x):
         codes, top = whole(self, x)
         return codes, np.ones_like(top)
@@ -61,7 +63,7 @@ def test_a_magnitude_that_is_left_out_is_seen(part, capsys, monkeypatch):
             return own(self, *operands)
 
     monkeypatch.setattr(ByRow, part, wrong)
-    assert run.main(["random-bert", *RUN, "--on", "machine", "--layers", "0:1"]) == 1
+    assert run.main([model, *RUN, "--on", "machine", "--layers", "0:1"]) == 1
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 12])
@@ -71,6 +73,18 @@ def test_texts_do_not_depend_on_the_parts_that_a_prompt_is_read_in(chunk):
     made = [generate(DecodingHost(lower_decoding(config, llama(), 12, 5, chunk=own),
                                   machine_start(config)), prompt, 5) for own in (chunk, 5)]
     assert made[0].ids == made[1].ids and np.array_equal(made[0].logits, made[1].logits)
+
+
+def test_a_softmax_that_is_divided_last_is_one():
+    """A head's result against softmax in float64, within codes of 8 bits."""
+    rng, math = np.random.default_rng(6), ByRow(AcceleratorConfig("int8", dim=4))
+    q, k, v = (math.wide(rng.normal(0, 2, (30, 16))) for _ in range(3))
+    e = np.exp(0.25 * q @ k.T)
+    exact = e / e.sum(1, keepdims=True) @ v
+    found = math.attended(q, k, math.tensor_codes(v), 0.25)
+    error = np.abs(found - exact)
+    print(f"attended: mean error {error.mean():.4f}, max {error.max():.4f}")
+    assert error.mean() < 0.03 and error.max() < 0.2
 
 
 def test_codes_are_within_half_a_step():
