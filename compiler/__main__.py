@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.lowering.fuse import fuse
-from compiler.lowering.fusion import Fusion
 from compiler.lowering.lower import trace
 from compiler.lowering.ops import OpList
 from compiler.lowering.scaling import Scaling
@@ -44,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
 def _ops(work: Work) -> tuple[OpList, OpList]:
     """As traced and as fused."""
     traced = trace(work.model, work.inputs, work.layers, work.step_lengths)
-    scaled = Scaling(work.scales, work.config, work.level == Fusion.RESIDUAL)(traced)
+    scaled = Scaling(work.scales, work.config, work.level)(traced)
     return traced, fuse(scaled, work.config, work.level)
 
 

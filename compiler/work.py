@@ -148,6 +148,6 @@ def heading(config: AcceleratorConfig, level: Fusion, model: Transformer, layers
     """The build, what is lowered, and what there is to know about the model."""
     return [f"config: fmt {config.fmt}, acc {config.acc}, softmax {config.softmax}, "
             f"dim {config.dim}, lanes {config.lanes}, fusion {level.name.lower()}"
-            + (f", scales {scales}" if scales != "unit" else ""),
+            + (f", scales {scales}" if config.scales else ""),
             f"work: {model.name}, layers {layers.start} to {layers.stop - 1}, {what}",
             *(f"note: {note}" for note in model.notes)]

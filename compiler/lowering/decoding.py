@@ -27,7 +27,7 @@ from compiler.lowering.lower import (
 )
 from compiler.lowering.ops import OpList
 from compiler.lowering.place import Places, Tell, place, place_within, silent
-from compiler.lowering.scaling import Scaling, default_scales
+from compiler.lowering.scaling import Scaling
 from compiler.lowering.source import source_step, trace_source
 from compiler.lowering.streaming import Streamed
 from compiler.lowering.tracer import Tracer
@@ -67,8 +67,7 @@ def lower_decoding(config: AcceleratorConfig, model: Transformer, prompt: int, n
     # Beside others a prompt's parts may begin anywhere before the position where all end.
     room = max(padded if sequences == 1 else prompt - 1 + padded, prompt + new)
     lowering = _Lowering(config, model, level, room, base, source, tell, sequences,
-                         Scaling(scales or default_scales(config), config,
-                                 level == Fusion.RESIDUAL))
+                         Scaling(scales, config, level))
     encoding = lowering.add_encoder()
     kinds = [(chunk, past) for past in _parts(range(padded - chunk + 1), chunk, config)]
     if sequences > 1:

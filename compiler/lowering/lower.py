@@ -17,7 +17,7 @@ from compiler.lowering.layer import layer_uses, trace_layer
 from compiler.lowering.ops import OpList
 from compiler.lowering.place import place
 from compiler.lowering.rotary import halves_first
-from compiler.lowering.scaling import Scaling, default_scales
+from compiler.lowering.scaling import Scaling
 from compiler.lowering.source import trace_source
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.turns import take_turns
@@ -103,7 +103,7 @@ def lower(config: AcceleratorConfig, model: Transformer, inputs: Inputs, *,
     Results: ``embedding E``, ``layer 0 E`` …, ``final norm E``, ``pooled E``, ``head bf16``, E the
     encoding; prefixed by ``step 1`` … where there are steps.
     """
-    scaled = Scaling(scales or default_scales(config), config, level == Fusion.RESIDUAL)
+    scaled = Scaling(scales, config, level)
     listed = scaled(trace(model, inputs, layers, steps))
     builder = ProgramBuilder(config, base)
     fused = take_turns(fuse(listed, config, level), config)

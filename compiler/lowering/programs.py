@@ -19,7 +19,7 @@ from compiler.lowering.lower import (
 )
 from compiler.lowering.ops import OpList
 from compiler.lowering.place import Places, Tell, least_bytes, place, placed, silent
-from compiler.lowering.scaling import Scaling, default_scales
+from compiler.lowering.scaling import Scaling
 from compiler.lowering.source import trace_source
 from compiler.lowering.streaming import Streamed
 from compiler.lowering.tracer import Tracer
@@ -40,7 +40,7 @@ class Programs:
     def __init__(self, config: AcceleratorConfig, model: Transformer, *,
                  level: Fusion = Fusion.RESIDUAL, layers: range | slice | None = None,
                  base: int = 0, tell: Tell = silent, scales: str | None = None) -> None:
-        self._scaled = Scaling(scales or default_scales(config), config, level == Fusion.RESIDUAL)
+        self._scaled = Scaling(scales, config, level)
         self.config, self.level, self.base, self._tell = config, level, base, tell
         self.layers = layer_range(model, layers)
         self._streamed = Streamed(model.blocks, prepared)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from compiler.lowering.by_row import by_row
 from compiler.lowering.coded_values import CodedValues
+from compiler.lowering.fusion import Fusion
 from compiler.lowering.ops import OpList
 from compiler.lowering.values import Value
 from hdl.spec.config import AcceleratorConfig
@@ -13,19 +14,20 @@ __all__ = ["SCALES", "Scaling", "default_scales"]
 SCALES = ("unit", "row")
 
 
-def default_scales(config: AcceleratorConfig) -> str:
-    """Those that a model gets unless others are chosen: by row where the format needs them."""
-    return "row" if config.format.integer and config.scales else "unit"
+def default_scales(config: AcceleratorConfig, level: Fusion) -> str:
+    """Those that a model gets unless others are chosen: by row where the format needs them, and
+    where they can be."""
+    possible = config.scales and level == Fusion.RESIDUAL
+    return "row" if config.format.integer and possible else "unit"
 
 
 class Scaling:
-    """Rewrites the op lists of programs that share a memory. ``scales``: one of ``SCALES``.
-
-    ``ValueError`` in one line where a build cannot have them; ``residual``: whether operands of
-    products alone are rounded to the format.
+    """Rewrites the op lists of programs that share a memory. ``scales``: one of ``SCALES``, else
+    the default. ``ValueError`` in one line where a build, or a fusion ``level``, cannot have them.
     """
 
-    def __init__(self, scales: str, config: AcceleratorConfig, residual: bool) -> None:
+    def __init__(self, scales: str | None, config: AcceleratorConfig, level: Fusion) -> None:
+        scales = scales or default_scales(config, level)
         if scales not in SCALES:
             raise ValueError(f"scales must be one of {', '.join(SCALES)}, not {scales!r}")
         self.scales, self._config = scales, config
@@ -35,7 +37,7 @@ class Scaling:
         if not config.scales:
             raise ValueError(f"scales must be unit in a build with functions {config.functions}, "
                              f"not {scales!r}: --functions scales has operands of one item a row")
-        if not residual:
+        if level != Fusion.RESIDUAL:
             raise ValueError(f"fusion must be residual with scales {scales!r}: what is not an "
                              "operand of a product stays BF16")
 

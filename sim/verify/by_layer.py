@@ -77,7 +77,7 @@ def _one(config: AcceleratorConfig, model: Transformer, window: "_Window", index
     own, steps = range(index, index + 1), make_steps(model, inputs, None)
     window.hold(index)
     codes = expected(config, model, inputs, steps, level=level, layers=own, kept=0,
-                     scales=scales or default_scales(config))
+                     scales=scales or default_scales(config, level))
     states = fp32_states(model, exact, own)
     window.drop()
     gc.collect()

@@ -1,9 +1,11 @@
 """The arithmetic of a cell: that of its build, or one that no build has."""
 
+from compiler.lowering.scaling import default_scales
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.accuracy.cells import Cell
 from sim.model import lanes
 from sim.verify.arithmetic import Arithmetic, Array
+from sim.verify.by_row import ByRow
 
 __all__ = ["arithmetic_of"]
 
@@ -23,4 +25,6 @@ def arithmetic_of(cell: Cell) -> Arithmetic:
     """What computes a cell that rounds; ``ValueError``."""
     if cell.reciprocal is not None:
         return MixedSoftmax(cell.config, cell.reciprocal)
+    if default_scales(cell.config, cell.level) == "row":
+        return ByRow(cell.config)
     return Arithmetic(cell.config)

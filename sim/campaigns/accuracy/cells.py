@@ -144,6 +144,14 @@ def _text(levels: Sequence[str]) -> Iterator[Cell]:
         yield Cell("text", fmt, fusion, None if fmt == "bf16" else "exact")
 
 
+def _integers() -> Iterator[Cell]:
+    """Scales by row beside formats without; sums exact in all."""
+    for task in ("reviews-tiny", "digits", "text"):
+        yield Cell(task, PLAIN)
+        for fmt in ("int8", "posit8", "e4m3"):
+            yield Cell(task, fmt, acc=None if fmt == "int8" else "exact")
+
+
 def _accumulators(task: str) -> Iterator[Cell]:
     yield Cell(task, PLAIN)
     for fmt, acc in product(("posit8", "posit8es2", "e4m3", "e5m2"),
@@ -181,6 +189,7 @@ TABLES: dict[str, Table] = {
     "text": Table("perplexity, all fused", lambda: _text(["residual"])),
     "text-fusion": Table("perplexity by fusion level", lambda: _text(list(FUSION_LEVELS)),
                          drawn=True),
+    "integers": Table("integers with scales by row, all fused", _integers, ("fmt",), ("task",)),
     "prior": Table("what prior work does, on the same model", lambda: _prior("reviews-tiny"),
                    ("scheme",), ("task",)),
     "formats-minilm": Table("formats, all fused: MiniLM with its adapter, sentences of reviews",

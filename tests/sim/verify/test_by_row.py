@@ -100,7 +100,8 @@ def test_codes_are_within_half_a_step():
     (["--fmt", "posit8", "--scales", "row"],
      "scales must be unit in a build with functions all, not 'row'"),
     (["--fmt", "int8", "--scales", "column"], "scales must be one of unit, row, not 'column'"),
-    (["--fmt", "int8", "--fusion", "none"], "fusion must be residual with scales 'row'")])
+    (["--fmt", "int8", "--fusion", "none", "--scales", "row"],
+     "fusion must be residual with scales 'row'")])
 def test_what_is_refused(arguments, message, capsys):
     with pytest.raises(SystemExit):
         run.main(["random-bert", "--on", "machine", *arguments])

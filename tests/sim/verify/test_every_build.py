@@ -30,7 +30,8 @@ def given():
 
 
 def ran(config, level, layers=None):
-    program = lower(config, load_digits(), given(), level=level, layers=layers, keep=True)
+    program = lower(config, load_digits(), given(), level=level, layers=layers, keep=True,
+                    scales="unit")
     return program, on_machine(program.image, config, quiet=True)
 
 
