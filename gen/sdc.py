@@ -17,6 +17,7 @@ _CLOCK, _CONTROL_CLOCK, _CONTROL = "aclk", "s_axi_ctrl_aclk", "s_axi_ctrl_"
 _HEAD = """\
 # {name}: Ottava accelerator, timing constraints; also valid as XDC
 # {config}
+# Of the block built alone: in a design of others its ports are paths inside, and its clocks theirs.
 
 # {count}. All of the accelerator works at {edges}.
 {clocks}

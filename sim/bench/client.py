@@ -1,7 +1,7 @@
 """A memory and a master for the whole accelerator that others wrote (cocotbext-axi)."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 
 import numpy as np
 from cocotb.clock import Clock
@@ -90,9 +90,13 @@ class Client:
         await self.reset(tuple(self.resets), 4)
         assert await self.read("IDENTITY") == IDENTITY
 
-    async def reset(self, names: Iterable[str], cycles: int) -> None:
-        """Hold resets for ``cycles`` of their clocks, from now on; each ends with its clock."""
+    async def reset(self, names: Iterable[str], cycles: int, ended: Iterable[Awaitable] = ()
+                    ) -> None:
+        """Hold resets for ``cycles`` of their clocks, and until what is awaited has ended, from now
+        on; each ends with its clock."""
         put(self.dut, **dict.fromkeys(names, 0))
+        for one in ended:
+            await one
         for name in names:
             for _ in range(cycles):
                 await RisingEdge(self.resets[name])

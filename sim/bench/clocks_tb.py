@@ -9,6 +9,7 @@ machine that runs the next program.
 
 import cocotb
 import numpy as np
+from cocotb.task import Task
 from cocotb.triggers import Timer, with_timeout
 
 from gen.identification import whole_registers
@@ -26,7 +27,10 @@ _PLAIN = ("PROGRAM_LOW", "PROGRAM_HIGH", "WATCHDOG")
 
 
 def periods() -> tuple[int, ...]:
-    return PERIODS if surroundings().control_clock else ALONE
+    """Those of a run: with no more programs than usual, some by one build and some by another."""
+    if not surroundings().control_clock:
+        return ALONE
+    return PERIODS if PROGRAMS > 6 else PERIODS[surroundings().asynchronous::2]
 
 
 @cocotb.test()
@@ -78,16 +82,19 @@ async def programs(dut, period):
     report(compared, cycles)
 
 
-async def _busy(client: Client, index: int) -> None:
-    """Accesses one after another, for ever, of which a reset may take one away."""
+async def _busy(client: Client, going: list[int]) -> None:
+    """Reads one after another, of which a reset may take one away."""
     known = whole_registers(configuration())["IDENTITY"]
-    while True:
-        if index:
-            await client.host.write(OFFSETS["WATCHDOG"], bytes(4))
-            continue
+    while going:
         read = await client.host.read(OFFSETS["IDENTITY"], 4)
         if read is not None:  # 0 where the accelerator was reset meanwhile
             assert int.from_bytes(read.data, "little") in (known, 0)
+
+
+async def _starting(client: Client, going: list[int]) -> None:
+    """Writes of START, which mean nothing while a program runs or in a reset."""
+    while going:
+        await client.host.write(OFFSETS["CONTROL"], bytes([1, 0, 0, 0]))
 
 
 @cocotb.test()
@@ -97,24 +104,33 @@ async def resets(dut, period):
     client = await client_of(dut, generator(), control_ps=period)
     own = surroundings().control_clock
     compared = cycles = 0
-    for index in range(max(1, PROGRAMS // 6)):
+    for index in range(max(2, PROGRAMS // 6)):
         for which in (("aresetn", "s_axi_ctrl_aresetn"), ("aresetn",), ("s_axi_ctrl_aresetn",)):
             if not own and which != ("aresetn",):
                 continue
             case, _ = drawn(client.rng, 0)
             await client.begin(case)
-            accesses = [cocotb.start_soon(_busy(client, side)) for side in range(2 * own)]
+            # A reset as short as may be, or one that all accesses end in.
+            going, short = [1], index % 2 == 0
+            accesses = [cocotb.start_soon(task(client, going)) for task in
+                        ((_busy,) if short else (_busy, _starting)) if own]
             for _ in range(int(client.rng.integers(1, 250))):
                 await step(dut.aclk)
             await Timer(int(client.rng.integers(1, 1_000 * CLOCK_NS)), "ps")
-            await client.reset(which, cycles=int(client.rng.choice([1, 1, 2, 7])))
-            for task in accesses:
-                task.cancel()
+            going.clear()
+            await client.reset(which, cycles=int(client.rng.choice([1, 1, 2, 7])),
+                               ended=() if short else [_all(accesses)])
+            await _all(accesses)
             await _settled(client, which)
             case, expected = drawn(client.rng, index)
             cycles += await client.run(case)
             compared += await client.right(case, expected)
     report(compared, cycles)
+
+
+async def _all(accesses: list[Task]) -> None:
+    for task in accesses:
+        await with_timeout(task, LIMIT_US, "us")
 
 
 async def _settled(client: Client, which: tuple[str, ...]) -> None:

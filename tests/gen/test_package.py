@@ -1,12 +1,16 @@
 """A package: its files, the IP-XACT component as other people's reader has it, FuseSoC's run."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
+import pyosys
 import pytest
 from peakrdl_ipxact import IPXACTImporter
 from systemrdl import RDLCompiler
@@ -22,6 +26,7 @@ from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import REGISTERS
 from sim.harness.verilate import verilator_shim
 from support.require import command, require
+from synth.lint import installed
 
 CONFIG = AcceleratorConfig("fp8", dim=4)
 FLAGS = ["--fmt", "fp8", "--dim", "4", "--name", "left", "--prefix", "left_"]
@@ -137,8 +142,10 @@ int main(void) {
     assert subprocess.run([program]).returncode == 0
 
 
-def fusesoc(target, cores, place):
-    environment = os.environ | {"PATH": f"{verilator_shim()}{os.pathsep}{os.environ['PATH']}"}
+def fusesoc(target, cores, place, tools=None):
+    """``tools``: a folder that comes first on the path."""
+    found = [str(tools or verilator_shim()), os.environ["PATH"]]
+    environment = os.environ | {"PATH": os.pathsep.join(found)}
     return subprocess.run(
         [sys.executable, "-m", "fusesoc.main", "--cores-root", str(cores), "run",
          f"--target={target}", "ottava:accelerator:left"], cwd=place, env=environment,
@@ -191,6 +198,21 @@ def test_the_bench_sees_what_is_wrong(folder, tmp_path, fault, message):
                    check=True)
     done = subprocess.run(["vvp", program], capture_output=True, text=True)
     assert done.returncode != 0 and message in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_fusesoc_synthesises_it(folder, tmp_path):
+    """By the one Yosys here that knows Tcl, which looks for Debian's ABC."""
+    require(command, "yosys-debian")
+    (tmp_path / "yosys").symlink_to(installed("yosys-debian"))
+    (tmp_path / "berkeley-abc").symlink_to(Path(pyosys.__file__).parent / "yosys-abc")
+    done = fusesoc("synth", folder, tmp_path, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (netlist,) = tmp_path.rglob("synth-yosys/*.json")
+    cells = Counter(cell["type"] for cell in
+                    json.loads(netlist.read_text())["modules"]["left"]["cells"].values())
+    print(cells.most_common(6))
+    assert cells["TRELLIS_FF"] > 10_000 and cells["DP16KD"] > 10 and cells["MULT18X18D"] > 0
 
 
 def test_fusesoc_lints_it(folder, tmp_path):

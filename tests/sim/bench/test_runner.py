@@ -1,5 +1,6 @@
 """The bench runner: a wrong design fails, wrong names are one line, every bench has its module."""
 
+import re
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -46,6 +47,26 @@ def test_a_wrong_accelerator_fails(port, message, tmp_path, monkeypatch):
     wrong = broken(port, lambda toplevel, config: accelerator(config, toplevel))
     report = run(Job(replace(BENCHES["top"], generate=wrong), CONFIG, "icarus"), 1)
     assert not report.passed and message in report.message
+
+
+# A word that is taken before it is there, a write that nobody answers in a reset, an interrupt that
+# is up after the write that cleared it.
+CROSSING_FAULTS = {
+    "early word": (r"\.d\(read_answer\)", ".d(read_request)"),
+    "no answer": (r"else if \(\w+\) write_answer <= 1'h1;", ""),
+    "late interrupt": (r"if \(doing\[1\]\) write_answer", "if (doing[0]) write_answer")}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("icarus")
+@pytest.mark.parametrize("fault", CROSSING_FAULTS)
+def test_a_wrong_crossing_fails(fault, tmp_path, monkeypatch):
+    monkeypatch.setenv("OTTAVA_BUILD", str(tmp_path))
+    job = next(job for job in jobs(["clocks"], ["icarus"], None) if job.surroundings.control_clock)
+    text, times = re.subn(*CROSSING_FAULTS[fault], job.verilog)
+    assert times == 1
+    monkeypatch.setattr(Job, "verilog", text)
+    assert not run(job, 1).passed
 
 
 @pytest.mark.usefixtures("icarus")
