@@ -49,6 +49,16 @@ def test_a_wrong_accelerator_fails(port, message, tmp_path, monkeypatch):
     assert not report.passed and message in report.message
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("icarus")
+@pytest.mark.parametrize("bus_bytes", [4, 8, 32, 64])
+def test_a_bus_of_every_width(bus_bytes):
+    config = replace(CONFIG, bus_bytes=bus_bytes, input_depth=64, weight_depth=64, acc_depth=64)
+    report = run(Job(BENCHES["top"], config, "icarus"), 1)
+    print(report)
+    assert report.passed and report.cases > 1000, report.message
+
+
 # A word that is taken before it is there, a write that nobody answers in a reset, an interrupt that
 # is up after the write that cleared it.
 CROSSING_FAULTS = {
