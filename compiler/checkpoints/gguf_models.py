@@ -1,6 +1,7 @@
 """Decoders in GGUF files, named as llama.cpp names them: ``load_gguf``."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,37 +25,93 @@ _NAMES: Names = {
 }
 _DIVISORS = "rope_freqs.weight"
 _HEAD_NORMS = {"query_norm": "blk.{}.attn_q_norm", "key_norm": "blk.{}.attn_k_norm"}
-# Of each architecture its title, whether rotary pairs are neighbours, and its names.
-_KINDS: dict[str, tuple[str, bool, Names]] = {
-    "llama": ("Llama", True, _NAMES), "qwen2": ("Qwen2", False, _NAMES),
-    "qwen3": ("Qwen3", False, {**_NAMES, **_HEAD_NORMS})}
+_AROUND = {**_NAMES, "attention_after": "blk.{}.post_attention_norm",
+           "feed_forward_after": "blk.{}.post_ffw_norm"}
+_LARGEST = (46, 62)  # layers of Gemma 2 27B and Gemma 3 27B, whose scores have another scale
+
+
+def _as_it_is(settings: Settings, plan: Plan) -> Plan:
+    return plan
+
+
+def _smollm3(settings: Settings, plan: Plan) -> Plan:
+    """Every fourth layer knows no positions."""
+    return replace(plan, rotary=tuple(None if (index + 1) % 4 == 0 else own
+                                      for index, own in enumerate(plan.rotary)))
+
+
+def _gemma(settings: Settings, plan: Plan) -> Plan:
+    """Gains are stored with the 1 that they stand beside."""
+    return replace(plan, activation="gelu_tanh", factor=plan.width ** 0.5)
+
+
+def _windowed(settings: Settings, plan: Plan, every: int) -> Plan:
+    """All but every so many layers see a window; scores are scaled by a head's size."""
+    found, window = _gemma(settings, plan), settings.count("attention.sliding_window")
+    size = plan.width // plan.heads if plan.layers in _LARGEST else plan.head_size
+    return replace(found, scale=size ** -0.5, windows=tuple(
+        window if (index + 1) % every else None for index in range(plan.layers)))
+
+
+def _gemma2(settings: Settings, plan: Plan) -> Plan:
+    return replace(_windowed(settings, plan, 2),
+                   cap=settings.positive("attn_logit_softcapping", 50.0),
+                   logit_cap=settings.positive("final_logit_softcapping", 30.0))
+
+
+def _gemma3(settings: Settings, plan: Plan) -> Plan:
+    """Layers that see a window have the plain rotary embedding."""
+    found, local = _windowed(settings, plan, 6), Rotary(10000.0, False)
+    return replace(found, rotary=tuple(own if window is None else local for own, window
+                                       in zip(plan.rotary, found.windows, strict=True)))
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """An architecture: its title, whether rotary pairs are neighbours, its names, and what its plan
+    has besides; ``base`` of rotary embeddings where files do not say it."""
+
+    title: str
+    interleaved: bool = False
+    names: Names = field(default_factory=lambda: _NAMES)
+    besides: Callable[[Settings, Plan], Plan] = _as_it_is
+    base: float = 10000.0
+
+
+_KINDS = {
+    "llama": _Kind("Llama", True), "qwen2": _Kind("Qwen2"),
+    "qwen3": _Kind("Qwen3", names={**_NAMES, **_HEAD_NORMS}),
+    "smollm3": _Kind("SmolLM3", True, besides=_smollm3), "gemma": _Kind("Gemma", besides=_gemma),
+    "gemma2": _Kind("Gemma 2", names=_AROUND, besides=_gemma2),
+    "gemma3": _Kind("Gemma 3", names={**_AROUND, **_HEAD_NORMS}, besides=_gemma3, base=1e6)}
 
 
 def load_gguf(path: Path, name: str | None = None) -> Transformer:
     """The decoder in GGUF file ``path``, dequantised; ``CheckpointError`` as for a folder."""
     file = open_gguf(path)
     general = Settings(file, str(path))
-    kind = general.get("general.architecture")
-    if not isinstance(kind, str) or kind not in _KINDS:
+    name_of_kind = general.get("general.architecture")
+    if not isinstance(name_of_kind, str) or name_of_kind not in _KINDS:
         raise general.refuse("general.architecture", f"one of {', '.join(_KINDS)}")
-    title, interleaved, names = _KINDS[kind]
-    checkpoint = Checkpoint(file)
-    plan = _plan(Settings(file, str(path), f"{kind}."), file, checkpoint, interleaved)
+    kind = _KINDS[name_of_kind]
+    names, checkpoint = kind.names, Checkpoint(file)
+    settings = Settings(file, str(path), f"{name_of_kind}.")
+    plan = kind.besides(settings, _plan(settings, file, checkpoint, kind))
     parts = Parts(plan, names, checkpoint, "")
     parts.ends(checkpoint.check)
     shape = plan.vocabulary, plan.width
     if not plan.tied:
         checkpoint.check(f"{names['head']}.weight", shape)
     blocks = parts.blocks()
-    checkpoint.finish((), f"a {title} of {plan.layers} layers")
+    checkpoint.finish((), f"a {kind.title} of {plan.layers} layers")
     tokens, norm = parts.ends(checkpoint.read)
     assert isinstance(tokens, Tokens), "decoders read tokens"
     head = tokens.table if plan.tied else checkpoint.read(f"{names['head']}.weight", shape)
-    return Transformer(name or path.stem, tokens, blocks, norm, Linear(head),
+    return Transformer(name or path.stem, tokens, blocks, norm, Linear(head), cap=plan.logit_cap,
                        task="causal language model")
 
 
-def _plan(settings: Settings, file: GgufFile, checkpoint: Checkpoint, interleaved: bool) -> Plan:
+def _plan(settings: Settings, file: GgufFile, checkpoint: Checkpoint, kind: _Kind) -> Plan:
     width, heads = settings.count("embedding_length"), settings.count("attention.head_count")
     kv_heads = settings.count("attention.head_count_kv", heads)
     if heads % kv_heads:
@@ -73,14 +130,14 @@ def _plan(settings: Settings, file: GgufFile, checkpoint: Checkpoint, interleave
         layers, width, heads, settings.count("feed_forward_length"),
         settings.positive("attention.layer_norm_rms_epsilon"), "silu", "rms", kv_heads, size,
         pre_norm=True, causal=True, biased=biased,
-        rotary=(_rotary(settings, checkpoint, size, interleaved),) * layers,
+        rotary=(_rotary(settings, checkpoint, size, kind),) * layers,
         vocabulary=settings.count("vocab_size", file.shapes.get("token_embd.weight", (1,))[0]),
         tied="output.weight" not in checkpoint)
 
 
-def _rotary(settings: Settings, checkpoint: Checkpoint, size: int, interleaved: bool) -> Rotary:
+def _rotary(settings: Settings, checkpoint: Checkpoint, size: int, kind: _Kind) -> Rotary:
     """With rates that a linear scaling, or a divisor for each pair (Llama 3), makes slower."""
-    plain = Rotary(settings.positive("rope.freq_base", 10000.0), interleaved)
+    plain = Rotary(settings.positive("rope.freq_base", kind.base), kind.interleaved)
     rates = plain.of_pairs(size)
     if settings.get("rope.scaling.type") == "linear":
         rates = rates / settings.positive("rope.scaling.factor")

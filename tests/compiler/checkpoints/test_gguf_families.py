@@ -1,0 +1,85 @@
+"""Families in GGUF files, as llama.cpp names and stores them, against their folders."""
+
+import re
+
+import numpy as np
+import pytest
+from gguf import MODEL_ARCH, GGUFWriter, get_tensor_name_map
+
+from compiler.checkpoints import load
+from compiler.checkpoints.checkpoint import CheckpointError
+from compiler.checkpoints.reference import forward
+from support.checkpoints import interleaved
+from support.families import stored
+from tools.family_vectors import weight, write
+
+IDS = np.array([3, 17, 29, 5, 3, 21, 8, 1, 1, 30 - 1])
+_SLIDES, _SEES = "sliding_attention", "full_attention"
+_COUNTS = {"block_count": "num_hidden_layers", "embedding_length": "hidden_size",
+           "feed_forward_length": "intermediate_size",
+           "attention.head_count": "num_attention_heads",
+           "attention.head_count_kv": "num_key_value_heads", "attention.key_length": "head_dim",
+           "attention.value_length": "head_dim"}
+# Of each: layers, what its settings are to be besides, and what the file says of that.
+CASES = {
+    "gemma": (2, {}, {}),
+    "gemma2": (3, {"query_pre_attn_scalar": 8, "layer_types": [_SLIDES, _SEES, _SLIDES]},
+               {"attention.sliding_window": 3, "attn_logit_softcapping": 2.0,
+                "final_logit_softcapping": 3.0}),
+    "gemma3": (7, {"query_pre_attn_scalar": 8, "layer_types": [*[_SLIDES] * 5, _SEES, _SLIDES]},
+               {"attention.sliding_window": 3, "rope.freq_base": 1e6}),
+    "smollm3": (5, {"no_rope_layers": [1, 1, 1, 0, 1], "layer_types": [_SEES] * 5},
+                {"rope.freq_base": 2e6}),
+}
+
+
+def both(name, folder, told=()):
+    """The checkpoint as a folder, and in a GGUF file."""
+    case, (layers, changes, said) = stored(name), CASES[name]
+    config = case.values["config"] | changes | {"num_hidden_layers": layers}
+    shapes = {key.replace("layers.0.", f"layers.{layer}."): shape
+              for key, shape in case.values["shapes"].items() for layer in range(layers)
+              if "layers.1." not in key}
+    write(folder / name, config, shapes)
+    writer = GGUFWriter(folder / f"{name}.gguf", name)
+    values = {key: config[from_] for key, from_ in _COUNTS.items() if config.get(from_)} | said
+    values["attention.layer_norm_rms_epsilon"] = config["rms_norm_eps"]
+    for key, value in (values | dict(told)).items():
+        if value is not None:
+            (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(
+                f"{name}.{key}", value)
+    names = get_tensor_name_map(MODEL_ARCH[name.upper()], layers)
+    for key, shape in shapes.items():
+        tensor = weight(key, tuple(shape))
+        if name.startswith("gemma") and key.endswith("norm.weight"):
+            tensor = tensor + np.float32(1)
+        if name == "smollm3" and re.search(r"[qk]_proj", key):
+            tensor = interleaved(tensor)
+        writer.add_tensor(names.get_name(key, try_suffixes=(".weight",)), tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return folder / name, folder / f"{name}.gguf"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_gguf_file_is_the_folder_s_model(name, tmp_path):
+    whole, own = (forward(load(path), IDS).output for path in both(name, tmp_path))
+    apart = np.abs(whole - own).max()
+    print(f"{name}: {own.size} logits, at most {apart:.1e} apart")
+    assert whole.shape == own.shape and apart <= 2e-5 < 0.1 < np.abs(own).max()
+
+
+@pytest.mark.parametrize("name, told", [
+    ("gemma2", {"attention.sliding_window": 4}), ("gemma2", {"attn_logit_softcapping": None}),
+    ("gemma2", {"final_logit_softcapping": None}), ("gemma3", {"attention.sliding_window": 9}),
+    ("gemma3", {"rope.freq_base": 1e4}), ("smollm3", {"rope.freq_base": None})])
+def test_every_setting_counts(name, told, tmp_path):
+    whole, own = (forward(load(path), IDS).output for path in both(name, tmp_path, told))
+    assert np.abs(whole - own).max() > 1e-4
+
+
+def test_a_window_must_be_told(tmp_path):
+    with pytest.raises(CheckpointError, match="attention.sliding_window must be a whole number"):
+        load(both("gemma3", tmp_path, {"attention.sliding_window": None})[1])
