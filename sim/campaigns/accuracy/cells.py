@@ -27,7 +27,8 @@ class Cell:
     """``softmax`` has exp and 1/x of that mode, but 1/x of mode ``reciprocal`` where one is named;
     ``epsilon`` and ``theta`` in units of 2^-7. ``tokens``: the length of every text, of tasks that
     have several. ``count``: the first examples alone. ``scheme``: one of prior work
-    (``schemes``) in place of all that."""
+    (``schemes``) in place of all that. ``merge``: adapters as the ``build`` merges them in
+    training, which rounds matrices before and after, or in ``fp32``, rounded once."""
 
     task: str
     fmt: str = "posit8"
@@ -40,6 +41,7 @@ class Cell:
     tokens: int | None = None
     count: int | None = None
     scheme: str | None = None
+    merge: str = "build"
 
     @property
     def config(self) -> AcceleratorConfig:
@@ -68,6 +70,7 @@ class Cell:
                      softmax]
             parts += [f"{name} {value}" for name, value in (
                 ("epsilon", self.epsilon), ("theta", self.theta)) if value is not None]
+        parts += [f"merged in {self.merge}"] if self.merge != "build" else []
         parts += [f"{self.tokens} tokens"] if self.tokens else []
         return " ".join(parts + ([f"first {self.count}"] if self.count else []))
 
@@ -137,11 +140,17 @@ def _prior(task: str) -> Iterator[Cell]:
         yield Cell(task, "bf16", scheme=scheme)
 
 
-def _text(levels: Sequence[str]) -> Iterator[Cell]:
+def _text(levels: Sequence[str], count: int | None = None) -> Iterator[Cell]:
     """Running text; ``exact``, for what rounds each sum takes three times as long."""
-    yield Cell("text", PLAIN)
+    yield Cell("text", PLAIN, count=count)
     for fusion, fmt in product(levels, ("bf16", "posit8", "e4m3")):
-        yield Cell("text", fmt, fusion, None if fmt == "bf16" else "exact")
+        yield Cell("text", fmt, fusion, None if fmt == "bf16" else "exact", count=count)
+
+
+def _merged(task: str) -> Iterator[Cell]:
+    yield Cell(task, PLAIN)
+    for fmt, merge in product(FORMATS, ("build", PLAIN)):
+        yield Cell(task, fmt, merge=merge)
 
 
 def _integers() -> Iterator[Cell]:
@@ -186,14 +195,13 @@ TABLES: dict[str, Table] = {
                     ("tokens",), drawn=True),
     "accumulators": Table("accumulators", lambda: _accumulators("reviews-tiny"), ("fmt",),
                           ("acc",)),
-    "text": Table("perplexity, all fused", lambda: _text(["residual"])),
-    "text-fusion": Table("perplexity by fusion level", lambda: _text(list(FUSION_LEVELS)),
-                         drawn=True),
+    "text": Table("perplexity of the first windows, all fused", lambda: _text(["residual"], 4)),
+    "text-fusion": Table("perplexity by fusion level", lambda: _text(list(FUSION_LEVELS))),
+    "merged": Table("adapters merged by the build, or in fp32 before anything is rounded",
+                    lambda: _merged("reviews-tiny"), ("fmt",), ("merge",)),
     "integers": Table("integers with scales by row, all fused", _integers, ("fmt",), ("task",)),
     "prior": Table("what prior work does, on the same model", lambda: _prior("reviews-tiny"),
                    ("scheme",), ("task",)),
-    "formats-minilm": Table("formats, all fused: MiniLM with its adapter, sentences of reviews",
-                            lambda: _all_fused("reviews"), ("fmt", "softmax"), ("acc",)),
     "formats-documents": Table("formats, all fused: documents by MiniLM",
                                lambda: _all_fused("documents"), ("fmt", "softmax"), ("acc",)),
     "formats-digits": Table("formats and fusion levels: the digits ViT, images it was not trained "

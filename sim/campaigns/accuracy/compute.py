@@ -1,6 +1,7 @@
 """What the model of a cell gives for examples: the programs that figures follow from."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from threading import Lock
 
@@ -55,8 +56,7 @@ def _foretold(run: Run, ids: Array) -> Array:
 
 
 def _rounded(cell: Cell, task: Task) -> Run:
-    math, model = _opened(cell.fmt, cell.acc, cell.softmax, cell.reciprocal, cell.epsilon,
-                          cell.theta, task.name)
+    math, model = _opened(replace(cell, fusion="residual", tokens=None, count=None))
 
     def run(values: Array, every: bool) -> Array:
         inputs = Inputs("ids" if values.ndim == 2 else "patches", values)
@@ -66,20 +66,17 @@ def _rounded(cell: Cell, task: Task) -> Run:
 
 
 @lru_cache(maxsize=1)
-def _opened(fmt: str, acc: str | None, softmax: str, reciprocal: str | None, epsilon: int | None,
-            theta: int | None, name: str) -> tuple[Arithmetic, Transformer]:
+def _opened(cell: Cell) -> tuple[Arithmetic, Transformer]:
     """The arithmetic, which keeps its weights, and the model with its adapters."""
-    cell = Cell(name, fmt, acc=acc, softmax=softmax, reciprocal=reciprocal, epsilon=epsilon,
-                theta=theta)
-    return arithmetic_of(cell), _model(task_of(name), cell)
+    return arithmetic_of(cell), _model(task_of(cell.task), cell)
 
 
 def _model(task: Task, cell: Cell) -> Transformer:
     model = load(task.model)
     if task.adapter is None:
         return model
-    return with_adapters(task.model, model, task.adapter,
-                         None if cell.fmt == PLAIN else cell.config)
+    plain = cell.fmt == PLAIN or cell.merge == PLAIN
+    return with_adapters(task.model, model, task.adapter, None if plain else cell.config)
 
 
 @lru_cache(maxsize=1)

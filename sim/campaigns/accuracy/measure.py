@@ -93,8 +93,8 @@ def _path(part: _Part) -> Path:
     for number in part.numbers:
         example = task.examples[number]
         inputs.update(f"{example.dtype}{example.shape}".encode() + example.tobytes())
-    numerics: object = PLAIN if cell.fmt == PLAIN else [
-        cell.config.as_dict(), cell.fusion, cell.reciprocal] if cell.scheme is None else cell.scheme
+    numerics: object = PLAIN if cell.fmt == PLAIN else cell.scheme or [
+        cell.config.as_dict(), cell.fusion, cell.reciprocal, cell.merge]
     sources = _SOURCES if cell.scheme is None else _PRIOR
     text = json.dumps([digest_of(sources), task.made_by, task.metric, numerics,
                        inputs.hexdigest()])

@@ -110,15 +110,11 @@ def _documents() -> Task:
 TASKS: dict[str, tuple[str, Callable[[], Task]]] = {
     "reviews-tiny": ("BERT-tiny with its adapter, sentences of reviews, praise or not",
                      lambda: _sentences("reviews-tiny", "bert-tiny")),
-    "reviews": ("MiniLM with its adapter, sentences of reviews, praise or not",
-                lambda: _sentences("reviews", "minilm")),
     "long-tiny": ("BERT-tiny with its adapter, beginnings of longer reviews",
                   lambda: _long_reviews("long-tiny", "bert-tiny")),
-    "long": ("MiniLM with its adapter, beginnings of longer reviews",
-             lambda: _long_reviews("long", "minilm")),
     "digits": ("digits ViT, images it was not trained on", _digits),
     "documents": ("MiniLM's embeddings, how alike 1,225 pairs of documents are", _documents),
-    "text": ("SmolLM2-135M, 16 windows of 512 tokens of reviews", _text)}
+    "text": ("SmolLM2-135M, windows of 512 tokens of reviews", _text)}
 """What each is, and what makes it."""
 
 
