@@ -56,7 +56,7 @@ def _foretold(run: Run, ids: Array) -> Array:
 
 
 def _rounded(cell: Cell, task: Task) -> Run:
-    math, model = _opened(replace(cell, fusion="residual", tokens=None, count=None))
+    math, model = _opened(replace(cell, tokens=None, count=None))
 
     def run(values: Array, every: bool) -> Array:
         inputs = Inputs("ids" if values.ndim == 2 else "patches", values)
