@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from compiler.checkpoints.checkpoint import Checkpoint, CheckpointError
-from compiler.checkpoints.description import Linear, Rotary, Tokens, Transformer
-from compiler.checkpoints.family import ATTENTION, MLP, Names, Plan
+from compiler.checkpoints.description import Activation, Linear, Rotary, Tokens, Transformer
+from compiler.checkpoints.family import ATTENTION, MLP, Names, NormKind, Packed, Plan
 from compiler.checkpoints.gguf_file import GgufFile, open_gguf
 from compiler.checkpoints.parts import Parts
 from compiler.checkpoints.rope import head_size
@@ -27,6 +27,10 @@ _DIVISORS = "rope_freqs.weight"
 _HEAD_NORMS = {"query_norm": "blk.{}.attn_q_norm", "key_norm": "blk.{}.attn_k_norm"}
 _AROUND = {**_NAMES, "attention_after": "blk.{}.post_attention_norm",
            "feed_forward_after": "blk.{}.post_ffw_norm"}
+_UNGATED = {part: name for part, name in _NAMES.items() if part != "gate"}
+_PACKED: Names = {
+    **_NAMES, **{part: Packed(f"blk.{{}}.{tensor}", parts) for tensor, parts in (
+        ("attn_qkv", ("query", "key", "value")), ("ffn_up", ("gate", "up"))) for part in parts}}
 _LARGEST = (46, 62)  # layers of Gemma 2 27B and Gemma 3 27B, whose scores have another scale
 
 
@@ -66,22 +70,43 @@ def _gemma3(settings: Settings, plan: Plan) -> Plan:
                                        in zip(plan.rotary, found.windows, strict=True)))
 
 
+def _stablelm(settings: Settings, plan: Plan) -> Plan:
+    settings.require("use_parallel_residual", [False], "false")
+    return plan
+
+
+def _phi3(settings: Settings, plan: Plan) -> Plan:
+    if settings.get("attention.sliding_window") in (None, 0):
+        return plan
+    return replace(plan, windows=(settings.count("attention.sliding_window"),) * plan.layers)
+
+
 @dataclass(frozen=True)
 class _Kind:
     """An architecture: its title, whether rotary pairs are neighbours, its names, and what its plan
-    has besides; ``base`` of rotary embeddings where files do not say it."""
+    has besides; ``base`` of rotary embeddings where files do not say it. ``partly``: a part of a
+    head may be rotated alone."""
 
     title: str
     interleaved: bool = False
     names: Names = field(default_factory=lambda: _NAMES)
     besides: Callable[[Settings, Plan], Plan] = _as_it_is
     base: float = 10000.0
+    norm: NormKind = "rms"
+    activation: Activation = "silu"
+    partly: bool = False
 
 
 _KINDS = {
     "llama": _Kind("Llama", True), "qwen2": _Kind("Qwen2"),
     "qwen3": _Kind("Qwen3", names={**_NAMES, **_HEAD_NORMS}),
-    "smollm3": _Kind("SmolLM3", True, besides=_smollm3), "gemma": _Kind("Gemma", besides=_gemma),
+    "smollm3": _Kind("SmolLM3", True, besides=_smollm3),
+    "arcee": _Kind("Arcee", True, _UNGATED, activation="relu_squared"),
+    "nemotron": _Kind("Nemotron", names=_UNGATED, norm="layer", activation="relu_squared",
+                      partly=True),
+    "stablelm": _Kind("StableLM", besides=_stablelm, norm="layer", partly=True),
+    "starcoder2": _Kind("StarCoder2", names=_UNGATED, norm="layer", activation="gelu_tanh"),
+    "phi3": _Kind("Phi-3", names=_PACKED, besides=_phi3), "gemma": _Kind("Gemma", besides=_gemma),
     "gemma2": _Kind("Gemma 2", names=_AROUND, besides=_gemma2),
     "gemma3": _Kind("Gemma 3", names={**_AROUND, **_HEAD_NORMS}, besides=_gemma3, base=1e6)}
 
@@ -119,7 +144,10 @@ def _plan(settings: Settings, file: GgufFile, checkpoint: Checkpoint, kind: _Kin
                               f"a divisor of attention.head_count = {heads}")
     size = head_size(settings, width, heads, "attention.key_length")
     settings.require("attention.value_length", [size], f"{size}, as the size of a key")
-    settings.require("rope.dimension_count", [size], f"{size}: all of a head is rotated")
+    rotated = settings.count("rope.dimension_count", size)
+    if rotated > size or rotated % 2 or (rotated != size and not kind.partly):
+        raise settings.refuse("rope.dimension_count", f"even, at most {size}" if kind.partly else
+                              f"{size}: all of a head is rotated")
     settings.require("rope.scaling.type", ["none", "linear"], "none or linear")
     settings.require("expert_count", [0], "0: mixtures of experts are not supported, the nearest "
                      "is one feed-forward")
@@ -128,9 +156,10 @@ def _plan(settings: Settings, file: GgufFile, checkpoint: Checkpoint, kind: _Kin
                        if f"{str(_NAMES[part]).format(0)}.bias" in checkpoint)
     return Plan(
         layers, width, heads, settings.count("feed_forward_length"),
-        settings.positive("attention.layer_norm_rms_epsilon"), "silu", "rms", kv_heads, size,
-        pre_norm=True, causal=True, biased=biased,
-        rotary=(_rotary(settings, checkpoint, size, kind),) * layers,
+        settings.positive("attention.layer_norm_rms_epsilon" if kind.norm == "rms" else
+                          "attention.layer_norm_epsilon"), kind.activation, kind.norm, kv_heads,
+        size, pre_norm=True, causal=True, biased=biased, rotated=rotated,
+        rotary=(_rotary(settings, checkpoint, rotated, kind),) * layers,
         vocabulary=settings.count("vocab_size", file.shapes.get("token_embd.weight", (1,))[0]),
         tied="output.weight" not in checkpoint)
 

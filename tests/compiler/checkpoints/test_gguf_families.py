@@ -30,7 +30,13 @@ CASES = {
                {"attention.sliding_window": 3, "rope.freq_base": 1e6}),
     "smollm3": (5, {"no_rope_layers": [1, 1, 1, 0, 1], "layer_types": [_SEES] * 5},
                 {"rope.freq_base": 2e6}),
+    "arcee": (2, {}, {}),
+    "nemotron": (2, {}, {"rope.dimension_count": 4}),
+    "stablelm": (2, {}, {"rope.dimension_count": 2, "use_parallel_residual": False}),
+    "starcoder2": (2, {"sliding_window": None}, {}),
+    "phi3": (2, {}, {"attention.sliding_window": 4}),
 }
+_LAYER_NORMS = {"nemotron": "norm_eps", "stablelm": "layer_norm_eps", "starcoder2": "norm_epsilon"}
 
 
 def both(name, folder, told=()):
@@ -43,19 +49,22 @@ def both(name, folder, told=()):
     write(folder / name, config, shapes)
     writer = GGUFWriter(folder / f"{name}.gguf", name)
     values = {key: config[from_] for key, from_ in _COUNTS.items() if config.get(from_)} | said
-    values["attention.layer_norm_rms_epsilon"] = config["rms_norm_eps"]
+    if name in _LAYER_NORMS:
+        values["attention.layer_norm_epsilon"] = config[_LAYER_NORMS[name]]
+    else:
+        values["attention.layer_norm_rms_epsilon"] = config["rms_norm_eps"]
+    add = {float: writer.add_float32, int: writer.add_uint32, bool: writer.add_bool}
     for key, value in (values | dict(told)).items():
         if value is not None:
-            (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(
-                f"{name}.{key}", value)
+            add[type(value)](f"{name}.{key}", value)
     names = get_tensor_name_map(MODEL_ARCH[name.upper()], layers)
     for key, shape in shapes.items():
         tensor = weight(key, tuple(shape))
-        if name.startswith("gemma") and key.endswith("norm.weight"):
+        if name.startswith(("gemma", "nemotron")) and key.endswith("norm.weight"):
             tensor = tensor + np.float32(1)
-        if name == "smollm3" and re.search(r"[qk]_proj", key):
+        if name in ("smollm3", "arcee") and re.search(r"[qk]_proj", key):
             tensor = interleaved(tensor)
-        writer.add_tensor(names.get_name(key, try_suffixes=(".weight",)), tensor)
+        writer.add_tensor(names.get_name(key, try_suffixes=(".weight", ".bias")), tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -74,12 +83,19 @@ def test_a_gguf_file_is_the_folder_s_model(name, tmp_path):
 @pytest.mark.parametrize("name, told", [
     ("gemma2", {"attention.sliding_window": 4}), ("gemma2", {"attn_logit_softcapping": None}),
     ("gemma2", {"final_logit_softcapping": None}), ("gemma3", {"attention.sliding_window": 9}),
-    ("gemma3", {"rope.freq_base": 1e4}), ("smollm3", {"rope.freq_base": None})])
+    ("gemma3", {"rope.freq_base": 1e4}), ("smollm3", {"rope.freq_base": None}),
+    ("nemotron", {"rope.dimension_count": 8}), ("phi3", {"attention.sliding_window": None}),
+    ("stablelm", {"rope.dimension_count": None})])
 def test_every_setting_counts(name, told, tmp_path):
     whole, own = (forward(load(path), IDS).output for path in both(name, tmp_path, told))
     assert np.abs(whole - own).max() > 1e-4
 
 
-def test_a_window_must_be_told(tmp_path):
-    with pytest.raises(CheckpointError, match="attention.sliding_window must be a whole number"):
-        load(both("gemma3", tmp_path, {"attention.sliding_window": None})[1])
+@pytest.mark.parametrize("name, told, message", [
+    ("gemma3", {"attention.sliding_window": None}, "attention.sliding_window must be a whole"),
+    ("stablelm", {"use_parallel_residual": True}, "use_parallel_residual must be false"),
+    ("nemotron", {"rope.dimension_count": 3}, "rope.dimension_count must be even, at most 8"),
+    ("phi3", {"rope.dimension_count": 4}, "rope.dimension_count must be 8: all of a head")])
+def test_what_cannot_be_loaded_is_one_line(name, told, message, tmp_path):
+    with pytest.raises(CheckpointError, match=message):
+        load(both(name, tmp_path, told)[1])
