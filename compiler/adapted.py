@@ -17,7 +17,7 @@ def with_adapters(name: str, model: Transformer, path: Path, config: Accelerator
 
     Those of a kind that this project trains, of a model that it trains, are merged as training
     merges them for ``config``, so that inference has the bits of its forward pass, or in fp32
-    (``None``). Others, of peft, are merged in fp32 into the folder's tensors
+    (``None``, and integers, which do not train: their codes are found later, row by row). Others, of peft, are merged in fp32 into the folder's tensors
     (``compiler.checkpoints.adapted``): a model that is not trained may hold these in another order
     or scale. ``ValueError`` in one line for adapters of neither.
     """
@@ -34,4 +34,6 @@ def with_adapters(name: str, model: Transformer, path: Path, config: Accelerator
         if not path.is_dir() or not (Path(name) / "config.json").exists() or written_here(path):
             raise
         return load_folder(Path(name), adapter=path)
-    return merge(model, adapters, Exact(np.float32) if config is None else EightBit(config))
+    if config is None or config.format.integer:
+        return merge(model, adapters, Exact(np.float32))
+    return merge(model, adapters, EightBit(config))

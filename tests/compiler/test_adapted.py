@@ -56,6 +56,7 @@ def test_what_training_writes_is_merged_as_training_does(own):
     found = with_adapters(str(folder), model, path, None)
     assert same(found, merge(model, adapters)) and not same(found, model)
     assert np.array_equal(found.head.weight, adapters.head.weight) and found.pooling == "mean"
+    assert same(with_adapters(str(folder), model, path, AcceleratorConfig("int8")), found)
     rounded = with_adapters(str(folder), model, path, CONFIG)
     assert not same(found, rounded)
 

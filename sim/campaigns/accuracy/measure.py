@@ -23,7 +23,7 @@ Array = np.ndarray
 _SOURCES = ("sim/campaigns/accuracy/arithmetic.py", "sim/campaigns/accuracy/compute.py",
             "compiler/training/adapters.py", "compiler/training/gradients/eight_bit.py",
             *(f"sim/verify/{name}.py" for name in (
-                "arithmetic", "attention", "expected", "tensors")),
+                "arithmetic", "attention", "by_row", "expected", "tensors")),
             *(f"sim/model/{name}.py" for name in (
                 "accumulate", "codec", "compiled", "exact", "lanes", "rounding", "tables")),
             *(f"hdl/spec/{name}.py" for name in ("activations", "formats", "tables")))
