@@ -17,9 +17,10 @@ def with_adapters(name: str, model: Transformer, path: Path, config: Accelerator
 
     Those of a kind that this project trains, of a model that it trains, are merged as training
     merges them for ``config``, so that inference has the bits of its forward pass, or in fp32
-    (``None``, and integers, which do not train: their codes are found later, row by row). Others, of peft, are merged in fp32 into the folder's tensors
-    (``compiler.checkpoints.adapted``): a model that is not trained may hold these in another order
-    or scale. ``ValueError`` in one line for adapters of neither.
+    (``None``, and integers, which do not train: their codes are found later, row by row). Others,
+    of peft, are merged in fp32 into the folder's tensors (``compiler.checkpoints.adapted``): a
+    model that is not trained may hold these in another order or scale. ``ValueError`` in one line
+    for adapters of neither.
     """
     from compiler.training.adapters import load_adapters, merge, written_here
     from compiler.training.gradients.eight_bit import EightBit  # imports numba
