@@ -162,7 +162,7 @@ def test_fusesoc_simulates_it(folder, tmp_path):
 
 @pytest.mark.parametrize("flags", [
     "--control-clock --clock-enable --reset async --power-up unknown --address-bits 36",
-    "--clock-enable --address-bits 32"])
+    pytest.param("--clock-enable --address-bits 32", marks=pytest.mark.slow)])
 def test_the_bench_of_other_surroundings(flags, tmp_path):
     require(command, "iverilog", "vvp")
     made, program = tmp_path / "package", tmp_path / "bench"

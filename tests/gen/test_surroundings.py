@@ -70,8 +70,9 @@ def test_every_block_and_memory_waits_for_the_enable():
 
 
 @pytest.mark.parametrize("tool", [tool for tool in TOOLS if "modules" not in tool])
-@pytest.mark.parametrize("around", [EVERY, Surroundings(clock_enable=True)],
-                         ids=["every", "enable"])
+@pytest.mark.parametrize("around", [
+    EVERY, pytest.param(Surroundings(clock_enable=True), marks=pytest.mark.slow)],
+    ids=["every", "enable"])
 def test_tools_find_no_fault(tool, around, tmp_path):
     path = tmp_path / "ottava.v"
     path.write_text(generated(CONFIG, surroundings=around).text)
