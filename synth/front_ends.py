@@ -83,11 +83,11 @@ BUDGET: dict[str, dict[str, Allowed]] = {
 """By tool and kind; what is not named is not allowed."""
 
 
-def _lines(command: Sequence[str], kind: str, environment: dict[str, str] | None = None
-           ) -> Counter[str]:
+def _lines(command: Sequence[str], kind: str, environment: dict[str, str] | None = None,
+           folder: Path | None = None) -> Counter[str]:
     """Kinds of the lines that a command prints and ``kind`` is found in: its group, ERROR without
     one. ERROR too where a signal ends it, or it fails and prints no such line."""
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
     found = Counter(match[1] or ERROR for line in (done.stdout + done.stderr).splitlines()
                     if (match := re.search(kind, line)))
     if done.returncode < 0 or (done.returncode and not found):
@@ -134,9 +134,11 @@ def _pyosys(path: Path, top: str) -> Counter[str]:
 
 
 def _yosys(name: str, path: Path, top: str) -> Counter[str]:
-    script = "; ".join([f"read_verilog {quoted(path.resolve())}",
+    # By its name alone: in WebAssembly /tmp is another folder.
+    script = "; ".join([f"read_verilog {quoted(Path(path.name))}",
                         *(line.format(top=top) for line in _SYNTHESIS)])
-    return _lines([installed(name), "-q", "-p", script], r"^(?:ERROR|(Warning))")
+    return _lines([installed(name), "-q", "-p", script], r"^(?:ERROR|(Warning))",
+                  folder=path.parent)
 
 
 FRONT_ENDS: dict[str, Callable[[Path, str], Counter[str]]] = {

@@ -38,6 +38,8 @@ def test_generated_verilog_keeps_the_budget(tool, fmt, tmp_path, monkeypatch):
     pytest.param(tool, marks=pytest.mark.slow if "Web" in tool else ()) for tool in FRONT_ENDS])
 def test_an_error_is_beyond_every_budget(tool, tmp_path):
     path = tmp_path / "wrong.v"
+    path.write_text("module top(input a, output y);\n  assign y = a;\nendmodule\n")
+    assert not require(said, tool, path, "top")[ERROR]
     path.write_text(WRONG)
     found = require(said, tool, path, "top")
     assert found[ERROR] and f"{found[ERROR]} of error, 0 allowed" in beyond(tool, found)
