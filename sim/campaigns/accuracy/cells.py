@@ -153,6 +153,13 @@ def _merged(task: str) -> Iterator[Cell]:
         yield Cell(task, fmt, merge=merge)
 
 
+def _parameters(task: str) -> Iterator[Cell]:
+    yield Cell(task, PLAIN)
+    for part, fmt in product(("segment row", "other embeddings", "gains", "matrices"),
+                             ("posit8", "e4m3")):
+        yield Cell(task, "bf16", scheme=f"{fmt} of {part}")
+
+
 def _integers() -> Iterator[Cell]:
     """Scales by row beside formats without; sums exact in all."""
     for task in ("reviews-tiny", "digits", "text"):
@@ -200,6 +207,8 @@ TABLES: dict[str, Table] = {
     "merged": Table("adapters merged by the build, or in fp32 before anything is rounded",
                     lambda: _merged("reviews-tiny"), ("fmt",), ("merge",)),
     "integers": Table("integers with scales by row, all fused", _integers, ("fmt",), ("task",)),
+    "parameters": Table("some parameters rounded, all else exact",
+                        lambda: _parameters("reviews-tiny"), ("scheme",), ("task",)),
     "prior": Table("what prior work does, on the same model", lambda: _prior("reviews-tiny"),
                    ("scheme",), ("task",)),
     "formats-documents": Table("formats, all fused: documents by MiniLM",

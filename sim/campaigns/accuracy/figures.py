@@ -26,7 +26,8 @@ def entry_of(cell: Cell, task: Task, rows: Array, plain: Array) -> Entry:
     ones; ``error``: of logits the length of all differences over that of the plain ones, each
     row's mean apart, which decides nothing, of losses of tokens the root of their mean square.
     Of pairs the interval is that of pairs drawn anew, as if those of one document were apart.
-    ``digest``: of the rows, every bit of them."""
+    ``shift``: what of it all rows share, of parameters that are rounded alone. ``digest``: of the
+    rows, every bit of them."""
     outcomes = _outcomes(task, rows)
     found = estimate(task.metric, outcomes)
     entry: Entry = {
@@ -43,6 +44,8 @@ def entry_of(cell: Cell, task: Task, rows: Array, plain: Array) -> Entry:
             entry["flips"], error = flips(outcomes, _outcomes(task, plain)), _of_logits(rows, plain)
         entry |= {"error": _round(error),
                   "digest": hashlib.sha256(np.float64(rows).tobytes()).hexdigest()[:16]}
+        if cell.scheme is not None and " of " in cell.scheme:
+            entry["shift"] = _round(_shift(rows, plain))
     return entry
 
 
@@ -68,6 +71,13 @@ def _of_losses(rows: Array, plain: Array) -> tuple[int, float]:
 def _of_logits(rows: Array, plain: Array) -> float:
     rows, plain = (values - values.mean(axis=1, keepdims=True) for values in (rows, plain))
     return float(np.linalg.norm(rows - plain) / np.linalg.norm(plain))
+
+
+def _shift(rows: Array, plain: Array) -> float:
+    """What all rows have in common of their error, as a share like ``_of_logits``."""
+    rows, plain = (values - values.mean(axis=1, keepdims=True) for values in (rows, plain))
+    common = np.linalg.norm((rows - plain).mean(axis=0)) * np.sqrt(len(rows))
+    return float(common / np.linalg.norm(plain))
 
 
 def _round(value: float) -> float:

@@ -86,6 +86,9 @@ def _shown(entry: Entry | None) -> str:
         return _short(entry)
     if entry["metric"] == "perplexity":
         return f"{_short(entry)} / {entry['flips']} / {entry['error']:.3f}"
+    if "shift" in entry:
+        return (f"{_short(entry)} / {entry['flips']} / {100 * entry['error']:.2f} %, "
+                f"{100 * entry['shift']:.2f} % the same for all")
     changed = "" if entry["flips"] is None else f" / {entry['flips']}"
     return f"{_short(entry)}{changed} / {100 * entry['error']:.2f} %"
 
