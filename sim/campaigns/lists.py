@@ -175,7 +175,7 @@ def random_list_case(config: AcceleratorConfig, rng: np.random.Generator) -> Cas
         row_max = bool(rng.random() < 0.5)
         if row_max:
             skipped = min(int(rng.integers(2)), len(steps) - 1)
-            if steps[0].y_second:  # Y was made for it
+            if steps[0].y_second or steps[0].rows:  # Y or D was made for it
                 skipped = 0
             epilogue = replace(epilogue, instructions=steps[skipped:])
         builder.gemm(tensor(m, k, False), tensor(k, n, False), out, epilogue,

@@ -128,11 +128,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
               if judged and row.utilisation < TARGETS.get((row.size, row.commands), 0)]
     slow = []
     if not options.no_softmax:
-        cases = (True, 128, 1), *softmax_rate.CASES
+        cases = [("fused", 128, 1, softmax_rate.COLUMNS),
+                 *((*case, softmax_rate.COLUMNS) for case in softmax_rate.CASES),
+                 *(softmax_rate.DEFERRED if config.scales else ())]
         rates = [softmax_rate.measure(accelerator, *case)
                  for case in counted("softmax", cases, len(cases), quiet=options.quiet)]
         print("\n".join(softmax_rate.table(rates)))
-        slow = [rate for rate in rates[1:] if judged and rate.share < softmax_rate.LEAST]
+        slow = [rate for rate in rates[1:1 + len(softmax_rate.CASES)]
+                if judged and rate.share < softmax_rate.LEAST]
     for rate in slow:
         print(f"missed: softmax of {rate.rows} rows, {rate.commands} commands, {rate.share:.2%}",
               file=sys.stderr)
