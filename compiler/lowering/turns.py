@@ -124,17 +124,18 @@ def in_turns(config: AcceleratorConfig, ops: Sequence[Op], commands: Sequence[Se
     every span the scores, in turns with the projection of the span before, and the sums."""
     *before, op = ops
     assert isinstance(op, Gemm)
-    spans, (whole, name) = _spans(before, op), commands[-1][0]
+    spans, whole = _spans(before, op), commands[-1]
     every, sums = commands[:len(spans)], commands[len(spans):-1]
     yield from chain(every[0], sums[0])
     for done, scores, own, (height, width) in zip(
             spans, every[1:], sums[1:], _sizes(config, spans, op) or (), strict=False):
         blocks = [(block, label) for command, label in scores for block in command.in_rows(
             _block(config, *command.out.shape, command.a.columns))]
-        pieces = [(piece, name) for rows in whole.of_rows(done.rows).in_rows(height)
+        pieces = [(piece, name) for command, name in whole
+                  for rows in command.of_rows(done.rows).in_rows(height)
                   for piece in rows.in_columns(width)]
         yield from chain(_alternately(blocks, pieces), own)
-    yield whole.of_rows(spans[-1].rows), name
+    yield from ((command.of_rows(spans[-1].rows), name) for command, name in whole)
 
 
 def _alternately(blocks: Sequence[Named], pieces: Sequence[Named]) -> Iterator[Named]:
