@@ -39,7 +39,9 @@ SAMPLE = ["random-bert"]
 # What comes before the wrong arguments, and these with what is said of them.
 WRONG: dict[str, tuple[list[str], list[tuple[list[str], str]]]] = {
     "top": ([], [*BUILD, *OUTPUT, (["--period-ns", "x"], "--period-ns must be a number .* 'x'"),
-                 (["--sram", "big"], "--sram must be one of infer, uncollided, blackbox")]),
+                 (["--sram", "big"], "--sram must be one of infer, uncollided, blackbox"),
+                 (["--address-bits", "8"], "address_bits must be an integer from 32 to 64"),
+                 (["--power-up", "x"], "power_up must be one of reset, unknown, not 'x'")]),
     "block": (["decoder"], [*BUILD, *OUTPUT, (["again"], "unrecognized arguments: again")]),
     "package": (["-o", "made"], [
         *BUILD, (["--name", "2x"], "module name must be a legal Verilog identifier, not '2x'"),
@@ -93,6 +95,7 @@ WRONG: dict[str, tuple[list[str], list[tuple[list[str], str]]]] = {
     "units": ([], [*DIM, (["--fmt", "int4"], "format must be one of posit8, .* not 'int4'"),
                     (["--library", "x"], "library must be one of .* not 'x'")]),
     "front-ends": ([], NAMES),
+    "crossings": ([], [*BUILD, (["--reset", "x"], "--reset must be one of sync, async, not")]),
     "lint": ([], [*NAMES, *DIM]),
 }
 APART = {"study", "train", "isomorphism"}  # held by tests of their own
