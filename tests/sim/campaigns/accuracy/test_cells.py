@@ -57,6 +57,30 @@ def test_figures_of_text():
     assert (entry["flips"], entry["error"], entry["n"]) == (1, 0.25, 2)
 
 
+def test_what_all_rows_share_of_an_error():
+    plain = np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0], [3.0, 0.0]])
+    cell = Cell("digits", "bf16", scheme="posit8 of gains")
+    moved = entry_of(cell, CLASSES, plain + np.array([0.5, 0.0]), plain)
+    assert moved["shift"] == moved["error"] > 0
+    other = entry_of(cell, CLASSES, plain + np.array([[1.0, 0], [-1, 0], [1, 0], [-1, 0]]), plain)
+    assert other["shift"] == 0 < other["error"]
+    assert "shift" not in entry_of(Cell("digits"), CLASSES, plain, plain)
+
+
+def test_parameters_that_are_rounded_alone():
+    from sim.campaigns.accuracy.prior import _PARTS
+
+    chosen = {cell.scheme.partition(" of ")[2] for cell in TABLES["parameters"].cells()
+              if cell.scheme is not None}
+    assert chosen == set(_PARTS)
+    names = ("embedding.segment", "embedding.table", "embedding.norm.gain", "blocks.0.up.weight",
+             "blocks.0.up.bias", "embedding.positions", "embedding.norm.shift")
+    taken = {part: [name for name in names if of(name)] for part, of in _PARTS.items()}
+    assert taken == {"segment row": ["embedding.segment"], "gains": ["embedding.norm.gain"],
+                     "other embeddings": ["embedding.table", "embedding.positions"],
+                     "matrices": ["blocks.0.up.weight"]}
+
+
 def test_figures_of_pairs():
     scores = np.array([[1, 0.9, 0.1], [0.9, 1, 0.5], [0.1, 0.5, 1]])
     task = Task("documents", "minilm", "spearman", (), scores, "")
