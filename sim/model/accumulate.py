@@ -19,10 +19,10 @@ rounding of the exact sum: float64's own rounding could only harm where it ends 
   and products at most 2^24, so that the sum is exact. Under a psum that is larger a product of
   12 bits cannot reach from the tie's bit to the 53rd.
 
-Where no psum can overflow or become subnormal, float32 does as well: FP32 sums need no more, and
-24 ≥ 2 · 8 + 2. Of posit8 and posit8es0 its sum is rounded to odd. The error that this takes is
-that of the sum where the product is the larger. Where the psum is and the sum is not exact, the
-product lies beyond the 14th bit of the sum: no tie of 8 bits is near.
+Where no product overflows and no psum can become subnormal, float32 does as well: FP32 sums need
+no more, and 24 ≥ 2 · 8 + 2. Of posit8 and posit8es0 its sum is rounded to odd. The error that this
+takes is that of the sum where the product is the larger. Where the psum is and the sum is not
+exact, the product lies beyond the 14th bit of the sum: no tie of 8 bits is near.
 """
 
 from functools import cache
@@ -35,10 +35,13 @@ from sim.model.codec import decode
 from sim.model.exact import exact_gemm, round_exact, rounded_sums
 from sim.model.rounding import Array, add, round_to, smallest
 
-_LEAST = 2.0 ** -112  # of products of BF16 whose last of 16 bits is a normal FP32 number
-
 __all__ = ["accumulator_type", "fused_multiply_add", "gemm", "narrow", "product",
            "product_stored"]
+
+# Products of BF16 from here on are multiples of the smallest normal FP32 number, 2^-126: one in
+# [2^e, 2^(e+2)) is one of 2^(e-14).
+_LEAST = 2.0 ** -111
+_BEYOND = 2.0 ** 128  # FP32
 
 
 def accumulator_type(config: AcceleratorConfig) -> LaneType:
@@ -62,7 +65,7 @@ def gemm(config: AcceleratorConfig, a: Array, b: Array) -> Array:
         return _gemm_of_exact_tiles(config, a, b)
     transposed = b.T.flags.c_contiguous and not b.flags.c_contiguous
     b = np.ascontiguousarray(_canonical(b.T if transposed else b))
-    single = config.format.storage_bits == 8 or _smallest(a) * _smallest(b) >= _LEAST
+    single = config.format.storage_bits == 8 or _in_range(a, b)
     return _accumulated(config, a, b.astype(np.float32) if single else b, transposed, None, single)
 
 
@@ -82,10 +85,18 @@ def _accumulated(config: AcceleratorConfig, a: Array, b: Array, transposed: bool
     return sums.astype(np.float64)
 
 
-def _smallest(x: Array) -> float:
-    """The smallest magnitude but zero; of NaNs too."""
+def _in_range(a: Array, b: Array) -> bool:
+    """Whether every product but 0 and NaN is from ``_LEAST`` to below ``_BEYOND``."""
+    (least, most), (other, others) = map(_extremes, (a, b))
+    return least * other >= _LEAST and most * others < _BEYOND
+
+
+def _extremes(x: Array) -> tuple[float, float]:
+    """The smallest magnitude and the largest, of all but 0 and NaN."""
     magnitudes = np.abs(x)
-    return float(magnitudes.min(initial=np.inf, where=magnitudes > 0))
+    counts = magnitudes > 0
+    return (float(magnitudes.min(initial=np.inf, where=counts)),
+            float(magnitudes.max(initial=0.0, where=counts)))
 
 
 def _gemm_of_exact_tiles(config: AcceleratorConfig, a: Array, b: Array) -> Array:

@@ -255,3 +255,15 @@ def test_products_that_float32_could_lose_are_added_in_float64():
         b = decode(config.format.encodings[0], codes.T + (lift << 7)).copy()
         assert same(gemm(config, a, b), array_gemm(config, a, b))
     assert same(gemm(config, -a, b * 0), array_gemm(config, -a, b * 0))
+
+
+@pytest.mark.parametrize("a, b", [
+    ((201 * 2.0**-60, -200 * 2.0**-60), (201 * 2.0**-67, 202 * 2.0**-67)),  # 2^-127 is left
+    ((-(2.0**63), 2.0**64), (2.0**64, 2.0**64))], ids=("subnormal", "beyond"))
+def test_a_sum_that_float32_would_get_wrong_is_the_definitions(a, b):
+    config = AcceleratorConfig("bf16", dim=4)
+    a, b = np.array([a]), np.array([b]).T
+    with np.errstate(over="ignore"):
+        onto = np.float32(a[:, :1] @ b[:1]) + np.float32(a[:, 1:]) * np.float32(b[1:])
+    got = gemm(config, a, b)
+    assert same(got, array_gemm(config, a, b)) and not same(got, np.float64(onto))
