@@ -43,12 +43,6 @@ def first_cause(m: Module, cause: Signal, failed: Signal, *rows) -> None:
             m.d.comb += [cause.eq(code), failed.eq(1)]
 
 
-def _or(first, *others):
-    for other in others:
-        first = first | other
-    return first
-
-
 def _any(conditions):
     return Cat(conditions).any()
 
@@ -232,13 +226,14 @@ class CommandCheck(wiring.Component):
         def odd(name):
             return self._field(f"{name}_address")[0] | self._field(f"{name}_stride")[0]
 
-        items = self._field("c_address")[0] ^ self._field("d_offset")[0]
-        rest = (second & items,) if self.config.scales else ()
-        return _or((odd("a") & (always | (vector & self._field("x_wide"))))
-                | (odd("b") & always & ~vector)
-                | (odd("c") & memory & (always | self._field("c_wide")))
-                | (odd("y0") & uses_y[0] & (always | self._field("y0_wide")))
-                | (odd("y1") & uses_y[1] & (always | self._field("y1_wide"))), *rest)
+        found = ((odd("a") & (always | (vector & self._field("x_wide"))))
+                 | (odd("b") & always & ~vector)
+                 | (odd("c") & memory & (always | self._field("c_wide")))
+                 | (odd("y0") & uses_y[0] & (always | self._field("y0_wide")))
+                 | (odd("y1") & uses_y[1] & (always | self._field("y1_wide"))))
+        if self.config.scales:
+            found = found | (second & (self._field("c_address")[0] ^ self._field("d_offset")[0]))
+        return found
 
     def _counts(self, m: Module) -> list:
         """Of M, K and N one is 0, or beyond what is counted; where the accumulator bounds K,
