@@ -1,10 +1,10 @@
 """``python -m synth.crossings``: every path between the two clocks of a build, read off its text.
 
 Yosys flattens the Verilog of a build whose control port has a clock of its own. From each register
-and each input of one clock, cells are followed to the registers and outputs of the other. What
-passes must be a *level*, a register whose bit is the input of a synchroniser, or a *word*, whose
-bits are the inputs of registers that take them on a condition of their own clock and hold
-otherwise. Anything else is a fault: exit code 1.
+and each input of one clock, cells are followed to the registers, memories and outputs of the
+other. What passes must be a *level*, a register whose bit is the input of a synchroniser, or a
+*word*, whose bits are the inputs of registers that take them on a condition of their own clock and
+hold otherwise. Anything else is a fault: exit code 1.
 """
 
 import json
@@ -27,6 +27,7 @@ LEVEL, WORD = "level", "word"
 _CLOCKS = ("aclk", "s_axi_ctrl_aclk")
 _FIRST, _INPUT = ".stages", ".d"  # of a synchroniser
 _PORT = "port"
+_NO_CLOCK = ["x"]  # of a memory's read, whose register is a cell of its own
 
 
 @dataclass(frozen=True, order=True)
@@ -49,15 +50,15 @@ class _Netlist:
     def __init__(self, module: Mapping[str, Any]) -> None:
         self.cells: dict[str, Any] = module["cells"]
         clocks = {module["ports"][name]["bits"][0]: name for name in _CLOCKS}
-        self.clock: dict[str, str] = {}  # of registers and ports
+        self.clock: dict[str, str] = {}  # of registers, writes of memories and ports
         self.readers: dict[object, list[tuple[str, str]]] = defaultdict(list)
         self._drivers: dict[object, str] = {}
         self.givers: list[tuple[str, object]] = []
         for name, cell in self.cells.items():
             connections = cell["connections"]
-            if "CLK" in connections and "Q" in connections:
+            if connections.get("CLK", _NO_CLOCK) != _NO_CLOCK:
                 self.clock[name] = clocks[connections["CLK"][0]]
-                self.givers += [(name, bit) for bit in connections["Q"]]
+                self.givers += [(name, bit) for bit in connections.get("Q", ())]
             for port, bits in connections.items():
                 for bit in bits:
                     if cell["port_directions"][port] == "input":
@@ -99,16 +100,19 @@ class _Netlist:
 
     def name(self, register: str) -> str:
         """The shortest of the deepest names of what a register holds, that of a synchroniser's
-        input aside; of a port its own."""
+        input aside; of a port its own, of a write its memory's."""
         if register not in self.cells:
             return register
-        found = self._names[self.cells[register]["connections"]["Q"][0]]
+        cell = self.cells[register]
+        if "Q" not in cell["connections"]:
+            return cell["parameters"]["MEMID"].removeprefix("\\")
+        found = self._names[cell["connections"]["Q"][0]]
         return min(found, key=lambda name: (name.endswith(_INPUT), -name.count("."), len(name),
                                             name), default=register)
 
     def reached(self, start: object, clock: str) -> Iterator[tuple[str, str, bool]]:
-        """Registers and ports of ``clock`` that bit ``start`` reaches, by which of their ports, and
-        whether there is no cell between."""
+        """Registers, writes and ports of ``clock`` that bit ``start`` reaches, by which of their
+        ports, and whether there is no cell between."""
         leading = self._leading[clock]
         seen, todo = {start}, [(start, True)] if start in leading else []
         while todo:
@@ -151,7 +155,7 @@ def _kind(netlist: _Netlist, giver: str, taker: str, port: str, straight: bool) 
     if not straight:
         return "logic between"
     if port != "D":
-        return f"to {port} of a register"
+        return f"to {port} of a register or memory"
     if netlist.name(taker).endswith(_FIRST):
         return LEVEL
     if "EN" in netlist.cells[taker]["connections"]:

@@ -39,6 +39,10 @@ def test_what_else_would_pass_is_found(text):
                       (r"(if \(\w+\) here <= )word;", r"\1word + 1'h1;"),
                       (r"if \(\w+\) under <= strobe;", "under <= strobe;"),
                       (r"\.q\(interrupt\)", ".q()"),
+                      (r"(  always @\(posedge clk\) begin\n    greeted <= greeting_in_sync);",
+                       r"  reg kept [0:3];\n"
+                       r"  always @(posedge clk) kept[place[1:0]] <= address[9];\n"
+                       r"\1 & kept[place[3:2]];"),
                       (r"(\n  ottava_synchroniser to_interrupt)",
                        r"\n  assign interrupt = interrupt_pending;\1")):
         text, times = re.subn(find, put, text)
@@ -47,4 +51,5 @@ def test_what_else_would_pass_is_found(text):
               if one.kind not in (LEVEL, WORD)}
     assert {("logic between", "csr.lite.greeting"), ("logic between", "csr.lite.word"),
             ("to a register that takes it at every edge", "csr.lite.strobe"),
+            ("to DATA of a register or memory", "csr.lite.address"),
             ("a port of the other clock", "interrupt")} <= faults
