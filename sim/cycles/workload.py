@@ -7,6 +7,7 @@ shape, so that lowering is quick and layers share their constants; addresses kee
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Workload:
     labels: list[str]
     parts: list[str]
 
-    @property
+    @cached_property
     def macs(self) -> list[int]:
         """Multiply-accumulates of each command."""
         return [c["m"] * c["k"] * c["n"] if c["opcode"] == Opcode.GEMM else 0
