@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,22 @@ def test_every_command_belongs_to_a_part_and_all_cycles_are_told(work):
     lines = report.table([*parts, whole], run)
     assert len(lines) == len(parts) + 2
     assert lines[-1].split()[0] == "total"
+
+
+def test_commands_in_turns_have_one_row(monkeypatch):
+    monkeypatch.setattr("sim.cycles.workload.open_model", lambda name, offline: bert())
+    work = workload(CONFIG, "bert", tokens=9)
+    named = [index for index, label in enumerate(work.labels) if label]
+    names = [*"ababacdefdeg", *map(str, named[12:])]
+    labels, macs = [""] * len(work.labels), [1] * len(work.labels)
+    for index, name in zip(named, names, strict=True):
+        labels[index], macs[index] = name, {"b": 3, "f": 3}.get(name, 1)
+    work = replace(work, labels=labels)
+    monkeypatch.setattr(Workload, "macs", macs)
+    rows = report.by_command(work, simulate(CONFIG, work.commands, address=work.address))
+    assert [(row.label, row.commands, row.macs) for row in rows[:4]] == [
+        ("b and 1 more", 5, 9), ("c", 1, 1), ("f and 2 more", 5, 7), ("g", 1, 1)]
+    assert [row.label for row in rows[4:]] == names[12:]
 
 
 def test_the_drawing_has_a_bar_for_each_lane_of_each_command(work):
