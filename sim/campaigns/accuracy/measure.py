@@ -20,15 +20,16 @@ from sim.inference.workers import shared
 __all__ = ["examples_of", "measured"]
 
 Array = np.ndarray
-_SOURCES = ("sim/campaigns/accuracy/arithmetic.py", "sim/campaigns/accuracy/compute.py",
-            "compiler/training/adapters.py", "compiler/training/gradients/eight_bit.py",
+_BOTH = ("compiler/adapted.py", "compiler/checkpoints/functions.py",
+         "compiler/training/adapters.py", "compiler/training/gradients",
+         *(f"sim/model/{name}.py" for name in ("codec", "compiled", "lanes", "rounding", "tables")),
+         *(f"hdl/spec/{name}.py" for name in ("activations", "formats", "tables")))
+_SOURCES = (*_BOTH, "hdl/spec/timing.py",
+            *(f"sim/campaigns/accuracy/{name}.py" for name in ("arithmetic", "compute")),
             *(f"sim/verify/{name}.py" for name in (
                 "arithmetic", "attention", "by_row", "expected", "tensors")),
-            *(f"sim/model/{name}.py" for name in (
-                "accumulate", "codec", "compiled", "exact", "lanes", "rounding", "tables")),
-            *(f"hdl/spec/{name}.py" for name in ("activations", "formats", "tables")))
-_PRIOR = ("sim/campaigns/accuracy/prior.py", "sim/campaigns/accuracy/schemes.py",
-          "compiler/training/gradients")
+            *(f"sim/model/{name}.py" for name in ("accumulate", "exact")))
+_PRIOR = (*_BOTH, *(f"sim/campaigns/accuracy/{name}.py" for name in ("prior", "schemes")))
 _SIZES = {"minilm": 25.0, "smollm2": 300.0, "digits-vit": 0.2}  # of a position, BERT-tiny's is 1
 
 
