@@ -7,8 +7,6 @@ from threading import Lock
 
 import numpy as np
 
-from compiler.adapted import with_adapters
-from compiler.checkpoints import load
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs
 from compiler.training.gradients.network import Batch, logits_of
@@ -17,7 +15,7 @@ from compiler.training.gradients.parameters import parameters
 from compiler.training.gradients.weights import Weights
 from sim.campaigns.accuracy.arithmetic import arithmetic_of
 from sim.campaigns.accuracy.cells import PLAIN, Cell
-from sim.campaigns.accuracy.tasks import Task, task_of
+from sim.campaigns.accuracy.tasks import Task, model_of, task_of
 from sim.verify.arithmetic import Arithmetic
 from sim.verify.expected import outputs
 
@@ -68,20 +66,13 @@ def _rounded(cell: Cell, task: Task) -> Run:
 @lru_cache(maxsize=1)
 def _opened(cell: Cell) -> tuple[Arithmetic, Transformer]:
     """The arithmetic, which keeps its weights, and the model with its adapters."""
-    return arithmetic_of(cell), _model(task_of(cell.task), cell)
-
-
-def _model(task: Task, cell: Cell) -> Transformer:
-    model = load(task.model)
-    if task.adapter is None:
-        return model
-    plain = cell.fmt == PLAIN or cell.merge == PLAIN
-    return with_adapters(task.model, model, task.adapter, None if plain else cell.config)
+    merged = None if cell.merge == PLAIN else cell.config
+    return arithmetic_of(cell), model_of(task_of(cell.task), merged)
 
 
 @lru_cache(maxsize=1)
 def _exact(name: str) -> tuple[Transformer, Weights]:
-    model = _model(task_of(name), Cell(name, PLAIN))
+    model = model_of(task_of(name), None)
     return model, Weights(parameters(model), Exact())
 
 

@@ -6,8 +6,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from compiler.adapted import with_adapters
-from compiler.checkpoints import load
 from compiler.checkpoints.description import Transformer
 from compiler.training.gradients.network import Batch, logits_of
 from compiler.training.gradients.numerics import Exact
@@ -16,7 +14,7 @@ from compiler.training.gradients.weights import Weights
 from hdl.spec.formats import format_named
 from sim.campaigns.accuracy.cells import Cell
 from sim.campaigns.accuracy.schemes import Scheme
-from sim.campaigns.accuracy.tasks import task_of
+from sim.campaigns.accuracy.tasks import model_of, task_of
 from sim.model import codec
 
 __all__ = ["computed"]
@@ -47,9 +45,7 @@ def _opened(name: str, task_name: str) -> tuple[Transformer, Weights, Exact]:
     """The model with its adapters merged in fp32; a scheme that has seen what it is calibrated
     on."""
     task = task_of(task_name)
-    model = load(task.model)
-    if task.adapter is not None:
-        model = with_adapters(task.model, model, task.adapter, None)
+    model = model_of(task, None)
     fmt, of, part = name.partition(" of ")
     if of:
         encoding = format_named(fmt).encodings[0]

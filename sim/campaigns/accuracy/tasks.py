@@ -9,13 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
+from compiler.adapted import with_adapters
+from compiler.checkpoints import load
+from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.digits import HELD_OUT, WEIGHTS, images, patches
 from compiler.checkpoints.packages import BERT_TINY, GENSIM, MINILM, SMOLLM2
 from compiler.checkpoints.registry import tokenizer
 from compiler.training.gradients.network import Batch
 from compiler.training.tasks import movie_reviews, review_text, reviews
+from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["LONGEST", "TASKS", "Task", "task_of"]
+__all__ = ["LONGEST", "TASKS", "Task", "model_of", "task_of"]
 
 LONGEST = 512  # tokens
 _ADAPTERS = Path(__file__).parent / "adapters"
@@ -135,3 +139,11 @@ def task_of(name: str, count: int | None = None, tokens: int | None = None) -> T
     if tokens is not None:
         examples = tuple(np.append(ids[:tokens - 1], ids[-1]) for ids in examples)
     return replace(task, examples=examples, right=task.right[:count])
+
+
+def model_of(task: Task, config: AcceleratorConfig | None) -> Transformer:
+    """The model of a task with its adapters, merged as for ``config``, or in fp32."""
+    model = load(task.model)
+    if task.adapter is None:
+        return model
+    return with_adapters(task.model, model, task.adapter, config)
