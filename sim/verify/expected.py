@@ -41,7 +41,7 @@ def expected(config: AcceleratorConfig, model: Transformer, inputs: Inputs, step
     """Codes of every tensor that ``compiler.lowering.lower.lower`` may name as a result, of the
     ``steps`` and ``layers`` given, and of all between. ``kept``: as for ``Arithmetic``."""
     math = ByRow(config, kept) if scales == "row" else Arithmetic(config, kept)
-    run = _Forward(config, model, inputs, level, layers, kept, math)
+    run = _Forward(math, model, inputs, level, layers)
     for step in steps:
         run.step(step)
     return run.found
@@ -53,7 +53,7 @@ def outputs(math: Arithmetic, model: Transformer, inputs: Inputs, *,
     last norm or layer. A row a sequence of a causal model, or with ``every`` a row a position.
     ``math`` keeps its weights from one call to the next."""
     layers = range(len(model.blocks))
-    run = _Forward(math.config, model, inputs, level, layers, 0, math)
+    run = _Forward(math, model, inputs, level, layers)
     rate = model.embedding.rate if inputs.kind == "patches" else 1
     run.step(Step("", inputs.sequences, inputs.length // rate, 0, inputs.valid, every=every))
     names = ("head", "pooled", "final norm", f"layer {layers.stop - 1}")
@@ -64,19 +64,18 @@ def outputs(math: Arithmetic, model: Transformer, inputs: Inputs, *,
 class _Forward(Tensors):
     """One pass after the other."""
 
-    def __init__(self, config: AcceleratorConfig, model: Transformer, inputs: Inputs,
-                 level: Fusion, layers: range, kept: int, math: Arithmetic | None = None) -> None:
-        super().__init__(config, level, kept, math)
+    def __init__(self, math: Arithmetic, model: Transformer, inputs: Inputs, level: Fusion,
+                 layers: range) -> None:
+        super().__init__(math, level)
         self.model, self.inputs, self.layers = model, inputs, layers
         self.attention = AttentionCodes(self)
         self.encoded: Array | None = None
         if model.encoder is not None and inputs.source is not None:
-            self.encoded = self.encode(model.encoder, inputs.source, config, level, kept)
+            self.encoded = self.encode(model.encoder, inputs.source, level)
 
-    def encode(self, encoder: Transformer, source: Inputs, config: AcceleratorConfig, level: Fusion,
-               kept: int) -> Array:
+    def encode(self, encoder: Transformer, source: Inputs, level: Fusion) -> Array:
         """What the encoder gives, of the format."""
-        run = _Forward(config, encoder, source, level, range(len(encoder.blocks)), kept, self.math)
+        run = _Forward(self.math, encoder, source, level, range(len(encoder.blocks)))
         run.label = "encoder "
         run.now = Step(run.label, source.sequences, source.length // encoder.embedding.rate, 0,
                        source.valid)

@@ -2,21 +2,19 @@
 
 from compiler.checkpoints.inputs import Step
 from compiler.lowering.fusion import Fusion
-from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING
 from sim.model import codec
-from sim.verify.arithmetic import KEPT, Arithmetic, Array
+from sim.verify.arithmetic import Arithmetic, Array
 
 __all__ = ["Tensors"]
 
 
 class Tensors:
     """``found`` collects codes by name, each behind the ``label`` of the step that is ``now``.
-    ``math``: what computes, in place of the arithmetic of ``config``."""
+    ``math`` computes them."""
 
-    def __init__(self, config: AcceleratorConfig, level: Fusion, kept: int = KEPT,
-                 math: Arithmetic | None = None) -> None:
-        self.math = Arithmetic(config, kept) if math is None else math
+    def __init__(self, math: Arithmetic, level: Fusion) -> None:
+        self.math = math
         self.found: dict[str, Array] = {}
         self.eight = {kind: not level.fuses(kind) for kind in Fusion}
         self.label = ""
