@@ -20,6 +20,7 @@ THETAS = (None, -640, -512, -384, -256)
 EPSILONS = (142, 144, 152, 160)
 _QUICK = 96  # sentences
 _LONG = 200  # reviews of each length
+_WINDOWS = 4  # of running text
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,11 @@ def _parameters(task: str) -> Iterator[Cell]:
 
 
 def _integers() -> Iterator[Cell]:
-    """Scales by row beside formats without; sums exact in all."""
-    for task in ("reviews-tiny", "digits", "text"):
-        yield Cell(task, PLAIN)
+    """Scales by row beside formats without; sums exact in all. Of text what ``_text`` has."""
+    for task, count in (("reviews-tiny", None), ("digits", None), ("text", _WINDOWS)):
+        yield Cell(task, PLAIN, count=count)
         for fmt in ("int8", "posit8", "e4m3"):
-            yield Cell(task, fmt, acc=None if fmt == "int8" else "exact")
+            yield Cell(task, fmt, acc=None if fmt == "int8" else "exact", count=count)
 
 
 def _accumulators(task: str) -> Iterator[Cell]:
@@ -202,7 +203,8 @@ TABLES: dict[str, Table] = {
                     ("tokens",), drawn=True),
     "accumulators": Table("accumulators", lambda: _accumulators("reviews-tiny"), ("fmt",),
                           ("acc",)),
-    "text": Table("perplexity of the first windows, all fused", lambda: _text(["residual"], 4)),
+    "text": Table("perplexity of the first windows, all fused",
+                  lambda: _text(["residual"], _WINDOWS)),
     "text-fusion": Table("perplexity by fusion level", lambda: _text(list(FUSION_LEVELS))),
     "merged": Table("adapters merged by the build, or in fp32 before anything is rounded",
                     lambda: _merged("reviews-tiny"), ("fmt",), ("merge",)),
