@@ -40,10 +40,10 @@ test-quick: $(STAMP)  ## the inner loop: lint of the sources, models, codecs, as
 sim: $(STAMP)  ## run the benches; TEST=name runs one, WAVES=1 leaves a waveform
 	$(RUN) -m sim.bench $(if $(TEST),--test $(TEST)) $(if $(WAVES),--waves)
 
-accuracy-quick: $(STAMP)  ## a little of every table of accuracy anew, equal to docs/accuracy.json
+accuracy-quick: $(STAMP)  ## accuracy of a build of each kind anew, equal to docs/accuracy.json
 	$(RUN) -m sim.accuracy quick --fresh --check
 
-accuracy: $(STAMP)  ## all tables of accuracy, equal to docs/accuracy.json; goes on where it was
+accuracy: $(STAMP)  ## every table of docs/accuracy.json, equal to it; goes on where it was
 	$(RUN) -m sim.accuracy --check
 
 matrix: $(STAMP)  ## every format x accumulator x softmax on RTL; writes docs/support.md
