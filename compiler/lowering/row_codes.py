@@ -101,8 +101,8 @@ class RowCodes:
             if key not in found:
                 found[key] = self._of_columns(value, column, view.columns, constant)
         codes, top = found[key]
-        return Coded(View(codes, first * codes.columns, view.rows, codes.columns,
-                           step * codes.columns), View(top, first, view.rows, 1, step), constant)
+        whole = View(codes, first * codes.columns, view.rows, codes.columns, step * codes.columns)
+        return Coded(whole, View(top, first, view.rows, 1, step), constant)
 
     def _of_columns(self, value: Value, column: int, width: int, constant: bool
                     ) -> tuple[Value, Value]:

