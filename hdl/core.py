@@ -1,6 +1,6 @@
 """The datapath between the memory engines: banks, array, vector unit and what drives them."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -186,12 +186,12 @@ class Core(wiring.Component):
             m.d.comb += unit.restart.eq(self.starts)
         beat, entering = drain.beat.payload, unit.i.payload
         with_y = Signal()
-        y, y_ends = fetch.o.payload.data, Const(1, 1)
+        y, takes_y = fetch.o.payload.data, unit.i.ready & drain.beat.valid & drain.uses_y
         if config.scales:
             item = Signal.like(y[0], name="y_item")
             m.d.comb += item.eq(y[0])
             y = Mux(drain.y_column, item.replicate(lanes), y.as_value())
-            y_ends = ~drain.y_column | drain.y_ends
+            takes_y = takes_y & (~drain.y_column | drain.y_ends)
         m.d.comb += [
             unit.maximum.eq(maximum.maximum),
             maximum.read.enable.eq(unit.i.ready), maximum.read.bank.eq(drain.read.bank),
@@ -199,9 +199,7 @@ class Core(wiring.Component):
             with_y.eq(~drain.uses_y | fetch.o.valid),
             unit.i.valid.eq(drain.beat.valid & with_y),
             drain.beat.ready.eq(unit.i.ready & with_y),
-            fetch.o.ready.eq(unit.i.ready & drain.beat.valid & drain.uses_y & y_ends
-                             if config.scales
-                             else unit.i.ready & drain.beat.valid & drain.uses_y),
+            fetch.o.ready.eq(takes_y),
             entering.keep.eq(beat.keep), entering.row.eq(beat.row), entering.last.eq(beat.last),
             entering.tag.eq(beat.tag), entering.y.eq(y),
             self.counts.vector_beats.eq(unit.beat), self.counts.stall_vector.eq(unit.stall),
