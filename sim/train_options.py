@@ -62,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--micro", type=int, help="sequences at once (all of a batch)")
     parser.add_argument("--schedule", default="linear", help=f"{', '.join(SCHEDULES)} (linear)")
     parser.add_argument("--scale-log2", type=int, metavar="K", help="gradients are scaled to "
-                        "magnitudes below 2^K (posits 4, e5m2 15, e4m3 8)")
+                        "magnitudes below 2^K (posits 6, e5m2 15, e4m3 8)")
     parser.add_argument("--backward", help=f"softmax: {', '.join(BACKWARD)} "
                         "(ordinary, centred where 1/x is a bit trick)")
     add_on(parser, "numpy", numpy="every rounding of the accelerator in numpy, but "

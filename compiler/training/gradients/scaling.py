@@ -12,11 +12,16 @@ _NOTHING = 2.0 ** -64  # magnitudes below tell nothing
 
 
 def target_log2(fmt: Format) -> int:
-    """log2 of what a scale brings the largest magnitude below: 2^4 for posits, so that most
-    magnitudes are near 1, where they are precise (2^6, as in the paper, leaves three times the
-    error); 2^15 for E5M2, 2^8 for E4M3 alone."""
+    """log2 of what a scale brings the largest magnitude below: 64 for posits of es >= 1, as in the
+    paper, 2^4 for es 0, 2^15 for E5M2, 2^8 for E4M3 alone.
+
+    A batch scaled by its own largest magnitude has the least error at 2^4, where posits are
+    precise. Steps are scaled by the largest of ten, though, and models learn more at 64.
+    """
     encoding = fmt.encodings[-1]
-    return 4 if isinstance(encoding, PositEncoding) else encoding.max_exponent
+    if isinstance(encoding, PositEncoding):
+        return 6 if encoding.es else 4
+    return encoding.max_exponent
 
 
 def power(magnitude: float) -> float:
