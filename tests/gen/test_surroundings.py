@@ -11,7 +11,8 @@ from gen.verilog.survey import FLIP_FLOPS
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.options import options_of
 from hdl.spec.surroundings import Surroundings
-from synth.lint import TOOLS, ToolMissing, lint_file
+from support.require import require
+from synth.lint import TOOLS, lint_file
 
 CONFIG = AcceleratorConfig("fp8", dim=4)
 EVERY = Surroundings(reset="async", clock_enable=True, control_clock=True, power_up="unknown",
@@ -76,10 +77,7 @@ def test_every_block_and_memory_waits_for_the_enable():
 def test_tools_find_no_fault(tool, around, tmp_path):
     path = tmp_path / "ottava.v"
     path.write_text(generated(CONFIG, surroundings=around).text)
-    try:
-        lint_file(tool, path, "ottava")
-    except ToolMissing as missing:
-        pytest.skip(str(missing))
+    require(lint_file, tool, path, "ottava")
 
 
 def test_constraints_of_two_clocks():

@@ -50,7 +50,7 @@ def _netlist(folder: Path) -> bytes:
     return repr(flow.Flow(library_named("ottava")).map_unit(unit, "quick")).encode()
 
 
-def _write_design(config: AcceleratorConfig, name: str) -> Design:
+def _write_design(config: AcceleratorConfig, name: str, **_: object) -> Design:
     text = f"// {config.fmt} {name}\n" * 100_000
     return Design(name, {name: Module(name, text, ())})
 

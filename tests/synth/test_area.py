@@ -6,7 +6,7 @@ import os
 import pytest
 
 from gen.block import design_block
-from hdl.spec.config import AcceleratorConfig, accumulators
+from hdl.spec.config import FUNCTION_SETS, AcceleratorConfig, accumulators
 from hdl.spec.formats import format_named
 from support.require import require
 from synth.accumulators import accumulator_table
@@ -103,7 +103,7 @@ def stopped(arguments, capsys):
     (["--dim", "3"], "dim must be a power of two from 4 to 128, not 3"),
     (["--dim", "3.5"], "dim must be a power of two from 4 to 128, not '3.5'"),
     (["--lanes", "32"], "lanes must be a power of two from 4 to 16, not 32"),
-    (["--functions", "gelu"], "functions must be one of all, softmax, .*, not 'gelu'"),
+    (["--functions", "gelu"], f"functions must be one of {', '.join(FUNCTION_SETS)}, not 'gelu'"),
     (["--acc", "fp32"], "unrecognized arguments: --acc fp32"),
     (["--softmax", "exact"], "unrecognized arguments: --softmax exact"),
     (["-o", "/"], "output must be a writable file, not '/': it is a directory"),
