@@ -108,6 +108,8 @@ def write_command(name: str, text: str) -> None:
 
 def make_environment() -> None:
     """An empty environment with pip, also where Python came without ``ensurepip``."""
+    if VENV.is_symlink():  # another checkout's environment stays as it is
+        VENV.unlink()
     try:
         venv.create(VENV, clear=True, with_pip=True)
         return
