@@ -36,7 +36,7 @@ _BETWEEN = """\
 
 # Between the clocks pass, both ways, levels into synchronisers and words that stand still for two
 # edges of the clock that takes them: from csr/lite/greeting, greeted, write_request, write_answer,
-# read_request, read_answer and interrupt_pending into an ottava_synchroniser each; from the words
+# read_request, read_answer and interrupt_pending into a synchroniser each; from the words
 # of csr/lite into registers there. Nothing else does. A word may take one period of the clock that
 # takes it; hold times between the clocks mean nothing.
 """

@@ -55,7 +55,7 @@ def test_programs(around):
                for result in results)
     assert most == around.outstanding or most < 16 == around.outstanding
     cycles = accelerator.skipped
-    accelerator.run_for(1000)  # a reset in the middle of nothing, and of a program
+    accelerator.run_for(1000)  # a reset where nothing is under way
     accelerator.reset()
     run_programs(accelerator, 2)
     assert not around.clock_enable or accelerator.skipped > cycles + 300
