@@ -16,7 +16,7 @@ def target_log2(fmt: Format) -> int:
     paper, 2^4 for es 0, 2^15 for E5M2, 2^8 for E4M3 alone.
 
     A batch scaled by its own largest magnitude has the least error at 2^4, where posits are
-    precise. Steps are scaled by the largest of ten, though, and models learn more at 64.
+    precise, by the error of all items together; models learn more at 64.
     """
     encoding = fmt.encodings[-1]
     if isinstance(encoding, PositEncoding):
