@@ -25,6 +25,7 @@ from gen.cli import (
     add_jobs,
     add_offline,
     add_quiet,
+    add_scheduler,
     config_from,
     integer,
     piped,
@@ -72,9 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", metavar="NAME",
                         help="of sounds: transcribe or translate (transcribe)")
     add_jobs(parser, "processes")
-    parser.add_argument("--scheduler", metavar="ADDRESS",
-                        help="share the rows out to the workers of dask.distributed instead, "
-                        "tcp://HOST:8786 say")
+    add_scheduler(parser, "the rows")
     add_offline(parser)
     add_quiet(parser)
     add_config_flags(parser, output=False, only=[option.name for option in options()

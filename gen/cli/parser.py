@@ -135,6 +135,12 @@ def add_jobs(parser: argparse.ArgumentParser, text: str = "builds at once") -> N
                         help=f"{text} (one a processor)")
 
 
+def add_scheduler(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--scheduler", metavar="ADDRESS",
+                        help=f"share {text} out to the workers of dask.distributed instead, "
+                        "tcp://HOST:8786 say")
+
+
 def add_on(parser: argparse.ArgumentParser, usual: str, **places: str) -> None:
     """Where something runs; ``places``: what each name stands for."""
     told = "; ".join(f"{name}: {text}" for name, text in places.items())

@@ -16,7 +16,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from compiler.checkpoints.packages import ModelUnavailable
-from gen.cli import Line, Parser, add_jobs, add_quiet, appearing, writable
+from gen.cli import Line, Parser, add_jobs, add_quiet, add_scheduler, appearing, writable
 from gen.cli.folders import checkout
 from sim.campaigns.accuracy.cells import TABLES, Cell
 from sim.campaigns.accuracy.draw import drawings
@@ -49,9 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--figures", type=Path, metavar="FILE",
                         help="where figures are kept (docs/accuracy.json of the checkout)")
     add_jobs(parser, "processes")
-    parser.add_argument("--scheduler", metavar="ADDRESS",
-                        help="share the work out to the workers of dask.distributed instead, "
-                        "tcp://HOST:8786 say")
+    add_scheduler(parser, "the work")
     add_quiet(parser)
     return parser
 
