@@ -7,8 +7,13 @@ from math import ceil, floor, log10
 
 __all__ = ["Axis", "chart"]
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 420, 70, 150, 40, 50
+_PLOT, _HEIGHT, _LEFT, _TOP, _BOTTOM = 540, 420, 70, 40, 50
+_RIGHT = _LEFT + _PLOT
+_EM = 12 * 0.6
+"""Pixels that a letter of the legend takes, in most fonts without serifs."""
 _COLOURS = ("#1f4e79", "#c46a2b", "#4e8f5a", "#8b5fa8", "#a8434f", "#5c7f8a", "#b59b2c")
+_DASHES = ("", "7 3", "2 3")
+"""Of the first series of each colour, the second, and so on."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,10 @@ class Axis:
             return [(float(place), name) for place, name in enumerate(self.names)]
         if self.log:
             factors = (1, 2, 5) if high - low < 3 else (1,)
+            every = max(1, ceil((high - low) / 8))
             found = [(log10(factor) + decade, f"{factor * 10.0 ** decade:g}")
-                     for decade in range(floor(low), ceil(high) + 1) for factor in factors]
-            every = max(1, len(found) // 12)
-            found = found[::every]
+                     for decade in range(floor(low / every) * every, ceil(high) + 1, every)
+                     for factor in factors]
         else:
             step = 10.0 ** floor(log10((high - low) / 4))
             step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 8)
@@ -49,6 +54,16 @@ def _line(x1: float, y1: float, x2: float, y2: float) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="#ddd"/>'
 
 
+def _series(number: int, places: Sequence[tuple[float, float]], marks: bool = False) -> str:
+    colour = _COLOURS[number % len(_COLOURS)]
+    dash = _DASHES[number // len(_COLOURS) % len(_DASHES)]
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    line = (f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"'
+            + (f' stroke-dasharray="{dash}"' if dash else "") + "/>")
+    return "\n".join([line, *(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>'
+                              for x, y in places if marks)])
+
+
 def chart(title: str, across: Axis, up: Axis, series: Mapping[str, Sequence[tuple[float, float]]],
           marks: bool = True) -> str:
     """``series``: points by name, in their order. ``marks``: a circle at each point."""
@@ -59,33 +74,29 @@ def chart(title: str, across: Axis, up: Axis, series: Mapping[str, Sequence[tupl
     low, high = (low - margin if up.log or low < 0 else 0.0), high + margin
 
     def x_of(place: float) -> float:
-        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (place - left) / ((right - left) or 1)
+        return _LEFT + _PLOT * (place - left) / ((right - left) or 1)
 
     def y_of(place: float) -> float:
         return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (place - low) / (high - low)
 
     parts = [_text(_LEFT, 24, title, "start", 14)]
     for place, text in up.ticks(low, high):
-        parts += [_line(_LEFT, y_of(place), _WIDTH - _RIGHT, y_of(place)),
+        parts += [_line(_LEFT, y_of(place), _RIGHT, y_of(place)),
                   _text(_LEFT - 6, y_of(place) + 4, text, "end", 11)]
     for place, text in across.ticks(left, right):
         parts += [_line(x_of(place), _TOP, x_of(place), _HEIGHT - _BOTTOM),
                   _text(x_of(place), _HEIGHT - _BOTTOM + 16, text, size=11)]
-    parts += [_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 10, across.label),
+    parts += [_text(_LEFT + _PLOT / 2, _HEIGHT - 10, across.label),
               f'<g transform="translate(16 {(_HEIGHT - _BOTTOM + _TOP) / 2:.0f}) rotate(-90)">'
               f"{_text(0, 0, up.label)}</g>"]
     for number, (name, own) in enumerate(series.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
         places = [(x_of(across.place(x)), y_of(up.place(y))) for x, y in own]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        if marks:
-            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>'
-                      for x, y in places]
-        height = _TOP + 16 * number + 8
-        parts += [f'<rect x="{_WIDTH - _RIGHT + 14}" y="{height - 9}" width="12" height="10" '
-                  f'fill="{colour}"/>', _text(_WIDTH - _RIGHT + 32, height, name, "start")]
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
-            f'viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif">'
+        height = _TOP + 16 * number + 4
+        parts += [_series(number, places, marks),
+                  _series(number, [(_RIGHT + 14, height), (_RIGHT + 42, height)]),
+                  _text(_RIGHT + 48, height + 4, name, "start")]
+    width = ceil(_RIGHT + 60 + _EM * max(map(len, series)))
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{_HEIGHT}" '
+            f'viewBox="0 0 {width} {_HEIGHT}" font-family="sans-serif">'
             f'<rect width="100%" height="100%" fill="white"/>\n' + "\n".join(parts)
             + "\n</svg>\n")

@@ -45,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", action="store_true",
                         help="compare with the figures that are kept, to the last digit")
     parser.add_argument("--write", action="store_true",
-                        help="keep the figures, and drawings of them")
+                        help="keep the figures, and drawings of them; with --report the "
+                        "drawings alone")
     parser.add_argument("--figures", type=Path, metavar="FILE",
                         help="where figures are kept (docs/accuracy.json of the checkout)")
     add_jobs(parser, "processes")
@@ -112,15 +113,20 @@ def _run(chosen: argparse.Namespace, names: Sequence[str], path: Path | None) ->
         with appearing(path.resolve()) as file:
             file.write_text(json.dumps({name: kept[name] for name in _NAMES if name in kept},
                                        indent=1) + "\n", encoding="utf-8")
-        for name, drawing in drawings(made, _titles()).items():
-            with appearing(path.resolve().with_name(f"{path.stem}-{name}.svg")) as file:
-                file.write_text(drawing, encoding="utf-8")
+        _draw(kept, path)
     if not chosen.check or path is None:
         return 0
     kept = _read(path)
     told = [line for name in names for line in _differences(name, made[name], kept.get(name, []))]
     print("\n".join([*told, f"figures compared: {len(found)} cells, {len(told)} differ"]))
     return int(bool(told))
+
+
+def _draw(record: Record, path: Path) -> None:
+    """Beside the figures, a drawing of each table that is drawn."""
+    for name, drawing in drawings(record, _titles()).items():
+        with appearing(path.resolve().with_name(f"{path.stem}-{name}.svg")) as file:
+            file.write_text(drawing, encoding="utf-8")
 
 
 def _titles() -> dict[str, str]:
@@ -156,6 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             kept = _read(path)
             _print({name: kept[name] for name in names if name in kept})
             print("\n".join(["table ranges: what each format can say", "", *range_lines()]))
+            if chosen.write:
+                _draw(kept, path)
             return 0
         with threadpool_limits(1, "blas"):  # as many processes as cores: no threads besides
             return _run(chosen, names, path)

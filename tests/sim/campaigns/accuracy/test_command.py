@@ -1,5 +1,6 @@
 import json
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from compiler.checkpoints import digits
 from sim.campaigns.accuracy import command, measure
 from sim.campaigns.accuracy.cells import PLAIN, TABLES, Cell, Table
 from sim.campaigns.accuracy.chart import Axis, chart
+from sim.campaigns.accuracy.draw import drawings
 from sim.campaigns.accuracy.measure import measured
 from sim.campaigns.accuracy.ranges import digits as kept_digits
 from sim.campaigns.accuracy.ranges import range_lines
@@ -131,3 +133,30 @@ def test_a_chart_is_well_formed_and_has_every_point():
     assert sum(item.tag.endswith("circle") for item in tree.iter()) == 4
     texts = {item.text for item in tree.iter() if item.tag.endswith("text")}
     assert {"1 < 2", "a & b", "c", "none", "all"} <= texts
+
+
+def test_a_chart_tells_many_series_apart_and_cuts_no_name_off():
+    names = [f"a build of many options, number {number}" for number in range(20)]
+    text = chart("many", Axis("magnitude", log=True), Axis("error"),
+                 {name: [(1e-9, number), (1e9, number)] for number, name in enumerate(names)})
+    tree = ElementTree.fromstring(text)
+    drawn = [(item.get("stroke"), item.get("stroke-dasharray")) for item in tree.iter()
+             if item.tag.endswith("polyline")]
+    assert len(set(drawn)) == 20 and len(drawn) == 40  # the second of each in the legend
+    words = [item for item in tree.iter() if item.tag.endswith("text")]
+    assert all(float(item.get("x")) + 7 * len(names[0]) < float(tree.get("width"))
+               for item in words if item.text in names)
+    marks = sorted(float(item.get("x")) for item in words
+                   if item.get("text-anchor") == "middle" and item.text.startswith("1e"))
+    assert len(marks) > 3 and all(b - a > 40 for a, b in pairwise(marks))
+
+
+def test_drawings_are_of_the_figures_that_are_kept(tmp_path):
+    from sim.campaigns.accuracy.tasks import TASKS
+
+    docs = Path(__file__).parents[4] / "docs"
+    record = json.loads((docs / "accuracy.json").read_text(encoding="utf-8"))
+    found = drawings(record, {name: title for name, (title, _) in TASKS.items()})
+    assert len(found) == 3
+    for name, drawing in found.items():
+        assert (docs / f"accuracy-{name}.svg").read_text(encoding="utf-8") == drawing, name
