@@ -1,7 +1,7 @@
 """A model by name or path lowered as command-line options say."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,16 +21,16 @@ from compiler.program.lowered import LoweredProgram
 from gen.cli import add_config_flags, add_model_flags, add_seed, config_from, integer
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["NO_MEMORY", "Opened", "Work", "add_flags", "decode_steps", "heading", "inputs_of",
-           "model_of", "opened", "prepare", "summary"]
+__all__ = ["NO_MEMORY", "Asked", "Opened", "Work", "add_flags", "decode_steps", "heading",
+           "inputs_of", "model_of", "opened", "prepare", "summary"]
 
 NO_MEMORY = ("this machine has not enough memory for such a program: --memory BYTES tells what it "
              "needs, fewer --tokens need less")
 
 
 @dataclass(frozen=True)
-class Work:
-    """A program with what it was made from. ``states``: what an fp32 forward has (``fp32_states``),
+class Asked:
+    """What a program is to be made from. ``states``: what an fp32 forward has (``fp32_states``),
     where layers that are not the first were to start from it."""
 
     config: AcceleratorConfig
@@ -41,11 +41,17 @@ class Work:
     level: Fusion
     scales: str
     states: dict[str, np.ndarray]
-    program: LoweredProgram
 
     @property
     def steps(self) -> list[Step]:
         return make_steps(self.model, self.inputs, self.step_lengths)
+
+
+@dataclass(frozen=True)
+class Work(Asked):
+    """With the program."""
+
+    program: LoweredProgram
 
 
 @dataclass
@@ -116,10 +122,11 @@ def inputs_of(options: argparse.Namespace, model: Transformer) -> Inputs:
     return read(options.model, model, options.tokens, options.offline, options.seed)
 
 
-def prepare(options: argparse.Namespace, on: Opened | None = None, inputs: Inputs | None = None
-            ) -> Work:
+def prepare(options: argparse.Namespace, on: Opened | None = None, inputs: Inputs | None = None,
+            begun: Callable[[Asked], None] | None = None) -> Work:
     """Load the model unless it is ``opened``, lower it for ``inputs``; ``ValueError``,
-    ``ModelUnavailable`` in one line."""
+    ``ModelUnavailable`` in one line. ``begun`` hears what is lowered once nothing refuses it any
+    more, before its weights are encoded, which takes most of the time."""
     on = opened(options) if on is None else on
     model, layers = on.model, on.layers
     if inputs is None:
@@ -131,9 +138,10 @@ def prepare(options: argparse.Namespace, on: Opened | None = None, inputs: Input
         found = fp32_states(model, inputs, layers)
         entry = np.nan_to_num(found["embedding"]).reshape(*inputs.values.shape[:2], -1)
         inputs = Inputs("states", entry, inputs.valid, source=inputs.source)
-    program = on.programs.lower(inputs, lengths, seed=options.seed, memory=options.memory)
-    return Work(on.config, model, inputs, layers, lengths, on.level, on.programs.scales, found,
-                program)
+    asked = Asked(on.config, model, inputs, layers, lengths, on.level, on.programs.scales, found)
+    program = on.programs.lower(inputs, lengths, seed=options.seed, memory=options.memory,
+                                begun=lambda: None if begun is None else begun(asked))
+    return Work(**vars(asked), program=program)
 
 
 def summary(work: Work) -> list[str]:

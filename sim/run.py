@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -25,6 +25,7 @@ from compiler.lowering.fusion import fusion_named
 from compiler.program.lowered import LoweredProgram
 from compiler.work import (
     NO_MEMORY,
+    Asked,
     Opened,
     Work,
     add_flags,
@@ -86,47 +87,58 @@ def _write(parser: argparse.ArgumentParser, options: argparse.Namespace,
         save(parser, options.program, program.image.save, "program")
 
 
-def _expected(work: Work) -> tuple[dict[str, np.ndarray], float]:
-    """What every result must be, and how long that took."""
-    started = time.monotonic()
-    codes = expected(work.config, work.model, work.inputs, work.steps, level=work.level,
-                     layers=work.layers, scales=work.scales)
-    return codes, time.monotonic() - started
+class _Beside:
+    """What is computed beside lowering and the machine model: most of all is in compiled loops,
+    which share no lock."""
+
+    def __init__(self, pool: Executor, options: argparse.Namespace, given: Inputs) -> None:
+        self._pool, self._given, self._expects = pool, given, options.on == "machine"
+
+    def begin(self, asked: Asked) -> None:
+        """Once nothing refuses the program any more."""
+        self._told = self._pool.submit(self._compute, asked)
+
+    def _compute(self, asked: Asked
+                 ) -> tuple[dict[str, np.ndarray] | None, float, dict[str, np.ndarray]]:
+        started, codes = time.monotonic(), None
+        if self._expects:
+            codes = expected(asked.config, asked.model, asked.inputs, asked.steps,
+                             level=asked.level, layers=asked.layers, scales=asked.scales)
+        seconds = time.monotonic() - started
+        return codes, seconds, asked.states or fp32_states(asked.model, self._given, asked.layers)
+
+    def result(self) -> tuple[dict[str, np.ndarray] | None, dict[str, np.ndarray]]:
+        """What every result must be, on the machine model, and what the fp32 model has."""
+        codes, seconds, states = self._told.result()
+        if self._expects:
+            print(f"expected codes in {seconds:.1f} s")
+        return codes, states
 
 
-def _run(work: Work, options: argparse.Namespace, given: Inputs
+def _run(work: Work, options: argparse.Namespace, beside: _Beside
          ) -> tuple[ImageRun, Comparison, dict[str, np.ndarray]]:
-    """With what the fp32 model has of ``given``."""
-    program, codes = work.program, None
-
-    def states() -> dict[str, np.ndarray]:
-        return work.states or fp32_states(work.model, given, work.layers)
-
+    """With what the fp32 model has."""
+    program = work.program
     if options.on == "rtl":
         run = on_rtl(program.image, work.config, options.quiet, seed=options.seed)
         print(f"built in {run.built:.1f} s")
-        found = states()
     else:
-        # Side by side: most of both is in compiled loops, which share no lock.
-        with ThreadPoolExecutor(1) as beside:
-            told = beside.submit(_expected, work)
-            run = on_machine(program.image, work.config, options.quiet)
-            found = states()
-            codes, seconds = told.result()
-        print(f"expected codes in {seconds:.1f} s")
+        run = on_machine(program.image, work.config, options.quiet)
+    codes, states = beside.result()
     print(f"ran in {run.seconds:.1f} s on the {run.where}")
-    return run, compare(program, run, codes), found
+    return run, compare(program, run, codes), states
 
 
 def _batches(parser: argparse.ArgumentParser, options: argparse.Namespace, on: Opened,
-             examples: Sequence[Example]) -> int:
+             examples: Sequence[Example], pool: Executor) -> int:
     """Lower, run and compare batch after batch; 1 where a byte differs."""
     results: list[Result] = []
     wrong = 0
     names = token_names(on.model, command.tokenizer_of(options))
     for own, inputs in batches(examples, options.batch, on.model):
         started = time.monotonic()
-        work = prepare(options, on=on, inputs=inputs)
+        beside = _Beside(pool, options, inputs)
+        work = prepare(options, on, inputs, None if options.image_only else beside.begin)
         if not own.start:
             _write(parser, options, work.program)
             print("\n".join(summary(work)))
@@ -137,7 +149,7 @@ def _batches(parser: argparse.ArgumentParser, options: argparse.Namespace, on: O
             print(f"inputs {own.start + 1} to {own.stop} of {len(examples)}, "
                   f"{inputs.length} positions")
         print(f"lowered in {time.monotonic() - started:.1f} s")
-        run, comparison, states = _run(work, options, inputs)
+        run, comparison, states = _run(work, options, beside)
         report(work.config, work.program, run, comparison, work.steps, states)
         wrong += comparison.mismatches
         if not work.step_lengths:
@@ -207,7 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             on = opened(options, line.tell)
             examples = command.given_examples(options, on.model)
             if options.generate is None:
-                return _batches(parser, options, on, examples)
+                with ThreadPoolExecutor(1) as pool:
+                    return _batches(parser, options, on, examples, pool)
             command.run_generation(options, on, examples)
             return 0
     except (ValueError, ModelUnavailable) as error:

@@ -7,9 +7,10 @@ import re
 
 import pytest
 
-import sim.model.compiled  # noqa: F401  with it the folder of compiled code is made: not by a case
 from gen.ottava import COMMANDS
+from sim.model import kept
 
+kept.folder()  # made here: not by a case
 NOWHERE = "/dev/null/file"
 BUILD = [  # of every tool that takes all values of a configuration
     (["--dim", "3"], "dim must be a power of two from 4 to 128, not 3"),

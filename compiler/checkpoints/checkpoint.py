@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Protocol
 
 import numpy as np
@@ -91,6 +92,7 @@ class LazyBlocks(Sequence[Block]):
     def __init__(self, count: int, make: Callable[[int], Block], same: Sequence[int] = ()) -> None:
         self._made: dict[int, Block] = {}
         self._count, self._make, self._room = count, make, _KEPT
+        self._making = RLock()  # not one layer twice, where two threads go through a model
         self.same = same or range(count)
 
     def unkept(self) -> "LazyBlocks":
@@ -106,14 +108,15 @@ class LazyBlocks(Sequence[Block]):
         if isinstance(index, slice):
             return tuple(self[i] for i in range(*index.indices(len(self))))
         index = self.same[range(len(self))[index]]
-        if index in self._made:
-            return self._made[index]
-        block = self._make(index)
-        size = sum(array.nbytes for array in _arrays(block))
-        if size <= self._room:
-            self._room -= size
-            self._made[index] = block
-        return block
+        with self._making:
+            if index in self._made:
+                return self._made[index]
+            block = self._make(index)
+            size = sum(array.nbytes for array in _arrays(block))
+            if size <= self._room:
+                self._room -= size
+                self._made[index] = block
+            return block
 
 
 def _arrays(part: object) -> Iterator[np.ndarray]:

@@ -17,7 +17,7 @@ _MANY = 1 << 11  # values: more go through a compiled loop
 def erf(x: np.ndarray) -> np.ndarray:
     """The error function in float64."""
     if x.size >= _MANY:
-        from sim.model.compiled import erf_all  # imports numba
+        from sim.model.compiled import erf_all  # loads compiled code
 
         return erf_all(np.ascontiguousarray(x).reshape(-1)).reshape(x.shape)
     return np.array([math.erf(item) for item in x.ravel().tolist()]).reshape(x.shape)

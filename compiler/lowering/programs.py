@@ -1,7 +1,7 @@
 """Programs of one model in one memory, in which the weights lie once: ``Programs``."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from compiler.checkpoints.description import Transformer
@@ -62,11 +62,12 @@ class Programs:
         return self._weights.size
 
     def lower(self, inputs: Inputs, steps: Sequence[int] | None = None, *,
-              seed: int | None = None, memory: int | None = None, every: bool = False
-              ) -> LoweredProgram:
+              seed: int | None = None, memory: int | None = None, every: bool = False,
+              begun: Callable[[], object] = bool) -> LoweredProgram:
         """As ``compiler.lowering.lower.lower``, whose results have these names. ``memory``: the
         most bytes that the image may take; ``ValueError`` before any larger array is made.
-        ``every``: of a causal model norm and head of all positions, not of the last alone."""
+        ``every``: of a causal model norm and head of all positions, not of the last alone.
+        ``begun``: called when only encoding and emitting are left."""
         inputs.check(self.model)
         if self.layers.start and inputs.kind != "states":
             raise ValueError(f"layers from {self.layers.start} on take states, not {inputs.kind}")
@@ -84,6 +85,7 @@ class Programs:
         if memory is not None:
             # Before a constant is made: a mask may be larger than all else.
             self._refuse(least_bytes(fused, ProgramBuilder(self.config)), memory)
+        begun()
         self._place_weights(tracer, fused)
         self._streamed.close()
         builder = ProgramBuilder(self.config, self.base)

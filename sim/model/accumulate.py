@@ -20,9 +20,10 @@ rounding of the exact sum: float64's own rounding could only harm where it ends 
   12 bits cannot reach from the tie's bit to the 53rd.
 
 Where no product overflows and no psum can become subnormal, float32 does as well: FP32 sums need
-no more, and 24 ≥ 2 · 8 + 2. Of posit8 and posit8es0 its sum is rounded to odd. The error that this
-takes is that of the sum where the product is the larger. Where the psum is and the sum is not
-exact, the product lies beyond the 14th bit of the sum: no tie of 8 bits is near.
+no more, and 24 ≥ 2 · 8 + 2. Of posit8 and posit8es0 a tie of its sum is decided by the sum's error
+where that is not 0. What is taken for it is the error where the product is the larger. Where the
+psum is and the sum is not exact, the product lies beyond the 14th bit of the sum: no tie of 8 bits
+is near.
 """
 
 from functools import cache
@@ -72,7 +73,7 @@ def gemm(config: AcceleratorConfig, a: Array, b: Array) -> Array:
 def _accumulated(config: AcceleratorConfig, a: Array, b: Array, transposed: bool,
                  values: Array | None, single: bool) -> Array:
     """Psums of ``a`` and of ``b``, or of the ``values`` of its codes; ``single``: by float32."""
-    from sim.model.compiled import accumulate  # imports numba
+    from sim.model.compiled import accumulate  # loads compiled code
 
     acc = accumulator_type(config)
     a = np.ascontiguousarray(_canonical(a))

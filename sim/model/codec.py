@@ -155,6 +155,12 @@ def _magnitude_codes(encoding: Encoding) -> Array:
     return _encode_finite(encoding, np.concatenate([[0.0, 2.0 ** (_LOWEST - 1)], both]))
 
 
+@cache
+def _magnitude_table(encoding: Encoding) -> Array:
+    """``_magnitude_codes`` as compiled loops take it."""
+    return _magnitude_codes(encoding).astype(np.int64)
+
+
 def _encode_by_table(encoding: Encoding, values: Array) -> Array:
     """Codes of finite ``values``; magnitudes from 2^_BEYOND on are as those below."""
     table = _magnitude_codes(encoding)
@@ -170,13 +176,13 @@ def _encode_by_table(encoding: Encoding, values: Array) -> Array:
 
 def _encode_many(encoding: Encoding, values: Array) -> Array:
     """``encode`` by compiled loops, which take all but posits of 16 bits."""
-    from sim.model.compiled import encode_float, encode_table  # imports numba
+    from sim.model.compiled import encode_float, encode_table  # loads compiled code
 
     flat = np.ascontiguousarray(values).reshape(-1)
     if flat.dtype not in (np.float32, np.float64):
         flat = flat.astype(np.float64)
     if encoding.bits == 8:
-        codes = encode_table(flat, _magnitude_codes(encoding).astype(np.int64),
+        codes = encode_table(flat, _magnitude_table(encoding),
                              2 * (1023 + _LOWEST << 7) - 2,
                              isinstance(encoding, PositEncoding), encoding.nar_code)
     else:

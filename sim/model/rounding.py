@@ -40,7 +40,7 @@ def flush(lane: LaneType, values: ArrayLike) -> Array:
     """Subnormal values of ``lane`` as zero with their sign; the rest as it is."""
     values = np.asarray(values, np.float64)
     if values.size >= _MANY:
-        from sim.model.compiled import flush_all  # imports numba
+        from sim.model.compiled import flush_all  # loads compiled code
 
         return flush_all(np.ascontiguousarray(values).reshape(-1),
                          smallest(lane)).reshape(values.shape)

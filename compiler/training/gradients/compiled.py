@@ -1,12 +1,12 @@
 """Loops of ``EightBit`` over float32 values, compiled by numba.
 
 Values come as their words (uint32). A BF16 word is the upper half of one; ``table`` holds a result
-for each of its 65,536. Compiled code is kept as in ``sim.model.compiled``.
+for each of its 65,536. Compiled code is kept as in ``sim.model.kept``.
 """
 
 import numpy as np
 
-from sim.model.compiled import compiled
+from sim.model.kept import compiled
 
 __all__ = ["look_up", "look_up_any", "round_words", "store_scaled"]
 

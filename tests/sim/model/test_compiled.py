@@ -22,7 +22,7 @@ assert words[0] == 0x3F810000
 
 def kept(folder):
     """(file, time of its last change) of compiled code below ``folder``."""
-    return {(path, path.stat().st_mtime_ns) for suffix in ("nbi", "nbc")
+    return {(path, path.stat().st_mtime_ns) for suffix in ("nbi", "nbc", "o")
             for path in folder.rglob(f"*.{suffix}")}
 
 
@@ -39,10 +39,39 @@ def test_code_is_kept_where_it_is_told_and_used_again(variable, folder, tmp_path
     before = [kept(source) for source in sources]
     call(**{variable: str(tmp_path)})
     found = kept(tmp_path / folder)
-    assert len(found) >= 4 and found == kept(tmp_path), "an index and code of each function"
+    assert len(found) >= 3 and found == kept(tmp_path), "code of each, an index of numba's"
     call(**{variable: str(tmp_path)})
     assert kept(tmp_path) == found
     assert [kept(source) for source in sources] == before
+
+
+LOOP = """
+import sys
+import numpy as np
+from sim.model.compiled import accumulate, round_all
+assert (round_all(np.ones(3), 45, 2.0**-126, 2.0**128) == 1).all()
+codes = np.arange(6, dtype=np.uint8).reshape(2, 3)
+total = accumulate(np.ones((1, 2), np.float32), codes, 4, 16, 2.0**-126, 2.0**128, False,
+                   np.arange(256, dtype=np.float32), True)
+assert total.tolist() == [[3, 5, 7]]
+print("numba" in sys.modules)
+"""
+
+
+def test_kept_code_runs_without_numba_and_damaged_code_is_compiled_anew(tmp_path):
+    def numba_was_needed():
+        return subprocess.run([sys.executable, "-c", LOOP], check=True, cwd=ROOT, text=True,
+                              env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+                              capture_output=True).stdout.strip()
+
+    assert numba_was_needed() == "True"
+    assert numba_was_needed() == "False"
+    path, = tmp_path.glob("round_all-*.o")
+    whole = path.read_bytes()
+    for data in (whole[:-1], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:]):
+        path.write_bytes(data)
+        assert numba_was_needed() == "True" and path.read_bytes() != data
+    assert numba_was_needed() == "False"
 
 
 def test_without_a_folder_it_is_compiled_anew(tmp_path):
