@@ -9,12 +9,13 @@ import numpy as np
 from sim.model.kept import Kept
 
 __all__ = ["accumulate", "add_all", "encode_float", "encode_table", "erf_all", "flush_all",
-           "multiply_all", "round_all"]
+           "multiply_all", "round_all", "total_rows"]
 
 Array = np.ndarray
 _WIDTH = 128  # columns at a time: a tile of them stays in the processor's cache
 _ACCUMULATE, _ROUND, _FLUSH = Kept("accumulate"), Kept("round_all"), Kept("flush_all")
-_MULTIPLY, _ADD, _ERF = Kept("multiply_all"), Kept("add_all"), Kept("erf_all")
+_MULTIPLY, _ADD, _TOTAL = Kept("multiply_all"), Kept("add_all"), Kept("total_rows")
+_ERF = Kept("erf_all")
 _ENCODE_TABLE, _ENCODE_FLOAT = Kept("encode_table"), Kept("encode_float")
 
 
@@ -54,17 +55,28 @@ def flush_all(values: Array, smallest: float) -> Array:
     return result
 
 
-def multiply_all(a: Array, b: Array, dropped: int, smallest: float, beyond: float) -> Array:
-    """``rounding.multiply``."""
+def multiply_all(a: Array, b: Array, dropped: int, smallest: float, beyond: float, least: float
+                 ) -> Array:
+    """``rounding.multiply``, of factors below ``least`` as zeros."""
     result = np.empty(a.size)
-    _MULTIPLY(result, a, b, dropped, smallest, beyond)
+    _MULTIPLY(result, a, b, dropped, smallest, beyond, least)
     return result
 
 
-def add_all(a: Array, b: Array, dropped: int, smallest: float, beyond: float) -> Array:
-    """``rounding.add``: the sum rounded to odd, then to the lane's type."""
+def add_all(a: Array, b: Array, dropped: int, smallest: float, beyond: float, least: float
+            ) -> Array:
+    """``rounding.add``, of addends below ``least`` as zeros."""
     result = np.empty(a.size)
-    _ADD(result, a, b, dropped, smallest, beyond)
+    _ADD(result, a, b, dropped, smallest, beyond, least)
+    return result
+
+
+def total_rows(x: Array, lanes: int, dropped: int, smallest: float, beyond: float, least: float
+               ) -> Array:
+    """Of each row of ``x`` its sum as ``lanes.row_total`` takes it, items below ``least`` as
+    zeros."""
+    result = np.empty(len(x))
+    _TOTAL(result, np.empty(lanes), x, dropped, smallest, beyond, least)
     return result
 
 

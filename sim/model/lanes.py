@@ -27,17 +27,17 @@ _POSIT16 = PositEncoding("posit16es0", 16, 0, None)
 
 def add(lane: LaneType, x: Array, y: Array) -> Array:
     """x + y, one RNE."""
-    return rounding.add(lane, flush(lane, x), flush(lane, y))
+    return rounding.add(lane, x, y, flushing=True)
 
 
 def subtract(lane: LaneType, x: Array, y: Array) -> Array:
     """x − y, one RNE."""
-    return rounding.add(lane, flush(lane, x), -flush(lane, y))
+    return rounding.add(lane, x, np.negative(y), flushing=True)
 
 
 def multiply(lane: LaneType, x: Array, y: Array) -> Array:
     """x · y, one RNE."""
-    return rounding.multiply(lane, flush(lane, x), flush(lane, y))
+    return rounding.multiply(lane, x, y, flushing=True)
 
 
 def maximum(lane: LaneType, x: Array, y: Array) -> Array:
@@ -80,17 +80,10 @@ def power(x: Array) -> Array:
 def row_total(lane: LaneType, lanes: int, x: Array) -> Array:
     """FP32 sum of each row of ``x``: adjacent pairs within a beat of ``lanes`` (missing lanes +0),
     then the beats in order."""
-    rows, columns = x.shape
-    beats = -(-columns // lanes)
-    padded = np.zeros((rows, beats * lanes))
-    padded[:, :columns] = flush(lane, x)
-    tree = padded.reshape(rows, beats, lanes)
-    while tree.shape[2] > 1:
-        tree = rounding.add(BINARY32, tree[:, :, 0::2], tree[:, :, 1::2])
-    total = tree[:, 0, 0]
-    for beat in range(1, beats):
-        total = rounding.add(BINARY32, total, tree[:, beat, 0])
-    return total
+    from sim.model.compiled import total_rows  # loads compiled code
+
+    return total_rows(np.ascontiguousarray(x, np.float64), lanes, *rounding.bounds(BINARY32),
+                      rounding.smallest(lane))
 
 
 def row_sum(lane: LaneType, lanes: int, x: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 __all__ = ["accumulate", "add_all", "encode_float", "encode_table", "erf_all", "flush_all",
-           "multiply_all", "round_all"]
+           "multiply_all", "round_all", "total_rows"]
 
 Array = np.ndarray
 
@@ -143,32 +143,61 @@ def round_all(result: Array, values: Array, dropped: int, smallest: float, beyon
 def flush_all(result: Array, values: Array, smallest: float) -> None:
     """``rounding.flush``."""
     for i in range(values.size):
-        value = values[i]
-        result[i] = np.copysign(0.0, value) if abs(value) < smallest else value
+        result[i] = _flushed(values[i], smallest)
+
+
+@njit(inline="always", error_model="numpy")
+def _flushed(value: float, smallest: float) -> float:
+    return np.copysign(0.0, value) if abs(value) < smallest else value
+
+
+@njit(inline="always", error_model="numpy")
+def _sum(a: float, b: float, dropped: int, smallest: float, beyond: float) -> float:
+    """``rounding.add`` of two values: to odd, then to the lane's type."""
+    total = a + b
+    if abs(total) < np.inf:
+        b_part = total - a
+        error = (a - (total - b_part)) + (b - b_part)
+        words = np.float64(total).view(np.int64)
+        if error != 0 and words & 1 == 0:
+            words += 1 if (error > 0) == (total > 0) else -1
+        total = _round(np.int64(words).view(np.float64), dropped, smallest, beyond)
+    return total
 
 
 def multiply_all(result: Array, a: Array, b: Array, dropped: int, smallest: float,
-                 beyond: float) -> None:
-    """``rounding.multiply``."""
+                 beyond: float, least: float) -> None:
+    """``rounding.multiply``, of factors below ``least`` as zeros."""
     for i in range(a.size):
-        value = a[i] * b[i]
+        value = _flushed(a[i], least) * _flushed(b[i], least)
         finite = abs(value) < np.inf
         result[i] = _round(value, dropped, smallest, beyond) if finite else value
 
 
-def add_all(result: Array, a: Array, b: Array, dropped: int, smallest: float, beyond: float
-            ) -> None:
-    """``rounding.add``: the sum rounded to odd, then to the lane's type."""
+def add_all(result: Array, a: Array, b: Array, dropped: int, smallest: float, beyond: float,
+            least: float) -> None:
+    """``rounding.add``, of addends below ``least`` as zeros."""
     for i in range(a.size):
-        total = a[i] + b[i]
-        if abs(total) < np.inf:
-            b_part = total - a[i]
-            error = (a[i] - (total - b_part)) + (b[i] - b_part)
-            words = np.float64(total).view(np.int64)
-            if error != 0 and words & 1 == 0:
-                words += 1 if (error > 0) == (total > 0) else -1
-            total = _round(np.int64(words).view(np.float64), dropped, smallest, beyond)
-        result[i] = total
+        result[i] = _sum(_flushed(a[i], least), _flushed(b[i], least), dropped, smallest, beyond)
+
+
+def total_rows(result: Array, tree: Array, x: Array, dropped: int, smallest: float, beyond: float,
+               least: float) -> None:
+    """``lanes.row_total``: a beat is as wide as ``tree``, which holds its sums."""
+    lanes = tree.size
+    for row in range(x.shape[0]):
+        for first in range(0, x.shape[1], lanes):
+            for lane in range(lanes):
+                there = first + lane < x.shape[1]
+                tree[lane] = _flushed(x[row, first + lane], least) if there else 0.0
+            width = lanes
+            while width > 1:
+                width //= 2
+                for pair in range(width):
+                    tree[pair] = _sum(tree[2 * pair], tree[2 * pair + 1], dropped, smallest,
+                                      beyond)
+            result[row] = tree[0] if first == 0 else _sum(result[row], tree[0], dropped, smallest,
+                                                          beyond)
 
 
 def erf_all(result: Array, values: Array) -> None:

@@ -14,14 +14,14 @@ from numpy.typing import ArrayLike
 
 from hdl.spec.formats import LaneType
 
-__all__ = ["Array", "add", "add_to_odd", "flush", "from_words", "largest", "multiply",
+__all__ = ["Array", "add", "add_to_odd", "bounds", "flush", "from_words", "largest", "multiply",
            "round_to", "smallest", "to_words"]
 
 Array = np.ndarray
 _MANY = 1 << 11  # values: more are rounded by compiled loops, which numpy's passes cost too much
 
 
-def _bounds(lane: LaneType) -> tuple[int, float, float]:
+def bounds(lane: LaneType) -> tuple[int, float, float]:
     """Bits of float64 that ``lane`` drops, its smallest normal value, and what overflows."""
     return 52 - lane.fraction_bits, smallest(lane), 2.0 ** (lane.bias + 1)
 
@@ -56,7 +56,7 @@ def round_to(lane: LaneType, values: ArrayLike) -> Array:
     if values.size >= _MANY:
         from sim.model.compiled import round_all
 
-        return round_all(values.reshape(-1), *_bounds(lane)).reshape(values.shape)
+        return round_all(values.reshape(-1), *bounds(lane)).reshape(values.shape)
     words = values.view(np.int64)
     dropped = 52 - lane.fraction_bits
     odd = words >> dropped & 1
@@ -86,25 +86,31 @@ def add_to_odd(a: Array, b: Array) -> Array:
     return (words + step).view(np.float64)
 
 
-def add(lane: LaneType, a: Array, b: Array) -> Array:
-    """RNE(a + b) in ``lane``; an exact zero sum is +0 unless both addends are −0."""
+def add(lane: LaneType, a: Array, b: Array, *, flushing: bool = False) -> Array:
+    """RNE(a + b) in ``lane``; an exact zero sum is +0 unless both addends are −0. ``flushing``:
+    addends that are subnormal there count as zero."""
     pair = _many(a, b)
     if pair is not None:
         from sim.model.compiled import add_all
 
-        return add_all(pair[0].reshape(-1), pair[1].reshape(-1),
-                       *_bounds(lane)).reshape(pair[0].shape)
+        return add_all(pair[0].reshape(-1), pair[1].reshape(-1), *bounds(lane),
+                       smallest(lane) if flushing else 0.0).reshape(pair[0].shape)
+    if flushing:
+        a, b = flush(lane, a), flush(lane, b)
     return round_to(lane, add_to_odd(a, b))
 
 
-def multiply(lane: LaneType, a: Array, b: Array) -> Array:
-    """RNE(a · b) in ``lane``; a product of two 24-bit significands is exact in float64."""
+def multiply(lane: LaneType, a: Array, b: Array, *, flushing: bool = False) -> Array:
+    """RNE(a · b) in ``lane``; a product of two 24-bit significands is exact in float64.
+    ``flushing``: as for ``add``."""
     pair = _many(a, b)
     if pair is not None:
         from sim.model.compiled import multiply_all
 
-        return multiply_all(pair[0].reshape(-1), pair[1].reshape(-1),
-                            *_bounds(lane)).reshape(pair[0].shape)
+        return multiply_all(pair[0].reshape(-1), pair[1].reshape(-1), *bounds(lane),
+                            smallest(lane) if flushing else 0.0).reshape(pair[0].shape)
+    if flushing:
+        a, b = flush(lane, a), flush(lane, b)
     with np.errstate(invalid="ignore", over="ignore"):
         return round_to(lane, np.multiply(a, b))
 
