@@ -8,21 +8,24 @@ from pathlib import Path
 import numpy as np
 
 from compiler.adapted import with_adapters
+from compiler.calibration import chosen_scales
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs, Step
+from compiler.checkpoints.scales import Scales
 from compiler.checkpoints.source import MODELS, fp32_states, open_model, read
 from compiler.examples import add_input_flags, batches, own_examples
 from compiler.lowering.fusion import FUSION_LEVELS, Fusion, fusion_named
 from compiler.lowering.lower import layer_range, make_steps
 from compiler.lowering.place import Tell, silent
 from compiler.lowering.programs import Programs
-from compiler.lowering.scaling import SCALES
+from compiler.lowering.scaling import SCALES, STATIC, scales_name
 from compiler.program.lowered import LoweredProgram
 from gen.cli import add_config_flags, add_model_flags, add_seed, config_from, integer
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["NO_MEMORY", "Asked", "Opened", "Work", "add_flags", "decode_steps", "heading",
-           "inputs_of", "model_of", "opened", "prepare", "summary"]
+           "inputs_of", "model_of", "opened", "prepare", "scales_of",
+           "summary"]
 
 NO_MEMORY = ("this machine has not enough memory for such a program: --memory BYTES tells what it "
              "needs, fewer --tokens need less")
@@ -39,7 +42,7 @@ class Asked:
     layers: range
     step_lengths: Sequence[int] | None
     level: Fusion
-    scales: str
+    scales: str | Scales
     states: dict[str, np.ndarray]
 
     @property
@@ -74,9 +77,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--adapter", type=Path, metavar="PATH",
                         help="merge these adapters into the model: a folder or a file of peft, or "
                         "what python -m sim.train wrote")
-    parser.add_argument("--scales", metavar="NAME",
-                        help=f"of operands of products: {', '.join(SCALES)} (row of int8, else "
-                        "unit)")
+    parser.add_argument("--scales", metavar="WHICH",
+                        help=f"of operands of products: {', '.join(SCALES)}, {STATIC}, or a file "
+                        "of python -m sim.quantise (row of int8, else unit)")
     parser.add_argument("--memory", type=integer(1), metavar="BYTES",
                         help="refuse a program that needs more than this memory")
     add_seed(parser, "fills unused memory, and random models and inputs")
@@ -103,7 +106,15 @@ def opened(options: argparse.Namespace, tell: Tell = silent) -> Opened:
         model = replace(model, final_norm=None, head=None, transform=None)
     return Opened(config, model, layers, level,
                   Programs(config, model, level=level, layers=layers, tell=tell,
-                           scales=options.scales))
+                           scales=scales_of(options, model, config, level)))
+
+
+def scales_of(options: argparse.Namespace, model: Transformer, config: AcceleratorConfig,
+              level: Fusion) -> str | Scales | None:
+    """What ``--scales`` says: a name, the scales in a file, or those that calibration finds;
+    ``ValueError``."""
+    return chosen_scales(options.scales, options.model, model, config, level, options.offline,
+                         options.seed)
 
 
 def model_of(options: argparse.Namespace, config: AcceleratorConfig) -> Transformer:
@@ -152,10 +163,10 @@ def summary(work: Work) -> list[str]:
 
 
 def heading(config: AcceleratorConfig, level: Fusion, model: Transformer, layers: range, what: str,
-            scales: str = "unit") -> list[str]:
+            scales: str | Scales = "unit") -> list[str]:
     """The build, what is lowered, and what there is to know about the model."""
     return [f"config: fmt {config.fmt}, acc {config.acc}, softmax {config.softmax}, "
             f"dim {config.dim}, lanes {config.lanes}, fusion {level.name.lower()}"
-            + (f", scales {scales}" if config.scales else ""),
+            + (f", scales {scales_name(scales)}" if config.scales else ""),
             f"work: {model.name}, layers {layers.start} to {layers.stop - 1}, {what}",
             *(f"note: {note}" for note in model.notes)]

@@ -45,6 +45,8 @@ COMMANDS: dict[str, Command] = {
     "assembly": Command("sim.assembly", "programs as text: list and assemble", "sim"),
     "cycles": Command("sim.cycles", "cycles of a model by command and layer, without Verilog",
                       "sim"),
+    "quantise": Command("sim.quantise", "scales of a model's operands, calibrated on inputs",
+                        "sim"),
     "evaluate": Command("sim.evaluate", "how right a model is on a data set, builds side by side",
                         "sim"),
     "accuracy": Command("sim.accuracy", "accuracy of real models in every format: the tables",

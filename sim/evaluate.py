@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.checkpoints.source import MODELS
 from compiler.lowering.fusion import FUSION_LEVELS
+from compiler.lowering.scaling import SCALES, STATIC
 from gen.cli import (
     Line,
     Parser,
@@ -64,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"what is rounded to 8 bits: {', '.join(levels)} ({levels[-1]})")
     parser.add_argument("--adapter", type=Path, metavar="PATH",
                         help="merge these adapters into the model")
+    parser.add_argument("--scales", metavar="WHICH",
+                        help=f"of operands of products, of builds with functions scales: "
+                        f"{', '.join(SCALES)}, {STATIC}, or a file of python -m sim.quantise "
+                        "(row of int8, else unit)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE",
                         help="record each example there, in JSON lines; go on with what it has")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there")
@@ -127,7 +132,8 @@ def _table(metric: str, found: Mapping[str, Estimate], differing: Mapping[str, i
 
 def _evaluated(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
     plan = Plan(chosen.model, chosen.metric, _builds(chosen), chosen.fusion, chosen.adapter,
-                chosen.tokens, chosen.offline, chosen.new, chosen.language, chosen.task)
+                chosen.tokens, chosen.offline, chosen.new, chosen.language, chosen.task,
+                chosen.scales)
     model = plan.opened(next(iter(plan.builds))).model
     check(model, plan.metric)
     if plan.metric != "wer" and (plan.language or plan.task):

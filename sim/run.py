@@ -33,6 +33,7 @@ from compiler.work import (
     model_of,
     opened,
     prepare,
+    scales_of,
     summary,
 )
 from gen.cli import (
@@ -176,11 +177,12 @@ def _by_layer(options: argparse.Namespace) -> int:
     examples = command.given_examples(options, model)
     groups = list(batches(examples, options.batch, model))
     names = token_names(model, command.tokenizer_of(options))
+    scales = scales_of(options, model, config, level)
     del model  # its ends take memory of their own
     wrong, results = 0, list[Result]()
     for own, inputs in groups:
         for one in by_layer(config, lambda: model_of(options, config), inputs, level=level,
-                            scales=options.scales, seed=options.seed, quiet=options.quiet):
+                            scales=scales, seed=options.seed, quiet=options.quiet):
             print(f"{one.program.memory.size} bytes, ran in {one.run.seconds:.1f} s", flush=True)
             report(config, one.program, one.run, one.comparison, one.steps, one.states)
             wrong += one.comparison.mismatches

@@ -71,6 +71,10 @@ WRONG: dict[str, tuple[list[str], list[tuple[list[str], str]]]] = {
         (["--dim", "3"], "dim must be a power of two from 4 to 128, not 3"),
         (["-o", NOWHERE], "output must be a writable file"),
         (["--json", NOWHERE], "json must be a writable file"), ([], "data must be a readable")]),
+    "quantise": (["random-bert", "-o", "scales"], [
+        *SEED, (["--percentile", "101"], "--percentile must be a number from 50 to 100"),
+        (["--weights", "row"], "--weights must be one of output, tensor, not 'row'"),
+        (["--text", "x"], "model must be one of"), (["-o", NOWHERE], "output must be a writable")]),
     "accuracy": ([], [*JOBS, (["frob"], "table must be one of quick, .* not 'frob'"),
                       (["--figures", NOWHERE, "--report"], "figures must be a file of them"),
                       (["--figures", NOWHERE, "--write"], "figures must be a writable file")]),

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from compiler.checkpoints.description import Linear, Norm
+from compiler.checkpoints.watch import seen
 
 __all__ = ["activate", "capped", "erf", "gelu", "layer_norm", "linear", "normalise", "softmax"]
 
@@ -24,6 +25,7 @@ def erf(x: np.ndarray) -> np.ndarray:
 
 
 def linear(layer: Linear, x: np.ndarray) -> np.ndarray:
+    seen(layer, "input", x)
     y = x @ layer.weight.T
     return y if layer.bias is None else y + layer.bias
 

@@ -24,6 +24,7 @@ from compiler.checkpoints.functions import (
     normalise,
     softmax,
 )
+from compiler.checkpoints.watch import seen
 
 __all__ = ["Cache", "Values", "activate", "attend", "attend_across", "embed", "encode",
            "feed_forward", "finish", "forward", "gelu", "layer_norm", "linear", "normalise",
@@ -93,6 +94,7 @@ def attend(attention: Attention, x: np.ndarray, cache: Cache | None = None, inde
     query, key = rotate(attention, query, first), rotate(attention, key, first)
     if cache is not None:
         key, value = _extend(cache, index, key, value)
+    _attended(attention, query, key, value)
     key, value = (np.repeat(part, group, axis=1) for part in (key, value))
     scores = np.einsum("ihd,jhd->hij", query, key, optimize=True)
     scores = capped(attention.cap, scores * np.float32(attention.score_scale))
@@ -106,12 +108,18 @@ def attend(attention: Attention, x: np.ndarray, cache: Cache | None = None, inde
     return linear(attention.output, mixed.reshape(x.shape[0], -1))
 
 
+def _attended(attention: Attention, *operands: np.ndarray) -> None:
+    for name, own in zip(("queries", "keys", "values"), operands, strict=True):
+        seen(attention, name, own)
+
+
 def attend_across(attention: Attention, x: np.ndarray, encoded: np.ndarray) -> np.ndarray:
     """Attention of S × d on an encoder's results."""
     size = attention.head_size
     query, key, value = (
         linear(part, given).reshape(len(given), -1, size) for part, given in (
             (attention.query, x), (attention.key, encoded), (attention.value, encoded)))
+    _attended(attention, query, key, value)
     scores = np.einsum("ihd,jhd->hij", query, key, optimize=True)
     weight = softmax(scores * np.float32(attention.score_scale))
     mixed = np.einsum("hij,jhd->ihd", weight, value, optimize=True)

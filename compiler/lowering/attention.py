@@ -73,7 +73,7 @@ def mix(trace: Tracer, attention: Attention, parts: Sequence[tuple[Sequence[Unit
     for units, probabilities in parts:
         trace.gemm([Product(rows, unit.values, unit.sums)
                     for rows, unit in zip(_stacked(probabilities, units), units, strict=True)],
-                   sums, b_transposed=False)
+                   sums, b_transposed=False, of=[attention.query])
 
 
 def _project_at_once(trace: Tracer, linears: Sequence[Linear], x: Value, name: str) -> list[View]:
@@ -82,7 +82,7 @@ def _project_at_once(trace: Tracer, linears: Sequence[Linear], x: Value, name: s
     weight = trace.weight(f"{name} weight", *(linear.weight for linear in linears))
     bias = trace.bias(f"{name} bias", *(linear.bias for linear in linears))
     out = trace.value(name, x.rows, sum(widths))
-    trace.product(x.whole, weight, bias, out, name)
+    trace.product(x.whole, weight, bias, out, name, linears)
     starts = np.cumsum([0, *widths[:-1]])
     return [out.whole.block(0, int(start), out.rows, width)
             for start, width in zip(starts, widths, strict=True)]
@@ -272,7 +272,8 @@ def _softmax(trace: Tracer, attention: Attention, units: Sequence[Unit], out: Va
     scores, plain = (trace.value(f"{label}{name}", out.rows, out.columns)
                      for name in ("scores", "unscaled scores"))
     trace.gemm([Product(unit.queries, unit.keys, rows)
-                for unit, rows in zip(units, _stacked(plain, units), strict=True)], plain)
+                for unit, rows in zip(units, _stacked(plain, units), strict=True)], plain,
+               of=[attention.query])
     if masked:
         scaled = trace.value(f"{label}scores without mask", out.rows, out.columns)
         scale(scaled)

@@ -20,8 +20,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from compiler.checkpoints.scales import LARGEST
 from compiler.lowering import lists
-from compiler.lowering.coded_values import LARGEST, CodedValues
+from compiler.lowering.coded_values import CodedValues
 from compiler.lowering.lane_ops import (
     Add,
     AddResidual,
@@ -182,11 +183,8 @@ class _Rows(RowCodes):
     def _take(self, op: Op) -> None:
         if isinstance(op, Gemm):
             self._gemm(op)
-        elif isinstance(op, Output):
-            uses = dict.fromkeys(Use.LANES if use == Use.OPERAND else use for use in op.uses)
-            self._ops.append(replace(op.with_views(self._view), uses=tuple(uses)))
         else:
-            self._ops.append(op.with_views(self._view))
+            self._as_it_is(op)
         if not isinstance(op, Output):
             self._written(op.out)
 

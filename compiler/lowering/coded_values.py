@@ -1,18 +1,16 @@
 """Codes and magnitudes that programs of one memory share: those of constants and of states."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
+from compiler.checkpoints.scales import LARGEST
 from compiler.lowering.values import Form, Life, Value
 from hdl.spec.formats import BFLOAT16
 from sim.model.rounding import round_to
 
-__all__ = ["LARGEST", "CodedValues"]
-
-LARGEST = 127.0
-"""The largest code of a row."""
+__all__ = ["CodedValues"]
 
 _KEPT = (Life.CONSTANT, Life.STATE)
 
@@ -25,6 +23,7 @@ class CodedValues:
         self._constants: dict[tuple[Value, int, int], tuple[Value, Value]] = {}
         self._states: dict[tuple[Value, int, int], tuple[Value, Value]] = {}
         self._pairs: dict[tuple[Value, Value], Value] = {}
+        self._made: dict[tuple[Value, Hashable], Value] = {}
 
     def parameters(self, given: Iterable[Value]) -> Iterator[Value]:
         """What stands for the constants ``given``, of one program as of the next."""
@@ -35,6 +34,7 @@ class CodedValues:
             if value in own:
                 yield from pair
         yield from (pair for (_, second), pair in self._pairs.items() if second in own)
+        yield from (value for (of, _), value in self._made.items() if of in own)
 
     def wide(self, value: Value) -> Value:
         """The value as everything but a product reads it."""
@@ -64,6 +64,12 @@ class CodedValues:
             self._pairs[key] = Value(name, 2, second.columns, Life.CONSTANT, (Form.WIDE,),
                                      make=both)
         return self._pairs[key]
+
+    def made(self, of: Value, key: Hashable, make: Callable[[], Value]) -> Value:
+        """What ``make`` gives for ``key``, something else that stands for ``of``."""
+        if (of, key) not in self._made:
+            self._made[of, key] = make()
+        return self._made[of, key]
 
     def state(self, value: Value, column: int, width: int) -> tuple[Value, Value]:
         """Where codes and magnitudes of columns of a state are kept."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from compiler.checkpoints.description import Patches, Tokens, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
+from compiler.checkpoints.scales import Scales, modules
 from compiler.lowering.across import Source, make_rows
 from compiler.lowering.attention import CacheRows
 from compiler.lowering.emit import emit
@@ -46,7 +47,7 @@ __all__ = ["check_decoding", "lower_decoding"]
 def lower_decoding(config: AcceleratorConfig, model: Transformer, prompt: int, new: int, *,
                    chunk: int = 32, level: Fusion = Fusion.RESIDUAL, base: int = 0,
                    seed: int | None = None, source: int | None = None, tell: Tell = silent,
-                   sequences: int = 1, scales: str | None = None) -> Decoding:
+                   sequences: int = 1, scales: str | Scales | None = None) -> Decoding:
     """Programs for a prompt of at most ``prompt`` tokens, ``chunk`` at a time, and for ``new`` more
     one by one. The end of a prompt that fills no chunk is padded: what that leaves in the cache is
     written over before it is read. ``source``: how many tokens or patches the encoder reads, where
@@ -126,7 +127,8 @@ class _Lowering:
         self.blocks = dict(enumerate(self._streamed))
         self.builder = ProgramBuilder(config, base)
         self.places = Places()
-        self.tracer = Tracer()
+        self._named = modules(self.model, self.blocks)
+        self.tracer = Tracer(places=self._named)
         self.caches = make_caches(self.tracer, self.blocks, sequences * room)
         self.results: list[Tensor] = []
         self.given = _zeros(model, source)
@@ -152,7 +154,8 @@ class _Lowering:
         """The program before every sequence, where the model has an encoder."""
         if self.given is None or self.model.encoder is None:
             return None
-        tracer = Tracer(after=self.tracer, contents=self._streamed.contents)
+        tracer = Tracer(after=self.tracer, contents=self._streamed.contents,
+                        places=self._named)
         rows = {index: own.rows for index, own in self._declared(tracer).items()}
         self.given.check(self.model.encoder)
         inputs = Inputs("ids", np.zeros((1, 1), np.int64), source=self.given)
@@ -224,7 +227,8 @@ class _Lowering:
 
     def _traced(self, step: Step) -> OpList:
         """The ops of a step."""
-        tracer = Tracer(after=self.tracer, contents=self._streamed.contents)
+        tracer = Tracer(after=self.tracer, contents=self._streamed.contents,
+                        places=self._named)
         caches: dict[int, CacheRows | None] = {}
         for index, cache in self.caches.items():
             assert cache is not None, "a causal layer has a cache"

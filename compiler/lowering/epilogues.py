@@ -9,6 +9,8 @@ from compiler.lowering import lists
 from compiler.lowering.lane_ops import (
     Add,
     Apply,
+    DeferredSoftmax,
+    Factor,
     Hide,
     LaneOp,
     Listed,
@@ -47,8 +49,8 @@ def fits_one_list(lane_ops: Sequence[LaneOp]) -> bool:
         return True
     *before, last = lane_ops
     if any(lane_op.ends for lane_op in before):
-        return False
-    if isinstance(last, Softmax):
+        return type(last) is Factor and len(before) == 1 and _takes_factor(before[0])
+    if isinstance(last, (Softmax, DeferredSoftmax)):
         kinds = [Add if isinstance(lane_op, Hide) else type(lane_op) for lane_op in before]
         return kinds in ([], [Scale], [Add], [Scale, Add])
     if last.ends:
@@ -65,6 +67,9 @@ def epilogue_of(lane_ops: Sequence[tuple[LaneOp, tuple[Tensor, ...]]]) -> Epilog
     kinds = [lane_op for lane_op, _ in lane_ops]
     if not fits_one_list(kinds):
         raise ValueError(f"one command cannot do {', '.join(map(str, kinds))}")
+    if isinstance(kinds[0], Normalise) and isinstance(last, Factor):
+        gain, shift = lane_ops[0][1]
+        return lists.layer_norm(gain, shift, kinds[0].eps, last.factor)
     if isinstance(last, Normalise) and last.affine:
         return lists.affine(*operands)
     if isinstance(last, Normalise):
@@ -79,6 +84,10 @@ def epilogue_of(lane_ops: Sequence[tuple[LaneOp, tuple[Tensor, ...]]]) -> Epilog
         return lists.l2_norm(last.eps)
     if isinstance(last, Mean):
         return lists.row_mean(last.count, *operands)
+    if isinstance(last, DeferredSoftmax):
+        return lists.deferred_softmax(
+            next((lane_op.factor for lane_op in kinds if isinstance(lane_op, Scale)), None),
+            *operands, mask=next((own[0] for _, own in lane_ops[:-1] if own), None))
     scales = [lane_op.factor for lane_op in kinds if isinstance(lane_op, Scale)]
     addends = [tensor for _, tensors in lane_ops for tensor in tensors]
     columns = [isinstance(lane_op, MultiplyRows) for lane_op in kinds if lane_op.reads]
@@ -97,6 +106,11 @@ def epilogue_of(lane_ops: Sequence[tuple[LaneOp, tuple[Tensor, ...]]]) -> Epilog
         return Epilogue(scale=first, bias=y0, softmax=True)
     return Epilogue(scale=first, imm1=second, bias=y0, y1=y1, y0_column=y0_column,
                     y1_column=y1_column, instructions=_instructions(kinds))
+
+
+def _takes_factor(lane_op: LaneOp) -> bool:
+    """Whether the last instruction of a list that ends has a stage to multiply by a factor."""
+    return isinstance(lane_op, Normalise) and lane_op.shift is not None and not lane_op.affine
 
 
 def _instructions(lane_ops: Sequence[LaneOp]) -> tuple[Instruction, ...] | None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from compiler.lowering.epilogues import fits_one_list
 from compiler.lowering.fusion import Fusion
-from compiler.lowering.lane_ops import Add, Softmax
+from compiler.lowering.lane_ops import Add, DeferredSoftmax, Softmax
 from compiler.lowering.ops import Gemm, Op, OpList, Output, Vector
 from compiler.lowering.values import Form, Life, Use, Value, View
 from hdl.spec.config import AcceleratorConfig
@@ -78,10 +78,11 @@ def _joined(before: Op, op: Vector, config: AcceleratorConfig, level: Fusion) ->
             or value.forms is not None or use.form(level) == Form.STORED):
         return None
     lane_ops = before.then + op.then
-    if (op.then[0].ends and not isinstance(op.then[0], Softmax)) or not fits_one_list(lane_ops):
+    softmax = isinstance(op.then[0], (Softmax, DeferredSoftmax))
+    if (op.then[0].ends and not softmax) or not fits_one_list(lane_ops):
         return None
     masked = any(isinstance(lane_op, Add) for lane_op in before.then)
-    if isinstance(op.then[0], Softmax) and masked and not row_fits(config, op.x.columns):
+    if softmax and masked and not row_fits(config, op.x.columns):
         if config.fmt == "bf16":
             raise ValueError(f"a mask in FP32 lanes takes at most {row_columns(config)} positions "
                              f"in this build, not {op.x.columns}; a larger acc_depth takes more")

@@ -13,8 +13,9 @@ from compiler.lowering.values import Read, Use, View
 from compiler.program.epilogue import Epilogue
 from compiler.program.tensor import Tensor
 
-__all__ = ["Add", "AddResidual", "Apply", "Factor", "Hide", "LaneOp", "Listed", "Mean", "Multiply",
-           "MultiplyAdd", "MultiplyRows", "Normalise", "Scale", "Softmax", "UnitLength"]
+__all__ = ["Add", "AddResidual", "Apply", "DeferredSoftmax", "Factor", "Hide", "LaneOp", "Listed",
+           "Mean", "Multiply", "MultiplyAdd", "MultiplyRows", "Normalise", "Scale", "Softmax",
+           "UnitLength"]
 
 Change = Callable[[View, Use | None], View]
 
@@ -163,6 +164,18 @@ class Softmax(LaneOp):
 
     def __str__(self) -> str:
         return "softmax"
+
+
+@dataclass(frozen=True)
+class DeferredSoftmax(_Elementwise):
+    """Exponentials of each row over its largest, × 127; 1 over their sum goes to ``y``, an item for
+    each row."""
+
+    use: ClassVar[Use] = Use.ACTIVATION
+    ends: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        return f"softmax over {self._shown()}"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Epilogues of several instructions: norms, means, products."""
 
+from compiler.checkpoints.scales import LARGEST
 from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
@@ -9,19 +10,22 @@ __all__ = ["affine", "codes_by_row", "deferred_softmax", "deferred_softmax_of_co
            "largest_magnitudes", "layer_norm", "product", "rms_norm", "row_mean", "sum_norm"]
 
 
-def layer_norm(gamma: Tensor, beta: Tensor, eps: float) -> Epilogue:
-    """Normalises rows: (x − μ) · gamma · r + beta, r = 1/√(σ² + eps).
+def layer_norm(gamma: Tensor, beta: Tensor, eps: float, factor: float | None = None) -> Epilogue:
+    """Normalises rows: (x − μ) · gamma · r + beta, r = 1/√(σ² + eps); × ``factor`` at last.
 
     Mean into R0; squares of x − R0, r into R1; (x − R0) · gamma, kept; · R1 + beta, stored. The
     block stays on chip, for one instruction takes one of gamma and beta.
     """
     centred: Fields = {"add": Operand.R0, "subtract": True}
-    return Epilogue(bias=gamma, y1=beta, inverse_n=1 / gamma.columns, epsilon=eps, instructions=(
+    last = Operand.NONE if factor is None else Operand.IMM1
+    return Epilogue(bias=gamma, y1=beta, imm1=factor, inverse_n=1 / gamma.columns, epsilon=eps,
+                    instructions=(
         Instruction(reduce=Reduce.SUM, post=Post.MEAN),
         Instruction(**centred, scale=Operand.SELF, reduce=Reduce.SUM, reduce_to=1,
                     post=Post.INVERSE_SQRT),
         Instruction(**centred, scale=Operand.Y, destination=Destination.BUFFER),
-        Instruction(multiply=Operand.R1, add=Operand.Y, y=1, destination=Destination.MEMORY)))
+        Instruction(multiply=Operand.R1, add=Operand.Y, y=1, scale=last,
+                    destination=Destination.MEMORY)))
 
 
 def rms_norm(gamma: Tensor, eps: float) -> Epilogue:
@@ -99,32 +103,17 @@ def codes_by_row(largest: float, magnitudes: Tensor | None = None) -> Epilogue:
         Instruction(add=Operand.R0, rows=True, **inverse, destination=Destination.SECOND), store))
 
 
-def deferred_softmax(scale: float, divisors: Tensor, *, mask: Tensor | None = None,
-                     maximum: bool = False, largest: float = 127.0) -> Epilogue:
+def deferred_softmax(scale: float | None, divisors: Tensor, *, mask: Tensor | None = None,
+                     largest: float = LARGEST) -> Epilogue:
     """e^(z − max z) × ``largest`` of each row of z = x · ``scale`` + ``mask``, and 1 over the sum
     of that into ``divisors``, one item per row: what a product with it is still to be multiplied
-    by.
-
-    ``maximum``: R0 holds the largest z already (row_max); without it rows without a mask pass
-    once more. A row that is masked whole gives zeros.
-    """
-    e: Fields = {"add": Operand.R0, "subtract": True, "function": Function.EXP,
-                 "scale": Operand.IMM1, "reduce": Reduce.SUM, "reduce_to": 1,
-                 "post": Post.RECIPROCAL, "destination": Destination.MEMORY}
-    left = Instruction(add=Operand.R1, rows=True, destination=Destination.SECOND)
-    z: Fields = {"multiply": Operand.IMM0}
-    if mask is not None:
-        steps = (Instruction(**z, add=Operand.Y, reduce=Reduce.MAX, destination=Destination.BUFFER),
-                 Instruction(**e), left)
-    elif maximum:
-        steps = (Instruction(**z, **e), left)
-    else:
-        steps = (Instruction(**z, reduce=Reduce.MAX), Instruction(**z, **e), left)
-    return Epilogue(scale=scale, imm1=largest, bias=mask, items=divisors, instructions=steps)
+    by. A GEMM without mask finds the largest z as it drains. A row that is masked whole gives
+    zeros."""
+    return Epilogue(scale=scale, imm1=largest, bias=mask, items=divisors, softmax=True)
 
 
 def deferred_softmax_of_codes(scale: float, rows: Tensor, columns: Tensor, divisors: Tensor,
-                              largest: float = 127.0) -> Epilogue:
+                              largest: float = LARGEST) -> Epilogue:
     """``deferred_softmax`` of z = x × ``rows``, an item for each row, × ``columns``, one for each
     column, × ``scale``."""
     return Epilogue(

@@ -7,6 +7,7 @@ import numpy as np
 
 from compiler.checkpoints.description import Attention, Block, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
+from compiler.checkpoints.scales import Scales, modules
 from compiler.lowering.across import Source
 from compiler.lowering.attention import CacheRows
 from compiler.lowering.emit import emit
@@ -90,7 +91,7 @@ def make_steps(model: Transformer, inputs: Inputs, steps: Sequence[int] | None) 
 def lower(config: AcceleratorConfig, model: Transformer, inputs: Inputs, *,
           level: Fusion = Fusion.RESIDUAL, layers: range | None = None,
           steps: Sequence[int] | None = None, keep: bool = False, seed: int | None = 0,
-          base: int = 0, scales: str | None = None) -> LoweredProgram:
+          base: int = 0, scales: str | Scales | None = None) -> LoweredProgram:
     """The program that runs ``model`` on ``inputs`` from its embedding to its head.
 
     ``layers``: only these, without head unless the last is among them; from another than the
@@ -121,8 +122,8 @@ def trace(model: Transformer, inputs: Inputs, layers: range | None = None,
     inputs.check(model)
     if layers.start and inputs.kind != "states":
         raise ValueError(f"layers from {layers.start} on take states, not {inputs.kind}")
-    tracer = Tracer()
     blocks = prepared_blocks(model, layers)
+    tracer = Tracer(places=modules(model, blocks))
     caches = make_caches(tracer, blocks, inputs.sequences * inputs.length)
     sources = trace_source(tracer, model, inputs, blocks)
     for step in make_steps(model, inputs, steps):

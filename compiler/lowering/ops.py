@@ -79,12 +79,15 @@ class Product:
 class Gemm(Op):
     """Products side by side in ``out``: a linear layer is one, attention has one per head.
 
-    ``a_transposed``: views of A hold Aᵀ, K×M; ``b_transposed``: those of B hold Bᵀ, N×K.
+    ``a_transposed``: views of A hold Aᵀ, K×M; ``b_transposed``: those of B hold Bᵀ, N×K. ``of``:
+    the places in the model (``compiler.checkpoints.scales``) and outputs of the linear layers whose
+    weights B has below one another, or of the queries of the attention that this is a part of.
     """
 
     products: tuple[Product, ...]
     a_transposed: bool = False
     b_transposed: bool = True
+    of: tuple[tuple[str, int], ...] = ()
 
     @property
     def sources(self) -> tuple[Read, ...]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs
+from compiler.checkpoints.scales import Scales, modules
 from compiler.lowering.emit import emit
 from compiler.lowering.fuse import fuse
 from compiler.lowering.fusion import Fusion
@@ -39,7 +40,8 @@ class Programs:
 
     def __init__(self, config: AcceleratorConfig, model: Transformer, *,
                  level: Fusion = Fusion.RESIDUAL, layers: range | slice | None = None,
-                 base: int = 0, tell: Tell = silent, scales: str | None = None) -> None:
+                 base: int = 0, tell: Tell = silent,
+                 scales: str | Scales | None = None) -> None:
         self._scaled = Scaling(scales, config, level)
         self.config, self.level, self.base, self._tell = config, level, base, tell
         self.layers = layer_range(model, layers)
@@ -52,7 +54,7 @@ class Programs:
         self._tracer: Tracer | None = None
 
     @property
-    def scales(self) -> str:
+    def scales(self) -> str | Scales:
         """Of operands of products."""
         return self._scaled.scales
 
@@ -75,7 +77,8 @@ class Programs:
         scores = max(step.rows * step.total for step in passes) * max(
             block.attention.heads for block in self.blocks.values())
         self._refuse(scores, _machine_bytes() if memory is None else memory)
-        tracer = Tracer(after=self._tracer, contents=self._streamed.contents)
+        tracer = Tracer(after=self._tracer, contents=self._streamed.contents,
+                        places=modules(self.model, self.blocks))
         caches = make_caches(tracer, self.blocks, inputs.sequences * inputs.length)
         sources = trace_source(tracer, self.model, inputs, self.blocks)
         for step in passes:

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+from compiler.checkpoints.scales import LARGEST
 from compiler.lowering import lists
-from compiler.lowering.coded_values import LARGEST, CodedValues
+from compiler.lowering.coded_list import CodedList
+from compiler.lowering.coded_values import CodedValues
 from compiler.lowering.lane_ops import Factor, Listed, MultiplyRows
-from compiler.lowering.ops import Gemm, Op, OpList, Output, Vector
+from compiler.lowering.ops import Gemm, OpList, Output, Vector
 from compiler.lowering.values import Form, Life, Read, Use, Value, View
 
 __all__ = ["Coded", "RowCodes"]
@@ -29,17 +31,14 @@ class Coded:
         return replace(self.top, rows=1, columns=self.top.rows, stride=self.top.rows)
 
 
-class RowCodes:
+class RowCodes(CodedList):
     """A new list in the making, and what of its values has codes so far."""
 
     def __init__(self, listed: OpList, shared: CodedValues) -> None:
-        self._shared = shared
+        super().__init__(shared)
         # Of each value the codes and magnitudes of what is read of it: of columns of all rows, or
         # of rows that are parts of one.
         self._found: dict[Value, dict[tuple[int, ...], tuple[Value, Value]]] = {}
-        self._values: dict[Value, None] = {}
-        self._wide: dict[Value, Value] = {}
-        self._ops: list[Op] = []
         # Of columns of a state the rows that are written and have no codes yet: the first, how
         # many, how far apart.
         self._uncoded: dict[tuple[Value, int, int], dict[tuple[int, int, int], None]] = {
@@ -60,19 +59,6 @@ class RowCodes:
                 ((Read(inverse.whole, Use.LANES),),)),)),
             Vector(codes.whole, x, then=(MultiplyRows((inverse.whole,)), Factor(LARGEST)))]
         return codes, top
-
-    def _declare(self, value: Value) -> Value:
-        self._values.setdefault(value)
-        return value
-
-    def _as_wide(self, value: Value) -> Value:
-        """The value as everything but a product reads it."""
-        if value not in self._wide:
-            self._wide[value] = self._declare(self._shared.wide(value))
-        return self._wide[value]
-
-    def _view(self, view: View, use: Use | None = None) -> View:
-        return replace(view, value=self._as_wide(view.value))
 
     def _written(self, out: View) -> None:
         self._found.pop(out.value, None)  # what is written has other codes

@@ -1,6 +1,7 @@
 """Makes op lists: declares values, places constants once, lists ops with one lane op each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -28,11 +29,13 @@ class Tracer:
     of their declaration. ``results``: whether values that a run leaves keep their memory to the
     end; else as others only as long as they are read. ``after``: another program's tracer, whose
     constants are those of this one too. ``contents``: gives the weights that an array stands for
-    when they are placed."""
+    when they are placed. ``places``: by the id of weights their place in the model, which products
+    are told to be of (``ops.Gemm``)."""
 
     def __init__(self, results: bool = True, after: "Tracer | None" = None,
-                 contents: Contents = lambda array: array) -> None:
-        self._results, self._contents = results, contents
+                 contents: Contents = lambda array: array,
+                 places: Mapping[int, str] = MappingProxyType({})) -> None:
+        self._results, self._contents, self._places = results, contents, places
         self._parts: dict[int, View] = {}
         self._values: list[Value] = []
         self._here: set[Value] = set()
@@ -131,22 +134,26 @@ class Tracer:
     # Ops
 
     def gemm(self, products: Sequence[Product], out: Value | View, lane_op: LaneOp | None = None,
-             *, a_transposed: bool = False, b_transposed: bool = True) -> None:
-        """Products side by side in ``out``, each through ``lane_op``."""
+             *, a_transposed: bool = False, b_transposed: bool = True,
+             of: Sequence[Linear] = ()) -> None:
+        """Products side by side in ``out``, each through ``lane_op``. ``of``: the linear layers
+        that they are, or the queries' of an attention."""
+        places = tuple((self._places.get(id(linear.weight), ""), len(linear.weight))
+                       for linear in of)
         self._ops.append(Gemm(_view(out), tuple(products), a_transposed=a_transposed,
-                              b_transposed=b_transposed, then=_then(lane_op)))
+                              b_transposed=b_transposed, of=places, then=_then(lane_op)))
 
     def linear(self, x: View, linear: Linear, out: Value | View, name: str) -> None:
         """out = x Wᵀ + b."""
         weight = self.matrix(f"{name} weight", linear.weight)
-        self.product(x, weight, self.bias(f"{name} bias", linear.bias), out, name)
+        self.product(x, weight, self.bias(f"{name} bias", linear.bias), out, name, [linear])
 
     def product(self, x: View, weight: Value | View, bias: Value | None, out: Value | View,
-                name: str) -> None:
-        """out = x · weightᵀ + bias."""
+                name: str, of: Sequence[Linear] = ()) -> None:
+        """out = x · weightᵀ + bias; ``of`` as for ``gemm``."""
         out = _view(out)
         plain = out if bias is None else self.value(f"{name} without bias", *out.shape).whole
-        self.gemm([Product(x, _view(weight), plain)], plain)
+        self.gemm([Product(x, _view(weight), plain)], plain, of=of)
         if bias is not None:
             self.vector(plain, Add((bias.whole,)), out)
 

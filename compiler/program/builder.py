@@ -187,6 +187,9 @@ class ProgramBuilder(Placement):
             raise ValueError(f"{out.name} must be {stored[0]}×{stored[1]}, "
                              f"not {out.rows}×{out.columns}")
         fits = row_fits(self.config, shape[1])
+        if epilogue.softmax and epilogue.items is not None and not fits:
+            raise ValueError(f"a softmax that is divided later must have at most "
+                             f"{row_columns(self.config)} columns, not {shape[1]}")
         if epilogue.softmax and epilogue.bias is not None and not fits:
             middle = self.empty(*shape, "bf16", name=f"{out.name} before softmax")
             self._command(fields, shape, a, operands, middle, False,

@@ -9,13 +9,14 @@ from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 from hdl.spec.formats import BFLOAT16
 
-__all__ = ["STORE", "Epilogue", "elementwise", "keeps_order", "softmax"]
+__all__ = ["STORE", "Epilogue", "deferred", "elementwise", "keeps_order", "softmax"]
 
 
 @dataclass(frozen=True)
 class Epilogue:
     """What a command does with A·B or X: × ``scale``, + ``bias``, ``function``, × ``imm1``, then
-    ReLU or the softmax of each row, which takes ``imm1`` with a bias alone.
+    ReLU or the softmax of each row, which takes ``imm1`` with a bias alone. A softmax with
+    ``items`` is deferred (``deferred``).
 
     ``scale`` and ``imm1`` round to BF16, ``inverse_n`` and ``epsilon`` to FP32. ``bias``: 1×N
     repeats for every row, M×N is added item by item. ``instructions`` replace all that; there IMM0
@@ -48,7 +49,8 @@ class Epilogue:
     def __post_init__(self) -> None:
         if self.softmax and (self.relu or self.function):
             raise ValueError("softmax must not be combined with relu or a function")
-        if self.softmax and self.imm1 is not None and self.bias is None:
+        deferred = self.softmax and self.items is not None
+        if self.softmax and self.imm1 is not None and self.bias is None and not deferred:
             raise ValueError("imm1 of a softmax must not be given without a bias")
         if self.instructions is None:
             return
@@ -74,6 +76,8 @@ class Epilogue:
         raised = self.imm1 is not None
         if self.instructions is not None:
             return tuple(self.instructions)
+        if self.softmax and self.items is not None:
+            return tuple(deferred(*given, maximum))
         if self.softmax:
             return tuple(softmax(*given, maximum, raised))
         return tuple(elementwise(*given, raised, function=self.function, relu=self.relu))
@@ -122,6 +126,24 @@ def softmax(scaled: bool, biased: bool, maximum: bool = False, raised: bool = Fa
     first = [] if maximum else [Instruction(**z, reduce=Reduce.MAX)]
     return [*first, Instruction(**z, **exponential, **total),
             Instruction(**z, **exponential, **probability)]
+
+
+def deferred(scaled: bool, biased: bool, maximum: bool = False) -> list[Instruction]:
+    """Exponentials of z = x × imm0 + Y0 over each row, × imm1, and 1 over their sum as an item.
+
+    A pass without a bias where ``maximum`` is as for ``softmax``, else the one before that finds
+    it; then the items, a beat a row.
+    """
+    z: Fields = {"multiply": _scale(scaled)}
+    e: Fields = {"add": Operand.R0, "subtract": True, "function": Function.EXP,
+                 "scale": Operand.IMM1, "reduce": Reduce.SUM, "reduce_to": 1,
+                 "post": Post.RECIPROCAL, "destination": Destination.MEMORY}
+    left = Instruction(add=Operand.R1, rows=True, destination=Destination.SECOND)
+    if biased:
+        return [Instruction(**z, add=Operand.Y, reduce=Reduce.MAX, destination=Destination.BUFFER),
+                Instruction(**e), left]
+    first = [] if maximum else [Instruction(**z, reduce=Reduce.MAX)]
+    return [*first, Instruction(**z, **e), left]
 
 
 def _scale(scaled: bool) -> Operand:

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.lowering.fusion import FUSION_LEVELS, fusion_named
+from compiler.lowering.scaling import SCALES, STATIC
 from compiler.training.description import PLACES, LowRank, Training, WholeMatrices
 from compiler.work import decode_steps
 from gen.cli import (
@@ -41,6 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m sim.cycles", description=__doc__.split(":")[0] + ".")
     add_model_flags(parser, MODELS, tuple(FUSION_LEVELS),
                     tokens="128, or an image's patches", optional=True)
+    parser.add_argument("--scales", choices=(*SCALES, STATIC), metavar="WHICH",
+                        help=f"of operands of products: {', '.join(SCALES)} or {STATIC} (row of "
+                        "int8, else unit)")
     parser.add_argument("--latency", type=integer(1), default=30, metavar="N",
                         help="cycles from an address to the memory's answer (30)")
     parser.add_argument("--each", action="store_true", help="a line for each head's commands")
@@ -77,7 +81,7 @@ def _work(options: argparse.Namespace) -> Workload:
     steps = decode_steps(options.tokens or 0, options.decode)
     return workload(config_from(options), options.model, tokens=options.tokens,
                     layers=options.layers, level=fusion_named(options.fusion), steps=steps,
-                    offline=options.offline)
+                    offline=options.offline, scales=options.scales)
 
 
 def _print(work: Workload, run: Run, each: bool, seconds: float) -> None:

@@ -55,10 +55,10 @@ def _softmax(m: int, k: int, n: int, *, masked: bool = False, transposed: bool =
     """Codes of exponentials, and what their rows' sums divide by."""
     def emit(builder: ProgramBuilder) -> None:
         given = lists.deferred_softmax(0.25, builder.empty(m, 1, "bf16"), mask=builder.empty(
-            m, n, "bf16") if masked else None, maximum=not masked)
+            m, n, "bf16") if masked else None)
         out = builder.empty(*((n, m) if transposed else (m, n)))
         builder.gemm(builder.empty(m, k), builder.empty(n, k), out, given, b_transposed=True,
-                     row_max=not masked, out_transposed=transposed)
+                     out_transposed=transposed)
     return emit
 
 

@@ -15,9 +15,11 @@ import numpy as np
 from compiler.checkpoints import NAMES
 from compiler.checkpoints.description import Patches, Tokens, Transformer
 from compiler.checkpoints.inputs import Inputs
+from compiler.checkpoints.scales import ATTENDED, Scales, placed_linears
 from compiler.checkpoints.source import open_model
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.lower import layer_range, lower
+from compiler.lowering.scaling import STATIC
 from compiler.program.records import commands
 from hdl.spec.commands import Opcode
 from hdl.spec.config import AcceleratorConfig
@@ -93,6 +95,15 @@ def _source(encoder: Transformer | None, tokens: int) -> Inputs | None:
     return Inputs("ids", np.zeros((1, tokens), np.int64))
 
 
+def _ones(model: Transformer) -> Scales:
+    """A scale of 1 for every operand."""
+    places = [place for place, _ in placed_linears(model, dict(enumerate(model.blocks)))]
+    names = [f"{place}.input" for place in places]
+    names += [f"{place.rpartition('.')[0]}.{name}" for place in places
+              if place.endswith(".query") for name in ATTENDED]
+    return Scales({name: np.ones(1, np.float32) for name in names})
+
+
 def _parts(labels: Sequence[str]) -> list[str]:
     """The part of the model that each label names, else that of the command before it.
 
@@ -110,9 +121,11 @@ def _parts(labels: Sequence[str]) -> list[str]:
 
 def workload(config: AcceleratorConfig, name: str, *, tokens: int | None = None,
              layers: range | slice | None = None, level: Fusion = Fusion.RESIDUAL,
-             steps: Sequence[int] | None = None, offline: bool = False) -> Workload:
+             steps: Sequence[int] | None = None, offline: bool = False,
+             scales: str | None = None) -> Workload:
     """The program of the model called ``name``, or at that path, over ``tokens`` positions (128,
-    or as many as an image has patches). ``ValueError`` in one line, ``ModelUnavailable``."""
+    or as many as an image has patches). ``scales``: one of ``SCALES``, or static, whichever they
+    are. ``ValueError`` in one line, ``ModelUnavailable``."""
     model = named(name, offline)
     if tokens is None:
         embedding = model.embedding
@@ -126,7 +139,8 @@ def workload(config: AcceleratorConfig, name: str, *, tokens: int | None = None,
     model = hollow(model, {})
     layers = layer_range(model, layers)
     inputs = _inputs(model, layers, tokens)
-    program = lower(config, model, inputs, level=level, layers=layers, steps=steps, seed=None)
+    program = lower(config, model, inputs, level=level, layers=layers, steps=steps, seed=None,
+                    scales=_ones(model) if scales == STATIC else scales)
     listed = [found for _, found in commands(program.memory, program.address, program.base)]
     return Workload(model.name, config, listed, program.memory, program.address,
                     list(program.written), _parts(program.written))

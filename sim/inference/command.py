@@ -202,7 +202,7 @@ def _decoding(options: argparse.Namespace, opened: Opened, examples: Sequence[Ex
         return lower_decoding(opened.config, opened.model, longest, options.generate,
                               chunk=options.chunk, level=opened.level, seed=options.seed,
                               source=None if source is None else len(source), tell=line.tell,
-                              sequences=beside)
+                              sequences=beside, scales=opened.programs.scales)
 
 
 def _told(options: argparse.Namespace, opened: Opened, example: Example, made: Generated,

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from compiler.adapted import with_adapters
+from compiler.calibration import chosen_scales
 from compiler.checkpoints import reference, registry
 from compiler.checkpoints.description import Transformer
 from compiler.examples import Example, examples_of, from_texts
+from compiler.lowering.fusion import fusion_named
 from compiler.sound import read_sound
 from hdl.spec.config import AcceleratorConfig
 from sim.inference.datasets import Row, SetError
@@ -37,7 +39,7 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
 class Plan:
     """What is evaluated: ``model`` as for ``compile``, ``builds`` by name (``None``: fp32).
     ``tokens``: texts of more are cut. ``new``: tokens of what is heard at most; ``language``,
-    ``task``: as ``Speech.prompt`` takes them."""
+    ``task``: as ``Speech.prompt`` takes them. ``scales``: as for ``compile``."""
 
     model: str
     metric: str
@@ -49,15 +51,20 @@ class Plan:
     new: int = 128
     language: str | None = None
     task: str | None = None
+    scales: str | None = None
 
     def opened(self, build: str) -> CompiledModel:
         """The model for a build; for fp32 whatever config, since it runs no program."""
         config = self.builds[build] or AcceleratorConfig("bf16")
-        own = compile(self.model, config, fusion=self.fusion, offline=self.offline)
+        scales = None if self.builds[build] is None else self.scales
         if self.adapter is None:
-            return own
+            return compile(self.model, config, fusion=self.fusion, offline=self.offline,
+                           scales=scales)
+        own = compile(self.model, config, fusion=self.fusion, offline=self.offline)
         merged = with_adapters(self.model, own.model, self.adapter, self.builds[build])
-        return compile(merged, config, fusion=self.fusion, tokenizer=own.tokenizer)
+        found = chosen_scales(scales, self.model, merged, config, fusion_named(self.fusion),
+                              self.offline)
+        return compile(merged, config, fusion=self.fusion, tokenizer=own.tokenizer, scales=found)
 
 
 def check(model: Transformer, metric: str) -> None:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from compiler.calibration import chosen_scales
 from compiler.checkpoints import registry
 from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.description import Transformer
+from compiler.checkpoints.scales import Scales
 from compiler.checkpoints.source import open_model
 from compiler.examples import batches, examples_of, from_texts
 from compiler.lowering.decoding import lower_decoding
@@ -31,8 +33,8 @@ __all__ = ["CompiledModel", "compile"]
 
 def compile(model: str | Path | Transformer, config: AcceleratorConfig | None = None, *,
             fusion: str = "residual", on: Literal["machine", "rtl"] = "machine",
-            offline: bool = False, quiet: bool = True, tokenizer: "Tokenizer | None" = None
-            ) -> "CompiledModel":
+            offline: bool = False, quiet: bool = True, tokenizer: "Tokenizer | None" = None,
+            scales: str | Path | Scales | None = None) -> "CompiledModel":
     """``model`` for a build of ``config`` (posit8 by default).
 
     Parameters
@@ -44,20 +46,23 @@ def compile(model: str | Path | Transformer, config: AcceleratorConfig | None = 
     offline: take models from the cache, never from the network.
     quiet: no progress on standard error.
     tokenizer: of a description; that of a checkpoint comes with it.
+    scales: of operands of products (``docs/int8.md``): a name, a file, or ``Scales``.
 
     Raises ``ValueError`` in one line for what is damaged or not supported, ``ModelUnavailable``
     where a model can be fetched from nowhere, ``RunError`` where the Verilog cannot be built.
     """
     config = AcceleratorConfig("posit8") if config is None else config
-    words = tokenizer
+    words, name = tokenizer, ""
     if not isinstance(model, Transformer):
         name, model = str(model), open_model(str(model), offline)
         try:
             words = registry.tokenizer(name, offline=offline)
         except CheckpointError:  # of a model without one, ids are read
             words = None
+    if scales is not None and not isinstance(scales, Scales):
+        scales = chosen_scales(str(scales), name, model, config, fusion_named(fusion), offline)
     start = machine_start(config) if on == "machine" else rtl_start(built(config))
-    return CompiledModel(model, config, fusion, start, words, quiet)
+    return CompiledModel(model, config, fusion, start, words, quiet, scales)
 
 
 class CompiledModel:
@@ -67,10 +72,11 @@ class CompiledModel:
     """
 
     def __init__(self, model: Transformer, config: AcceleratorConfig, fusion: str, start: Start,
-                 tokenizer: "Tokenizer | None", quiet: bool) -> None:
+                 tokenizer: "Tokenizer | None", quiet: bool,
+                 scales: str | Scales | None = None) -> None:
         self.model, self.config, self.tokenizer = model, config, tokenizer
         self.level = fusion_named(fusion)
-        self._programs = Programs(config, model, level=self.level)
+        self._programs = Programs(config, model, level=self.level, scales=scales)
         self._start, self._quiet = start, quiet
         self._decoding: tuple[tuple[int, int, int, int | None], Decoding] | None = None
         self._names = token_names(model, tokenizer)
@@ -140,5 +146,6 @@ class CompiledModel:
         key = prompt, new, chunk, source
         if self._decoding is None or self._decoding[0] != key:
             self._decoding = key, lower_decoding(self.config, self.model, prompt, new, chunk=chunk,
-                                                 level=self.level, source=source)
+                                                 level=self.level, source=source,
+                                                 scales=self._programs.scales)
         return self._decoding[1]

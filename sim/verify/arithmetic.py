@@ -60,12 +60,20 @@ class Arithmetic:
         """Lane values of a · b, whose items are values of the format."""
         return accumulate.product(self.config, a, b)
 
-    def scores(self, q: Array, k: Array) -> Array:
+    def scores(self, attention: Attention, q: Array, k: Array) -> Array:
         """q · kᵀ of a head."""
         return self.product(q, k.T)
 
-    def sums(self, p: Array, v: Array) -> Array:
-        """p · v of a head."""
+    def score_factor(self, attention: Attention, factor: float) -> Array:
+        """By what ``scores`` are multiplied that are to be × ``factor``."""
+        return self.wide(factor)
+
+    def shares(self, x: Array) -> Array:
+        """What is stored of the softmax of each row."""
+        return self.stored(self.softmax(x))
+
+    def sums(self, attention: Attention, p: Array, v: Array) -> Array:
+        """p · v of a head, p being ``shares``."""
         return self.product(p, v)
 
     def defers(self, attention: Attention, positions: int, masked: Callable[[], bool]) -> bool:
@@ -100,11 +108,16 @@ class Arithmetic:
         name = "gelu" if name == "gelu_tanh" else name
         return lanes.apply(self.config, Function[name.upper()], x)
 
-    def softmax(self, x: Array) -> Array:
-        """Over each row; one that is hidden whole gives zeros."""
+    def exponentials(self, x: Array) -> Array:
+        """e to the power of what is left of each row without its largest; a row that is hidden
+        whole gives zeros."""
         top = lanes.row_max(self.lane, x)[:, None]
         e = lanes.exp(self.config, lanes.subtract(self.lane, x, np.broadcast_to(top, x.shape)))
-        e = np.where(top <= -largest(BFLOAT16), 0.0, e)
+        return np.where(top <= -largest(BFLOAT16), 0.0, e)
+
+    def softmax(self, x: Array) -> Array:
+        """Over each row."""
+        e = self.exponentials(x)
         total = lanes.row_sum(self.lane, self.config.lanes, e)
         return self.multiply(e, self.reciprocal(total)[:, None])
 

@@ -98,12 +98,12 @@ class AttentionCodes:
         for first in range(0, len(pairs), most):
             some = pairs[first:first + most]
             reads = [slice(head // shared * size, (head // shared + 1) * size) for _, head in some]
-            scores = [math.scores(q[place(*pair)], k[pair[0]][:, read])
+            scores = [math.scores(attention, q[place(*pair)], k[pair[0]][:, read])
                       for pair, read in zip(some, reads, strict=True)]
             p = self.probabilities(attention, np.concatenate(scores),
                                    [added(*pair) for pair in some], tables)
             for pair, read, own in zip(some, reads, np.split(p, len(some)), strict=True):
-                heads[place(*pair)] = math.sums(own, v[pair[0]][:, read])
+                heads[place(*pair)] = math.sums(attention, own, v[pair[0]][:, read])
         return math.stored(heads), {kind: np.concatenate(own) for kind, own in tables.items()}
 
     def projected(self, attention: Attention, linear: Linear, norm: Norm | None, x: Array,
@@ -159,9 +159,9 @@ class AttentionCodes:
         scale = attention.head_size ** -0.5 if attention.scale is None else attention.scale
         if attention.cap is None:
             scores = rounded_if(Fusion.SCALING, scores, "unscaled scores")
-            scores = math.multiply(scores, math.wide(scale))
+            scores = math.multiply(scores, math.score_factor(attention, scale))
         else:
-            bent = math.multiply(scores, math.wide(scale / attention.cap))
+            bent = math.multiply(scores, math.score_factor(attention, scale / attention.cap))
             bent = math.activation("tanh", rounded_if(Fusion.ACTIVATION, bent, "scores over cap"))
             scores = math.multiply(bent, math.wide(attention.cap))
         changed = np.array([own.any() for own in added])
@@ -173,7 +173,7 @@ class AttentionCodes:
             tables.setdefault("scores", []).append(math.wide(scores))
             scores = tables["scores"][-1]
         scores = rounded_if(Fusion.ACTIVATION, scores, "scores")
-        tables.setdefault("probabilities", []).append(math.stored(math.softmax(scores)))
+        tables.setdefault("probabilities", []).append(math.shares(scores))
         return tables["probabilities"][-1]
 
     def rotate(self, attention: Attention, x: Array, name: str) -> Array:

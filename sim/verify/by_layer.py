@@ -13,6 +13,7 @@ import numpy as np
 from compiler.checkpoints.checkpoint import LazyBlocks
 from compiler.checkpoints.description import Block, Tokens, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
+from compiler.checkpoints.scales import Scales
 from compiler.checkpoints.source import fp32_states
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.lower import make_steps
@@ -43,7 +44,7 @@ class LayerRun:
 
 
 def by_layer(config: AcceleratorConfig, opened: Callable[[], Transformer], given: Inputs, *,
-             level: Fusion = Fusion.RESIDUAL, scales: str | None = None,
+             level: Fusion = Fusion.RESIDUAL, scales: str | Scales | None = None,
              seed: int | None = None, quiet: bool = True) -> Iterator[LayerRun]:
     """Every layer of the model on the machine model, the first with the embedding, the last with
     the head. ``opened`` gives the model: once for all layers, and once more for its head, which
@@ -71,8 +72,8 @@ def by_layer(config: AcceleratorConfig, opened: Callable[[], Transformer], given
 
 
 def _one(config: AcceleratorConfig, model: Transformer, window: "_Window", index: int,
-         inputs: Inputs, exact: Inputs, level: Fusion, scales: str | None, seed: int | None,
-         quiet: bool) -> LayerRun:
+         inputs: Inputs, exact: Inputs, level: Fusion,
+         scales: str | Scales | None, seed: int | None, quiet: bool) -> LayerRun:
     # One after the other: each has the layer's weights, and the last its memory besides.
     own, steps = range(index, index + 1), make_steps(model, inputs, None)
     window.hold(index)

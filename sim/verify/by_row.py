@@ -6,35 +6,24 @@ import numpy as np
 
 from compiler.checkpoints.description import Attention, Linear
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.formats import BF16_ENCODING, BFLOAT16, Encoding
+from hdl.spec.formats import BFLOAT16
 from hdl.spec.timing import row_fits
-from sim.model import codec, lanes
+from sim.model import lanes
 from sim.model.rounding import round_to
-from sim.verify.arithmetic import KEPT, Arithmetic, Array
+from sim.verify.arithmetic import KEPT, Array
+from sim.verify.coded import Coded
 
 __all__ = ["ByRow"]
 
 _LARGEST = 127.0
 
 
-class ByRow(Arithmetic):
-    """``Arithmetic`` of builds whose format holds codes alone: what is stored is BF16, operands of
-    products become codes when a product takes them, each row as 127ths of its largest magnitude."""
+class ByRow(Coded):
+    """Each row as 127ths of its largest magnitude."""
 
     def __init__(self, config: AcceleratorConfig, kept: int = KEPT) -> None:
         super().__init__(config, kept)
         self._coded: dict[int, tuple[Array, Array, Array]] = {}
-
-    @property
-    def storage(self) -> Encoding:
-        return BF16_ENCODING
-
-    def gain(self, values: Array) -> Array:
-        return self.wide(values)
-
-    def rounded(self, values: Array) -> Array:
-        """The nearest integers of the format."""
-        return codec.decode(self.encoding, codec.encode(self.encoding, values))
 
     def codes(self, x: Array) -> tuple[Array, Array]:
         """Integers, and the largest magnitude of each row, rows × 1."""
@@ -63,7 +52,7 @@ class ByRow(Arithmetic):
         return result if linear.bias is None else self.add(self.wide(result),
                                                            self.wide(linear.bias))
 
-    def scores(self, q: Array, k: Array) -> Array:
+    def scores(self, attention: Attention, q: Array, k: Array) -> Array:
         (q, q_top), (k, k_top) = self.codes(q), self.codes(k)
         result = self.multiply(self.multiply(self.product(q, k.T), q_top), k_top.T)
         return self.multiply(result, self.wide(np.full((1, 1), _LARGEST ** -2)))
@@ -92,7 +81,7 @@ class ByRow(Arithmetic):
         share = self.multiply(x, lanes.reciprocal_by_table(self.lane, top))
         return self.rounded(self.multiply(share, np.full((1, 1), _LARGEST))), top
 
-    def sums(self, p: Array, v: Array) -> Array:
+    def sums(self, attention: Attention, p: Array, v: Array) -> Array:
         v, v_top = self.codes(v)
         p, p_top = self.codes(self.multiply(p, v_top.T))
         result = self.multiply(self.product(p, v), p_top)

@@ -21,6 +21,7 @@ from compiler.checkpoints.description import (
     Transformer,
 )
 from compiler.checkpoints.inputs import Inputs, Step
+from compiler.checkpoints.scales import Scales, modules
 from compiler.lowering.fusion import Fusion
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING
@@ -28,23 +29,33 @@ from sim.model import codec
 from sim.verify.arithmetic import KEPT, Arithmetic, Array
 from sim.verify.attention import AttentionCodes
 from sim.verify.by_row import ByRow
+from sim.verify.static import Static
 from sim.verify.tensors import Tensors
 
-__all__ = ["expected", "outputs"]
+__all__ = ["arithmetic", "expected", "outputs"]
 
 _L2_EPSILON = 1e-24
 
 
 def expected(config: AcceleratorConfig, model: Transformer, inputs: Inputs, steps: Sequence[Step],
              *, level: Fusion = Fusion.RESIDUAL, layers: range, kept: int = KEPT,
-             scales: str = "unit") -> dict[str, Array]:
+             scales: str | Scales = "unit") -> dict[str, Array]:
     """Codes of every tensor that ``compiler.lowering.lower.lower`` may name as a result, of the
     ``steps`` and ``layers`` given, and of all between. ``kept``: as for ``Arithmetic``."""
-    math = ByRow(config, kept) if scales == "row" else Arithmetic(config, kept)
+    math = arithmetic(config, model, layers, kept, scales)
     run = _Forward(math, model, inputs, level, layers)
     for step in steps:
         run.step(step)
     return run.found
+
+
+def arithmetic(config: AcceleratorConfig, model: Transformer, layers: range, kept: int = KEPT,
+               scales: str | Scales = "unit") -> Arithmetic:
+    """That of operands with such ``scales``, for those ``layers`` of the model."""
+    if isinstance(scales, Scales):
+        places = modules(model, {index: model.blocks[index] for index in layers})
+        return Static(config, scales, places, kept)
+    return ByRow(config, kept) if scales == "row" else Arithmetic(config, kept)
 
 
 def outputs(math: Arithmetic, model: Transformer, inputs: Inputs, *,

@@ -126,15 +126,15 @@ class BesideTracer(Tracer):
         return super().matrix(name, values)
 
     def product(self, x: View, weight: Value | View, bias: Value | None, out: Value | View,
-                name: str) -> None:
+                name: str, of: Sequence[Linear] = ()) -> None:
         value = weight if isinstance(weight, Value) else weight.value
         own = self._matrices.get(value)
         if own is None:
-            super().product(x, weight, bias, out, name)
+            super().product(x, weight, bias, out, name, of)
             return
         part = weight if isinstance(weight, View) else own.back.row_block(0, own.outputs)
         super().product(self._with_inner(x.value, own, name).widened, own.widened(part), bias, out,
-                        name)
+                        name, of)
 
     def _with_inner(self, x: Value, own: Extended, name: str) -> Value:
         """``x`` with T beside it; a copy of x that has no room for it."""

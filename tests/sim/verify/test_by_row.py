@@ -99,7 +99,8 @@ def test_codes_are_within_half_a_step():
 @pytest.mark.parametrize("arguments, message", [
     (["--fmt", "posit8", "--scales", "row"],
      "scales must be unit in a build with functions all, not 'row'"),
-    (["--fmt", "int8", "--scales", "column"], "scales must be one of unit, row, not 'column'"),
+    (["--fmt", "int8", "--scales", "column"],
+     "scales must be one of unit, row, static or a file of them, not 'column'"),
     (["--fmt", "int8", "--fusion", "none", "--scales", "row"],
      "fusion must be residual with scales 'row'")])
 def test_what_is_refused(arguments, message, capsys):
