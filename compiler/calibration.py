@@ -23,15 +23,14 @@ __all__ = ["GRANULARITIES", "calibrate", "calibration_examples", "chosen_scales"
 GRANULARITIES = ("output", "tensor")
 """Of weights: a scale for each output, or one."""
 _SAMPLED = 4  # random inputs
-_DIGITS = "digits-vit"
 
 
 def calibration_examples(name: str, model: Transformer, *, tokens: int | None = None,
                          offline: bool = False, seed: int = 0) -> list[Example]:
     """What a model is calibrated on where nothing else is given: of a model that reads text the
-    project's sentences ``text.CALIBRATION``, cut to ``tokens``; of the digits ViT the ten digits
-    drawn for it; of random models random inputs of another seed. ``ValueError`` for others."""
-    if name == _DIGITS:
+    project's sentences ``text.CALIBRATION``, cut to ``tokens``; of models of digits the ten
+    drawn for them; of random models random inputs of another seed. ``ValueError`` for others."""
+    if name in registry.DIGITS_MODELS:
         return examples_of(np.stack([patches(image) for image in DRAWN.values()]), model)
     if name in SAMPLES:
         most = model.positions or 32

@@ -7,6 +7,7 @@ import numpy as np
 
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs
+from compiler.checkpoints.registry import DIGITS_MODELS
 from compiler.training.description import Training
 from compiler.training.gradients.loss import LossKind
 from compiler.training.gradients.parameters import parameters
@@ -34,7 +35,7 @@ def memory_lines(options: argparse.Namespace) -> list[str]:
     """What ``--memory`` prints, of batches like those of a task or of one's own data, where one is
     named, else of whole texts and two classes; ``ValueError``, ``ModelUnavailable``."""
     config = replace(config_from(options), functions="training")
-    tokens = None if options.model == "digits-vit" else options.tokens
+    tokens = None if options.model in DIGITS_MODELS else options.tokens
     model, one = training_model(options.model, Training(batch=1), tokens, None, options.offline,
                                 whole=True)
     if options.data is None and options.task is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from compiler.answers import own_task
 from compiler.checkpoints import NAMES
 from compiler.checkpoints.description import Transformer
-from compiler.checkpoints.registry import tokenizer
+from compiler.checkpoints.registry import DIGITS_MODELS, tokenizer
 from compiler.training.description import (
     OPTIMISERS,
     PARTS_OF,
@@ -94,13 +94,13 @@ def task_of(options: argparse.Namespace, model: Transformer) -> Task:
     if options.data is not None:
         return own_task(options.data, tokenizer(options.model, offline=options.offline), model,
                         options.tokens)
-    name = options.task or ("digits-negative-transposed" if options.model == "digits-vit"
+    name = options.task or ("digits-negative-transposed" if options.model in DIGITS_MODELS
                             else "movie-reviews")
     if name not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, not {name!r}")
-    if (name in DIGITS_TASKS) != (options.model == "digits-vit"):
-        raise ValueError(f"task {name} is not for {options.model}: digits are for digits-vit, "
-                         "texts for the others")
+    if (name in DIGITS_TASKS) != (options.model in DIGITS_MODELS):
+        raise ValueError(f"task {name} is not for {options.model}: digits are for "
+                         f"{', '.join(DIGITS_MODELS)}, texts for the others")
     if name in DIGITS_TASKS:
         return digits_task(name, offline=options.offline)
     if name == "review-text" and not model.blocks[0].attention.causal:

@@ -10,116 +10,26 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from compiler.checkpoints.attention import (
+    DEGREES,
+    Attention,
+    Linear,
+    Norm,
+    Polynomial,
+    PositionBias,
+    Rotary,
+)
 from compiler.checkpoints.speech import Speech
 
-__all__ = ["Activation", "Attention", "Block", "Bottleneck", "Convolution", "FeedForward",
-           "Linear", "Norm", "Patches", "Pooling", "PositionBias", "Rotary", "Task", "Tokens",
-           "Transform", "Transformer"]
+__all__ = ["DEGREES", "Activation", "Attention", "Block", "Bottleneck", "Convolution",
+           "FeedForward", "Linear", "Norm", "Patches", "Polynomial", "Pooling", "PositionBias",
+           "Rotary", "Task", "Tokens", "Transform", "Transformer"]
 
 Activation = Literal["gelu", "gelu_sigmoid", "gelu_tanh", "relu", "relu_squared", "silu", "tanh"]
 Pooling = Literal["none", "first", "first_l2", "first_two", "last", "mean", "mean_l2"]
 Task = Literal["features", "causal language model", "conditional language model", "embedding",
                "image classification", "masked language model", "question answering",
                "sequence classification", "token classification"]
-
-
-@dataclass(frozen=True)
-class Linear:
-    """y = x Wᵀ + b: ``weight`` is outputs × inputs, ``bias`` has one item per output."""
-
-    weight: np.ndarray
-    bias: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Norm:
-    """LayerNorm where there is a ``shift``, RMSNorm where there is none; d items each.
-
-    ``affine``: x ⊙ gain + shift alone, which looks at no mean or variance.
-    """
-
-    gain: np.ndarray
-    shift: np.ndarray | None
-    eps: float
-    affine: bool = False
-
-
-@dataclass(frozen=True)
-class Rotary:
-    """Rotary embedding of each head's q and k, angles position · ``base`` ** (−2i / head size).
-
-    ``interleaved``: items 2i and 2i + 1 are a pair; else i and i + half of the head's size.
-    ``rates``: of each pair what its position is multiplied by, where that is not the power of
-    ``base``; a pair of rate 0 is left as it is. ``factor``: of all cosines and sines.
-    """
-
-    base: float
-    interleaved: bool
-    rates: tuple[float, ...] | None = None
-    factor: float = 1.0
-
-    def of_pairs(self, size: int) -> np.ndarray:
-        """Angle of each pair at position 1, ``size`` / 2 items in float64."""
-        if self.rates is not None:
-            return np.array(self.rates)
-        return self.base ** (-2.0 * np.arange(size // 2) / size)
-
-
-@dataclass(frozen=True, eq=False)
-class PositionBias:
-    """What is added to a score for how far apart its positions are.
-
-    ``values``: heads × (2 · limit + 1); head h adds to the score of query i and key j item
-    j − i + limit of its row, where what is further away than the limit counts as at the limit.
-    """
-
-    values: np.ndarray
-
-    def matrix(self, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """heads × queries × keys, of their positions."""
-        limit = self.values.shape[1] // 2
-        distance = np.clip(keys[None] - queries[:, None], -limit, limit)
-        return self.values[:, distance + limit]
-
-
-@dataclass(frozen=True)
-class Attention:
-    """Head h reads key-value head h // (``heads`` / ``kv_heads``); scores are divided by √size.
-
-    ``causal``: a position sees itself and those before it. ``window``: and only those that are
-    less than so many positions away. ``scale``: of scores, in place of 1/√size. ``cap`` c: scaled
-    scores s become c · tanh(s / c). ``query_norm``, ``key_norm``: of each head, size items, or of
-    all heads side by side; they stand before the rotary embedding.
-    """
-
-    query: Linear
-    key: Linear
-    value: Linear
-    output: Linear
-    heads: int
-    kv_heads: int
-    rotary: Rotary | None = None
-    causal: bool = False
-    window: int | None = None
-    scale: float | None = None
-    cap: float | None = None
-    query_norm: Norm | None = None
-    key_norm: Norm | None = None
-    position_bias: PositionBias | None = None
-
-    @property
-    def head_size(self) -> int:
-        return self.query.weight.shape[0] // self.heads
-
-    @property
-    def score_scale(self) -> float:
-        return self.head_size ** -0.5 if self.scale is None else self.scale
-
-    def hidden(self, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """Where a query does not see a key, queries × keys, of their positions."""
-        ahead = keys[None] - queries[:, None]
-        hidden = (ahead > 0) if self.causal else np.zeros(ahead.shape, bool)
-        return hidden if self.window is None else hidden | (abs(ahead) >= self.window)
 
 
 @dataclass(frozen=True)

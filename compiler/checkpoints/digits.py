@@ -1,33 +1,30 @@
-"""A small vision transformer of this project's own, trained by ``tools.train.train_digits``.
+"""Small vision transformers of this project's own, trained by ``tools.train.train_digits``.
 
-It reads handwritten digits of 8 × 8 pixels as 16 patches of 2 × 2: 2 layers, width 32, 2 heads,
-feed-forward 128, pre-norm, GELU, mean pooling. The images come with scikit-learn; they are fetched
+They read handwritten digits of 8 × 8 pixels as 16 patches of 2 × 2: 2 layers, width 32, 2 heads,
+feed-forward 128, pre-norm, mean pooling. One has softmax, LayerNorm and GELU, the other polynomial
+attention, L1 norms and ReLU. The images come with scikit-learn; they are fetched
 for training and measuring only, a few drawn for this project are enough to run it.
 """
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from compiler.checkpoints.description import (
-    Attention,
-    Block,
-    FeedForward,
-    Linear,
-    Norm,
-    Patches,
-    Transformer,
-)
+from compiler.checkpoints.description import Patches, Transformer
 from compiler.checkpoints.packages import DIGITS
+from compiler.checkpoints.trained import Shape, Weights, layers, linear, norm, read_weights
 
-__all__ = ["CLASSES", "DRAWN", "HEADS", "HELD_OUT", "HIDDEN", "LAYERS", "NORM_EPS", "PATCHES",
-           "PATCH_SIZE", "WEIGHTS", "WIDTH", "describe", "images", "load_digits", "patches"]
+__all__ = ["CLASSES", "DRAWN", "HELD_OUT", "INTEGER", "INTEGER_WEIGHTS", "PATCHES", "PATCH_SIZE",
+           "SOFTMAX", "WEIGHTS", "describe", "images", "load_digits", "load_integer", "patches"]
 
 WEIGHTS = Path(__file__).with_name("digits_vit.npz")
-LAYERS, WIDTH, HEADS, HIDDEN, CLASSES = 2, 32, 2, 128, 10
+INTEGER_WEIGHTS = Path(__file__).with_name("digits_integer.safetensors")
+SOFTMAX = Shape(layers=2, width=32, heads=2, hidden=128, eps=1e-6)
+INTEGER = replace(SOFTMAX, degree=2)
+CLASSES = 10
 PATCHES, PATCH_SIZE = 16, 4
-NORM_EPS = 1e-6
 HELD_OUT = 450
 LARGEST_PIXEL = 16
 
@@ -66,27 +63,21 @@ def patches(image: np.ndarray) -> np.ndarray:
     return cut.swapaxes(-2, -3).reshape(*image.shape[:-2], PATCHES, PATCH_SIZE) / LARGEST_PIXEL
 
 
-def describe(weights: dict[str, np.ndarray], name: str) -> Transformer:
+def describe(weights: Weights, name: str, shape: Shape) -> Transformer:
     """The transformer that the weights of training make."""
-    def linear(part: str) -> Linear:
-        return Linear(weights[f"{part}.weight"], weights[f"{part}.bias"])
-
-    def norm(part: str) -> Norm:
-        return Norm(weights[f"{part}.gain"], weights[f"{part}.shift"], NORM_EPS)
-
-    blocks = tuple(
-        Block(Attention(linear(f"{i}.query"), linear(f"{i}.key"), linear(f"{i}.value"),
-                        linear(f"{i}.output"), HEADS, HEADS),
-              norm(f"{i}.attention_norm"),
-              FeedForward(linear(f"{i}.up"), linear(f"{i}.down"), "gelu"),
-              norm(f"{i}.feed_forward_norm"), pre_norm=True)
-        for i in range(LAYERS))
-    return Transformer(name, Patches(linear("patch"), weights["positions"]), blocks,
-                       norm("final_norm"), linear("head"), "mean")
+    return Transformer(name, Patches(linear(weights, "patch"), weights["positions"]),
+                       layers(weights, shape), norm(weights, "final_norm", shape),
+                       linear(weights, "head"), "mean")
 
 
 def load_digits() -> Transformer:
     """The committed model; its 16 inputs are ``patches`` of an image."""
     with np.load(WEIGHTS) as file:
         return describe({name: file[name].astype(np.float32) for name in file.files},
-                        "digits-vit")
+                        "digits-vit", SOFTMAX)
+
+
+def load_integer() -> Transformer:
+    """The other one."""
+    weights, metadata = read_weights(INTEGER_WEIGHTS)
+    return describe(weights, "digits-integer", replace(INTEGER, degree=int(metadata["degree"])))

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 
-from compiler.checkpoints.description import Linear, Norm
+from compiler.checkpoints.description import Linear, Norm, Polynomial
 from compiler.checkpoints.watch import seen
 
-__all__ = ["activate", "capped", "erf", "gelu", "layer_norm", "linear", "normalise", "softmax"]
+__all__ = ["activate", "capped", "erf", "gelu", "layer_norm", "linear", "normalise",
+           "polynomial", "softmax"]
 
 # GELU's sigmoid form is x σ(1.702 x), its other one x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
 _GELU_SIGMOID = np.float32(1.702)
@@ -43,10 +44,25 @@ def softmax(x: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=-1, keepdims=True)
 
 
+def polynomial(kernel: Polynomial, z: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """The kernel of scores z, heads × queries × keys, over its rows' sums; a row that is ``hidden``
+    whole gives zeros."""
+    bias, delta = (np.array(own, z.dtype)[:, None, None] for own in (kernel.bias, kernel.delta))
+    e = np.maximum(z + bias, 0) ** kernel.degree + np.abs(delta)
+    e = np.where(hidden, np.zeros_like(e), e)
+    total = e.sum(axis=-1, keepdims=True)
+    return e / np.where(total > 0, total, np.ones_like(total))
+
+
 def normalise(norm: Norm, x: np.ndarray) -> np.ndarray:
-    """LayerNorm, RMSNorm where there is no shift, or gain and shift alone."""
+    """LayerNorm, RMSNorm where there is no shift, or gain and shift alone; L1 norms by
+    magnitudes."""
     if norm.affine:
         return x * norm.gain + (0 if norm.shift is None else norm.shift)
+    if norm.kind == "l1":
+        centred = x - x.mean(axis=-1, keepdims=True)
+        size = np.abs(centred).mean(axis=-1, keepdims=True) + np.float32(norm.eps)
+        return centred / size * norm.gain + norm.shift
     if norm.shift is not None:
         return layer_norm(x, norm.gain, norm.shift, np.float32(norm.eps))
     mean = np.square(x).mean(axis=-1, keepdims=True)

@@ -22,6 +22,7 @@ from compiler.checkpoints.functions import (
     layer_norm,
     linear,
     normalise,
+    polynomial,
     softmax,
 )
 from compiler.checkpoints.watch import seen
@@ -101,16 +102,21 @@ def attend(attention: Attention, x: np.ndarray, cache: Cache | None = None, inde
     places = first + np.arange(x.shape[0]), np.arange(key.shape[0])
     if attention.position_bias is not None:
         scores = scores + attention.position_bias.matrix(*places)
-    hidden = attention.hidden(*places)
-    if hidden.any():
-        scores = np.where(hidden, np.float32(-np.inf), scores)
-    mixed = np.einsum("hij,jhd->ihd", softmax(scores), value, optimize=True)
+    weight = _weights(attention, scores, attention.hidden(*places))
+    mixed = np.einsum("hij,jhd->ihd", weight, value, optimize=True)
     return linear(attention.output, mixed.reshape(x.shape[0], -1))
 
 
 def _attended(attention: Attention, *operands: np.ndarray) -> None:
     for name, own in zip(("queries", "keys", "values"), operands, strict=True):
         seen(attention, name, own)
+
+
+def _weights(attention: Attention, scores: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """What each key's values count, heads × queries × keys, of scaled scores."""
+    if attention.kernel is not None:
+        return polynomial(attention.kernel, scores, hidden)
+    return softmax(np.where(hidden, np.float32(-np.inf), scores) if hidden.any() else scores)
 
 
 def attend_across(attention: Attention, x: np.ndarray, encoded: np.ndarray) -> np.ndarray:
@@ -121,7 +127,8 @@ def attend_across(attention: Attention, x: np.ndarray, encoded: np.ndarray) -> n
             (attention.query, x), (attention.key, encoded), (attention.value, encoded)))
     _attended(attention, query, key, value)
     scores = np.einsum("ihd,jhd->hij", query, key, optimize=True)
-    weight = softmax(scores * np.float32(attention.score_scale))
+    weight = _weights(attention, scores * np.float32(attention.score_scale),
+                      np.zeros(scores.shape[1:], bool))
     mixed = np.einsum("hij,jhd->ihd", weight, value, optimize=True)
     return linear(attention.output, mixed.reshape(len(x), -1))
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compiler.checkpoints import characters, digits
 from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.description import Transformer
-from compiler.checkpoints.digits import DRAWN, PATCHES, load_digits, patches
 from compiler.checkpoints.gguf_file import open_gguf
 from compiler.checkpoints.gguf_models import load_gguf
 from compiler.checkpoints.loader import load_folder
@@ -21,11 +21,14 @@ from compiler.checkpoints.vocabulary import encode, from_folder, from_gguf
 if TYPE_CHECKING:  # imported where it is used: the project's own models need no tokenizers
     from tokenizers import Tokenizer
 
-__all__ = ["NAMES", "end_tokens", "load", "model_inputs", "tokenizer"]
+__all__ = ["DIGITS_MODELS", "NAMES", "end_tokens", "load", "model_inputs", "tokenizer"]
 
 _PACKAGES: dict[str, Package] = {"minilm": MINILM, "bert-tiny": BERT_TINY, "smollm2": SMOLLM2}
-_DIGITS = "digits-vit"
-NAMES = (*_PACKAGES, _DIGITS)
+_DIGITS = {"digits-vit": digits.load_digits, "digits-integer": digits.load_integer}
+DIGITS_MODELS = tuple(_DIGITS)
+_CHARACTERS = "char-integer"
+_OWN = {**_DIGITS}
+NAMES = (*_PACKAGES, *_OWN)
 
 
 def load(name: str | Path, cache: Path | None = None, offline: bool = False) -> Transformer:
@@ -35,8 +38,8 @@ def load(name: str | Path, cache: Path | None = None, offline: bool = False) -> 
     or a GGUF file. ``cache`` and ``offline`` as for ``Package.fetch``. Raises ``CheckpointError``,
     a ``ValueError``, for what is damaged or not supported, ``ModelUnavailable`` without network.
     """
-    if name == _DIGITS:
-        return load_digits()
+    if name in _OWN:
+        return _OWN[str(name)]()
     path = _locate(name, cache, offline)
     title = str(name) if name in NAMES else None
     if path.suffix == ".gguf":
@@ -54,21 +57,23 @@ def model_inputs(name: str | Path, tokens: int, text: str = TEXT, cache: Path | 
                  offline: bool = False) -> np.ndarray:
     """What the model ``name``, as for ``load``, reads: the first ``tokens`` token ids of ``text``.
 
-    The text starts over at its end. The digits ViT reads the 16 patches of a drawn digit instead.
+    The text starts over at its end. Models of digits read the 16 patches of a drawn digit instead.
     Raises as ``load`` does, ``ValueError`` for a number of tokens that cannot be.
     """
-    if name == _DIGITS:
-        if tokens != PATCHES:
-            raise ValueError(f"tokens of {_DIGITS} must be {PATCHES}, not {tokens!r}")
-        return patches(DRAWN[3])
+    if name in _DIGITS:
+        if tokens != digits.PATCHES:
+            raise ValueError(f"tokens of {name} must be {digits.PATCHES}, not {tokens!r}")
+        return digits.patches(digits.DRAWN[3])
     return encode(tokenizer(name, cache, offline), tokens, text)
 
 
 def tokenizer(name: str | Path, cache: Path | None = None, offline: bool = False) -> "Tokenizer":
     """The tokenizer that comes with the model ``name``, as for ``load``; raises as that does,
-    ``CheckpointError`` for the digits ViT, which reads no text."""
-    if name == _DIGITS:
-        raise CheckpointError(f"{_DIGITS} reads images, not text")
+    ``CheckpointError`` for models of digits, which read no text."""
+    if name in _DIGITS:
+        raise CheckpointError(f"{name} reads images, not text")
+    if name == _CHARACTERS:
+        return characters.tokenizer()
     path = _locate(name, cache, offline)
     if path.suffix == ".gguf":
         return from_gguf(open_gguf(path))
@@ -78,7 +83,7 @@ def tokenizer(name: str | Path, cache: Path | None = None, offline: bool = False
 def end_tokens(name: str | Path, cache: Path | None = None, offline: bool = False) -> set[int]:
     """The tokens that end a text of the model ``name``, as its files say; none where they do not.
     Raises as ``load`` does."""
-    if name == _DIGITS or (name not in NAMES and not Path(name).exists()):
+    if name in _OWN or (name not in NAMES and not Path(name).exists()):
         return set()
     path = _locate(name, cache, offline)
     if path.suffix == ".gguf":

@@ -1,6 +1,8 @@
 """Small random transformers of each family, for tests and trials."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from compiler.checkpoints.description import (
     Linear,
     Norm,
     Patches,
+    Polynomial,
     Pooling,
     Rotary,
     Tokens,
@@ -19,7 +22,7 @@ from compiler.checkpoints.description import (
 )
 from compiler.checkpoints.inputs import Inputs
 
-__all__ = ["SAMPLES", "bert", "inputs_for", "llama", "vit"]
+__all__ = ["SAMPLES", "bert", "inputs_for", "integer", "llama", "vit"]
 
 
 class _Maker:
@@ -36,9 +39,9 @@ class _Maker:
         return Linear(self.array(outputs, inputs, scale=inputs ** -0.5),
                       self.array(outputs, scale=0.2) if bias else None)
 
-    def norm(self, shift: bool = True) -> Norm:
+    def norm(self, shift: bool = True, kind: Literal["l1", "l2"] = "l2") -> Norm:
         return Norm(1 + self.array(self.width, scale=0.2),
-                    self.array(self.width, scale=0.2) if shift else None, 1e-5)
+                    self.array(self.width, scale=0.2) if shift else None, 1e-5, kind=kind)
 
     def attention(self, heads: int, kv_heads: int, size: int, bias: bool = True,
                   rotary: Rotary | None = None, causal: bool = False) -> Attention:
@@ -54,10 +57,10 @@ class _Maker:
                            self.linear(self.width, hidden, bias), activation, gate)
 
     def blocks(self, count: int, attention: Callable[[], Attention],
-               feed_forward: Callable[[], FeedForward], *, pre_norm: bool, shift: bool = True
-               ) -> tuple[Block, ...]:
-        return tuple(Block(attention(), self.norm(shift), feed_forward(), self.norm(shift),
-                           pre_norm) for _ in range(count))
+               feed_forward: Callable[[], FeedForward], *, pre_norm: bool, shift: bool = True,
+               kind: Literal["l1", "l2"] = "l2") -> tuple[Block, ...]:
+        return tuple(Block(attention(), self.norm(shift, kind), feed_forward(),
+                           self.norm(shift, kind), pre_norm) for _ in range(count))
 
 
 def bert(seed: int = 0, *, layers: int = 2, width: int = 12, heads: int = 3, hidden: int = 20,
@@ -96,8 +99,27 @@ def llama(seed: int = 0, *, layers: int = 2, width: int = 16, heads: int = 4, kv
     return Transformer("random Llama", Tokens(table), blocks, make.norm(False), Linear(table))
 
 
+def integer(seed: int = 0, *, layers: int = 2, width: int = 12, heads: int = 3, hidden: int = 20,
+            words: int = 40, positions: int = 32, degree: int = 2, causal: bool = True
+            ) -> Transformer:
+    """Polynomial attention, L1 norms and ReLU, biases and deltas of each head its own."""
+    make = _Maker(seed, width)
+    embedding = Tokens(make.array(words, width), make.array(positions, width, scale=0.5))
+
+    def attention() -> Attention:
+        bias, delta = (tuple(own.tolist()) for own in (1 + make.array(heads, scale=0.5),
+                                                       make.array(heads, scale=0.3)))
+        return replace(make.attention(heads, heads, width // heads, causal=causal),
+                       kernel=Polynomial(degree, bias, delta))
+
+    blocks = make.blocks(layers, attention, lambda: make.feed_forward(hidden, "relu"),
+                         pre_norm=True, kind="l1")
+    return Transformer("random Integer Transformer", embedding, blocks, make.norm(kind="l1"),
+                       make.linear(words, width))
+
+
 SAMPLES: dict[str, Callable[..., Transformer]] = {
-    "random-bert": bert, "random-llama": llama, "random-vit": vit}
+    "random-bert": bert, "random-integer": integer, "random-llama": llama, "random-vit": vit}
 
 
 def inputs_for(model: Transformer, length: int, sequences: int = 1, seed: int = 0) -> Inputs:

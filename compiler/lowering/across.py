@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from compiler.checkpoints.description import Attention
 from compiler.checkpoints.inputs import Step
-from compiler.lowering.attention import CacheRows, mask_of, mix
+from compiler.lowering.attention import CacheRows, mix
+from compiler.lowering.masks import mask_of
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.units import Unit
 from compiler.lowering.values import Form, Life, Value, View

@@ -5,23 +5,24 @@ projections and the output, and neighbouring heads overlap.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.checkpoints.description import Attention, Linear, Norm, PositionBias
+from compiler.checkpoints import description
+from compiler.checkpoints.description import Attention, Linear, Norm
 from compiler.checkpoints.inputs import Step
 from compiler.lowering.lane_ops import Add, Hide, Scale, Softmax
+from compiler.lowering.masks import unit_bias, unit_mask
 from compiler.lowering.ops import Product
+from compiler.lowering.polynomial_ops import Polynomial
 from compiler.lowering.rotary import rotate
 from compiler.lowering.saved import Saved
 from compiler.lowering.tracer import Tracer
 from compiler.lowering.units import Unit, spans_of
-from compiler.lowering.values import Form, Value, View
-from hdl.spec.formats import BFLOAT16
-from sim.model.rounding import largest
+from compiler.lowering.values import Value, View
 
-__all__ = ["CacheRows", "attend", "mask_of", "mix", "padding_masks"]
+__all__ = ["CacheRows", "attend", "mix"]
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,13 @@ def attend(trace: Tracer, attention: Attention, x: Value, cache: CacheRows | Non
 
 def mix(trace: Tracer, attention: Attention, parts: Sequence[tuple[Sequence[Unit], Value]],
         sums: Value, label: str) -> None:
-    """Softmax of all scores, each part's into its value, then all sums of the values."""
+    """Softmax of all scores, each part's into its value, or a polynomial of them, then all sums of
+    the values."""
     for units, probabilities in parts:
-        _softmax(trace, attention, units, probabilities, label)
+        if attention.kernel is None:
+            _softmax(trace, attention, units, probabilities, label)
+        else:
+            _polynomial(trace, attention, attention.kernel, units, probabilities, label)
     for units, probabilities in parts:
         trace.gemm([Product(rows, unit.values, unit.sums)
                     for rows, unit in zip(_stacked(probabilities, units), units, strict=True)],
@@ -142,14 +147,15 @@ def _units(trace: Tracer, attention: Attention, queries: View, cache: tuple[View
            sums: Value, step: Step) -> Iterator[Unit]:
     """Each head of each sequence; of one position, all heads that share keys and values."""
     size, shared = attention.head_size, attention.heads // attention.kv_heads
-    at_once = shared if step.length == 1 and attention.position_bias is None else 1
+    alike = attention.position_bias is None and attention.kernel is None
+    at_once = shared if step.length == 1 and alike else 1
     for sequence in range(step.sequences):
         mask = None
         if attention.position_bias is None:
-            mask = _mask(trace, attention, step, sequence)
+            mask = unit_mask(trace, attention, step, sequence)
         for head in range(0, attention.heads, at_once):
             if attention.position_bias is not None:
-                mask = _bias(trace, attention, attention.position_bias, step, sequence, head)
+                mask = unit_bias(trace, attention, attention.position_bias, step, sequence, head)
             rows = sequence * step.length, head * size, step.length, at_once * size
             own, out = queries.block(*rows), sums.whole.block(*rows)
             if at_once > 1:
@@ -157,97 +163,6 @@ def _units(trace: Tracer, attention: Attention, queries: View, cache: tuple[View
             keys, values = (part.block(step.first_row(sequence), head // shared * size, step.total,
                                        size) for part in cache)
             yield Unit(own, keys, values, out, mask)
-
-
-def padding_masks(trace: Tracer, step: Step) -> Value | None:
-    """A row for each sequence: 0, and the most negative BF16 where it is padded; of a step that is
-    ``renewed``, else None."""
-    if not step.renewed or step.valid is None:
-        return None
-    return trace.shared(("masks",), "masks", step.valid.shape, Form.WIDE,
-                        lambda: np.where(step.valid, 0.0, -largest(BFLOAT16)))
-
-
-def _mask(trace: Tracer, attention: Attention, step: Step, sequence: int) -> View | None:
-    """What is added to a head's scores: 0, and the most negative number where a position does not
-    see another; 1×S where only padding is hidden."""
-    if step.beside:
-        shape = step.sequences, step.room
-        beside = trace.shared(("masks beside", *shape), "masks", shape, Form.WIDE,
-                              lambda: np.zeros(shape))
-        return beside.whole.block(sequence, 0, 1, step.total)
-    every = None if attention.causal else padding_masks(trace, step)
-    if every is not None:
-        return every.whole.row_block(sequence, 1)
-    # What pads comes last: no position of a causal model that counts sees it.
-    hidden = _hidden(attention, replace(step, valid=None) if step.renewed else step, sequence)
-    masked = hidden.any() or attention.window is not None
-    if masked and step.room is not None and step.valid is None:
-        return _shared_mask(trace, attention, step)
-    return mask_of(trace, attention, hidden) if hidden.any() else None
-
-
-def mask_of(trace: Tracer, attention: Attention, hidden: np.ndarray) -> View:
-    """0, and the most negative number where ``hidden``, rows × positions."""
-    return trace.shared(("mask", hidden.tobytes(), hidden.shape),
-                        f"mask of {hidden.shape[1]} positions", hidden.shape,
-                        _mask_form(attention, bool(hidden.all(1).any())),
-                        lambda: np.where(hidden, -largest(BFLOAT16), 0.0)).whole
-
-
-def _mask_form(attention: Attention, whole: bool = False) -> Form:
-    """The format's 8 bits, of which lanes take twice as many a cycle; BF16 where a list of theirs
-    has no room for the two factors that takes, behind a cap, and where a ``whole`` row is hidden,
-    which its maximum, the most negative BF16, tells them."""
-    return Form.WIDE if whole or attention.cap is not None else Form.STORED
-
-
-def _shared_mask(trace: Tracer, attention: Attention, step: Step) -> View:
-    """The causal mask out of one for every ``past``: the columns from ``room`` − ``past`` on of a
-    mask whose row r sees the columns up to ``room`` + r."""
-    room, shape = step.room, (step.length, step.room + step.length)
-
-    def mask() -> np.ndarray:
-        hidden = attention.hidden(room + np.arange(step.length), np.arange(shape[1]))
-        return np.where(hidden, -largest(BFLOAT16), 0.0)
-
-    every = trace.shared(("causal mask", *shape, attention.window),
-                         f"mask of {step.length} positions", shape, _mask_form(attention), mask)
-    return every.whole.block(0, room - step.past, step.length, step.total)
-
-
-def _hidden(attention: Attention, step: Step, sequence: int) -> np.ndarray:
-    """Where a position does not see another; one row where that is the same for all."""
-    hidden = np.zeros((1, step.total), bool)
-    if step.valid is not None:
-        hidden |= ~step.valid[sequence, :step.total]
-    if (attention.causal and step.length > 1) or attention.window is not None:
-        hidden = hidden | attention.hidden(np.arange(step.past, step.total), np.arange(step.total))
-    return hidden
-
-
-def _bias(trace: Tracer, attention: Attention, bias: PositionBias, step: Step, sequence: int,
-          head: int) -> View:
-    """What is added to the scores of ``head``: its bias, the most negative BF16 where hidden."""
-    if step.renewed:
-        raise ValueError("a program that runs again with other padding takes no position bias")
-    shape, name = (step.length, step.total), f"position bias of head {head}"
-    if step.room is not None and step.valid is None:
-        # As for the mask: of every past the columns from room − past on.
-        places = step.room + np.arange(step.length), np.arange(step.room + step.length)
-        every = trace.shared(
-            ("position bias", id(bias.values), head, *map(len, places)), name,
-            (step.length, step.room + step.length), Form.WIDE, lambda: np.where(
-                attention.hidden(*places), -largest(BFLOAT16), bias.matrix(*places)[head]))
-        return every.whole.block(0, step.room - step.past, *shape)
-    hidden = _hidden(attention, step, sequence)
-
-    def values() -> np.ndarray:
-        own = bias.matrix(np.arange(step.past, step.total), np.arange(step.total))[head]
-        return np.where(hidden, -largest(BFLOAT16), own)
-
-    key = "position bias", id(bias.values), head, step.past, hidden.tobytes(), hidden.shape
-    return trace.shared(key, name, shape, Form.WIDE, values).whole
 
 
 def _stacked(value: Value, units: Sequence[Unit]) -> Iterator[View]:
@@ -282,3 +197,20 @@ def _softmax(trace: Tracer, attention: Attention, units: Sequence[Unit], out: Va
     else:
         scale(scores)
     trace.vector(scores.whole, Softmax(), out)
+
+
+def _polynomial(trace: Tracer, attention: Attention, kernel: description.Polynomial,
+                units: Sequence[Unit], out: Value, label: str) -> None:
+    """Every unit's polynomial of QKᵀ into its rows of ``out``. With s the scale of scores x,
+    [ReLU(x s + b)]^n + δ is sⁿ times [ReLU(x + b / s)]^n + δ / sⁿ, and sⁿ is in the row's sum, too:
+    nothing is scaled."""
+    scores = trace.value(f"{label}scores", out.rows, out.columns)
+    trace.gemm([Product(unit.queries, unit.keys, rows)
+                for unit, rows in zip(units, _stacked(scores, units), strict=True)], scores,
+               of=[attention.query])
+    scale, heads = attention.score_scale, range(attention.heads)
+    bias, delta = (own * (len(units) // attention.heads) for own in (
+        tuple(kernel.bias[head] / scale for head in heads),
+        tuple(abs(kernel.delta[head]) / scale ** kernel.degree for head in heads)))
+    trace.vector(scores.whole, Polynomial(tuple(unit.mask for unit in units), kernel.degree, bias,
+                                          delta), out)

@@ -19,9 +19,11 @@ operand of a GEMM is stored that way and everything else in BF16:
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 
 from compiler.checkpoints.scales import LARGEST
-from compiler.lowering import lists
+from compiler.lowering import integer_lists, lists
 from compiler.lowering.coded_values import CodedValues
 from compiler.lowering.lane_ops import (
     Add,
@@ -37,6 +39,7 @@ from compiler.lowering.lane_ops import (
     Softmax,
 )
 from compiler.lowering.ops import Gemm, Op, OpList, Output, Product, Vector
+from compiler.lowering.polynomial_ops import Polynomial
 from compiler.lowering.row_codes import Coded, RowCodes
 from compiler.lowering.values import Form, Life, Read, Use, Value, View
 from hdl.spec.config import AcceleratorConfig
@@ -71,8 +74,8 @@ class _Rows(RowCodes):
 
     def _together(self, ops: Sequence[Op]) -> int:
         """How many of the first of ``ops`` one op takes the place of; 0 where none does."""
-        if self._softmax(ops):
-            return 3
+        if taken := self._attention(ops):
+            return taken
         first, second = [*ops[:2], None][:2]
         if not isinstance(second, Vector) or second.transposed or len(second.then) != 1 or (
                 second.x != first.out or self._readings[first.out.value] != 1
@@ -99,22 +102,27 @@ class _Rows(RowCodes):
         self._written(second.out)
         return 2
 
-    def _softmax(self, ops: Sequence[Op]) -> bool:
-        """Scores, their scale and softmax as codes of exponentials, to be divided when they have
-        been multiplied with values (``lists.deferred_softmax_of_codes``)."""
-        kinds = [*ops[:3], None, None][:3]
-        scores, scaled, softmax = kinds
-        if not (isinstance(scores, Gemm) and isinstance(scaled, Vector)
-                and isinstance(softmax, Vector) and scores.b_transposed and not scores.then
-                and [type(lane_op) for op in (scaled, softmax) for lane_op in op.then]
-                == [Scale, Softmax] and scaled.x == scores.out and softmax.x == scaled.out
-                and all(op.out.is_whole and self._readings[op.out.value] == 1
-                        for op in (scores, scaled)) and softmax.out.is_whole
+    def _attention(self, ops: Sequence[Op]) -> int:
+        """How many of ``ops`` are scores and their softmax, or a polynomial of them, as codes of
+        what is to be divided when it has been multiplied with values
+        (``lists.deferred_softmax_of_codes``); 0 where the first are not."""
+        scores, *after = ops[:3]
+        kinds = [type(lane_op) for op in after if isinstance(op, Vector) for lane_op in op.then]
+        count = 3 if kinds == [Scale, Softmax] else 2 if kinds[:1] == [Polynomial] else 0
+        after = after[:count - 1]
+        if not (count and isinstance(scores, Gemm) and scores.b_transposed and not scores.then
+                and all(isinstance(op, Vector) and len(op.then) == 1 and op.x == before.out
+                        and before.out.is_whole and self._readings[before.out.value] == 1
+                        for before, op in pairwise(ops[:count])) and after[-1].out.is_whole
                 and scores.products[0].b.value.life != Life.CONSTANT
+                and not list(after[-1].then[0].reads)
                 and row_fits(self._config, scores.out.columns)
-                and self._is_of_heads(softmax.out.value)):
-            return False
-        p, factor = softmax.out.value, LARGEST ** -2 * _factor(scaled)
+                and self._is_of_heads(after[-1].out.value)):
+            return 0
+        self._defer(scores, after[-1].out.value, [op.then[0] for op in after])
+        return count
+
+    def _defer(self, scores: Gemm, p: Value, then: Sequence[LaneOp]) -> None:
         codes = self._declare(Value(f"{p.name} codes", *p.shape, forms=(Form.STORED,)))
         divisors = self._declare(Value(f"{p.name} divisors", p.rows, 1, forms=(Form.WIDE,)))
         self._deferred[p] = codes, divisors
@@ -125,10 +133,8 @@ class _Rows(RowCodes):
             products.append(Product(a.codes, b.codes, out))
             own = View(divisors, out.offset // codes.columns, out.rows, 1, 1)
             operands.append(tuple(Read(view, Use.LANES) for view in (a.top, b.row, own)))
-        self._ops.append(Gemm(codes.whole, tuple(products), then=(Listed(
-            "deferred softmax", lambda tensors: lists.deferred_softmax_of_codes(
-                factor, *tensors), tuple(operands)),)))
-        return True
+        self._ops.append(Gemm(codes.whole, tuple(products),
+                              then=(_deferred(then, tuple(operands)),)))
 
     def _is_of_heads(self, p: Value) -> bool:
         """Whether probabilities are multiplied with values alone, which no cache keeps: those have
@@ -177,7 +183,8 @@ class _Rows(RowCodes):
                                                norm.gain.value, norm.shift.value))
         eps = norm.eps
         self._ops.append(Vector(self._view(second.out), self._view(first.x), then=(Listed(
-            "LayerNorm of the sum", lambda tensors: lists.sum_norm(tensors[0], tensors[1], eps),
+            f"{norm} of the sum", lambda tensors: lists.sum_norm(
+                tensors[0], tensors[1], eps, norm.l1),
             ((Read(self._view(y), Use.LANES), Read(pair.whole, Use.LANES)),)),)))
 
     def _take(self, op: Op) -> None:
@@ -234,5 +241,17 @@ def _blocks(value: Value, height: int) -> list[View]:
             for index in range(value.rows // height)]
 
 
-def _factor(op: Vector) -> float:
-    return next(lane_op.factor for lane_op in op.then if isinstance(lane_op, Scale))
+def _deferred(then: Sequence[LaneOp], operands: tuple[tuple[Read, ...], ...]) -> LaneOp:
+    """What is done to scores that are codes: their scale and softmax, or a polynomial."""
+    first = then[0]
+    if isinstance(first, Scale):
+        factor = LARGEST ** -2 * first.factor
+        return Listed("deferred softmax", lambda tensors: lists.deferred_softmax_of_codes(
+            factor, *tensors), operands)
+    assert isinstance(first, Polynomial), "nothing else is deferred"
+    unit, degree = LARGEST ** 2, first.degree
+    each = tuple(partial(integer_lists.deferred_polynomial_of_codes, degree, bias * unit,
+                         delta * unit ** degree)
+                 for bias, delta in zip(first.bias, first.delta, strict=True))
+    makes = tuple(lambda tensors, make=make: make(*tensors) for make in each)
+    return Listed("deferred polynomial", makes[0], operands, makes)

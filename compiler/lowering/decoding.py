@@ -100,10 +100,10 @@ def _check_beside(model: Transformer) -> None:
     attentions = [block.attention for block in model.blocks]
     if model.embedding.positions is not None or model.encoder is not None or any(
             attention.window is not None or attention.position_bias is not None
-            for attention in attentions):
+            or attention.kernel is not None for attention in attentions):
         raise ValueError("sequences side by side take a model whose positions are told by rotation "
-                         f"alone, without windows and without an encoder, which {model.name} is "
-                         "not: one after the other it takes any")
+                         "alone, with softmax, without windows and without an encoder, which "
+                         f"{model.name} is not: one after the other it takes any")
 
 
 def _parts(past: range, length: int, config: AcceleratorConfig) -> Iterator[range]:

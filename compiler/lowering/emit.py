@@ -13,6 +13,7 @@ from compiler.lowering.epilogues import epilogue_of
 from compiler.lowering.lane_ops import LaneOp, Listed, MultiplyRows, Normalise
 from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Vector
 from compiler.lowering.place import Places
+from compiler.lowering.polynomial_ops import Polynomial
 from compiler.lowering.turns import in_turns
 from compiler.lowering.values import View
 from compiler.program.builder import ProgramBuilder
@@ -116,12 +117,12 @@ class _Emitter:
         own = [lane_op for lane_op in blocks if lane_op is not None]
         given = [(lane_op, tuple(self.places.tensor(read.view) for read in lane_op.reads))
                  for lane_op in own]
-        epilogue = epilogue_of(given)
+        epilogue = epilogue_of(given, self.config.scales)
         if not _keeps_block(epilogue) or row_fits(self.config, width):
             yield range(width), epilogue
             return
         widest = row_columns(self.config)
-        listed = [str(lane_op) for lane_op in own if isinstance(lane_op, Listed)]
+        listed = [str(lane_op) for lane_op in own if isinstance(lane_op, (Listed, Polynomial))]
         if listed:
             raise ValueError(f"{listed[0]} takes rows of at most {widest} items in this build, not "
                              f"{width}; a larger acc_depth takes longer ones")
@@ -133,7 +134,7 @@ class _Emitter:
             yield columns, epilogue_of([
                 (lane_op, tensors if isinstance(lane_op, MultiplyRows)
                  else tuple(columns_of(tensor, columns) for tensor in tensors))
-                for lane_op, tensors in given])
+                for lane_op, tensors in given], self.config.scales)
 
 
 def _keeps_block(epilogue: Epilogue) -> bool:

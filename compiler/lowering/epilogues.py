@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import get_args
 
 from compiler.checkpoints.description import Activation
-from compiler.lowering import lists
+from compiler.lowering import integer_lists, lists
 from compiler.lowering.lane_ops import (
     Add,
     Apply,
@@ -22,6 +22,7 @@ from compiler.lowering.lane_ops import (
     Softmax,
     UnitLength,
 )
+from compiler.lowering.polynomial_ops import DeferredPolynomial, Polynomial
 from compiler.program.epilogue import STORE, Epilogue
 from compiler.program.instruction import Instruction
 from compiler.program.tensor import Tensor
@@ -58,26 +59,24 @@ def fits_one_list(lane_ops: Sequence[LaneOp]) -> bool:
     return _instructions(lane_ops) is not None
 
 
-def epilogue_of(lane_ops: Sequence[tuple[LaneOp, tuple[Tensor, ...]]]) -> Epilogue:
-    """The epilogue that does ``lane_ops``, each with its operands; ``ValueError`` where there is
-    none."""
+def epilogue_of(lane_ops: Sequence[tuple[LaneOp, tuple[Tensor, ...]]], scales: bool = False
+                ) -> Epilogue:
+    """The epilogue that does ``lane_ops``, each with its operands, in a build with ``scales`` or
+    without; ``ValueError`` where there is none."""
     if not lane_ops:
         return STORE
     last, operands = lane_ops[-1]
     kinds = [lane_op for lane_op, _ in lane_ops]
     if not fits_one_list(kinds):
         raise ValueError(f"one command cannot do {', '.join(map(str, kinds))}")
-    if isinstance(kinds[0], Normalise) and isinstance(last, Factor):
-        gain, shift = lane_ops[0][1]
-        return lists.layer_norm(gain, shift, kinds[0].eps, last.factor)
-    if isinstance(last, Normalise) and last.affine:
-        return lists.affine(*operands)
-    if isinstance(last, Normalise):
-        if last.shift is None:
-            gain, = operands
-            return lists.rms_norm(gain, last.eps)
-        gain, shift = operands
-        return lists.layer_norm(gain, shift, last.eps)
+    if isinstance(kinds[0], Normalise):
+        return _norm(kinds[0], lane_ops[0][1], scales,
+                     last.factor if isinstance(last, Factor) else None)
+    if isinstance(last, Polynomial):
+        own, found = (last.degree, last.bias[0], last.delta[0]), [None, *operands]
+        if isinstance(last, DeferredPolynomial):
+            return integer_lists.deferred_polynomial(*own, *found[-2:])
+        return integer_lists.polynomial(*own, found[-1], scales)
     if isinstance(last, Listed):
         return last.make(operands)
     if isinstance(last, UnitLength):
@@ -106,6 +105,19 @@ def epilogue_of(lane_ops: Sequence[tuple[LaneOp, tuple[Tensor, ...]]]) -> Epilog
         return Epilogue(scale=first, bias=y0, softmax=True)
     return Epilogue(scale=first, imm1=second, bias=y0, y1=y1, y0_column=y0_column,
                     y1_column=y1_column, instructions=_instructions(kinds))
+
+
+def _norm(norm: Normalise, operands: Sequence[Tensor], scales: bool, factor: float | None
+          ) -> Epilogue:
+    """``factor``: of what the norm gives."""
+    if norm.affine:
+        return lists.affine(*operands)
+    if norm.shift is None:
+        return lists.rms_norm(operands[0], norm.eps)
+    gain, shift = operands
+    if norm.l1:
+        return integer_lists.l1_norm(gain, shift, norm.eps, scales, factor)
+    return lists.layer_norm(gain, shift, norm.eps, factor)
 
 
 def _takes_factor(lane_op: LaneOp) -> bool:

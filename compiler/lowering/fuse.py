@@ -14,6 +14,7 @@ from compiler.lowering.epilogues import fits_one_list
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.lane_ops import Add, DeferredSoftmax, Softmax
 from compiler.lowering.ops import Gemm, Op, OpList, Output, Vector
+from compiler.lowering.polynomial_ops import Polynomial
 from compiler.lowering.values import Form, Life, Use, Value, View
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import row_columns, row_fits
@@ -79,7 +80,8 @@ def _joined(before: Op, op: Vector, config: AcceleratorConfig, level: Fusion) ->
         return None
     lane_ops = before.then + op.then
     softmax = isinstance(op.then[0], (Softmax, DeferredSoftmax))
-    if (op.then[0].ends and not softmax) or not fits_one_list(lane_ops):
+    if (op.then[0].ends and not softmax and not isinstance(op.then[0], Polynomial)) or (
+            not fits_one_list(lane_ops)):
         return None
     masked = any(isinstance(lane_op, Add) for lane_op in before.then)
     if softmax and masked and not row_fits(config, op.x.columns):

@@ -6,16 +6,16 @@ whether anything may follow in the same command.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from compiler.checkpoints.description import Activation
 from compiler.lowering.values import Read, Use, View
 from compiler.program.epilogue import Epilogue
 from compiler.program.tensor import Tensor
 
-__all__ = ["Add", "AddResidual", "Apply", "DeferredSoftmax", "Factor", "Hide", "LaneOp", "Listed",
-           "Mean", "Multiply", "MultiplyAdd", "MultiplyRows", "Normalise", "Scale", "Softmax",
-           "UnitLength"]
+__all__ = ["Add", "AddResidual", "Apply", "Change", "DeferredSoftmax", "Elementwise", "Factor",
+           "Hide", "LaneOp", "Listed", "Mean", "Multiply", "MultiplyAdd", "MultiplyRows",
+           "Normalise", "Scale", "Softmax", "UnitLength"]
 
 Change = Callable[[View, Use | None], View]
 
@@ -65,7 +65,7 @@ class Factor(Scale):
 
 
 @dataclass(frozen=True)
-class _Elementwise(LaneOp):
+class Elementwise(LaneOp):
     """With an operand from memory, item by item; a view of one row counts for all rows.
 
     ``y``: the rows are cut into as many equal blocks, of which each has its own view; ``None``:
@@ -91,7 +91,7 @@ class _Elementwise(LaneOp):
             return self
         return None if self.y[index] is None else replace(self, y=(self.y[index],))
 
-    def with_views(self, change: Change) -> "LaneOp":
+    def with_views(self, change: Change) -> Self:
         return replace(self, y=tuple(view and change(view, self.operand_use) for view in self.y))
 
     def _shown(self) -> str:
@@ -100,7 +100,7 @@ class _Elementwise(LaneOp):
 
 
 @dataclass(frozen=True)
-class Add(_Elementwise):
+class Add(Elementwise):
     """+ y: a bias, positions."""
 
     def __str__(self) -> str:
@@ -124,7 +124,7 @@ class AddResidual(Add):
 
 
 @dataclass(frozen=True)
-class Multiply(_Elementwise):
+class Multiply(Elementwise):
     """× y: a gate, a rotation's cosines; in one row, a scale for each column."""
 
     def __str__(self) -> str:
@@ -132,7 +132,7 @@ class Multiply(_Elementwise):
 
 
 @dataclass(frozen=True)
-class MultiplyAdd(_Elementwise):
+class MultiplyAdd(Elementwise):
     """× the first row of y, + the second: scales and biases of columns."""
 
     def __str__(self) -> str:
@@ -167,7 +167,7 @@ class Softmax(LaneOp):
 
 
 @dataclass(frozen=True)
-class DeferredSoftmax(_Elementwise):
+class DeferredSoftmax(Elementwise):
     """Exponentials of each row over its largest, × 127; 1 over their sum goes to ``y``, an item for
     each row."""
 
@@ -181,7 +181,7 @@ class DeferredSoftmax(_Elementwise):
 @dataclass(frozen=True)
 class Normalise(LaneOp):
     """LayerNorm of each row, RMSNorm where there is no ``shift``; gain and shift are one row.
-    ``affine``: × gain, + shift alone."""
+    ``affine``: × gain, + shift alone. ``l1``: by the mean of magnitudes."""
 
     use: ClassVar[Use] = Use.NORM
     ends: ClassVar[bool] = True
@@ -189,6 +189,7 @@ class Normalise(LaneOp):
     shift: View | None
     eps: float
     affine: bool = False
+    l1: bool = False
 
     @property
     def reads(self) -> tuple[Read, ...]:
@@ -201,7 +202,7 @@ class Normalise(LaneOp):
     def __str__(self) -> str:
         if self.affine:
             return f"× {self.gain}" + ("" if self.shift is None else f" + {self.shift}")
-        return "RMSNorm" if self.shift is None else "LayerNorm"
+        return "RMSNorm" if self.shift is None else "L1 norm" if self.l1 else "LayerNorm"
 
 
 @dataclass(frozen=True)
@@ -240,12 +241,14 @@ class Listed(LaneOp):
     """A list of its own, by name: what ``make`` gives of its operands' tensors.
 
     ``operands``: those of all rows, or of as many equal blocks of rows, each with its own.
+    ``each``: in place of ``make`` one for each block.
     """
 
     ends: ClassVar[bool] = True
     name: str
     make: Callable[[Sequence[Tensor]], Epilogue]
     operands: tuple[tuple[Read, ...], ...] = ((),)
+    each: tuple[Callable[[Sequence[Tensor]], Epilogue], ...] = ()
 
     @property
     def reads(self) -> tuple[Read, ...]:
@@ -258,7 +261,8 @@ class Listed(LaneOp):
     def of_block(self, index: int) -> "LaneOp | None":
         if len(self.operands) == 1:
             return self
-        return replace(self, operands=(self.operands[index],))
+        make = self.each[index] if self.each else self.make
+        return replace(self, make=make, operands=(self.operands[index],), each=())
 
     def with_views(self, change: Change) -> "LaneOp":
         return replace(self, operands=tuple(

@@ -66,14 +66,16 @@ def product(y: Tensor) -> Epilogue:
         Instruction(multiply=Operand.Y, destination=Destination.MEMORY),))
 
 
-def sum_norm(y: Tensor, pair: Tensor, eps: float) -> Epilogue:
-    """``layer_norm`` of x + ``y``; ``pair``: gamma and beta, rows of one tensor."""
+def sum_norm(y: Tensor, pair: Tensor, eps: float, l1: bool = False) -> Epilogue:
+    """``layer_norm`` of x + ``y``, or the norm by magnitudes; ``pair``: gamma and beta, rows of one
+    tensor."""
+    size: Fields = {"magnitude": True, "post": Post.RECIPROCAL_MEAN} if l1 else {
+        "scale": Operand.SELF, "post": Post.INVERSE_SQRT}
     centred: Fields = {"add": Operand.R0, "subtract": True}
     return Epilogue(bias=y, y1=pair, inverse_n=1 / pair.columns, epsilon=eps, instructions=(
         Instruction(add=Operand.Y, reduce=Reduce.SUM, post=Post.MEAN,
                     destination=Destination.BUFFER),
-        Instruction(**centred, scale=Operand.SELF, reduce=Reduce.SUM, reduce_to=1,
-                    post=Post.INVERSE_SQRT),
+        Instruction(**centred, **size, reduce=Reduce.SUM, reduce_to=1),
         Instruction(**centred, scale=Operand.Y, y=1, destination=Destination.BUFFER),
         Instruction(multiply=Operand.R1, add=Operand.Y, y=1, y_second=True,
                     destination=Destination.MEMORY)))

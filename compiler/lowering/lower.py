@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.checkpoints.description import Attention, Block, Transformer
+from compiler.checkpoints.description import Attention, Block, Polynomial, Transformer
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.checkpoints.scales import Scales, modules
 from compiler.lowering.across import Source
@@ -45,11 +45,22 @@ def check_model(model: Transformer, layers: range) -> None:
         if (attention.query_norm is None) != (attention.key_norm is None):
             raise ValueError(f"layers of {model.name} must have norms of queries and keys or of "
                              "neither")
+        if attention.kernel is not None:
+            _check_kernel(model, attention, attention.kernel)
     if len(causal) > 1:
         raise ValueError(f"layers of {model.name} must be causal all or none")
     if model.pooling.startswith("mean") and True in causal:
         raise ValueError("mean pooling takes a model that is not causal; a causal one gives its "
                          "last position (pooling none or last)")
+
+
+def _check_kernel(model: Transformer, attention: Attention, kernel: Polynomial) -> None:
+    if len(kernel.bias) != attention.heads:
+        raise ValueError(f"polynomial attention of {model.name} must have a bias and a delta for "
+                         f"each of {attention.heads} heads, not {len(kernel.bias)}")
+    if attention.cap is not None or attention.position_bias is not None:
+        raise ValueError(f"polynomial attention of {model.name} must be without a cap and without "
+                         "a bias for the distance of positions")
 
 
 def layer_range(model: Transformer, layers: range | slice | None) -> range:

@@ -34,6 +34,7 @@ from compiler.lowering.lane_ops import (
     Softmax,
 )
 from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Product, Vector
+from compiler.lowering.polynomial_ops import DeferredPolynomial, Polynomial
 from compiler.lowering.values import Form, Life, Use, Value, View
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16
@@ -197,6 +198,8 @@ class _Static(CodedList):
                 and first.out.value.life == Life.TEMPORARY):
             return 0
         lane_op = second.then[0]
+        if isinstance(lane_op, Polynomial) and not self._is_linear(first):
+            return self._polynomial(first, second, lane_op)
         if isinstance(lane_op, Scale) and not self._is_linear(first) and second.out.is_whole:
             self._gemm(replace(first, out=second.out, products=tuple(
                 replace(product, out=replace(product.out, value=second.out.value))
@@ -288,6 +291,31 @@ class _Static(CodedList):
         self._ops.append(Vector(self._coded(op.out), self._view(op.x), then=(DeferredSoftmax(
             tuple(_items(divisors, view) for view in blocks)),)))
         return True
+
+
+    def _polynomial(self, scores: Gemm, op: Vector, then: Polynomial) -> int:
+        """Scores and a polynomial of them that is divided later. What a score counts, s, is left
+        out, as ``attention._polynomial`` leaves out a factor."""
+        p = op.out.value
+        if p in self._plain or not op.out.is_whole or p not in self._inverses:
+            raise ValueError(f"{p.name} must be read by products alone with static scales")
+        a, b = self._operands(scores)
+        assert a is not None and b is not None
+        step = 1 / (a * b)
+        divisors = self._declare(Value(f"{p.name} divisors", p.rows, 1, forms=(Form.WIDE,)))
+        self._divisors[p] = divisors
+        items = tuple(_items(divisors, replace(product.out, value=p))
+                      for product in scores.products)
+        deferred = DeferredPolynomial(
+            then.y, then.degree, tuple(bias / step for bias in then.bias),
+            tuple(delta / step ** then.degree for delta in then.delta), items)
+        plain = self._view(scores.out)
+        products = tuple(Product(self._coded(product.a), self._coded(product.b),
+                                 self._view(product.out)) for product in scores.products)
+        self._ops.append(replace(scores, out=plain, products=products))
+        self._ops.append(Vector(self._coded(op.out), plain, then=(deferred.with_views(
+            lambda view, use: view if view.value is divisors else self._view(view, use)),)))
+        return 2
 
 
 def _items(value: Value, rows: View) -> View:

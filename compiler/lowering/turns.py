@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 
 from compiler.lowering.command import Command
-from compiler.lowering.lane_ops import Add, Softmax
+from compiler.lowering.lane_ops import Add, LaneOp, Softmax
 from compiler.lowering.ops import Gemm, Op, OpList
+from compiler.lowering.polynomial_ops import Polynomial
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import BLOCK_TILES, cut, row_fits
 
@@ -56,7 +57,7 @@ def _spans(before: Sequence[Op], op: Op) -> list[_Span]:
     pairs = zip(ops[:count], ops[count:], strict=True) if len(ops) == 2 * count else ()
     found = [_Span(scores, sums, _rows(sums)) for scores, sums in pairs
              if isinstance(scores, Gemm) and isinstance(sums, Gemm)
-             and isinstance(([None, *scores.then])[-1], Softmax)
+             and isinstance(([None, *scores.then])[-1], (Polynomial, Softmax))
              and all(product.a.value is scores.out.value for product in sums.products)]
     ends = [0, *(span.rows.stop for span in found)]
     if len(found) != count or [span.rows.start for span in found] != ends[:-1] or (
@@ -84,15 +85,21 @@ def _sizes(config: AcceleratorConfig, spans: Sequence[_Span], op: Gemm
         if not row_fits(config, columns):
             return None
         block = min(rows, _block(config, rows, columns, k))
-        # The array finds the rows' maxima where nothing is added to the scores.
-        passes = 3 if any(isinstance(lane_op, Add) for lane_op in span.scores.then) else 2
-        lanes = passes * -(-columns // config.lanes) * block
+        lanes = _passes(span.scores.then) * -(-columns // config.lanes) * block
         size = parts(config, op, len(before.rows),
                      len(span.scores.products) * -(-rows // block), lanes)
         if size is None or lanes <= -(-k // config.dim) * -(-columns // config.dim) * block:
             return None
         found.append(size)
     return found
+
+
+def _passes(then: Sequence[LaneOp]) -> int:
+    """Of the lanes over scores."""
+    if isinstance(then[-1], Polynomial):
+        return 4 if then[-1].degree == 4 else 3
+    # The array finds the rows' maxima where nothing is added to the scores.
+    return 3 if any(isinstance(lane_op, Add) for lane_op in then) else 2
 
 
 def _block(config: AcceleratorConfig, rows: int, columns: int, k: int) -> int:

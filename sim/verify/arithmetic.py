@@ -121,6 +121,35 @@ class Arithmetic:
         total = lanes.row_sum(self.lane, self.config.lanes, e)
         return self.multiply(e, self.reciprocal(total)[:, None])
 
+    def score_unit(self, attention: Attention) -> float:
+        """What a score counts before anything is scaled."""
+        return 1.0
+
+    def polynomial_shares(self, x: Array, degree: int, bias: float, delta: float, seen: Array
+                          ) -> Array:
+        """What is stored of ``polynomial``."""
+        return self.stored(self.polynomial(x, degree, bias, delta, seen))
+
+    def polynomial(self, x: Array, degree: int, bias: float, delta: float, seen: Array) -> Array:
+        """[max(x + ``bias``, 0)] ^ ``degree`` + ``delta`` where ``seen``, else 0, over its sum in
+        each row."""
+        e = self.powers(x, degree, bias, delta)
+        if not seen.all():
+            e = self.multiply(e, np.where(seen, 1.0, 0.0))
+        if self.config.scales:
+            total = lanes.row_sum(self.lane, self.config.lanes, e)
+            return self.multiply(e, lanes.reciprocal_by_table(self.lane, total)[:, None])
+        root = self._reduced(e, 1.0, lambda total: lanes.inverse_sqrt(BINARY32, total))
+        root = np.where(e.any(axis=1, keepdims=True), root, largest(self.lane))
+        return self.multiply(self.multiply(e, root), root)
+
+    def powers(self, x: Array, degree: int, bias: float, delta: float) -> Array:
+        """[max(x + ``bias``, 0)] ^ ``degree`` + ``delta``."""
+        e = lanes.relu(self.lane, self.add(x, self.wide(bias)))
+        for _ in range({1: 0, 2: 1, 4: 2}[degree]):
+            e = self.multiply(e, e)
+        return self.add(e, self.wide(delta))
+
     def reciprocal(self, x: Array) -> Array:
         return lanes.reciprocal(self.config, x)
 
@@ -155,6 +184,23 @@ class Arithmetic:
             return self.multiply(scaled, gain)
         mean = np.broadcast_to(self.mean(x, items), x.shape)
         centred = lanes.subtract(self.lane, x, mean)
+        weighed = self.multiply(centred, gain)
+        if norm.kind == "l1":
+            return self.add(self._by_magnitude(centred, weighed, norm.eps), self.wide(norm.shift))
         inverse = self.inverse_length(centred, 1 / items, norm.eps)
-        scaled = self.multiply(self.multiply(centred, gain), inverse)
-        return self.add(scaled, self.wide(norm.shift))
+        return self.add(self.multiply(weighed, inverse), self.wide(norm.shift))
+
+    def _by_magnitude(self, centred: Array, weighed: Array, eps: float) -> Array:
+        """``weighed`` over the mean of the magnitudes of ``centred`` rows + ``eps``. Without scales
+        that is twice the mean of what is above zero, and two factors of 1/√."""
+        def raised(total: Array) -> Array:
+            return lanes.add(BINARY32, total, np.full_like(total, np.float32(eps)))
+
+        factor = 1 / centred.shape[1]
+        if self.config.scales:
+            size = self._reduced(np.abs(centred), factor, raised)
+            return self.multiply(weighed, lanes.reciprocal_by_table(self.lane, size))
+        above = lanes.relu(self.lane, self.multiply(centred, np.full((1, 1), 2.0)))
+        root = self._reduced(above, factor, lambda total: lanes.inverse_sqrt(
+            BINARY32, raised(total)))
+        return self.multiply(self.multiply(weighed, root), root)

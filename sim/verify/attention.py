@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 
-from compiler.checkpoints.description import Attention, Linear, Norm
+from compiler.checkpoints.description import Attention, Linear, Norm, Polynomial
 from compiler.checkpoints.inputs import Step
 from compiler.lowering.fusion import Fusion
 from hdl.spec.formats import BFLOAT16
@@ -92,7 +92,7 @@ class AttentionCodes:
                     read = slice(head // shared * size, (head // shared + 1) * size)
                     heads[place(sequence, head)] = math.attended(
                         q[place(sequence, head)], k[sequence][:, read], (codes[:, read], top),
-                        scale)
+                        scale, attention.kernel, head)
             return math.stored(heads), {}
 
         for first in range(0, len(pairs), most):
@@ -100,8 +100,12 @@ class AttentionCodes:
             reads = [slice(head // shared * size, (head // shared + 1) * size) for _, head in some]
             scores = [math.scores(attention, q[place(*pair)], k[pair[0]][:, read])
                       for pair, read in zip(some, reads, strict=True)]
-            p = self.probabilities(attention, np.concatenate(scores),
-                                   [added(*pair) for pair in some], tables)
+            masks = [added(*pair) for pair in some]
+            if attention.kernel is not None:
+                p = self.polynomials(attention, attention.kernel, scores, masks,
+                                     [head for _, head in some], tables)
+            else:
+                p = self.probabilities(attention, np.concatenate(scores), masks, tables)
             for pair, read, own in zip(some, reads, np.split(p, len(some)), strict=True):
                 heads[place(*pair)] = math.sums(attention, own, v[pair[0]][:, read])
         return math.stored(heads), {kind: np.concatenate(own) for kind, own in tables.items()}
@@ -174,6 +178,25 @@ class AttentionCodes:
             scores = tables["scores"][-1]
         scores = rounded_if(Fusion.ACTIVATION, scores, "scores")
         tables.setdefault("probabilities", []).append(math.shares(scores))
+        return tables["probabilities"][-1]
+
+    def polynomials(self, attention: Attention, kernel: Polynomial, scores: Sequence[Array],
+                    added: Sequence[Array], heads: Sequence[int], tables: dict[str, list[Array]]
+                    ) -> Array:
+        """Of the products of queries and keys of ``heads``: the scale s of scores is left out,
+        [max(x s + b, 0)]^n + δ being sⁿ times [max(x + b / s, 0)]^n + δ / sⁿ."""
+        math, size = self.math, attention.head_size
+        scale = size ** -0.5 if attention.scale is None else attention.scale
+        unit, found = math.score_unit(attention), []
+        for own, mask, head in zip(scores, added, heads, strict=True):
+            if self.tensors.eight[Fusion.ACTIVATION]:
+                own = math.stored(own)
+                tables.setdefault("scores", []).append(own)
+            found.append(math.polynomial_shares(
+                own, kernel.degree, kernel.bias[head] / scale / unit,
+                abs(kernel.delta[head]) / scale ** kernel.degree / unit ** kernel.degree,
+                mask == 0))
+        tables.setdefault("probabilities", []).append(np.concatenate(found))
         return tables["probabilities"][-1]
 
     def rotate(self, attention: Attention, x: Array, name: str) -> Array:

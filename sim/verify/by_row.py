@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from compiler.checkpoints.description import Attention, Linear
+from compiler.checkpoints.description import Attention, Linear, Polynomial
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16
 from hdl.spec.timing import row_fits
@@ -62,18 +62,28 @@ class ByRow(Coded):
         plain = attention.cap is None and attention.position_bias is None and not attention.causal
         return plain and row_fits(self.config, positions) and not masked()
 
-    def attended(self, q: Array, k: Array, v: tuple[Array, Array], scale: float) -> Array:
-        """The result of a head; ``v``: codes of its values, what they count over 127."""
+    def attended(self, q: Array, k: Array, v: tuple[Array, Array], scale: float,
+                 kernel: Polynomial | None = None, head: int = 0) -> Array:
+        """The result of a ``head``; ``v``: codes of its values, what they count over 127."""
         (q, q_top), (k, k_top), (values, v_top) = self.codes(q), self.codes(k), v
         z = self.multiply(self.multiply(self.product(q, k.T), q_top), k_top.T)
+        if kernel is not None:
+            unit = _LARGEST ** 2 / scale
+            e, divisor = self.raised(z, kernel.degree, kernel.bias[head] * unit,
+                                     abs(kernel.delta[head]) * unit ** kernel.degree)
+            return self.summed(e, divisor, values, v_top)
         z = self.multiply(z, self.wide(np.full((1, 1), _LARGEST ** -2 * scale)))
         top = lanes.row_max(self.lane, z)[:, None]
         e = lanes.exp(self.config, lanes.subtract(self.lane, z, np.broadcast_to(top, z.shape)))
         e = self.multiply(e, np.full((1, 1), _LARGEST))
         total = lanes.row_sum(self.lane, self.config.lanes, e)
-        divisor = lanes.reciprocal(self.config, total)[:, None]
-        heads = self.multiply(self.multiply(self.product(self.rounded(e), values), divisor), v_top)
-        return self.multiply(heads, self.wide(np.full((1, 1), 1 / _LARGEST)))
+        return self.summed(e, lanes.reciprocal(self.config, total), values, v_top)
+
+    def summed(self, e: Array, divisor: Array, values: Array, v_top: Array) -> Array:
+        """Codes of ``e`` times codes of values, each row × its ``divisor``."""
+        heads = self.multiply(self.product(self.rounded(e), values), divisor[:, None])
+        return self.multiply(self.multiply(heads, v_top),
+                             self.wide(np.full((1, 1), 1 / _LARGEST)))
 
     def tensor_codes(self, x: Array) -> tuple[Array, Array]:
         """Integers, and the largest magnitude of all, 1 × 1."""

@@ -82,6 +82,15 @@ class Static(Coded):
         total = lanes.row_sum(self.lane, self.config.lanes, e)
         return np.concatenate([self.rounded(e), self.reciprocal(total)[:, None]], axis=1)
 
+    def score_unit(self, attention: Attention) -> float:
+        place = self._place(attention)
+        return 1 / (self._operand(f"{place}.queries")[0] * self._operand(f"{place}.keys")[0])
+
+    def polynomial_shares(self, x: Array, degree: int, bias: float, delta: float, seen: Array
+                          ) -> Array:
+        e, divisor = self.raised(x, degree, bias, delta, seen)
+        return np.concatenate([self.rounded(e), divisor[:, None]], axis=1)
+
     def sums(self, attention: Attention, p: Array, v: Array) -> Array:
         inverse, _ = self._operand(f"{self._place(attention)}.values")
         codes, divisors = p[:, :len(v)], p[:, len(v):]

@@ -3,8 +3,8 @@
 import numpy as np
 
 from compiler.lowering import backward_lists as lists
-from compiler.lowering.attention import padding_masks
 from compiler.lowering.lane_ops import LaneOp, Softmax
+from compiler.lowering.masks import padding_masks
 from compiler.lowering.values import Form, Value, View
 from compiler.program.epilogue import Epilogue
 from compiler.training.programs.context import Context, operand, wide

@@ -1,9 +1,21 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from compiler.checkpoints import load, model_inputs
-from compiler.checkpoints.digits import DRAWN, HELD_OUT, WEIGHTS, images, patches
+from compiler.checkpoints.digits import (
+    DRAWN,
+    HELD_OUT,
+    INTEGER,
+    INTEGER_WEIGHTS,
+    SOFTMAX,
+    WEIGHTS,
+    images,
+    patches,
+)
 from compiler.checkpoints.reference import forward
+from compiler.checkpoints.trained import read_weights
 from support.require import require
 from tools.train import train_digits
 from tools.train.training import Adam
@@ -14,6 +26,9 @@ def weights():
         return {name: file[name] for name in file.files}
 
 
+SHAPES = {"digits-vit": SOFTMAX, "digits-integer": INTEGER}
+
+
 def test_patches_are_two_by_two():
     image = np.arange(64).reshape(8, 8)
     assert (patches(image)[0] * 16).tolist() == [0, 1, 8, 9]
@@ -21,13 +36,14 @@ def test_patches_are_two_by_two():
     assert patches(np.stack([image, image]))[1].tolist() == patches(image).tolist()
 
 
-def test_drawn_digits_are_read():
-    model = load("digits-vit")
+@pytest.mark.parametrize("name", SHAPES)
+def test_drawn_digits_are_read(name):
+    model = load(name)
     read = [forward(model, patches(image)).output for image in DRAWN.values()]
     assert all(row.shape == (1, 10) for row in read)
     right = sum(int(row.argmax()) == digit for row, digit in zip(read, DRAWN, strict=True))
     assert right >= 8 and [int(row.argmax()) for row in read][3] == 3
-    assert model_inputs("digits-vit", 16).tolist() == patches(DRAWN[3]).tolist()
+    assert model_inputs(name, 16).tolist() == patches(DRAWN[3]).tolist()
 
 
 def test_other_numbers_of_patches_are_refused():
@@ -35,35 +51,38 @@ def test_other_numbers_of_patches_are_refused():
         model_inputs("digits-vit", 15)
 
 
-def test_training_computes_what_the_reference_does():
+@pytest.mark.parametrize("name", SHAPES)
+def test_training_computes_what_the_reference_does(name):
     x = np.stack([patches(image) for image in DRAWN.values()])
-    logits, _ = train_digits.Tape(weights()).logits(x)
-    model = load("digits-vit")
+    own = weights() if name == "digits-vit" else read_weights(INTEGER_WEIGHTS)[0]
+    logits, _ = train_digits.Tape(own, SHAPES[name]).logits(x)
+    model = load(name)
     assert np.allclose(logits, [forward(model, image).output[0] for image in x], atol=2e-5)
 
 
-def test_gradients_are_those_of_the_loss():
-    rng = np.random.default_rng(3)
+@pytest.mark.parametrize("degree, count", [(None, 39), (1, 43), (2, 43), (4, 43)])
+def test_gradients_are_those_of_the_loss(degree, count):
+    rng, shape = np.random.default_rng(3), replace(SOFTMAX, degree=degree)
     start = {name: weight.astype(np.float64)
-             for name, weight in train_digits.initial(rng).items()}
+             for name, weight in train_digits.initial(rng, shape).items()}
     start = {name: weight + rng.normal(0, 0.1, weight.shape) for name, weight in start.items()}
     x = np.stack([patches(DRAWN[digit]) for digit in (0, 4, 7)]).astype(np.float64)
     digits = np.array([0, 4, 7])
-    _, gradients = train_digits.step(start, x, digits)
+    _, gradients = train_digits.step(start, x, digits, shape, learned=True)
     assert gradients.keys() == start.keys()
     checked = 0
     for name, gradient in gradients.items():
         index = np.unravel_index(np.abs(gradient).argmax(), gradient.shape)
         ends = []
-        for move in (1e-4, -1e-4):
+        for move in (1e-6, -1e-6):
             moved = start | {name: start[name].copy()}
             moved[name][index] += move
-            ends.append(train_digits.step(moved, x, digits)[0])
-        slope = (ends[0] - ends[1]) / 2e-4
+            ends.append(train_digits.step(moved, x, digits, shape)[0])
+        slope = (ends[0] - ends[1]) / 2e-6
         # A key's bias moves all scores of a row alike: its slope is zero.
         assert slope == pytest.approx(gradient[index], rel=1e-3, abs=1e-6), name
         checked += 1
-    assert checked == 39
+    assert checked == count
 
 
 def test_adam_moves_by_its_rate_and_decays():
@@ -78,13 +97,14 @@ def held_out():
     return patches(pixels), digits
 
 
-def test_accuracy_on_held_out_images():
+@pytest.mark.parametrize("name, share", [("digits-vit", 0.97), ("digits-integer", 0.98)])
+def test_accuracy_on_held_out_images(name, share):
     x, digits = held_out()
-    model = load("digits-vit")
+    model = load(name)
     read = [forward(model, image).output.argmax() for image in x[-HELD_OUT:]]
     right = int((np.array(read) == digits[-HELD_OUT:]).sum())
     print(f"{right} of {HELD_OUT} images")
-    assert len(read) == 450 and right >= 0.97 * HELD_OUT
+    assert len(read) == 450 and right >= share * HELD_OUT
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from compiler.checkpoints.description import Polynomial
 from compiler.checkpoints.samples import llama
 from compiler.lowering.decoding import lower_decoding
 from hdl.spec.config import AcceleratorConfig
@@ -75,13 +76,16 @@ def test_texts_do_not_depend_on_the_parts_that_a_prompt_is_read_in(chunk):
     assert made[0].ids == made[1].ids and np.array_equal(made[0].logits, made[1].logits)
 
 
-def test_a_softmax_that_is_divided_last_is_one():
-    """A head's result against softmax in float64, within codes of 8 bits."""
+@pytest.mark.parametrize("kernel", [None, Polynomial(2, (0.0, 1.0), (0.0, 0.25))],
+                         ids=["softmax", "polynomial"])
+def test_what_is_divided_last_is_that(kernel):
+    """A head's result against softmax, or a polynomial, in float64, within codes of 8 bits."""
     rng, math = np.random.default_rng(6), ByRow(AcceleratorConfig("int8", dim=4))
     q, k, v = (math.wide(rng.normal(0, 2, (30, 16))) for _ in range(3))
-    e = np.exp(0.25 * q @ k.T)
+    z = 0.25 * q @ k.T
+    e = np.exp(z) if kernel is None else np.maximum(z + 1, 0) ** 2 + 0.25
     exact = e / e.sum(1, keepdims=True) @ v
-    found = math.attended(q, k, math.tensor_codes(v), 0.25)
+    found = math.attended(q, k, math.tensor_codes(v), 0.25, kernel, 1)
     error = np.abs(found - exact)
     print(f"attended: mean error {error.mean():.4f}, max {error.max():.4f}")
     assert error.mean() < 0.03 and error.max() < 0.2

@@ -85,8 +85,8 @@ def test_rows_that_are_wider_than_a_bank(family):
         return
     model = SAMPLES[family](width=72, heads=4, layers=1)
     model = replace(model, blocks=tuple(
-        replace(block, attention_norm=replace(block.attention_norm, shift=None),
-                feed_forward_norm=replace(block.feed_forward_norm, shift=None))
+        replace(block, attention_norm=replace(block.attention_norm, shift=None, kind="l2"),
+                feed_forward_norm=replace(block.feed_forward_norm, shift=None, kind="l2"))
         for block in model.blocks), final_norm=None)
     assert agree(config, model, inputs_for(model, 3), keep=True) > 2000
 
