@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from compiler.program.image import ProgramImage
+from compiler.program.tensor import Tensor
 from gen.cli import describe, in_ascii
 from gen.header import c_names
 
@@ -17,7 +18,8 @@ def c_image(image: ProgramImage, name: str) -> str:
 
     ``NAME_SIZE, NAME_BASE, NAME_PROGRAM``: the members of the driver's ``struct …_image``;
     ``NAME_AT_TENSOR, NAME_BYTES_TENSOR`` where each result is, counted from the image's first byte,
-    and the bytes from its first item to its last. ``ValueError`` where ``name`` is no identifier.
+    and the bytes from its first item to its last; ``NAME_RESULT_TENSOR`` of integers and BF16: the
+    members of the driver's ``struct …_values``. ``ValueError`` where ``name`` is no identifier.
     """
     upper, lower = c_names(name)
     results = [image.tensor(result) for result in image.results]
@@ -33,9 +35,26 @@ def c_image(image: ProgramImage, name: str) -> str:
                   f"{tensor.stride} bytes from row to row */",
                   f"#define {upper}_AT_{label} {tensor.address - image.base}",
                   f"#define {upper}_BYTES_{label} {tensor.span}"]
+        lines += _counted(image, tensor, f"{upper}_RESULT_{label}")
     return in_ascii("\n".join([*lines, "", f"static const uint8_t {lower}_bytes"
                                f"[{upper}_SIZE] = {{", *_rows(image.memory.tobytes()), "};", "",
                                f"#endif /* {upper}_IMAGE_H */"]) + "\n")
+
+
+def _counted(image: ProgramImage, tensor: Tensor, name: str) -> list[str]:
+    """The members of the driver's ``struct …_values`` for items that it reads, else nothing."""
+    if tensor.encoding.name not in ("int8", "bf16"):
+        return []
+    scale = image.scales.get(tensor.address)
+    factor, items, stride = (1.0, -1, 0) if scale is None else (
+        scale.factor, -1 if scale.items is None else scale.items.address - image.base, scale.stride)
+    return [f"#define {name} {{{tensor.address - image.base}, {items}, {tensor.stride}, {stride}, "
+            f"{tensor.rows}, {tensor.columns}, {tensor.item_bytes}, {_float(factor)}}}"]
+
+
+def _float(value: float) -> str:
+    text = f"{value:.9g}"
+    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 
 
 def _rows(content: bytes) -> Iterator[str]:

@@ -67,6 +67,11 @@ def _show(image: ProgramImage) -> None:
     print("features: " + " ".join(f.name or hex(f) for f in image.features))
     for tensor in image.tensors:
         mark = ", result" if tensor.name in image.results else ""
+        scale = image.scales.get(tensor.address)
+        if scale is not None:
+            of = "its row" if scale.stride else "all"
+            each = "" if scale.items is None else f" × a bf16 of {of}"
+            mark += f", a code counts {scale.factor:.6g}{each}"
         print(f"  {tensor.address:#010x} {tensor.rows:5} × {tensor.columns:<5} "
               f"{tensor.encoding.name:9} {tensor.name}{mark}")
 

@@ -41,7 +41,7 @@ from compiler.lowering.lane_ops import (
 from compiler.lowering.ops import Gemm, Op, OpList, Output, Product, Vector
 from compiler.lowering.polynomial_ops import Polynomial
 from compiler.lowering.row_codes import Coded, RowCodes
-from compiler.lowering.values import Form, Life, Read, Use, Value, View
+from compiler.lowering.values import Counts, Form, Life, Read, Use, Value, View
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import row_fits
 
@@ -123,8 +123,9 @@ class _Rows(RowCodes):
         return count
 
     def _defer(self, scores: Gemm, p: Value, then: Sequence[LaneOp]) -> None:
-        codes = self._declare(Value(f"{p.name} codes", *p.shape, forms=(Form.STORED,)))
         divisors = self._declare(Value(f"{p.name} divisors", p.rows, 1, forms=(Form.WIDE,)))
+        codes = self._declare(Value(f"{p.name} codes", *p.shape, forms=(Form.STORED,),
+                                    counts=Counts(1.0, divisors)))
         self._deferred[p] = codes, divisors
         products, operands = [], []
         for product in scores.products:

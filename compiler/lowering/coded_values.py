@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from compiler.checkpoints.scales import LARGEST
-from compiler.lowering.values import Form, Life, Value
+from compiler.lowering.values import Counts, Form, Life, Value
 from hdl.spec.formats import BFLOAT16
 from sim.model.rounding import round_to
 
@@ -62,7 +62,7 @@ class CodedValues:
                 return np.stack([np.float64(make()).ravel() for make in makes if make is not None])
 
             self._pairs[key] = Value(name, 2, second.columns, Life.CONSTANT, (Form.WIDE,),
-                                     make=both)
+                                     make=both, holds=(first, second))
         return self._pairs[key]
 
     def made(self, of: Value, key: Hashable, make: Callable[[], Value]) -> Value:
@@ -76,9 +76,9 @@ class CodedValues:
         key = value, column, width
         if key not in self._states:
             name = f"{value.name} from column {column}"
-            self._states[key] = (
-                Value(f"{name} codes", value.rows, width, Life.KEPT, (Form.STORED,)),
-                Value(f"{name} magnitudes", value.rows, 1, Life.KEPT, (Form.WIDE,)))
+            top = Value(f"{name} magnitudes", value.rows, 1, Life.KEPT, (Form.WIDE,))
+            self._states[key] = Value(f"{name} codes", value.rows, width, Life.KEPT,
+                                      (Form.STORED,), counts=Counts(1 / LARGEST, top)), top
         return self._states[key]
 
 
@@ -98,7 +98,7 @@ def _constant(value: Value, columns: slice) -> tuple[Value, Value]:
         return np.float64(make()[:, columns]) / np.where(scale > 0, scale, 1.0)
 
     width = columns.stop - columns.start
-    return (Value(f"{value.name} codes", value.rows, width, Life.CONSTANT, (Form.STORED,),
-                  make=codes),
-            Value(f"{value.name} magnitudes", value.rows, 1, Life.CONSTANT, (Form.WIDE,),
-                  make=factors))
+    top = Value(f"{value.name} magnitudes", value.rows, 1, Life.CONSTANT, (Form.WIDE,),
+                make=factors)
+    return Value(f"{value.name} codes", value.rows, width, Life.CONSTANT, (Form.STORED,),
+                 make=codes, counts=Counts(LARGEST, top)), top

@@ -93,7 +93,28 @@ def place(fused: OpList, builder: ProgramBuilder, keep: bool = False,
             tensor = Tensor(name, block.address + start, *value.shape, encoding,
                             value.stride * encoding.bits // 8)
             places.add((value, form), tensor, False)
+    _tell_scales(places, own, builder)
     return places
+
+
+def _tell_scales(places: Places, slots: Sequence[Slot], builder: ProgramBuilder) -> None:
+    """What codes with memory of their own count, where their items have that too, or none."""
+    parts = {part: (value, row) for value, form in slots if form == Form.WIDE
+             for row, part in enumerate(value.holds)}
+    alone = {value for value, _ in slots}
+    for value, form in slots:
+        counts = value.counts
+        if counts is None or form != Form.STORED:
+            continue
+        codes, items = places[value, form], counts.items
+        if items is None:
+            builder.counts(codes, counts.factor)
+        elif items in alone:
+            builder.counts(codes, counts.factor, places[items, Form.WIDE])
+        elif items in parts:
+            whole, row = parts[items]
+            builder.counts(codes, counts.factor, places[whole, Form.WIDE].block(
+                row, 0, 1, whole.columns))
 
 
 def placed(slots: Sequence[Slot], builder: ProgramBuilder, tell: Tell = silent

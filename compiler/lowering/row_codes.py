@@ -8,7 +8,7 @@ from compiler.lowering.coded_list import CodedList
 from compiler.lowering.coded_values import CodedValues
 from compiler.lowering.lane_ops import Factor, Listed, MultiplyRows
 from compiler.lowering.ops import Gemm, OpList, Output, Vector
-from compiler.lowering.values import Form, Life, Read, Use, Value, View
+from compiler.lowering.values import Counts, Form, Life, Read, Use, Value, View
 
 __all__ = ["Coded", "RowCodes"]
 
@@ -50,7 +50,8 @@ class RowCodes(CodedList):
         rows, top, inverse = (self._declare(Value(f"{name} {what}", count, 1, forms=(Form.WIDE,)))
                               for what, count in (("magnitudes", part.rows), ("magnitude", 1),
                                                   ("inverse", 1)))
-        codes = self._declare(Value(f"{name} codes", *part.shape, forms=(Form.STORED,)))
+        codes = self._declare(Value(f"{name} codes", *part.shape, forms=(Form.STORED,),
+                                    counts=Counts(1 / LARGEST, top)))
         self._ops += [
             Vector(rows.whole, x, then=(Listed("largest magnitudes", lambda _:
                                                lists.largest_magnitudes()),)),
@@ -107,7 +108,8 @@ class RowCodes(CodedList):
         """Values that take the codes and the magnitudes of ``part`` at run time."""
         name = part.value.name
         top = self._declare(Value(f"{name} magnitudes", part.rows, 1, forms=(Form.WIDE,)))
-        codes = self._declare(Value(f"{name} codes", *part.shape, forms=(Form.STORED,)))
+        codes = self._declare(Value(f"{name} codes", *part.shape, forms=(Form.STORED,),
+                                    counts=Counts(1 / LARGEST, top)))
         self._code(part, codes.whole, top.whole)
         return codes, top
 

@@ -35,7 +35,7 @@ from compiler.lowering.lane_ops import (
 )
 from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Product, Vector
 from compiler.lowering.polynomial_ops import DeferredPolynomial, Polynomial
-from compiler.lowering.values import Form, Life, Use, Value, View
+from compiler.lowering.values import Counts, Form, Life, Use, Value, View
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16
 from hdl.spec.timing import row_fits
@@ -135,8 +135,16 @@ class _Static(CodedList):
         return replace(view, value=self._codes[value])
 
     def _codes_of(self, value: Value) -> Value:
+        inverses = self._inverses[value]
+        inverses = inverses[~np.isnan(inverses)]
+        items, counts = self._divisors.get(value), None
+        if items is not None:
+            counts = Counts(1.0, items)
+        elif (inverses == inverses[0]).all():
+            counts = Counts(1 / float(inverses[0]))
+
         def make(life: Life) -> Value:
-            return Value(f"{value.name} codes", *value.shape, life, (Form.STORED,))
+            return Value(f"{value.name} codes", *value.shape, life, (Form.STORED,), counts=counts)
 
         if value.life == Life.STATE:
             return self._declare(self._shared.made(value, "codes", partial(make, Life.KEPT)))
@@ -268,14 +276,19 @@ class _Static(CodedList):
             scale = factors() / step
             return np.float64(make()) / np.where(scale > 0, scale, 1.0)
 
-        coded = self._declare(self._shared.made(value, ("codes", step), lambda: Value(
-            f"{value.name} codes", *value.shape, Life.CONSTANT, (Form.STORED,), make=codes)))
-        first = told[0]
+        first, row = told[0], None
         if first is not None and len(told) == first.size == 1:
-            return coded, float(round_to(BFLOAT16, step * np.float64(first))[0])
-        return coded, self._declare(self._shared.made(value, ("scales", step), lambda: Value(
-            f"{value.name} scales", 1, value.rows, Life.CONSTANT, (Form.WIDE,),
-            make=lambda: factors().T)))
+            factor = float(round_to(BFLOAT16, step * np.float64(first))[0])
+            counts = Counts(factor / step)
+        else:
+            row = self._shared.made(value, ("scales", step), lambda: Value(
+                f"{value.name} scales", 1, value.rows, Life.CONSTANT, (Form.WIDE,),
+                make=lambda: factors().T))
+            counts = Counts(1 / step, row)
+        coded = self._shared.made(value, ("codes", step), lambda: Value(
+            f"{value.name} codes", *value.shape, Life.CONSTANT, (Form.STORED,), make=codes,
+            counts=counts))
+        return self._declare(coded), factor if row is None else self._declare(row)
 
     def _softmax(self, op: Vector) -> bool:
         """A softmax that is divided later."""

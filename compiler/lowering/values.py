@@ -8,7 +8,7 @@ import numpy as np
 
 from compiler.lowering.fusion import Fusion
 
-__all__ = ["Form", "Life", "Read", "Use", "Value", "View"]
+__all__ = ["Counts", "Form", "Life", "Read", "Use", "Value", "View"]
 
 
 class Form(Enum):
@@ -70,6 +70,7 @@ class Value:
     ``forms``: those that it has whoever reads it; ``None``: what its readers need. ``labelled``:
     its tensors are called by name and encoding. ``make``: a constant's contents, rows × columns.
     ``room``: columns after each row that are ``beside`` it in memory; such a value has one form.
+    ``counts``: of codes what they stand for. ``holds``: values that its rows are.
     """
 
     name: str
@@ -80,6 +81,8 @@ class Value:
     labelled: bool = False
     make: Callable[[], np.ndarray] | None = field(default=None, repr=False)
     room: int = 0
+    counts: "Counts | None" = None
+    holds: tuple["Value", ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -103,6 +106,15 @@ class Value:
     def widened(self) -> "View":
         """Rows and what is beside them."""
         return View(self, 0, self.rows, self.stride, self.stride)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A code stands for ``factor``, times the item of ``items`` for its row where there are some,
+    or the only one."""
+
+    factor: float
+    items: Value | None = None
 
 
 @dataclass(frozen=True)

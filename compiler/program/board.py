@@ -11,17 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compiler.program.image import ProgramImage
+from compiler.program.image import ProgramImage, placed
 from compiler.program.tensor import Tensor
 from gen.cli import appearing
 
-__all__ = ["placed", "write_board"]
-
-
-def placed(tensor: Tensor) -> dict[str, Any]:
-    """Where a tensor lies and what it holds, as plain data."""
-    return {"name": tensor.name, "address": tensor.address, "rows": tensor.rows,
-            "columns": tensor.columns, "stride": tensor.stride, "encoding": tensor.encoding.name}
+__all__ = ["write_board"]
 
 
 def write_board(folder: Path, image: ProgramImage, *, inputs: Sequence[Tensor], weights: int = 0,
@@ -43,7 +37,8 @@ def write_board(folder: Path, image: ProgramImage, *, inputs: Sequence[Tensor], 
     about = {"config": image.config.as_dict(), "config_hash": f"{image.config.hash:#x}",
              "memory": parts, "bytes": image.memory.size, "start": image.address,
              "inputs": [placed(tensor) for tensor in inputs],
-             "results": [placed(tensor) for tensor in results], **(more or {})}
+             "results": [placed(tensor, image.scales.get(tensor.address)) for tensor in results],
+             **(more or {})}
     with appearing(folder / "image.json") as file:
         file.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return [*cuts, "image.json"]

@@ -8,14 +8,18 @@ entry ``ottava`` is JSON:
     base         address of the first byte, a multiple of 64
     program      address of the program's header
     config       every value of the build's ``AcceleratorConfig``, config_hash its digest
-    tensors      list of {name, address, rows, columns, encoding, stride}
+    tensors      list of {name, address, rows, columns, encoding, stride}; of codes that count
+                 something else than 1 also {factor}, and where each row's count a BF16 item besides
+                 {items, items_stride}: the address of the first one, and bytes to the next, 0 where
+                 one is for all rows
     results      names of the tensors that the program leaves its results in
     crc32        of the memory's bytes
 """
 
 import json
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +27,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from compiler.program.builder import ProgramBuilder
+from compiler.program.builder import ProgramBuilder, read
+from compiler.program.code_scale import CodeScale
 from compiler.program.records import commands
 from compiler.program.tensor import INDICES, Tensor
 from hdl.spec.commands import (
@@ -40,7 +45,7 @@ from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING
 from sim.model.command import Command
 
-__all__ = ["ImageError", "ProgramImage"]
+__all__ = ["ImageError", "ProgramImage", "placed"]
 
 _VERSION = 1
 _KEY = "ottava"
@@ -61,7 +66,8 @@ class ProgramImage:
     """``memory`` (uint8) from address ``base`` on, with a program for a build of ``config``.
 
     ``address``: the program's header. ``tensors``: what lies where, for those who look;
-    ``results``: the names of those that the program writes.
+    ``results``: the names of those that the program writes. ``scales``: by the address of a tensor
+    what its codes count, where that is not 1.
     """
 
     config: AcceleratorConfig
@@ -70,6 +76,7 @@ class ProgramImage:
     base: int = 0
     tensors: tuple[Tensor, ...] = ()
     results: tuple[str, ...] = ()
+    scales: Mapping[int, CodeScale] = field(default_factory=dict)
 
     @classmethod
     def of(cls, builder: ProgramBuilder, results: tuple[Tensor, ...] = (), **build: Any
@@ -77,21 +84,28 @@ class ProgramImage:
         """What ``builder.build(**build)`` gives."""
         memory, address = builder.build(**build)
         tensors = tuple(dict.fromkeys((*builder.tensors, *results)))
+        here = {tensor.address for tensor in tensors}
         return cls(builder.config, memory, address, builder.base, tensors,
-                   tuple(tensor.name for tensor in results))
+                   tuple(tensor.name for tensor in results),
+                   {place: scale for place, scale in builder.scales.items() if place in here})
 
     def tensor(self, name: str) -> Tensor:
         """The last tensor of that name; ``KeyError``."""
         return {tensor.name: tensor for tensor in self.tensors}[name]
+
+    def values(self, name: str, memory: np.ndarray | None = None) -> np.ndarray:
+        """What the tensor of that name holds in ``memory``, as ``self.memory`` but after a run say:
+        float64, with the scale of its codes. ``KeyError``; ``ValueError`` for indices."""
+        memory, tensor = self.memory if memory is None else memory, self.tensor(name)
+        values, scale = read(memory, tensor, self.base), self.scales.get(tensor.address)
+        return values if scale is None else values * scale.of_rows(memory, self.base)
 
     def save(self, path: Path | str) -> None:
         """Write the file; ``OSError``."""
         about = {
             "version": _VERSION, "base": self.base, "program": self.address,
             "config": self.config.as_dict(), "config_hash": f"{self.config.hash:#x}",
-            "tensors": [{"name": t.name, "address": t.address, "rows": t.rows,
-                         "columns": t.columns, "encoding": t.encoding.name, "stride": t.stride}
-                        for t in self.tensors],
+            "tensors": [placed(t, self.scales.get(t.address)) for t in self.tensors],
             "results": list(self.results), "crc32": zlib.crc32(self.memory.data)}
         try:
             save_file({"memory": np.ascontiguousarray(self.memory)}, path,
@@ -132,6 +146,11 @@ class ProgramImage:
             if tensor.address < self.base or tensor.address + tensor.span > end:
                 raise ImageError(f"{tensor.name}, {tensor.span} bytes at {tensor.address:#x}, "
                                  f"must lie in {where}")
+        for scale in self.scales.values():
+            items = scale.items
+            if items is not None and not self.base <= items.address <= end - items.span:
+                raise ImageError(f"{items.name}, {items.span} bytes at {items.address:#x}, must "
+                                 f"lie in {where}")
         opcode, scalars = None, self._header()["scalars"]
         for address, fields in commands(self.memory, self.address, self.base):
             command, opcode = Command(self.config, fields), fields["opcode"]
@@ -191,14 +210,41 @@ def _described(memory: np.ndarray, about: Any) -> ProgramImage:
         unknown = set(results) - {tensor.name for tensor in tensors}
         if unknown:
             raise ImageError(f"results must be tensors of the image, not {min(unknown)[:_SHOWN]}")
+        scales = {tensor.address: _scale(tensor, told) for tensor, told in zip(
+            tensors, about["tensors"], strict=True) if "factor" in told}
         return ProgramImage(config, memory, _whole(about["program"], "program"),
                             _whole(about["base"], "base"), tensors,
-                            results)
+                            results, scales)
     except ImageError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = " ".join(repr(error).split())[:_SHOWN]
         raise ImageError(f"description must be that of a program image: {reason}") from None
+
+
+def placed(tensor: Tensor, scale: CodeScale | None = None) -> dict[str, Any]:
+    """Where a tensor lies, what it holds and what its codes count, as plain data."""
+    told: dict[str, Any] = {
+        "name": tensor.name, "address": tensor.address, "rows": tensor.rows,
+        "columns": tensor.columns, "stride": tensor.stride, "encoding": tensor.encoding.name}
+    if scale is not None:
+        told["factor"] = scale.factor
+        if scale.items is not None:
+            told |= {"items": scale.items.address, "items_stride": scale.stride}
+    return told
+
+
+def _scale(tensor: Tensor, told: dict[str, Any]) -> CodeScale:
+    """What codes of ``tensor`` count; ``ImageError``."""
+    factor, items = told["factor"], None
+    if type(factor) not in (int, float):
+        raise ImageError(f"factor of {tensor.name[:_SHOWN]} must be a number, not "
+                         f"{str(factor)[:_SHOWN]}")
+    if "items" in told:
+        stride = _whole(told["items_stride"], "items_stride")
+        items = Tensor(f"items of {tensor.name}", _whole(told["items"], "items"),
+                       tensor.rows if stride else 1, 1, BF16_ENCODING, stride or 2)
+    return CodeScale(float(factor), items)
 
 
 def _whole(value: object, name: str) -> int:

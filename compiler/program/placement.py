@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from compiler.program.code_scale import CodeScale
 from compiler.program.tensor import INDICES, IndexEncoding, Tensor
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING, Encoding
@@ -20,6 +21,7 @@ class Placement:
         self.config = config
         self.base = base
         self.tensors: list[Tensor] = []
+        self.scales: dict[int, CodeScale] = {}
         self._contents: list[tuple[Tensor, np.ndarray]] = []
         self._cursor = base
 
@@ -102,14 +104,23 @@ class Placement:
         self._contents.append((tensor, words.view(np.uint8)))
         return tensor
 
+    def counts(self, codes: Tensor, factor: float, items: Tensor | None = None) -> None:
+        """Whoever reads ``codes`` is told that they count ``factor``, times what ``items`` have for
+        their row (``CodeScale``). ``ValueError``."""
+        scale = CodeScale(factor, items)
+        scale.check(codes)
+        self.scales[codes.address] = scale
+
     def take_over(self, other: "Placement") -> None:
         """Go on where ``other`` has come to, with all its tensors."""
         self.tensors, self._contents = other.tensors, other._contents
+        self.scales = other.scales
         self._cursor = other._cursor
 
     def start_after(self, other: "Placement") -> None:
         """Go on where ``other`` has come to, which keeps its own tensors and may do so too."""
         self.tensors, self._contents = list(other.tensors), list(other._contents)
+        self.scales = dict(other.scales)
         self._cursor = other._cursor
 
     def fill(self, memory: np.ndarray) -> None:

@@ -131,6 +131,34 @@ static inline enum @lower@_result @lower@_load(const struct @lower@_image *image
   return @UPPER@_OK;
 }
 
+/* A tensor of rows x columns in the memory of an image: bytes of an item (1: an integer, 2: BF16)
+ * from byte at on, stride bytes from row to row. An item counts factor, times the BF16 item of its
+ * row, which are items_stride bytes apart from byte items on, unless that is -1. */
+struct @lower@_values {
+  uint64_t at;
+  int64_t items;
+  uint32_t stride, items_stride, rows, columns, bytes;
+  float factor;
+};
+
+static inline float @lower@_bf16(const uint8_t *bytes) {
+  union { uint32_t word; float value; } bits;
+  bits.word = (uint32_t)bytes[0] << 16 | (uint32_t)bytes[1] << 24;
+  return bits.value;
+}
+
+/* What an item of a tensor in memory counts. */
+static inline float @lower@_value(const struct @lower@_values *tensor, const void *memory,
+                                  uint32_t row, uint32_t column) {
+  const uint8_t *bytes = (const uint8_t *)memory, *item = bytes + tensor->at;
+  float value;
+  item += (uint64_t)row * tensor->stride + (uint64_t)column * tensor->bytes;
+  value = tensor->bytes == 2 ? @lower@_bf16(item) : (float)(int8_t)item[0];
+  value *= tensor->factor;
+  if (tensor->items < 0) return value;
+  return value * @lower@_bf16(bytes + tensor->items + (uint64_t)row * tensor->items_stride);
+}
+
 /* Start the program whose header is at address; bytes of memory from first on are flushed before.
  * The causes and events of the program before are cleared. */
 static inline enum @lower@_result @lower@_start(const struct @lower@_device *device,

@@ -15,8 +15,9 @@ from compiler.checkpoints.source import read
 from compiler.examples import Example, examples_of, own_examples
 from compiler.lowering.decoding import lower_decoding
 from compiler.lowering.fusion import Fusion
-from compiler.program.board import placed, write_board
+from compiler.program.board import write_board
 from compiler.program.decoding import Decoding, Encoding
+from compiler.program.image import placed
 from compiler.program.lowered import LoweredProgram
 from compiler.work import Opened
 from gen.cli import Line, integer, real

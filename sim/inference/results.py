@@ -16,7 +16,6 @@ from compiler.program.lowered import LoweredProgram
 from compiler.program.tensor import Tensor
 from gen.cli import appearing
 from hdl.spec.formats import Encoding
-from sim.model import codec
 
 if TYPE_CHECKING:  # imported where a text is read
     from tokenizers import Tokenizer
@@ -133,7 +132,7 @@ def results_of(model: Transformer, program: LoweredProgram, memory: np.ndarray,
     encoding = tensor.encoding
     assert isinstance(encoding, Encoding), "results are numbers"
     codes = read_codes(memory, tensor, program.base).copy()
-    values = codec.decode(encoding, codes).astype(np.float32)
+    values = program.image.values(tensor.name, memory).astype(np.float32)
     kind, each, found = kind_of(model), len(values) // len(examples), []
     for index, example in enumerate(examples):
         first = index * each

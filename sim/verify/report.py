@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from compiler.checkpoints.inputs import Step
-from compiler.program.builder import read
 from compiler.program.lowered import LoweredProgram
 from compiler.program.tensor import Tensor
 from hdl.spec.config import AcceleratorConfig
@@ -55,7 +54,7 @@ def _lines(program: LoweredProgram, run: ImageRun, comparison: Comparison,
         step = next((s for s in steps if s.label and name.startswith(s.label)), steps[0])
         truth = _truth(name, tensor, step, states)
         if truth is not None:
-            found = read(run.memory, tensor, program.base)
+            found = program.image.values(name, run.memory)
             found, truth = (rows[~np.isnan(truth).any(axis=1)] for rows in (found, truth))
             line += f", cosine to fp32 {cosine(found, truth):.5f}"
             if "head" in name:

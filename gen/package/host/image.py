@@ -1,9 +1,10 @@
 """Program images, read and moved."""
 
 import json
+import math
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ _ALIGNMENT = 64
 class Image:
     """``memory`` from address ``base`` on, with a program's header at ``program``.
 
-    ``tensors``: where each lies, by name: address, rows, columns, stride in bytes, encoding;
+    ``tensors``: where each lies, by name: address, rows, columns, stride in bytes, encoding, and of
+    codes that count something else than 1 factor, items, items_stride;
     ``results``: the names of those that the program writes.
     """
 
@@ -42,7 +44,8 @@ class Image:
             image = cls(memory, about["base"], about["program"],
                         {tensor["name"]: tensor for tensor in about["tensors"]},
                         tuple(about["results"]))
-            whole = about["version"] == 1 and zlib.crc32(memory) == about["crc32"]
+            whole = (about["version"] == 1 and zlib.crc32(memory) == about["crc32"]
+                     and all(map(image._sound, image.tensors.values())))
         except (KeyError, TypeError, ValueError, struct.error) as error:
             raise ImageError(f"{path} must be a program image: {error!r}") from None
         if not whole:
@@ -59,7 +62,8 @@ class Image:
         for place in self._addresses(build):
             (address,) = struct.unpack_from("<Q", memory, place)
             struct.pack_into("<Q", memory, place, (address + by) % (1 << 64))
-        tensors = {name: {**tensor, "address": tensor["address"] + by}
+        tensors = {name: {**tensor, **{place: tensor[place] + by for place in ("address", "items")
+                                       if place in tensor}}
                    for name, tensor in self.tensors.items()}
         return replace(self, memory=bytes(memory), base=base, program=self.program + by,
                        tensors=tensors)
@@ -83,6 +87,37 @@ class Image:
                 return found
         raise ImageError("the program must end with END in the memory")
 
+    def _sound(self, tensor: Mapping[str, Any]) -> bool:
+        """Whether what its codes count is said, and lies in the memory."""
+        if "factor" not in tensor:
+            return True
+        first = end = 0
+        if "items" in tensor:
+            first = tensor["items"] - self.base
+            end = first + (tensor["rows"] - 1) * tensor["items_stride"] + 2
+        return 0 < tensor["factor"] < math.inf and 0 <= first <= end <= len(self.memory)
+
+    def values(self, name: str, memory: Memory) -> list[list[float]]:
+        """The rows of a tensor of integers or BF16 as ``memory`` holds them, with the scale of its
+        codes. ``ImageError`` for other encodings."""
+        tensor = self.tensors[name]
+        kind = {"bf16": "H", "int8": "b"}.get(tensor["encoding"])
+        if kind is None:
+            raise ImageError(f"{name} must hold int8 or bf16 to be read as numbers, not "
+                             f"{tensor['encoding']}")
+        words = struct.unpack(f"<{tensor['rows'] * tensor['columns']}{kind}",
+                              self.result(name, memory))
+        numbers = [float(word) for word in words] if kind == "b" else _bf16(words)
+        columns, found = tensor["columns"], []
+        for row in range(tensor["rows"]):
+            factor = tensor.get("factor", 1.0)
+            if "items" in tensor:
+                place = tensor["items"] - self.base + row * tensor["items_stride"]
+                factor *= _bf16(struct.unpack("<H", memory.read(place, 2)))[0]
+            found.append([factor * number
+                          for number in numbers[row * columns:(row + 1) * columns]])
+        return found
+
     def result(self, name: str, memory: Memory) -> bytes:
         """The rows of a tensor one after the other, as ``memory`` holds them."""
         tensor = self.tensors[name]
@@ -90,3 +125,9 @@ class Image:
         start, size = tensor["address"] - self.base, tensor["columns"] * wide
         return b"".join(memory.read(start + row * tensor["stride"], size)
                         for row in range(tensor["rows"]))
+
+
+def _bf16(words: Sequence[int]) -> list[float]:
+    """BF16 numbers as floats."""
+    return list(struct.unpack(f"<{len(words)}f", b"".join(
+        struct.pack("<I", word << 16) for word in words)))
