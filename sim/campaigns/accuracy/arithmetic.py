@@ -1,11 +1,16 @@
 """The arithmetic of a cell: that of its build, or one that no build has."""
 
-from compiler.lowering.scaling import default_scales
+from compiler.calibration import calibrate
+from compiler.checkpoints.description import Transformer
+from compiler.checkpoints.scales import Scales
+from compiler.examples import Example
+from compiler.lowering.scaling import STATIC, check_scales, default_scales
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.accuracy.cells import Cell
+from sim.campaigns.accuracy.tasks import task_of
 from sim.model import lanes
 from sim.verify.arithmetic import Arithmetic, Array
-from sim.verify.by_row import ByRow
+from sim.verify.expected import arithmetic
 
 __all__ = ["arithmetic_of"]
 
@@ -21,10 +26,13 @@ class MixedSoftmax(Arithmetic):
         return lanes.reciprocal(self._other, x)
 
 
-def arithmetic_of(cell: Cell) -> Arithmetic:
-    """What computes a cell that rounds; ``ValueError``."""
+def arithmetic_of(cell: Cell, model: Transformer) -> Arithmetic:
+    """What computes a cell that rounds, of ``model``; ``ValueError``."""
     if cell.reciprocal is not None:
         return MixedSoftmax(cell.config, cell.reciprocal)
-    if default_scales(cell.config, cell.level) == "row":
-        return ByRow(cell.config)
-    return Arithmetic(cell.config)
+    scales: str | Scales = cell.scales or default_scales(cell.config, cell.level)
+    if scales == STATIC:
+        check_scales(scales, cell.config, cell.level)
+        scales = calibrate(model, [Example(cell.task, values) for values in
+                                   task_of(cell.task).calibration])
+    return arithmetic(cell.config, model, range(len(model.blocks)), scales=scales)

@@ -29,7 +29,8 @@ class Cell:
     ``epsilon`` and ``theta`` in units of 2^-7. ``tokens``: the length of every text, of tasks that
     have several. ``count``: the first examples alone. ``scheme``: one of prior work
     (``schemes``) in place of all that. ``merge``: adapters as the ``build`` merges them in
-    training, which rounds matrices before and after, or in ``fp32``, rounded once."""
+    training, which rounds matrices before and after, or in ``fp32``, rounded once. ``scales``: of
+    operands, the build's own unless ``static``, by calibration on the task's examples for that."""
 
     task: str
     fmt: str = "posit8"
@@ -43,6 +44,7 @@ class Cell:
     count: int | None = None
     scheme: str | None = None
     merge: str = "build"
+    scales: str | None = None
 
     @property
     def config(self) -> AcceleratorConfig:
@@ -72,6 +74,7 @@ class Cell:
             parts += [f"{name} {value}" for name, value in (
                 ("epsilon", self.epsilon), ("theta", self.theta)) if value is not None]
         parts += [f"merged in {self.merge}"] if self.merge != "build" else []
+        parts += [f"scales {self.scales}"] if self.scales is not None else []
         parts += [f"{self.tokens} tokens"] if self.tokens else []
         return " ".join(parts + ([f"first {self.count}"] if self.count else []))
 
@@ -162,11 +165,14 @@ def _parameters(task: str) -> Iterator[Cell]:
 
 
 def _integers() -> Iterator[Cell]:
-    """Scales by row beside formats without; sums exact in all. Of text what ``_text`` has."""
+    """Scales by row and static beside formats without; sums exact in all. Of text what ``_text``
+    has."""
     for task, count in (("reviews-tiny", None), ("digits", None), ("text", _WINDOWS)):
         yield Cell(task, PLAIN, count=count)
         for fmt in ("int8", "posit8", "e4m3"):
             yield Cell(task, fmt, acc=None if fmt == "int8" else "exact", count=count)
+        if task != "text":
+            yield Cell(task, "int8", scales="static")
 
 
 def _accumulators(task: str) -> Iterator[Cell]:
@@ -208,7 +214,8 @@ TABLES: dict[str, Table] = {
     "text-fusion": Table("perplexity by fusion level", lambda: _text(list(FUSION_LEVELS))),
     "merged": Table("adapters merged by the build, or in fp32 before anything is rounded",
                     lambda: _merged("reviews-tiny"), ("fmt",), ("merge",)),
-    "integers": Table("integers with scales by row, all fused", _integers, ("fmt",), ("task",)),
+    "integers": Table("integers with scales by row or static, all fused", _integers,
+                      ("fmt", "scales"), ("task",)),
     "parameters": Table("some parameters rounded, all else exact",
                         lambda: _parameters("reviews-tiny"), ("scheme",), ("task",)),
     "prior": Table("what prior work does, on the same model", lambda: _prior("reviews-tiny"),

@@ -67,7 +67,8 @@ def _rounded(cell: Cell, task: Task) -> Run:
 def _opened(cell: Cell) -> tuple[Arithmetic, Transformer]:
     """The arithmetic, which keeps its weights, and the model with its adapters."""
     merged = None if cell.merge == PLAIN else cell.config
-    return arithmetic_of(cell), model_of(task_of(cell.task), merged)
+    model = model_of(task_of(cell.task), merged)
+    return arithmetic_of(cell, model), model
 
 
 @lru_cache(maxsize=1)

@@ -27,7 +27,7 @@ _BOTH = ("compiler/adapted.py", "compiler/checkpoints/functions.py",
 _SOURCES = (*_BOTH, "hdl/spec/timing.py",
             *(f"sim/campaigns/accuracy/{name}.py" for name in ("arithmetic", "compute")),
             *(f"sim/verify/{name}.py" for name in (
-                "arithmetic", "attention", "by_row", "expected", "tensors")),
+                "arithmetic", "attention", "by_row", "coded", "expected", "static", "tensors")),
             *(f"sim/model/{name}.py" for name in ("accumulate", "exact")))
 _PRIOR = (*_BOTH, *(f"sim/campaigns/accuracy/{name}.py" for name in ("prior", "schemes")))
 _SIZES = {"minilm": 25.0, "smollm2": 300.0, "digits-vit": 0.2}  # of a position, BERT-tiny's is 1
@@ -95,11 +95,19 @@ def _path(part: _Part) -> Path:
         example = task.examples[number]
         inputs.update(f"{example.dtype}{example.shape}".encode() + example.tobytes())
     numerics: object = PLAIN if cell.fmt == PLAIN else cell.scheme or [
-        cell.config.as_dict(), cell.fusion, cell.reciprocal, cell.merge]
+        cell.config.as_dict(), cell.fusion, cell.reciprocal, cell.merge, *_scales(cell, task)]
     sources = _SOURCES if cell.scheme is None else _PRIOR
     text = json.dumps([digest_of(sources), task.made_by, task.metric, numerics,
                        inputs.hexdigest()])
     return build_folder() / "accuracy" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npy"
+
+
+def _scales(cell: Cell, task: Task) -> list[object]:
+    """Which there are but the build's own, and what they are calibrated on."""
+    if cell.scales is None:
+        return []
+    inputs = hashlib.sha256(b"".join(values.tobytes() for values in task.calibration))
+    return [cell.scales, digest_of(("compiler/calibration.py",)), inputs.hexdigest()]
 
 
 def _keep(path: Path, rows: Array) -> None:

@@ -24,7 +24,7 @@ __all__ = ["LONGEST", "TASKS", "Task", "model_of", "task_of"]
 LONGEST = 512  # tokens
 _ADAPTERS = Path(__file__).parent / "adapters"
 _LONG = 400  # reviews that have as many
-_CALIBRATION = 64  # sentences
+_CALIBRATION = 64  # sentences or images
 _WINDOWS = 16  # of as many tokens, of running text
 _MADE_BY = {"bert-tiny": str(BERT_TINY), "minilm": str(MINILM), "smollm2": str(SMOLLM2)}
 
@@ -88,7 +88,8 @@ def _digits() -> Task:
     """The 450 images that the model was not trained on."""
     pixels, labels = images()
     return Task("digits", "digits-vit", "accuracy", tuple(patches(pixels[-HELD_OUT:])),
-                labels[-HELD_OUT:], hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:16])
+                labels[-HELD_OUT:], hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:16],
+                calibration=tuple(patches(pixels[:_CALIBRATION])))
 
 
 def _text() -> Task:
