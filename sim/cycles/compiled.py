@@ -10,7 +10,7 @@ import numba
 from gen.cli.folders import build_folder
 from hdl import spec
 
-__all__ = ["compiled", "kept_folder"]
+__all__ = ["compiled", "entry", "kept_folder"]
 
 _SOURCES, _SPEC = Path(__file__).parent, Path(spec.__file__).parent
 
@@ -39,13 +39,23 @@ def kept_folder(sources: Path = _SOURCES) -> Path | None:
 
 
 def compiled(function):
-    """``function`` compiled on its first call, some seconds for the whole model."""
+    """``function`` compiled when one that is compiled first calls it; Python cannot call it: the
+    wrappers for that are a third of what is to be compiled."""
+    return _kept(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def entry(function):
+    """``function`` compiled on its first call, from Python: some 15 s for the whole model."""
+    return _kept(function, no_cfunc_wrapper=True)
+
+
+def _kept(function, **options):
     folder = kept_folder()
     if folder is None:
-        return numba.njit(function)
+        return numba.njit(**options)(function)
     # The folder is numba's choice for a function when it is decorated, and its own for others.
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
     try:
-        return numba.njit(cache=True)(function)
+        return numba.njit(cache=True, **options)(function)
     finally:
         numba.config.CACHE_DIR = before

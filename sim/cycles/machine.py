@@ -4,7 +4,7 @@ import numpy as np
 
 from hdl.spec.timing import READERS, UNITS
 from sim.cycles.block import beat_offered, read_block
-from sim.cycles.compiled import compiled
+from sim.cycles.compiled import compiled, entry
 from sim.cycles.drain import DRAIN, IDLE, drain_step
 from sim.cycles.feed import BANKS, FEEDER, TOKENS, banks_step, feeder_step
 from sim.cycles.fields import ints
@@ -199,7 +199,7 @@ def _step(s, plans, counts):
     s.cycle += 1
 
 
-@compiled
+@entry
 def run(machine, plans, counts, limit):
     """Until the program ends, or ``limit`` cycles. Whether it ended."""
     s = machine[0]

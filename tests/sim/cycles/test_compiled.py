@@ -12,12 +12,18 @@ from sim.cycles.compiled import kept_folder
 
 ROOT = Path(__file__).resolve().parents[3]
 USE = """
+import numba
 import numpy as np
 from sim.cycles import machine, nest
 from sim.cycles.compiled import kept_folder
+
+@numba.njit
+def move(loops):
+    return nest.move(loops[0], True, False)
+
 loops = np.recarray(1, nest.NEST)
 loops[0].idle = 1
-assert nest.move(loops[0], True, False) == -1 and loops[0].idle == 0
+assert move(loops) == -1 and loops[0].idle == 0
 print(kept_folder())
 """
 
