@@ -53,8 +53,9 @@ def _store(path: Path) -> Store:
     found = sorted(item.name for item in path.iterdir()
                    if item.suffix in (".bin", ".h5", ".msgpack", ".onnx", ".pt", ".pth",
                                       ".safetensors", ".gguf", ".npz", ".ckpt"))
-    raise CheckpointError(f"{path} must hold model.safetensors or pytorch_model.bin, or the index "
-                          f"of several such files, not {', '.join(found[:5]) or 'no tensors'}")
+    raise CheckpointError(f"{path} must hold model.safetensors or pytorch_model.bin, the index "
+                          "of several such files, or model.onnx, not "
+                          f"{', '.join(found[:5]) or 'no tensors'}")
 
 
 def activation(settings: Settings, name: str = "hidden_act", default: str | None = None

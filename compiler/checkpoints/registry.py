@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,14 @@ from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.gguf_file import open_gguf
 from compiler.checkpoints.gguf_models import load_gguf
 from compiler.checkpoints.loader import load_folder
-from compiler.checkpoints.packages import BERT_TINY, MINILM, SMOLLM2, Package
+from compiler.checkpoints.packages import (
+    BERT_TINY,
+    MINILM,
+    MINILM_INT8,
+    PARAPHRASE_MINILM,
+    SMOLLM2,
+    Package,
+)
 from compiler.checkpoints.settings import read_json, shown
 from compiler.checkpoints.text import TEXT
 from compiler.checkpoints.vocabulary import encode, from_folder, from_gguf
@@ -23,20 +31,27 @@ if TYPE_CHECKING:  # imported where it is used: the project's own models need no
 
 __all__ = ["DIGITS_MODELS", "NAMES", "end_tokens", "load", "model_inputs", "tokenizer"]
 
-_PACKAGES: dict[str, Package] = {"minilm": MINILM, "bert-tiny": BERT_TINY, "smollm2": SMOLLM2}
+_PACKAGES: dict[str, Package] = {
+    "minilm": MINILM, "bert-tiny": BERT_TINY, "smollm2": SMOLLM2, "minilm-int8": MINILM_INT8,
+    "paraphrase-minilm": PARAPHRASE_MINILM}
+# Packages without a tokenizer, and whose words theirs are.
+_SPOKEN = dict.fromkeys(("minilm-int8", "paraphrase-minilm"), "minilm")
 _DIGITS = {"digits-vit": digits.load_digits, "digits-integer": digits.load_integer}
 DIGITS_MODELS = tuple(_DIGITS)
 _CHARACTERS = "char-integer"
 _OWN = {**_DIGITS}
 NAMES = (*_PACKAGES, *_OWN)
+_GRAPHS = ("model.onnx", "onnx/model.onnx")
+_WORDS = "tokenizer.json"
 
 
 def load(name: str | Path, cache: Path | None = None, offline: bool = False) -> Transformer:
     """The model of that name (``NAMES``), or the checkpoint at that path.
 
     A path is a folder with ``config.json`` and ``model.safetensors``, one such safetensors file,
-    or a GGUF file. ``cache`` and ``offline`` as for ``Package.fetch``. Raises ``CheckpointError``,
-    a ``ValueError``, for what is damaged or not supported, ``ModelUnavailable`` without network.
+    a GGUF or an ONNX file, or a folder with ``model.onnx`` alone. ``cache`` and
+    ``offline`` as for ``Package.fetch``. Raises ``CheckpointError``, a ``ValueError``, for what
+    is damaged or not supported, ``ModelUnavailable`` without network.
     """
     if name in _OWN:
         return _OWN[str(name)]()
@@ -44,6 +59,11 @@ def load(name: str | Path, cache: Path | None = None, offline: bool = False) -> 
     title = str(name) if name in NAMES else None
     if path.suffix == ".gguf":
         return load_gguf(path, title)
+    graph = _graph(path)
+    if graph is not None:
+        # A plug-in, as families are: its files stand on those of this folder, none on them.
+        return import_module("compiler.checkpoints.onnx.models").load_onnx(
+            graph, title or path.stem)
     # The models of a name are what is measured here: encoders, without the heads of training.
     model = load_folder(path, title, heads=title is None)
     beside = (path if path.is_dir() else path.parent) / "adapter_config.json"
@@ -74,10 +94,10 @@ def tokenizer(name: str | Path, cache: Path | None = None, offline: bool = False
         raise CheckpointError(f"{name} reads images, not text")
     if name == _CHARACTERS:
         return characters.tokenizer()
-    path = _locate(name, cache, offline)
+    path = _locate(_SPOKEN.get(str(name), name), cache, offline)
     if path.suffix == ".gguf":
         return from_gguf(open_gguf(path))
-    return from_folder(path if path.is_dir() else path.parent)
+    return from_folder(_beside(path))
 
 
 def end_tokens(name: str | Path, cache: Path | None = None, offline: bool = False) -> set[int]:
@@ -88,7 +108,7 @@ def end_tokens(name: str | Path, cache: Path | None = None, offline: bool = Fals
     path = _locate(name, cache, offline)
     if path.suffix == ".gguf":
         return _token_numbers(open_gguf(path).get("tokenizer.ggml.eos_token_id"), path)
-    folder = path if path.is_dir() else path.parent
+    folder = _beside(path)
     found: set[int] = set()
     for file in ("generation_config.json", "config.json"):
         if (folder / file).exists():
@@ -124,7 +144,25 @@ def _locate(name: str | Path, cache: Path | None, offline: bool) -> Path:
     if not path.exists():
         raise CheckpointError(f"model must be one of {', '.join(NAMES)} or the path of a "
                               f"checkpoint, not {str(name)!r}")
-    if path.is_file() and path.suffix not in (".gguf", ".safetensors"):
-        raise CheckpointError(f"a checkpoint must be a folder, a .safetensors or a .gguf file, "
-                              f"not {str(name)!r}")
+    if path.is_file() and path.suffix not in (".gguf", ".onnx", ".safetensors"):
+        raise CheckpointError(f"a checkpoint must be a folder, a .safetensors, .gguf or .onnx "
+                              f"file, not {str(name)!r}")
     return path
+
+
+def _graph(path: Path) -> Path | None:
+    """The ONNX file that ``path`` is, or that its folder holds and no other tensors."""
+    if path.suffix == ".onnx" and path.is_file():
+        return path
+    found = [path / name for name in _GRAPHS if (path / name).exists()]
+    others = any(path.glob("*.safetensors*")) or any(path.glob("*.bin*"))
+    return found[0] if found and not others else None
+
+
+def _beside(path: Path) -> Path:
+    """The folder where settings and words of the checkpoint lie, as exporters lay them out."""
+    folder = path if path.is_dir() else path.parent
+    above = folder.parent
+    if folder.name == "onnx" and not (folder / _WORDS).exists() and (above / _WORDS).exists():
+        return above
+    return folder

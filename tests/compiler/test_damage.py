@@ -75,7 +75,8 @@ def check(damage, sound, tmp_path, capsys):
     assert seconds < SECONDS and memory <= 1, (seconds, memory)
 
 
-@pytest.mark.parametrize("kind", ("bert", "llama", "gguf", "image", "adapter", "shards"))
+@pytest.mark.parametrize("kind", ("bert", "llama", "gguf", "image", "adapter", "shards",
+                                  "onnx"))
 def test_sound_files_are_read(kind, sound, tmp_path, capsys):
     main, arguments = command(kind, copied(sound[kind], tmp_path), sound)
     assert main(arguments) == 0

@@ -247,5 +247,5 @@ def test_damaged_bytes_are_one_line_or_harmless(tmp_path, torch_names):
 def test_a_folder_without_tensors_says_what_it_holds(folder):
     (folder / "model.safetensors").rename(folder / "tf_model.h5")
     with pytest.raises(CheckpointError, match=r"must hold model.safetensors or pytorch_model.bin, "
-                                              r"or the index .*, not tf_model.h5$"):
+                                              r"the index .*, or model.onnx, not tf_model.h5$"):
         load(folder)

@@ -22,6 +22,7 @@ from .changes import Change
 from .checkpoints import configs, counts, modules, safetensors, tokenizers
 from .gguf import ggufs
 from .images import images
+from .onnx import onnx_files, write_sound
 from .shards import in_parts, shards
 
 __all__ = ["Damage", "copied", "damages", "sound_files"]
@@ -46,7 +47,8 @@ def sound_files(folder: Path, bert: Path, llama: Path, gguf: Path) -> dict[str, 
     save_adapters(folder / "adapter", load(bert), AdapterSet({"blocks.0.query": Adapter(
         rng.normal(0, 1, (2, 8)), rng.normal(0, 1, (8, 2)), 0.5)}))
     return {"bert": bert, "llama": llama, "gguf": gguf, "image": folder / "image.ottava",
-            "adapter": folder / "adapter", "shards": in_parts(bert, folder / "shards")}
+            "adapter": folder / "adapter", "shards": in_parts(bert, folder / "shards"),
+            "onnx": write_sound(folder / "onnx/graph.onnx")}
 
 
 def copied(source: Path, target: Path) -> Path:
@@ -65,5 +67,5 @@ def damages() -> list[Damage]:
                                ("bert", configs()), ("bert", safetensors()),
                                ("bert", tokenizers()), ("bert", modules()), ("gguf", ggufs()),
                                ("image", images()), ("adapter", adapters()),
-                               ("shards", shards()))
+                               ("shards", shards()), ("onnx", onnx_files()))
             for name, change, read in ((*entry, False)[:3] for entry in part)]

@@ -1,0 +1,303 @@
+"""What onnxruntime computes of small ONNX files: ``--renew`` writes both anew.
+
+``tests/golden/onnx`` holds for each case a zip: ``model.onnx`` as exporters and quantisers write
+it, and ``expected.npz`` with its inputs and outputs. Small models are made by transformers and
+exported by torch, in both of its ways, and quantised by onnxruntime's own tools; ``packages.npz``
+holds outputs for a few sentences of the files that two packages of PyPI ship. Without ``--renew``
+the files are run again and compared. It needs torch, transformers, onnx, onnxscript and
+onnxruntime, and of this project the packages alone; exit code 1 where an output differs.
+"""
+
+import argparse
+import io
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tools.family_vectors import weight
+
+FOLDER = Path(__file__).resolve().parent.parent / "tests/golden/onnx"
+NEAR = 1e-5
+_SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
+          "intermediate_size": 24, "vocab_size": 30, "max_position_embeddings": 16}
+_DISTIL = {"dim": 16, "n_layers": 2, "n_heads": 4, "hidden_dim": 24, "vocab_size": 30,
+           "max_position_embeddings": 16}
+_IDS = np.array([[3, 17, 29, 5, 3, 21, 8], [9, 4, 4, 25, 11, 0, 0]])
+_LENGTHS = (7, 5)
+
+# Model class, settings, how it is exported ("split" norms are those before operator set 17), and
+# what is made of it: names of ``_MADE``.
+CASES: dict[str, tuple[str, dict[str, Any], str, str]] = {
+    "bert-split": ("BertModel", _SMALL, "split", ""),
+    "bert": ("BertModel", _SMALL, "whole", ""),
+    "bert-dynamo": ("BertModel", _SMALL, "dynamo", ""),
+    "bert-sdpa": ("BertModel", _SMALL | {"_attn_implementation": "sdpa"}, "dynamo", ""),
+    "bert-pooled": ("BertModel", _SMALL, "whole", "mean"),
+    "bert-sentence": ("BertModel", _SMALL, "split", "sentence"),
+    "bert-one-head": ("BertModel", _SMALL | {"num_attention_heads": 1}, "whole", ""),
+    "bert-fixed": ("BertModel", _SMALL, "fixed", ""),
+    "bert-tanh": ("BertModel", _SMALL | {"hidden_act": "gelu_new"}, "split", ""),
+    "bert-relu": ("BertModel", _SMALL | {"hidden_act": "relu"}, "whole", ""),
+    "bert-sequence": ("BertForSequenceClassification", _SMALL | {"num_labels": 3}, "split", ""),
+    "bert-token": ("BertForTokenClassification", _SMALL | {"num_labels": 5}, "whole", ""),
+    "bert-answer": ("BertForQuestionAnswering", _SMALL, "split", ""),
+    "bert-masked": ("BertForMaskedLM", _SMALL, "whole", ""),
+    "roberta-sequence": ("RobertaForSequenceClassification",
+                         _SMALL | {"type_vocab_size": 1, "num_labels": 2}, "split", ""),
+    "distilbert-sequence": ("DistilBertForSequenceClassification", _DISTIL, "split", ""),
+    "electra": ("ElectraModel", _SMALL | {"embedding_size": 12}, "whole", ""),
+    "albert": ("AlbertModel", _SMALL | {"embedding_size": 12}, "split", ""),
+    "pre-norm": ("RobertaPreLayerNormModel", _SMALL | {"type_vocab_size": 1}, "whole", ""),
+    "int8-dynamic": ("BertModel", _SMALL, "split", "dynamic"),
+    "int8-qdq": ("BertModel", _SMALL, "whole", "qdq"),
+    "int8-qdq-unsigned": ("BertModel", _SMALL, "whole", "qdq-unsigned"),
+    "int8-operators": ("BertModel", _SMALL, "split", "operators"),
+}
+
+
+def _inputs(names: list[str], row: int) -> dict[str, np.ndarray]:
+    """A sequence without what pads it."""
+    ids = _IDS[row:row + 1, :_LENGTHS[row]]
+    kinds = (np.arange(ids.shape[1]) >= 4).astype(np.int64)[None] * (row == 0)
+    known = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": kinds}
+    return {name: known[name] for name in names}
+
+
+def _module(name: str, settings: dict[str, Any], made: str) -> tuple[Any, list[str]]:
+    """The model with the weights of the recipe, from ids and masks to tensors."""
+    import torch
+    import transformers
+
+    kind = getattr(transformers, name)
+    own = dict(settings)
+    attention = own.pop("_attn_implementation", "eager")
+    config = kind.config_class(**own)
+    config._attn_implementation = attention
+    model = kind(config).eval()
+    with torch.no_grad():
+        for key, tensor in model.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.tensor(weight(key, tuple(tensor.shape))))
+    kinds = "Distil" not in name and own.get("type_vocab_size", 2) > 1
+
+    class Wrapped(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids, attention_mask, token_type_ids=None):
+            given = {"token_type_ids": token_type_ids} if kinds else {}
+            out = self.model(input_ids=input_ids, attention_mask=attention_mask, **given)
+            if "start_logits" in out:
+                return out.start_logits, out.end_logits
+            if "logits" in out:
+                return out.logits
+            rows = out.last_hidden_state
+            if made not in ("mean", "sentence"):
+                return rows
+            valid = attention_mask.unsqueeze(-1).expand(rows.size()).float()
+            mean = (rows * valid).sum(1) / torch.clamp(valid.sum(1), min=1e-9)
+            if made == "mean":
+                return rows, mean
+            return rows, torch.nn.functional.normalize(mean, p=2, dim=1)
+
+    names = ["input_ids", "attention_mask", *(["token_type_ids"] if kinds else [])]
+    return Wrapped().eval(), names
+
+
+def _exported(name: str, folder: Path) -> Path:
+    """The file that torch writes."""
+    import onnx
+    import torch
+
+    kind, settings, way, made = CASES[name]
+    module, names = _module(kind, settings, made)
+    path = folder / "model.onnx"
+    length = _LENGTHS[0]
+    ids = torch.tensor(_IDS[:, :length])
+    mask = torch.tensor((np.arange(length)[None] < np.array(_LENGTHS)[:, None]).astype(np.int64))
+    given = (ids, mask, torch.zeros_like(ids))[:len(names)]
+    free = {own: {0: "batch", 1: "sequence"} for own in names}
+    if way == "dynamo":
+        torch.onnx.export(module, given, path, input_names=names, dynamo=True, opset_version=18,
+                          dynamic_shapes=free, external_data=False, verbose=False)
+    else:
+        first = tuple(own[:1] for own in given) if way == "fixed" else given
+        torch.onnx.export(module, first, path, input_names=names, dynamo=False,
+                          dynamic_axes=None if way == "fixed" else free,
+                          opset_version=14 if way == "split" else 17)
+    model = onnx.load(path)
+    model.graph.ClearField("value_info")
+    for node in model.graph.node:
+        node.ClearField("doc_string")
+        node.ClearField("metadata_props")
+    onnx.save(model, path)
+    return path
+
+
+def _quantised(path: Path, made: str, names: list[str]) -> Path:
+    """The file that onnxruntime's tools make of it."""
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left: Iterator[dict] = iter([_inputs(names, row) for row in (0, 1)])
+
+        def get_next(self) -> dict | None:
+            return next(self.left, None)
+
+    ready, target = path.with_name("ready.onnx"), path.with_name("quantised.onnx")
+    quant_pre_process(path, ready, skip_optimization=True, skip_symbolic_shape=True)
+    if made == "dynamic":
+        quantization.quantize_dynamic(ready, target, weight_type=quantization.QuantType.QInt8,
+                                      per_channel=True)
+        return target
+    signed = quantization.QuantType.QInt8
+    quantization.quantize_static(
+        ready, target, Reader(), quant_format=quantization.QuantFormat.QOperator
+        if made == "operators" else quantization.QuantFormat.QDQ, per_channel=made == "qdq",
+        activation_type=quantization.QuantType.QUInt8 if made == "qdq-unsigned" else signed,
+        weight_type=signed, op_types_to_quantize=["MatMul"],
+        extra_options={"ActivationSymmetric": made != "qdq-unsigned", "WeightSymmetric": True})
+    return target
+
+
+_MADE = ("dynamic", "qdq", "qdq-unsigned", "operators")
+
+
+def _run(content: bytes, inputs: Callable[[list[str]], list[Mapping[str, np.ndarray]]]
+         ) -> dict[str, np.ndarray]:
+    """Inputs and outputs by number and name; onnxruntime computes as the file says."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+    found: dict[str, np.ndarray] = {}
+    outputs = [own.name for own in session.get_outputs()]
+    for number, given in enumerate(inputs([own.name for own in session.get_inputs()])):
+        found |= {f"{number} {own}": values for own, values in given.items()}
+        found |= {f"{number} {own}": values.astype(np.float32) for own, values in zip(
+            outputs, session.run(None, dict(given)), strict=True)
+            if np.issubdtype(values.dtype, np.floating)}
+    return found
+
+
+def made(name: str) -> bytes:
+    """The file of a case, made anew."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = _exported(name, Path(folder))
+        if CASES[name][3] in _MADE:
+            _, names = _module(*CASES[name][:2], "")
+            path = _quantised(path, CASES[name][3], names)
+        return path.read_bytes()
+
+
+def stored(path: Path) -> tuple[bytes, dict[str, np.ndarray]]:
+    with zipfile.ZipFile(path) as archive:
+        with np.load(io.BytesIO(archive.read("expected.npz"))) as arrays:
+            return archive.read("model.onnx"), dict(arrays)
+
+
+def _write(path: Path, content: bytes, found: Mapping[str, np.ndarray]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **dict(found))  # type: ignore[arg-type]
+    path.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, own in (("model.onnx", content), ("expected.npz", buffer.getvalue())):
+            archive.writestr(zipfile.ZipInfo(name), own, zipfile.ZIP_DEFLATED)
+
+
+def _own_inputs(name: str) -> Callable:
+    rows = (0,) if CASES[name][2] == "fixed" else (0, 1)
+    return lambda names: [_inputs(names, row) for row in rows]
+
+
+# What the packages' models read, by the words of MiniLM.
+SENTENCES = ("The octave sign tells a pianist to play eight notes higher.",
+             "How many moons does Jupiter have?", "This film is far too long.",
+             "Snow fell all night over the mountains; by morning the pass was closed.")
+PACKAGES = ("minilm-int8", "paraphrase-minilm")
+
+
+def _named(given: list[dict[str, np.ndarray]], names: list[str]) -> list[Any]:
+    return [{key: own[key] for key in names} for own in given]
+
+
+def packaged() -> dict[str, np.ndarray]:
+    """Ids of each sentence, and what each package's model gives: names after both."""
+    from compiler.checkpoints.packages import MINILM, MINILM_INT8, PARAPHRASE_MINILM
+    from compiler.checkpoints.vocabulary import from_folder
+
+    words = from_folder(MINILM.unpack())
+    ids = [np.array([words.encode(text).ids]) for text in SENTENCES]
+    found = {f"{number} ids": own[0] for number, own in enumerate(ids)}
+    for name, package in zip(PACKAGES, (MINILM_INT8, PARAPHRASE_MINILM), strict=True):
+        content = (package.unpack() / package.members[0]).read_bytes()
+        given = [{"input_ids": own, "attention_mask": np.ones_like(own),
+                  "token_type_ids": np.zeros_like(own)} for own in ids]
+        outputs = _run(content, partial(_named, given))
+        for number in range(len(ids)):
+            last = [own for key, own in outputs.items() if key.startswith(f"{number} ")
+                    and own.dtype == np.float32][-1]
+            found[f"{number} {name}"] = last.reshape(-1, last.shape[-1])
+    return found
+
+
+def differs(name: str) -> float:
+    """How far apart what onnxruntime gives now and what is stored are."""
+    content, expected = stored(FOLDER / f"{name}.zip")
+    found = _run(content, _own_inputs(name))
+    return max(float(abs(found[key] - expected[key]).max()) for key in expected)
+
+
+def _packages(renew: bool) -> int:
+    found, path = packaged(), FOLDER / "packages.npz"
+    if renew:
+        np.savez_compressed(path, **found)  # type: ignore[arg-type]
+        print(f"{path.name}: {path.stat().st_size} bytes")
+        return 0
+    with np.load(path) as kept:
+        apart = max(float(abs(found[key] - kept[key]).max()) for key in kept)
+    print(f"packages: at most {apart:.1e} apart")
+    return int(apart > NEAR)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
+    parser.add_argument("--renew", action="store_true", help="write the files anew")
+    parser.add_argument("names", nargs="*", help=f"some of {', '.join(CASES)} (all)")
+    parser.add_argument("--packages", action="store_true", help="of the two packages instead")
+    arguments = parser.parse_args()
+    if arguments.packages:
+        return _packages(arguments.renew)
+    wrong = sorted(set(arguments.names) - set(CASES))
+    if wrong:
+        parser.error(f"names must be some of {', '.join(CASES)}, not {wrong[0]!r}")
+    differing = 0
+    for name in arguments.names or CASES:
+        path = FOLDER / f"{name}.zip"
+        if arguments.renew:
+            content = made(name)
+            found = _run(content, _own_inputs(name))
+            _write(path, content, found)
+            print(f"{path.name}: {len(content)} bytes, {path.stat().st_size} in the zip")
+            continue
+        apart = differs(name)
+        differing += int(apart > NEAR)
+        print(f"{name}: at most {apart:.1e} apart")
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
