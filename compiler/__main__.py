@@ -17,6 +17,7 @@ from compiler.lowering.fuse import fuse
 from compiler.lowering.lower import trace
 from compiler.lowering.ops import OpList
 from compiler.lowering.scaling import Scaling
+from compiler.memory import against_fp32
 from compiler.program.assembly.listing import disassemble
 from compiler.program.lowered import LoweredProgram
 from compiler.program.records import commands
@@ -36,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
                         "(trace), as fused (ops), or the commands, and no summary")
     parser.add_argument("-o", "--output", metavar="FILE",
                         help="write program and memory there, for python -m sim.image")
+    parser.add_argument("--against-fp32", action="store_true",
+                        help="tell which share of the memory the same model takes in fp32")
     add_quiet(parser)
     return parser
 
@@ -89,9 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("\n".join(_listed(work, options.list)))
         else:
             traced, fused = _ops(work)
+            against = [against_fp32(work)] if options.against_fp32 else []
             print("\n".join([*summary(work), f"ops: {len(traced.ops)} traced, {len(fused.ops)} "
                              "fused", _counted(work.program), _memory(work.program),
-                             f"lowered in {seconds:.1f} s"]))
+                             *against, f"lowered in {seconds:.1f} s"]))
     except (ValueError, ModelUnavailable) as error:
         parser.error(str(error))
     except MemoryError:

@@ -168,7 +168,7 @@ class _Static(CodedList):
     def _convert(self, out: View) -> None:
         self._ops.append(Vector(self._coded(out), self._view(out), then=(self._to_codes(out),)))
 
-    def _write(self, op: Gemm | Vector | Gather) -> None:
+    def _write(self, op: Gemm | Vector) -> None:
         """``op``, whose operands are settled; its result as BF16, as codes, or as both."""
         value = op.out.value
         if value not in self._inverses:
@@ -189,9 +189,11 @@ class _Static(CodedList):
             self._gemm(op)
         elif isinstance(op, Output):
             self._as_it_is(op)
-        elif isinstance(op, (Vector, Gather)):
-            if isinstance(op, Vector) and self._softmax(op):
-                return 1
+        elif isinstance(op, Gather):
+            self._as_it_is(op)
+            if op.out.value in self._inverses:
+                self._convert(op.out)
+        elif isinstance(op, Vector) and not self._softmax(op):
             self._write(op.with_views(
                 lambda view, use: view if use is None else self._view(view, use)))
         return 1

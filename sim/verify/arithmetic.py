@@ -52,6 +52,12 @@ class Arithmetic:
             self._weights[id(values)] = values, stored
         return stored
 
+    def table_rows(self, table: Array, ids: Array, factor: float = 1.0) -> Array:
+        """Rows of a table of constants by number, × ``factor``: of the shape of ``ids``, and a
+        row each."""
+        rows = self.stored(table[ids])
+        return rows if factor == 1 else self.multiply(rows, self.wide(factor))
+
     def gain(self, values: Array) -> Array:
         """A norm's."""
         return self.weight(values)

@@ -6,16 +6,12 @@ import numpy as np
 
 from compiler.checkpoints.description import Attention, Linear, Polynomial
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.formats import BFLOAT16
 from hdl.spec.timing import row_fits
 from sim.model import lanes
-from sim.model.rounding import round_to
 from sim.verify.arithmetic import KEPT, Array
-from sim.verify.coded import Coded
+from sim.verify.coded import LARGEST, Coded
 
 __all__ = ["ByRow"]
-
-_LARGEST = 127.0
 
 
 class ByRow(Coded):
@@ -29,17 +25,14 @@ class ByRow(Coded):
         """Integers, and the largest magnitude of each row, rows × 1."""
         top = lanes.row_max(self.lane, np.abs(x))[:, None]
         share = self.multiply(x, lanes.reciprocal_by_table(self.lane, top))
-        share = self.multiply(share, np.full((1, 1), _LARGEST))
+        share = self.multiply(share, np.full((1, 1), LARGEST))
         return self.rounded(share), top
 
     def weight_codes(self, values: Array) -> tuple[Array, Array]:
         """Integers of a weight, and what each of its rows counts over 127, 1 × rows."""
         if id(values) in self._coded:
             return self._coded[id(values)][1:]
-        top = np.max(np.abs(np.float64(values)), axis=1, keepdims=True)
-        scale = round_to(BFLOAT16, top / _LARGEST ** 2)
-        whole = np.float64(values) / np.where(scale > 0, _LARGEST * scale, 1.0)
-        codes = self.rounded(whole)
+        codes, scale = self.row_codes(values)
         if codes.nbytes <= self._room:
             self._room -= codes.nbytes
             self._coded[id(values)] = values, codes, scale.T
@@ -55,7 +48,7 @@ class ByRow(Coded):
     def scores(self, attention: Attention, q: Array, k: Array) -> Array:
         (q, q_top), (k, k_top) = self.codes(q), self.codes(k)
         result = self.multiply(self.multiply(self.product(q, k.T), q_top), k_top.T)
-        return self.multiply(result, self.wide(np.full((1, 1), _LARGEST ** -2)))
+        return self.multiply(result, self.wide(np.full((1, 1), LARGEST ** -2)))
 
     def defers(self, attention: Attention, positions: int, masked: Callable[[], bool]) -> bool:
         """Where no cache keeps values, and nothing bends or hides scores."""
@@ -68,14 +61,14 @@ class ByRow(Coded):
         (q, q_top), (k, k_top), (values, v_top) = self.codes(q), self.codes(k), v
         z = self.multiply(self.multiply(self.product(q, k.T), q_top), k_top.T)
         if kernel is not None:
-            unit = _LARGEST ** 2 / scale
+            unit = LARGEST ** 2 / scale
             e, divisor = self.raised(z, kernel.degree, kernel.bias[head] * unit,
                                      abs(kernel.delta[head]) * unit ** kernel.degree)
             return self.summed(e, divisor, values, v_top)
-        z = self.multiply(z, self.wide(np.full((1, 1), _LARGEST ** -2 * scale)))
+        z = self.multiply(z, self.wide(np.full((1, 1), LARGEST ** -2 * scale)))
         top = lanes.row_max(self.lane, z)[:, None]
         e = lanes.exp(self.config, lanes.subtract(self.lane, z, np.broadcast_to(top, z.shape)))
-        e = self.multiply(e, np.full((1, 1), _LARGEST))
+        e = self.multiply(e, np.full((1, 1), LARGEST))
         total = lanes.row_sum(self.lane, self.config.lanes, e)
         return self.summed(e, lanes.reciprocal(self.config, total), values, v_top)
 
@@ -83,16 +76,16 @@ class ByRow(Coded):
         """Codes of ``e`` times codes of values, each row × its ``divisor``."""
         heads = self.multiply(self.product(self.rounded(e), values), divisor[:, None])
         return self.multiply(self.multiply(heads, v_top),
-                             self.wide(np.full((1, 1), 1 / _LARGEST)))
+                             self.wide(np.full((1, 1), 1 / LARGEST)))
 
     def tensor_codes(self, x: Array) -> tuple[Array, Array]:
         """Integers, and the largest magnitude of all, 1 × 1."""
         top = np.abs(x).max(keepdims=True)
         share = self.multiply(x, lanes.reciprocal_by_table(self.lane, top))
-        return self.rounded(self.multiply(share, np.full((1, 1), _LARGEST))), top
+        return self.rounded(self.multiply(share, np.full((1, 1), LARGEST))), top
 
     def sums(self, attention: Attention, p: Array, v: Array) -> Array:
         v, v_top = self.codes(v)
         p, p_top = self.codes(self.multiply(p, v_top.T))
         result = self.multiply(self.product(p, v), p_top)
-        return self.multiply(result, self.wide(np.full((1, 1), _LARGEST ** -2)))
+        return self.multiply(result, self.wide(np.full((1, 1), LARGEST ** -2)))

@@ -129,8 +129,8 @@ class _Forward(Tensors):
                 x = math.add(x, math.weight(embedding.positions)[places])
             if self.inputs.segments is not None and embedding.segments is not None:
                 kinds = self.inputs.segments[:, step.past:step.total].ravel()
-                x = math.add(x, self.keep("segment rows", math.weight(embedding.segments)[kinds],
-                                          False))
+                x = math.add(x, self.keep("segment rows", math.table_rows(
+                    embedding.segments, kinds), False))
             elif embedding.segment is not None:
                 x = math.add(x, math.weight(embedding.segment)[None])
         if embedding.norm is not None:
@@ -159,9 +159,7 @@ class _Forward(Tensors):
     def rows(self, embedding: Tokens, ids: Array) -> Array:
         """What the table gives for ``ids``, sequences × positions: rows below one another."""
         math = self.math
-        x = math.stored(embedding.table[ids])
-        if embedding.factor != 1:
-            x = math.multiply(x, math.wide(embedding.factor))
+        x = math.table_rows(embedding.table, ids, embedding.factor)
         if embedding.neighbours:
             none = np.zeros_like(x[:, :1])
             x = np.concatenate([np.concatenate([none, x[:, :-1]], axis=1), x,

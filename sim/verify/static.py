@@ -12,11 +12,9 @@ from hdl.spec.timing import row_fits
 from sim.model import lanes
 from sim.model.rounding import round_to
 from sim.verify.arithmetic import KEPT, Array
-from sim.verify.coded import Coded
+from sim.verify.coded import LARGEST, Coded
 
 __all__ = ["Static"]
-
-_LARGEST = 127.0
 
 
 class Static(Coded):
@@ -48,7 +46,7 @@ class Static(Coded):
         if id(values) in self._coded:
             return self._coded[id(values)][1:]
         told = self._scales.of_weights(place, len(values))
-        own = np.abs(np.float64(values)).max(axis=1) / _LARGEST if told is None else (
+        own = np.abs(np.float64(values)).max(axis=1) / LARGEST if told is None else (
             np.broadcast_to(np.float64(told), len(values)))
         factors = round_to(BFLOAT16, step * own[:, None])
         scale = factors / step
@@ -77,8 +75,8 @@ class Static(Coded):
         """Codes of exponentials, and in a column more 1 over their sums; of rows that do not fit a
         bank codes of probabilities."""
         if not row_fits(self.config, x.shape[1]):
-            return self.codes(self.stored(self.softmax(x)), _LARGEST)
-        e = self.multiply(self.exponentials(x), np.full((1, 1), _LARGEST))
+            return self.codes(self.stored(self.softmax(x)), LARGEST)
+        e = self.multiply(self.exponentials(x), np.full((1, 1), LARGEST))
         total = lanes.row_sum(self.lane, self.config.lanes, e)
         return np.concatenate([self.rounded(e), self.reciprocal(total)[:, None]], axis=1)
 
@@ -96,5 +94,5 @@ class Static(Coded):
         codes, divisors = p[:, :len(v)], p[:, len(v):]
         result = self.product(codes, self.codes(v, inverse))
         if not divisors.size:
-            return self.multiply(result, self.wide(1 / (_LARGEST * inverse)))
+            return self.multiply(result, self.wide(1 / (LARGEST * inverse)))
         return self.multiply(self.multiply(result, divisors), self.wide(1 / inverse))

@@ -1,12 +1,14 @@
 """``python -m compiler``: what it tells, lists and writes."""
 
 import re
+from dataclasses import fields, is_dataclass
 
 import numpy as np
 import pytest
 
 from compiler.__main__ import main
 from compiler.checkpoints.samples import SAMPLES
+from compiler.checkpoints.scales import placed_linears
 from compiler.lowering.fusion import FUSION_LEVELS
 from compiler.program.assembly.listing import assemble, program_bytes
 from compiler.program.image import ProgramImage
@@ -28,6 +30,35 @@ def test_a_summary_adds_up(model, capsys):
     assert "commands: " in lines[3] and total == sum(parts)
     total, *parts = map(int, re.findall(r"\d+", lines[4]))
     assert "bytes: " in lines[4] and 0.9 * total < sum(parts) <= total
+
+
+@pytest.mark.parametrize("scales", ["row", "static"])
+def test_memory_against_fp32(scales, capsys):
+    """Counted from the description: weights a byte each, an item of 2 bytes for each of their rows,
+    and in fp32 every parameter 4 bytes."""
+    lines = told(capsys, "random-bert", "--dim", 4, "--tokens", 5, "--fmt", "int8", "--scales",
+                 scales, "--against-fp32")
+    told_of = {name: int(size) for size, name in re.findall(r"(\d+) ([a-z ]+)[,:]", lines[5])}
+    model = SAMPLES["random-bert"](0)
+    placed = dict(placed_linears(model, dict(enumerate(model.blocks))))
+    tables = [model.embedding.table] + [linear.weight for linear in placed.values()]
+    assert told_of["weights"] == sum(table.size for table in tables)
+    assert told_of["scales"] == 2 * sum(len(table) for table in tables)
+    parameters = sum(array.size for array in arrays(model))
+    whole = int(re.search(r"of (\d+) in fp32", lines[5])[1])
+    assert 4 * parameters < whole < 4 * parameters + 2 * (told_of["results"]
+                                                          + told_of["temporary values"]) * 2
+
+
+def arrays(part):
+    if isinstance(part, np.ndarray):
+        yield part
+    elif isinstance(part, tuple):
+        for item in part:
+            yield from arrays(item)
+    elif is_dataclass(part):
+        for own in fields(part):
+            yield from arrays(getattr(part, own.name))
 
 
 @pytest.mark.parametrize("fusion", FUSION_LEVELS)

@@ -56,12 +56,12 @@ def test_values_are_near_those_in_bf16(ran):
         if wide is None or image.tensor(wide).shape != image.tensor(name).shape:
             continue
         real, values = (found.values(n, memory) for n in (wide, name))
-        assert np.abs(values - real).max() <= np.abs(real).max() / 127, name
+        assert np.abs(values - real).max() <= 1.5 * np.abs(real).max() / 127, name
         assert np.abs(image.tensor(name).codes(memory, 0)).max() > 100
         compared.append(name)
     weight = bert(layers=1).blocks[0].feed_forward.up.weight
     name = next(t.name for t in image.tensors if t.name.endswith("up weight codes"))
-    assert np.abs(found.values(name) - weight).max() <= np.abs(weight).max() / 127
+    assert np.abs(found.values(name) - weight).max() <= 0.6 * np.abs(weight).max() / 127
     print(f"near those in BF16: {', '.join(compared)}")
     assert len(compared) >= 2
 
