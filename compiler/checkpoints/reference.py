@@ -1,4 +1,8 @@
-"""Forward of a described transformer in fp32 numpy: what 8-bit results are measured against."""
+"""Forward of a described transformer in fp32 numpy: what 8-bit results are measured against.
+
+Where norms do not normalise (MobileBERT) nothing bounds what the layers give, nor what their
+roundings come to: there all is float64 from the embedding to the results.
+"""
 
 from dataclasses import dataclass, field
 
@@ -167,6 +171,7 @@ def run_block(block: Block, x: np.ndarray, cache: Cache | None = None, index: in
     gives, where the layer looks across."""
     if block.bottleneck is not None:
         narrow = block.bottleneck
+        x = x.astype(np.float64) if narrow.norm.affine else x
         stream = linear(narrow.enter, x)
         if narrow.shared is None:
             y = attend(block.attention, stream, cache, index)
@@ -245,6 +250,7 @@ def _rows(embedding: Tokens, ids: np.ndarray) -> np.ndarray:
     """What the table gives, before positions."""
     x = embedding.table[ids] * np.float32(embedding.factor)
     if embedding.neighbours:
+        x = x.astype(np.float64)  # MobileBERT
         none = np.zeros_like(x[:1])
         x = np.concatenate([np.concatenate([none, x[:-1]]), x, np.concatenate([x[1:], none])],
                            axis=1)
@@ -267,11 +273,11 @@ def forward(model: Transformer, inputs: np.ndarray, cache: Cache | None = None,
     """
     if (encoded is None) != (model.encoder is None):
         raise ValueError(f"{model.name} must be given what its encoder gives, if it has one")
-    x = embedded = embed(model.embedding, inputs, cache.positions if cache else 0, segments)
-    blocks = []
+    x = embed(model.embedding, inputs, cache.positions if cache else 0, segments)
+    embedded, blocks = x.astype(np.float32), []
     for index, block in enumerate(model.blocks):
         x = run_block(block, x, cache, index, encoded)
-        blocks.append(x)
+        blocks.append(x.astype(np.float32))
     return Values(embedded, tuple(blocks), finish(model, x))
 
 
@@ -293,4 +299,6 @@ def finish(model: Transformer, x: np.ndarray) -> np.ndarray:
         if model.transform.activation is not None:
             x = activate(model.transform.activation, x)
         x = _by(model.transform.norm, x)
-    return x if model.head is None else capped(model.cap, linear(model.head, x))
+    if model.head is not None:
+        x = capped(model.cap, linear(model.head, x))
+    return x.astype(np.float32)

@@ -55,7 +55,7 @@ def fp32_states(model: Transformer, given: Inputs, layers: Sequence[int]
                 every = np.full((len(valid), rows.shape[1]), np.nan, rows.dtype)
                 every[valid] = rows
                 rows = every
-            found.setdefault(name, []).append(rows)
+            found.setdefault(name, []).append(rows.astype(np.float32))
 
         x = sequence if given.kind == "states" else reference.embed(
             model.embedding, sequence,
