@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.output is not None:
         writable(parser, options.output)
     try:
-        with Line("weights placed", quiet=options.quiet) as line:
+        with Line("lowered", quiet=options.quiet) as line:
             work = prepare(options, on=opened(options, line.tell))
         seconds = time.monotonic() - started
         if options.list is not None:

@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -22,6 +22,7 @@ from compiler.checkpoints.packages import ModelUnavailable
 from compiler.checkpoints.source import fp32_states
 from compiler.examples import Example, batches
 from compiler.lowering.fusion import fusion_named
+from compiler.lowering.place import part_of
 from compiler.program.lowered import LoweredProgram
 from compiler.work import (
     NO_MEMORY,
@@ -56,6 +57,9 @@ from sim.verify.report import report
 from sim.verify.runner import ImageRun, RunError, on_machine, on_rtl
 
 __all__ = ["main"]
+
+_CODES = 0.9  # of what is computed beside; the rest is the fp32 model
+_LOOK = 0.5  # seconds between looks at how far that is
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,22 +98,31 @@ class _Beside:
 
     def __init__(self, pool: Executor, options: argparse.Namespace, given: Inputs) -> None:
         self._pool, self._given, self._expects = pool, given, options.on == "machine"
+        self._quiet, self._so_far = options.quiet, (0.0, "begun")
 
     def begin(self, asked: Asked) -> None:
         """Once nothing refuses the program any more."""
+        self._line = Line("expected codes", quiet=self._quiet)
         self._told = self._pool.submit(self._compute, asked)
+
+    def _tell(self, share: float, where: str) -> None:
+        self._so_far = share, where
 
     def _compute(self, asked: Asked
                  ) -> tuple[dict[str, np.ndarray] | None, float, dict[str, np.ndarray]]:
         started, codes = time.monotonic(), None
         if self._expects:
             codes = expected(asked.config, asked.model, asked.inputs, asked.steps,
-                             level=asked.level, layers=asked.layers, scales=asked.scales)
+                             level=asked.level, layers=asked.layers, scales=asked.scales,
+                             tell=part_of(self._tell, 0, _CODES))
         seconds = time.monotonic() - started
         return codes, seconds, asked.states or fp32_states(asked.model, self._given, asked.layers)
 
     def result(self) -> tuple[dict[str, np.ndarray] | None, dict[str, np.ndarray]]:
         """What every result must be, on the machine model, and what the fp32 model has."""
+        with self._line as line:
+            while not wait([self._told], timeout=_LOOK).done:
+                line.tell(*self._so_far)
         codes, seconds, states = self._told.result()
         if self._expects:
             print(f"expected codes in {seconds:.1f} s")
@@ -215,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # The fp32 model is small: several threads would wait for each other on a busy machine.
         with (threadpool_limits(1, "blas"),
-              Line("weights placed", quiet=options.quiet) as line):
+              Line("lowered", quiet=options.quiet) as line):
             if options.by_layer:
                 return _by_layer(options)
             on = opened(options, line.tell)

@@ -136,7 +136,15 @@ class Attention:
         return self.head_size ** -0.5 if self.scale is None else self.scale
 
     def hidden(self, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """Where a query does not see a key, queries × keys, of their positions."""
-        ahead = keys[None] - queries[:, None]
-        hidden = (ahead > 0) if self.causal else np.zeros(ahead.shape, bool)
-        return hidden if self.window is None else hidden | (abs(ahead) >= self.window)
+        """``hides`` of this attention."""
+        return hides(self.causal, self.window, queries, keys)
+
+
+def hides(causal: bool, window: int | None, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Where a query does not see a key, queries × keys, of their positions."""
+    keys, queries = keys[None], queries[:, None]
+    hidden = keys > queries if causal else np.zeros((queries.size, keys.size), bool)
+    if window is not None:
+        hidden |= keys >= queries + window
+        hidden |= keys <= queries - window
+    return hidden

@@ -35,6 +35,8 @@ __all__ = ["Cache", "Values", "activate", "attend", "attend_across", "embed", "e
            "feed_forward", "finish", "forward", "gelu", "layer_norm", "linear", "normalise",
            "rotate", "run_block", "softmax"]
 
+_SCORES = 1 << 24  # at a time: of a long text all take more memory than all else
+
 
 @dataclass
 class Cache:
@@ -101,14 +103,22 @@ def attend(attention: Attention, x: np.ndarray, cache: Cache | None = None, inde
         key, value = _extend(cache, index, key, value)
     _attended(attention, query, key, value)
     key, value = (np.repeat(part, group, axis=1) for part in (key, value))
+    keys, most = np.arange(len(key)), max(1, _SCORES // (attention.heads * len(key)))
+    mixed = [_mixed(attention, query[start:start + most], key, value,
+                    first + np.arange(start, min(start + most, len(x))), keys)
+             for start in range(0, len(x), most)]
+    return linear(attention.output, np.concatenate(mixed).reshape(x.shape[0], -1))
+
+
+def _mixed(attention: Attention, query: np.ndarray, key: np.ndarray, value: np.ndarray,
+           queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Values weighted by softmax, positions × heads × size. ``queries``, ``keys``: positions."""
     scores = np.einsum("ihd,jhd->hij", query, key, optimize=True)
     scores = capped(attention.cap, scores * np.float32(attention.score_scale))
-    places = first + np.arange(x.shape[0]), np.arange(key.shape[0])
     if attention.position_bias is not None:
-        scores = scores + attention.position_bias.matrix(*places)
-    weight = _weights(attention, scores, attention.hidden(*places))
-    mixed = np.einsum("hij,jhd->ihd", weight, value, optimize=True)
-    return linear(attention.output, mixed.reshape(x.shape[0], -1))
+        scores = scores + attention.position_bias.matrix(queries, keys)
+    weight = _weights(attention, scores, attention.hidden(queries, keys))
+    return np.einsum("hij,jhd->ihd", weight, value, optimize=True)
 
 
 def _attended(attention: Attention, *operands: np.ndarray) -> None:

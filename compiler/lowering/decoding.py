@@ -16,6 +16,7 @@ from compiler.checkpoints.inputs import Inputs, Step
 from compiler.checkpoints.scales import Scales, modules
 from compiler.lowering.across import Source, make_rows
 from compiler.lowering.attention import CacheRows
+from compiler.lowering.capacity import check_capacity
 from compiler.lowering.emit import emit
 from compiler.lowering.fuse import fuse
 from compiler.lowering.fusion import Fusion
@@ -27,7 +28,7 @@ from compiler.lowering.lower import (
     trace_step,
 )
 from compiler.lowering.ops import OpList
-from compiler.lowering.place import Places, Tell, place, place_within, silent
+from compiler.lowering.place import Places, Tell, least_bytes, place, place_within, silent
 from compiler.lowering.scaling import Scaling
 from compiler.lowering.source import source_step, trace_source
 from compiler.lowering.streaming import Streamed
@@ -195,6 +196,7 @@ class _Lowering:
         """The program that ``make`` gives the ops of, by the values of its variables."""
         most = {name: own[-1] for name, own in variables.items()}
         widest = make(**most)
+        check_capacity(least_bytes(widest, self.builder), None)
         places = place(widest, self.builder, after=self.places, tell=self._tell)
         self.places = places
         macs = [0]

@@ -12,7 +12,7 @@ from compiler.lowering.command import Command, columns_of, rows_of
 from compiler.lowering.epilogues import epilogue_of
 from compiler.lowering.lane_ops import LaneOp, Listed, MultiplyRows, Normalise
 from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Vector
-from compiler.lowering.place import Places
+from compiler.lowering.place import Places, Tell, silent
 from compiler.lowering.polynomial_ops import Polynomial
 from compiler.lowering.turns import in_turns
 from compiler.lowering.values import View
@@ -33,11 +33,14 @@ class Emitted:
     written: tuple[str, ...]
 
 
-def emit(fused: OpList, places: Places, builder: ProgramBuilder) -> Emitted:
-    """The commands of every op in order, and END; ``ValueError`` for what the build cannot do."""
-    emitter = _Emitter(places, builder)
+def emit(fused: OpList, places: Places, builder: ProgramBuilder, tell: Tell = silent) -> Emitted:
+    """The commands of every op in order, and END; ``ValueError`` for what the build cannot do.
+    ``tell`` hears how far it is."""
+    emitter, done = _Emitter(places, builder), 0
     for part in fused.parts():
         emitter.emit(part)
+        done += len(part)
+        tell(done / len(fused.ops), f"{len(builder.commands)} commands")
     builder.end()
     return Emitted(emitter.macs, tuple(_written(builder, emitter.ends)))
 

@@ -10,13 +10,14 @@ from compiler.checkpoints.inputs import Inputs, Step
 from compiler.checkpoints.scales import Scales, modules
 from compiler.lowering.across import Source
 from compiler.lowering.attention import CacheRows
+from compiler.lowering.capacity import check_capacity, check_steps
 from compiler.lowering.emit import emit
 from compiler.lowering.ends import trace_embedding, trace_final
 from compiler.lowering.fuse import fuse
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.layer import layer_uses, trace_layer
 from compiler.lowering.ops import OpList
-from compiler.lowering.place import place
+from compiler.lowering.place import Tell, least_bytes, place, silent
 from compiler.lowering.rotary import halves_first
 from compiler.lowering.scaling import Scaling
 from compiler.lowering.source import trace_source
@@ -119,6 +120,7 @@ def lower(config: AcceleratorConfig, model: Transformer, inputs: Inputs, *,
     listed = scaled(trace(model, inputs, layers, steps))
     builder = ProgramBuilder(config, base)
     fused = take_turns(fuse(listed, config, level), config)
+    check_capacity(least_bytes(fused, builder), None)
     places = place(fused, builder, keep)
     emitted = emit(fused, places, builder)
     image = ProgramImage.of(builder, tuple(places.results.values()), seed=seed)
@@ -133,11 +135,12 @@ def trace(model: Transformer, inputs: Inputs, layers: range | None = None,
     inputs.check(model)
     if layers.start and inputs.kind != "states":
         raise ValueError(f"layers from {layers.start} on take states, not {inputs.kind}")
-    blocks = prepared_blocks(model, layers)
+    blocks, passes = prepared_blocks(model, layers), make_steps(model, inputs, steps)
+    check_steps(passes, max(block.attention.heads for block in blocks.values()))
     tracer = Tracer(places=modules(model, blocks))
     caches = make_caches(tracer, blocks, inputs.sequences * inputs.length)
     sources = trace_source(tracer, model, inputs, blocks)
-    for step in make_steps(model, inputs, steps):
+    for step in passes:
         trace_step(tracer, model, inputs, blocks, caches, step, sources)
     return tracer.listed()
 
@@ -155,13 +158,16 @@ def prepared(block: Block) -> Block:
 
 def trace_step(tracer: Tracer, model: Transformer, inputs: Inputs, blocks: Mapping[int, Block],
                caches: Mapping[int, CacheRows | None], step: Step,
-               sources: Mapping[int, Source] | None = None) -> None:
+               sources: Mapping[int, Source] | None = None, tell: Tell = silent) -> None:
     """One pass of the ``blocks`` over the positions of ``step``; where the last layer is among them
-    with what follows it. ``sources``: what layers that look across read (``trace_source``)."""
+    with what follows it. ``sources``: what layers that look across read (``trace_source``).
+    ``tell`` hears how far it is."""
     x = trace_embedding(tracer, model, inputs, step, f"{step.label}embedding")
-    for index, block in blocks.items():
-        x = trace_layer(tracer, block, x, caches[index], step, f"{step.label}layer {index}",
+    for count, (index, block) in enumerate(blocks.items(), 1):
+        name = f"{step.label}layer {index}"
+        x = trace_layer(tracer, block, x, caches[index], step, name,
                         source=(sources or {}).get(index))
+        tell(count / len(blocks), name)
     if len(model.blocks) - 1 in blocks:
         trace_final(tracer, model, x, step)
     else:

@@ -1,9 +1,12 @@
 """What is added to scores or multiplies them, for positions that a query does not see."""
 
+import hashlib
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
+from compiler.checkpoints.attention import hides
 from compiler.checkpoints.description import Attention, PositionBias
 from compiler.checkpoints.inputs import Step
 from compiler.lowering.tracer import Tracer
@@ -36,20 +39,26 @@ def unit_mask(trace: Tracer, attention: Attention, step: Step, sequence: int) ->
     if every is not None:
         return every.whole.row_block(sequence, 1)
     # What pads comes last: no position of a causal model that counts sees it.
-    hidden = _hidden(attention, replace(step, valid=None) if step.renewed else step, sequence)
+    hidden, digest = _hidden(attention, replace(step, valid=None) if step.renewed else step,
+                             sequence)
     masked = hidden.any() or attention.window is not None
     if masked and step.room is not None and step.valid is None:
         return _shared_mask(trace, attention, step)
-    return mask_of(trace, attention, hidden) if hidden.any() else None
+    return mask_of(trace, attention, hidden, digest) if hidden.any() else None
 
 
-def mask_of(trace: Tracer, attention: Attention, hidden: np.ndarray) -> View:
-    """0, and the most negative number where ``hidden``, rows × positions; 1 and 0 of a
-    polynomial."""
-    return trace.shared(("mask", attention.kernel is None, hidden.tobytes(), hidden.shape),
+def mask_of(trace: Tracer, attention: Attention, hidden: np.ndarray, digest: bytes = b"") -> View:
+    """0, and the most negative number where ``hidden``, rows × positions, of that ``digest``; 1 and
+    0 of a polynomial."""
+    return trace.shared(("mask", attention.kernel is None, digest or _digest(hidden), hidden.shape),
                         f"mask of {hidden.shape[1]} positions", hidden.shape,
                         _mask_form(attention, bool(hidden.all(1).any())),
                         lambda: _mask(attention, hidden)).whole
+
+
+def _digest(hidden: np.ndarray) -> bytes:
+    """Of its contents, which may take as much memory as all else."""
+    return hashlib.blake2b(np.packbits(hidden)).digest()
 
 
 def _mask(attention: Attention, hidden: np.ndarray) -> np.ndarray:
@@ -80,14 +89,23 @@ def _shared_mask(trace: Tracer, attention: Attention, step: Step) -> View:
     return every.whole.block(0, room - step.past, step.length, step.total)
 
 
-def _hidden(attention: Attention, step: Step, sequence: int) -> np.ndarray:
-    """Where a position does not see another; one row where that is the same for all."""
-    hidden = np.zeros((1, step.total), bool)
-    if step.valid is not None:
-        hidden |= ~step.valid[sequence, :step.total]
-    if (attention.causal and step.length > 1) or attention.window is not None:
-        hidden = hidden | attention.hidden(np.arange(step.past, step.total), np.arange(step.total))
-    return hidden
+def _hidden(attention: Attention, step: Step, sequence: int) -> tuple[np.ndarray, bytes]:
+    """Where a position does not see another; one row where that is the same for all; its digest.
+    Not to be written to: all layers share it."""
+    valid = None if step.valid is None else step.valid[sequence, :step.total].tobytes()
+    across = (attention.causal and step.length > 1) or attention.window is not None
+    return _hidden_from(attention.causal, attention.window, across, step.past, step.total, valid)
+
+
+@lru_cache(2)  # layers with and without a window; each may be as large as a head's scores
+def _hidden_from(causal: bool, window: int | None, across: bool, past: int, total: int,
+                 valid: bytes | None) -> tuple[np.ndarray, bytes]:
+    hidden = np.zeros((1, total), bool)
+    if valid is not None:
+        hidden |= ~np.frombuffer(valid, bool)
+    if across:
+        hidden = hidden | hides(causal, window, np.arange(past, total), np.arange(total))
+    return hidden, _digest(hidden)
 
 
 def unit_bias(trace: Tracer, attention: Attention, bias: PositionBias, step: Step, sequence: int,
@@ -104,11 +122,11 @@ def unit_bias(trace: Tracer, attention: Attention, bias: PositionBias, step: Ste
             (step.length, step.room + step.length), Form.WIDE, lambda: np.where(
                 attention.hidden(*places), -largest(BFLOAT16), bias.matrix(*places)[head]))
         return every.whole.block(0, step.room - step.past, *shape)
-    hidden = _hidden(attention, step, sequence)
+    hidden, digest = _hidden(attention, step, sequence)
 
     def values() -> np.ndarray:
         own = bias.matrix(np.arange(step.past, step.total), np.arange(step.total))[head]
         return np.where(hidden, -largest(BFLOAT16), own)
 
-    key = "position bias", id(bias.values), head, step.past, hidden.tobytes(), hidden.shape
+    key = "position bias", id(bias.values), head, step.past, digest, hidden.shape
     return trace.shared(key, name, shape, Form.WIDE, values).whole

@@ -17,8 +17,8 @@ from compiler.program.builder import ProgramBuilder
 from compiler.program.tensor import Tensor
 from hdl.spec.formats import Encoding
 
-__all__ = ["Places", "Tell", "least_bytes", "own_memory", "place", "place_within", "placed",
-           "silent"]
+__all__ = ["Places", "Tell", "least_bytes", "own_memory", "part_of", "place", "place_within",
+           "placed", "silent"]
 
 _SHARED = (Life.TEMPORARY, Life.SCRATCH)
 Slot = tuple[Value, Form]
@@ -28,6 +28,11 @@ Tell = Callable[[float, str], None]
 
 def silent(share: float, where: str) -> None:
     """Tells nobody."""
+
+
+def part_of(tell: Tell, start: float, end: float) -> Tell:
+    """Tells ``tell`` of a part of the whole, from one share to another."""
+    return lambda share, where: tell(start + (end - start) * share, where)
 
 
 class Places:

@@ -1,12 +1,12 @@
 """Programs of one model in one memory, in which the weights lie once: ``Programs``."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.scales import Scales, modules
+from compiler.lowering.capacity import RUN, check_capacity, check_steps
 from compiler.lowering.emit import emit
 from compiler.lowering.fuse import fuse
 from compiler.lowering.fusion import Fusion
@@ -19,7 +19,7 @@ from compiler.lowering.lower import (
     trace_step,
 )
 from compiler.lowering.ops import OpList
-from compiler.lowering.place import Places, Tell, least_bytes, place, placed, silent
+from compiler.lowering.place import Places, Tell, least_bytes, part_of, place, placed, silent
 from compiler.lowering.scaling import Scaling
 from compiler.lowering.source import trace_source
 from compiler.lowering.streaming import Streamed
@@ -31,6 +31,9 @@ from compiler.program.lowered import LoweredProgram
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["Programs"]
+
+# Shares of a program's making, until it is traced, its weights and its other constants are placed.
+_TRACED, _WEIGHTS, _PLACED = 0.3, 0.6, 0.7
 
 
 class Programs:
@@ -74,48 +77,39 @@ class Programs:
         if self.layers.start and inputs.kind != "states":
             raise ValueError(f"layers from {self.layers.start} on take states, not {inputs.kind}")
         passes = [replace(step, every=every) for step in make_steps(self.model, inputs, steps)]
-        scores = max(step.rows * step.total for step in passes) * max(
-            block.attention.heads for block in self.blocks.values())
-        self._refuse(scores, _machine_bytes() if memory is None else memory)
+        heads = max(block.attention.heads for block in self.blocks.values())
+        check_steps(passes, heads, memory, RUN)
         tracer = Tracer(after=self._tracer, contents=self._streamed.contents,
                         places=modules(self.model, self.blocks))
         caches = make_caches(tracer, self.blocks, inputs.sequences * inputs.length)
         sources = trace_source(tracer, self.model, inputs, self.blocks)
-        for step in passes:
-            trace_step(tracer, self.model, inputs, self.blocks, caches, step, sources)
+        for index, step in enumerate(passes):
+            own = part_of(self._tell, *(_TRACED * number / len(passes)
+                                         for number in (index, index + 1)))
+            trace_step(tracer, self.model, inputs, self.blocks, caches, step, sources, own)
         fused = take_turns(fuse(self._scaled(tracer.listed()), self.config, self.level),
                            self.config)
-        if memory is not None:
-            # Before a constant is made: a mask may be larger than all else.
-            self._refuse(least_bytes(fused, ProgramBuilder(self.config)), memory)
+        # Before a constant is made: a mask may be larger than all else.
+        check_capacity(least_bytes(fused, ProgramBuilder(self.config)), memory)
         begun()
         self._place_weights(tracer, fused)
         self._streamed.close()
         builder = ProgramBuilder(self.config, self.base)
         builder.start_after(self._weights)
-        places = place(fused, builder, after=self._places)
-        emitted = emit(fused, places, builder)
-        if memory is not None:
-            self._refuse(builder.image_bytes, memory)
+        places = place(fused, builder, after=self._places,
+                       tell=part_of(self._tell, _WEIGHTS, _PLACED))
+        emitted = emit(fused, places, builder, part_of(self._tell, _PLACED, 1))
+        check_capacity(builder.image_bytes, memory)
         image = ProgramImage.of(builder, tuple(places.results.values()), seed=seed)
         tracer.forget()
         self._tracer = tracer
         return LoweredProgram(image, places.results, emitted.macs, emitted.written)
 
-    @staticmethod
-    def _refuse(needed: int, memory: int) -> None:
-        if needed > memory:
-            raise ValueError(f"memory must be at least {needed} bytes for this program, "
-                             f"not {memory}")
-
     def _place_weights(self, tracer: Tracer, fused: OpList) -> None:
         parameters = set(self._scaled.parameters(tracer.parameters()))
         new = [(value, form) for value in fused.values if value in parameters
                for form in fused.forms[value] if (value, form) not in self._places]
-        for slot, tensor in zip(new, placed(new, self._weights, self._tell), strict=True):
+        tell = part_of(self._tell, _TRACED, _WEIGHTS)
+        for slot, tensor in zip(new, placed(new, self._weights, tell), strict=True):
             self._places.add(slot, tensor, False)
 
-
-def _machine_bytes() -> int:
-    """The memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

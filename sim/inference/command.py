@@ -199,7 +199,7 @@ def _decoding(options: argparse.Namespace, opened: Opened, examples: Sequence[Ex
     parts = [parted(opened.model, example, options.language, options.task)
              for example in examples]
     source, longest = parts[0][0], max(len(prompt) for _, prompt in parts)
-    with Line("weights placed", quiet=options.quiet) as line:
+    with Line("lowered", quiet=options.quiet) as line:
         return lower_decoding(opened.config, opened.model, longest, options.generate,
                               chunk=options.chunk, level=opened.level, seed=options.seed,
                               source=None if source is None else len(source), tell=line.tell,

@@ -27,6 +27,7 @@ class AttentionCodes:
         self.tensors, self.math = tensors, tensors.math
         self.past: dict[tuple[int, str], list[Array]] = {}
         self.source: Step
+        self._added: tuple[Step | None, tuple, Array] = None, (), np.empty(0)
 
     def heads(self, attention: Attention, x: Array, index: int, values_of: Array | None) -> Array:
         """The heads' results side by side, of the format. ``values_of``: what values read where
@@ -132,8 +133,12 @@ class AttentionCodes:
         return every
 
     def added(self, attention: Attention, sequence: int, head: int) -> Array:
-        """What is added to the scores of ``sequence`` in ``head``, zeros where nothing is."""
+        """What is added to the scores of ``sequence`` in ``head``, zeros where nothing is. Heads
+        without a bias share one array."""
         step, bias = self.tensors.now, attention.position_bias
+        key = attention.causal, attention.window, sequence
+        if bias is None and self._added[0] is step and self._added[1] == key:
+            return self._added[2]
         added = np.zeros((step.length, step.total))
         ahead = np.arange(step.total)[None] - np.arange(step.past, step.total)[:, None]
         if bias is not None:
@@ -147,6 +152,8 @@ class AttentionCodes:
             added[abs(ahead) >= attention.window] = -largest(BFLOAT16)
         if step.valid is not None:
             added[:, ~step.valid[sequence][:step.total]] = -largest(BFLOAT16)
+        if bias is None:
+            self._added = step, key, added
         return added
 
     def probabilities(self, attention: Attention, scores: Array, added: Sequence[Array],

@@ -23,6 +23,7 @@ from compiler.checkpoints.description import (
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.checkpoints.scales import Scales, modules
 from compiler.lowering.fusion import Fusion
+from compiler.lowering.place import Tell, part_of, silent
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING
 from sim.model import codec
@@ -39,13 +40,16 @@ _L2_EPSILON = 1e-24
 
 def expected(config: AcceleratorConfig, model: Transformer, inputs: Inputs, steps: Sequence[Step],
              *, level: Fusion = Fusion.RESIDUAL, layers: range, kept: int = KEPT,
-             scales: str | Scales = "unit") -> dict[str, Array]:
+             scales: str | Scales = "unit", tell: Tell = silent) -> dict[str, Array]:
     """Codes of every tensor that ``compiler.lowering.lower.lower`` may name as a result, of the
-    ``steps`` and ``layers`` given, and of all between. ``kept``: as for ``Arithmetic``."""
+    ``steps`` and ``layers`` given, and of all between. ``kept``: as for ``Arithmetic``; ``tell``
+    hears after each layer how far it is."""
     math = arithmetic(config, model, layers, kept, scales)
     run = _Forward(math, model, inputs, level, layers)
+    rows, every = 0, sum(step.rows for step in steps)
     for step in steps:
-        run.step(step)
+        run.step(step, part_of(tell, rows / every, (rows + step.rows) / every))
+        rows += step.rows
     return run.found
 
 
@@ -102,11 +106,12 @@ class _Forward(Tensors):
 
     # The model
 
-    def step(self, step: Step) -> None:
+    def step(self, step: Step, tell: Tell = silent) -> None:
         self.label, self.now = step.label, step
         x = self.embedding(step)
         for index in self.layers:
             x = self.layer(self.model.blocks[index], x, index)
+            tell((index + 1 - self.layers.start) / len(self.layers), f"layer {index}")
         if self.layers.stop == len(self.model.blocks):
             self.final(x)
 

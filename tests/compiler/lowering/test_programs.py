@@ -1,8 +1,12 @@
+import resource
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.samples import SAMPLES, inputs_for
+from compiler.lowering.decoding import lower_decoding
 from compiler.lowering.lower import lower
 from compiler.lowering.programs import Programs
 from compiler.program.builder import read_codes
@@ -35,6 +39,33 @@ def test_programs_of_any_shape_on_weights_that_lie_once(name):
     assert len(set(placed)) == 1 and len(placed[0]) > 1000
     assert programs.lower(inputs_for(model, 1)).memory.size < programs.weights + 30_000
     print(f"{count} codes compared")
+
+
+@pytest.mark.parametrize("make", [
+    lambda model, given: Programs(CONFIG, model).lower(given),
+    lambda model, given: lower(CONFIG, model, given),
+    lambda model, given: lower_decoding(CONFIG, model, 4, given.length)])
+@pytest.mark.parametrize("limit", ["machine", "process", "cgroup"])
+def test_what_this_machine_has_no_memory_for_is_refused_before_an_array_is_made(
+        make, limit, monkeypatch, tmp_path):
+    model, most = SAMPLES["random-llama"](), 10 ** 8
+    (tmp_path / "max").write_text(f"{most}\n")
+    monkeypatch.setattr("compiler.lowering.capacity._CGROUPS", (
+        (tmp_path / "max",) if limit == "cgroup" else (tmp_path / "none", tmp_path)))
+    monkeypatch.setattr("os.sysconf", {
+        "SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": most // 4096 if limit == "machine" else 1 << 40}.get)
+    monkeypatch.setattr("resource.getrlimit", lambda which: (
+        most if limit == "process" else resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    make(model, inputs_for(model, 100))
+    long = Inputs("ids", np.zeros((1, 1_000_000), np.int64))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=f"this machine has {most // 4096 * 4096}|{most} bytes of "
+                       r"memory, of which this program needs at least \d{9,}: fewer positions"):
+        make(model, long)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    print(f"{peak} bytes before the refusal")
+    assert peak < 2 * most / 10
 
 
 def test_masks_of_other_lengths_are_not_kept():

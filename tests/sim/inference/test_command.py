@@ -252,7 +252,8 @@ def test_a_reader_that_leaves_and_a_folder_that_cannot_be_written(tmp_path, caps
     (["random-bert", "--text", "a"], "model must be one of|tokenizer"),
     (["random-bert", "--ids", "/nowhere.npy"], "must be a readable .npy file"),
     (["random-llama", "--tokens", "200000", "--memory", "1000000"], "memory must be at least"),
-    (["random-llama", "--tokens", "200000"], "memory must be at least")])
+    (["random-llama", "--tokens", "200000"], "this machine has .* bytes of memory, of which"),
+    (["random-llama", "--generate", "100000000000"], "of which this program needs at least")])
 def test_what_cannot_be_is_one_line(arguments, message, capsys):
     with pytest.raises(SystemExit) as caught:
         run.main([*arguments, "--on", "machine"])
