@@ -7,6 +7,7 @@ error cause that the build has.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -117,10 +118,15 @@ class SpecCoverage:
     def __init__(self) -> None:
         self.met: set[Point] = set()
         self._wanted: dict[Point, None] = {}
+        self._own: dict[tuple[str, str], list[Point]] = {}
 
     def expect(self, config: AcceleratorConfig) -> None:
         """Count the points of ``config`` among those wanted."""
-        self._wanted |= dict.fromkeys(points(config))
+        wanted = points(config)
+        self._wanted |= dict.fromkeys(wanted)
+        usual = set(points(replace(config, functions="all")))
+        if own := [point for point in wanted if point not in usual]:
+            self._own[config.fmt, config.functions] = own
 
     def program(self, config: AcceleratorConfig, memory: np.ndarray, address: int, base: int
                 ) -> None:
@@ -153,13 +159,19 @@ class SpecCoverage:
         return 1 - len(self.missing) / len(self._wanted)
 
     def report(self) -> list[str]:
-        """One line per format, the total, and each missing point."""
+        """One line per format, one of what ``--functions`` adds to it where it adds anything, the
+        total, and each missing point."""
         lines = []
         missing = set(self.missing)
         for fmt in dict.fromkeys(point[0] for point in self._wanted):
             own = [point for point in self._wanted if point[0] == fmt]
             lacking = sum(point in missing for point in own)
             lines.append(f"{fmt:10} {len(own) - lacking:4} of {len(own)} points")
+            for (name, functions), more in self._own.items():
+                if name == fmt:
+                    met = sum(point not in missing for point in more)
+                    lines.append(f"{'':10} {met:4} of {len(more)} that only builds with "
+                                 f"--functions {functions} have")
         lines.append(f"spec coverage {self.share:.1%}: {len(self._wanted) - len(missing)} of "
                      f"{len(self._wanted)} points")
         return lines + [f"missing: {' '.join(point)}" for point in self.missing]

@@ -12,7 +12,8 @@ from sim.campaigns.faults.injection import KINDS
 from sim.campaigns.faults.sabotage import LIES, Liar
 from sim.campaigns.regression import small_accelerator
 
-BUILDS = ("posit8", "posit8/exact", "fp8", "bf16", "int8", "fp8/fp32/training")
+BUILDS = ("posit8", "posit8/exact", "fp8", "bf16", "int8", "posit8//training", "fp8/fp32/training",
+          "bf16//training")
 _SHOWN = 20
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,27 @@ def test_random_programs_meet_what_their_commands_say():
     lines = spec.report()
     assert lines[1].startswith(f"spec coverage {spec.share:.1%}")
     assert "missing: fp8 error BAD_MAGIC" in lines and len(lines) == 2 + len(spec.missing)
+
+
+def test_what_training_adds_is_met_by_random_lists_and_told():
+    config = AcceleratorConfig("fp8", dim=4, functions="training")
+    own = set(points(config)) - set(points(replace(config, functions="all")))
+    for opcode, *point in (("GEMM", "imm0_scalar", "1"), ("VECTOR", "imm1_scalar", "1"),
+                           ("GEMM", "reduce", "AMAX"), ("VECTOR", "add", "A"),
+                           ("VECTOR", "function", "GELU_SLOPE"),
+                           ("GEMM", "reduce", "SUM", "R1", "post POWER")):
+        assert ("fp8", opcode, *point) in own
+    spec, rng = SpecCoverage(), np.random.default_rng(2)
+    spec.expect(AcceleratorConfig("e4m3", dim=4))
+    spec.expect(config)
+    text = f"of {len(own)} that only builds with --functions training have"
+    assert f"              0 {text}" in spec.report()
+    for _ in range(200):
+        case = random_list_case(config, rng)
+        spec.program(config, case.memory, case.address, case.base)
+    assert own <= spec.met
+    told = [line for line in spec.report() if "only builds" in line]
+    assert told == [f"{len(own):15} {text}"]
 
 
 def test_nothing_expected_is_no_coverage():
