@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 from compiler.training.gradients.softmax import STUDIED, usual_backward
 from compiler.training.tasks import TASKS
@@ -18,9 +19,9 @@ _RANKS = (1, 2, 4, 8, 16)
 # Model, rank, rate, updates of each task: digits 25 times through its images, sentences twice.
 _DIGITS = ("digits-vit", 4, 4e-3, 1050)
 _SENTENCES = ("bert-tiny", 8, 1e-3, 466)
-# Updates and their sequences for the backward pass, which has many cells: of all but the first task
-# a third of the images' passes, and a quarter of the sentences once.
-_SHORT = {"digits-transposed": (350, 32), "movie-reviews": (117, 16)}
+# Updates and their sequences for questions of many cells: of all but the first task a third of the
+# images' passes, and an eighth of the sentences once.
+_SHORT = {"digits-transposed": (350, 32), "movie-reviews": (58, 16)}
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,16 @@ class Cell:
                          f"{self.steps} updates of {self.batch}", f"seed {self.seed}"])
 
 
-def _backward(task: str) -> Iterator[Cell]:
+def _short(task: str, *fmt: str, **choices: Any) -> Cell:
+    """A cell of a question that has many."""
     steps, batch = _SHORT.get(task, (None, 32))
-    yield Cell(task, PLAIN, steps=steps, batch=batch)
+    return Cell(task, *fmt, steps=steps, batch=batch, **choices)
+
+
+def _backward(task: str) -> Iterator[Cell]:
+    yield _short(task, PLAIN)
     for softmax, backward in product(SOFTMAX_MODES, STUDIED):
-        yield Cell(task, softmax=softmax, backward=backward, steps=steps, batch=batch)
+        yield _short(task, softmax=softmax, backward=backward)
 
 
 def _formats(task: str) -> Iterator[Cell]:
@@ -99,14 +105,14 @@ def _scaling(task: str) -> Iterator[Cell]:
 def _masters(task: str) -> Iterator[Cell]:
     usual = Cell(task).rate
     for rate in (usual, usual / 4):
-        yield Cell(task, PLAIN, rate=rate)
+        yield _short(task, PLAIN, rate=rate)
         for masters in MASTERS:
-            yield Cell(task, masters=masters, rate=rate)
+            yield _short(task, masters=masters, rate=rate)
 
 
 def _rank(task: str) -> Iterator[Cell]:
     for fmt, rank in product((PLAIN, "posit8"), _RANKS):
-        yield Cell(task, fmt, rank=rank)
+        yield _short(task, fmt, rank=rank)
 
 
 GROUPS: dict[str, Callable[[str], Iterator[Cell]]] = {

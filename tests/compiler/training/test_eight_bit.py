@@ -156,12 +156,13 @@ def cosine(a, b):
     return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
 
-def gradients(numerics, scale=1.0):
-    """Of the digits ViT, whose loss is made small by the size of its batch."""
+def gradients(numerics, negative=True):
+    """Of the digits ViT, on images that it does not read, or on those that it does, whose loss is
+    small."""
     model = load("digits-vit")
     names = [name for name in parameters(model)
              if name.startswith("blocks.") and name.endswith(".weight")]
-    x = np.stack([patches(16 - image) for image in DRAWN.values()])
+    x = np.stack([patches(16 - image if negative else image) for image in DRAWN.values()])
     batch = Batch(x, np.arange(10))
     for _ in range(2):
         found = gradients_of(model, Weights(parameters(model), numerics), numerics, batch,
@@ -177,6 +178,16 @@ def test_gradients_are_close_to_those_of_fp32(fmt, bound):
     found = cosine(gradients(EightBit(config)), gradients(Exact(np.float32)))
     print(f"{fmt}: cosine {found:.5f}")
     assert found >= bound
+
+
+def test_without_scales_small_gradients_are_lost():
+    """The negative control of scaling: of a model that has learned, in the paper's posits."""
+    config = AcceleratorConfig("posit8", softmax="pwl")
+    true = gradients(Exact(np.float32), negative=False)
+    scaled, lost = (cosine(gradients(EightBit(config, scaling=on), negative=False), true)
+                    for on in (True, False))
+    print(f"posit8: cosine {scaled:.5f}, without scales {lost:.5f}")
+    assert lost < 0.5 and scaled > 0.98
 
 
 def test_float64_gives_the_same_gradients_but_for_the_order_of_sums():
