@@ -20,8 +20,9 @@ _MOVED = 0.02
 
 def check(trainer: Trainer, examples: Batch) -> int:
     """Print the cosine of each trained tensor's gradient to that of float64, with adapters whose B
-    is random, and of all cosine, share of equal signs and norm, also to those of the same forward
-    pass with gradients that are not rounded; 0, or 1 where one is not finite."""
+    is random, and of all, and of adapters without the head, cosine, share of equal signs and norm,
+    also to those of the same forward pass with gradients that are not rounded; 0, or 1 where one
+    is not finite."""
     training, rng = trainer.training, np.random.default_rng(trainer.training.seed)
     moved = {layer: Adapter(own.a, rng.normal(0, _MOVED, own.b.shape).astype(np.float32), own.scale)
              for layer, own in initial_adapters(trainer.model, training).items()}
@@ -39,6 +40,9 @@ def check(trainer: Trainer, examples: Batch) -> int:
         _, unrounded = own.again(Partly(
             own.numerics.config, ["gradients"], backward=training.backward)).gradients(batch)
         print("rounding of gradients alone: " + _compared(own.names, found, unrounded))
+    alone = [name for name in own.names if not name.startswith("head.")]
+    if alone and len(alone) < len(own.names):
+        print("without the head: " + _compared(alone, found, wanted) + " of float64's")
     print(f"all {sum(found[name].size for name in own.names)} items: "
           + _compared(own.names, found, wanted) + " of float64's")
     return 0 if all(np.isfinite(part[name]).all()

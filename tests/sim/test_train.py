@@ -172,20 +172,23 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_adapters(tmp_path, capsys
 def test_gradients_are_checked_against_float64(fmt, least, capsys):
     code, out, _ = run(capsys, "--check", "--fmt", fmt, "--softmax", "pwl")
     lines = out.splitlines()
-    assert code == 0 and len(lines) == 28
+    assert code == 0 and len(lines) == 29
     assert lines[0].startswith("blocks.0.query.lora_a: cosine ")
     rounding = re.match(r"rounding of gradients alone: cosine (\S+), signs (\S+), norm",
-                        lines[-2])
+                        lines[-3])
+    adapters = re.match(r"without the head: cosine (\S+), signs \S+, norm (\S+) of", lines[-2])
     total = re.match(r"all 2634 items: cosine (\S+), signs (\S+), norm (\S+) of float64's",
                      lines[-1])
     assert float(total[1]) >= least and 0.9 < float(total[3]) < 1.1
+    assert float(adapters[1]) >= least and 0.9 < float(adapters[2]) < 1.1
+    assert adapters[1] != total[1]
     assert float(total[1]) < float(rounding[1]) and float(total[2]) < float(rounding[2])
 
 
 def test_what_is_left_exact_is_not_rounded(capsys):
     """Exact gradients are those of the same forward pass; exact activations are another pass."""
     plain, gradients, activations = (
-        run(capsys, "--check", "--softmax", "pwl", *more)[1].splitlines()[-2:]
+        run(capsys, "--check", "--softmax", "pwl", *more)[1].splitlines()[-3::2]
         for more in ([], ["--exact", "gradients"], ["--exact", "activations"]))
     assert gradients[0] == ("rounding of gradients alone: cosine 1.00000, signs 1.0000, "
                             "norm 1.0000")

@@ -16,7 +16,7 @@ from compiler.checkpoints.packages import ModelUnavailable
 from gen.cli import Line, Parser, add_quiet
 from sim.campaigns.study.cells import GROUPS, STUDY_TASKS, Cell, cells_of
 from sim.campaigns.study.measure import Result, kept, measure
-from sim.campaigns.study.report import summaries, table
+from sim.campaigns.study.report import completed, earlier, summaries, table
 
 __all__ = ["main"]
 
@@ -32,6 +32,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="take results of earlier programs too")
     parser.add_argument("--report", action="store_true",
                         help="run nothing: tables of what there is")
+    parser.add_argument("--earlier", type=Path, metavar="FILE",
+                        help="take from what --output wrote before what has fewer runs, or none")
     add_quiet(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE",
                         help="write summaries there, as JSON")
@@ -99,18 +101,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         parts = _cells(options)
+        others = {} if options.earlier is None else earlier(options.earlier)
         found = _run(list(dict.fromkeys(cell for cells in parts.values() for cell in cells)),
                      options)
     except (ValueError, ModelUnavailable) as error:
         parser.error(str(error))
-    written = []
-    made_by = sorted({str(result["sources"]) for result in found.values()})
+    written: list[dict[str, object]] = []
+    made_by: set[str] = set()
     for (group, task), cells in parts.items():
-        entries = summaries([(cell, found[cell]) for cell in cells if cell in found])
+        entries = completed(summaries([(cell, found[cell]) for cell in cells if cell in found]),
+                            group, task, others)
+        made_by |= {digest for entry in entries for digest in entry["sources"]}
         if entries:
             print(f"\n{group}, {table(entries)}")
             written.append({"group": group, "task": task, "entries": entries})
     if options.output is not None:
-        options.output.write_text(json.dumps({"sources": made_by, "parts": written}, indent=1)
-                                  + "\n")
+        record = {"sources": sorted(made_by), "parts": written}
+        options.output.write_text(json.dumps(record, indent=1) + "\n")
     return 0

@@ -7,7 +7,7 @@ from compiler.checkpoints import digits
 from hdl.spec.config import SOFTMAX_MODES
 from sim.campaigns.study import command, measure
 from sim.campaigns.study.cells import GROUPS, STUDY_TASKS, Cell, cells_of
-from sim.campaigns.study.report import summaries, table
+from sim.campaigns.study.report import completed, earlier, summaries, table
 from support.require import require
 
 TASK = "digits-negative-transposed"
@@ -84,7 +84,8 @@ def test_a_run_that_ends_early_says_so(build, images):
 def test_tables_show_what_differs():
     def result(accuracy):
         return {"accuracy": accuracy, "last_loss": 0.5, "failed": None, "seconds": 1.0,
-                "cosine": 0.9, "worst_cosine": 0.8, "leak": 0.01, "curve": [1.0, accuracy]}
+                "sources": "own", "cosine": 0.9, "worst_cosine": 0.8, "leak": 0.01,
+                "curve": [1.0, accuracy]}
 
     cells = [Cell(TASK, seed=seed, backward=form) for form in ("eq5", "centred")
              for seed in range(3)]
@@ -99,7 +100,7 @@ def test_tables_show_what_differs():
 
 def test_curves_are_compared_with_the_exact_run_of_their_seed():
     def result(*curve):
-        return {"accuracy": 0.5, "last_loss": 0.5, "failed": None, "seconds": 1.0,
+        return {"accuracy": 0.5, "last_loss": 0.5, "failed": None, "seconds": 1.0, "sources": "own",
                 "cosine": 0.9, "worst_cosine": 0.8, "leak": 0.01, "curve": list(curve)}
 
     plain, own = (lambda seed: Cell(TASK, "fp32", seed=seed)), (lambda seed: Cell(TASK, seed=seed))
@@ -112,6 +113,42 @@ def test_curves_are_compared_with_the_exact_run_of_their_seed():
     for other in (replace(plain(0), steps=7), plain(5)):
         _, entry = summaries([(other, result(2.0, 1.0)), (own(0), result(2.1, 1.0))])
         assert "from_fp32" not in entry
+
+
+def test_what_has_more_runs_in_an_earlier_file_is_taken_from_it(tmp_path):
+    def result(accuracy, sources):
+        return {"accuracy": accuracy, "last_loss": 0.5, "failed": None, "seconds": 1.0,
+                "sources": sources, "cosine": 0.9, "worst_cosine": 0.8, "leak": 0.01,
+                "curve": [1.0]}
+
+    every = cells_of("backward", TASK, 0)
+    old = summaries([(replace(cell, seed=seed), result(0.1, "old")) for cell in every[:3]
+                     for seed in range(2)])
+    for entry in old:
+        del entry["sources"]
+    gone = {"cell": {"task": TASK, "fmt": "posit8", "steps": 7}, "seeds": 9}
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps({"sources": ["old"], "parts": [
+        {"group": "backward", "task": TASK, "entries": [gone, *old]}]}))
+    own = summaries([(every[2], result(0.2, "own"))]
+                    + [(replace(every[1], seed=seed), result(0.3, "own")) for seed in range(2)]
+                    + [(every[5], result(0.4, "own"))])
+    found = completed(own, "backward", TASK, earlier(path))
+    assert [(entry["accuracy"], entry["sources"]) for entry in found] == [
+        (pytest.approx(accuracy), [sources]) for accuracy, sources in (
+            (0.1, "old"), (0.3, "own"), (0.1, "old"), (0.4, "own"))]
+    assert completed(own, "backward", "digits-transposed", earlier(path)) == []
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"parts": 3}', '{"parts": [{"group": 1}]}'])
+def test_another_file_is_no_earlier_study(content, tmp_path, capsys):
+    path = tmp_path / "other.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SystemExit) as ended:
+        command.main(["backward", "--report", "--earlier", str(path)])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and error.count("\n") == 1 and "earlier must be" in error
 
 
 @pytest.mark.parametrize("arguments, message", [
