@@ -9,6 +9,7 @@ import numpy as np
 from compiler.checkpoints import reference, registry
 from compiler.checkpoints.description import Attention, Linear, Transformer
 from compiler.checkpoints.digits import DRAWN, patches
+from compiler.checkpoints.onnx.scales import load_scales
 from compiler.checkpoints.samples import SAMPLES, inputs_for
 from compiler.checkpoints.scales import LARGEST, Scales, ScalesError, modules, placed_linears
 from compiler.checkpoints.text import CALIBRATION
@@ -80,8 +81,8 @@ def chosen_scales(name: str | None, model_name: str, model: Transformer,
                   config: AcceleratorConfig, level: Fusion, offline: bool = False, seed: int = 0
                   ) -> str | Scales | None:
     """What ``--scales`` says: a name, the scales in a file, or of ``static`` those that calibration
-    on ``calibration_examples`` finds. ``ValueError`` in one line, before any work, where the build
-    or the level cannot have them."""
+    on ``calibration_examples`` finds; an ONNX file has its own. ``ValueError`` in one
+    line, before any work, where the build or the level cannot have them."""
     if name is None or name in SCALES:
         return name
     path = Path(name)
@@ -89,7 +90,7 @@ def chosen_scales(name: str | None, model_name: str, model: Transformer,
         check_scales(name, config, level)  # refuses it
     check_scales(STATIC, config, level)
     if name != STATIC:
-        return Scales.load(path)
+        return load_scales(path) if path.suffix == ".onnx" else Scales.load(path)
     return calibrate(model, calibration_examples(model_name, model, offline=offline, seed=seed))
 
 

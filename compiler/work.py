@@ -79,7 +79,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                         "what python -m sim.train wrote")
     parser.add_argument("--scales", metavar="WHICH",
                         help=f"of operands of products: {', '.join(SCALES)}, {STATIC}, or a file "
-                        "of python -m sim.quantise (row of int8, else unit)")
+                        "of python -m sim.quantise, or ONNX (row of int8, else unit)")
     parser.add_argument("--memory", type=integer(1), metavar="BYTES",
                         help="refuse a program that needs more than this memory")
     add_seed(parser, "fills unused memory, and random models and inputs")

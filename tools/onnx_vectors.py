@@ -3,9 +3,10 @@
 ``tests/golden/onnx`` holds for each case a zip: ``model.onnx`` as exporters and quantisers write
 it, and ``expected.npz`` with its inputs and outputs. Small models are made by transformers and
 exported by torch, in both of its ways, and quantised by onnxruntime's own tools; ``packages.npz``
-holds outputs for a few sentences of the files that two packages of PyPI ship. Without ``--renew``
-the files are run again and compared. It needs torch, transformers, onnx, onnxscript and
-onnxruntime, and of this project the packages alone; exit code 1 where an output differs.
+holds outputs for a few sentences of the files that two packages of PyPI ship. Of quantised files
+``expected.npz`` has scales, zero points and codes of each product too, in the graph's order.
+Without ``--renew`` the files are run again and compared. It needs torch, transformers, onnx,
+onnxscript and onnxruntime; exit code 1 where an output differs.
 """
 
 import argparse
@@ -57,7 +58,9 @@ CASES: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "pre-norm": ("RobertaPreLayerNormModel", _SMALL | {"type_vocab_size": 1}, "whole", ""),
     "int8-dynamic": ("BertModel", _SMALL, "split", "dynamic"),
     "int8-qdq": ("BertModel", _SMALL, "whole", "qdq"),
-    "int8-qdq-unsigned": ("BertModel", _SMALL, "whole", "qdq-unsigned"),
+    "int8-qdq-tensor": ("BertForSequenceClassification", _SMALL, "split", "qdq-tensor"),
+    "int8-qdq-shifted": ("BertModel", _SMALL, "dynamo", "qdq-shifted"),
+    "int8-qdq-zeros": ("BertModel", _SMALL, "whole", "qdq-zeros"),
     "int8-operators": ("BertModel", _SMALL, "split", "operators"),
 }
 
@@ -160,17 +163,43 @@ def _quantised(path: Path, made: str, names: list[str]) -> Path:
         quantization.quantize_dynamic(ready, target, weight_type=quantization.QuantType.QInt8,
                                       per_channel=True)
         return target
-    signed = quantization.QuantType.QInt8
+    signed, unsigned = quantization.QuantType.QInt8, quantization.QuantType.QUInt8
     quantization.quantize_static(
         ready, target, Reader(), quant_format=quantization.QuantFormat.QOperator
-        if made == "operators" else quantization.QuantFormat.QDQ, per_channel=made == "qdq",
-        activation_type=quantization.QuantType.QUInt8 if made == "qdq-unsigned" else signed,
-        weight_type=signed, op_types_to_quantize=["MatMul"],
-        extra_options={"ActivationSymmetric": made != "qdq-unsigned", "WeightSymmetric": True})
+        if made == "operators" else quantization.QuantFormat.QDQ,
+        per_channel=made in ("qdq", "qdq-shifted"), op_types_to_quantize=[
+            "MatMul", *(["Gemm"] if made == "qdq-tensor" else [])],
+        activation_type=unsigned if made in ("qdq-shifted", "qdq-zeros") else signed,
+        weight_type=signed, extra_options={
+            "ActivationSymmetric": made != "qdq-zeros", "WeightSymmetric": True,
+            "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]})
     return target
 
 
-_MADE = ("dynamic", "qdq", "qdq-unsigned", "operators")
+_MADE = ("dynamic", "qdq", "qdq-tensor", "qdq-shifted", "qdq-zeros", "operators")
+
+
+def _codes(content: bytes) -> dict[str, np.ndarray]:
+    """Scale, zero point and, of the file's own, codes of both sides of each product, as they stand
+    in the graph's order."""
+    import onnx
+
+    graph = onnx.load_from_string(content).graph
+    known = {own.name: onnx.numpy_helper.to_array(own) for own in graph.initializer}
+    makers = {output: node for node in graph.node for output in node.output}
+    found: dict[str, np.ndarray] = {}
+    products = [node for node in graph.node if node.op_type in ("MatMul", "Gemm", "QLinearMatMul")]
+    for number, node in enumerate(products):
+        if node.op_type == "QLinearMatMul":
+            sides = {"a": list(node.input[:3]), "b": list(node.input[3:6])}
+        else:
+            sides = {side: list(makers[name].input) if name in makers else [name]
+                     for side, name in zip("ab", node.input[:2], strict=True)}
+        for side, names in sides.items():
+            for what, name in zip(("codes", "scale", "zero"), names, strict=False):
+                if name in known:
+                    found[f"product {number} {side} {what}"] = known[name]
+    return found
 
 
 def _run(content: bytes, inputs: Callable[[list[str]], list[Mapping[str, np.ndarray]]]
@@ -258,7 +287,7 @@ def differs(name: str) -> float:
     """How far apart what onnxruntime gives now and what is stored are."""
     content, expected = stored(FOLDER / f"{name}.zip")
     found = _run(content, _own_inputs(name))
-    return max(float(abs(found[key] - expected[key]).max()) for key in expected)
+    return max(float(abs(found[key] - expected[key]).max()) for key in found)
 
 
 def _packages(renew: bool) -> int:
@@ -290,6 +319,8 @@ def main() -> int:
         if arguments.renew:
             content = made(name)
             found = _run(content, _own_inputs(name))
+            if CASES[name][3] in _MADE:
+                found |= _codes(content)
             _write(path, content, found)
             print(f"{path.name}: {len(content)} bytes, {path.stat().st_size} in the zip")
             continue

@@ -8,6 +8,8 @@ import pytest
 
 from compiler.checkpoints import load, model_inputs
 from compiler.checkpoints.inputs import Inputs
+from compiler.checkpoints.onnx.format import read_model
+from compiler.checkpoints.packages import MINILM_INT8
 from compiler.checkpoints.reference import forward
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.lower import lower
@@ -46,6 +48,24 @@ def test_fp32_is_what_onnxruntime_computes(name):
         worst, compared = max(worst, float(abs(found - wanted).max())), compared + found.size
     print(f"{name}: {compared} values of {len(SENTENCES)} sentences, at most {worst:.1e} apart")
     assert worst <= 1e-4 and compared > 1000
+
+
+@pytest.mark.slow
+def test_integer_weights_stay_as_they_are():
+    """Scales by row find those of the file's columns again: its largest codes are 127."""
+    model = require(load, "minilm-int8")
+    file = read_model(require(MINILM_INT8.unpack) / "model.onnx")
+    kept = [tensor.load() for tensor in file.tensors.values()
+            if tensor.kind == 3 and tensor.shape[0] < 2000 and len(tensor.shape) == 2]
+    config = AcceleratorConfig("int8", functions="scales")
+    program = lower(config, model, Inputs("ids", np.array([[101, 102]])), level=Fusion.RESIDUAL)
+    found = {tensor.name: read_codes(program.memory, tensor, program.base).view(np.int8)
+             for tensor in program.image.tensors if tensor.name.endswith("weight codes")}
+    rows = {row.tobytes() for own in found.values() for row in own}
+    wanted = [row for own in kept if own.shape[0] != 512 for row in own.T]
+    print(f"{len(wanted)} rows of {sum(map(len, wanted))} codes")
+    assert len(found) == 24 and len(wanted) == 6 * (4 * 384 + 1536 + 384)
+    assert all(row.tobytes() in rows for row in wanted)
 
 
 @pytest.mark.slow

@@ -141,6 +141,9 @@ class Graph:
         return replace(self, ops=[replace(own, **changes) if output in own.outputs else own
                                   for own in self.ops])
 
+    def with_more(self, **tensors: np.ndarray) -> "Graph":
+        return replace(self, tensors=dict(self.tensors) | tensors)
+
     def with_tensor(self, name: str, value: np.ndarray | bytes | None) -> "Graph":
         assert name in self.tensors, name
         return replace(self, tensors={key: own for key, own in (

@@ -16,9 +16,10 @@ from compiler.checkpoints.onnx.expressions import (
     Weight,
 )
 from compiler.checkpoints.onnx.format import Node
+from compiler.checkpoints.onnx.pooled import pooled
 from compiler.checkpoints.onnx.rules_linear import RULES as LINEAR
 from compiler.checkpoints.onnx.rules_linear import dense
-from compiler.checkpoints.onnx.symbols import Symbol, atoms
+from compiler.checkpoints.onnx.symbols import Probe, Symbol, atoms
 
 __all__ = ["KNOWN_RULES", "RULES", "WEIGHT_RULES"]
 
@@ -77,8 +78,12 @@ def _stored(code: Code, kind: np.dtype) -> Code:
     return replace(code, zero=code.zero - 128) if kind == np.uint8 else code
 
 
+def _pooled(context: Context, x: Any) -> Symbol:
+    return pooled(context, x) if isinstance(x, Probe) else x
+
+
 def _quantised(context: Context, node: Node, inputs: list[Any]) -> Symbol:
-    x = inputs[0]
+    x = _pooled(context, inputs[0])
     code = _stored(*_scalar(context, node, inputs))
     return x.of(Codes(node.label, x.expression, code))
 
@@ -101,7 +106,7 @@ def _dequantised(context: Context, node: Node, inputs: list[Any]) -> Symbol:
 
 def _dynamic(context: Context, node: Node, inputs: list[Any]) -> list[Any]:
     """Codes, their scale, their zero point."""
-    x = inputs[0]
+    x = _pooled(context, inputs[0])
     code = Code(None, np.zeros((), np.int64), node.label)
     return [x.of(Codes(node.label, x.expression, code)),
             Symbol(RuntimeScale(node.label, code, np.ones(())), ()), Symbol(

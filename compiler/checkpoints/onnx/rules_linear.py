@@ -106,15 +106,18 @@ def _probabilities(context: Context, node: Node, a: Symbol) -> Expression:
 def _scores(node: Node, axes: Any, query: Expression, key: Expression,
             codes: tuple[Code | None, Code | None]) -> Symbol:
     """With factors of queries and keys in one."""
-    factor, plain = 1.0, []
-    for own in (query, key):
+    factor, plain, kept = 1.0, [], []
+    for own, code in zip((query, key), codes, strict=True):
         base, function = function_of(own)
         step = multiple(function)
-        if step is not None:
+        if step:
             factor, own = factor * step, base
+            if code is not None and code.scale is not None:
+                code = replace(code, scale=code.scale / abs(step))
         plain.append(own)
+        kept.append(code)
     heads = next((atom.size for axis in axes[:-2] for atom in axis if atom.kind == "f.0"), 1)
-    return Symbol(Scores(node.label, plain[0], plain[1], factor, heads, codes), axes)
+    return Symbol(Scores(node.label, plain[0], plain[1], factor, heads, (kept[0], kept[1])), axes)
 
 
 RULES = {"MatMul": _matmul, "Gemm": _gemm}

@@ -28,7 +28,7 @@ _WEIGHTS: dict[str, tuple[Rule, ...]] = {
     for op in (*rules_codes.WEIGHT_RULES, *rules_shape.WEIGHT_RULES)}
 SUPPORTED = tuple(sorted({*OPERATORS, *_RULES, *_WEIGHTS, "Constant"}))
 """Names of operators."""
-_SEVERAL = (Symbol, Probe, Weight)
+_OF_PROBES = (*rules_linear.RULES, "QuantizeLinear", "DynamicQuantizeLinear")
 _PASSED = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
 _FAULTS = (ValueError, IndexError, TypeError, KeyError, OverflowError, ArithmeticError,
            AttributeError, MemoryError)
@@ -249,7 +249,7 @@ def _symbolic(context: Context, node: Node, inputs: list[Any]) -> Any:
             return found
     rule = _RULES.get(node.op)
     probed = any(isinstance(own, Probe) for own in inputs)
-    if rule is not None and (not probed or node.op in rules_linear.RULES):
+    if rule is not None and (not probed or node.op in _OF_PROBES):
         found = rule(context, node, inputs)
         if found is not None:
             return found
