@@ -29,14 +29,16 @@ _SAMPLED = 4  # random inputs
 def calibration_examples(name: str, model: Transformer, *, tokens: int | None = None,
                          offline: bool = False, seed: int = 0) -> list[Example]:
     """What a model is calibrated on where nothing else is given: of a model that reads text the
-    project's sentences ``text.CALIBRATION``, cut to ``tokens``; of models of digits the ten
-    drawn for them; of random models random inputs of another seed. ``ValueError`` for others."""
+    project's sentences ``text.CALIBRATION``, cut to ``tokens``, or to as many as it takes; of
+    models of digits the ten drawn for them; of random models random inputs of another seed.
+    ``ValueError`` for others."""
     if name in registry.DIGITS_MODELS:
         return examples_of(np.stack([patches(image) for image in DRAWN.values()]), model)
     if name in SAMPLES:
         most = model.positions or 32
         return examples_of(inputs_for(model, min(tokens or most, most), _SAMPLED, seed + 1), model)
-    return from_texts(registry.tokenizer(name, offline=offline), CALIBRATION, model, tokens)
+    return from_texts(registry.tokenizer(name, offline=offline), CALIBRATION, model,
+                      model.positions if tokens is None else tokens)
 
 
 def calibrate(model: Transformer, examples: Sequence[Example], *, percentile: float = 100.0,

@@ -1,6 +1,7 @@
 """Models by their shapes alone, for the cycle model: ``SHAPES``."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,12 +11,13 @@ from compiler.checkpoints.description import (
     FeedForward,
     Linear,
     Norm,
+    Polynomial,
     Rotary,
     Tokens,
     Transformer,
 )
 
-__all__ = ["SHAPES", "bert_base", "llama_1b"]
+__all__ = ["SHAPES", "bert_base", "bert_integer", "llama_1b"]
 
 
 def _zeros(*shape: int) -> np.ndarray:
@@ -38,6 +40,19 @@ def bert_base(layers: int = 12) -> Transformer:
     return Transformer("bert-base", Tokens(table, table, table[0], norm), (block,) * layers)
 
 
+def bert_integer(layers: int = 12) -> Transformer:
+    """The same with polynomial attention, norms by magnitudes and ReLU."""
+    model = bert_base(1)
+    block, embedding = model.blocks[0], model.embedding
+    norm = Norm(_zeros(768), _zeros(768), 1e-12, kind="l1")
+    kernel = Polynomial(2, (1.0,) * block.attention.heads, (0.1,) * block.attention.heads)
+    block = replace(block, attention=replace(block.attention, kernel=kernel), attention_norm=norm,
+                    feed_forward=replace(block.feed_forward, activation="relu"),
+                    feed_forward_norm=norm)
+    return replace(model, name="bert-base-integer", embedding=replace(embedding, norm=norm),
+                   blocks=(block,) * layers)
+
+
 def llama_1b(layers: int = 16) -> Transformer:
     """Llama-3.2-1B: width 2,048, 32 heads of 64 on 8, 8,192 in the feed-forward, 128,256 words."""
     width, hidden, keys = 2048, 8192, 512
@@ -50,4 +65,5 @@ def llama_1b(layers: int = 16) -> Transformer:
     return Transformer("llama-3.2-1b", Tokens(table), (block,) * layers, norm, Linear(table))
 
 
-SHAPES: dict[str, Callable[[], Transformer]] = {"bert-base": bert_base, "llama-3.2-1b": llama_1b}
+SHAPES: dict[str, Callable[[], Transformer]] = {
+    "bert-base": bert_base, "bert-base-integer": bert_integer, "llama-3.2-1b": llama_1b}

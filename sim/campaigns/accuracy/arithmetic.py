@@ -32,7 +32,7 @@ def arithmetic_of(cell: Cell, model: Transformer) -> Arithmetic:
         return MixedSoftmax(cell.config, cell.reciprocal)
     scales: str | Scales = cell.scales or default_scales(cell.config, cell.level)
     if scales == STATIC:
-        check_scales(scales, cell.config, cell.level)
         scales = calibrate(model, [Example(cell.task, values) for values in
                                    task_of(cell.task).calibration])
+    check_scales(scales, cell.config, cell.level)
     return arithmetic(cell.config, model, range(len(model.blocks)), scales=scales)

@@ -30,7 +30,8 @@ class Cell:
     have several. ``count``: the first examples alone. ``scheme``: one of prior work
     (``schemes``) in place of all that. ``merge``: adapters as the ``build`` merges them in
     training, which rounds matrices before and after, or in ``fp32``, rounded once. ``scales``: of
-    operands, the build's own unless ``static``, by calibration on the task's examples for that."""
+    operands, in place of the build's own; static ones by calibration on the task's examples for
+    that."""
 
     task: str
     fmt: str = "posit8"
@@ -175,6 +176,17 @@ def _integers() -> Iterator[Cell]:
             yield Cell(task, "int8", scales="static")
 
 
+def _integer_transformer() -> Iterator[Cell]:
+    """Integers with each kind of scales beside formats without, and the digits ViT with softmax and
+    LayerNorm; sums exact in all."""
+    for task in ("digits-integer", "digits", "characters"):
+        yield Cell(task, PLAIN)
+        for scales in ("row", "static", "unit"):
+            yield Cell(task, "int8", scales=scales)
+        for fmt in ("posit8", "e4m3", "bf16"):
+            yield Cell(task, fmt, acc=None if fmt == "bf16" else "exact")
+
+
 def _accumulators(task: str) -> Iterator[Cell]:
     yield Cell(task, PLAIN)
     for fmt, acc in product(("posit8", "posit8es2", "e4m3", "e5m2"),
@@ -216,6 +228,8 @@ TABLES: dict[str, Table] = {
                     lambda: _merged("reviews-tiny"), ("fmt",), ("merge",)),
     "integers": Table("integers with scales by row or static, all fused", _integers,
                       ("fmt", "scales"), ("task",)),
+    "integer-transformer": Table("polynomial attention and norms by magnitudes, all fused",
+                                 _integer_transformer, ("fmt", "scales"), ("task",)),
     "parameters": Table("some parameters rounded, all else exact",
                         lambda: _parameters("reviews-tiny"), ("scheme",), ("task",)),
     "prior": Table("what prior work does, on the same model", lambda: _prior("reviews-tiny"),

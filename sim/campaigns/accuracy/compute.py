@@ -1,14 +1,16 @@
 """What the model of a cell gives for examples: the programs that figures follow from."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from functools import lru_cache
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs
+from compiler.checkpoints.reference import forward
 from compiler.training.gradients.network import Batch, logits_of
 from compiler.training.gradients.numerics import Exact
 from compiler.training.gradients.parameters import parameters
@@ -79,9 +81,32 @@ def _exact(name: str) -> tuple[Transformer, Weights]:
 
 def _plain(task: Task) -> Run:
     """In float64, so that no figure hangs on the order in which a library adds."""
+    if not task.trains:
+        return _reference(_in_float64(model_of(task, None)))
     model, weights = _exact(task.name)
 
     def run(values: Array, every: bool) -> Array:
         return logits_of(model, weights, Exact(), Batch(values, np.zeros(len(values), np.int64)))
 
     return run
+
+
+def _reference(model: Transformer) -> Run:
+    """Of a model that has no backward pass, whose forward pass that of others is."""
+    def run(values: Array, every: bool) -> Array:
+        return np.concatenate([forward(model, own).output[slice(None) if every else slice(-1, None)]
+                               for own in values])
+
+    return run
+
+
+def _in_float64(part: Any) -> Any:
+    """A part of a description with its arrays in float64."""
+    if isinstance(part, np.ndarray):
+        return np.float64(part)
+    if isinstance(part, tuple):
+        return tuple(map(_in_float64, part))
+    if is_dataclass(part) and not isinstance(part, type):
+        return replace(part, **{own.name: _in_float64(getattr(part, own.name))
+                                for own in fields(part)})
+    return part

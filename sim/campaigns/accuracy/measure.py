@@ -24,7 +24,7 @@ _BOTH = ("compiler/adapted.py", "compiler/checkpoints/functions.py",
          "compiler/training/adapters.py", "compiler/training/gradients",
          *(f"sim/model/{name}.py" for name in ("codec", "compiled", "lanes", "rounding", "tables")),
          *(f"hdl/spec/{name}.py" for name in ("activations", "formats", "tables")))
-_SOURCES = (*_BOTH, "hdl/spec/timing.py",
+_SOURCES = (*_BOTH, "hdl/spec/timing.py", "compiler/checkpoints/reference.py",
             *(f"sim/campaigns/accuracy/{name}.py" for name in ("arithmetic", "compute")),
             *(f"sim/verify/{name}.py" for name in (
                 "arithmetic", "attention", "by_row", "coded", "expected", "static", "tensors")),

@@ -10,13 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from compiler.adapted import with_adapters
-from compiler.checkpoints import load
+from compiler.checkpoints import characters, load
 from compiler.checkpoints.description import Transformer
-from compiler.checkpoints.digits import HELD_OUT, WEIGHTS, images, patches
+from compiler.checkpoints.digits import HELD_OUT, INTEGER_WEIGHTS, WEIGHTS, images, patches
 from compiler.checkpoints.packages import BERT_TINY, GENSIM, MINILM, SMOLLM2
 from compiler.checkpoints.registry import tokenizer
 from compiler.training.gradients.network import Batch
-from compiler.training.tasks import movie_reviews, review_text, reviews
+from compiler.training.tasks import (
+    character_windows,
+    long_reviews,
+    movie_reviews,
+    review_text,
+    reviews,
+)
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["LONGEST", "TASKS", "Task", "model_of", "task_of"]
@@ -24,8 +30,9 @@ __all__ = ["LONGEST", "TASKS", "Task", "model_of", "task_of"]
 LONGEST = 512  # tokens
 _ADAPTERS = Path(__file__).parent / "adapters"
 _LONG = 400  # reviews that have as many
-_CALIBRATION = 64  # sentences or images
+_CALIBRATION = 64  # sentences, images, windows of characters
 _WINDOWS = 16  # of as many tokens, of running text
+_CHARACTERS = 256  # windows of running text
 _MADE_BY = {"bert-tiny": str(BERT_TINY), "minilm": str(MINILM), "smollm2": str(SMOLLM2)}
 
 
@@ -34,7 +41,7 @@ class Task:
     """``examples``: of each its ids, S, or patches, S × items. ``right``: of classes the label of
     each, of embeddings how alike each two are. ``made_by``: what the model is, by which results are
     kept. ``positions``: computed at a time, about. ``calibration``: other examples, of training,
-    for what asks for some."""
+    for what asks for some. ``trains``: whether the model has a backward pass."""
 
     name: str
     model: str
@@ -45,6 +52,7 @@ class Task:
     adapter: Path | None = None
     positions: int = 2048
     calibration: tuple[np.ndarray, ...] = ()
+    trains: bool = True
 
 
 def _tuned(name: str, model: str, examples: tuple[np.ndarray, ...], right: np.ndarray) -> Task:
@@ -84,12 +92,25 @@ def _long_reviews(name: str, model: str) -> Task:
                   np.array([label for _, label in chosen]))
 
 
-def _digits() -> Task:
+def _digits(name: str, model: str, weights: Path) -> Task:
     """The 450 images that the model was not trained on."""
     pixels, labels = images()
-    return Task("digits", "digits-vit", "accuracy", tuple(patches(pixels[-HELD_OUT:])),
-                labels[-HELD_OUT:], hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:16],
-                calibration=tuple(patches(pixels[:_CALIBRATION])))
+    return Task(name, model, "accuracy", tuple(patches(pixels[-HELD_OUT:])), labels[-HELD_OUT:],
+                _digest(weights), calibration=tuple(patches(pixels[:_CALIBRATION])),
+                trains=model == "digits-vit")
+
+
+def _digest(weights: Path) -> str:
+    """Of a model that was trained here."""
+    return hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+
+
+def _characters() -> Task:
+    """Windows of longer reviews that the model was not trained on."""
+    kept, held_out = (tuple(character_windows(texts, count)[:, :-1]) for texts, count
+                      in zip(long_reviews(), (_CALIBRATION, _CHARACTERS), strict=True))
+    return Task("characters", "char-integer", "perplexity", held_out, np.zeros(len(held_out)),
+                _digest(characters.WEIGHTS), calibration=kept, trains=False)
 
 
 def _text() -> Task:
@@ -117,7 +138,12 @@ TASKS: dict[str, tuple[str, Callable[[], Task]]] = {
                      lambda: _sentences("reviews-tiny", "bert-tiny")),
     "long-tiny": ("BERT-tiny with its adapter, beginnings of longer reviews",
                   lambda: _long_reviews("long-tiny", "bert-tiny")),
-    "digits": ("digits ViT, images it was not trained on", _digits),
+    "digits": ("digits ViT, images it was not trained on",
+               lambda: _digits("digits", "digits-vit", WEIGHTS)),
+    "digits-integer": ("digits ViT with polynomial attention and L1 norms", lambda: _digits(
+        "digits-integer", "digits-integer", INTEGER_WEIGHTS)),
+    "characters": ("language model of characters with polynomial attention and L1 norms, windows "
+                   "of 64 characters of reviews", _characters),
     "documents": ("MiniLM's embeddings, how alike 1,225 pairs of documents are", _documents),
     "text": ("SmolLM2-135M, windows of 512 tokens of reviews", _text)}
 """What each is, and what makes it."""

@@ -10,8 +10,8 @@ OWN = ("digits-vit", "digits-integer", "char-integer")
 
 @pytest.mark.parametrize("path, message", [
     ("mini-lm", "model must be one of minilm, bert-tiny, smollm2, minilm-int8, "
-                "paraphrase-minilm, digits-vit, digits-integer or the path of a checkpoint, not "
-                "'mini-lm'"),
+                "paraphrase-minilm, digits-vit, digits-integer, char-integer or the path of a "
+                "checkpoint, not 'mini-lm'"),
     ("model.bin", "a checkpoint must be a folder, a .safetensors, .gguf or .onnx file, "),
     ("empty.gguf", "must be a whole GGUF file"),
     ("empty", "config.json must be a readable JSON file: No such file"),
