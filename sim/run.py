@@ -149,16 +149,15 @@ def _batches(parser: argparse.ArgumentParser, options: argparse.Namespace, on: O
     results: list[Result] = []
     wrong = 0
     names = token_names(on.model, command.tokenizer_of(options))
+    if options.image_only:
+        return _images(options, on, examples, parser)
     for own, inputs in batches(examples, options.batch, on.model):
         started = time.monotonic()
         beside = _Beside(pool, options, inputs)
-        work = prepare(options, on, inputs, None if options.image_only else beside.begin)
+        work = prepare(options, on, inputs, beside.begin)
         if not own.start:
             _write(parser, options, work.program)
             print("\n".join(summary(work)))
-            if options.image_only:
-                command.image_only(options, on, work.program, work.inputs)
-                return 0
         if len(own) < len(examples):
             print(f"inputs {own.start + 1} to {own.stop} of {len(examples)}, "
                   f"{inputs.length} positions")
@@ -172,6 +171,19 @@ def _batches(parser: argparse.ArgumentParser, options: argparse.Namespace, on: O
     if command.wanted(options) and results and on.layers.stop == len(on.model.blocks):
         command.deliver(options, command.about(options, on.config, on.level, on.layers), results)
     return 1 if wrong else 0
+
+
+def _images(options: argparse.Namespace, on: Opened, examples: Sequence[Example],
+            parser: argparse.ArgumentParser) -> int:
+    """Write a program for each kind of inputs; ``ValueError``."""
+    kinds = command.kinds(options, batches(examples, options.batch, on.model))
+    for index, inputs in enumerate(kinds):
+        work = prepare(options, on, inputs)
+        if not index:
+            _write(parser, options, work.program)
+        print("\n".join(summary(work)))
+        command.image_only(options, on, work.program, work.inputs)
+    return 0
 
 
 def _by_layer(options: argparse.Namespace) -> int:
@@ -215,6 +227,9 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
             writable(parser, getattr(options, what), what)
     if options.image_only and options.output is None:
         parser.error("--image-only needs -o DIR, the folder that it writes to")
+    if options.weights_separate and (not options.image_only or options.generate is not None):
+        parser.error("--weights-separate needs --image-only, and takes no --generate, whose "
+                     "programs lie in one memory with their weights")
     if options.output is not None:
         make_folder(parser, options.output)
         writable(parser, options.output / "results.json")
@@ -232,6 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.by_layer:
                 return _by_layer(options)
             on = opened(options, line.tell)
+            line.restart()
             examples = command.given_examples(options, on.model)
             if options.generate is None:
                 with ThreadPoolExecutor(1) as pool:

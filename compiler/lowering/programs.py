@@ -33,7 +33,7 @@ from hdl.spec.config import AcceleratorConfig
 __all__ = ["Programs"]
 
 # Shares of a program's making, until it is traced, its weights and its other constants are placed.
-_TRACED, _WEIGHTS, _PLACED = 0.3, 0.6, 0.7
+_TRACED, _WEIGHTS, _PLACED = 0.2, 0.7, 0.8
 
 
 class Programs:

@@ -17,20 +17,28 @@ from gen.cli import appearing
 
 __all__ = ["write_board"]
 
+_WEIGHTS = "weights.bin"
+
 
 def write_board(folder: Path, image: ProgramImage, *, inputs: Sequence[Tensor], weights: int = 0,
-                more: Mapping[str, Any] | None = None) -> list[str]:
+                shape: str = "", more: Mapping[str, Any] | None = None) -> list[str]:
     """Files for ``image`` in ``folder``: their names. The first ``weights`` bytes are a file of
-    their own, which stays where it is for other programs. ``OSError``."""
+    their own, which stays where it is for other programs: where it is there already it must be the
+    same. ``shape``: of the inputs, a part of the names of all other files. ``OSError``,
+    ``ValueError`` where other weights are there."""
     folder.mkdir(parents=True, exist_ok=True)
-    cuts = {"weights.bin": slice(0, weights), "program.bin": slice(weights, image.memory.size)}
+    suffix = f"-{shape}" if shape else ""
+    about_name = f"image{suffix}.json"
+    cuts = {_WEIGHTS: slice(0, weights),
+            f"program{suffix}.bin": slice(weights, image.memory.size)}
     if not weights:
-        cuts = {"memory.bin": slice(0, image.memory.size)}
+        cuts = {f"memory{suffix}.bin": slice(0, image.memory.size)}
     parts = []
     for name, cut in cuts.items():
         content = image.memory[cut].tobytes()
-        with appearing(folder / name) as file:
-            file.write_bytes(content)
+        if name != _WEIGHTS or not _there(folder / name, content):
+            with appearing(folder / name) as file:
+                file.write_bytes(content)
         parts.append({"file": name, "address": image.base + cut.start, "bytes": len(content),
                       "crc32": zlib.crc32(content)})
     results = [tensor for tensor in image.tensors if tensor.name in image.results]
@@ -39,6 +47,16 @@ def write_board(folder: Path, image: ProgramImage, *, inputs: Sequence[Tensor], 
              "inputs": [placed(tensor) for tensor in inputs],
              "results": [placed(tensor, image.scales.get(tensor.address)) for tensor in results],
              **(more or {})}
-    with appearing(folder / "image.json") as file:
+    with appearing(folder / about_name) as file:
         file.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    return [*cuts, "image.json"]
+    return [*cuts, about_name]
+
+
+def _there(path: Path, content: bytes) -> bool:
+    """Whether it is there; ``ValueError`` where it has another content."""
+    if not path.exists():
+        return False
+    if path.stat().st_size != len(content) or path.read_bytes() != content:
+        raise ValueError(f"{path} must be the weights of this model and build, which programs that "
+                         "are there share: other ones need a folder of their own")
+    return True

@@ -51,6 +51,10 @@ class Line:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
 
+    def restart(self) -> None:
+        """Estimate what is left by what is done from now on."""
+        self._started = time.monotonic()
+
     @property
     def due(self) -> bool:
         """Whether ``tell`` would show anything now."""

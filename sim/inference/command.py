@@ -1,7 +1,7 @@
 """What ``python -m sim.run`` does with one's own inputs beyond comparing bytes."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,8 @@ from sim.verify.starts import built, machine_start, rtl_start
 if TYPE_CHECKING:  # imported where a text is read
     from tokenizers import Tokenizer
 
-__all__ = ["about", "add_flags", "deliver", "given_examples", "image_only", "run_generation",
-           "tokenizer_of", "wanted"]
+__all__ = ["about", "add_flags", "deliver", "given_examples", "image_only", "kinds",
+           "run_generation", "tokenizer_of", "wanted"]
 
 _CHUNK = 32
 # Names of tensors that hold what a program is given (``compiler.lowering.ends``): states are called
@@ -48,6 +48,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                         help="inputs that a program takes side by side, shorter ones padded (1)")
     parser.add_argument("--image-only", action="store_true",
                         help="run nothing: write memory and addresses for a board to -o DIR")
+    parser.add_argument("--weights-separate", action="store_true",
+                        help="with --image-only: weights as a file of their own, which is placed "
+                        "once, and a program for each shape of inputs")
     group = parser.add_argument_group("text by a causal model")
     group.add_argument("--generate", type=integer(1), metavar="N",
                        help="up to N tokens after each input")
@@ -118,12 +121,38 @@ def _write(folder: Path, write: Callable[[Path], Sequence[str]]) -> None:
     print(f"wrote {', '.join(str(folder / name) for name in names)}")
 
 
+def kinds(options: argparse.Namespace, groups: Iterable[tuple[range, Inputs]]) -> list[Inputs]:
+    """The first inputs of each shape, which take a program of their own. ``ValueError`` where there
+    are more than are written, or where two of a shape are padded otherwise."""
+    found: dict[tuple, Inputs] = {}
+    for _, inputs in groups:
+        source = inputs.source
+        found.setdefault((_shape(inputs), *(
+            None if own is None or own.valid is None else own.valid.tobytes()
+            for own in (inputs, source))), inputs)
+    if len(found) > 1 and not options.weights_separate:
+        raise ValueError(f"--image-only writes one program, and these inputs take {len(found)}: "
+                         "--weights-separate writes them all, on the same weights")
+    if len({key[0] for key in found}) < len(found):
+        raise ValueError("programs of one shape must have the same padding: --batch 1 has none")
+    return list(found.values())
+
+
+def _shape(inputs: Inputs) -> str:
+    """Sequences × positions, of an encoder's first."""
+    own = (inputs,) if inputs.source is None else (inputs.source, inputs)
+    return "-".join(f"{given.sequences}x{given.length}" for given in own)
+
+
 def image_only(options: argparse.Namespace, opened: Opened, program: LoweredProgram,
                inputs: Inputs) -> None:
-    """Write a program's memory for a board; ``ValueError``."""
+    """Write a program's memory for a board, its weights as a file of their own where that is asked
+    for; ``ValueError``."""
     tensors = [tensor for tensor in program.image.tensors if tensor.name in _INPUTS]
+    apart = options.weights_separate
     _write(options.output, lambda folder: write_board(
-        folder, program.image, inputs=tensors, weights=opened.programs.weights,
+        folder, program.image, inputs=tensors, weights=opened.programs.weights if apart else 0,
+        shape=_shape(inputs) if apart else "",
         more={"positions": inputs.length, "sequences": inputs.sequences}))
 
 

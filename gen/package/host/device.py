@@ -107,9 +107,10 @@ class Device:
         return found
 
     def run(self, image: Image, memory: Memory, seconds: float = 10.0) -> dict[str, bytes]:
-        """Put an image into ``memory``, run its program there: its results by name."""
+        """Put an image into ``memory``, behind the weights that it finds there if it is apart from
+        them, and run its program: its results by name."""
         here = image.moved(memory.address, self.build)
-        memory.write(0, here.memory)
+        memory.write(here.kept, here.memory)
         getattr(memory, "flush", lambda: None)()
         self.start(here.program)
         self.wait(seconds)

@@ -22,7 +22,8 @@ class Image:
 
     ``tensors``: where each lies, by name: address, rows, columns, stride in bytes, encoding, and of
     codes that count something else than 1 factor, items, items_stride;
-    ``results``: the names of those that the program writes.
+    ``results``: the names of those that the program writes. ``kept``: how many bytes of weights
+    lie from ``base`` on, before ``memory``, which are there already.
     """
 
     memory: bytes
@@ -30,6 +31,29 @@ class Image:
     program: int
     tensors: Mapping[str, Mapping[str, Any]]
     results: tuple[str, ...]
+    kept: int = 0
+
+    @classmethod
+    def apart(cls, path: Path | str) -> "Image":
+        """Read ``image-SHAPE.json`` of ``--image-only --weights-separate`` and the program beside
+        it; ``weights.bin`` goes to the memory's beginning, once for all programs. ``ImageError``,
+        ``OSError``."""
+        path = Path(path)
+        try:
+            about = json.loads(path.read_text(encoding="utf-8"))
+            weights, program = about["memory"]
+            memory = (path.parent / program["file"]).read_bytes()
+            tensors = {tensor["name"]: tensor for tensor in (*about["inputs"], *about["results"])}
+            image = cls(memory, weights["address"], about["start"], tensors,
+                        tuple(tensor["name"] for tensor in about["results"]), weights["bytes"])
+            whole = (zlib.crc32(memory) == program["crc32"]
+                     and program["address"] == image.base + image.kept
+                     and all(map(image._sound, tensors.values())))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ImageError(f"{path} must be a program apart from weights: {error!r}") from None
+        if not whole:
+            raise ImageError(f"{path} must have a whole program beside it")
+        return image
 
     @classmethod
     def load(cls, path: Path | str) -> "Image":
@@ -70,7 +94,7 @@ class Image:
 
     def _addresses(self, build: Build) -> list[int]:
         """Byte offsets of all addresses in the program."""
-        start = self.program - self.base
+        start = self.program - self.base - self.kept
         if not 0 <= start <= len(self.memory) - build.header:
             raise ImageError("the program's header must lie in the memory")
         magic, count = (struct.unpack_from("<I", self.memory, start + build.places[name])[0]
@@ -95,7 +119,8 @@ class Image:
         if "items" in tensor:
             first = tensor["items"] - self.base
             end = first + (tensor["rows"] - 1) * tensor["items_stride"] + 2
-        return 0 < tensor["factor"] < math.inf and 0 <= first <= end <= len(self.memory)
+        return (0 < tensor["factor"] < math.inf
+                and 0 <= first <= end <= self.kept + len(self.memory))
 
     def values(self, name: str, memory: Memory) -> list[list[float]]:
         """The rows of a tensor of integers or BF16 as ``memory`` holds them, with the scale of its

@@ -1,7 +1,9 @@
 import json
+import shutil
 import zlib
 
 import numpy as np
+import pytest
 
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.samples import llama
@@ -85,6 +87,14 @@ def test_weights_stay_for_other_programs(tmp_path):
         assert Machine(CONFIG).run(memory, program.address).error is None
         wanted = read_codes(memory, program.results["head bf16"])
         assert np.array_equal(board.row(result), wanted[0])
+        (tmp_path / "both").mkdir(exist_ok=True)
+        names_of_both = write_board(tmp_path / "both", program.image, inputs=[],
+                                    weights=programs.weights, shape=f"1x{length}")
+        assert names_of_both == ["weights.bin", f"program-1x{length}.bin", f"image-1x{length}.json"]
     assert found[0] == found[1] and len(found[0]) == programs.weights
+    assert len(list((tmp_path / "both").iterdir())) == 5
+    with pytest.raises(ValueError, match="must be the weights of this model and build"):
+        write_board(tmp_path / "both", program.image, inputs=[], weights=programs.weights - 64)
+    shutil.rmtree(tmp_path / "both")
     for folder in tmp_path.iterdir():
         assert sorted(path.name for path in folder.iterdir()) == sorted(names)

@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 
 from compiler.checkpoints import small
+from compiler.checkpoints.samples import bert, inputs_for
 from compiler.lowering.heads import lower
+from compiler.lowering.programs import Programs
+from compiler.program.board import write_board
 from gen.package.host import build as driver
 from gen.package.host.device import Device
 from gen.package.host.image import Image
 from gen.package.host.memories import PynqMemory, Remote
 from gen.package.python_driver import build_of, python_driver
+from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import COUNTERS
 from sim.campaigns.regression import small_accelerator
 from sim.harness.accelerator import Fault
@@ -67,6 +71,46 @@ def test_the_file_of_a_package_runs_an_image_elsewhere(accelerator, path, wanted
         assert list(counted) == [name for name, _ in COUNTERS]
         assert counted["CYCLES"] > 100 and counted["COMMANDS"] > 1
         assert device.read("COUNTER_CONTROL") == 0 and not accelerator.interrupt
+
+
+def test_programs_run_on_weights_that_are_placed_once(accelerator, tmp_path):
+    model, count = bert(), 0
+    programs = Programs(accelerator.config, model, base=0x1000)
+    wanted = {}
+    for length in (2, 3):
+        program = programs.lower(inputs_for(model, length, seed=length))
+        write_board(tmp_path, program.image, inputs=[], weights=programs.weights,
+                    shape=f"1x{length}")
+        ran = program.memory.copy()
+        assert Machine(accelerator.config).run(ran, program.address, program.base).error is None
+        wanted[length] = {name: program.image.tensor(name).window(ran, program.base).tobytes()
+                          for name in program.image.results}
+    with hosted(accelerator, 1 << 17, ADDRESS) as (device, memory):
+        memory.write(0, (tmp_path / "weights.bin").read_bytes())
+        for length in (3, 2, 3):
+            image = Image.apart(tmp_path / f"image-1x{length}.json")
+            assert image.kept == programs.weights > 1000 > image.kept - len(image.memory)
+            assert device.run(image, memory) == wanted[length]
+            count += sum(map(len, wanted[length].values()))
+        memory.bytes[:image.kept] ^= 0x55
+        assert device.run(image, memory) != wanted[3]
+    print(f"{count} bytes of results compared")
+
+
+def test_what_is_no_program_apart_is_refused(tmp_path):
+    programs = Programs(AcceleratorConfig("posit8", dim=4), bert())
+    program = programs.lower(inputs_for(bert(), 2))
+    write_board(tmp_path, program.image, inputs=[], weights=programs.weights, shape="1x2")
+    place = tmp_path / "image-1x2.json"
+    whole, text = (tmp_path / "program-1x2.bin").read_bytes(), place.read_text()
+    Image.apart(place)
+    for name, content in (("program-1x2.bin", whole[:-1]), ("image-1x2.json", text[:-9]),
+                          ("image-1x2.json", "[]"), ("image-1x2.json", '{"memory": [1, 2]}')):
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(driver.ImageError, match="image-1x2.json must"):
+            Image.apart(place)
+        (tmp_path / "program-1x2.bin").write_bytes(whole)
+        place.write_text(text)
 
 
 def test_the_reader_agrees_with_the_compiler(image, path):

@@ -12,8 +12,11 @@ from compiler.checkpoints.source import fp32_states
 from compiler.examples import batches, from_ids
 from compiler.lowering.fusion import FUSION_LEVELS, fusion_named
 from compiler.lowering.lower import lower, make_steps
+from compiler.program.builder import read_codes
+from gen.package.host.image import Image
 from hdl.spec.config import AcceleratorConfig
 from sim import run
+from sim.inference import compile
 from sim.model.machine import Machine
 from sim.verify.compare import compare
 from sim.verify.expected import expected
@@ -119,6 +122,66 @@ def test_an_image_for_a_board(tmp_path, capsys):
     told = json.loads((tmp_path / "whole" / "image.json").read_text())
     assert [one["name"] for one in told["inputs"]] == ["ids"]
     assert not any("ran in" in line for line in lines)
+
+
+def test_programs_of_several_lengths_on_weights_that_are_placed_once(tmp_path, capsys):
+    """A memory into which a host puts the weights once, then one program after the other."""
+    ids = [[3, 4, 5], [7, 8, 6, 2, 9], [4, 3, 2]]
+    np.save(tmp_path / "ids.npy", np.array([[*row, *[-1] * (5 - len(row))] for row in ids]))
+    given, out = ["random-bert", "--ids", tmp_path / "ids.npy"], tmp_path / "out"
+    assert called(capsys, *given, "--image-only", "--weights-separate", "-o", out)[0] == 0
+    shapes = ("1x3", "1x5")
+    assert {path.name for path in out.iterdir()} == {"weights.bin", *(
+        name for shape in shapes for name in (f"program-{shape}.bin", f"image-{shape}.json"))}
+    weights = (out / "weights.bin").read_bytes()
+    written = (out / "weights.bin").stat().st_mtime_ns
+    np.save(tmp_path / "more.npy", np.array([[1, 2]]))  # another command adds to the folder
+    assert called(capsys, given[0], "--ids", tmp_path / "more.npy", "--image-only",
+                  "--weights-separate", "-o", out)[0] == 0
+    assert (out / "weights.bin").stat().st_mtime_ns == written
+    memory, compared = np.zeros(1 << 20, np.uint8), 0
+    memory[:len(weights)] = np.frombuffer(weights, np.uint8)
+    for row in (*ids, [1, 2]):
+        image = Image.apart(out / f"image-1x{len(row)}.json")
+        assert image.base == 0 and image.kept == len(weights)
+        about = json.loads((out / f"image-1x{len(row)}.json").read_text())
+        memory[image.kept:][:len(image.memory)] = np.frombuffer(image.memory, np.uint8)
+        place = image.tensors["ids"]["address"]
+        memory[place:place + 4 * len(row)] = np.array(row, "<u4").view(np.uint8)
+        config = AcceleratorConfig(**about["config"])
+        assert Machine(config).run(memory, image.program, 0).error is None
+        wanted = compile("random-bert", config).program(row)
+        ran = wanted.memory.copy()
+        assert Machine(config).run(ran, wanted.address, wanted.base).error is None
+        for name in image.results:
+            tensor = image.tensors[name]
+            codes = read_codes(ran, wanted.results[name], wanted.base)
+            found = memory[tensor["address"]:][:codes.nbytes]
+            assert np.array_equal(found, codes.reshape(-1).view(np.uint8))
+            compared += codes.nbytes
+    assert memory[:len(weights)].tobytes() == weights and compared > 1000
+    print(f"{compared} bytes compared")
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--weights-separate"], "--weights-separate needs --image-only, and takes no --generate"),
+    (["--weights-separate", "--image-only", "--generate", "2", "-o", "out"], "takes no --generate"),
+    (["--image-only", "-o", "out"], "one program, and these inputs take 2: --weights-separate"),
+    (["--image-only", "-o", "out", "--weights-separate", "--batch", "2"], "the same padding"),
+    (["--image-only", "-o", "full", "--weights-separate"], "weights of this model and build")])
+def test_what_no_image_is_written_of(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/weights.bin").write_bytes(b"others")
+    np.save("ids.npy", np.array([[3, 4, 5, -1], [3, 4, 5, 6], [3, 4, -1, -1], [3, 4, 5, 6]]))
+    if "full" not in arguments and "2" not in arguments:
+        np.save("ids.npy", np.array([[3, 4, 5, -1], [3, 4, 5, 6]]))
+    with pytest.raises(SystemExit) as caught:
+        run.main(["random-bert", "--on", "machine", "--ids", "ids.npy", *arguments])
+    told = capsys.readouterr().err
+    assert caught.value.code == 2 and told.count("\n") == 1 and re.search(message, told)
+    assert (tmp_path / "full/weights.bin").read_bytes() == b"others"
+    assert not list(tmp_path.rglob("program*")) and not list(tmp_path.rglob("image*"))
 
 
 class Board:
