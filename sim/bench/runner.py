@@ -10,18 +10,23 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import cocotb_tools.config
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 
 from gen.cli.folders import build_folder, locked
 from sim.bench.catalog import Job
-from sim.harness.verilate import QUICK, compiled_headers, verilator_root, verilator_shim
+from sim.harness.verilate import (
+    QUICK,
+    compiled_headers,
+    runtime_objects,
+    verilator_root,
+    verilator_shim,
+)
 
 __all__ = ["Report", "missing", "run"]
 
 _TIMESCALE = ("1ns", "1ps")
-_RUNTIME = ("verilated.o", "verilated_dpi.o", "verilated_vpi.o", "verilated_threads.o")
+_RUNTIME = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads")
 _LOG_LINES = 40
 _LATER_SECONDS = 3600
 # The wheel's makefile names the compilers of the machine that built it. A bench runs for a few
@@ -99,7 +104,7 @@ def _build(job: Job, folder: Path, waves: bool) -> None:
         os.environ["MAKEFLAGS"] = _MAKEFLAGS
         arguments = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-UNOPTFLAT", *QUICK,
                      "--x-initial", "unique"]
-        _copy_runtime(_runtime(waves), folder)
+        _copy_runtime(folder, waves)
         headers = compiled_headers(_header_flags(waves))
         for name in ("verilated.h", "verilated.h.gch"):
             (folder / name).symlink_to(headers / name)
@@ -115,8 +120,6 @@ def _build(job: Job, folder: Path, waves: bool) -> None:
     runner.build(
         sources=sources, hdl_toplevel=job.toplevel, build_dir=folder, build_args=arguments,
         timescale=_TIMESCALE, waves=waves, always=True, log_file=folder / "build.log")
-    if job.simulator == "verilator":
-        _copy_runtime(folder, _runtime(waves))
     stamp.write_text(key)
 
 
@@ -125,7 +128,7 @@ def _header_flags(waves: bool) -> list[str]:
     root = verilator_root()
     return ["-O0", f"-I{root}/include", f"-I{root}/include/vltstd", "-DVERILATOR=1",
             "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", f"-DVM_TRACE={int(waves)}",
-            f"-DVM_TRACE_FST={int(waves)}", "-DVM_TRACE_VCD=0", "-DVM_TRACE_SAIF=0"]
+            "-DVM_TRACE_FST=0", f"-DVM_TRACE_VCD={int(waves)}", "-DVM_TRACE_SAIF=0"]
 
 
 def _with_shim(path: str) -> str:
@@ -133,22 +136,13 @@ def _with_shim(path: str) -> str:
     return path if path.split(os.pathsep)[0] == shim else shim + os.pathsep + path
 
 
-def _runtime(waves: bool) -> Path:
-    """Where Verilator's run-time objects are kept: most of a small build, the same for all."""
-    key = f"{verilator_root()}{cocotb_tools.config.share_dir}{waves}"
-    return build_folder() / "bench" / f"runtime-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-
-
-def _copy_runtime(source: Path, target: Path) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    for name in _RUNTIME:
-        if (source / name).exists() and not (target / name).exists():
-            part = target / f"{name}.{os.getpid()}.{id(source)}"
-            shutil.copy(source / name, part)
-            # make holds them for older than the makefile that Verilator is about to write.
-            later = time.time() + _LATER_SECONDS
-            os.utime(part, (later, later))
-            part.replace(target / name)
+def _copy_runtime(folder: Path, waves: bool) -> None:
+    """Verilator's run-time objects are most of a small build, and the same for all."""
+    for source in runtime_objects(_RUNTIME, vcd=waves):
+        target = Path(shutil.copy(source, folder))
+        # make holds them for older than the makefile that Verilator is about to write.
+        later = time.time() + _LATER_SECONDS
+        os.utime(target, (later, later))
 
 
 def _test(job: Job, folder: Path, seed: int, waves: bool, report: Path) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,8 @@ from pathlib import Path
 from gen.cli.folders import build_folder, locked
 
 __all__ = ["ToolError", "VerilatorMissing", "build_library", "build_native",
-           "compiled_headers", "link", "run_tool", "translate", "verilator_root", "verilator_shim"]
+           "compiled_headers", "link", "run_tool", "runtime_objects", "translate", "verilator_root",
+           "verilator_shim"]
 
 _OUTPUT_SPLIT = "20000"
 _UNITED_BYTES = 4_000_000
@@ -93,8 +94,20 @@ def _compile(jobs: list[tuple[Path, Path]], flags: list[str]) -> None:
         list(pool.map(one, jobs))
 
 
-def _runtime_objects(names: list[str], flags: list[str]) -> list[Path]:
+def _general_flags(*, coverage: bool = False, vcd: bool = False) -> list[str]:
+    """What everything of a build is compiled with."""
     root = verilator_root()
+    return ["-std=c++17", "-fPIC", f"-I{root}/include", f"-I{root}/include/vltstd",
+            "-DVERILATOR=1", f"-DVM_COVERAGE={int(coverage)}", "-DVM_SC=0",
+            f"-DVM_TRACE={int(vcd)}", f"-DVM_TRACE_VCD={int(vcd)}", "-DVM_TRACE_FST=0",
+            "-DVM_TRACE_SAIF=0", "-faligned-new", "-Wno-attributes"]
+
+
+def runtime_objects(names: Iterable[str], **kinds: bool) -> list[Path]:
+    """Object files of Verilator's run-time, ``verilated`` say, compiled once for ``kinds`` of
+    builds: ``coverage``, ``vcd``."""
+    # As Verilator's makefiles compile them; -O2 takes half as long again.
+    root, flags = verilator_root(), [*_general_flags(**kinds), "-Os"]
     key = hashlib.sha256(repr((str(root), flags)).encode()).hexdigest()[:12]
     folder = build_folder() / "verilated" / f"runtime-{key}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -235,16 +248,11 @@ def link(folder: Path, library: Path, optimise: str, sources: Sequence[Path] = (
          defines: Mapping[str, object] | None = None, *, trace: bool = False,
          coverage: bool = False) -> None:
     """Compile what ``translate`` wrote into ``folder``, and ``sources``, into ``library``."""
-    root = verilator_root()
-    general = ["-std=c++17", "-fPIC", f"-I{root}/include", f"-I{root}/include/vltstd",
-               "-DVERILATOR=1", f"-DVM_COVERAGE={int(coverage)}", "-DVM_SC=0",
-               f"-DVM_TRACE={int(trace)}", f"-DVM_TRACE_VCD={int(trace)}", "-DVM_TRACE_FST=0",
-               "-DVM_TRACE_SAIF=0",
-               "-faligned-new", "-Wno-attributes"]
+    general = _general_flags(coverage=coverage, vcd=trace)
     # A block that is compiled once has a folder of its own inside that of the design.
     classes = sorted((folder / "cpp").rglob("*_classes.mk"))
     names = sorted({name for path in classes for name in _global_sources(path)})
-    runtime = _runtime_objects(names, [*general, "-O2"])
+    runtime = runtime_objects(names, coverage=coverage, vcd=trace)
     flags = [*general, *(f"-I{path.parent}" for path in classes),
               *(f"-D{name}={value}" for name, value in (defines or {}).items())]
     generated = sorted((folder / "cpp").rglob("*.cpp"))
