@@ -18,7 +18,7 @@ QUICK := tests/test_layers.py tests/test_support.py tests/golden/test_vectors.py
 # it compiled, each does it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: all setup test test-quick sim accuracy accuracy-quick matrix shapes coverage faults area lint golden docs doctor train-demo soc-demo nightly clean help
+.PHONY: all setup test checked test-quick sim accuracy accuracy-quick matrix shapes coverage faults area lint golden docs doctor train-demo soc-demo nightly clean help
 .DEFAULT_GOAL := all
 
 all: $(STAMP)  ## set up, write build/acc.v for FMT (posit8) and print a summary of it
@@ -29,8 +29,14 @@ setup: $(STAMP)  ## set up .venv only
 $(STAMP): pyproject.toml tools/constraints.txt tools/setup.py
 	@$(PYTHON) tools/setup.py
 
-test: $(STAMP) lint sim  ## set up, lint, run every bench and every test
+test: checked  ## set up, lint, run every bench and every test
 	$(PYTEST) -m "not slow"
+
+# Side by side: each fills the processors that the other leaves idle. What each says comes when it
+# has ended; one that fails does not stop the other.
+checked: $(STAMP)
+	@echo "lint and benches, side by side: some minutes"
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going lint sim
 
 test-quick: $(STAMP)  ## the inner loop: lint of the sources, models, codecs, assembler, one build
 	$(RUN) -m ruff check .
@@ -86,7 +92,7 @@ train-demo: $(STAMP)  ## fine-tune the digits ViT by programs on the machine mod
 soc-demo: $(STAMP)  ## two accelerators and a RISC-V in a system that LiteX makes, simulated
 	@$(RUN) examples/soc/run.py
 
-nightly: $(STAMP) lint sim  ## everything: the long tests, 20 times the examples, areas by the slow script
+nightly: checked  ## everything: the long tests, 20 times the examples, areas by the slow script
 	OTTAVA_EXAMPLES=20 $(PYTEST)
 	$(RUN) -m synth.lint --dim 16 --whole
 	$(RUN) -m synth.area --library osu018
