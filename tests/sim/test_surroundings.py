@@ -41,6 +41,7 @@ def run_programs(accelerator, count=PROGRAMS):
     return found
 
 
+@pytest.mark.first
 @pytest.mark.parametrize("around", [
     EVERY,
     pytest.param(Surroundings(clock_enable=True), marks=pytest.mark.slow),

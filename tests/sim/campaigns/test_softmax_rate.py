@@ -8,6 +8,7 @@ from sim.cycles.bound import Bound
 from sim.harness.accelerator import Accelerator
 
 
+@pytest.mark.first
 @pytest.mark.parametrize("kind, rows, commands", CASES)
 def test_a_softmax_is_as_fast_as_promised(kind, rows, commands):
     rate = measure(Accelerator(AcceleratorConfig("posit8", dim=16)), kind, rows, commands)

@@ -27,6 +27,7 @@ def campaign(machine, count, seed=0):
     return faults.tally
 
 
+@pytest.mark.first
 @pytest.mark.parametrize("fmt, functions", [("posit8", "all"), ("fp8", "training"),
                                             ("bf16", "training")])
 def test_random_faults(fmt, functions):
