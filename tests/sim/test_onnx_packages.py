@@ -20,7 +20,7 @@ from sim.model import codec
 from sim.verify.runner import on_machine
 from support.onnx_files import FOLDER
 from support.require import require
-from tools.onnx_vectors import PACKAGES, SENTENCES
+from tools.onnx_results import PACKAGES, SENTENCES
 
 CLOSE = {"posit8": 0.99, "int8": 0.995, "bf16": 0.9995}
 

@@ -69,6 +69,7 @@ def ending(context: Context, outputs: Mapping[str, Any]) -> tuple[Ending, tuple[
     best = found[chosen]
     same = {name for name, own in found.items() if own.last is best.last is not None}
     others = [name for name, own in found.items() if name not in same and own.last is not None]
+    others = [name for name in others if _rank(found[name]) == _rank(best)]
     if best.last is not None and others:
         raise CheckpointError(f"{context.path}: outputs must be of one head, not {chosen} and "
                               f"{others[0]}")
@@ -80,7 +81,7 @@ def ending(context: Context, outputs: Mapping[str, Any]) -> tuple[Ending, tuple[
 
 def _rank(own: Ending) -> int:
     if own.last is not None:
-        return 3
+        return 4 if own.pooling == "none" else 3  # of a masked word before the next sentence
     if own.dense is not None:
         return 0  # a pooler that no head reads
     return 2 if own.pooling != "none" else 1

@@ -69,6 +69,8 @@ def _binary(context: Context, node: Node, inputs: list[Any]) -> Symbol | None:
     x, known = (a, b) if isinstance(a, Symbol) else (b, a)
     if not isinstance(x, Symbol) or not isinstance(known, np.ndarray):
         return None
+    if node.op == "Add" and known.size == 1 and _lacks_bias(x.expression, 1):
+        return x.of(replace(x.expression, bias=known.reshape(-1)))  # type: ignore[call-arg]
     if known.size == 1 and known.ndim <= len(x.axes):
         number, of = np.float64(known.ravel()[0]), _FUNCTIONS[node.op]
         return _mapped(node, x, (lambda values: of(values, number)) if x is a
@@ -84,6 +86,11 @@ def _row(x: Symbol, known: np.ndarray) -> np.ndarray | None:
     if size is None or known.size != size or not known.ndim or known.shape[-1] != size:
         return None
     return known.reshape(-1)
+
+
+def _lacks_bias(expression: Expression, outputs: int) -> bool:
+    return isinstance(expression, Dense) and expression.bias is None and (
+        expression.weight.shape[0] == outputs)
 
 
 def _added(context: Context, node: Node, x: Symbol, known: np.ndarray) -> Symbol | None:

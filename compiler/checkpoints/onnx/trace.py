@@ -264,8 +264,8 @@ def _probed(context: Context, node: Node, inputs: list[Any]) -> Probe | np.ndarr
     base = found[0].base
     if any(own.base.expression is not base.expression for own in found) or any(
             isinstance(own, Weight) for own in probes) or isinstance(base.expression, Codes):
-        raise context.refuse(node, "stand where an encoder has one: what it reads "
-                             f"({', '.join(own.label for own in found)}) has no place together")
+        raise context.refuse(node, "have its place in an encoder's layer, which what it reads "
+                             f"({', '.join(own.label for own in found)}) has not together")
     values = [own.value if isinstance(own, Probe) else own for own in probes]
     if node.op == "Shape":
         return np.array(values[0].shape, np.int64)
