@@ -1,12 +1,13 @@
 """Which families have a backward pass, and that its forward pass is theirs."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from compiler.checkpoints import description, load
 from compiler.checkpoints.reference import forward
+from compiler.checkpoints.samples import integer
 from compiler.training.gradients import trainable
 from compiler.training.gradients.network import Batch, gradients_of, logits_of
 from compiler.training.gradients.numerics import Exact
@@ -54,6 +55,19 @@ def test_what_has_no_backward_pass_is_one_line(name, message, tmp_path):
     with pytest.raises(ValueError, match=message) as error:
         parameters(model)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind, message", [
+    ("l1", "random Integer Transformer cannot be trained: norms by magnitudes cannot"),
+    ("l2", "random Integer Transformer cannot be trained: polynomial attention cannot")])
+def test_an_integer_transformer_is_trained_elsewhere(kind, message):
+    model = integer()
+    model = replace(model, final_norm=replace(model.final_norm, kind=kind), blocks=tuple(
+        replace(block, attention_norm=replace(block.attention_norm, kind=kind),
+                feed_forward_norm=replace(block.feed_forward_norm, kind=kind))
+        for block in model.blocks))
+    with pytest.raises(ValueError, match=message):
+        parameters(model)
 
 
 # What the backward pass has a rule for, or what no pass reads.

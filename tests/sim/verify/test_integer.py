@@ -62,6 +62,15 @@ def test_every_level():
     assert sorted(set(totals)) != totals[:1]
 
 
+@pytest.mark.parametrize("options", [
+    {"acc": "fp32"}, {"acc": "exact", "softmax": "approx"}, {"acc": "fused", "softmax": "linear"},
+    {"functions": "training", "lanes": 2}, {"functions": "scales", "softmax": "approx_shifted"}],
+    ids=str)
+def test_builds_of_other_kinds(options):
+    model = integer(layers=1)
+    assert agree(AcceleratorConfig("posit8", dim=4, **options), model, inputs_for(model, 6)) > 200
+
+
 @pytest.mark.parametrize("degree", DEGREES)
 @pytest.mark.parametrize("causal", [True, False], ids=["causal", "all"])
 def test_degrees_masks_and_padding(degree, causal):
