@@ -64,7 +64,7 @@ def test_every_level():
 
 @pytest.mark.parametrize("options", [
     {"acc": "fp32"}, {"acc": "exact", "softmax": "approx"}, {"acc": "fused", "softmax": "linear"},
-    {"functions": "training", "lanes": 2}, {"functions": "scales", "softmax": "approx_shifted"}],
+    {"functions": "training"}, {"functions": "scales", "softmax": "approx_shifted"}],
     ids=str)
 def test_builds_of_other_kinds(options):
     model = integer(layers=1)
