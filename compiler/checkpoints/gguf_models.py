@@ -1,142 +1,59 @@
-"""Decoders in GGUF files, named as llama.cpp names them: ``load_gguf``."""
+"""Models in GGUF files, named as llama.cpp names them: ``load_gguf``."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from compiler.checkpoints.build import build
 from compiler.checkpoints.checkpoint import Checkpoint, CheckpointError
-from compiler.checkpoints.description import Activation, Linear, Rotary, Tokens, Transformer
-from compiler.checkpoints.family import ATTENTION, MLP, Names, NormKind, Packed, Plan
+from compiler.checkpoints.description import Rotary, Transformer
+from compiler.checkpoints.family import ATTENTION, MLP, Head, Names, Packed, Plan
 from compiler.checkpoints.gguf_file import GgufFile, open_gguf
-from compiler.checkpoints.parts import Parts
+from compiler.checkpoints.gguf_kinds import KINDS, Kind
+from compiler.checkpoints.gguf_t5 import T5, T5_HEAD, t5_parts
 from compiler.checkpoints.rope import head_size
 from compiler.checkpoints.settings import Settings
 
 __all__ = ["load_gguf"]
 
-_NAMES: Names = {
-    "table": "token_embd", "final_norm": "output_norm", "head": "output",
-    "query": "blk.{}.attn_q", "key": "blk.{}.attn_k", "value": "blk.{}.attn_v",
-    "output": "blk.{}.attn_output", "gate": "blk.{}.ffn_gate", "up": "blk.{}.ffn_up",
-    "down": "blk.{}.ffn_down", "attention_norm": "blk.{}.attn_norm",
-    "feed_forward_norm": "blk.{}.ffn_norm",
-}
 _DIVISORS = "rope_freqs.weight"
-_HEAD_NORMS = {"query_norm": "blk.{}.attn_q_norm", "key_norm": "blk.{}.attn_k_norm"}
-_AROUND = {**_NAMES, "attention_after": "blk.{}.post_attention_norm",
-           "feed_forward_after": "blk.{}.post_ffw_norm"}
-_UNGATED = {part: name for part, name in _NAMES.items() if part != "gate"}
-_PACKED: Names = {
-    **_NAMES, **{part: Packed(f"blk.{{}}.{tensor}", parts) for tensor, parts in (
-        ("attn_qkv", ("query", "key", "value")), ("ffn_up", ("gate", "up"))) for part in parts}}
-_LARGEST = (46, 62)  # layers of Gemma 2 27B and Gemma 3 27B, whose scores have another scale
-
-
-def _as_it_is(settings: Settings, plan: Plan) -> Plan:
-    return plan
-
-
-def _smollm3(settings: Settings, plan: Plan) -> Plan:
-    """Every fourth layer knows no positions."""
-    return replace(plan, rotary=tuple(None if (index + 1) % 4 == 0 else own
-                                      for index, own in enumerate(plan.rotary)))
-
-
-def _gemma(settings: Settings, plan: Plan) -> Plan:
-    """Gains are stored with the 1 that they stand beside."""
-    return replace(plan, activation="gelu_tanh", factor=plan.width ** 0.5)
-
-
-def _windowed(settings: Settings, plan: Plan, every: int) -> Plan:
-    """All but every so many layers see a window; scores are scaled by a head's size."""
-    found, window = _gemma(settings, plan), settings.count("attention.sliding_window")
-    size = plan.width // plan.heads if plan.layers in _LARGEST else plan.head_size
-    return replace(found, scale=size ** -0.5, windows=tuple(
-        window if (index + 1) % every else None for index in range(plan.layers)))
-
-
-def _gemma2(settings: Settings, plan: Plan) -> Plan:
-    return replace(_windowed(settings, plan, 2),
-                   cap=settings.positive("attn_logit_softcapping", 50.0),
-                   logit_cap=settings.positive("final_logit_softcapping", 30.0))
-
-
-def _gemma3(settings: Settings, plan: Plan) -> Plan:
-    """Layers that see a window have the plain rotary embedding."""
-    found, local = _windowed(settings, plan, 6), Rotary(10000.0, False)
-    return replace(found, rotary=tuple(own if window is None else local for own, window
-                                       in zip(plan.rotary, found.windows, strict=True)))
-
-
-def _stablelm(settings: Settings, plan: Plan) -> Plan:
-    settings.require("use_parallel_residual", [False], "false")
-    return plan
-
-
-def _phi3(settings: Settings, plan: Plan) -> Plan:
-    if settings.get("attention.sliding_window") in (None, 0):
-        return plan
-    return replace(plan, windows=(settings.count("attention.sliding_window"),) * plan.layers)
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """An architecture: its title, whether rotary pairs are neighbours, its names, and what its plan
-    has besides; ``base`` of rotary embeddings where files do not say it. ``partly``: a part of a
-    head may be rotated alone."""
-
-    title: str
-    interleaved: bool = False
-    names: Names = field(default_factory=lambda: _NAMES)
-    besides: Callable[[Settings, Plan], Plan] = _as_it_is
-    base: float = 10000.0
-    norm: NormKind = "rms"
-    activation: Activation = "silu"
-    partly: bool = False
-
-
-_KINDS = {
-    "llama": _Kind("Llama", True), "qwen2": _Kind("Qwen2"),
-    "qwen3": _Kind("Qwen3", names={**_NAMES, **_HEAD_NORMS}),
-    "smollm3": _Kind("SmolLM3", True, besides=_smollm3),
-    "arcee": _Kind("Arcee", True, _UNGATED, activation="relu_squared"),
-    "nemotron": _Kind("Nemotron", names=_UNGATED, norm="layer", activation="relu_squared",
-                      partly=True),
-    "stablelm": _Kind("StableLM", besides=_stablelm, norm="layer", partly=True),
-    "starcoder2": _Kind("StarCoder2", names=_UNGATED, norm="layer", activation="gelu_tanh"),
-    "phi3": _Kind("Phi-3", names=_PACKED, besides=_phi3), "gemma": _Kind("Gemma", besides=_gemma),
-    "gemma2": _Kind("Gemma 2", names=_AROUND, besides=_gemma2),
-    "gemma3": _Kind("Gemma 3", names={**_AROUND, **_HEAD_NORMS}, besides=_gemma3, base=1e6)}
 
 
 def load_gguf(path: Path, name: str | None = None) -> Transformer:
-    """The decoder in GGUF file ``path``, dequantised; ``CheckpointError`` as for a folder."""
+    """The model in GGUF file ``path``, dequantised; ``CheckpointError`` as for a folder."""
     file = open_gguf(path)
     general = Settings(file, str(path))
     name_of_kind = general.get("general.architecture")
-    if not isinstance(name_of_kind, str) or name_of_kind not in _KINDS:
-        raise general.refuse("general.architecture", f"one of {', '.join(_KINDS)}")
-    kind = _KINDS[name_of_kind]
-    names, checkpoint = kind.names, Checkpoint(file)
+    if not isinstance(name_of_kind, str) or name_of_kind not in (*KINDS, T5):
+        raise general.refuse("general.architecture", f"one of {', '.join((*KINDS, T5))}")
+    checkpoint = Checkpoint(file)
     settings = Settings(file, str(path), f"{name_of_kind}.")
-    plan = kind.besides(settings, _plan(settings, file, checkpoint, kind))
-    parts = Parts(plan, names, checkpoint, "")
-    parts.ends(checkpoint.check)
-    shape = plan.vocabulary, plan.width
-    if not plan.tied:
-        checkpoint.check(f"{names['head']}.weight", shape)
-    blocks = parts.blocks()
-    checkpoint.finish((), f"a {kind.title} of {plan.layers} layers")
-    tokens, norm = parts.ends(checkpoint.read)
-    assert isinstance(tokens, Tokens), "decoders read tokens"
-    head = tokens.table if plan.tied else checkpoint.read(f"{names['head']}.weight", shape)
-    return Transformer(name or path.stem, tokens, blocks, norm, Linear(head), cap=plan.logit_cap,
-                       task="causal language model")
+    if name_of_kind == T5:
+        parts, title = t5_parts(settings, checkpoint), "T5"
+        head: Head | None = T5_HEAD
+    else:
+        kind = KINDS[name_of_kind]
+        names = _as_stored(kind.names, checkpoint)
+        plan = kind.besides(settings, _plan(settings, file, checkpoint, kind, names))
+        parts, head, title = (kind.parts(plan, names, checkpoint, ""), kind.head(settings),
+                              kind.title)
+    found = build(name or path.stem, parts, settings, head)
+    checkpoint.finish((), f"a {title} of {parts.plan.layers} layers")
+    return found
 
 
-def _plan(settings: Settings, file: GgufFile, checkpoint: Checkpoint, kind: _Kind) -> Plan:
+def _as_stored(names: Names, checkpoint: Checkpoint) -> Names:
+    """With queries, keys and values one tensor where the file has them so."""
+    packed = "blk.{}.attn_qkv"
+    if isinstance(names["query"], Packed) or f"{packed.format(0)}.weight" not in checkpoint:
+        return names
+    parts = ("query", "key", "value")
+    return {**names, **dict.fromkeys(parts, Packed(packed, parts))}
+
+
+def _plan(settings: Settings, file: GgufFile, checkpoint: Checkpoint, kind: Kind, names: Names
+          ) -> Plan:
     width, heads = settings.count("embedding_length"), settings.count("attention.head_count")
     kv_heads = settings.count("attention.head_count_kv", heads)
     if heads % kv_heads:
@@ -153,18 +70,29 @@ def _plan(settings: Settings, file: GgufFile, checkpoint: Checkpoint, kind: _Kin
                      "is one feed-forward")
     layers = settings.count("block_count")
     biased = frozenset(part for part in ATTENTION | MLP
-                       if f"{str(_NAMES[part]).format(0)}.bias" in checkpoint)
+                       if part in names and f"{_tensor(names[part])}.bias" in checkpoint)
+
+    def rows(part: str) -> int:
+        """Of a table of the embedding."""
+        return file.shapes.get(f"{names[part]}.weight", (1,))[0] if part in names else 0
+
     return Plan(
         layers, width, heads, settings.count("feed_forward_length"),
         settings.positive("attention.layer_norm_rms_epsilon" if kind.norm == "rms" else
                           "attention.layer_norm_epsilon"), kind.activation, kind.norm, kv_heads,
         size, pre_norm=True, causal=True, biased=biased, rotated=rotated,
         rotary=(_rotary(settings, checkpoint, rotated, kind),) * layers,
-        vocabulary=settings.count("vocab_size", file.shapes.get("token_embd.weight", (1,))[0]),
+        vocabulary=settings.count("vocab_size", rows("table")), positions=rows("positions"),
+        segments=rows("segments"),
         tied="output.weight" not in checkpoint)
 
 
-def _rotary(settings: Settings, checkpoint: Checkpoint, size: int, kind: _Kind) -> Rotary:
+def _tensor(name: str | Packed) -> str:
+    """That of the first layer."""
+    return (name.name if isinstance(name, Packed) else name).format(0)
+
+
+def _rotary(settings: Settings, checkpoint: Checkpoint, size: int, kind: Kind) -> Rotary:
     """With rates that a linear scaling, or a divisor for each pair (Llama 3), makes slower."""
     plain = Rotary(settings.positive("rope.freq_base", kind.base), kind.interleaved)
     rates = plain.of_pairs(size)
