@@ -2,7 +2,8 @@
 
 Runs the model in fp32 on inputs of one's own, or on those that it is calibrated on unless others
 are given, and writes what a code of each operand of its products counts, for ``--scales FILE`` of
-other tools. Exit code 2 for wrong arguments, models and inputs.
+other tools. ``--symmetric`` takes the scales that an ONNX file has instead. Exit code 2 for wrong
+arguments, models and inputs.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from compiler.adapted import with_adapters
 from compiler.calibration import GRANULARITIES, calibrate, calibration_examples
+from compiler.checkpoints.onnx.scales import load_scales
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.checkpoints.scales import Scales
 from compiler.checkpoints.source import MODELS, open_model
@@ -49,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
                         help="merge these adapters into the model")
     parser.add_argument("-o", "--output", metavar="FILE", required=True,
                         help="write the scales there, safetensors")
+    parser.add_argument("--symmetric", action="store_true",
+                        help="take those of an ONNX file, of what has a zero point the scale of "
+                        "codes without one that hold the same range")
     add_input_flags(parser)
     add_offline(parser)
     add_seed(parser, "makes random models and inputs")
@@ -58,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _found(options: argparse.Namespace) -> Scales:
     """``ValueError``, ``ModelUnavailable``."""
+    if options.symmetric:
+        return _own(Path(options.model))
     model = open_model(options.model, options.offline, options.seed)
     if options.adapter is not None:
         model = with_adapters(options.model, model, options.adapter, None)
@@ -66,6 +73,13 @@ def _found(options: argparse.Namespace) -> Scales:
     with Line("calibrated", quiet=options.quiet) as line:
         return calibrate(model, examples, percentile=options.percentile, weights=options.weights,
                          tell=lambda share: line.tell(share, f"{len(examples)} inputs"))
+
+
+def _own(path: Path) -> Scales:
+    """Those of an ONNX file; ``ValueError``."""
+    if path.suffix != ".onnx" or not path.is_file():
+        raise ValueError(f"model must be an ONNX file with --symmetric, not {str(path)!r}")
+    return load_scales(path, symmetric=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,6 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     save(parser, options.output, scales.save, "scales")
     about = scales.about
+    if options.symmetric:
+        print(f"{about['model']}: {len(scales.codes)} scales, {about['symmetric']} of them for "
+              f"codes with zero points, wrote {options.output}")
+        return 0
     print(f"{about['model']}: {len(scales.codes)} scales from {about['positions']} positions of "
           f"{about['inputs']} inputs, wrote {options.output}")
     return 0

@@ -21,7 +21,7 @@ class Code:
     value itself says when it is there. ``label``: of the node that says it."""
 
     scale: np.ndarray | None
-    zero: np.ndarray
+    zero: np.ndarray  # of codes with a sign
     label: str
     codes: Callable[[], np.ndarray] | None = None
 

@@ -186,6 +186,29 @@ def test_what_is_refused_names_the_node(name, tmp_path):
     assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
 
 
+@pytest.mark.parametrize("count", [150, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_damaged_bytes_are_one_line_or_harmless(count, tmp_path):
+    """Bytes set, left out and put in, where the graph is more often than where numbers are."""
+    rng, refused = np.random.default_rng(count), 0
+    sound = [stored(name).content for name in ("bert-split", "bert-dynamo", "bert-sentence",
+                                               "roberta-sequence", "int8-qdq", "int8-dynamic")]
+    path = tmp_path / "model.onnx"
+    for number in range(count):
+        data = bytearray(sound[number % len(sound)])
+        for _ in range(rng.integers(1, 4)):
+            at = rng.integers(30_000 if rng.random() < 0.7 else len(data))
+            length = rng.integers(1, 9)
+            data[at:at + rng.choice([0, length])] = rng.bytes(rng.choice([0, length]))
+        path.write_bytes(data)
+        try:
+            assert len(list(load(path).blocks)) <= 2
+        except CheckpointError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    print(f"{count} files, {refused} refused")
+    assert count / 2 < refused < count
+
+
 def test_reading_takes_what_the_embedding_weighs(tmp_path):
     path = bert_graph(width=64, heads=4, hidden=2000, words=30_000).write(tmp_path / "model.onnx")
     tracemalloc.start()

@@ -142,6 +142,25 @@ def test_codes_with_zero_points_are_refused(tmp_path):
         load_scales(path)
 
 
+def test_symmetric_scales_hold_the_same_range(tmp_path):
+    """Of every value that a code of the file stands for."""
+    case = stored("int8-qdq-zeros")
+    scales, compared = load_scales(case.write(tmp_path), symmetric=True), 0
+    for index in range(2):
+        for number, (place, linear) in enumerate(LAYER):
+            if linear:
+                scale, zero = (recorded(case, 8 * index + number, "a", what).astype(float)
+                               for what in ("scale", "zero"))
+                values = scale * (np.arange(256) - zero)
+                own = scales.codes[f"blocks.{index}.{place}.input"][0]
+                codes = np.rint(values / own)
+                assert abs(codes).max() == 127 and own < 2 * scale + 1e-6
+                assert abs(codes * own - values).max() <= 0.51 * own
+                compared += len(values)
+    print(f"{compared} values, {scales.about['symmetric']} of {len(scales.codes)} scales turned")
+    assert compared == 12 * 256 and scales.about["symmetric"] >= 12
+
+
 def test_scales_found_at_run_time_are_refused(tmp_path):
     path = stored("int8-dynamic").write(tmp_path)
     with pytest.raises(CheckpointError, match=r"DynamicQuantizeLinear\) must give a scale for "
