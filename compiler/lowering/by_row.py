@@ -5,7 +5,8 @@ A format without an exponent, ``int8``, holds a tensor as integers of which the 
 operand of a GEMM is stored that way and everything else in BF16:
 
 - Of an activation magnitudes and codes are found at run time, once for all that reads them; a head
-  of queries, keys or values has its own.
+  of queries or keys has its own, out of the array where a linear layer gives them
+  (``compiler.lowering.projected``).
 - Of weights they are constants: a row of weights is an output channel.
 - A · Bᵀ leaves the array as integers; × the magnitudes of A's rows, an item for each row of the
   result, × those of B's rows, one for each column, × 1/127² makes numbers of them.
@@ -40,7 +41,8 @@ from compiler.lowering.lane_ops import (
 )
 from compiler.lowering.ops import Gemm, Op, OpList, Output, Product, Vector
 from compiler.lowering.polynomial_ops import Polynomial
-from compiler.lowering.row_codes import Coded, RowCodes
+from compiler.lowering.projected import ProjectedHeads
+from compiler.lowering.row_codes import Coded
 from compiler.lowering.values import Counts, Form, Life, Read, Use, Value, View
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import row_fits
@@ -53,7 +55,7 @@ def by_row(listed: OpList, shared: CodedValues, config: AcceleratorConfig) -> Op
     return _Rows(listed, shared, config).done()
 
 
-class _Rows(RowCodes):
+class _Rows(ProjectedHeads):
     """The new list in the making."""
 
     def __init__(self, listed: OpList, shared: CodedValues, config: AcceleratorConfig) -> None:
@@ -90,6 +92,8 @@ class _Rows(RowCodes):
             if bias is None or not bias.is_whole or bias.value.life != Life.CONSTANT or (
                     bias.rows != 1):
                 return 0
+            if second.out.is_whole and self._projected(first, second.out.value, bias.value):
+                return 2
             self._gemm(replace(first, out=second.out, products=(
                 replace(first.products[0], out=second.out),)), bias.value)
         elif (isinstance(first, Vector) and not first.transposed and len(first.then) == 1
@@ -195,6 +199,9 @@ class _Rows(RowCodes):
             self._as_it_is(op)
         if not isinstance(op, Output):
             self._written(op.out)
+
+    def _linear(self, op: Gemm, bias: Value) -> None:
+        self._gemm(op, bias)
 
     def _gemm(self, op: Gemm, bias: Value | None = None) -> None:
         """``bias``: of the columns of a single product with a constant."""

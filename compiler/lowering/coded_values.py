@@ -28,13 +28,13 @@ class CodedValues:
     def parameters(self, given: Iterable[Value]) -> Iterator[Value]:
         """What stands for the constants ``given``, of one program as of the next."""
         own = set(given)
+        own |= {value for (of, _), value in self._made.items() if of in own}
         yield from own
         yield from (wide for value, wide in self._wide.items() if value in own)
         for (value, _, _), pair in self._constants.items():
             if value in own:
                 yield from pair
         yield from (pair for (_, second), pair in self._pairs.items() if second in own)
-        yield from (value for (of, _), value in self._made.items() if of in own)
 
     def wide(self, value: Value) -> Value:
         """The value as everything but a product reads it."""
@@ -70,6 +70,22 @@ class CodedValues:
         if (of, key) not in self._made:
             self._made[of, key] = make()
         return self._made[of, key]
+
+    def rows(self, value: Value, rows: range) -> Value:
+        """Those of a constant as one of its own."""
+        part, make = slice(rows.start, rows.stop), value.make
+        assert make is not None, "constants have contents"
+        return self.made(value, ("rows", rows), lambda: Value(
+            f"{value.name} from row {rows.start}", len(rows), value.columns, Life.CONSTANT,
+            value.forms, make=lambda: make()[part]))
+
+    def columns(self, value: Value, columns: range) -> Value:
+        """Those of a constant as one of its own."""
+        part, make = slice(columns.start, columns.stop), value.make
+        assert make is not None, "constants have contents"
+        return self.made(value, ("columns", columns), lambda: Value(
+            f"{value.name} from column {columns.start}", value.rows, len(columns), Life.CONSTANT,
+            value.forms, make=lambda: np.atleast_2d(make())[:, part]))
 
     def state(self, value: Value, column: int, width: int) -> tuple[Value, Value]:
         """Where codes and magnitudes of columns of a state are kept."""
