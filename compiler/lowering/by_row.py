@@ -17,7 +17,6 @@ operand of a GEMM is stored that way and everything else in BF16:
 - A bias lies behind its scales, and LayerNorm of a sum is one op.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -27,22 +26,19 @@ from compiler.checkpoints.scales import LARGEST
 from compiler.lowering import integer_lists, lists
 from compiler.lowering.coded_values import CodedValues
 from compiler.lowering.lane_ops import (
-    Add,
-    AddResidual,
     Factor,
     LaneOp,
     Listed,
     Multiply,
     MultiplyAdd,
     MultiplyRows,
-    Normalise,
     Scale,
     Softmax,
 )
 from compiler.lowering.ops import Gemm, Op, OpList, Output, Product, Vector
 from compiler.lowering.polynomial_ops import Polynomial
-from compiler.lowering.projected import ProjectedHeads
 from compiler.lowering.row_codes import Coded
+from compiler.lowering.sum_norms import SumNorms
 from compiler.lowering.values import Counts, Form, Life, Read, Use, Value, View
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import row_fits
@@ -55,13 +51,12 @@ def by_row(listed: OpList, shared: CodedValues, config: AcceleratorConfig) -> Op
     return _Rows(listed, shared, config).done()
 
 
-class _Rows(ProjectedHeads):
+class _Rows(SumNorms):
     """The new list in the making."""
 
     def __init__(self, listed: OpList, shared: CodedValues, config: AcceleratorConfig) -> None:
-        super().__init__(listed, shared)
-        self._given, self._config = listed, config
-        self._readings = Counter(read.view.value for op in listed.ops for read in op.reads)
+        super().__init__(listed, shared, config)
+        self._given = listed
         # Of probabilities the codes of their exponentials, and what their rows' sums divide by.
         self._deferred: dict[Value, tuple[Value, Value]] = {}
 
@@ -79,28 +74,20 @@ class _Rows(ProjectedHeads):
         if taken := self._attention(ops):
             return taken
         first, second = [*ops[:2], None][:2]
-        if not isinstance(second, Vector) or second.transposed or len(second.then) != 1 or (
-                second.x != first.out or self._readings[first.out.value] != 1
-                or first.out.value.life != Life.TEMPORARY or not first.out.is_whole
-                or not row_fits(self._config, second.out.columns)):
+        if not self._follows(second, first) or not row_fits(self._config, second.out.columns):
             return 0
-        lane_op = second.then[0]
-        if (isinstance(first, Gemm) and not first.then and len(first.products) == 1
-                and first.b_transposed and first.products[0].b.value.life == Life.CONSTANT
-                and type(lane_op) is Add and len(lane_op.y) == 1):
-            bias = lane_op.y[0]
-            if bias is None or not bias.is_whole or bias.value.life != Life.CONSTANT or (
-                    bias.rows != 1):
+        if taken := self._linear_and_norm(ops):
+            return taken
+        if isinstance(first, Gemm):
+            bias = self._bias(first, second)
+            if bias is None:
                 return 0
-            if second.out.is_whole and self._projected(first, second.out.value, bias.value):
+            if second.out.is_whole and self._projected(first, second.out.value, bias):
                 return 2
             self._gemm(replace(first, out=second.out, products=(
-                replace(first.products[0], out=second.out),)), bias.value)
-        elif (isinstance(first, Vector) and not first.transposed and len(first.then) == 1
-                and isinstance(first.then[0], AddResidual) and len(first.then[0].y) == 1
-                and isinstance(lane_op, Normalise) and lane_op.shift is not None
-                and not lane_op.affine):
-            self._sum_norm(first, second, lane_op)
+                replace(first.products[0], out=second.out),)), bias)
+        elif self._is_sum_norm(first, second):
+            self._sum_norm(first, second)
         else:
             return 0
         self._written(second.out)
@@ -179,18 +166,6 @@ class _Rows(ProjectedHeads):
         self._ops.append(Gemm(self._view(op.out), tuple(products), b_transposed=False, then=(
             MultiplyRows(rows), MultiplyRows(tuple(tops[:1] if len(found) == 1 else tops)),
             Factor(1 / LARGEST))))
-
-    def _sum_norm(self, first: Vector, second: Vector, norm: Normalise) -> None:
-        """LayerNorm of a sum, which stays on chip."""
-        (y,), = (lane_op.y for lane_op in first.then if isinstance(lane_op, AddResidual))
-        assert y is not None and norm.shift is not None, "as was asked for"
-        pair = self._declare(self._shared.pair(f"{norm.gain.value.name} and shift",
-                                               norm.gain.value, norm.shift.value))
-        eps = norm.eps
-        self._ops.append(Vector(self._view(second.out), self._view(first.x), then=(Listed(
-            f"{norm} of the sum", lambda tensors: lists.sum_norm(
-                tensors[0], tensors[1], eps, norm.l1),
-            ((Read(self._view(y), Use.LANES), Read(pair.whole, Use.LANES)),)),)))
 
     def _take(self, op: Op) -> None:
         if isinstance(op, Gemm):

@@ -7,8 +7,8 @@ from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 
 __all__ = ["affine", "codes_by_row", "deferred_softmax", "deferred_softmax_of_codes", "l2_norm",
-           "largest_magnitudes", "layer_norm", "linear_codes", "product", "rms_norm", "row_mean",
-           "sum_norm"]
+           "largest_magnitudes", "layer_norm", "linear_codes", "linear_magnitudes", "product",
+           "rms_norm", "row_mean", "sum_norm"]
 
 
 def layer_norm(gamma: Tensor, beta: Tensor, eps: float, factor: float | None = None) -> Epilogue:
@@ -118,6 +118,17 @@ def linear_codes(largest: float, rows: Tensor, pair: Tensor, magnitudes: Tensor)
         Instruction(add=Operand.R0, rows=True, reduce=Reduce.MAX, reduce_to=1, post=Post.INVERSE,
                     destination=Destination.SECOND),
         Instruction(multiply=Operand.R1, scale=Operand.IMM1, destination=Destination.MEMORY)))
+
+
+def linear_magnitudes(rows: Tensor, pair: Tensor, magnitudes: Tensor) -> Epilogue:
+    """x × ``rows`` × and + ``pair`` as ``linear_codes``, stored as it is; ``magnitudes`` takes the
+    largest magnitude of each row."""
+    return Epilogue(bias=rows, y0_column=True, y1=pair, items=magnitudes, instructions=(
+        Instruction(multiply=Operand.Y, destination=Destination.BUFFER),
+        Instruction(multiply=Operand.Y, y=1, destination=Destination.BUFFER),
+        Instruction(add=Operand.Y, y=1, y_second=True, reduce=Reduce.MAX, magnitude=True,
+                    destination=Destination.MEMORY),
+        Instruction(add=Operand.R0, rows=True, destination=Destination.SECOND)))
 
 
 def deferred_softmax(scale: float | None, divisors: Tensor, *, mask: Tensor | None = None,

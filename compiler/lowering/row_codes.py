@@ -39,6 +39,8 @@ class RowCodes(CodedList):
         # Of each value the codes and magnitudes of what is read of it: of columns of all rows, or
         # of rows that are parts of one.
         self._found: dict[Value, dict[tuple[int, ...], tuple[Value, Value]]] = {}
+        # Of parts of values, by offset, rows and columns, the magnitudes of their rows.
+        self._tops: dict[tuple[Value, int, int, int], Value] = {}
         # Of columns of a state the rows that are written and have no codes yet: the first, how
         # many, how far apart.
         self._uncoded: dict[tuple[Value, int, int], dict[tuple[int, int, int], None]] = {
@@ -47,15 +49,17 @@ class RowCodes(CodedList):
     def _tensor(self, part: View) -> tuple[Value, Value]:
         """Codes of ``part`` by its largest magnitude, and that."""
         x, name = self._view(part), part.value.name
-        rows, top, inverse = (self._declare(Value(f"{name} {what}", count, 1, forms=(Form.WIDE,)))
-                              for what, count in (("magnitudes", part.rows), ("magnitude", 1),
-                                                  ("inverse", 1)))
+        top, inverse = (self._declare(Value(f"{name} {what}", 1, 1, forms=(Form.WIDE,)))
+                        for what in ("magnitude", "inverse"))
+        rows = self._tops.get((part.value, part.offset, *part.shape))
+        if rows is None:
+            rows = self._declare(Value(f"{name} magnitudes", part.rows, 1, forms=(Form.WIDE,)))
+            self._ops.append(Vector(rows.whole, x, then=(Listed(
+                "largest magnitudes", lambda _: lists.largest_magnitudes()),)))
         codes = self._declare(Value(f"{name} codes", *part.shape, forms=(Form.STORED,),
                                     counts=Counts(1 / LARGEST, top)))
         self._ops += [
-            Vector(rows.whole, x, then=(Listed("largest magnitudes", lambda _:
-                                               lists.largest_magnitudes()),)),
-            Vector(top.whole, rows.whole.joined(part.rows), then=(Listed(
+            Vector(top.whole, rows.whole.joined(rows.rows), then=(Listed(
                 "largest magnitude", lambda tensors: lists.largest_magnitudes(*tensors),
                 ((Read(inverse.whole, Use.LANES),),)),)),
             Vector(codes.whole, x, then=(MultiplyRows((inverse.whole,)), Factor(LARGEST)))]

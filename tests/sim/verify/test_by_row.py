@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from compiler.checkpoints.description import Polynomial
-from compiler.checkpoints.samples import llama
+from compiler.checkpoints.samples import bert, inputs_for, llama
 from compiler.lowering.decoding import lower_decoding
+from compiler.lowering.lower import lower, make_steps
 from hdl.spec.config import AcceleratorConfig
 from sim import run
 from sim.inference.generate import DecodingHost, generate
 from sim.verify.by_row import ByRow
+from sim.verify.expected import expected
+from sim.verify.runner import on_machine, on_rtl
 from sim.verify.starts import machine_start
 
 RUN = ["--fmt", "int8", "--dim", "4", "--tokens", "12", "--quiet"]
@@ -32,6 +35,36 @@ def test_every_byte_is_what_the_definition_gives(model, more, capsys):
     assert compared > 800 and wrong == 0 and "scales row" in out
     print(f"{model}: {compared} bytes, cosines {min(cosines(out))} and more")
     assert min(cosines(out)) > 0.99
+
+
+WIDE = dict(layers=1, width=64, heads=4, hidden=72)
+"""Sums so long that norms come in turns with them, in 8 rows at a time."""
+
+
+@pytest.mark.parametrize("length, acc_depth, sequences", [(32, 128, 1), (40, 128, 1), (16, 512, 2)])
+def test_norms_in_turns_with_their_sums(length, acc_depth, sequences):
+    config = AcceleratorConfig("int8", dim=4, acc_depth=acc_depth)
+    model = bert(positions=length, **WIDE)
+    inputs = inputs_for(model, length, sequences, seed=2)
+    program = lower(config, model, inputs)
+    parts = [name for name in program.written if name == "layer 0 attention norm bf16"]
+    memory = on_machine(program.image, config, quiet=True).memory
+    codes = expected(config, model, inputs, make_steps(model, inputs, None), layers=range(1),
+                     scales="row")
+    for name, tensor in program.results.items():
+        assert np.array_equal(tensor.codes(memory, 0), codes[name]), name
+    compared = sum(codes[name].size for name in program.results)
+    print(f"{length} positions: norms in {len(parts)} commands, {compared} items")
+    half, at_once = length * sequences // 2, acc_depth * 4 // 64
+    assert len(parts) == 1 + -(-half // min(at_once, half)) and compared > 3000
+
+
+@pytest.mark.slow
+def test_norms_in_turns_on_rtl():
+    config = AcceleratorConfig("int8", dim=4, acc_depth=128)
+    model = bert(positions=32, **WIDE)
+    run_ = on_rtl(lower(config, model, inputs_for(model, 32, seed=2)).image, config, quiet=True)
+    assert run_.mismatches == 0 and run_.written.any()
 
 
 @pytest.mark.slow
