@@ -9,6 +9,7 @@ from compiler.training.gradients.softmax import STUDIED, usual_backward
 from compiler.training.tasks import TASKS
 from compiler.training.update import MASTERS
 from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
+from hdl.spec.formats import format_named
 
 __all__ = ["GROUPS", "STUDY_TASKS", "Cell", "cells_of"]
 
@@ -91,9 +92,14 @@ def _backward(task: str) -> Iterator[Cell]:
 
 
 def _formats(task: str) -> Iterator[Cell]:
+    """Each format in the mode that it has of itself; those of 8 bits on images in the paper's other
+    one too."""
     yield Cell(task, PLAIN)
     for fmt in _FORMATS:
         yield Cell(task, fmt)
+        if format_named(fmt).storage_bits == 8 and task.startswith("digits"):
+            own = Cell(task, fmt).softmax
+            yield Cell(task, fmt, softmax="pwl" if own != "pwl" else "approx_shifted")
 
 
 def _scaling(task: str) -> Iterator[Cell]:

@@ -38,6 +38,10 @@ def test_every_group_asks_one_question():
         assert len(set(cells)) == len(cells) >= 4 and {cell.seed for cell in cells} == {3}
     # The exact run, and every mode of the softmax with every form of its backward pass.
     assert len(cells_of("backward", TASK, 0)) == 1 + 4 * len(SOFTMAX_MODES)
+    both = {(cell.fmt, cell.softmax) for cell in cells_of("formats", TASK, 0)}
+    assert {(fmt, mode) for fmt in ("posit8", "posit8es2", "fp8")
+            for mode in ("pwl", "approx_shifted")} < both
+    assert len(cells_of("formats", "movie-reviews", 0)) == 5
     for name in ("backward", "masters", "rank"):
         short = cells_of(name, "movie-reviews", 0)
         assert {(cell.steps, cell.batch) for cell in short} == {(58, 16)}
