@@ -14,6 +14,7 @@ operand of a GEMM is stored that way and everything else in BF16:
 - A softmax that nothing hides or bends is stored as codes of its exponentials, 127 the largest of
   each row, and divided by their sums after the product with values; these then have one magnitude
   for a sequence, since a product sums over their rows.
+- So is a polynomial of scores, of which 127 is the largest of each row.
 - A bias lies behind its scales, and LayerNorm of a sum is one op.
 """
 

@@ -17,6 +17,7 @@ from compiler.checkpoints.digits import (
 from compiler.checkpoints.reference import forward
 from compiler.checkpoints.trained import read_weights
 from support.require import require
+from support.slopes import assert_slopes
 from tools.train import train_digits
 from tools.train.training import Adam
 
@@ -69,20 +70,8 @@ def test_gradients_are_those_of_the_loss(degree, count):
     x = np.stack([patches(DRAWN[digit]) for digit in (0, 4, 7)]).astype(np.float64)
     digits = np.array([0, 4, 7])
     _, gradients = train_digits.step(start, x, digits, shape, learned=True)
-    assert gradients.keys() == start.keys()
-    checked = 0
-    for name, gradient in gradients.items():
-        index = np.unravel_index(np.abs(gradient).argmax(), gradient.shape)
-        ends = []
-        for move in (1e-6, -1e-6):
-            moved = start | {name: start[name].copy()}
-            moved[name][index] += move
-            ends.append(train_digits.step(moved, x, digits, shape)[0])
-        slope = (ends[0] - ends[1]) / 2e-6
-        # A key's bias moves all scores of a row alike: its slope is zero.
-        assert slope == pytest.approx(gradient[index], rel=1e-3, abs=1e-6), name
-        checked += 1
-    assert checked == count
+    assert count == assert_slopes(lambda own: train_digits.step(own, x, digits, shape)[0], start,
+                                  gradients)
 
 
 def test_adam_moves_by_its_rate_and_decays():

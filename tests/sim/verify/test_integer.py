@@ -1,6 +1,7 @@
 """Polynomial attention and norms by magnitudes: every byte in every build, masks, what is refused.
 
-``wrong_*`` are other definitions, which must be told from the right one.
+Other definitions, by a wrong degree, without δ, with another head's bias, with an L2 norm, are told
+from the right one.
 """
 
 from dataclasses import replace
