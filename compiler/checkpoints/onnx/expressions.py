@@ -8,8 +8,8 @@ import numpy as np
 from compiler.checkpoints.description import Pooling
 
 __all__ = ["Centred", "Code", "Coded", "Codes", "Dense", "Elementwise", "Expression", "Function",
-           "Lookup", "Masked", "Mean", "MeanSquare", "Mixed", "Normed", "Part", "Pooled",
-           "Probabilities", "Row", "Scores", "Sum", "Weight", "function_of", "multiple",
+           "Lookup", "Masked", "Mean", "MeanSquare", "Mixed", "Normed", "NotNumbers", "Part",
+           "Pooled", "Probabilities", "Row", "Scores", "Sum", "Weight", "function_of", "multiple",
            "same_function"]
 
 Function = Callable[[np.ndarray], np.ndarray]
@@ -160,6 +160,13 @@ class Probabilities(Expression):
     """Softmax over keys."""
 
     scores: Expression
+
+
+@dataclass(frozen=True, eq=False)
+class NotNumbers(Expression):
+    """Whether items of x are NaN."""
+
+    x: Expression
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,6 +43,13 @@ class RuntimeScale(Expression):
     factor: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class RuntimeZero(Expression):
+    """The zero point of the codes of x."""
+
+    code: Code
+
+
 def _code(context: Context, node: Node, scale: Any, zero: Any, axis: int, rank: int,
           size: int) -> Code:
     """Scale and zero point as they stand beside a value of so many axes."""
@@ -111,11 +118,6 @@ def _dynamic(context: Context, node: Node, inputs: list[Any]) -> list[Any]:
     return [x.of(Codes(node.label, x.expression, code)),
             Symbol(RuntimeScale(node.label, code, np.ones(())), ()), Symbol(
                 RuntimeZero(node.label, code), ())]
-
-
-@dataclass(frozen=True, eq=False)
-class RuntimeZero(Expression):
-    code: Code
 
 
 def _integer_product(context: Context, node: Node, inputs: list[Any]) -> Symbol:

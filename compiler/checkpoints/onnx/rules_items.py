@@ -17,6 +17,7 @@ from compiler.checkpoints.onnx.expressions import (
     Mean,
     MeanSquare,
     Normed,
+    NotNumbers,
     Probabilities,
     Row,
     Scores,
@@ -26,7 +27,7 @@ from compiler.checkpoints.onnx.expressions import (
 )
 from compiler.checkpoints.onnx.format import Node
 from compiler.checkpoints.onnx.masks import masked
-from compiler.checkpoints.onnx.symbols import Symbol, bare
+from compiler.checkpoints.onnx.symbols import Axes, Symbol, bare
 
 __all__ = ["RULES"]
 
@@ -69,8 +70,10 @@ def _binary(context: Context, node: Node, inputs: list[Any]) -> Symbol | None:
     x, known = (a, b) if isinstance(a, Symbol) else (b, a)
     if not isinstance(x, Symbol) or not isinstance(known, np.ndarray):
         return None
-    if node.op == "Add" and known.size == 1 and _lacks_bias(x.expression, 1):
-        return x.of(replace(x.expression, bias=known.reshape(-1)))  # type: ignore[call-arg]
+    layer = x.expression
+    if node.op == "Add" and known.size == 1 and isinstance(layer, Dense) and (
+            layer.bias is None and layer.weight.shape[0] == 1):
+        return x.of(replace(layer, bias=known.reshape(-1)))
     if known.size == 1 and known.ndim <= len(x.axes):
         number, of = np.float64(known.ravel()[0]), _FUNCTIONS[node.op]
         return _mapped(node, x, (lambda values: of(values, number)) if x is a
@@ -86,11 +89,6 @@ def _row(x: Symbol, known: np.ndarray) -> np.ndarray | None:
     if size is None or known.size != size or not known.ndim or known.shape[-1] != size:
         return None
     return known.reshape(-1)
-
-
-def _lacks_bias(expression: Expression, outputs: int) -> bool:
-    return isinstance(expression, Dense) and expression.bias is None and (
-        expression.weight.shape[0] == outputs)
 
 
 def _added(context: Context, node: Node, x: Symbol, known: np.ndarray) -> Symbol | None:
@@ -134,17 +132,23 @@ def _of_two(context: Context, node: Node, a: Symbol, b: Symbol) -> Symbol:
             if isinstance(scale, MeanSquare) and scale.x is x.expression and (
                     x is a or node.op == "Mul"):
                 return x.of(_normed(context, node, x.expression, function))
-    if node.op == "Add" and a.axes and b.axes:
-        longer, shorter = (a, b) if len(a.axes) >= len(b.axes) else (b, a)
-        if all(own in ((), axis) or axis == () for own, axis in zip(
-                shorter.axes[::-1], longer.axes[::-1], strict=False)) and (
-                a.features == b.features is not None):
-            lead = longer.axes[:len(longer.axes) - len(shorter.axes)]
-            axes = (*lead, *(own or axis for own, axis in zip(
-                shorter.axes, longer.axes[len(lead):], strict=True)))
-            return Symbol(Sum(node.label, a.expression, b.expression), axes)
+    axes = _broadcast(a, b) if node.op == "Add" else None
+    if axes is not None:
+        return Symbol(Sum(node.label, a.expression, b.expression), axes)
     raise context.refuse(node, f"combine {a.expression.label} and {b.expression.label} as a "
                          "residual, an activation or a norm does")
+
+
+def _broadcast(a: Symbol, b: Symbol) -> Axes | None:
+    """Axes of a sum of the features of positions, which may be those of all sequences."""
+    if a.features is None or a.features != b.features:
+        return None
+    longer, shorter = (a.axes, b.axes) if len(a.axes) >= len(b.axes) else (b.axes, a.axes)
+    lead = len(longer) - len(shorter)
+    pairs = list(zip(shorter, longer[lead:], strict=True))
+    if any(one and other and one != other for one, other in pairs):
+        return None
+    return (*longer[:lead], *(one or other for one, other in pairs))
 
 
 def _normed(context: Context, node: Node, x: Expression, function: Callable) -> Normed:
@@ -204,22 +208,15 @@ def _nans(context: Context, node: Node, inputs: list[Any]) -> Symbol | None:
     x = inputs[0]
     if not isinstance(bare(x)[0].expression, Probabilities):
         return None
-    return x.of(Lacking(node.label, x.expression))
-
-
-class Lacking(Expression):
-    """Whether items of x are NaN: none is."""
-
-    def __init__(self, label: str, x: Expression) -> None:
-        super().__init__(label)
-        object.__setattr__(self, "x", x)
+    return x.of(NotNumbers(node.label, x.expression))
 
 
 def _where(context: Context, node: Node, inputs: list[Any]) -> Symbol | None:
     """A softmax that is 0 where it is NaN, which it never is; scores where keys are hidden."""
     condition, chosen, other = inputs
     if isinstance(condition, Symbol):
-        if isinstance(condition.expression, Lacking) and isinstance(other, Symbol):
+        if isinstance(condition.expression, NotNumbers) and isinstance(other, Symbol) and (
+                other.expression is condition.expression.x):
             return other
         return None
     if not isinstance(condition, np.ndarray):

@@ -183,7 +183,7 @@ def _run(context: Context, node: Node, inputs: list[Any]) -> list[Any]:
 
 
 def _nearest(op: str) -> str:
-    """The supported ones whose names have most of this one's."""
+    """What stands for an operator in graphs that are not fused, or what encoders have."""
     known = {"Attention": "MatMul and Softmax", "QAttention": "MatMulInteger and Softmax",
              "SkipLayerNormalization": "Add and LayerNormalization",
              "EmbedLayerNormalization": "Gather, Add and LayerNormalization",
