@@ -9,7 +9,6 @@ import numpy as np
 from compiler.checkpoints import reference, registry
 from compiler.checkpoints.description import Attention, Linear, Transformer
 from compiler.checkpoints.digits import DRAWN, patches
-from compiler.checkpoints.onnx.scales import load_scales
 from compiler.checkpoints.samples import SAMPLES, inputs_for
 from compiler.checkpoints.scales import LARGEST, Scales, ScalesError, modules, placed_linears
 from compiler.checkpoints.text import CALIBRATION
@@ -92,7 +91,11 @@ def chosen_scales(name: str | None, model_name: str, model: Transformer,
         check_scales(name, config, level)  # refuses it
     check_scales(STATIC, config, level)
     if name != STATIC:
-        return load_scales(path) if path.suffix == ".onnx" else Scales.load(path)
+        if path.suffix != ".onnx":
+            return Scales.load(path)
+        from compiler.checkpoints.onnx.scales import load_scales  # a dozen modules
+
+        return load_scales(path)
     return calibrate(model, calibration_examples(model_name, model, offline=offline, seed=seed))
 
 

@@ -12,7 +12,6 @@ from compiler.checkpoints import characters, digits
 from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.gguf_file import open_gguf
-from compiler.checkpoints.gguf_models import load_gguf
 from compiler.checkpoints.loader import load_folder
 from compiler.checkpoints.packages import (
     BERT_TINY,
@@ -58,6 +57,8 @@ def load(name: str | Path, cache: Path | None = None, offline: bool = False) -> 
     path = _locate(name, cache, offline)
     title = str(name) if name in NAMES else None
     if path.suffix == ".gguf":
+        from compiler.checkpoints.gguf_models import load_gguf
+
         return load_gguf(path, title)
     graph = _graph(path)
     if graph is not None:
