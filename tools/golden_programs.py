@@ -20,7 +20,7 @@ import numpy as np
 from compiler.checkpoints import small
 from compiler.checkpoints.description import Linear, Norm, Tokens, Transformer
 from compiler.checkpoints.inputs import Inputs
-from compiler.checkpoints.samples import bert, inputs_for, llama, vit
+from compiler.checkpoints.samples import bert, inputs_for, integer, llama, vit
 from compiler.lowering import heads
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.lower import lower
@@ -115,6 +115,9 @@ def _variants() -> dict[str, Maker]:
         "vit mean l2": lambda: (vit(pooling="mean_l2"), inputs_for(vit(), 5, 2), {}),
         "vit first": lambda: (vit(pooling="first"), inputs_for(vit(), 5), {"base": 0x1000}),
         "vit seed none": lambda: (vit(seed=2), inputs_for(vit(), 7, seed=3), {"seed": None}),
+        "integer decode 4+1": lambda: (integer(), inputs_for(integer(), 5), {"steps": (4, 1)}),
+        "integer of all, degree 4": lambda: (integer(degree=4, causal=False),
+                                             inputs_for(integer(), 6), {}),
         "vit relu": lambda: (_relu(vit()), inputs_for(vit(), 3), {}),
     }
 
