@@ -68,12 +68,12 @@ def test_results_are_near_those_of_onnxruntime(name, tmp_path):
     assert min(cosines) > 0.998
 
 
-def command(case, folder, capsys):
+def command(case, folder, capsys, on="machine"):
     path = case.write(folder)
     np.save(folder / "ids.npy", np.array([3, 17, 29, 5]))
     try:
         code = run.main([str(path), "--ids", str(folder / "ids.npy"), "--fmt", "int8", "--dim", "4",
-                         "--on", "machine", "--quiet", "--scales", str(path)])
+                         "--on", on, "--quiet", "--scales", str(path)])
     except SystemExit as error:
         code = error.code
     return code, capsys.readouterr()
@@ -84,6 +84,13 @@ def test_the_command_takes_the_files_own_scales(tmp_path, capsys):
     compared, wrong = map(int, re.search(r"bytes compared: (\d+), mismatches: (\d+)",
                                          told.out).groups())
     assert code == 0 and compared > 300 and wrong == 0 and "scales static" in told.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STATIC)
+def test_every_byte_on_rtl(name, tmp_path, capsys):
+    code, told = command(stored(name), tmp_path, capsys, "rtl")
+    assert code == 0 and "mismatches: 0" in told.out and "other" in told.out
 
 
 def test_symmetric_scales_run(tmp_path, capsys):
