@@ -14,7 +14,7 @@ from compiler.checkpoints import reference
 from compiler.checkpoints.description import Norm, Polynomial
 from compiler.checkpoints.functions import polynomial
 from compiler.checkpoints.inputs import Inputs
-from compiler.checkpoints.samples import inputs_for, integer, llama
+from compiler.checkpoints.samples import bert, inputs_for, integer, llama
 from compiler.examples import examples_of
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.lower import layer_range, lower, make_steps
@@ -92,6 +92,27 @@ def test_steps_of_decoding_and_spans_of_queries(fmt, scales):
     config, model = AcceleratorConfig(fmt, dim=4), integer(layers=1, positions=300)
     assert agree(config, model, inputs_for(model, 7), scales, steps=(4, 2, 1)) > 400
     assert agree(config, model, inputs_for(model, 140), scales) > 5000
+
+
+def post_norm():
+    """BERT's layers, whose norms follow sums."""
+    def changed(norm):
+        return replace(norm, kind="l1")
+
+    made, kernel = bert(), Polynomial(2, (1.0, 0.5, 0.2), (0.1, 0.3, 0.0))
+    return replace(made, embedding=replace(made.embedding, norm=changed(made.embedding.norm)),
+                   blocks=tuple(replace(
+                       block, attention=replace(block.attention, kernel=kernel),
+                       attention_norm=changed(block.attention_norm),
+                       feed_forward_norm=changed(block.feed_forward_norm))
+                       for block in made.blocks))
+
+
+@pytest.mark.parametrize("fmt, scales", [("posit8", "unit"), ("e4m3", "row"), ("int8", "row"),
+                                         ("int8", "static")])
+def test_norms_of_sums(fmt, scales):
+    config = AcceleratorConfig(fmt, dim=4, functions="all" if scales == "unit" else "scales")
+    assert agree(config, post_norm(), inputs_for(post_norm(), 7), scales) > 300
 
 
 def rotated(window):
