@@ -22,6 +22,7 @@ from gen.cli import (
     config_from,
     deliver,
     describe,
+    prefix_from,
 )
 from gen.design import Design
 from gen.flat import Flat
@@ -138,14 +139,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="gen.block", description="Generate one block in Verilog-2005.")
     parser.add_argument("name", metavar="NAME", help=", ".join(BLOCKS))
     add_config_flags(parser)
-    parser.add_argument("--prefix", default="", help="start of every submodule's name")
+    parser.add_argument("--prefix", help="start of every submodule's name (NAME and _)")
     add_record(parser)
     arguments = parser.parse_args(argv)
     try:
         config = config_from(arguments)
     except ValueError as error:
         parser.error(str(error))
-    made = cache(lambda: design_block(arguments.name, config, arguments.prefix))
+    made = cache(lambda: design_block(arguments.name, config, prefix_from(arguments)))
     return deliver(parser, arguments.output, lambda: made().text,
                    beside={arguments.json: lambda: made().json()} if arguments.json else {})
 

@@ -38,6 +38,7 @@ from hdl.spec.surroundings import Surroundings
 
 __all__ = ["Converted", "Library", "component_ports"]
 
+_OWN = "ottava_"  # what the names of our macros begin with
 _ENABLE = "clken"  # a leaf's port; that of the whole accelerator has a name of its own
 
 
@@ -148,14 +149,18 @@ class Library:
         """The prefixed name of macro ``name``, whose text becomes part of the library's."""
         if name not in (SRAM, SYNCHRONISER):
             raise ValueError(f"macro must be {SRAM} or {SYNCHRONISER}, not {name!r}")
-        full = self.prefix + name
+        full = self._named(name)
         self._macros[full] = (sram_module(full, self.sram) if name == SRAM
                               else synchroniser_module(full))
         return full
 
+    def _named(self, name: str) -> str:
+        """``name`` behind the prefix, which is not said twice."""
+        return name if self.prefix == _OWN and name.startswith(_OWN) else self.prefix + name
+
     def reference(self, component: wiring.Component) -> Elaboratable:
         """An ``Instance`` of ``component``'s module, which is converted when met first."""
-        name = self.prefix + component.leaf_name
+        name = self._named(component.leaf_name)
         known = self._converted.get(name)
         if known is None:
             known = self.add(component, name)

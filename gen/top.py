@@ -13,6 +13,7 @@ from functools import cache
 from gen.cli import (
     Parser,
     add_config_flags,
+    add_module_names,
     add_periods,
     add_record,
     add_surroundings_flags,
@@ -22,6 +23,7 @@ from gen.cli import (
     deliver,
     describe,
     describe_surroundings,
+    prefix_from,
     surroundings_from,
 )
 from gen.design import Design
@@ -77,8 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="gen.top", description="Generate an accelerator in Verilog-2005.")
     add_config_flags(parser)
     add_surroundings_flags(parser)
-    parser.add_argument("--name", default="ottava", help="name of the top module (ottava)")
-    parser.add_argument("--prefix", default="", help="start of every other module's name")
+    add_module_names(parser)
     parser.add_argument("--sram", choices=SRAM_FORMS, default="infer",
                         help="memories: storage that tools infer, the same and told that no "
                              "word is read while it is written, or a black box (infer)")
@@ -101,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return deliver(parser, arguments.output,
                        lambda: constraints(config, arguments.name, arguments.period_ns,
                                            surroundings, arguments.control_period_ns))
-    made = cache(lambda: design(config, arguments.name, arguments.prefix, arguments.sram,
+    made = cache(lambda: design(config, arguments.name, prefix_from(arguments), arguments.sram,
                                 surroundings))
     return deliver(parser, arguments.output, lambda: made().text,
                    beside={arguments.json: lambda: made().json()} if arguments.json else {})

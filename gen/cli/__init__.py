@@ -6,12 +6,14 @@ An error is one line on standard error and exit code 2; a file is written whole 
 from gen.cli.build import (
     PERIOD_NS,
     add_config_flags,
+    add_module_names,
     add_periods,
     add_surroundings_flags,
     changed_config,
     config_from,
     describe,
     describe_surroundings,
+    prefix_from,
     surroundings_from,
 )
 from gen.cli.line import Line, counted
@@ -49,6 +51,7 @@ __all__ = [
     "add_config_flags",
     "add_jobs",
     "add_model_flags",
+    "add_module_names",
     "add_names",
     "add_offline",
     "add_on",
@@ -73,6 +76,7 @@ __all__ = [
     "make_folder",
     "number",
     "piped",
+    "prefix_from",
     "real",
     "save",
     "surroundings_from",

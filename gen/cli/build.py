@@ -11,9 +11,9 @@ from hdl.spec.config import AcceleratorConfig, options
 from hdl.spec.options import Option, options_of
 from hdl.spec.surroundings import Surroundings
 
-__all__ = ["PERIOD_NS", "add_config_flags", "add_periods", "add_surroundings_flags",
-           "changed_config", "config_from", "describe", "describe_surroundings",
-           "surroundings_from"]
+__all__ = ["PERIOD_NS", "add_config_flags", "add_module_names", "add_periods",
+           "add_surroundings_flags", "changed_config", "config_from", "describe",
+           "describe_surroundings", "prefix_from", "surroundings_from"]
 
 PERIOD_NS = 10.0
 
@@ -35,6 +35,17 @@ def add_config_flags(parser: argparse.ArgumentParser, *, output: bool = True,
 def add_surroundings_flags(parser: argparse.ArgumentParser) -> None:
     """Add a flag for every value of ``Surroundings``."""
     _add_flags(parser, options_of(Surroundings), {})
+
+
+def add_module_names(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a build's names, of which ``prefix_from`` takes the second."""
+    parser.add_argument("--name", default="ottava", help="name of the top module (ottava)")
+    parser.add_argument("--prefix", help="start of every other module's name (the top's and _)")
+
+
+def prefix_from(arguments: argparse.Namespace) -> str:
+    """The prefix that the flags name, or the top's name: builds of two names fit one design."""
+    return f"{arguments.name}_" if arguments.prefix is None else arguments.prefix
 
 
 def add_periods(parser: argparse.ArgumentParser) -> None:

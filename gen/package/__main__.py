@@ -15,12 +15,14 @@ from gen.cli import (
     PERIOD_NS,
     Parser,
     add_config_flags,
+    add_module_names,
     add_periods,
     add_surroundings_flags,
     alone,
     config_from,
     deliver,
     make_folder,
+    prefix_from,
     surroundings_from,
 )
 from gen.design import Design
@@ -72,8 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_surroundings_flags(parser)
     parser.add_argument("-o", "--output", required=True, metavar="FOLDER",
                         help="where the files go; made if it is not there")
-    parser.add_argument("--name", default="ottava", help="name of the top module (ottava)")
-    parser.add_argument("--prefix", default="", help="start of every other module's name")
+    add_module_names(parser)
     parser.add_argument("--sram", choices=SRAM_FORMS[:2], default="infer",
                         help="memories: as of gen.top (infer)")
     add_periods(parser)
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = config_from(arguments)
         # First of all: a name that cannot be leaves no folder behind.
-        made = design(config, arguments.name, arguments.prefix,
+        made = design(config, arguments.name, prefix_from(arguments),
                       sram=arguments.sram, surroundings=surroundings_from(arguments))
     except ValueError as error:
         parser.error(str(error))

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from gen.block import design_block
-from gen.top import build, design, generate
+from gen.top import build, design, generate, main
 from hdl.spec.config import AcceleratorConfig
 
 MOST_BYTES = 1_000_000  # of posit8 at 64 columns; the seconds are those of gen.scaling
@@ -67,7 +67,11 @@ def test_text_is_plain_and_names_no_place(designs, tmp_path):
     text = designs[16].text
     assert text.isascii() and "\\" not in text
     assert ".py" not in text and "(* src" not in text and "/home" not in text
-    assert text == command(tmp_path / "ottava.v", 16)
+    # The command's modules are named after the top, but where that is said already.
+    own = design(AcceleratorConfig(fmt="posit8", dim=16), prefix="ottava_").text
+    assert own == command(tmp_path / "ottava.v", 16)
+    assert set(re.findall(r"^module (?!ottava)(\S+?)\(", text, re.M))
+    assert not re.findall(r"^module (?!ottava)(\S+?)\(|ottava_ottava", own, re.M)
     # One word, a large constant, may be longer than a line.
     assert all(len(line) <= 100 or " " not in line.strip() for line in text.splitlines())
 
@@ -78,6 +82,16 @@ def test_name_and_prefix_keep_two_builds_apart():
     assert (one.top, two.top) == ("left", "right")
     assert not set(one.modules) & set(two.modules)
     assert all(name.startswith("left") for name in one.modules)
+
+
+def test_two_names_share_no_module(tmp_path):
+    names = {}
+    for name, more in (("left", []), ("right", []), ("plain", ["--prefix", ""])):
+        path = tmp_path / f"{name}.v"
+        assert main(["--dim", "4", "--name", name, *more, "-o", str(path)]) == 0
+        names[name] = set(re.findall(r"^ *module (\w+)", path.read_text(), re.M))
+    assert not names["left"] & names["right"] and len(names["left"]) > 80
+    assert {name.removeprefix("left_") for name in names["left"]} & names["plain"]
 
 
 def test_illegal_names_are_refused():
