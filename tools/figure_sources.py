@@ -176,6 +176,9 @@ SOURCES: dict[str, Source] = {
     "front-ends": Source("python -m synth.front_ends", _front_ends),
     "throughput": Source("python -m sim.throughput", _throughput),
     "bert-base-layer": Source(f"{_MODELS} bert-base --layers 1:2", _cycles, cheap=True),
+    "bert-base-dram": Source(f"{_MODELS} bert-base --layers 1:2 --memory dram", _cycles),
+    "bert-base-dram-512": Source(
+        f"{_MODELS} bert-base --layers 1:2 --memory dram --bus-bytes 64", _cycles),
     **{f"llama-layer-{bits}": Source(
         f"{_MODELS} llama-3.2-1b --layers 1:2 --tokens 512 --dim 32 --lanes 32 "
         f"--bus-bytes {bits // 8}", _cycles) for bits in (256, 512)},

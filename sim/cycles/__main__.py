@@ -34,6 +34,7 @@ from sim.cycles.draw import draw
 from sim.cycles.simulate import Memory, Run, simulate
 from sim.cycles.training import inference_work, ratios, training_work
 from sim.cycles.workload import MODELS, Workload, workload
+from sim.harness.dram import memory_named
 
 __all__ = ["main"]
 
@@ -45,8 +46,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scales", choices=(*SCALES, STATIC), metavar="WHICH",
                         help=f"of operands of products: {', '.join(SCALES)} or {STATIC} (row of "
                         "int8, else unit)")
+    parser.add_argument("--memory", default="ideal", metavar="NAME",
+                        help="ideal, dram, or dram:burst=4,latency=100 (ideal)")
     parser.add_argument("--latency", type=integer(1), default=30, metavar="N",
-                        help="cycles from an address to the memory's answer (30)")
+                        help="cycles from an address to an ideal memory's answer (30)")
     parser.add_argument("--each", action="store_true", help="a line for each head's commands")
     parser.add_argument("--svg", metavar="FILE", help="draw timeline and roofline there")
     parser.add_argument("--train", action="store_true",
@@ -72,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _memory(options: argparse.Namespace) -> Memory:
+    return Memory(options.latency, dram=memory_named(options.memory))
+
+
 def _work(options: argparse.Namespace) -> Workload:
     if options.model is None:
         raise ValueError(f"MODEL must be one of {', '.join(MODELS)} or the path of a checkpoint")
@@ -87,12 +94,14 @@ def _work(options: argparse.Namespace) -> Workload:
 def _print(work: Workload, run: Run, each: bool, seconds: float) -> None:
     config, whole = run.config, report.total(work, run)
     print(f"config: fmt {config.fmt}, acc {config.acc}, dim {config.dim}, lanes {config.lanes}, "
-          f"bus {8 * config.bus_bytes} bits")
+          f"bus {8 * config.bus_bytes} bits, {run.memory}")
     print(f"work: {work.name}, {whole.commands} commands, {whole.macs} MACs; "
           f"{run.cycles} cycles modelled in {seconds:.1f} s")
     print("\n".join(report.table(report.by_command(work, run, each), run)))
     print()
     print("\n".join(report.table([*report.by_part(work, run), whole], run)))
+    if run.memory.dram is not None:
+        print(f"\n{report.bursts(run)}", end="")
     peak = whole.macs / config.dim ** 2
     waits = ", ".join(f"{name} {run.total(name)}" for name in report.STALLS)
     print(f"\ncycles {run.cycles}, at the array's peak {peak:.0f}: {peak / run.cycles:.2%}\n"
@@ -108,16 +117,18 @@ def _check(options: argparse.Namespace) -> int:
     work = None if options.model is None else _work(options)
     dims = (4, 8, 16) if options.dim is None else (options.dim,)
     configs = [config_from(options, dim=dim) for dim in dims]
+    memory = _memory(options)
     rows = []
     try:
         if work is not None:
-            rows.append(measure(Accelerator(work.config), work.name, work.memory, work.address))
+            rows.append(measure(Accelerator(work.config), work.name, work.memory, work.address,
+                                memory))
         for config in configs if work is None else ():
-            rows += compare(Accelerator(config), quiet=options.quiet)
+            rows += compare(Accelerator(config), quiet=options.quiet, behind=memory)
     except (HungError, ToolError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print("\n".join(table(rows)))
+    print("\n".join(table(rows, memory)))
     return int(not rows or any(row.fails for row in rows))
 
 
@@ -134,14 +145,14 @@ def _train(options: argparse.Namespace) -> None:
                          layers=options.layers, offline=options.offline)
     plain = inference_work(config, options.model, training, tokens=options.tokens,
                            layers=options.layers, offline=options.offline)
-    memory = Memory(options.latency)
+    memory = _memory(options)
     simulate(config, [])
     with Line("cycles", quiet=options.quiet) as line:
         forward = simulate(config, plain.commands, memory=memory, address=plain.address,
                            tell=line.tell)
     lines, runs = ratios(work, forward, memory, options.quiet)
     print(f"config: fmt {config.fmt}, acc {config.acc}, dim {config.dim}, lanes {config.lanes}, "
-          f"bus {8 * config.bus_bytes} bits")
+          f"bus {8 * config.bus_bytes} bits, {memory}")
     for own, run in ((work.gradients, runs["gradients"]), (work.update, runs["update"])):
         print(f"\n{own.name}: {len(own.commands)} commands")
         rows = report.by_command(own, run, True) if options.each else report.by_part(own, run)
@@ -162,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _train(options)
             return 0
         work = _work(options)
-        memory = Memory(options.latency)
+        memory = _memory(options)
     except (ValueError, ModelUnavailable) as error:
         parser.error(str(error))
     simulate(work.config, [])  # compiles the model, where that is not kept from another run

@@ -6,6 +6,7 @@ from hdl.spec.timing import READERS, UNITS
 from sim.cycles.block import beat_offered, read_block
 from sim.cycles.compiled import compiled, entry
 from sim.cycles.drain import DRAIN, IDLE, drain_step
+from sim.cycles.dram import DRAM, dram_step
 from sim.cycles.feed import BANKS, FEEDER, TOKENS, banks_step, feeder_step
 from sim.cycles.fields import ints
 from sim.cycles.load import LOADER, PULSES, loader_filling, loader_idle, loader_step
@@ -40,7 +41,7 @@ COUNTS = np.dtype([
 """Of one command; ``first``, ``last``: the cycles in which each lane began and ended its work."""
 
 MACHINE = np.dtype([
-    ("sequencer", SEQUENCER), ("read", READ), ("write", WRITE), ("loader", LOADER),
+    ("sequencer", SEQUENCER), ("read", READ), ("write", WRITE), ("dram", DRAM), ("loader", LOADER),
     ("weights", WEIGHTS), ("shifter", SHIFTER), ("feeder", FEEDER), ("banks", BANKS),
     ("drain", DRAIN), ("vector", VECTOR), ("fetch", FETCH), ("y_resizer", RESIZER),
     ("c_resizer", RESIZER), ("pulses", PULSES), *ints("cycle active")])
@@ -196,6 +197,8 @@ def _step(s, plans, counts):
     elif read.granted == _WEIGHTS and s.shifter.asked != s.shifter.dim:
         s.shifter.asked += 1
     banks_step(s.banks, s.feeder.tokens[s.cycle % TOKENS], pulses)
+    if s.dram.there:
+        dram_step(s.dram, read, s.write, s.cycle)
     s.cycle += 1
 
 

@@ -13,9 +13,9 @@ from hdl.spec.timing import (
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
 
-__all__ = ["CLIENT", "READ", "TRANSFER", "ask", "client_ready", "granted_to", "read_step"]
+__all__ = ["BURSTS", "CLIENT", "READ", "TRANSFER", "ask", "client_ready", "granted_to", "read_step"]
 
-_BURSTS = 64
+BURSTS = 64
 
 TRANSFER = np.dtype(ints("address row_bytes rows stride tag"))
 """``tag``: the command that asks."""
@@ -31,7 +31,7 @@ CLIENT = np.dtype([
 READ = np.dtype([
     *ints("bus bus_log2 latency outstanding"),
     *ints("arvalid ar_ready turn passed granted"),
-    *arrays("client tag beats due ends offset row_tail", _BURSTS),
+    *arrays("client tag beat beats due ends offset row_tail", BURSTS),
     *ints("first accepted last done emitted r_valid r_last"), ("clients", CLIENT, len(READERS))])
 """Bursts are numbered: ``first`` is the oldest whose data are not all taken, ``emitted`` that which
 the memory answers, ``accepted`` the next that it will take, ``last`` the next to be granted."""
@@ -165,10 +165,10 @@ def _memory(read, cycle):
     """The memory of the channel: a burst's first beat comes ``latency`` cycles after its
     address."""
     if read.arvalid and read.ar_ready:
-        read.due[read.accepted % _BURSTS] = cycle + read.latency
+        read.due[read.accepted % BURSTS] = cycle + read.latency
         read.accepted += 1
     read.r_valid = 0
-    slot = read.emitted % _BURSTS
+    slot = read.emitted % BURSTS
     if read.emitted != read.accepted and cycle + 1 >= read.due[slot]:
         read.done += 1
         read.r_valid = 1
@@ -187,7 +187,7 @@ def read_step(read, cycle, urgent, taken):
     ``granted`` becomes the client whose burst is requested or -1. Returns the command that the
     beat on the bus is for, or -1.
     """
-    slot = read.first % _BURSTS
+    slot = read.first % BURSTS
     client = read.client[slot] if read.r_valid else -1
     command = read.tag[slot] if read.r_valid else -1
     burst = slot
@@ -196,8 +196,9 @@ def read_step(read, cycle, urgent, taken):
     if granted >= 0:
         c = read.clients[granted]
         beats = _burst_beats(c, read.bus_log2)
-        slot = read.last % _BURSTS
+        slot = read.last % BURSTS
         read.client[slot], read.tag[slot], read.beats[slot] = granted, c.tag_now, beats
+        read.beat[slot] = c.beat
         read.offset[slot] = c.row & (read.bus - 1)
         read.row_tail[slot] = (c.row + c.bytes - 1) & (read.bus - 1)
         read.ends[slot] = 1 if c.left == beats else 0
@@ -220,4 +221,4 @@ def read_step(read, cycle, urgent, taken):
 @compiled
 def granted_to(read):
     """The command whose burst ``read_step`` requested."""
-    return read.tag[(read.last - 1) % _BURSTS]
+    return read.tag[(read.last - 1) % BURSTS]

@@ -9,7 +9,7 @@ from sim.cycles.bound import Bound, work_bound
 from sim.cycles.simulate import Run
 from sim.cycles.workload import Workload
 
-__all__ = ["Row", "by_command", "by_part", "idle", "table", "total"]
+__all__ = ["Row", "bursts", "by_command", "by_part", "idle", "table", "total"]
 
 STALLS = ("stall_input", "stall_weight", "stall_accumulator", "stall_vector", "stall_operand")
 """As the hardware's counters name them."""
@@ -128,6 +128,13 @@ def table(rows: Sequence[Row], run: Run) -> list[str]:
             f"{row.counts['vector_beats'] / cycles:6.0%} "
             f"{row.counts['read_beats'] / cycles:5.0%} {row.counts['write_beats'] / cycles:5.0%}")
     return lines
+
+
+def bursts(run: Run) -> str:
+    """How long the bus's reads are, on which a DRAM's rate depends, in a line."""
+    beats, asked = run.total("read_beats"), run.total("read_bursts")
+    return (f"read: {beats} beats in {asked} bursts of {beats / max(asked, 1):.1f}; written: "
+            f"{run.total('write_beats')} beats")
 
 
 def idle(run: Run) -> int:

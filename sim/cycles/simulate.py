@@ -1,7 +1,7 @@
 """The cycle model's front: a configuration and commands in, cycles by command and cause out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from hdl.spec.timing import INDEX_BYTES, LANDING_BEATS, lane_cycles, strip_tiles
 from sim.cycles import drain, machine
 from sim.cycles.bound import Bound, program_bound
 from sim.cycles.plan import plans
+from sim.harness.dram import Dram
 
 __all__ = ["IDEAL", "Memory", "Run", "simulate"]
 
@@ -20,15 +21,23 @@ _TOLD_EVERY = 1 << 20  # cycles, half a second
 @dataclass(frozen=True)
 class Memory:
     """What the bus gives: cycles from an address, or a last datum, to the answer; bursts accepted
-    and not answered, per direction; one beat per cycle and channel."""
+    and not answered, per direction; one beat per cycle and channel, or as few as a ``dram`` gives,
+    whose latency then counts."""
 
     latency: int = 30
     outstanding: int = 16
+    dram: Dram | None = None
 
     def __post_init__(self) -> None:
+        if self.dram is not None:
+            object.__setattr__(self, "latency", self.dram.latency)
         for name in ("latency", "outstanding"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+
+    def __str__(self) -> str:
+        kind = "ideal" if self.dram is None else f"DRAM of {self.dram.burst} cycles a burst"
+        return f"memory {kind}, latency {self.latency}"
 
 
 IDEAL = Memory()
@@ -71,6 +80,10 @@ def _configure(state, config: AcceleratorConfig, memory: Memory, address: int) -
         for name, value in (("bus", bus), ("bus_log2", log2_exact(bus)),
                             ("latency", memory.latency), ("outstanding", memory.outstanding)):
             state[part][name] = value
+    if memory.dram is not None:
+        for name, value in asdict(memory.dram).items():
+            state["dram"][name] = value
+        state["dram"]["there"], state["dram"]["started"] = 1, -1
     state["read"]["clients"]["free"] = LANDING_BEATS
     state["loader"]["panel_bytes"] = config.operand_depth * word
     state["loader"]["word_bytes"] = word

@@ -12,22 +12,22 @@ from hdl.spec.timing import (
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
 
-__all__ = ["WRITE", "command_ready", "order", "packer_ready", "write_step", "writer_idle"]
+__all__ = ["RING", "WRITE", "command_ready", "order", "packer_ready", "write_step", "writer_idle"]
 
 BUFFERED = 64
 """Beats that the memory takes ahead of their addresses."""
-_RING = 256
+RING = 256
 
 WRITE = np.dtype([
     *ints("bus bus_log2 latency outstanding"),
     # The packer.
     *ints("busy row rows_left bytes stride_now tag_now beat end count"),
     # Beats in line, in an SRAM and at its output, and complete bursts.
-    *arrays("beat_last beat_tag", _RING), *ints("beat_tail beats offered"),
-    *arrays("burst_beats burst_tag", _RING), *ints("burst_tail bursts"),
+    *arrays("beat_last beat_tag", RING), *ints("beat_tail beats offered"),
+    *arrays("burst_beat burst_beats burst_tag", RING), *ints("burst_tail bursts"),
     # Channels AW, W and B; a burst's number is its place in the ring.
     *ints("awvalid under_way unanswered aw_ready w_ready b_valid b_tag"),
-    *ints("addresses buffered answers answered"), *arrays("due", _RING)])
+    *ints("addresses buffered answers answered"), *arrays("due", RING)])
 """``addresses``, ``answers``: bursts that the memory has the address of, that it took whole.
 ``answered``: the number of the oldest burst without an answer."""
 
@@ -73,14 +73,15 @@ def _pack(w, i_valid, room):
     if step:
         page = (PAGE_BYTES >> w.bus_log2) - 1
         ends = row_done or w.count == BURST_BEATS - 1 or (w.beat & page) == page
-        slot = w.beat_tail % _RING
+        slot = w.beat_tail % RING
         w.beat_last[slot], w.beat_tag[slot] = 1 if ends else 0, w.tag_now
         w.beat_tail += 1
         w.beats += 1
         w.count += 1
         if ends:
-            slot = w.burst_tail % _RING
+            slot = w.burst_tail % RING
             w.burst_beats[slot], w.burst_tag[slot] = w.count, w.tag_now
+            w.burst_beat[slot] = w.beat - w.count + 1
             w.burst_tail += 1
             w.bursts += 1
             w.count = 0
@@ -100,14 +101,14 @@ def _memory(w, cycle, address, beat):
     w.buffered += beat
     w.b_valid = 0
     while w.addresses:
-        slot = (w.answered + w.answers) % _RING
+        slot = (w.answered + w.answers) % RING
         if w.buffered < w.burst_beats[slot]:
             break
         w.buffered -= w.burst_beats[slot]
         w.due[slot] = cycle + w.latency
         w.addresses -= 1
         w.answers += 1
-    slot = w.answered % _RING
+    slot = w.answered % RING
     if w.answers and cycle + 1 >= w.due[slot]:
         w.b_valid, w.b_tag = 1, w.burst_tag[slot]
         w.answers -= 1
@@ -128,7 +129,7 @@ def write_step(w, cycle, i_valid):
     sent, command = 0, -1
     waiting = w.beats + w.offered
     if beat:
-        slot = (w.beat_tail - waiting) % _RING
+        slot = (w.beat_tail - waiting) % RING
         sent, command = w.beat_last[slot], w.beat_tag[slot]
     fetched = w.beats != 0 and (w.offered == 0 or beat)
     w.offered = 1 if fetched or (w.offered and not beat) else 0

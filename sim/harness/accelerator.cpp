@@ -5,7 +5,7 @@ extern "C" {
 
 Bench* bench_new(uint64_t seed) { return new Bench(seed); }
 void bench_free(Bench* bench) { delete bench; }
-void bench_reset(Bench* bench, int cycles) { bench->reset(cycles); }
+void bench_reset(Bench* bench, int cycles, int alone) { bench->reset(cycles, alone != 0); }
 uint64_t bench_skipped(Bench* bench) { return bench->skipped(); }
 void bench_run_for(Bench* bench, uint64_t cycles) { bench->run_for(cycles); }
 int64_t bench_wait(Bench* bench, int64_t limit) { return bench->wait(limit); }
@@ -28,6 +28,7 @@ void bench_fault(Bench* bench, uint64_t first, uint64_t end, int resp, int reads
 void bench_freeze(Bench* bench, int channel, int64_t after) {
     bench->memory().freeze(channel, after);
 }
+int bench_write_under_way(Bench* bench) { return bench->memory().write_under_way(); }
 void bench_thaw(Bench* bench) { bench->memory().thaw(); }
 int bench_traffic(Bench* bench, const TrafficWord* words, uint64_t seed) {
     return bench->traffic(words, seed);

@@ -139,9 +139,10 @@ class Accelerator:
             self._lib.bench_free(self._bench)
             self._bench = None
 
-    def reset(self) -> None:
-        """Hold ``aresetn`` low for a few cycles."""
-        self._lib.bench_reset(self._bench, _RESET_CYCLES)
+    def reset(self, *, alone: bool = False) -> None:
+        """Hold ``aresetn`` low for a few cycles; ``alone``: without the memory, which still owes
+        whatever it owed."""
+        self._lib.bench_reset(self._bench, _RESET_CYCLES, alone)
 
     def read(self, register: str) -> int:
         """A CSR, through AXI4-Lite."""
@@ -171,6 +172,11 @@ class Accelerator:
     @property
     def interrupt(self) -> bool:
         return bool(self._lib.bench_interrupt(self._bench))
+
+    @property
+    def write_under_way(self) -> bool:
+        """Whether the memory has a burst's address or some of its data, and not yet all."""
+        return bool(self._lib.bench_write_under_way(self._bench))
 
     def run(self, memory: np.ndarray, program_address: int, base: int = 0, *,
             stalls: StallProfile = PROFILES["ideal"], seed: int = 0, watchdog: int = 0,

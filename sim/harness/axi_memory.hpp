@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "axi_pins.hpp"
+#include "dram.hpp"
 
 constexpr uint8_t kOkay = 0, kDecodeError = 3;
 
@@ -37,6 +38,7 @@ struct Profile {
     uint32_t latency_low, latency_high;
     uint32_t outstanding;
     uint32_t mixed_order;  // reads and writes take effect early or late, at random
+    DramTimes dram;
 };
 
 struct Fault {
@@ -52,12 +54,13 @@ class AxiMemory {
     void image(uint8_t* data, uint8_t* written, uint64_t base, uint64_t size) {
         data_ = data, written_ = written, base_ = base, size_ = size;
     }
-    void profile(const Profile& profile) { profile_ = profile; }
+    void profile(const Profile& profile) { profile_ = profile, dram_.times(profile.dram); }
     // Forgets every burst, as the master does in reset.
     void reset() {
         thaw();
         reads_.clear(), addresses_.clear(), beats_.clear(), answers_.clear();
         r_ = {}, b_ = {};
+        dram_.times(profile_.dram);
         arready_ = awready_ = wready_ = 0;
     }
     // Starts the random numbers anew; nothing that was drawn before has a say any more.
@@ -102,6 +105,9 @@ class AxiMemory {
         wready_ = !stalled_[kW] && beats_.size() < kBufferedBeats;
     }
 
+    // Of a burst some data have come and some have not, or its address has not.
+    bool write_under_way() const { return !addresses_.empty() || !beats_.empty(); }
+
     uint64_t most_reads = 0, most_writes = 0;
 
   private:
@@ -134,8 +140,12 @@ class AxiMemory {
         return true;
     }
 
-    uint64_t due() {
-        return cycle_ - 1 + random_.between(profile_.latency_low, profile_.latency_high);
+    // When a burst that came at the last edge has its first datum, or its answer.
+    uint64_t due(uint64_t address, int beats, bool write) {
+        if (!dram_.there())
+            return cycle_ - 1 + random_.between(profile_.latency_low, profile_.latency_high);
+        const uint64_t begins = dram_.serve(cycle_ - 1, address / bytes_, beats, write);
+        return write ? begins + beats : begins;
     }
 
     bool inside(uint64_t address) const { return address - base_ < size_; }
@@ -164,7 +174,7 @@ class AxiMemory {
     void accept_read(const AddressPins& a) {
         const int beats = a.len + 1;
         const bool early = !profile_.mixed_order || random_.chance(0.5);
-        ReadBurst burst{a.address, due(), a.id, beats, 0, early, {}, {}};
+        ReadBurst burst{a.address, due(a.address, beats, false), a.id, beats, 0, early, {}, {}};
         burst.data.resize(beats * bytes_), burst.resp.resize(beats);
         if (early)
             for (int beat = 0; beat < beats; beat++) fetch(burst, beat);
@@ -190,7 +200,7 @@ class AxiMemory {
             // Writes of one ID land in order: never ahead of one that still waits.
             const bool ordered = answers_.empty() || answers_.back().early;
             const bool early = profile_.mixed_order && ordered && random_.chance(0.5);
-            Answer answer{burst, due(), early, kOkay, {}};
+            Answer answer{burst, due(burst.address, burst.beats, true), early, kOkay, {}};
             answer.beats.assign(beats_.begin(), beats_.begin() + burst.beats);
             beats_.erase(beats_.begin(), beats_.begin() + burst.beats);
             if (answer.early) apply(answer);
@@ -228,7 +238,8 @@ class AxiMemory {
 
     const int bytes_;
     Random random_;
-    Profile profile_{{}, {}, 30, 30, 16, 0};
+    Profile profile_{{}, {}, 30, 30, 16, 0, {}};
+    Dram dram_;
     uint8_t *data_ = nullptr, *written_ = nullptr;
     uint64_t base_ = 0, size_ = 0, cycle_ = 0;
     std::vector<Fault> faults_;

@@ -12,7 +12,7 @@ __all__ = ["HEADERS", "SOURCES", "load"]
 _HERE = Path(__file__).parent
 SOURCES = (_HERE / "accelerator.cpp",)
 HEADERS = tuple(_HERE / f"{name}.hpp"
-                for name in ("axi_pins", "axi_checker", "axi_memory", "lite_host", "bench"))
+                for name in ("axi_pins", "axi_checker", "dram", "axi_memory", "lite_host", "bench"))
 
 
 @cache
@@ -21,12 +21,13 @@ def load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     pointer, word, number = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int
     signatures = {
-        "new": (pointer, word), "free": (None, pointer), "reset": (None, pointer, number),
+        "new": (pointer, word), "free": (None, pointer), "reset": (None, pointer, number, number),
         "run_for": (None, pointer, word), "wait": (ctypes.c_int64, pointer, ctypes.c_int64),
         "write": (number, pointer, ctypes.c_uint32, ctypes.c_uint32),
         "read": (number, pointer, ctypes.c_uint32, ctypes.POINTER(ctypes.c_uint32)),
         "traffic": (number, pointer, ctypes.POINTER(TrafficWord), word),
         "interrupt": (number, pointer), "skipped": (word, pointer),
+        "write_under_way": (number, pointer),
         "trace": (number, pointer, ctypes.c_char_p),
         "coverage": (number, pointer, ctypes.c_char_p),
         "image": (None, pointer, pointer, pointer, word, word),

@@ -1,7 +1,9 @@
 """How an AXI memory behaves in time: stalls of each channel, latency, outstanding bursts."""
 
 import ctypes
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+
+from sim.harness.dram import Dram
 
 __all__ = ["CHANNELS", "PROFILES", "StallProfile"]
 
@@ -22,6 +24,7 @@ class StallProfile:
     mixed_order: reads sample and writes reach the memory early or late at random; otherwise
         reads sample when accepted and writes land when answered, the least kind to a master
         that does not wait.
+    dram: a DRAM, whose latency takes the place of ``latency``.
     """
 
     name: str
@@ -30,6 +33,7 @@ class StallProfile:
     latency: tuple[int, int] = (30, 30)
     outstanding: int = 16
     mixed_order: bool = False
+    dram: Dram | None = None
 
     def __post_init__(self) -> None:
         for key, values in (("stall", self.stall), ("length", self.length)):
@@ -48,7 +52,15 @@ class StallProfile:
         return ProfileStruct(
             tuple(self.stall.get(channel, 0.0) for channel in CHANNELS),
             tuple(self.length.get(channel, 1.0) for channel in CHANNELS),
-            *self.latency, self.outstanding, int(self.mixed_order))
+            *self.latency, self.outstanding, int(self.mixed_order),
+            DramStruct(0) if self.dram is None else DramStruct(1, *asdict(self.dram).values()))
+
+
+class DramStruct(ctypes.Structure):
+    """``DramTimes`` of dram.hpp: whether there is one, and the fields of ``Dram``."""
+
+    _fields_ = [("there", ctypes.c_uint32),
+                *((one.name, ctypes.c_uint32) for one in fields(Dram))]
 
 
 class ProfileStruct(ctypes.Structure):
@@ -58,6 +70,7 @@ class ProfileStruct(ctypes.Structure):
         ("enter", ctypes.c_double * len(CHANNELS)), ("length", ctypes.c_double * len(CHANNELS)),
         ("latency_low", ctypes.c_uint32), ("latency_high", ctypes.c_uint32),
         ("outstanding", ctypes.c_uint32), ("mixed_order", ctypes.c_uint32),
+        ("dram", DramStruct),
     ]
 
 

@@ -5,6 +5,8 @@ import pytest
 from sim.cycles.bound import Bound
 from sim.cycles.cases import cases
 from sim.cycles.check import TOLERANCE, CheckedCase, build, compare, table
+from sim.cycles.simulate import Memory
+from sim.harness.dram import Dram
 
 BUILDS = [
     ("posit8", {"dim": 4}),
@@ -34,8 +36,9 @@ def test_a_difference_is_told():
     assert row.error == pytest.approx(0.03) and row.fails
     lines = table([row, CheckedCase("copy", 8, 500, 500, Bound(500, "fill"), {"tiles": (0, 0)})])
     assert lines[1].split()[5:] == ["800", "1.25", "array", "stall_input"]
-    assert lines[-1] == ("2 compared, 1 beyond 2%, the worst 3.00%; 1 to the cycle; "
-                         "0 below the bound")
+    assert lines[-1] == ("2 compared, 1 beyond 2%, the worst 3.00%, memory ideal, latency 30; "
+                         "1 to the cycle; 0 below the bound")
+    assert "memory DRAM of 4 cycles a burst" in table([row], Memory(dram=Dram()))[-1]
 
 
 def test_fewer_cycles_than_the_bound_are_told():

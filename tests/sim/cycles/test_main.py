@@ -127,6 +127,7 @@ def test_a_model_is_told_and_drawn(monkeypatch, tmp_path, capsys):
     (["bert-base", "--layers", "9:13"], "layers must be A:B with 0 <= A < B <= 12, not 9:13"),
     (["bert-base", "--fusion", "all"], "fusion must be one of"),
     (["bert-base", "--latency", "x"], "latency must be an integer from 1 up, not 'x'"),
+    (["bert-base", "--memory", "dram:bank=1"], "memory dram takes NAME=N of latency, burst"),
     (["bert-base", "--decode", "3"], "decode must be less than tokens"),
 ])
 def test_wrong_arguments(arguments, message, capsys):
