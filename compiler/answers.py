@@ -9,8 +9,9 @@ import numpy as np
 
 from compiler.checkpoints.description import Transformer
 from compiler.examples import Example, batches, from_texts
-from compiler.training.data import QUESTIONS, TEXTS, DataError, read_rows
+from compiler.training.data import QUESTIONS, TEXTS, WORDS, DataError, read_rows
 from compiler.training.gradients.network import Batch
+from compiler.training.tagged import tagged_task
 from compiler.training.tasks import TOKENS, Task, own_data
 
 if TYPE_CHECKING:
@@ -41,16 +42,18 @@ class AnswerTask(Task):
 
 
 def own_task(path: Path, words: "Tokenizer", model: Transformer, tokens: int = TOKENS) -> Task:
-    """The rows of a CSV file: texts with labels (``own_data``), or questions with a context and the
-    answer that stands in it, for a loss over spans. An eighth is held out, one at least; of
-    questions whole contexts are.
+    """The rows of a CSV file: texts with labels (``own_data``), with a label for each word
+    (``tagged_task``), or questions with a context and the answer that stands in it, for a loss over
+    spans. An eighth is held out, one at least; of questions whole contexts are.
 
     Pairs of more than ``tokens`` tokens are cut; those that lose their answer are left out, and
     ``notes`` says how many. ``DataError``, ``ExampleError`` in one line.
     """
-    columns, rows = read_rows(path, TEXTS, QUESTIONS)
+    columns, rows = read_rows(path, TEXTS, QUESTIONS, WORDS)
     if columns == TEXTS:
         return own_data(path, words, tokens)
+    if columns == WORDS:
+        return tagged_task(path, rows, words, tokens)
     questions = read_questions(path, rows)
     examples = from_texts(words, [one.question for one in questions], model, tokens,
                           [one.where for one in questions], [one.context for one in questions])

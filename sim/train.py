@@ -3,9 +3,9 @@
 Trains adapters, or whole matrices, in numpy with every rounding of the accelerator but those of
 its accumulators (products are added up in float32), or with none (``--plain``), or by programs
 on the machine model or the generated Verilog, on a task by name or on one's own CSV file with the
-columns text and label, or question, context and answer. The adapters are saved in the files of
-peft. Exit code 1 where a loss or a gradient is not finite (the last good adapters are saved) or a
-run is interrupted, 2 for wrong arguments, models and data.
+columns text and label, text and labels (of words), or question, context and answer. The adapters
+are saved in the files of peft. Exit code 1 where a loss or a gradient is not finite (the last good
+adapters are saved) or a run is interrupted, 2 for wrong arguments, models and data.
 """
 
 import argparse

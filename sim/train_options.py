@@ -39,9 +39,9 @@ def make_parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--task", help=f"one of {', '.join(TASKS)}")
     what.add_argument("--data", type=Path, metavar="FILE",
-                      help="a CSV file with the columns text and label, or question, context and "
-                      "answer (and start, the number of the context's character that it begins "
-                      "with)")
+                      help="a CSV file with the columns text and label, or text and labels, one "
+                      "for each word, or question, context and answer (and start, the number of "
+                      "the context's character that it begins with)")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--lora", type=int, default=8, metavar="RANK", help="rank of adapters (8)")
     how.add_argument("--full", action="store_true", help="train the matrices themselves")

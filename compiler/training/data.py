@@ -13,11 +13,12 @@ from compiler.training.gradients.network import Batch
 if TYPE_CHECKING:  # imported where a tokenizer is made
     from tokenizers import Tokenizer
 
-__all__ = ["QUESTIONS", "TEXTS", "DataError", "LabelledTexts", "encode_texts", "read_csv",
+__all__ = ["QUESTIONS", "TEXTS", "WORDS", "DataError", "LabelledTexts", "encode_texts", "read_csv",
            "read_rows", "split", "windows"]
 
 TEXTS = ("text", "label")
 QUESTIONS = ("question", "context", "answer")
+WORDS = ("text", "labels")
 Row = tuple[int, Mapping[str, str | None]]
 # A field of a CSV file; the module's own limit is 131,072 characters.
 _LONGEST_FIELD = 1 << 20

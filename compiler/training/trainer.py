@@ -13,7 +13,7 @@ from compiler.checkpoints.description import Linear, Transformer
 from compiler.lowering.place import Tell, silent
 from compiler.training.adapters import AdapterSet
 from compiler.training.description import LowRank, Training
-from compiler.training.gradients.loss import LossKind, loss_of, rows_counted
+from compiler.training.gradients.loss import LossKind, labelled, loss_of, rows_counted
 from compiler.training.gradients.network import Batch, gradients_of, logits_of
 from compiler.training.gradients.numerics import Array, Exact
 from compiler.training.gradients.parameters import parameters
@@ -212,12 +212,15 @@ class Trainer:
 
 
 def correct(kind: LossKind, logits: Array, batch: Batch) -> Array:
-    """Whether the largest logit is at the label: an item a sequence, or a predicted id."""
+    """Whether the largest logit is at the label: an item a sequence, a predicted id, or a position
+    that has a label."""
     if kind == "classes":
         return logits.argmax(axis=1) == batch.labels
     if kind == "spans":
         if batch.valid is not None:
             logits = np.where(batch.valid[..., None], logits, -np.inf)
         return (logits.argmax(axis=1) == batch.labels).all(axis=1)
+    if kind == "tokens":
+        return (logits.argmax(axis=2) == batch.labels)[labelled(batch.labels, batch.valid)]
     hits = logits[:, :-1].argmax(axis=2) == batch.labels[:, 1:]
     return hits if batch.valid is None else hits[batch.valid[:, 1:] & batch.valid[:, :-1]]

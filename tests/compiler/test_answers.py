@@ -124,8 +124,8 @@ def test_texts_with_labels_are_classes(words, write):
     assert task.kind == "classes" and task.classes == ("a", "b")
 
 
-BOTH = ("must have the columns text and label, or question, context and answer, but its first line "
-        "has {}")
+BOTH = ("must have the columns text and label, or question, context and answer, or text and "
+        "labels, but its first line has {}")
 
 
 @pytest.mark.parametrize(("content", "message"), [

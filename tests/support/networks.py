@@ -55,4 +55,11 @@ def spans():
             "spans")
 
 
-NETWORKS = {"bert": bert, "vit": vit, "llama": llama, "spans": spans}
+def tokens():
+    """Classes of positions, of which some have none, and one that pads says one."""
+    model, batch, _ = bert(pooling="none")
+    labels = np.array([[-1, 2, 0, 1, -1], [0, -1, 1, 2, 2], [-1, -1, -1, 2, -1]])
+    return model, replace(batch, labels=labels), "tokens"
+
+
+NETWORKS = {"bert": bert, "vit": vit, "llama": llama, "spans": spans, "tokens": tokens}

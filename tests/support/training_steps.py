@@ -70,7 +70,7 @@ def padded(batch, program):
     more = ((0, 0), (0, program.batch.length - batch.inputs.shape[1]))
     labels = batch.labels
     if labels.shape == batch.inputs.shape:
-        labels = np.pad(labels, more)
+        labels = np.pad(labels, more, constant_values=-1 if (labels < 0).any() else 0)
     segments = None if batch.segments is None else np.pad(batch.segments, more)
     return Batch(np.pad(batch.inputs, more), labels, np.pad(batch.valid, more), segments)
 
@@ -120,6 +120,18 @@ def spans(own, length=8):
     data = Batch(ids, labels, np.arange(length) < lengths[:, None])
     return Work(model, batches(data, own.batch, 0), Inputs(
         "ids", ids[:own.micro], np.ones((own.micro, length), bool)), "spans")
+
+
+def tagged(own):
+    """A small BERT that tells classes of some positions of sentences of 1 to 8 random ids."""
+    model = with_head(samples.bert(), 3, "tokens")
+    rng = np.random.default_rng(7)
+    ids, lengths = rng.integers(0, 50, (40, 8)), rng.integers(1, 9, 40)
+    labels = np.where(rng.random((40, 8)) < 0.6, rng.integers(0, 3, (40, 8)), -1)
+    labels[:, 0] = rng.integers(0, 3, 40)
+    data = Batch(ids, labels, np.arange(8) < lengths[:, None])
+    return Work(model, batches(data, own.batch, 0), Inputs(
+        "ids", ids[:own.micro], np.ones((own.micro, 8), bool)), "tokens")
 
 
 def pairs(own):

@@ -1,4 +1,5 @@
-"""Losses and their gradients: cross-entropy over classes, a vocabulary, or positions of a text.
+"""Losses and their gradients: cross-entropy over classes, a vocabulary, positions of a text, or
+classes of each position.
 
 Of one row with probabilities p and label c: loss −log pᶜ, gradient p − e(c). A loss is the mean
 over its rows, so that the gradient is divided by their number.
@@ -11,9 +12,10 @@ import numpy as np
 
 from compiler.training.gradients.numerics import Array, Exact
 
-__all__ = ["LOSSES", "LossKind", "cross_entropy", "loss_of", "next_told", "rows_counted"]
+__all__ = ["LOSSES", "LossKind", "cross_entropy", "labelled", "loss_of", "next_told",
+           "rows_counted"]
 
-LossKind = Literal["classes", "vocabulary", "spans"]
+LossKind = Literal["classes", "vocabulary", "spans", "tokens"]
 
 
 def cross_entropy(numerics: Exact, logits: Array, labels: Array) -> tuple[float, Array]:
@@ -47,9 +49,25 @@ def next_told(ids: Array, valid: Array | None) -> Array:
     return counted[:, 1:] & counted[:, :-1]
 
 
+def labelled(labels: Array, valid: Array | None) -> Array:
+    """B × S: whether a position has a label of its own."""
+    counted = labels >= 0
+    return counted if valid is None else counted & valid
+
+
 def rows_counted(kind: LossKind, labels: Array, valid: Array | None = None) -> int:
     """How many rows a loss is the mean of; arguments as for ``loss_of``."""
+    if kind == "tokens":
+        return int(labelled(labels, valid).sum())
     return int(next_told(labels, valid).sum()) if kind == "vocabulary" else len(labels)
+
+
+def _tokens(n: Exact, logits: Array, labels: Array, valid: Array | None) -> tuple[float, Array]:
+    """Each position's logits against its own label, where it has one."""
+    counted = labelled(labels, valid)
+    gradient = np.zeros_like(logits)
+    loss, gradient[counted] = cross_entropy(n, logits[counted], labels[counted])
+    return loss, gradient
 
 
 def _spans(n: Exact, logits: Array, labels: Array, valid: Array | None) -> tuple[float, Array]:
@@ -64,7 +82,7 @@ def _spans(n: Exact, logits: Array, labels: Array, valid: Array | None) -> tuple
 
 
 LOSSES: dict[str, Callable[[Exact, Array, Array, Array | None], tuple[float, Array]]] = {
-    "classes": _classes, "vocabulary": _vocabulary, "spans": _spans}
+    "classes": _classes, "vocabulary": _vocabulary, "spans": _spans, "tokens": _tokens}
 
 
 def loss_of(kind: LossKind, numerics: Exact, logits: Array, labels: Array,
@@ -77,12 +95,13 @@ def loss_of(kind: LossKind, numerics: Exact, logits: Array, labels: Array,
     ``classes``     B × classes               B classes
     ``vocabulary``  B × S × words             B × S ids, those of the input
     ``spans``       B × S × 2                 B × 2 positions, first and last
+    ``tokens``      B × S × classes           B × S classes, below 0 where a position has none
     =============== ========================= ==========================================
 
     ``valid``: B × S, False where a position only pads. ``ValueError`` for shapes that do not fit.
     """
     wanted = {"classes": logits.shape[:1], "vocabulary": logits.shape[:2],
-              "spans": (logits.shape[0], 2)}
+              "spans": (logits.shape[0], 2), "tokens": logits.shape[:2]}
     if kind not in wanted:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}, not {kind!r}")
     dimensions = 2 if kind == "classes" else 3
@@ -92,5 +111,7 @@ def loss_of(kind: LossKind, numerics: Exact, logits: Array, labels: Array,
                          f"not shape {logits.shape}")
     if labels.shape != wanted[kind]:
         raise ValueError(f"labels of {kind} must be of shape {wanted[kind]}, not {labels.shape}")
+    if kind == "tokens" and not labelled(labels, valid).any():
+        raise ValueError("labels of tokens must be there for one valid position at least")
     loss, gradient = LOSSES[kind](numerics, logits, labels, valid)
     return loss, numerics.gradient("loss", gradient)

@@ -28,10 +28,13 @@ def check(config: AcceleratorConfig, model: Transformer, training: Training, kin
            for block in model.blocks):
         raise ValueError(f"rotary pairs of {model.name} must lie in halves to be trained on the "
                          "accelerator, not interleaved; model_halves_first brings them there")
-    if kind == "vocabulary" and batch.valid is not None and training.micro != training.batch:
-        raise ValueError(f"micro must be batch = {training.batch} where sequences are padded and "
-                         "the loss is over the vocabulary on the accelerator, for a micro-batch's "
-                         f"share is not known before, not {training.micro}")
+    if kind == "tokens":
+        _check_tokens(model, batch)
+    counts = kind == "tokens" or (kind == "vocabulary" and batch.valid is not None)
+    if counts and training.micro != training.batch:
+        raise ValueError(f"micro must be batch = {training.batch} where not every position counts "
+                         "in the loss on the accelerator, padding or what has no label, for a "
+                         f"micro-batch's share is not known before, not {training.micro}")
     if kind == "classes" and model.pooling not in ("first", "mean", "mean_l2"):
         raise ValueError(f"pooling of {model.name} must be first, mean or mean_l2 to be trained on "
                          f"the accelerator, not {model.pooling}")
@@ -49,6 +52,14 @@ def check(config: AcceleratorConfig, model: Transformer, training: Training, kin
         raise ValueError(f"micro must be at most {config.k_max // batch.length} with the exact "
                          f"accumulator: K of gradients is micro times {batch.length} positions, at "
                          f"most k_max = {config.k_max}")
+
+
+def _check_tokens(model: Transformer, batch: Inputs) -> None:
+    if batch.valid is None:
+        raise ValueError("valid must be given of a batch with labels of tokens")
+    if model.pooling != "none" or model.blocks[-1].attention.causal:
+        raise ValueError(f"a loss over tokens takes a model that is not causal and pools nothing "
+                         f"on the accelerator, which {model.name} is not")
 
 
 def _check_spans(model: Transformer) -> None:

@@ -11,7 +11,7 @@ from compiler.program.builder import read
 from compiler.program.start import Ran, Start
 from compiler.program.tensor import INDICES, Tensor
 from compiler.training.description import AdamW, Training
-from compiler.training.gradients.loss import LossKind, loss_of, next_told, rows_counted
+from compiler.training.gradients.loss import LossKind, labelled, loss_of, next_told, rows_counted
 from compiler.training.gradients.network import Batch
 from compiler.training.gradients.numerics import Exact
 from compiler.training.programs.ends import pooled_rows
@@ -128,6 +128,8 @@ class Host:
                 raise ValueError("of sequences whose next ids are told, what pads must come last, "
                                  "and a position with a next one be among them")
             labels = np.pad(labels, more)
+        if self.kind == "tokens":
+            labels = np.pad(labels, more, constant_values=-1)
         segments = None if part.segments is None else np.pad(part.segments, more)
         return Batch(np.pad(inputs, more), labels, np.pad(valid, more), segments)
 
@@ -138,25 +140,30 @@ class Host:
             self.write(tensor, values)
         if own.segments is not None:
             self.write(own.segments, part.segments)
-        if self.kind == "vocabulary":
-            self._write_next(part)
+        if self.kind == "tokens":
+            self._write_valid(part.valid)
+            self._write_rows(labelled(part.labels, part.valid), part.labels)
+        elif self.kind == "vocabulary":
+            # A position's label is the next one's id; the last one has none.
+            counted = next_told(part.labels, part.valid)
+            self._write_rows(np.pad(counted, ((0, 0), (0, 1))),
+                             np.roll(part.labels, -1, axis=1))
         else:
             # Of spans all first positions, then all last ones.
             self.write(own.labels, part.labels.T)
             if part.valid is not None:
                 self._write_valid(part.valid)
 
-    def _write_next(self, part: Batch) -> None:
-        """A one-hot row of the next id for each position that has one, and which do."""
-        own, counted = self.program.batch, next_told(part.labels, part.valid)
-        rows = np.zeros(own.labels.shape)
-        numbers = np.arange(part.labels.size).reshape(part.labels.shape)
-        before = numbers[:, :-1][counted]
-        rows[before, part.labels[:, 1:][counted]] = 1
+    def _write_rows(self, counted: np.ndarray, labels: np.ndarray) -> None:
+        """A one-hot row of the label of each position that is ``counted``, and which are."""
+        own, rows = self.program.batch, np.zeros(self.program.batch.labels.shape)
+        numbers = np.arange(labels.size).reshape(labels.shape)
+        found = numbers[counted]
+        rows[found, labels[counted]] = 1
         self.write(own.labels, rows)
         if own.counted is not None:
-            self.write(own.counted, np.where(np.isin(numbers, before), numbers, numbers.size))
-            self.write(own.lengths, np.full(own.lengths.shape, 1 / before.size))
+            self.write(own.counted, np.where(np.isin(numbers, found), numbers, numbers.size))
+            self.write(own.lengths, np.full(own.lengths.shape, 1 / found.size))
 
     def _write_valid(self, valid: np.ndarray) -> None:
         """Masks, and what goes by the number of positions."""

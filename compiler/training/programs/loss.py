@@ -10,10 +10,10 @@ from compiler.program.epilogue import Epilogue
 from compiler.training.programs.context import Context, operand, wide
 from compiler.training.programs.factors import Share
 
-__all__ = ["COUNTED", "classes_loss", "spans_loss", "vocabulary_loss"]
+__all__ = ["COUNTED", "classes_loss", "spans_loss", "tokens_loss", "vocabulary_loss"]
 
 COUNTED = "rows that count"
-"""Row numbers that the host writes where a loss over a vocabulary leaves out what pads."""
+"""Row numbers that the host writes where a loss leaves out some positions."""
 
 
 def classes_loss(ctx: Context, logits: Value, accurate: bool) -> Value:
@@ -52,10 +52,17 @@ def vocabulary_loss(ctx: Context, logits: Value, accurate: bool) -> Value:
     return d
 
 
+def tokens_loss(ctx: Context, logits: Value, accurate: bool) -> Value:
+    """As ``vocabulary_loss``, of each position's logits and its own label where it has one."""
+    labels = ctx.trace.constant("labels", *logits.shape, lambda: np.zeros(logits.shape),
+                                Form.STORED)
+    return _counted(ctx, logits, labels, accurate)
+
+
 def _counted(ctx: Context, logits: Value, labels: Value, accurate: bool) -> Value:
-    """``vocabulary_loss`` of sequences that may be padded: rows of the probabilities by number, the
-    position's own or a row of zeros after all, where its label is zeros, too. One over the number
-    of rows that count is data: the word of the first ``Share``."""
+    """Where not every position counts, of sequences that may be padded say: rows of the
+    probabilities by number, the position's own or a row of zeros after all, where its label is
+    zeros, too. One over the number of rows that count is data: the word of the first ``Share``."""
     trace, (rows, words) = ctx.trace, logits.shape
     p = trace.constant("probabilities of the loss", rows + 1, words,
                        lambda: np.zeros((rows + 1, words)), Form.WIDE)

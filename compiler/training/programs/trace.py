@@ -22,7 +22,12 @@ from compiler.training.programs.beside import BesideTracer
 from compiler.training.programs.context import Context
 from compiler.training.programs.ends import ends_backward, positions_backward, trace_positions
 from compiler.training.programs.factors import Factors
-from compiler.training.programs.loss import classes_loss, spans_loss, vocabulary_loss
+from compiler.training.programs.loss import (
+    classes_loss,
+    spans_loss,
+    tokens_loss,
+    vocabulary_loss,
+)
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["Traced", "trace_step"]
@@ -133,7 +138,8 @@ def _ends(ctx: Context, model: Transformer, kind: LossKind, x: Value, accurate: 
     weight = trace.weight("head weight", model.head.weight).whole
     if kind != "classes":
         logits, given = trace_positions(ctx, model, x)
-        d = (vocabulary_loss if kind == "vocabulary" else spans_loss)(ctx, logits, accurate)
+        loss = {"vocabulary": vocabulary_loss, "spans": spans_loss, "tokens": tokens_loss}[kind]
+        d = loss(ctx, logits, accurate)
         return logits, positions_backward(ctx, model, d, given, x, weight, gain, kind == "spans")
     trace_final(trace, model, x, ctx.step)
     named = {value.name: value for value in trace.listed().values}

@@ -29,6 +29,7 @@ from support.training_steps import (
     paragraphs,
     sentences,
     spans,
+    tagged,
     training,
     windows,
 )
@@ -71,6 +72,30 @@ def test_kinds_of_positions_have_the_bits_of_the_rules(fmt):
     assert both.host.gradients(replace(batch, segments=2 - batch.segments))[0] != same
     with pytest.raises(ValueError, match="segments must be given to this program if and only if"):
         both.host.gradients(replace(batch, segments=None))
+
+
+@pytest.mark.parametrize("fmt", ["posit8", pytest.param("fp8", marks=pytest.mark.slow)])
+def test_classes_of_tokens_have_the_bits_of_the_rules(fmt):
+    """Of some positions; each batch has others, and as many as it has."""
+    both = Both(config(fmt), training(), work=tagged(training())).calibrate().step().step()
+    print(f"{fmt} tokens: {both.compared - both.different} of {both.compared} items")
+    assert not both.wrong and both.compared > 20_000 and both.shorter
+    batch = next(both.batches)
+    same = both.host.gradients(batch)[0]
+    labels = np.where(batch.labels < 0, batch.labels, 2 - batch.labels)
+    assert both.host.gradients(replace(batch, labels=labels))[0] != same
+
+
+@pytest.mark.parametrize(("changes", "sample", "how", "message"), [
+    ({}, {}, {"micro": 2}, "micro must be batch = 4 where not every position counts"),
+    ({"pooling": "first"}, {}, {}, "takes a model that is not causal and pools nothing"),
+    ({}, {"valid": None}, {}, "valid must be given of a batch with labels of tokens")])
+def test_classes_of_tokens_that_cannot_be_lowered_are_refused(changes, sample, how, message):
+    own = training(**how)
+    work = tagged(own)
+    with pytest.raises(ValueError, match=message):
+        lower_training(config(), replace(work.model, **changes), own,
+                       replace(work.sample, **sample), kind="tokens")
 
 
 def test_ends_of_spans_that_are_exchanged_are_found():
