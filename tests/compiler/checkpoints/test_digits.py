@@ -108,6 +108,20 @@ def test_the_script_reproduces_the_weights(tmp_path, capsys):
                                                             for n, w in weights().items()}
 
 
+@pytest.mark.slow
+def test_the_script_reproduces_the_integer_weights(tmp_path, capsys):
+    held_out()
+    path = tmp_path / "again.safetensors"
+    assert train_digits.main(["--architecture", "integer", "-o", str(path)]) == 0
+    assert float(capsys.readouterr().out.split(": ")[-1]) >= 0.98
+    again, told = read_weights(path)
+    kept, _ = read_weights(INTEGER_WEIGHTS)
+    assert told == {"degree": "2"} and path.stat().st_size < 1 << 20
+    assert {name: own.shape for name, own in again.items()} == {
+        name: own.shape for name, own in kept.items()}
+    print(f"largest difference {max(np.abs(again[name] - kept[name]).max() for name in kept)}")
+
+
 def test_no_images_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
