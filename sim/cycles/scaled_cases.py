@@ -74,6 +74,17 @@ def _biased(m: int, k: int, n: int) -> Callable[[ProgramBuilder], None]:
     return emit
 
 
+def _linear(m: int, k: int, n: int, *, codes: bool) -> Callable[[ProgramBuilder], None]:
+    """A linear layer's result as codes with magnitudes of rows, or in BF16 beside these."""
+    def emit(builder: ProgramBuilder) -> None:
+        rows, pair, tops = (builder.empty(*shape, "bf16") for shape in ((m, 1), (2, n), (m, 1)))
+        given = (lists.linear_codes(127.0, rows, pair, tops) if codes
+                 else lists.linear_magnitudes(rows, pair, tops))
+        out = builder.empty(m, n, None if codes else "bf16")
+        builder.gemm(builder.empty(m, k), builder.empty(n, k), out, given, b_transposed=True)
+    return emit
+
+
 def scaled_cases(d: int) -> dict[str, Callable[[ProgramBuilder], None]]:
     """By name, for an array of ``d``."""
     return {
@@ -82,6 +93,8 @@ def scaled_cases(d: int) -> dict[str, Callable[[ProgramBuilder], None]]:
         "gemm by rows, transposed": _product(30, 40, 35, transposed=True),
         "gemm by one item": _product(30, 40, 35, rows=1),
         "gemm by rows and columns, bias": _biased(45, 50, 60),
+        "gemm codes by row": _linear(45, 50, 60, codes=True),
+        "gemm magnitudes by row": _linear(45, 50, 60, codes=False),
         "gemm deferred softmax": _softmax(45, 20, 50),
         "gemm deferred softmax, one K-tile": _softmax(70, d, 60),
         "gemm deferred softmax, masked": _softmax(45, 20, 50, masked=True),
