@@ -14,7 +14,7 @@ from hdl.lib.rotate import rotate
 from hdl.ports.counts import Counts
 from hdl.ports.memory import EnginePort, ReadClient
 from hdl.spec.config import AcceleratorConfig, ceil_log2, log2_exact
-from hdl.spec.timing import LANDING_BEATS, OUTSTANDING, URGENT_BURSTS
+from hdl.spec.timing import BURST_BEATS, LANDING_BEATS, OUTSTANDING, URGENT_BURSTS
 
 __all__ = ["ReadEngine"]
 
@@ -33,6 +33,7 @@ class ReadEngine(wiring.Component):
         ``engine.flush`` a beat that is offered is withdrawn after the first cycle.
     axi: Out(``axi.ReadSignature``).
     engine: In(``EnginePort``). Answers that come while it is flushed are dropped, and no failure.
+        Beats that nothing was asked for are dropped.
     awaited: Out, the place in ``clients`` of whom a beat is for or is awaited by, until quiet.
     counts: Out(``Counts``), bursts requested, beats taken.
 
@@ -76,19 +77,28 @@ class ReadEngine(wiring.Component):
         # Bursts granted and not complete. With ID 0 alone they come back in that order; the address
         # takes as long to the bus as an entry through this memory.
         order = SramFifo(data.StructLayout({
-            "client": range(len(ports)), "ends": 1, "place": row_place_layout(self._bytes)}),
+            "client": range(len(ports)), "ends": 1, "length": range(BURST_BEATS),
+            "place": row_place_layout(self._bytes)}),
             1 << ceil_log2(max(2, self._outstanding)))
         m.submodules.order = shared(order)
         under_way = Signal(range(self._outstanding + 1))
         self._request(m, ports, readers, order, under_way)
         beat = Signal(turned_layout(self._bytes))
-        m.d.sync += under_way.eq(under_way + order.i.valid - (bus.rvalid & bus.rlast))
+        # A memory that is not reset with this engine still owes beats that nobody waits for.
+        asked, taken = Signal(), Signal(range(BURST_BEATS))
+        ends = Signal()
+        m.d.comb += [asked.eq(bus.rvalid & (under_way != 0)), ends.eq(asked & bus.rlast)]
+        m.d.sync += under_way.eq(under_way + order.i.valid - ends)
+        with m.If(asked):
+            m.d.sync += taken.eq(Mux(bus.rlast, 0, taken + 1))
         m.d.comb += [
             bus.rready.eq(1),
-            order.o.ready.eq(bus.rvalid & bus.rlast),
+            order.o.ready.eq(ends),
+            engine.unasked.eq(bus.rvalid & (~asked | (
+                bus.rlast != (taken == order.o.payload.length)))),
             engine.quiet.eq(under_way == 0),
             engine.moved.eq(bus.rvalid),
-            engine.failure.valid.eq(bus.rvalid & (bus.rresp != axi.OKAY) & ~clear),
+            engine.failure.valid.eq(asked & (bus.rresp != axi.OKAY) & ~clear),
             engine.failure.response.eq(bus.rresp),
             self.awaited.eq(order.o.payload.client),
             self.counts.read_bursts.eq(bus.arvalid & bus.arready),
@@ -100,7 +110,7 @@ class ReadEngine(wiring.Component):
         ]
         for index, reader in enumerate(readers):
             m.d.comb += [
-                reader.arrives.eq(bus.rvalid & (order.o.payload.client == index)),
+                reader.arrives.eq(asked & (order.o.payload.client == index)),
                 reader.beat.eq(beat),
             ]
         return m
@@ -150,6 +160,7 @@ class ReadEngine(wiring.Component):
                 with m.Case(index):
                     m.d.comb += [reader.burst.ready.eq(go), port.granted.eq(order.i.valid),
                                  order.i.payload.ends.eq(reader.burst.payload.ends),
+                                 order.i.payload.length.eq(reader.burst.payload.beats - 1),
                                  order.i.payload.place.eq(reader.burst.payload.place)]
                     with m.If(order.i.valid):
                         m.d.sync += [

@@ -30,6 +30,7 @@ class WriteEngine(wiring.Component):
     axi: Out(``axi.WriteSignature``).
     engine: In(``EnginePort``). A flush drops transfers and data of which no burst is requested
         yet; requested bursts are completed, and counted as outstanding until they are answered.
+        An answer to a burst that is not sent whole is none.
     idle: Out(1), quiet, and no transfer and no data are held (one accepted now counts from the
         next cycle).
     counts: Out(``Counts``), bursts requested, beats sent.
@@ -95,7 +96,7 @@ class WriteEngine(wiring.Component):
         length = Signal(8, reset_less=True)
         unanswered = Signal(range(self._outstanding + 1))  # of those requested, W complete or not
         request = Signal()
-        sent = Signal()
+        sent, asked = Signal(), Signal()
         m.d.comb += [
             bursts.o.ready.eq((~bus.awvalid | bus.awready) & ~stop
                               & (unanswered != self._outstanding)),
@@ -112,7 +113,10 @@ class WriteEngine(wiring.Component):
             engine.quiet.eq(unanswered == 0),
             engine.moved.eq(bus.wvalid & bus.wready),
             engine.answered.eq(bus.bvalid & bus.bready),
-            engine.failure.valid.eq(bus.bvalid & (bus.bresp != axi.OKAY)),
+            # Of bursts that are sent whole there must be one for it.
+            asked.eq(bus.bvalid & (unanswered + sent != under_way)),
+            engine.unasked.eq(bus.bvalid & ~asked),
+            engine.failure.valid.eq(asked & (bus.bresp != axi.OKAY)),
             engine.failure.response.eq(bus.bresp),
             self.counts.write_bursts.eq(bus.awvalid & bus.awready),
             self.counts.write_beats.eq(bus.wvalid & bus.wready),
@@ -128,5 +132,5 @@ class WriteEngine(wiring.Component):
             ]
         m.d.sync += [
             under_way.eq(under_way + request - sent),
-            unanswered.eq(unanswered + request - bus.bvalid),
+            unanswered.eq(unanswered + request - asked),
         ]

@@ -18,7 +18,11 @@ _UNIT_OF = {"operands": "operands", "weights": "weights", "y": "drain", "results
 
 
 def watch_bus(m: Module, ports, running, stuck_cycles: int):
-    """High when the bus has owed something for ``stuck_cycles`` without a transfer."""
+    """High when the bus has owed something for ``stuck_cycles`` without a transfer.
+
+    From then on the host may start nothing, nor once the bus gave what nobody asked for, running
+    or not.
+    """
     patience = Signal(range(stuck_cycles + 1))
     stuck = Signal()
     m.d.comb += stuck.eq(patience == stuck_cycles)
@@ -28,8 +32,11 @@ def watch_bus(m: Module, ports, running, stuck_cycles: int):
         m.d.sync += patience.eq(0)
     with m.Elif(~stuck):
         m.d.sync += patience.eq(patience + 1)
-    with m.If(running & stuck):
+    unasked = ports.reader.unasked | ports.writer.unasked
+    with m.If((running & stuck) | unasked):
         m.d.sync += ports.host.bus_stuck.eq(1)
+    with m.If(unasked):
+        m.d.comb += ports.host.failure.causes[ErrorCause.BUS_STUCK].eq(1)
     return stuck
 
 
@@ -54,15 +61,15 @@ def stop_causes(m: Module, ports, running, stuck, addresses, current):
                      client.eq(_WRITER)]
     with m.Elif(ports.index_failed):
         m.d.comb += [cause.eq(ErrorCause.INDEX_RANGE), address.eq(addresses["operands"])]
-    with m.Elif(stuck):
+    with m.Elif(stuck | host.bus_stuck):
         m.d.comb += cause.eq(ErrorCause.BUS_STUCK)
     with m.Elif(host.stop | host.soft_reset):
         m.d.comb += cause.eq(ErrorCause.STOPPED)
     with m.Else():
         m.d.comb += cause.eq(ErrorCause.WATCHDOG)
     bus = read.valid | write.valid | stuck
-    m.d.comb += stop.eq(running & (bus | ports.index_failed | host.stop | host.soft_reset
-                                   | expired))
+    m.d.comb += stop.eq(running & (bus | host.bus_stuck | ports.index_failed | host.stop
+                                   | host.soft_reset | expired))
     with m.If(bus):
         m.d.comb += [host.failure.client.eq(client), host.failure.response.eq(response)]
         with m.Switch(client):

@@ -83,9 +83,11 @@ class EnginePort(Parametric):
     quiet: In(1), nothing is outstanding on the bus.
     moved: In(1), a beat of data was transferred on the bus.
     answered: In(1), pulse, a burst was answered that brings no data.
+    unasked: In(1), pulse, the bus transferred what answers no request, or ended a burst at another
+        beat than its last: what it gives from now on is not to be trusted.
     failure: In(``BusFailure``).
     """
 
     def __init__(self) -> None:
         super().__init__({}, {"flush": Out(1), "quiet": In(1), "moved": In(1),
-                              "answered": In(1), "failure": In(BusFailure())})
+                              "answered": In(1), "unasked": In(1), "failure": In(BusFailure())})

@@ -24,7 +24,8 @@ class ErrorCause(Member):
     WRITE_ERROR = 10, Meaning("an AXI write answered SLVERR or DECERR")
     WATCHDOG = 11, Meaning("the program ran longer than the watchdog's limit")
     STOPPED = 12, Meaning("the host stopped the program")
-    BUS_STUCK = 13, Meaning("the bus never answered; start is refused until reset")
+    BUS_STUCK = 13, Meaning(
+        "the bus never answered, or gave what was not asked for; start is refused until reset")
     K_RANGE = 14, Meaning(
         "K is larger than the build's accumulator can hold: k_max of exact, 131071 of int32")
     INDEX_RANGE = 15, Meaning("x_gather: an index is not below the table's rows")

@@ -104,7 +104,9 @@ REGISTERS: tuple[Register, ...] = (
           ("BUSY", 0, 1, "ro", "a program runs or is being stopped"),
           ("DONE", 1, 1, "ro", "the last program reached its END"),
           ("FAILED", 2, 1, "ro", "the last program stopped with an error"),
-          ("BUS_STUCK", 3, 1, "ro", "the bus never answered; start is refused until reset")),
+          ("BUS_STUCK", 3, 1, "ro",
+           "the bus never answered, or gave what was not asked for; start is refused until "
+           "reset")),
     _whole("PROGRAM_LOW", 0x028, "rw", "byte address of the program, bits 31 to 0"),
     _whole("PROGRAM_HIGH", 0x02C, "rw", "byte address of the program, bits 63 to 32"),
     _whole("ERROR", 0x030, "w1c", "error causes, one bit each (ErrorCause)"),

@@ -238,3 +238,51 @@ def test_wrong_byte_is_noticed():
 def test_clients_must_be_new_names(clients):
     with pytest.raises(ValueError, match="^client"):
         engine(16, clients)
+
+
+class Unasked:
+    """How often the engine says so."""
+
+    def __init__(self, dut):
+        self.dut, self.count = dut, 0
+
+    def drive(self, ctx):
+        pass
+
+    def observe(self, ctx):
+        self.count += ctx.get(self.dut.engine.unasked)
+
+
+def test_beats_that_nobody_asked_for_are_told_and_dropped():
+    memory = memory_of(11)
+    dut = engine(16)
+    row = (BASE + 0x100, 40, 3, 64)
+    slave, sources, sinks = wire_up(dut, memory, {"a": [], "b": []})
+    slave.queue.append([0, BASE & -16, 3])  # of a master that was reset
+    slave.rules.outstanding += 1
+    unasked = Unasked(dut)
+
+    def each_cycle(ctx, cycle):
+        if cycle == 10:
+            sources["a"].items.append(pack_transfer(*row))
+
+    simulate(dut, [slave, *sources.values(), *sinks.values(), unasked], each_cycle=each_cycle,
+             until=lambda: len(sinks["a"].taken) == 9)
+    assert unasked.count == 3 and sinks["a"].taken == beats_of(rows_of(memory, row), 16)
+
+
+@pytest.mark.parametrize("beats, told", [(3, 0), (2, 1), (4, 2)])
+def test_a_burst_of_another_length_is_told(beats, told):
+    dut = engine(16)
+    slave, sources, sinks = wire_up(dut, memory_of(12), {"a": [(BASE, 48, 1, 0)], "b": []},
+                                    latency=9)
+    unasked, cycles = Unasked(dut), []
+
+    def each_cycle(ctx, cycle):
+        cycles.append(cycle)
+        if slave.queue and slave.beats == 0:
+            slave.queue[0][2] = beats
+
+    simulate(dut, [slave, *sources.values(), *sinks.values(), unasked], each_cycle=each_cycle,
+             until=lambda: len(cycles) == 60)
+    assert slave.beats == beats and unasked.count == told

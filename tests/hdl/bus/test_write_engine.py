@@ -178,20 +178,40 @@ def test_depth_holds_two_bursts():
 
 
 @pytest.mark.parametrize("transfers", [[], [(BASE, 16, 1, 0)]])
-def test_an_answer_that_nobody_asked_for_is_counted(transfers):
-    # AXI forbids it, and docs/integration.md tells what comes of it: the engine is never quiet.
+def test_an_answer_that_nobody_asked_for_is_told_and_counts_for_none(transfers):
     dut = engine(16)
     slave, commands, data, _ = stage(dut, transfers)
-    watch = Watch(dut, "engine.quiet", "idle", "engine.answered", "engine.failure.valid")
+    watch = Watch(dut, "engine.quiet", "idle", "engine.answered", "engine.failure.valid",
+                  "engine.unasked")
 
     def each_cycle(ctx, cycle):
         if cycle == 30:
             assert ctx.get(dut.engine.quiet) and not commands.items
             slave.answers.append(slave.now)
+            slave.fail_beats = {len(transfers)}
             slave.rules.outstanding += 1
 
     simulate(dut, [slave, commands, data, watch], each_cycle=each_cycle,
              until=lambda: len(watch.seen["idle"]) == 80)
     assert sum(watch.seen["engine.answered"]) == len(transfers) + 1
-    assert not any(watch.seen["engine.quiet"][32:])
+    assert sum(watch.seen["engine.unasked"]) == 1 and all(watch.seen["engine.quiet"][32:])
     assert not any(watch.seen["engine.failure.valid"])
+
+
+def test_an_answer_before_a_burst_is_sent_whole_is_none():
+    dut = engine(16)
+    slave, commands, data, wanted = stage(dut, [(BASE, 256, 1, 0)])
+    watch = Watch(dut, "idle", "engine.moved", "engine.unasked", "engine.quiet")
+
+    def each_cycle(ctx, cycle):
+        # The address and some beats come, then nothing but an answer and the rest.
+        slave.frozen = 4 <= sum(watch.seen["engine.moved"]) < 16 and cycle < 50
+        if cycle == 50:
+            assert slave.addresses and slave.bursts and not slave.answers
+            slave.answers.append(slave.now)
+            slave.rules.outstanding += 1
+
+    simulate(dut, [slave, commands, data, watch], each_cycle=each_cycle,
+             until=lambda: len(watch.seen["idle"]) > 60 and finished(commands, data, watch)())
+    assert slave.memory == wanted and sum(watch.seen["engine.unasked"]) == 1
+    assert watch.seen["engine.quiet"][-1]
