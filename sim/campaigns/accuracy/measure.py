@@ -22,7 +22,8 @@ __all__ = ["examples_of", "measured"]
 Array = np.ndarray
 _BOTH = ("compiler/adapted.py", "compiler/checkpoints/functions.py",
          "compiler/training/adapters.py", "compiler/training/gradients",
-         *(f"sim/model/{name}.py" for name in ("codec", "compiled", "lanes", "rounding", "tables")),
+         *(f"sim/model/{name}.py" for name in (
+             "codec", "compiled", "kept", "lanes", "loops", "rounding", "tables")),
          *(f"hdl/spec/{name}.py" for name in ("activations", "formats", "tables")))
 _SOURCES = (*_BOTH, "hdl/spec/timing.py", "compiler/checkpoints/reference.py",
             *(f"sim/campaigns/accuracy/{name}.py" for name in ("arithmetic", "compute")),
