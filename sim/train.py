@@ -19,6 +19,7 @@ import numpy as np
 
 from compiler.checkpoints import load
 from compiler.checkpoints.packages import ModelUnavailable
+from compiler.lowering.place import Tell, part_of, silent
 from compiler.lowering.rotary import model_halves_first
 from compiler.training.adapters import save_adapters
 from compiler.training.gradients.numerics import Exact
@@ -45,6 +46,7 @@ from sim.verify.starts import built, machine_start, rtl_start
 __all__ = ["main"]
 
 _SAVED_EVERY = 100  # steps between two states
+_READ = 0.5  # of what is prepared; the rest is lowering
 
 
 @dataclass
@@ -66,8 +68,9 @@ class Run:
         return getattr(self.trainer.numerics, "saturated", 0)
 
 
-def prepare(options: argparse.Namespace) -> Run:
-    """Model, task, trainer; ``ValueError``, ``ModelUnavailable`` in one line."""
+def prepare(options: argparse.Namespace, line: Line | None = None) -> Run:
+    """Model, task, trainer; ``line`` tells how far that is. ``ValueError``, ``ModelUnavailable`` in
+    one line."""
     if options.full and options.out is not None:
         raise ValueError("out is for adapters: whole matrices have none")
     if options.resume and options.state is None:
@@ -81,7 +84,11 @@ def prepare(options: argparse.Namespace) -> Run:
         raise ValueError(f"format must be one with fractions to be trained in, not {config.fmt}: "
                          "gradients are no integers")
     model = load(options.model, offline=options.offline)
-    task = task_of(options, model)
+    tell: Tell = silent
+    if line is not None:
+        line.restart()
+        tell = line.tell
+    task = task_of(options, model, part_of(tell, 0, _READ))
     model = task.headed(model, options.seed)
     if options.on != "numpy":
         model = model_halves_first(model)
@@ -100,7 +107,8 @@ def prepare(options: argparse.Namespace) -> Run:
     if options.on != "numpy":
         start = machine_start(config) if options.on == "machine" else rtl_start(built(config))
         run.accelerator = AcceleratorSteps(
-            config, trainer, task.train.part(slice(0, training.batch)), start)
+            config, trainer, task.train.part(slice(0, training.batch)), start,
+            part_of(tell, _READ, 1))
     return run
 
 
@@ -195,7 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("\n".join(memory_lines(options)))
             return 0
         _writable(options)
-        run = prepare(options)
+        with Line("prepared", quiet=options.quiet) as line:
+            run = prepare(options, line)
         for line in (*run.task.notes, *run.trainer.training.warnings()):
             print(f"warning: {line}", file=sys.stderr)
         if options.check:

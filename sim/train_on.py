@@ -6,6 +6,7 @@ step and gives it back what was trained.
 
 import numpy as np
 
+from compiler.lowering.place import Tell, silent
 from compiler.program.start import Ran, Start
 from compiler.program.tensor import Tensor
 from compiler.training.gradients.network import Batch
@@ -22,15 +23,16 @@ _MOMENTS = ("first", "second")
 class AcceleratorSteps:
     """``trainer``'s steps as programs; ``run``: what starts them.
 
-    ``batch``: one like all others of a step. ``ValueError`` for what cannot be lowered.
+    ``batch``: one like all others of a step; ``tell`` hears how far lowering is. ``ValueError`` for
+    what cannot be lowered.
     """
 
-    def __init__(self, config: AcceleratorConfig, trainer: Trainer, batch: Batch, start: Start
-                 ) -> None:
+    def __init__(self, config: AcceleratorConfig, trainer: Trainer, batch: Batch, start: Start,
+                 tell: Tell = silent) -> None:
         self.trainer, training = trainer, trainer.training
         self.program: TrainingProgram = lower_training(
             config, trainer.model, training, batch.part(slice(0, training.micro)).given(),
-            kind=trainer.kind)
+            kind=trainer.kind, tell=tell)
         updater = trainer.updater
         self.host = Host(self.program, training, trainer.kind, start, updater.values,
                          updater.lower)

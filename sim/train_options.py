@@ -7,6 +7,7 @@ from compiler.answers import own_task
 from compiler.checkpoints import NAMES
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.registry import DIGITS_MODELS, tokenizer
+from compiler.lowering.place import Tell, silent
 from compiler.training.description import (
     OPTIMISERS,
     PARTS_OF,
@@ -89,8 +90,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def task_of(options: argparse.Namespace, model: Transformer) -> Task:
-    """What ``model`` is trained on; ``ValueError``, ``ModelUnavailable``."""
+def task_of(options: argparse.Namespace, model: Transformer, tell: Tell = silent) -> Task:
+    """What ``model`` is trained on; ``tell`` hears how far reading is. ``ValueError``,
+    ``ModelUnavailable``."""
     if options.data is not None:
         return own_task(options.data, tokenizer(options.model, offline=options.offline), model,
                         options.tokens)
@@ -106,8 +108,9 @@ def task_of(options: argparse.Namespace, model: Transformer) -> Task:
     if name == "review-text" and not model.blocks[0].attention.causal:
         raise ValueError(f"task review-text is for causal models, which {options.model} is not")
     words = tokenizer(options.model, offline=options.offline)
-    make = movie_reviews if name == "movie-reviews" else review_text
-    return make(words, options.tokens, offline=options.offline)
+    if name == "movie-reviews":
+        return movie_reviews(words, options.tokens, offline=options.offline)
+    return review_text(words, options.tokens, offline=options.offline, tell=tell)
 
 
 def check_batch(training: Training, task: Task) -> None:

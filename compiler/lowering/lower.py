@@ -120,7 +120,8 @@ def lower(config: AcceleratorConfig, model: Transformer, inputs: Inputs, *,
     listed = scaled(trace(model, inputs, layers, steps))
     builder = ProgramBuilder(config, base)
     fused = take_turns(fuse(listed, config, level), config)
-    check_capacity(least_bytes(fused, builder), None)
+    if seed is not None:  # else nobody reads the weights, whose pages take no memory
+        check_capacity(least_bytes(fused, builder), None)
     places = place(fused, builder, keep)
     emitted = emit(fused, places, builder)
     image = ProgramImage.of(builder, tuple(places.results.values()), seed=seed)

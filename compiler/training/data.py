@@ -124,14 +124,16 @@ def encode_texts(tokenizer: "Tokenizer", texts: Sequence[str], longest: int, *,
     return ids, np.arange(ids.shape[1]) < lengths[:, None]
 
 
-def windows(tokenizer: "Tokenizer", texts: Sequence[str], count: int, length: int) -> np.ndarray:
+def windows(tokenizer: "Tokenizer", texts: Sequence[str], count: int, length: int,
+            tell: Callable[[float, str], None] = lambda share, where: None) -> np.ndarray:
     """``count`` × ``length`` token ids: the ``texts`` one after the other, an empty line between
-    them, cut into pieces. ``DataError`` where there are too few."""
+    them, cut into pieces. ``tell`` hears how far it is. ``DataError`` where there are too few."""
     ids: list[int] = []
     for text in texts:
         if len(ids) >= count * length:
             break
         ids += tokenizer.encode(text + "\n\n", add_special_tokens=False).ids
+        tell(min(len(ids) / (count * length), 1.0), f"{len(ids)} tokens of text")
     if len(ids) < count * length:
         raise DataError(f"texts must give {count} windows of {length} tokens, "
                         f"but hold {len(ids)} tokens")

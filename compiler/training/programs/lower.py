@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from compiler.checkpoints.description import Pooling, Transformer
-from compiler.checkpoints.inputs import Inputs
+from compiler.checkpoints.inputs import Inputs, Step
+from compiler.lowering.capacity import check_capacity, check_steps
 from compiler.lowering.emit import emit
 from compiler.lowering.fuse import fuse
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.ops import OpList
-from compiler.lowering.place import Places, place
+from compiler.lowering.place import Places, Tell, least_bytes, part_of, place, silent
 from compiler.lowering.values import Value, View
 from compiler.program.builder import ProgramBuilder
 from compiler.program.image import ProgramImage
@@ -41,6 +42,8 @@ from hdl.spec.commands import COMMAND, COMMAND_BYTES, HEADER_BYTES
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["TrainingProgram", "lower_training"]
+
+_TRACED, _PLACED = 0.2, 0.5  # shares of lowering
 
 
 @dataclass(frozen=True)
@@ -115,19 +118,24 @@ class _Builder(ProgramBuilder):
 
 def lower_training(config: AcceleratorConfig, model: Transformer, training: Training,
                    batch: Inputs, *, kind: LossKind = "classes", seed: int | None = 0,
-                   base: int = 0, keep: bool = False) -> TrainingProgram:
+                   base: int = 0, keep: bool = False, tell: Tell = silent) -> TrainingProgram:
     """Programs of ``training`` of ``model`` on micro-batches like ``batch``, whose values stand in
-    the image at first. ``keep``: every tensor has memory of its own. ``ValueError`` in one line for
-    what cannot be lowered."""
+    the image at first. ``keep``: every tensor has memory of its own. ``tell`` hears how far it is.
+    ``ValueError`` in one line for what cannot be lowered."""
     # Layers may be read each time that they are asked for: here they are one and the same.
     model = replace(model, blocks=tuple(model.blocks))
     check(config, model, training, kind, batch)
+    check_steps([Step("", batch.sequences, batch.length, 0, batch.valid)],
+                max(block.attention.heads for block in model.blocks))
     arrays = parameters(model)
     shapes = trained_shapes(model, training, arrays)
     traced = trace_step(config, model, training, kind, batch, Layout.of(shapes, config))
+    tell(_TRACED, "traced")
     fused = fuse(traced.ops, config, Fusion.RESIDUAL)
     builder = _Builder(config, base)
-    places = place(fused, builder, keep)
+    if seed is not None:  # else nobody reads the weights, whose pages take no memory
+        check_capacity(least_bytes(fused, builder), None)
+    places = place(fused, builder, keep, tell=part_of(tell, _TRACED, _PLACED))
     ctx, layout = traced.ctx, traced.ctx.layout
     tensors = _place_rest(builder, traced, places, fused, training, arrays)
     builder.tables = tensors.tables
@@ -140,7 +148,9 @@ def lower_training(config: AcceleratorConfig, model: Transformer, training: Trai
         ctx.adding = adding
         if ctx.share is not None:
             emit_shares(builder, tensors.tables, ctx.share)
-        emitted = emit(_variant(fused, adding), places, builder)
+        emitted = emit(_variant(fused, adding), places, builder,
+                       part_of(tell, *((1 + _PLACED) / 2, 1) if adding else
+                               (_PLACED, (1 + _PLACED) / 2)))
         written[name], macs = emitted.written, emitted.macs
         offsets = _pooling(builder)
         addresses[name], builder = builder.followed(f"program {name}")

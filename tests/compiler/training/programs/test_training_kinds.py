@@ -264,8 +264,8 @@ def test_a_first_position_that_pads_is_refused():
 def test_padded_texts_in_micro_batches_are_refused():
     own = training(micro=2, head=False)
     work = paragraphs(own)
-    with pytest.raises(ValueError, match="micro must be batch = 4 where sequences are padded and "
-                                         "the loss is over the vocabulary .*, not 2"):
+    with pytest.raises(ValueError, match="micro must be batch = 4 where not every position counts "
+                                         "in the loss .*, not 2"):
         lower_training(config(), work.model, own, work.sample, kind="vocabulary")
 
 
