@@ -32,6 +32,8 @@ _PORTS = """\
   input read_enable;
   output [WIDTH-1:0] read_data;
 """
+# To Yosys, Vivado and Synplify.
+_BLACK_BOX = '(* blackbox, black_box = "yes", syn_black_box *)\n'
 # To Yosys, Vivado and Quartus: no logic around a block RAM for a word that is read while written.
 _UNCOLLIDED = """\
   (* no_rw_check, rw_addr_collision = "no", ramstyle = "no_rw_check" *)
@@ -62,7 +64,7 @@ def sram_module(name: str, form: str) -> str:
     """
     if form not in SRAM_FORMS:
         raise ValueError(f"sram must be one of {', '.join(SRAM_FORMS)}, not {form!r}")
-    black_box = "(* blackbox *)\n" if form == "blackbox" else ""
+    black_box = _BLACK_BOX if form == "blackbox" else ""
     storage = {"infer": _STORAGE, "uncollided": _UNCOLLIDED + _STORAGE}.get(form, "")
     return (f"\n`ifndef {name.upper()}\n`define {name.upper()}\n{_CONTRACT}{black_box}"
             f"module {name}(clk, write_address, write_data, write_enable, read_address,\n"

@@ -113,7 +113,7 @@ def test_accelerator_holds_the_same_memories_in_both_forms():
     assert texts["infer"].removesuffix(ends["infer"]) == \
         texts["blackbox"].removesuffix(ends["blackbox"])
     assert "reg " in ends["infer"] and "reg " not in ends["blackbox"]
-    assert ends["blackbox"].count("(* blackbox *)") == 1
+    assert ends["blackbox"].count('(* blackbox, black_box = "yes", syn_black_box *)') == 1
     box, infer = (Hierarchy(designs[sram]) for sram in ("blackbox", "infer"))
     assert sum(box.memories.values()) == box.counts["ottava_sram_1r1w"] > 6
     assert box.memory_bits == infer.memory_bits == sum(
