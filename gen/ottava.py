@@ -66,6 +66,7 @@ COMMANDS: dict[str, Command] = {
     "units": Command("synth.units", "where the gates of an accelerator are, unit by unit", "synth"),
     "front-ends": Command("synth.front_ends", "what seven tools of others say of the Verilog",
                           "synth"),
+    "fpga": Command("synth.fpga", "cells and clock of a build on an ECP5 85k", "synth"),
     "crossings": Command("synth.crossings", "every path between a build's two clocks", "synth"),
     "lint": Command("synth.lint", "Verilator, Icarus and Yosys over generated Verilog", "synth"),
 }

@@ -37,7 +37,7 @@ CASES: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "bert-split": ("BertModel", _SMALL, "split", ""),
     "bert": ("BertModel", _SMALL, "whole", ""),
     "bert-dynamo": ("BertModel", _SMALL, "dynamo", ""),
-    "bert-sdpa": ("BertModel", _SMALL | {"_attn_implementation": "sdpa"}, "dynamo", ""),
+    "bert-sdpa": ("BertModel", _SMALL | {"attn_implementation": "sdpa"}, "dynamo", ""),
     "bert-pooled": ("BertModel", _SMALL, "whole", "mean"),
     "bert-sentence": ("BertModel", _SMALL, "split", "sentence"),
     "bert-one-head": ("BertModel", _SMALL | {"num_attention_heads": 1}, "whole", ""),
@@ -79,11 +79,8 @@ def _module(name: str, settings: dict[str, Any], made: str) -> tuple[Any, list[s
     import transformers
 
     kind = getattr(transformers, name)
-    own = dict(settings)
-    attention = own.pop("_attn_implementation", "eager")
-    config = kind.config_class(**own)
-    config._attn_implementation = attention
-    model = kind(config).eval()
+    own = {"attn_implementation": "eager", **settings}
+    model = kind(kind.config_class(**own)).eval()
     with torch.no_grad():
         for key, tensor in model.state_dict().items():
             if tensor.is_floating_point():
