@@ -100,6 +100,7 @@ WRONG: dict[str, tuple[list[str], list[tuple[list[str], str]]]] = {
     "units": ([], [*DIM, (["--fmt", "int4"], "format must be one of posit8, .* not 'int4'"),
                     (["--library", "x"], "library must be one of .* not 'x'")]),
     "front-ends": ([], NAMES),
+    "fpga": ([], [*BUILD, *SEED]),
     "crossings": ([], [*BUILD, (["--reset", "x"], "--reset must be one of sync, async, not")]),
     "lint": ([], [*NAMES, *DIM]),
 }
