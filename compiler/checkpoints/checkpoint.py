@@ -1,6 +1,7 @@
 """Tensors in files, by name: read one at a time, so that a layer costs what the layer weighs."""
 
 import json
+import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 
 from compiler.checkpoints.description import Block
 
-__all__ = ["Checkpoint", "CheckpointError", "LazyBlocks", "Safetensors", "Shape", "Store", "Take"]
+__all__ = ["Checkpoint", "CheckpointError", "LazyBlocks", "Safetensors", "Shape", "Store", "Take",
+           "mapped", "read_bytes"]
 
 Shape = tuple[int, ...]
 Take = Callable[[str, Shape], np.ndarray]
@@ -158,18 +160,34 @@ class Safetensors:
         if kind not in _FLOATS:
             raise CheckpointError(f"{self.path}: tensor {name} must be of type "
                                   f"{', '.join(_FLOATS)}, not {kind}")
-        shape, (start, size) = self.shapes[name], self._places[name]
-        try:
-            # Read, not mapped: what has been read of a file that is mapped counts as memory.
-            content = np.fromfile(self.path, np.uint8, size, offset=start)
-        except OSError as error:
-            raise CheckpointError(f"{self.path} must be readable: {error.strerror}") from error
-        if content.size < size:
-            raise CheckpointError(f"{self.path} must be a whole safetensors file: tensor {name} "
-                                  f"ends at byte {start + size}")
-        values = content.view(_dtype(kind)).reshape(shape)
+        content = read_bytes(self.path, *self._places[name], f"tensor {name}")
+        values = content.view(_dtype(kind)).reshape(self.shapes[name])
         with np.errstate(over="ignore"):  # a number beyond fp32 is told of by its reader
             return values.astype(np.float32, copy=False)
+
+
+def read_bytes(path: Path, start: int, size: int, what: str) -> np.ndarray:
+    """``size`` bytes of a file from ``start`` on, which are ``what``; ``CheckpointError``."""
+    try:
+        # Read, not mapped: what has been read of a file that is mapped counts as memory.
+        content = np.fromfile(path, np.uint8, size, offset=start)
+    except OSError as error:
+        raise CheckpointError(f"{path} must be readable: {error.strerror}") from error
+    if content.size < size:
+        raise CheckpointError(f"{path} must be whole: {what} ends at byte {start + size}")
+    return content
+
+
+def mapped(path: Path, kind: str) -> memoryview:
+    """A file of that ``kind``, of which is read what is looked at; ``CheckpointError``."""
+    try:
+        with path.open("rb") as file:
+            # An empty file cannot be mapped.
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                              if path.stat().st_size else b"")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{path} must be a whole {kind} file: {reason}") from error
 
 
 def _places(path: Path) -> dict[str, tuple[int, int]]:

@@ -1,14 +1,13 @@
 """A GGUF file: settings and tensors, dequantised when they are read."""
 
 import math
-import mmap
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compiler.checkpoints.checkpoint import CheckpointError
+from compiler.checkpoints.checkpoint import CheckpointError, mapped
 from compiler.checkpoints.gguf_format import GgufHeader, TensorPlace, read_header
 
 __all__ = ["GgufFile", "open_gguf"]
@@ -23,15 +22,7 @@ class GgufFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            with path.open("rb") as file:
-                # An empty file cannot be mapped.
-                data = (mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                        if path.stat().st_size else b"")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise CheckpointError(f"{path} must be a whole GGUF file: {reason}") from error
-        self._header: GgufHeader = read_header(path, memoryview(data))
+        self._header: GgufHeader = read_header(path, mapped(path, "GGUF"))
         self._values: dict[str, Any] = {}
         self.shapes = {name: place.shape for name, place in self._header.tensors.items()}
         self._sizes = {name: self._size(name, place)

@@ -1,12 +1,11 @@
 """What is in an ONNX file: nodes, tensors by their places, inputs and outputs (onnx.proto3)."""
 
-import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compiler.checkpoints.checkpoint import CheckpointError
+from compiler.checkpoints.checkpoint import CheckpointError, mapped
 from compiler.checkpoints.onnx.tensor import Tensor, read_tensor
 from compiler.checkpoints.onnx.wire import Message
 
@@ -58,15 +57,7 @@ class Model:
 
 def read_model(path: Path) -> Model:
     """The model in file ``path``; ``CheckpointError`` where it is damaged or none."""
-    try:
-        with path.open("rb") as file:
-            # An empty file cannot be mapped.
-            data = (mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                    if path.stat().st_size else b"")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"{path} must be a whole ONNX file: {reason}") from error
-    view = memoryview(data)
+    view = mapped(path, "ONNX")
     return _model(path, Message(view, 0, len(view), str(path), "the model"))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from compiler.checkpoints.checkpoint import CheckpointError
+from compiler.checkpoints.checkpoint import CheckpointError, read_bytes
 from compiler.checkpoints.onnx.wire import BYTES, Field, Message, varints
 
 __all__ = ["TYPES", "Tensor", "read_tensor"]
@@ -72,15 +72,7 @@ class Tensor:
             "have") else f"{self.path}: tensor {self.name} must not {what}")
 
     def _read(self, start: int, size: int) -> np.ndarray:
-        try:
-            # Read, not mapped: what has been read of a file that is mapped counts as memory.
-            content = np.fromfile(self.source, np.uint8, size, offset=start)
-        except OSError as error:
-            raise CheckpointError(f"{self.source} must be readable: {error.strerror}") from error
-        if content.size < size:
-            raise CheckpointError(f"{self.source} must be whole: tensor {self.name} ends at byte "
-                                  f"{start + size}")
-        return content
+        return read_bytes(self.source, start, size, f"tensor {self.name}")
 
 
 def read_tensor(path: Path, message: Message) -> Tensor:
