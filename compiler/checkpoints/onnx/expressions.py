@@ -35,12 +35,11 @@ class Code:
 
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """A matrix that the file holds, read when it is asked for. ``origin``: the same for one tensor
-    however it is turned. ``kind``: of its items as numpy has it."""
+    """A matrix that the file holds, read when it is asked for. ``kind``: of its items as numpy has
+    it."""
 
     shape: tuple[int, ...]
     make: Callable[[], np.ndarray]
-    origin: str
     kind: str = "f"
     code: Code | None = None
 

@@ -135,8 +135,8 @@ def _integer_product(context: Context, node: Node, inputs: list[Any]) -> Symbol:
     if none.size not in (1, columns):
         raise context.refuse(node, f"have 1 or {columns} zero points, not {none.size}")
     none = none.reshape(1, -1)
-    layer = Weight(b.shape, b.make, b.origin, b.kind, Code(np.ones((1, 1), np.float32), none,
-                                                            node.label, b.make))
+    layer = Weight(b.shape, b.make, b.kind, Code(np.ones((1, 1), np.float32), none, node.label,
+                                                 b.make))
     x = a.of(codes.x)
     if x.features != b.shape[0]:
         raise context.refuse(node, f"multiply the {b.shape[0]} features of a position, not "
@@ -221,7 +221,7 @@ def _floats(weight: Weight, code: Code) -> Weight:
         return values
 
     stored = (lambda: (codes().astype(np.int16) - 128).astype(np.int8)) if unsigned else codes
-    return Weight(weight.shape, make, weight.origin, "f",
+    return Weight(weight.shape, make, "f",
                   replace(code, zero=zero - 128 if unsigned else zero, codes=stored))
 
 

@@ -21,15 +21,15 @@ from compiler.checkpoints.onnx.format import Node
 from compiler.checkpoints.onnx.pooled import pooled
 from compiler.checkpoints.onnx.symbols import Atom, Probe, Symbol, atoms, bare
 
-__all__ = ["RULES", "as_weight", "dense"]
+__all__ = ["RULES", "dense"]
 
 
-def as_weight(value: Any, label: str) -> Weight | None:
+def _as_weight(value: Any) -> Weight | None:
     """A matrix that is known, as one of the file."""
     if isinstance(value, Weight):
         return value
     if isinstance(value, np.ndarray) and value.ndim == 2 and value.dtype.kind == "f":
-        return Weight(value.shape, lambda: value, f"{label} {id(value)}")
+        return Weight(value.shape, lambda: value)
     return None
 
 
@@ -51,7 +51,7 @@ def dense(context: Context, node: Node, x: Any, weight: Weight) -> Symbol:
 
 def _matmul(context: Context, node: Node, inputs: list[Any]) -> Symbol | None:
     a, b = inputs
-    weight = as_weight(b, node.label)
+    weight = _as_weight(b)
     if weight is not None and isinstance(a, (Symbol, Probe)):
         return dense(context, node, a, weight)
     if isinstance(a, Symbol) and isinstance(b, Symbol):
@@ -60,7 +60,7 @@ def _matmul(context: Context, node: Node, inputs: list[Any]) -> Symbol | None:
 
 
 def _gemm(context: Context, node: Node, inputs: list[Any]) -> Symbol | None:
-    given, weight = node.attributes, as_weight(inputs[1], node.label)
+    given, weight = node.attributes, _as_weight(inputs[1])
     if weight is None or not isinstance(inputs[0], (Symbol, Probe)):
         return None
     if given.get("transA") or given.get("alpha", 1.0) != 1 or given.get("beta", 1.0) != 1:

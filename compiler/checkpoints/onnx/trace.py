@@ -86,7 +86,7 @@ def _stored(context: Context, tensor: Tensor) -> Any:
     kind = "f" if tensor.kind == 16 else tensor.dtype.kind
     if len(tensor.shape) == 2 and (
             kind == "f" or (tensor.dtype.itemsize == 1 and kind in "iu")):
-        return Weight(tensor.shape, lambda: _values(tensor), tensor.name, kind)
+        return Weight(tensor.shape, lambda: _values(tensor), kind)
     if tensor.size > context.most:
         raise CheckpointError(f"{tensor.path}: tensor {tensor.name} must be a matrix or have at "
                               f"most {context.most} items, not {tensor.shape}")
