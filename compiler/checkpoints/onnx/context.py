@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from compiler.checkpoints.checkpoint import CheckpointError
-from compiler.checkpoints.onnx.expressions import function_of
+from compiler.checkpoints.onnx.expressions import Expression, function_of
 from compiler.checkpoints.onnx.format import Node
 from compiler.checkpoints.onnx.symbols import Atom, Axes, Probe, Symbol
 
@@ -25,7 +25,7 @@ class Context:
     sequences: int
     positions: int
     most: int
-    samples: dict[int, np.ndarray] = field(default_factory=dict)
+    samples: dict[Expression, np.ndarray] = field(default_factory=dict)
 
     @property
     def mask(self) -> np.ndarray:
@@ -64,10 +64,10 @@ class Context:
     def probed(self, symbol: Symbol, label: str) -> Probe:
         """``symbol`` by a sample of what it is a function of."""
         base, function = function_of(symbol.expression)
-        if id(base) not in self.samples:
+        if base not in self.samples:
             rng = np.random.default_rng(len(self.samples))
-            self.samples[id(base)] = rng.normal(0, 1, symbol.shape)
-        sample = self.samples[id(base)]
+            self.samples[base] = rng.normal(0, 1, symbol.shape)
+        sample = self.samples[base]
         if sample.shape != symbol.shape:
             raise CheckpointError(f"{self.path}: what follows {label} must read its rows as they "
                                   "are")

@@ -22,7 +22,7 @@ def pooled(context: Context, probe: Probe) -> Symbol:
     if width is None or len(rows.axes) != 3 or rows.axes[1] != position:
         raise CheckpointError(f"{context.path}: {probe.label} must read the features of each "
                               f"position, not {rows.shape}")
-    sample = context.samples[id(rows.expression)]
+    sample = context.samples[rows.expression]
     shape = sample.shape[0], width
     found = np.asarray(probe.value, np.float64)
     if found.size == shape[0] * width:
