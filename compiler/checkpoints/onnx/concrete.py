@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from compiler.checkpoints.functions import erf, gelu
-from compiler.checkpoints.onnx.tensor import TYPES
+from compiler.checkpoints.onnx.tensor import BFLOAT16, TYPES
 
 __all__ = ["OPERATORS", "axes_of", "items_made"]
 
@@ -20,7 +20,7 @@ Operator = Callable[[Attributes, list[Any]], np.ndarray]
 
 
 def numpy_type(kind: object) -> np.dtype:
-    if not isinstance(kind, int) or kind not in TYPES or kind == 16:
+    if not isinstance(kind, int) or kind not in TYPES or kind == BFLOAT16:
         raise ValueError(f"type {kind} is none of {', '.join(map(str, TYPES))}")
     return np.dtype(TYPES[kind])
 

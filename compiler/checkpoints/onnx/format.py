@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from compiler.checkpoints.checkpoint import CheckpointError, mapped
-from compiler.checkpoints.onnx.tensor import Tensor, read_tensor
+from compiler.checkpoints.onnx.tensor import MOST_SIZES, Tensor, read_tensor
 from compiler.checkpoints.onnx.wire import Message
 
 __all__ = ["Model", "Node", "Port", "read_model"]
 
 _MOST = 1 << 15  # nodes and tensors of a graph: more than a hundred layers have
 _MOST_ITEMS = 1 << 18
-_MOST_SIZES = 8
 
 
 @dataclass(frozen=True)
@@ -123,9 +122,9 @@ def _attribute(path: Path, message: Message) -> tuple[str, Any]:
     name, kind = "", 0
     single: dict[int, Any] = {}
     lists: dict[int, list[Any]] = {7: [], 8: [], 9: []}
-    readers: dict[int, Callable] = {2: message.floating, 3: message.signed, 4: _bytes(message)}
+    readers: dict[int, Callable] = {2: message.floating, 3: message.signed, 4: message.text}
     many: dict[int, Callable] = {7: message.many_floats, 8: message.many,
-                                 9: lambda own: [_bytes(message)(own)]}
+                                 9: lambda own: [message.text(own)]}
     for own in message.fields():
         if own.number == 1:
             name = message.text(own)
@@ -148,10 +147,6 @@ def _attribute(path: Path, message: Message) -> tuple[str, Any]:
         return name, None
     found = [*single.values(), *(own for own in lists.values() if own)]
     return name, found[0] if found else None
-
-
-def _bytes(message: Message) -> Callable:
-    return message.text
 
 
 def _port(message: Message) -> Port:
@@ -178,8 +173,8 @@ def _tensor_type(message: Message) -> tuple[int, tuple[int | None, ...] | None]:
             whole = message.inner(own, "a shape")
             shape = tuple(_size(whole.inner(part, "a size")) for part in whole.fields()
                           if part.number == 1)
-            if len(shape) > _MOST_SIZES:
-                raise message.error(f"must have at most {_MOST_SIZES} sizes, not {len(shape)}")
+            if len(shape) > MOST_SIZES:
+                raise message.error(f"must have at most {MOST_SIZES} sizes, not {len(shape)}")
     return kind, shape
 
 

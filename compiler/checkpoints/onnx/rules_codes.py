@@ -20,6 +20,7 @@ from compiler.checkpoints.onnx.pooled import pooled
 from compiler.checkpoints.onnx.rules_linear import RULES as LINEAR
 from compiler.checkpoints.onnx.rules_linear import dense
 from compiler.checkpoints.onnx.symbols import Probe, Symbol, atoms
+from compiler.checkpoints.onnx.tensor import FLOATS
 
 __all__ = ["KNOWN_RULES", "RULES", "WEIGHT_RULES"]
 
@@ -175,7 +176,7 @@ def _scaled(context: Context, node: Node, inputs: list[Any]) -> Symbol | None:
 
 def _passed(context: Context, node: Node, inputs: list[Any]) -> Symbol | None:
     x = inputs[0]
-    if isinstance(x.expression, IntegerProduct) and node.attributes.get("to") in (1, 10, 11):
+    if isinstance(x.expression, IntegerProduct) and node.attributes.get("to") in FLOATS:
         return x
     return None
 
@@ -237,7 +238,7 @@ def _matrix(context: Context, node: Node, inputs: list[Any]) -> Weight:
 def _converted(context: Context, node: Node, inputs: list[Any]) -> Weight | None:
     """Whole numbers as such: codes of scale 1, until one is multiplied in."""
     weight = inputs[0]
-    if weight.kind == "f" or node.attributes.get("to") not in (1, 10, 11, 16):
+    if weight.kind == "f" or node.attributes.get("to") not in FLOATS:
         return None
     one = np.ones((1, 1), np.float32)
     return _floats(weight, Code(one, np.zeros((1, 1), np.int64), node.label))

@@ -10,6 +10,7 @@ from compiler.checkpoints.onnx.context import Context
 from compiler.checkpoints.onnx.expressions import Lookup, Part, Weight
 from compiler.checkpoints.onnx.format import Node
 from compiler.checkpoints.onnx.symbols import Symbol, atoms, regrouped
+from compiler.checkpoints.onnx.tensor import FLOATS
 
 __all__ = ["RULES", "WEIGHT_RULES"]
 
@@ -66,9 +67,9 @@ def _same(context: Context, node: Node, inputs: list[Any]) -> Any:
     return inputs[0]
 
 
-def _cast(context: Context, node: Node, inputs: list[Any]) -> Symbol | None:
-    """Between floating point types alone."""
-    return inputs[0] if node.attributes.get("to") in (1, 10, 11, 16) else None
+def _cast(context: Context, node: Node, inputs: list[Any]) -> Any:
+    """To a type of floating point alone; ``None`` for others."""
+    return inputs[0] if node.attributes.get("to") in FLOATS else None
 
 
 def _shape(context: Context, node: Node, inputs: list[Any]) -> np.ndarray:
@@ -159,10 +160,5 @@ def _turned(context: Context, node: Node, inputs: list[Any]) -> Weight:
     return inputs[0].turned if list(order) == [1, 0] else inputs[0]
 
 
-def _converted(context: Context, node: Node, inputs: list[Any]) -> Weight | None:
-    """To another type; of whole numbers these are the codes, until they are scaled."""
-    return inputs[0] if node.attributes.get("to") in (1, 10, 11, 16) else None
-
-
-WEIGHT_RULES = {"Transpose": _turned, "Identity": _same, "Cast": _converted, "Gather": _lookup,
+WEIGHT_RULES = {"Transpose": _turned, "Identity": _same, "Cast": _cast, "Gather": _lookup,
                 "Shape": _shape}

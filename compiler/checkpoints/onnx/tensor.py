@@ -9,13 +9,15 @@ import numpy as np
 from compiler.checkpoints.checkpoint import CheckpointError, read_bytes
 from compiler.checkpoints.onnx.wire import BYTES, Field, Message, varints
 
-__all__ = ["TYPES", "Tensor", "read_tensor"]
+__all__ = ["BFLOAT16", "FLOATS", "MOST_SIZES", "TYPES", "Tensor", "read_tensor"]
 
-_MOST_SIZES = 8
-_BFLOAT16 = 16
+MOST_SIZES = 8
+"""Of a shape."""
+BFLOAT16 = 16
 TYPES = {1: "<f4", 2: "u1", 3: "i1", 4: "<u2", 5: "<i2", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2",
-         11: "<f8", 12: "<u4", 13: "<u8", _BFLOAT16: "bfloat16"}
+         11: "<f8", 12: "<u4", 13: "<u8", BFLOAT16: "bfloat16"}
 """Of the numbers of types those that are read."""
+FLOATS = (1, 10, 11, BFLOAT16)
 # Fields of numbers, and how wide they are; 0: as long as they need.
 _FIXED, _VARYING = {4: "<f4", 10: "<f8"}, (5, 7, 11)
 
@@ -39,7 +41,7 @@ class Tensor:
 
     @property
     def dtype(self) -> np.dtype:
-        if self.kind == _BFLOAT16:
+        if self.kind == BFLOAT16:
             import ml_dtypes
 
             return np.dtype(ml_dtypes.bfloat16)
@@ -54,22 +56,21 @@ class Tensor:
         content = np.concatenate(parts) if parts else np.zeros(0, np.uint8)
         if self.field in _FIXED:
             if content.size % np.dtype(_FIXED[self.field]).itemsize:
-                raise self._refuse("end within a number")
+                raise self._refuse("end with a whole number")
             values = content.view(_FIXED[self.field])
         else:
             numbers = varints(content)
             if numbers is None:
-                raise self._refuse("end within a number")
+                raise self._refuse("end with a whole number")
             values = numbers
         if values.size != self.size:
             raise self._refuse(f"have {self.size} values, not {values.size}")
-        if self.kind in (10, _BFLOAT16):  # stored as the numbers that their bits are
+        if self.kind in (10, BFLOAT16):  # stored as the numbers that their bits are
             return values.astype(np.uint16).view(self.dtype).reshape(self.shape)
         return values.astype(self.dtype).reshape(self.shape)
 
     def _refuse(self, what: str) -> CheckpointError:
-        return CheckpointError(f"{self.path}: tensor {self.name} must {what}" if what.startswith(
-            "have") else f"{self.path}: tensor {self.name} must not {what}")
+        return CheckpointError(f"{self.path}: tensor {self.name} must {what}")
 
     def _read(self, start: int, size: int) -> np.ndarray:
         return read_bytes(self.source, start, size, f"tensor {self.name}")
@@ -97,9 +98,9 @@ def read_tensor(path: Path, message: Message) -> Tensor:
     if kind not in TYPES:
         raise CheckpointError(f"{path}: tensor {name} must be of a type of "
                               f"{', '.join(map(str, TYPES))}, not {kind}")
-    if len(shape) > _MOST_SIZES or min(shape, default=0) < 0:
-        raise CheckpointError(f"{path}: tensor {name} must have at most {_MOST_SIZES} sizes from 0 "
-                              f"up, not {shape[:_MOST_SIZES]}")
+    if len(shape) > MOST_SIZES or min(shape, default=0) < 0:
+        raise CheckpointError(f"{path}: tensor {name} must have at most {MOST_SIZES} sizes from 0 "
+                              f"up, not {shape[:MOST_SIZES]}")
     tensor = Tensor(name, tuple(shape), kind, path, path, (), 9)
     if outside:
         return _external(tensor, beside)

@@ -12,7 +12,7 @@ from compiler.checkpoints.onnx.context import Context
 from compiler.checkpoints.onnx.expressions import Codes, Weight
 from compiler.checkpoints.onnx.format import Model, Node
 from compiler.checkpoints.onnx.symbols import Probe, Symbol
-from compiler.checkpoints.onnx.tensor import Tensor
+from compiler.checkpoints.onnx.tensor import BFLOAT16, Tensor
 from compiler.checkpoints.settings import shown
 
 __all__ = ["SUPPORTED", "traced"]
@@ -83,7 +83,7 @@ def _last_uses(model: Model) -> dict[int, list[str]]:
 
 def _stored(context: Context, tensor: Tensor) -> Any:
     """A matrix that is read later, or values."""
-    kind = "f" if tensor.kind == 16 else tensor.dtype.kind
+    kind = "f" if tensor.kind == BFLOAT16 else tensor.dtype.kind
     if len(tensor.shape) == 2 and (
             kind == "f" or (tensor.dtype.itemsize == 1 and kind in "iu")):
         return Weight(tensor.shape, lambda: _values(tensor), kind)
