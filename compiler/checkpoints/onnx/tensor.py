@@ -146,12 +146,15 @@ def _external(tensor: Tensor, beside: dict[str, str]) -> Tensor:
                               f"{beside.get('location', '')[:100]!r}")
     path = tensor.path.parent / location
     try:
-        start, whole = int(beside.get("offset", 0)), path.stat().st_size
+        whole = path.stat().st_size
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{where} must lie in {path}: {reason}") from error
+    try:
+        start = int(beside.get("offset", 0))
         size = int(beside.get("length", whole - start))
     except ValueError:
         raise CheckpointError(f"{where} must have whole numbers as offset and length") from None
-    except OSError as error:
-        raise CheckpointError(f"{where} must lie in {path}: {error.strerror}") from error
     needed = tensor.size * tensor.dtype.itemsize
     if start < 0 or size != needed or start + size > whole:
         raise CheckpointError(f"{where} must have {needed} bytes for its shape {tensor.shape} in "

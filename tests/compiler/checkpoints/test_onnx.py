@@ -12,6 +12,7 @@ from compiler.checkpoints import load
 from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.onnx.trace import SUPPORTED
 from compiler.checkpoints.reference import forward
+from support.damage.onnx import placed
 from support.onnx_files import FOLDER, NAMES, Op, bert_graph, stored
 from support.require import module, require
 from tools import onnx_vectors
@@ -116,12 +117,10 @@ def test_a_graph_whose_names_say_nothing(tmp_path):
 
 
 def _gelu(op, attributes=(), domain=""):
-    graph = bert_graph()
-    return replace(graph.with_op("gelu", op=op, inputs=["up"], attributes=dict(attributes),
-                                 domain=domain),
-                   ops=[own for own in graph.with_op("gelu", op=op, inputs=["up"], attributes=dict(
-                       attributes), domain=domain).ops
-                        if own.outputs[0] not in ("root", "erf", "one", "half")], version=20)
+    graph = bert_graph().with_op("gelu", op=op, inputs=["up"], attributes=dict(attributes),
+                                 domain=domain)
+    return replace(graph, version=20, ops=[own for own in graph.ops if own.outputs[0] not in (
+        "root", "erf", "one", "half")])
 
 
 @pytest.mark.parametrize("op, attributes, kind", [
@@ -173,6 +172,8 @@ GRAPHS = {
                     "must be layers of attention and feed-forward"),
     "a residual of other rows": (lambda: bert_graph().with_op(
         "second", inputs=["embedded", "down"]), "must be added to what it reads"),
+    "a file of no name": (lambda: bert_graph().with_tensor("t4", placed(location="a\0b")),
+                          r"tensor t4 must lie in .*: embedded null byte"),
     "words beyond the table": (lambda: bert_graph().with_op("places", inputs=["t0", "t9"]),
                                "node /places"),
 }
