@@ -1,8 +1,6 @@
 """ONNX files of tests: those that onnxruntime ran, and graphs written here, field by field."""
 
-import io
 import struct
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tools import onnx_vectors
+from tools.onnx_vectors import FOLDER
+
 __all__ = ["FOLDER", "NAMES", "Graph", "Op", "Stored", "bert_graph", "stored"]
 
-FOLDER = Path(__file__).resolve().parents[1] / "golden/onnx"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.zip"))
 _TYPES = {"f": 1, "u1": 2, "i1": 3, "i4": 6, "i8": 7, "b": 9}
 
@@ -43,9 +43,7 @@ class Stored:
 
 
 def stored(name: str) -> Stored:
-    with zipfile.ZipFile(FOLDER / f"{name}.zip") as archive:
-        with np.load(io.BytesIO(archive.read("expected.npz"))) as arrays:
-            return Stored(name, archive.read("model.onnx"), dict(arrays))
+    return Stored(name, *onnx_vectors.stored(FOLDER / f"{name}.zip"))
 
 
 # Protocol Buffers
