@@ -9,7 +9,12 @@ from compiler.checkpoints.family import Head, Names, NormKind, Packed, Plan
 from compiler.checkpoints.parts import Parts
 from compiler.checkpoints.settings import Settings
 
-__all__ = ["KINDS", "Kind"]
+__all__ = ["KINDS", "QKV", "Kind"]
+
+
+def _without(names: Names, *parts: str) -> Names:
+    return {part: name for part, name in names.items() if part not in parts}
+
 
 _NAMES: Names = {
     "table": "token_embd", "final_norm": "output_norm", "head": "output",
@@ -21,19 +26,18 @@ _NAMES: Names = {
 _HEAD_NORMS = {"query_norm": "blk.{}.attn_q_norm", "key_norm": "blk.{}.attn_k_norm"}
 _AROUND = {**_NAMES, "attention_after": "blk.{}.post_attention_norm",
            "feed_forward_after": "blk.{}.post_ffw_norm"}
-_UNGATED = {part: name for part, name in _NAMES.items() if part != "gate"}
+_UNGATED = _without(_NAMES, "gate")
 _PROJECTIONS = ("query", "key", "value")
-_QKV = dict.fromkeys(_PROJECTIONS, Packed("blk.{}.attn_qkv", _PROJECTIONS))
-_PACKED: Names = {**_NAMES, **_QKV,
+QKV: Names = dict.fromkeys(_PROJECTIONS, Packed("blk.{}.attn_qkv", _PROJECTIONS))
+"""All of them in one tensor."""
+_PACKED: Names = {**_NAMES, **QKV,
                   **dict.fromkeys(("gate", "up"), Packed("blk.{}.ffn_up", ("gate", "up")))}
-_NO_SECOND = {part: name for part, name in _NAMES.items() if part != "feed_forward_norm"}
-_AFTER = {part: name for part, name in {**_AROUND, **_HEAD_NORMS}.items()
-          if part not in ("attention_norm", "feed_forward_norm")}
-_GPT: Names = {**_UNGATED, **_QKV, "positions": "position_embd"}
-_BLOOM: Names = {**_UNGATED, **_QKV, "embedding_norm": "token_embd_norm"}
+_AFTER = _without({**_AROUND, **_HEAD_NORMS}, "attention_norm", "feed_forward_norm")
+_GPT: Names = {**_UNGATED, **QKV, "positions": "position_embd"}
+_BLOOM: Names = {**_UNGATED, **QKV, "embedding_norm": "token_embd_norm"}
 _BERT: Names = {
-    **{part: name for part, name in _UNGATED.items() if part not in ("head", "final_norm")},
-    "positions": "position_embd", "segments": "token_types", "embedding_norm": "token_embd_norm",
+    **_without(_UNGATED, "head", "final_norm"), "positions": "position_embd",
+    "segments": "token_types", "embedding_norm": "token_embd_norm",
     "attention_norm": "blk.{}.attn_output_norm", "feed_forward_norm": "blk.{}.layer_output_norm"}
 _LARGEST = (46, 62)  # layers of Gemma 2 27B and Gemma 3 27B, whose scores have another scale
 
@@ -175,15 +179,15 @@ KINDS = {
     "gemma2": Kind("Gemma 2", names=_AROUND, besides=_gemma2),
     "gemma3": Kind("Gemma 3", names={**_AROUND, **_HEAD_NORMS}, besides=_gemma3, base=1e6),
     "gpt2": Kind("GPT-2", names=_GPT, besides=_gpt2, norm="layer", activation="gelu_tanh"),
-    "gptneox": Kind("GPT-NeoX", names={**_UNGATED, **_QKV}, besides=_neox, norm="layer",
+    "gptneox": Kind("GPT-NeoX", names={**_UNGATED, **QKV}, besides=_neox, norm="layer",
                     activation="gelu", partly=True),
     "bloom": Kind("BLOOM", names=_BLOOM, besides=_bloom, norm="layer", activation="gelu_tanh",
                   parts=FallingParts),
-    "phi2": Kind("Phi-2", names={part: name for part, name in _UNGATED.items()
-                                 if part != "feed_forward_norm"}, besides=_phi2, norm="layer",
-                 activation="gelu_tanh", partly=True, head=_biased_words),
+    "phi2": Kind("Phi-2", names=_without(_UNGATED, "feed_forward_norm"), besides=_phi2,
+                 norm="layer", activation="gelu_tanh", partly=True, head=_biased_words),
     "olmo2": Kind("OLMo 2", names=_AFTER, besides=_olmo2),
     "granite": Kind("Granite", True, besides=_granite),
-    "command-r": Kind("Cohere", True, _NO_SECOND, _cohere, norm="layer without shift"),
+    "command-r": Kind("Cohere", True, _without(_NAMES, "feed_forward_norm"), _cohere,
+                      norm="layer without shift"),
     "bert": Kind("BERT", names=_BERT, besides=_bert, norm="layer", activation="gelu",
                  head=_pooled)}

@@ -10,7 +10,7 @@ from compiler.checkpoints.checkpoint import Checkpoint, CheckpointError
 from compiler.checkpoints.description import Rotary, Transformer
 from compiler.checkpoints.family import ATTENTION, MLP, Head, Names, Packed, Plan
 from compiler.checkpoints.gguf_file import GgufFile, open_gguf
-from compiler.checkpoints.gguf_kinds import KINDS, Kind
+from compiler.checkpoints.gguf_kinds import KINDS, QKV, Kind
 from compiler.checkpoints.gguf_t5 import T5, T5_HEAD, t5_parts
 from compiler.checkpoints.rope import head_size
 from compiler.checkpoints.settings import Settings
@@ -45,11 +45,7 @@ def load_gguf(path: Path, name: str | None = None) -> Transformer:
 
 def _as_stored(names: Names, checkpoint: Checkpoint) -> Names:
     """With queries, keys and values one tensor where the file has them so."""
-    packed = "blk.{}.attn_qkv"
-    if isinstance(names["query"], Packed) or f"{packed.format(0)}.weight" not in checkpoint:
-        return names
-    parts = ("query", "key", "value")
-    return {**names, **dict.fromkeys(parts, Packed(packed, parts))}
+    return {**names, **QKV} if f"{_tensor(QKV['query'])}.weight" in checkpoint else names
 
 
 def _plan(settings: Settings, file: GgufFile, checkpoint: Checkpoint, kind: Kind, names: Names
