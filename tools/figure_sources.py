@@ -176,6 +176,9 @@ SOURCES: dict[str, Source] = {
     "front-ends": Source("python -m synth.front_ends", _front_ends),
     "throughput": Source("python -m sim.throughput", _throughput),
     "bert-base-layer": Source(f"{_MODELS} bert-base --layers 1:2", _cycles, cheap=True),
+    **{f"bert-base-{name}": Source(
+        f"{_MODELS} bert-base --layers 1:2 --fmt int8{scales}", _counts, cheap=True)
+       for name, scales in (("int8", ""), ("int8-static", " --scales static"))},
     "bert-base-dram": Source(f"{_MODELS} bert-base --layers 1:2 --memory dram", _cycles),
     "bert-base-dram-512": Source(
         f"{_MODELS} bert-base --layers 1:2 --memory dram --bus-bytes 64", _cycles),
