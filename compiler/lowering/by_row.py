@@ -25,6 +25,7 @@ from itertools import pairwise
 
 from compiler.checkpoints.scales import LARGEST
 from compiler.lowering import integer_lists, lists
+from compiler.lowering.coded_list import items_of
 from compiler.lowering.coded_values import CodedValues
 from compiler.lowering.lane_ops import (
     Factor,
@@ -57,7 +58,6 @@ class _Rows(SumNorms):
 
     def __init__(self, listed: OpList, shared: CodedValues, config: AcceleratorConfig) -> None:
         super().__init__(listed, shared, config)
-        self._given = listed
         # Of probabilities the codes of their exponentials, and what their rows' sums divide by.
         self._deferred: dict[Value, tuple[Value, Value]] = {}
 
@@ -103,9 +103,8 @@ class _Rows(SumNorms):
         count = 3 if kinds == [Scale, Softmax] else 2 if kinds[:1] == [Polynomial] else 0
         after = after[:count - 1]
         if not (count and isinstance(scores, Gemm) and scores.b_transposed and not scores.then
-                and all(isinstance(op, Vector) and len(op.then) == 1 and op.x == before.out
-                        and before.out.is_whole and self._readings[before.out.value] == 1
-                        for before, op in pairwise(ops[:count])) and after[-1].out.is_whole
+                and all(self._follows(op, before) for before, op in pairwise(ops[:count]))
+                and after[-1].out.is_whole
                 and scores.products[0].b.value.life != Life.CONSTANT
                 and not list(after[-1].then[0].reads)
                 and row_fits(self._config, scores.out.columns)
@@ -115,7 +114,7 @@ class _Rows(SumNorms):
         return count
 
     def _defer(self, scores: Gemm, p: Value, then: Sequence[LaneOp]) -> None:
-        divisors = self._declare(Value(f"{p.name} divisors", p.rows, 1, forms=(Form.WIDE,)))
+        divisors = self._divided(p)
         codes = self._declare(Value(f"{p.name} codes", *p.shape, forms=(Form.STORED,),
                                     counts=Counts(1.0, divisors)))
         self._deferred[p] = codes, divisors
@@ -124,8 +123,8 @@ class _Rows(SumNorms):
             a, b = self._coded(product.a), self._coded(product.b)
             out = replace(product.out, value=codes)
             products.append(Product(a.codes, b.codes, out))
-            own = View(divisors, out.offset // codes.columns, out.rows, 1, 1)
-            operands.append(tuple(Read(view, Use.LANES) for view in (a.top, b.row, own)))
+            operands.append(tuple(Read(view, Use.LANES)
+                                  for view in (a.top, b.row, items_of(divisors, out))))
         self._ops.append(Gemm(codes.whole, tuple(products),
                               then=(_deferred(then, tuple(operands)),)))
 
@@ -162,8 +161,7 @@ class _Rows(SumNorms):
                 replace(product.a, value=codes),
                 own.whole.block(0, column - start, *product.b.shape), self._view(product.out)))
             tops.append(top.whole)
-        rows = tuple(View(divisors, product.a.offset // codes.columns, product.a.rows, 1, 1)
-                     for product in op.products)
+        rows = tuple(items_of(divisors, product.a) for product in op.products)
         self._ops.append(Gemm(self._view(op.out), tuple(products), b_transposed=False, then=(
             MultiplyRows(rows), MultiplyRows(tuple(tops[:1] if len(found) == 1 else tops)),
             Factor(1 / LARGEST))))

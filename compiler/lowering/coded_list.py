@@ -1,22 +1,25 @@
 """An op list in the making whose operands of products are codes and all else BF16."""
 
 import math
+from collections import Counter
 from dataclasses import replace
+from typing import TypeGuard
 
 from compiler.checkpoints.scales import LARGEST
 from compiler.lowering.coded_values import CodedValues
-from compiler.lowering.lane_ops import Factor, MultiplyRows
-from compiler.lowering.ops import Gather, Op, Output
+from compiler.lowering.lane_ops import Add, Factor, MultiplyRows
+from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Vector
 from compiler.lowering.values import Form, Life, Use, Value, View
 
-__all__ = ["CodedList"]
+__all__ = ["CodedList", "items_of"]
 
 
 class CodedList:
     """The new list, and what of it stands for values of the given one."""
 
-    def __init__(self, shared: CodedValues) -> None:
-        self._shared = shared
+    def __init__(self, listed: OpList, shared: CodedValues) -> None:
+        self._given, self._shared = listed, shared
+        self._readings = Counter(read.view.value for op in listed.ops for read in op.reads)
         self._values: dict[Value, None] = {}
         self._wide: dict[Value, Value] = {}
         self._ops: list[Op] = []
@@ -34,6 +37,29 @@ class CodedList:
 
     def _view(self, view: View, use: Use | None = None) -> View:
         return replace(view, value=self._as_wide(view.value))
+
+    def _divided(self, p: Value) -> Value:
+        """What takes 1 over the sums of the rows of ``p``."""
+        return self._declare(Value(f"{p.name} divisors", p.rows, 1, forms=(Form.WIDE,)))
+
+    def _follows(self, second: Op | None, first: Op) -> TypeGuard[Vector]:
+        """Whether ``second`` alone reads what ``first`` gives, and does one thing to it."""
+        return (isinstance(second, Vector) and not second.transposed and len(second.then) == 1
+                and second.x == first.out and self._readings[first.out.value] == 1
+                and first.out.value.life == Life.TEMPORARY and first.out.is_whole)
+
+    @staticmethod
+    def _bias(first: Gemm, second: Vector) -> Value | None:
+        """What ``second`` adds to each row of a product with a constant."""
+        lane_op = second.then[0]
+        if first.then or len(first.products) != 1 or not first.b_transposed or (
+                first.products[0].b.value.life != Life.CONSTANT or type(lane_op) is not Add
+                or len(lane_op.y) != 1):
+            return None
+        bias = lane_op.y[0]
+        if bias is None or not bias.is_whole or bias.value.life != Life.CONSTANT or bias.rows != 1:
+            return None
+        return bias.value
 
     def _as_it_is(self, op: Op) -> None:
         """An op that is no product, on BF16."""
@@ -61,3 +87,8 @@ class CodedList:
             MultiplyRows(tuple(items.whole.row_block(first, height)
                                for first in range(0, op.out.rows, height))),
             Factor(LARGEST * math.prod(factors))))
+
+
+def items_of(value: Value, rows: View) -> View:
+    """Of ``value``, which has an item for each row of another, those of ``rows``."""
+    return View(value, rows.offset // rows.value.columns, rows.rows, 1, 1)

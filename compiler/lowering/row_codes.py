@@ -35,7 +35,7 @@ class RowCodes(CodedList):
     """A new list in the making, and what of its values has codes so far."""
 
     def __init__(self, listed: OpList, shared: CodedValues) -> None:
-        super().__init__(shared)
+        super().__init__(listed, shared)
         # Of each value the codes and magnitudes of what is read of it: of columns of all rows, or
         # of rows that are parts of one.
         self._found: dict[Value, dict[tuple[int, ...], tuple[Value, Value]]] = {}

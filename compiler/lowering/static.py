@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from compiler.checkpoints.scales import Scales
+from compiler.lowering.coded_list import items_of
 from compiler.lowering.coded_values import CodedValues
 from compiler.lowering.lane_ops import (
     Add,
@@ -32,7 +33,7 @@ from compiler.lowering.lane_ops import (
 from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Product, Vector
 from compiler.lowering.polynomial_ops import DeferredPolynomial, Polynomial
 from compiler.lowering.static_codes import StaticCodes
-from compiler.lowering.values import Form, Life, Value, View
+from compiler.lowering.values import Value
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import row_fits
 
@@ -76,10 +77,7 @@ class _Static(StaticCodes):
         """How many of the first of ``ops`` one op takes the place of: a product and what scales
         it or adds its bias; 0 where none does."""
         first, second = [*ops[:2], None][:2]
-        if not (isinstance(first, Gemm) and isinstance(second, Vector) and not second.transposed
-                and len(second.then) == 1 and second.x == first.out and first.out.is_whole
-                and self._readings[first.out.value] == 1
-                and first.out.value.life == Life.TEMPORARY):
+        if not isinstance(first, Gemm) or not self._follows(second, first):
             return 0
         lane_op = second.then[0]
         if isinstance(lane_op, Polynomial) and not self._is_linear(first):
@@ -89,11 +87,10 @@ class _Static(StaticCodes):
                 replace(product, out=replace(product.out, value=second.out.value))
                 for product in first.products)), factor=lane_op.factor)
             return 2
-        if type(lane_op) is Add and self._is_linear(first) and len(first.products) == 1 and (
-                len(lane_op.y) == 1 and lane_op.y[0] is not None and lane_op.y[0].is_whole
-                and lane_op.y[0].rows == 1 and lane_op.y[0].value.life == Life.CONSTANT):
+        bias = self._bias(first, second)
+        if bias is not None:
             self._gemm(replace(first, out=second.out, products=(
-                replace(first.products[0], out=second.out),)), bias=lane_op.y[0].value)
+                replace(first.products[0], out=second.out),)), bias=bias)
             return 2
         return 0
 
@@ -119,7 +116,7 @@ class _Static(StaticCodes):
             value = op.products[0].a.value
             step = factor / (a * b)
             if value in self._divisors:
-                then = [MultiplyRows(tuple(_items(self._divisors[value], product.a)
+                then = [MultiplyRows(tuple(items_of(self._divisors[value], product.a)
                                            for product in op.products))]
                 step = factor / b
             # Scores, so that a softmax may follow in the same list.
@@ -135,18 +132,12 @@ class _Static(StaticCodes):
                 not op.out.is_whole or not row_fits(self._config, p.columns)
                 or p not in self._inverses):
             return False
-        divisors = self._divided(p)
+        self._divisors[p] = divisors = self._divided(p)
         blocks = [product.a for own in self._given.ops if isinstance(own, Gemm)
                   for product in own.products if product.a.value is p]
         self._ops.append(Vector(self._coded(op.out), self._view(op.x), then=(DeferredSoftmax(
-            tuple(_items(divisors, view) for view in blocks)),)))
+            tuple(items_of(divisors, view) for view in blocks)),)))
         return True
-
-    def _divided(self, p: Value) -> Value:
-        """What takes 1 over the sums of the rows of ``p``."""
-        self._divisors[p] = self._declare(
-            Value(f"{p.name} divisors", p.rows, 1, forms=(Form.WIDE,)))
-        return self._divisors[p]
 
     def _polynomial(self, scores: Gemm, op: Vector, then: Polynomial) -> int:
         """Scores and a polynomial of them that is divided later. What a score counts, s, is left
@@ -157,8 +148,8 @@ class _Static(StaticCodes):
         a, b = self._operands(scores)
         assert a is not None and b is not None
         step = 1 / (a * b)
-        divisors = self._divided(p)
-        items = tuple(_items(divisors, replace(product.out, value=p))
+        self._divisors[p] = divisors = self._divided(p)
+        items = tuple(items_of(divisors, replace(product.out, value=p))
                       for product in scores.products)
         deferred = DeferredPolynomial(
             then.y, then.degree, tuple(bias / step for bias in then.bias),
@@ -170,8 +161,3 @@ class _Static(StaticCodes):
         self._ops.append(Vector(self._coded(op.out), plain, then=(deferred.with_views(
             lambda view, use: view if view.value is divisors else self._view(view, use)),)))
         return 2
-
-
-def _items(value: Value, rows: View) -> View:
-    """Of ``value``, which has an item for each row of another, those of ``rows``."""
-    return View(value, rows.offset // rows.value.columns, rows.rows, 1, 1)

@@ -1,6 +1,5 @@
 """Operands of products as codes of scales that are known beforehand, in a list in the making."""
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -31,9 +30,8 @@ class StaticCodes(CodedList):
 
     def __init__(self, listed: OpList, shared: CodedValues, config: AcceleratorConfig,
                  scales: Scales) -> None:
-        super().__init__(shared)
-        self._given, self._config, self._scales = listed, config, scales
-        self._readings = Counter(read.view.value for op in listed.ops for read in op.reads)
+        super().__init__(listed, shared)
+        self._config, self._scales = config, scales
         products = [op for op in listed.ops if isinstance(op, Gemm)]
         # Of each value that products read by what its columns are multiplied to be codes.
         self._inverses: dict[Value, np.ndarray] = {}

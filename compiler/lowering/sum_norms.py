@@ -7,18 +7,16 @@ lanes are on rows of the first. Commands go in order and there are two accumulat
 block of rows costs the array the time in which the lanes empty the piece before it.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import TypeGuard
 
 from compiler.lowering import lists
 from compiler.lowering.coded_values import CodedValues
-from compiler.lowering.lane_ops import Add, AddResidual, Listed, Normalise
+from compiler.lowering.lane_ops import AddResidual, Listed, Normalise
 from compiler.lowering.ops import Gemm, Op, OpList, Product, Vector
 from compiler.lowering.projected import ProjectedHeads
-from compiler.lowering.values import Life, Read, Use, Value, View
+from compiler.lowering.values import Read, Use, View
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import row_columns
 
@@ -34,26 +32,6 @@ class SumNorms(ProjectedHeads):
     def __init__(self, listed: OpList, shared: CodedValues, config: AcceleratorConfig) -> None:
         super().__init__(listed, shared)
         self._config = config
-        self._readings = Counter(read.view.value for op in listed.ops for read in op.reads)
-
-    def _follows(self, second: Op | None, first: Op) -> TypeGuard[Vector]:
-        """Whether ``second`` alone reads what ``first`` gives, and does one thing to it."""
-        return (isinstance(second, Vector) and not second.transposed and len(second.then) == 1
-                and second.x == first.out and self._readings[first.out.value] == 1
-                and first.out.value.life == Life.TEMPORARY and first.out.is_whole)
-
-    @staticmethod
-    def _bias(first: Gemm, second: Vector) -> Value | None:
-        """What ``second`` adds to each row of a product with a constant."""
-        lane_op = second.then[0]
-        if first.then or len(first.products) != 1 or not first.b_transposed or (
-                first.products[0].b.value.life != Life.CONSTANT or type(lane_op) is not Add
-                or len(lane_op.y) != 1):
-            return None
-        bias = lane_op.y[0]
-        if bias is None or not bias.is_whole or bias.value.life != Life.CONSTANT or bias.rows != 1:
-            return None
-        return bias.value
 
     @staticmethod
     def _is_sum_norm(first: Op, second: Vector) -> bool:
