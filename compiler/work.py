@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +19,15 @@ from compiler.lowering.place import Tell, silent
 from compiler.lowering.programs import Programs
 from compiler.lowering.scaling import SCALES, STATIC, scales_name
 from compiler.program.lowered import LoweredProgram
-from gen.cli import add_config_flags, add_model_flags, add_seed, config_from, integer
+from gen.cli import (
+    add_adapter,
+    add_config_flags,
+    add_model_flags,
+    add_scales,
+    add_seed,
+    config_from,
+    integer,
+)
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["NO_MEMORY", "Asked", "Opened", "Work", "add_flags", "decode_steps", "heading",
@@ -74,12 +81,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     ``--seed``."""
     add_model_flags(parser, MODELS, tuple(FUSION_LEVELS), tokens="32, of an image all its patches")
     add_input_flags(parser)
-    parser.add_argument("--adapter", type=Path, metavar="PATH",
-                        help="merge these adapters into the model: a folder or a file of peft, or "
-                        "what python -m sim.train wrote")
-    parser.add_argument("--scales", metavar="WHICH",
-                        help=f"of operands of products: {', '.join(SCALES)}, {STATIC}, or a file "
-                        "of python -m sim.quantise, or ONNX (row of int8, else unit)")
+    add_adapter(parser)
+    add_scales(parser, (*SCALES, STATIC))
     parser.add_argument("--memory", type=integer(1), metavar="BYTES",
                         help="refuse a program that needs more than this memory")
     add_seed(parser, "fills unused memory, and random models and inputs")

@@ -22,10 +22,14 @@ from compiler.lowering.scaling import SCALES, STATIC
 from gen.cli import (
     Line,
     Parser,
+    add_adapter,
     add_config_flags,
+    add_fusion,
     add_jobs,
+    add_model,
     add_offline,
     add_quiet,
+    add_scales,
     add_scheduler,
     config_from,
     integer,
@@ -46,10 +50,8 @@ _CHOSEN = ("fmt", "softmax", "acc")
 
 
 def _parser() -> argparse.ArgumentParser:
-    levels = tuple(FUSION_LEVELS)
     parser = Parser(prog="python -m sim.evaluate", description=__doc__.split(":")[0] + ".")
-    parser.add_argument("model", metavar="MODEL",
-                        help=f"{', '.join(MODELS)}, or the path of a checkpoint")
+    add_model(parser, MODELS)
     parser.add_argument("data", type=Path, metavar="DATA", help="a .csv, .jsonl or .npz file with "
                         "columns " + "; ".join(f"{name}: {text}" for name, text in COLUMNS.items()))
     parser.add_argument("--metric", choices=tuple(METRICS), required=True, metavar="NAME",
@@ -61,14 +63,9 @@ def _parser() -> argparse.ArgumentParser:
                         help="what the data calls a column, text=sentence say")
     parser.add_argument("--limit", type=integer(1), metavar="N", help="the first N rows alone")
     parser.add_argument("--tokens", type=integer(1), metavar="N", help="cut longer texts")
-    parser.add_argument("--fusion", choices=levels, default=levels[-1], metavar="LEVEL",
-                        help=f"what is rounded to 8 bits: {', '.join(levels)} ({levels[-1]})")
-    parser.add_argument("--adapter", type=Path, metavar="PATH",
-                        help="merge these adapters into the model")
-    parser.add_argument("--scales", metavar="WHICH",
-                        help=f"of operands of products, of builds with functions scales: "
-                        f"{', '.join(SCALES)}, {STATIC}, or a file of python -m sim.quantise "
-                        "(row of int8, else unit)")
+    add_fusion(parser, tuple(FUSION_LEVELS))
+    add_adapter(parser)
+    add_scales(parser, (*SCALES, STATIC))
     parser.add_argument("-o", "--output", type=Path, metavar="FILE",
                         help="record each example there, in JSON lines; go on with what it has")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there")

@@ -23,6 +23,8 @@ from compiler.examples import add_input_flags, own_examples
 from gen.cli import (
     Line,
     Parser,
+    add_adapter,
+    add_model,
     add_offline,
     add_quiet,
     add_seed,
@@ -38,8 +40,7 @@ __all__ = ["main"]
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m sim.quantise", description=__doc__.split(":")[0] + ".")
-    parser.add_argument("model", metavar="MODEL",
-                        help=f"{', '.join(MODELS)}, or the path of a checkpoint")
+    add_model(parser, MODELS)
     parser.add_argument("--tokens", type=integer(1), metavar="N", help="of a text at most")
     parser.add_argument("--percentile", type=real(50, 100), default=100.0, metavar="P",
                         help="per cent of an operand's items that its largest code is not below "
@@ -47,8 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", choices=GRANULARITIES, default=GRANULARITIES[0],
                         metavar="WHAT", help="what has a scale of weights: "
                         f"{' or '.join(GRANULARITIES)} ({GRANULARITIES[0]})")
-    parser.add_argument("--adapter", type=Path, metavar="PATH",
-                        help="merge these adapters into the model")
+    add_adapter(parser)
     parser.add_argument("-o", "--output", metavar="FILE", required=True,
                         help="write the scales there, safetensors")
     parser.add_argument("--symmetric", action="store_true",

@@ -27,7 +27,7 @@ from compiler.training.tasks import (
     movie_reviews,
     review_text,
 )
-from gen.cli import Parser, add_config_flags, add_on, add_quiet
+from gen.cli import Parser, add_config_flags, add_model, add_on, add_quiet
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["check_batch", "exact_of", "make_parser", "task_of", "training_of"]
@@ -35,8 +35,7 @@ __all__ = ["check_batch", "exact_of", "make_parser", "task_of", "training_of"]
 
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m sim.train", description="Fine-tune a transformer.")
-    parser.add_argument("model", metavar="MODEL",
-                        help=f"{', '.join(NAMES)}, or the path of a checkpoint")
+    add_model(parser, NAMES)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--task", help=f"one of {', '.join(TASKS)}")
     what.add_argument("--data", type=Path, metavar="FILE",

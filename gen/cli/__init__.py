@@ -17,7 +17,7 @@ from gen.cli.build import (
     surroundings_from,
 )
 from gen.cli.line import Line, counted
-from gen.cli.model import add_model_flags
+from gen.cli.model import add_adapter, add_fusion, add_model, add_model_flags, add_scales
 from gen.cli.output import (
     add_product,
     add_record,
@@ -48,8 +48,11 @@ __all__ = [
     "PERIOD_NS",
     "Line",
     "Parser",
+    "add_adapter",
     "add_config_flags",
+    "add_fusion",
     "add_jobs",
+    "add_model",
     "add_model_flags",
     "add_module_names",
     "add_names",
@@ -59,6 +62,7 @@ __all__ = [
     "add_product",
     "add_quiet",
     "add_record",
+    "add_scales",
     "add_scheduler",
     "add_seed",
     "add_surroundings_flags",
