@@ -87,15 +87,15 @@ def epilogue_of(lane_ops: Sequence[tuple[LaneOp, tuple[Tensor, ...]]], scales: b
         return lists.deferred_softmax(
             next((lane_op.factor for lane_op in kinds if isinstance(lane_op, Scale)), None),
             *operands, mask=next((own[0] for _, own in lane_ops[:-1] if own), None))
-    scales = [lane_op.factor for lane_op in kinds if isinstance(lane_op, Scale)]
+    factors = [lane_op.factor for lane_op in kinds if isinstance(lane_op, Scale)]
     addends = [tensor for _, tensors in lane_ops for tensor in tensors]
     columns = [isinstance(lane_op, MultiplyRows) for lane_op in kinds if lane_op.reads]
-    first, second = [*scales, None, None][:2]
+    first, second = [*factors, None, None][:2]
     y0, y1 = [*addends, None, None][:2]
     y0_column, y1_column = [*columns, False, False][:2]
     if any(isinstance(lane_op, Hide) and tensors[0].item_bytes == 1
            for lane_op, tensors in lane_ops):
-        if len(scales) > 1 or any(not isinstance(lane_op, (Scale, Hide, Softmax))
+        if len(factors) > 1 or any(not isinstance(lane_op, (Scale, Hide, Softmax))
                                   for lane_op in kinds):
             raise ValueError(f"a mask of 8 bits goes with a scale and a softmax alone, not with "
                              f"{', '.join(map(str, kinds))}")

@@ -106,15 +106,19 @@ def codes_by_row(largest: float, magnitudes: Tensor | None = None) -> Epilogue:
         Instruction(add=Operand.R0, rows=True, **inverse, destination=Destination.SECOND), store))
 
 
+# x × an item for each row, × the first row of a pair; then + the second, and the row's magnitude.
+_SCALED = (Instruction(multiply=Operand.Y, destination=Destination.BUFFER),
+           Instruction(multiply=Operand.Y, y=1, destination=Destination.BUFFER))
+_SHIFTED: Fields = {"add": Operand.Y, "y": 1, "y_second": True, "reduce": Reduce.MAX,
+                    "magnitude": True}
+
+
 def linear_codes(largest: float, rows: Tensor, pair: Tensor, magnitudes: Tensor) -> Epilogue:
     """x × ``rows``, an item for each row, × the first row of ``pair``, + the second, as
     ``codes_by_row``."""
     return Epilogue(bias=rows, y0_column=True, y1=pair, imm1=largest, items=magnitudes,
                     instructions=(
-        Instruction(multiply=Operand.Y, destination=Destination.BUFFER),
-        Instruction(multiply=Operand.Y, y=1, destination=Destination.BUFFER),
-        Instruction(add=Operand.Y, y=1, y_second=True, reduce=Reduce.MAX, magnitude=True,
-                    destination=Destination.BUFFER),
+        *_SCALED, Instruction(**_SHIFTED, destination=Destination.BUFFER),
         Instruction(add=Operand.R0, rows=True, reduce=Reduce.MAX, reduce_to=1, post=Post.INVERSE,
                     destination=Destination.SECOND),
         Instruction(multiply=Operand.R1, scale=Operand.IMM1, destination=Destination.MEMORY)))
@@ -124,10 +128,7 @@ def linear_magnitudes(rows: Tensor, pair: Tensor, magnitudes: Tensor) -> Epilogu
     """x × ``rows`` × and + ``pair`` as ``linear_codes``, stored as it is; ``magnitudes`` takes the
     largest magnitude of each row."""
     return Epilogue(bias=rows, y0_column=True, y1=pair, items=magnitudes, instructions=(
-        Instruction(multiply=Operand.Y, destination=Destination.BUFFER),
-        Instruction(multiply=Operand.Y, y=1, destination=Destination.BUFFER),
-        Instruction(add=Operand.Y, y=1, y_second=True, reduce=Reduce.MAX, magnitude=True,
-                    destination=Destination.MEMORY),
+        *_SCALED, Instruction(**_SHIFTED, destination=Destination.MEMORY),
         Instruction(add=Operand.R0, rows=True, destination=Destination.SECOND)))
 
 
