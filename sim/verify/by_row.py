@@ -5,10 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from compiler.checkpoints.description import Attention, Linear, Polynomial
-from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import row_fits
 from sim.model import lanes
-from sim.verify.arithmetic import KEPT, Array
+from sim.verify.arithmetic import Array
 from sim.verify.coded import LARGEST, Coded
 
 __all__ = ["ByRow"]
@@ -16,10 +15,6 @@ __all__ = ["ByRow"]
 
 class ByRow(Coded):
     """Each row as 127ths of its largest magnitude."""
-
-    def __init__(self, config: AcceleratorConfig, kept: int = KEPT) -> None:
-        super().__init__(config, kept)
-        self._coded: dict[int, tuple[Array, Array, Array]] = {}
 
     def codes(self, x: Array) -> tuple[Array, Array]:
         """Integers, and the largest magnitude of each row, rows × 1."""
@@ -30,12 +25,7 @@ class ByRow(Coded):
 
     def weight_codes(self, values: Array) -> tuple[Array, Array]:
         """Integers of a weight, and what each of its rows counts over 127, 1 × rows."""
-        if id(values) in self._coded:
-            return self._coded[id(values)][1:]
-        codes, scale = self.row_codes(values)
-        if codes.nbytes <= self._room:
-            self._room -= codes.nbytes
-            self._coded[id(values)] = values, codes, scale.T
+        codes, scale = self.once(values, self.row_codes)
         return codes, scale.T
 
     def linear(self, x: Array, linear: Linear) -> Array:

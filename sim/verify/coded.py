@@ -1,11 +1,14 @@
 """Arithmetic of builds whose format holds codes alone: what is stored is BF16."""
 
+from collections.abc import Callable
+
 import numpy as np
 
+from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING, BFLOAT16, BINARY32, Encoding
 from sim.model import codec, lanes
 from sim.model.rounding import round_to
-from sim.verify.arithmetic import Arithmetic, Array
+from sim.verify.arithmetic import KEPT, Arithmetic, Array
 
 __all__ = ["LARGEST", "Coded"]
 
@@ -15,6 +18,22 @@ LARGEST = 127.0
 
 class Coded(Arithmetic):
     """Operands of products become codes when a product takes them."""
+
+    def __init__(self, config: AcceleratorConfig, kept: int = KEPT) -> None:
+        super().__init__(config, kept)
+        self._coded: dict[int, tuple[Array, Array, Array]] = {}
+
+    def once(self, values: Array, make: Callable[[Array], tuple[Array, Array]]
+             ) -> tuple[Array, Array]:
+        """Codes of a weight and what its sums are multiplied by, as ``make`` has them, once as long
+        as there is room for them."""
+        if id(values) in self._coded:
+            return self._coded[id(values)][1:]
+        codes, factors = make(values)
+        if codes.nbytes <= self._room:
+            self._room -= codes.nbytes
+            self._coded[id(values)] = values, codes, factors
+        return codes, factors
 
     @property
     def storage(self) -> Encoding:

@@ -24,7 +24,6 @@ class Static(Coded):
                  kept: int = KEPT) -> None:
         super().__init__(config, kept)
         self._scales, self._places = scales, places
-        self._coded: dict[int, tuple[Array, Array, Array]] = {}
 
     def _operand(self, name: str) -> tuple[float, float]:
         """By what an operand is multiplied to be codes, and what a code then counts."""
@@ -43,18 +42,15 @@ class Static(Coded):
 
     def weight_codes(self, values: Array, place: str, step: float) -> tuple[Array, Array]:
         """Codes of a weight, and what its sums are multiplied by, 1 × rows."""
-        if id(values) in self._coded:
-            return self._coded[id(values)][1:]
-        told = self._scales.of_weights(place, len(values))
-        own = np.abs(np.float64(values)).max(axis=1) / LARGEST if told is None else (
-            np.broadcast_to(np.float64(told), len(values)))
-        factors = round_to(BFLOAT16, step * own[:, None])
-        scale = factors / step
-        codes = self.rounded(np.float64(values) / np.where(scale > 0, scale, 1.0))
-        if codes.nbytes <= self._room:
-            self._room -= codes.nbytes
-            self._coded[id(values)] = values, codes, factors.T
-        return codes, factors.T
+        def make(values: Array) -> tuple[Array, Array]:
+            told = self._scales.of_weights(place, len(values))
+            own = np.abs(np.float64(values)).max(axis=1) / LARGEST if told is None else (
+                np.broadcast_to(np.float64(told), len(values)))
+            factors = round_to(BFLOAT16, step * own[:, None])
+            scale = factors / step
+            return self.rounded(np.float64(values) / np.where(scale > 0, scale, 1.0)), factors.T
+
+        return self.once(values, make)
 
     def _place(self, attention: Attention) -> str:
         return self._places[id(attention.query.weight)].rpartition(".")[0]
