@@ -1,7 +1,6 @@
 """``python -m compiler``: what it tells, lists and writes."""
 
 import re
-from dataclasses import fields, is_dataclass
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from compiler.lowering.fusion import FUSION_LEVELS
 from compiler.program.assembly.listing import assemble, program_bytes
 from compiler.program.image import ProgramImage
 from sim import run
+from support.peft import arrays
 
 
 def told(capsys, *arguments):
@@ -48,17 +48,6 @@ def test_memory_against_fp32(scales, capsys):
     whole = int(re.search(r"of (\d+) in fp32", lines[5])[1])
     assert 4 * parameters < whole < 4 * parameters + 2 * (told_of["results"]
                                                           + told_of["temporary values"]) * 2
-
-
-def arrays(part):
-    if isinstance(part, np.ndarray):
-        yield part
-    elif isinstance(part, tuple):
-        for item in part:
-            yield from arrays(item)
-    elif is_dataclass(part):
-        for own in fields(part):
-            yield from arrays(getattr(part, own.name))
 
 
 @pytest.mark.parametrize("fusion", FUSION_LEVELS)
