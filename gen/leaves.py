@@ -36,7 +36,7 @@ from gen.verilog.rtlil import Module, parse
 from hdl.lib.leaf import using
 from hdl.spec.surroundings import Surroundings
 
-__all__ = ["Converted", "Library", "component_ports"]
+__all__ = ["Converted", "Library", "check_name", "component_ports"]
 
 _OWN = "ottava_"  # what the names of our macros begin with
 _ENABLE = "clken"  # a leaf's port; that of the whole accelerator has a name of its own
@@ -80,6 +80,12 @@ def component_ports(component: wiring.Component) -> dict[str, tuple[Value, wirin
             name = "__".join(map(str, path))
             ports[name + "_" if name in RESERVED else name] = (signal, member.flow)
     return ports
+
+
+def check_name(name: str) -> None:
+    """``ValueError`` where no module of Verilog may have this name."""
+    if not IDENTIFIER.match(name) or name in RESERVED:
+        raise ValueError(f"module name must be a legal Verilog identifier, not {name!r}")
 
 
 class Library:
@@ -195,8 +201,7 @@ class Library:
     def add(self, component: wiring.Component, name: str) -> Converted:
         """Convert ``component`` to module ``name``, and the leaves inside it to theirs."""
         mark_used(component)  # refused or converted, it needs no other user
-        if not IDENTIFIER.match(name) or name in RESERVED:
-            raise ValueError(f"module name must be a legal Verilog identifier, not {name!r}")
+        check_name(name)
         converted = self._convert(component, name)
         for module in converted.modules:
             if module.name in self._modules or module.name[1:] in self._macros:

@@ -27,7 +27,7 @@ from gen.cli import (
     surroundings_from,
 )
 from gen.design import Design
-from gen.leaves import Library
+from gen.leaves import Library, check_name
 from gen.recorder import record
 from gen.regmap import FORMS, register_map
 from gen.sdc import constraints
@@ -48,6 +48,7 @@ def build(config: AcceleratorConfig, name: str = "ottava", prefix: str = "",
     """
     from gen.flat import flat_accelerator
 
+    check_name(name)  # before the prefix, which may follow from it
     library = Library(prefix, sram, surroundings=surroundings)
     library.add(flat_accelerator(config, surroundings), name)
     return library

@@ -45,9 +45,7 @@ def add_module_names(parser: argparse.ArgumentParser) -> None:
 
 def prefix_from(arguments: argparse.Namespace) -> str:
     """The prefix that the flags name, or the top's name: builds of two names fit one design."""
-    if arguments.prefix is not None:
-        return arguments.prefix
-    return f"{arguments.name}_" if arguments.name.isidentifier() else ""  # refused as a name
+    return f"{arguments.name}_" if arguments.prefix is None else arguments.prefix
 
 
 def add_periods(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,10 @@ import sys
 
 import pytest
 
+from gen import top
 from gen.block import BLOCKS
+from gen.block import main as block_main
+from gen.cli import Parser, add_module_names, prefix_from
 from hdl.spec.commands import ErrorCause
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.registers import REGISTERS
@@ -17,7 +20,6 @@ def run(module, *arguments, **options):
                           text=True, timeout=600, **options)
 
 
-@pytest.mark.parametrize("module", ["gen.top", "gen.block"])
 @pytest.mark.parametrize("arguments, words", [
     (["--fmt", "posit9"], ["posit9", "posit8, posit8es0", "bf16"]),
     (["--fmt", "int4"], ["int4", "one of posit8, "]),
@@ -42,13 +44,33 @@ def run(module, *arguments, **options):
     (["-o", "/nonexistent/file.v"], ["/nonexistent/file.v", "No such file"]),
     (["-o", "/"], ["'/'", "directory"]),
 ])
-def test_bad_arguments_give_one_line_and_code_2(module, arguments, words):
-    block = ["decoder"] if module == "gen.block" else []
-    done = run(module, *block, *arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert all(word in done.stderr for word in words), done.stderr
+def test_bad_arguments_give_one_line_and_code_2(arguments, words, capsys):
+    for main, block in ((top.main, []), (block_main, ["decoder"])):
+        with pytest.raises(SystemExit) as ended:
+            main([*block, *arguments])
+        out, err = capsys.readouterr()
+        assert (ended.value.code, out) == (2, "")
+        assert err.count("\n") == 1 and all(word in err for word in words), err
+
+
+@pytest.mark.parametrize("arguments, prefix", [
+    ([], "ottava_"), (["--name", "left"], "left_"), (["--prefix", ""], ""),
+    (["--name", "left", "--prefix", "right"], "right")])
+def test_modules_are_named_after_the_top_unless_told_otherwise(arguments, prefix):
+    parser = Parser()
+    add_module_names(parser)
+    assert prefix_from(parser.parse_args(arguments)) == prefix
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--name", "8va"], "module name must be a legal Verilog identifier, not '8va'"),
+    (["--name", "größe"], "module name must be a legal Verilog identifier, not 'größe'"),
+    (["--name", "wire"], "module name must be a legal Verilog identifier, not 'wire'"),
+    (["--prefix", "8"], "prefix must be a legal Verilog identifier, not '8'")])
+def test_a_name_that_is_none_is_told_of_as_a_name(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        top.main(arguments)
+    assert ended.value.code == 2 and capsys.readouterr().err == f"gen.top: error: {message}\n"
 
 
 @pytest.mark.parametrize("name, low, high", [("exp_epsilon", 0, 255), ("exp_theta", -32640, 0)])
