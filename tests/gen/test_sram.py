@@ -10,7 +10,7 @@ from amaranth.back import verilog
 from gen.leaves import Library
 from gen.recorder import record
 from gen.sram import sram_module
-from gen.top import design, generate
+from gen.top import design
 from hdl.lib.fifo import SramFifo
 from hdl.lib.sram import Sram1R1W
 from hdl.spec.config import AcceleratorConfig
@@ -129,27 +129,6 @@ def test_yosys_takes_the_black_box_and_infers_memory_without(tmp_path):
                          "flatten", "opt", "memory -nomap", "stat"])
         assert kept in log[log.rindex("Printing statistics"):]
         assert log.count("$mem_v2", log.rindex("Printing statistics")) == cells
-
-
-def test_prefix_names_the_module_and_its_guard():
-    text = generate(AcceleratorConfig(dim=4), "left", "left_", "blackbox")
-    assert "`ifndef LEFT_OTTAVA_SRAM_1R1W\n" in text
-    assert "module left_ottava_sram_1r1w(" in text
-    assert not re.search(r"^module ottava_sram", text, re.M)
-
-
-def test_two_prefixed_builds_fit_one_design(tmp_path):
-    made = design(AcceleratorConfig(fmt="posit8", dim=4), "left", "left_")
-    left = made.text
-    right = generate(AcceleratorConfig(fmt="e4m3", dim=4), "right", "right_", "blackbox")
-    pins = ", ".join(f".{port.name}(a)" for port in made.modules["left"].ports
-                     if port.role in ("clock", "reset"))
-    source = tmp_path / "soc.v"
-    source.write_text(f"module soc(input a);\n  left one({pins});\n  right two({pins});\n"
-                      f"endmodule\n{left}{right}")
-    log = run_yosys([f"read_verilog {source}", "hierarchy -check -top soc", "proc",
-                     "check", "ls"])
-    assert " left_" in log and " right_" in log and log.count("_ottava_sram_1r1w\n") >= 2
 
 
 def test_memory_bits_count_beside_the_gates():

@@ -7,6 +7,7 @@ import pytest
 from gen.block import design_block
 from gen.top import build, design, generate, main
 from hdl.spec.config import AcceleratorConfig
+from synth.yosys import run_yosys
 
 MOST_BYTES = 1_000_000  # of posit8 at 64 columns; the seconds are those of gen.scaling
 
@@ -76,22 +77,24 @@ def test_text_is_plain_and_names_no_place(designs, tmp_path):
     assert all(len(line) <= 100 or " " not in line.strip() for line in text.splitlines())
 
 
-def test_name_and_prefix_keep_two_builds_apart():
-    one = design(AcceleratorConfig(fmt="posit8", dim=4), "left", "left_")
-    two = design(AcceleratorConfig(fmt="fp8", dim=4), "right", "right_")
-    assert (one.top, two.top) == ("left", "right")
-    assert not set(one.modules) & set(two.modules)
-    assert all(name.startswith("left") for name in one.modules)
-
-
-def test_two_names_share_no_module(tmp_path):
-    names = {}
-    for name, more in (("left", []), ("right", []), ("plain", ["--prefix", ""])):
+def test_builds_of_two_names_fit_one_design(tmp_path):
+    texts, names = {}, {}
+    for name, sram in (("left", "infer"), ("right", "blackbox")):
         path = tmp_path / f"{name}.v"
-        assert main(["--dim", "4", "--name", name, *more, "-o", str(path)]) == 0
-        names[name] = set(re.findall(r"^ *module (\w+)", path.read_text(), re.M))
-    assert not names["left"] & names["right"] and len(names["left"]) > 80
-    assert {name.removeprefix("left_") for name in names["left"]} & names["plain"]
+        assert main(["--dim", "4", "--name", name, "--sram", sram, "-o", str(path)]) == 0
+        texts[name] = path.read_text()
+        names[name] = re.findall(r"^ *module (\w+)", texts[name], re.M)
+        assert names[name].count(name) == 1 and len(names[name]) > 80
+        assert all(found == name or found.startswith(f"{name}_") for found in names[name])
+    assert "`ifndef RIGHT_OTTAVA_SRAM_1R1W\n" in texts["right"]
+    pins = ".aclk(a), .aresetn(a)"
+    source = tmp_path / "soc.v"
+    source.write_text(f"module soc(input a);\n  left one({pins});\n  right two({pins});\n"
+                      f"endmodule\n{texts['left']}{texts['right']}")
+    log = run_yosys([f"read_verilog {source}", "hierarchy -check -top soc", "proc",
+                     "check", "ls"])
+    macros = {f"{name}_ottava_sram_1r1w" for name in names}  # each has parameters, and no name
+    assert {*names["left"], *names["right"]} - macros < set(log.split())
 
 
 def test_illegal_names_are_refused():
