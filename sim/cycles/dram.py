@@ -6,10 +6,9 @@ from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
 from sim.cycles.read import BURSTS as READ_RING
 from sim.cycles.write import RING as WRITE_RING
+from sim.harness.dram import MOST_BANKS
 
-__all__ = ["DRAM", "MOST_BANKS", "dram_step"]
-
-MOST_BANKS = 64
+__all__ = ["DRAM", "dram_step"]
 
 DRAM = np.dtype([
     *ints("there latency burst miss banks row_beats turn gathered refresh refresh_every"),

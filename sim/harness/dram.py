@@ -7,9 +7,10 @@ bus. Rows stay open until another of their bank is asked for; banks open rows wh
 from dataclasses import dataclass, fields
 from typing import Self
 
-__all__ = ["MEMORIES", "Dram", "memory_named"]
+__all__ = ["MEMORIES", "MOST_BANKS", "Dram", "memory_named"]
 
 MEMORIES = ("ideal", "dram")
+MOST_BANKS = 64
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Dram:
     ----------
     latency: from a burst's address, or its last datum, to its data, or its answer, at best; for
         controller and interconnect. burst: cycles of the data bus that each burst costs beside its
-        beats. miss: to close a row and open another. banks; row_beats: of each open row.
+        beats. miss: to close a row and open another. banks; row_beats: of each open row;
+        a burst counts as one of the row in which it begins.
     turn: of the data bus, from reading to writing and back, once in ``gathered`` writes.
     refresh: cycles without data, all rows closed, once in ``refresh_every``.
     """
@@ -43,7 +45,7 @@ class Dram:
     def __post_init__(self) -> None:
         least = {"latency": 2, "banks": 1, "row_beats": 16, "gathered": 1,
                  "refresh_every": self.refresh + 32}
-        most = {"banks": 64}
+        most = {"banks": MOST_BANKS}
         for field in fields(self):
             name, value = field.name, getattr(self, field.name)
             low, high = least.get(name, 0), most.get(name, 1 << 20)
