@@ -41,10 +41,11 @@ def parsed(path: Path) -> Found:
     try:
         return Found(model, _SEQUENCES[0])
     except CheckpointError as error:
-        try:
-            return Found(model, _SEQUENCES[1])
-        except CheckpointError:
-            raise error from None
+        reason = str(error)  # alone: the error's frames hold what the first walk has made
+    try:
+        return Found(model, _SEQUENCES[1])
+    except CheckpointError:
+        raise CheckpointError(reason) from None
 
 
 def load_onnx(path: Path, name: str | None = None) -> Transformer:
