@@ -129,6 +129,15 @@ def test_windows_and_grouped_heads():
         assert agree(AcceleratorConfig("posit8", dim=4), model, inputs_for(model, 7)) > 1000
 
 
+@pytest.mark.parametrize("fmt, scales", [("posit8", "unit"), ("int8", "row"), ("int8", "static")])
+def test_layers_of_both_kinds(fmt, scales):
+    """Whose masks of one shape are not the same."""
+    made = integer(layers=2)
+    last = replace(made.blocks[1], attention=replace(made.blocks[1].attention, kernel=None))
+    model = replace(made, blocks=(made.blocks[0], last))
+    assert agree(AcceleratorConfig(fmt, dim=4), model, inputs_for(model, 7), scales) > 400
+
+
 @pytest.mark.parametrize("functions", ["all", "scales"])
 def test_a_row_that_is_hidden_whole_is_zero(functions):
     """1/0 · 0: the largest finite number times 0."""

@@ -97,6 +97,16 @@ def test_padded_sequences_and_weights_of_one_scale(weights):
     assert compared > 400
 
 
+@pytest.mark.parametrize("kind", ["row", "static"])
+def test_a_factor_of_embeddings(kind):
+    """Rows of their table are codes, × what these count and the factor."""
+    made = llama(layers=1)
+    model = replace(made, embedding=replace(made.embedding, factor=3.0))
+    scales = kind if kind == "row" else calibrate(
+        model, calibration_examples("random-llama", model))
+    assert same_bytes(AcceleratorConfig("int8", dim=4), model, inputs_for(model, 6), scales) > 200
+
+
 def test_rows_that_do_not_fit_a_bank():
     """Their softmax is stored as probabilities."""
     config, model = AcceleratorConfig("int8", dim=4, acc_depth=16), bert(layers=1, positions=80)
