@@ -3,8 +3,8 @@
 numba compiles a loop the first time that it is called with arguments of its types. To import
 numba and to load what it keeps itself takes half a second of each process, more than many a
 program's run; so its machine code is kept here, and loaded by llvmlite alone. A file's name says
-what the code follows from: the text of ``sim/model/loops.py``, the types, the processor, the
-version of llvmlite.
+what the code follows from: the text of ``sim/model/loops.py``, the types, the processor and the
+system, the versions of numba and llvmlite.
 
 ``compiled`` is for what is called too seldom for that: numba keeps its code in the same folder.
 """
@@ -16,6 +16,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +125,11 @@ def _path(name: str, types: Sequence[Type]) -> Path | None:
 @cache
 def _sources() -> tuple[str, ...]:
     """What all code follows from."""
-    engine = _engine()
-    return (hashlib.sha256(_LOOPS.read_bytes() + Path(__file__).read_bytes()).hexdigest(),
-            engine.processor, engine.features, engine.version)
+    numba = find_spec("numba")  # found, not imported
+    assert numba is not None and numba.origin is not None, "numba is a dependency of sim"
+    texts = _LOOPS, Path(__file__), Path(numba.origin).with_name("_version.py")
+    return (hashlib.sha256(b"".join(path.read_bytes() for path in texts)).hexdigest(),
+            *_engine().sources)
 
 
 def _read(path: Path | None) -> bytes | None:
@@ -143,12 +146,15 @@ def _write(path: Path | None, code: bytes) -> None:
     """At once or not at all: other processes read it."""
     if path is None:
         return
+    part = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            part = Path(file.name)
             file.write(hashlib.sha256(code).digest() + code)
-        os.replace(file.name, path)
-    except OSError:  # a full disk: the next process compiles anew
-        Path(file.name).unlink(missing_ok=True)
+        part.replace(path)
+    except OSError:  # a full disk, a folder that is gone: the next process compiles anew
+        if part is not None:
+            part.unlink(missing_ok=True)
 
 
 def _code(name: str, types: Sequence[Type]) -> bytes:
@@ -198,30 +204,37 @@ class _Engine:
         import llvmlite
         import llvmlite.binding as llvm
 
-        self._llvm, self.version = llvm, llvmlite.__version__
+        self._llvm = llvm
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        self.processor = llvm.get_host_cpu_name()
-        self.features = llvm.get_host_cpu_features().flatten()
-        self._machine = llvm.Target.from_default_triple().create_target_machine(
-            cpu=self.processor, features=self.features, opt=3, jit=True)
+        self._processor = llvm.get_host_cpu_name()
+        self._features = llvm.get_host_cpu_features().flatten()
+        self.sources = (llvm.get_process_triple(), self._processor, self._features,
+                        llvmlite.__version__)
         self._engines: list[Any] = []  # code lives as long as its engine does
+
+    def _machine(self) -> Any:
+        """A new one: an engine owns what it is made with."""
+        return self._llvm.Target.from_default_triple().create_target_machine(
+            cpu=self._processor, features=self._features, opt=3, jit=True)
 
     def compile(self, module: Any) -> bytes:
         """Machine code of what ``module`` has that is called from outside."""
-        passes = self._llvm.create_new_module_pass_manager()
+        machine, passes = self._machine(), self._llvm.create_new_module_pass_manager()
         passes.add_global_dead_code_eliminate_pass()
         passes.run(module, self._llvm.create_pass_builder(
-            self._machine, self._llvm.PipelineTuningOptions()))
+            machine, self._llvm.PipelineTuningOptions()))
+        # Not LLVM's table of names, in which numba's helpers are now: the next process lacks them.
+        libraries = ctypes.CDLL(None)
         missing = [function.name for function in module.functions if function.is_declaration
                    and not function.name.startswith("llvm.")
-                   and self._llvm.address_of_symbol(function.name) is None]
+                   and not hasattr(libraries, function.name)]
         assert not missing, f"a loop must need nothing of numba when it runs, not {missing}"
-        return self._machine.emit_object(module)
+        return machine.emit_object(module)
 
     def load(self, code: bytes) -> int:
         """The address of ``_NAME``."""
-        engine = self._llvm.create_mcjit_compiler(self._llvm.parse_assembly(""), self._machine)
+        engine = self._llvm.create_mcjit_compiler(self._llvm.parse_assembly(""), self._machine())
         engine.add_object_file(self._llvm.ObjectFileRef.from_data(code))
         engine.finalize_object()
         self._engines.append(engine)

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from sim.model import loops
+from sim.model.kept import Kept
 
 ROOT = Path(__file__).resolve().parents[3]
 CALL = """
@@ -72,6 +76,32 @@ def test_kept_code_runs_without_numba_and_damaged_code_is_compiled_anew(tmp_path
         path.write_bytes(data)
         assert numba_was_needed() == "True" and path.read_bytes() != data
     assert numba_was_needed() == "False"
+
+
+def test_a_loop_that_needs_numba_when_it_runs_is_refused(monkeypatch):
+    def allocates(result, values):
+        twice = np.zeros(values.size)
+        for i in range(values.size):
+            twice[i] = 2 * values[i]
+        result[:] = twice
+
+    monkeypatch.setattr(loops, "allocates", allocates, raising=False)
+    with pytest.raises(AssertionError, match="must need nothing of numba .*NRT_"):
+        Kept("allocates")(np.ones(3), np.ones(3))
+
+
+def test_code_that_can_no_longer_be_kept_runs(tmp_path):
+    script = """
+import shutil
+import numpy as np
+from sim.model.compiled import flush_all
+from sim.model.kept import folder
+shutil.rmtree(folder())
+assert (flush_all(np.ones(3), 2.0**-126) == 1).all()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True,
+                   env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "gone")})
+    assert not (tmp_path / "gone").exists()
 
 
 def test_without_a_folder_it_is_compiled_anew(tmp_path):
