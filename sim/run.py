@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from typing import Self
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -92,13 +93,24 @@ def _write(parser: argparse.ArgumentParser, options: argparse.Namespace,
         save(parser, options.program, program.image.save, "program")
 
 
+class _Stopped(Exception):
+    """Nobody waits for what is computed beside."""
+
+
 class _Beside:
-    """What is computed beside lowering and the machine model: most of all is in compiled loops,
-    which share no lock."""
+    """What is computed beside lowering and the machine model, within a ``with``: most of all is in
+    compiled loops, which share no lock. Where an error or an interrupt leaves the ``with``, it ends
+    after the layer that it is at."""
 
     def __init__(self, pool: Executor, options: argparse.Namespace, given: Inputs) -> None:
         self._pool, self._given, self._expects = pool, given, options.on == "machine"
-        self._quiet, self._so_far = options.quiet, (0.0, "begun")
+        self._quiet, self._so_far, self._left = options.quiet, (0.0, "begun"), False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._left = True
 
     def begin(self, asked: Asked) -> None:
         """Once nothing refuses the program any more."""
@@ -106,6 +118,8 @@ class _Beside:
         self._told = self._pool.submit(self._compute, asked)
 
     def _tell(self, share: float, where: str) -> None:
+        if self._left:
+            raise _Stopped
         self._so_far = share, where
 
     def _compute(self, asked: Asked
@@ -146,23 +160,23 @@ def _run(work: Work, options: argparse.Namespace, beside: _Beside
 def _batches(parser: argparse.ArgumentParser, options: argparse.Namespace, on: Opened,
              examples: Sequence[Example], pool: Executor) -> int:
     """Lower, run and compare batch after batch; 1 where a byte differs."""
+    if options.image_only:
+        return _images(options, on, examples, parser)
     results: list[Result] = []
     wrong = 0
     names = token_names(on.model, command.tokenizer_of(options))
-    if options.image_only:
-        return _images(options, on, examples, parser)
     for own, inputs in batches(examples, options.batch, on.model):
         started = time.monotonic()
-        beside = _Beside(pool, options, inputs)
-        work = prepare(options, on, inputs, beside.begin)
-        if not own.start:
-            _write(parser, options, work.program)
-            print("\n".join(summary(work)))
-        if len(own) < len(examples):
-            print(f"inputs {own.start + 1} to {own.stop} of {len(examples)}, "
-                  f"{inputs.length} positions")
-        print(f"lowered in {time.monotonic() - started:.1f} s")
-        run, comparison, states = _run(work, options, beside)
+        with _Beside(pool, options, inputs) as beside:
+            work = prepare(options, on, inputs, beside.begin)
+            if not own.start:
+                _write(parser, options, work.program)
+                print("\n".join(summary(work)))
+            if len(own) < len(examples):
+                print(f"inputs {own.start + 1} to {own.stop} of {len(examples)}, "
+                      f"{inputs.length} positions")
+            print(f"lowered in {time.monotonic() - started:.1f} s")
+            run, comparison, states = _run(work, options, beside)
         report(work.config, work.program, run, comparison, work.steps, states)
         wrong += comparison.mismatches
         if not work.step_lengths:

@@ -1,6 +1,7 @@
 """The command line that runs transformers: what it prints, its codes, its errors in one line."""
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from sim.image import main as image_main
 from sim.model import codec
 from sim.model.machine import Machine
 from sim.verify.expected import expected
+from sim.verify.runner import RunError
 
 
 def called(capsys, *arguments):
@@ -83,6 +85,25 @@ def test_rtl_is_compared_with_the_machine(fault, code, told, monkeypatch, capsys
     assert told in output.out + output.err
     if fault in (None, "byte", "write"):
         assert "cycles: 1000, utilisation " in output.out
+
+
+def test_what_is_computed_beside_ends_with_a_run_that_fails(monkeypatch, capsys):
+    told = []
+
+    def expects(*_, tell, **__):
+        for layer in range(1000):
+            told.append(layer)
+            tell(layer / 1000, f"layer {layer}")
+            time.sleep(0.01)
+
+    def fails(*_):
+        raise RunError("the machine model stopped")
+
+    monkeypatch.setattr(run, "expected", expects)
+    monkeypatch.setattr(run, "on_machine", fails)
+    assert run.main(["random-vit", "--on", "machine", "--tokens", "4", "--dim", "4"]) == 1
+    assert capsys.readouterr().err.endswith("error: the machine model stopped\n")
+    assert 0 < len(told) < 1000
 
 
 def test_layers_and_dump(tmp_path, capsys):
