@@ -157,6 +157,8 @@ def uv(*arguments: object) -> None:
     told = pip_settings()
     where = [word for option, flag in UV_PLACES.items() for place in told.get(option, ())
              for word in (flag, place)]
+    if told.get("no-index") in (["1"], ["true"], ["yes"], ["on"]):
+        where.append("--no-index")
     certificates = {"SSL_CERT_FILE": told["cert"][0]} if "cert" in told else {}
     run(BIN / "uv", "pip", "install", "--quiet", "--python", BIN / "python",
         "--constraints", CONSTRAINTS, "--build-constraints", CONSTRAINTS, "--compile-bytecode",

@@ -42,6 +42,9 @@ def test_uv_takes_packages_from_where_pip_is_told_to(calls):
     assert ("--default-index https://two --index file:///a --index file:///b --find-links /wheels "
             "--editable .[all]") in install
     assert "--compile-bytecode" in install and "never" not in install and "other" not in install
+    assert "--no-index" not in install
+    assert "--find-links /wheels --no-index --editable" in calls(
+        ":env:.find-links='/wheels'\nglobal.no-index='true'\n")[-1]
 
 
 @pytest.mark.parametrize("how, reason", [
