@@ -6,13 +6,15 @@ from compiler.program.tensor import Tensor, overlap
 
 __all__ = ["Hazards", "in_place"]
 
+_Place = tuple[int, int, Tensor]  # first byte, end; thousands are looked at for every command
+
 
 class Hazards:
     """What the commands since the last fence read and write; they may all still run."""
 
     def __init__(self) -> None:
-        self._reads: list[Tensor] = []
-        self._writes: list[Tensor] = []
+        self._reads: list[_Place] = []
+        self._writes: list[_Place] = []
 
     def race(self, reads: Sequence[Tensor], writes: Sequence[Tensor],
              replaced: Sequence[Tensor] = (), scalars: Sequence[Tensor] = ()) -> bool:
@@ -28,16 +30,26 @@ class Hazards:
                     raise ValueError(f"{written.name} must not overlap the operand {other.name}")
         hazards = [([*reads, *scalars], self._writes), (writes, self._writes),
                    (writes, self._reads)]
-        return any(overlap(x, y) for now, before in hazards for x in now for y in before)
+        return any(_meet(x, before) for now, before in hazards for x in now)
 
     def issued(self, reads: Sequence[Tensor], writes: Sequence[Tensor]) -> None:
         """A command that ``reads`` and ``writes`` is in flight."""
-        self._reads += reads
-        self._writes += writes
+        self._reads += map(_place, reads)
+        self._writes += map(_place, writes)
 
     def settled(self) -> None:
         """No command is in flight."""
         self._reads, self._writes = [], []
+
+
+def _place(tensor: Tensor) -> _Place:
+    return tensor.address, tensor.address + tensor.span, tensor
+
+
+def _meet(tensor: Tensor, others: list[_Place]) -> bool:
+    first, end, _ = _place(tensor)
+    return any(start < end and first < stop and overlap(tensor, other)
+               for start, stop, other in others)
 
 
 def in_place(out: Tensor, operand: Tensor) -> bool:
