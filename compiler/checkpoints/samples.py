@@ -18,11 +18,12 @@ from compiler.checkpoints.description import (
     Pooling,
     Rotary,
     Tokens,
+    Transform,
     Transformer,
 )
 from compiler.checkpoints.inputs import Inputs
 
-__all__ = ["SAMPLES", "bert", "inputs_for", "integer", "llama", "vit"]
+__all__ = ["SAMPLES", "bert", "inputs_for", "integer", "llama", "masked", "vit"]
 
 
 class _Maker:
@@ -72,6 +73,16 @@ def bert(seed: int = 0, *, layers: int = 2, width: int = 12, heads: int = 3, hid
     blocks = make.blocks(layers, lambda: make.attention(heads, heads, width // heads),
                          lambda: make.feed_forward(hidden, "gelu"), pre_norm=False)
     return Transformer("random BERT", embedding, blocks, pooling=pooling)
+
+
+def masked(model: Transformer, activation: Activation = "gelu", seed: int = 0) -> Transformer:
+    """``model`` with a head for masked words: of two layers, the last the embedding's table."""
+    make = _Maker(seed, model.width)
+    assert isinstance(model.embedding, Tokens), "a model of words"
+    table = model.embedding.table
+    transform = Transform(make.linear(model.width, model.width), activation, make.norm())
+    return replace(model, transform=transform, head=Linear(table, make.array(len(table))),
+                   task="masked language model")
 
 
 def vit(seed: int = 0, *, layers: int = 2, width: int = 12, heads: int = 2, hidden: int = 24,

@@ -19,7 +19,7 @@ from compiler.lowering.values import Form, Life, Use, Value, View
 from hdl.spec.formats import BF16_ENCODING
 from sim.model import codec
 
-__all__ = ["L2_EPSILON", "trace_embedding", "trace_final"]
+__all__ = ["L2_EPSILON", "trace_embedding", "trace_final", "trace_transform"]
 
 # Added to a sum of squares before its inverse square root: far below that of any real row.
 L2_EPSILON = 1e-24
@@ -187,7 +187,7 @@ def trace_final(trace: Tracer, model: Transformer, x: Value, step: Step) -> None
         trace.vector(view, UnitLength(L2_EPSILON), x)
         view, uses = x.whole, (Use.LANES,)
     if model.transform is not None:
-        view = _transformed(trace, model.transform, view, f"{step.label}head")
+        view = trace_transform(trace, model.transform, view, f"{step.label}head")[-1].whole
     if model.head is None:
         trace.output(x, *uses)
         return
@@ -201,8 +201,9 @@ def trace_final(trace: Tracer, model: Transformer, x: Value, step: Step) -> None
     trace.cap(plain.whole, model.cap, out, f"{step.label}head")
 
 
-def _transformed(trace: Tracer, transform: Transform, x: View, label: str) -> View:
-    """The first part of a head."""
+def trace_transform(trace: Tracer, transform: Transform, x: View, label: str
+                    ) -> tuple[Value, Value, Value]:
+    """The first part of a head: what its linear layer gives, the activation of that, its norm."""
     shape = x.rows, len(transform.linear.weight)
     dense, bent = (trace.value(f"{label} {name}", *shape) for name in ("dense", "activated"))
     trace.linear(x, transform.linear, dense, f"{label} dense")
@@ -211,10 +212,10 @@ def _transformed(trace: Tracer, transform: Transform, x: View, label: str) -> Vi
     else:
         trace.activate(dense.whole, transform.activation, bent)
     if transform.norm is None:
-        return bent.whole
+        return dense, bent, bent
     normed = trace.value(f"{label} norm", *shape)
     trace.norm(bent.whole, transform.norm, normed, f"{label} norm")
-    return normed.whole
+    return dense, bent, normed
 
 
 def _read_last(trace: Tracer, model: Transformer, x: Value, step: Step) -> View:

@@ -62,4 +62,12 @@ def tokens():
     return model, replace(batch, labels=labels), "tokens"
 
 
-NETWORKS = {"bert": bert, "vit": vit, "llama": llama, "spans": spans, "tokens": tokens}
+def masked():
+    """Ids of positions, of some, by a head of two layers, the last the embedding's table."""
+    model, batch, _ = bert(pooling="none")
+    labels = np.array([[-1, 7, 0, 1, -1], [0, -1, 9, 2, 2], [-1, -1, -1, 4, -1]])
+    return samples.masked(model), replace(batch, labels=labels), "tokens"
+
+
+NETWORKS = {"bert": bert, "vit": vit, "llama": llama, "spans": spans, "tokens": tokens,
+            "masked": masked}

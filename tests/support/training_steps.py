@@ -134,6 +134,16 @@ def tagged(own):
         "ids", ids[:own.micro], np.ones((own.micro, 8), bool)), "tokens")
 
 
+def masked(own, activation="gelu"):
+    """A small BERT that tells which of 50 ids stood at some positions of sentences of 1 to 8."""
+    work = tagged(own)
+    model = samples.masked(samples.bert(), activation)
+    rng = np.random.default_rng(8)
+    return replace(work, model=model, batches=(
+        replace(batch, labels=np.where(batch.labels < 0, -1, rng.integers(
+            0, 50, batch.labels.shape))) for batch in work.batches))
+
+
 def pairs(own):
     """``spans`` of a model that knows three kinds of positions, which come in their order."""
     work, rng = spans(own), np.random.default_rng(5)

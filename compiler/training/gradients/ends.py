@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from compiler.checkpoints.description import Patches, Tokens, Transformer
-from compiler.training.gradients.linear import linear, rows_of
+from compiler.checkpoints.description import Patches, Tokens, Transform, Transformer
+from compiler.training.gradients.linear import bias_gradient, linear, rows_of
 from compiler.training.gradients.norm import normalise
 from compiler.training.gradients.numerics import Array
 from compiler.training.gradients.parameters import tied
@@ -94,6 +94,9 @@ def finish(run: Run, model: Transformer, x: Array, valid: Array | None
     if model.pooling != "none":
         x, back_pooling = _pool(run, model.pooling, x, valid)
         steps.append(back_pooling)
+    if model.transform is not None:
+        x, back_transform = _transformed(run, model.transform, x)
+        steps.append(back_transform)
     if model.head is not None:
         name = "head" if not tied(model) else "embedding"
         x, back_head = _head(run, name, n.stored(x))
@@ -108,6 +111,24 @@ def finish(run: Run, model: Transformer, x: Array, valid: Array | None
     return x, back
 
 
+def _transformed(run: Run, transform: Transform, x: Array
+                 ) -> tuple[Array, Callable[[Array], Array]]:
+    """What the last linear layer of a head of two reads, of BF16 ``x``: norm(f(linear x)), BF16.
+    ``back`` takes lane values and gives them."""
+    n, activation, norm = run.numerics, transform.activation, transform.norm
+    assert activation is not None and norm is not None, "what ``check_trainable`` lets pass"
+    y, back_linear = linear(run, "transform", n.stored(x), "transform")
+    argument = n.wide(y)
+    y, back_norm = normalise(run, "transform_norm", norm,
+                             n.wide(n.activation(activation, argument)), "head")
+
+    def back(d: Array) -> Array:
+        d = n.lane(back_norm(d) * n.slope(activation, argument))
+        return back_linear(n.gradient("head du", d))
+
+    return n.wide(y), back
+
+
 def _head(run: Run, name: str, x: Array) -> tuple[Array, Callable[[Array], Array]]:
     if name == "head":
         return linear(run, name, x, name)
@@ -116,6 +137,7 @@ def _head(run: Run, name: str, x: Array) -> tuple[Array, Callable[[Array], Array
     def back(d: Array) -> Array:
         if "embedding.table" in run.wanted:
             run.add("embedding.table", n.product(rows_of(d).T, rows_of(x)))
+        bias_gradient(run, "head", d)
         return n.product(d, table)
 
     y = n.product(x, table.T)

@@ -14,7 +14,7 @@ from compiler.training.gradients.beside import Beside, rows_of
 from compiler.training.gradients.numerics import Array
 from compiler.training.gradients.weights import Run, lora_names
 
-__all__ = ["linear", "linears_at_once", "rows_of"]
+__all__ = ["bias_gradient", "linear", "linears_at_once", "rows_of"]
 
 
 def linear(run: Run, name: str, x: Array, site: str) -> tuple[Array, Callable[..., Any]]:
@@ -66,6 +66,11 @@ def linears_at_once(run: Run, names: Sequence[str], x: Array, site: str
 def _parameters(run: Run, name: str, x: Array, gradient: Array) -> None:
     if f"{name}.weight" in run.wanted:
         run.add(f"{name}.weight", run.numerics.product(rows_of(gradient).T, rows_of(x)))
+    bias_gradient(run, name, gradient)
+
+
+def bias_gradient(run: Run, name: str, gradient: Array) -> None:
+    """That of the bias of ``name`` where it is wanted, of the stored one of its output."""
     if f"{name}.bias" in run.wanted:
         rows = rows_of(gradient)
         ones = np.ones((1, len(rows)), rows.dtype)

@@ -1,8 +1,8 @@
 """The arrays of a transformer by name, and a transformer of other arrays.
 
 Names follow ``compiler.checkpoints.description``: ``embedding.table``, ``blocks.0.query.weight``,
-``blocks.0.feed_forward_norm.gain``, ``final_norm.gain``, ``head.bias``. A head that is the
-embedding's table has no name of its own.
+``blocks.0.feed_forward_norm.gain``, ``final_norm.gain``, ``transform.weight``,
+``transform_norm.gain``, ``head.bias``. A head that is the embedding's table has no name of its own.
 """
 
 from collections.abc import Callable, Mapping
@@ -94,6 +94,9 @@ def parameters(model: Transformer) -> dict[str, Array]:
     for index, block in enumerate(model.blocks):
         found |= _of_block(block_name(index), block)
     found |= _of_norm("final_norm", model.final_norm)
+    if model.transform is not None:
+        found |= _of_linear("transform", model.transform.linear)
+        found |= _of_norm("transform_norm", model.transform.norm)
     if model.head is not None:
         found |= _of_linear("head", model.head)
         if tied(model):
@@ -115,9 +118,11 @@ def with_parameters(model: Transformer, changed: Mapping[str, Array]) -> Transfo
             raise ValueError(f"{name} must be of shape {own.shape}, not {new.shape}")
         return new
 
+    def bias(name: str, own: Linear) -> Array | None:
+        return own.bias if own.bias is None else array(f"{name}.bias", own.bias)
+
     def linear(name: str, own: Linear) -> Linear:
-        bias = own.bias if own.bias is None else array(f"{name}.bias", own.bias)
-        return Linear(array(f"{name}.weight", own.weight), bias)
+        return Linear(array(f"{name}.weight", own.weight), bias(name, own))
 
     def norm(name: str, own: Norm | None) -> Norm | None:
         if own is None:
@@ -138,10 +143,14 @@ def with_parameters(model: Transformer, changed: Mapping[str, Array]) -> Transfo
                if getattr(embedding, part) is not None})
     head = model.head
     if tied(model):
-        head = replace(head, weight=embedding.table)
+        head = Linear(embedding.table, bias("head", head))
     elif head is not None:
         head = linear("head", head)
-    made = replace(model, embedding=embedding, head=head,
+    transform = model.transform
+    if transform is not None:
+        transform = replace(transform, linear=linear("transform", transform.linear),
+                            norm=norm("transform_norm", transform.norm))
+    made = replace(model, embedding=embedding, transform=transform, head=head,
                    final_norm=norm("final_norm", model.final_norm),
                    blocks=_blocks(model, changed, linear, norm))
     known = tuple(f"{block_name(index)}." for index in range(len(model.blocks)))

@@ -9,8 +9,8 @@ __all__ = ["check_trainable"]
 
 # Fields that the backward pass knows with their default alone, and what they are called.
 _ONLY_DEFAULT = {
-    "Transformer": {"transform": "a head of two layers", "cap": "capped logits",
-                    "encoder": "an encoder before a decoder", "speech": "what hears"},
+    "Transformer": {"cap": "capped logits", "encoder": "an encoder before a decoder",
+                    "speech": "what hears"},
     "Tokens": {"factor": "a factor of the embedding", "neighbours": "embeddings with neighbours",
                "row_projection": "a projection of the embedding",
                "norm_projection": "a projection of the embedding"},
@@ -40,20 +40,31 @@ def _of_block(block: Block) -> Iterator[object]:
 
 def check_trainable(model: Transformer) -> None:
     """``ValueError`` in one line for a model with a part that has no backward pass."""
-    norms = (norm for norm in (model.embedding.norm, model.final_norm) if norm is not None)
+    own = (model.embedding.norm, model.final_norm,
+           None if model.transform is None else model.transform.norm)
+    norms = (norm for norm in own if norm is not None)
     for part in (model, model.embedding, *norms):
         _check_part(model, part)
     for block in model.blocks:  # once: each may be read from its file anew
         for part in _of_block(block):
             _check_part(model, part)
-        if block.feed_forward.activation not in _ACTIVATIONS:
-            raise ValueError(f"{model.name} cannot be trained: its activation must be one of "
-                             f"{', '.join(_ACTIVATIONS)}, not {block.feed_forward.activation}")
+        _check_activation(model, block.feed_forward.activation, "its activation")
         if None in (block.attention_norm, block.feed_forward_norm):
             raise ValueError(f"{model.name} cannot be trained: layers must have both norms")
+    if model.transform is not None:
+        if model.pooling != "none" or model.transform.norm is None:
+            raise ValueError(f"{model.name} cannot be trained: a head of two layers cannot, but "
+                             "that of masked words, of each position and with a norm")
+        _check_activation(model, model.transform.activation, "its head's activation")
     if model.pooling in ("last", "first_l2", "first_two"):
         raise ValueError(f"{model.name} cannot be trained: pooling must be none, first, mean or "
                          f"mean_l2, not {model.pooling}")
+
+
+def _check_activation(model: Transformer, activation: str | None, called: str) -> None:
+    if activation not in _ACTIVATIONS:
+        raise ValueError(f"{model.name} cannot be trained: {called} must be one of "
+                         f"{', '.join(_ACTIVATIONS)}, not {activation or 'none'}")
 
 
 def _check_part(model: Transformer, part: object) -> None:

@@ -1,35 +1,52 @@
 """From the gradient of the logits to the last layer as ops: head, pooling, final norm."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.checkpoints.description import Norm, Transformer
+from compiler.checkpoints.description import Norm, Transform, Transformer
 from compiler.checkpoints.inputs import Step
 from compiler.lowering import backward_lists as lists
-from compiler.lowering.ends import L2_EPSILON
+from compiler.lowering.ends import L2_EPSILON, trace_transform
 from compiler.lowering.ops import Product
 from compiler.lowering.values import Form, Value, View
 from compiler.program.epilogue import Epilogue
+from compiler.program.instruction import Instruction
 from compiler.program.tensor import Tensor
 from compiler.training.gradients.parameters import block_name
 from compiler.training.programs.backward import by_gain, normalised_back
 from compiler.training.programs.context import Context, operand, wide
 from compiler.training.programs.factors import Share
+from hdl.spec.commands import Destination, Operand
 
 __all__ = ["ends_backward", "pooled_rows", "positions_backward", "trace_positions"]
 
 
-def trace_positions(ctx: Context, model: Transformer, x: Value) -> tuple[Value, Value]:
-    """Every position's logits of the last layer's ``x``, and what the head reads."""
+@dataclass(frozen=True)
+class Read:
+    """What the forward pass from the last layer's result to the logits of every position has read:
+    ``last`` that result, ``given`` what the last linear layer reads; of a head of two layers
+    ``dense``, what the first one gives, and ``bent``, the activation of that."""
+
+    last: Value
+    given: Value
+    dense: Value | None = None
+    bent: Value | None = None
+
+
+def trace_positions(ctx: Context, model: Transformer, x: Value) -> tuple[Value, Read]:
+    """Every position's logits of the last layer's ``x``, and what is read for them."""
+    last, dense, bent = x, None, None
     if model.final_norm is not None:
         normed = ctx.trace.value("final norm", *x.shape)
         ctx.trace.norm(x.whole, model.final_norm, normed, "final norm")
         x = normed
+    if model.transform is not None:
+        dense, bent, x = trace_transform(ctx.trace, model.transform, x.whole, "head")
     logits = ctx.trace.value("head", x.rows, len(model.head.weight), forms=(Form.WIDE,))
     ctx.trace.linear(x.whole, model.head, logits, "head")
-    return logits, x
+    return logits, Read(last, x, dense, bent)
 
 
 def ends_backward(ctx: Context, model: Transformer, d: Value, pooled: View, last: Value,
@@ -69,18 +86,46 @@ def _head_gradients(ctx: Context, d: Value, given: View, turned: bool = False) -
         _column_sums(ctx, d, ctx.in_layout(ctx.gradients, "head.bias"), factor, turned)
 
 
-def positions_backward(ctx: Context, model: Transformer, d: Value, given: Value, last: Value,
-                       weight: View, gain: Callable[[Norm], Value], turned: bool = False) -> Value:
-    """As ``ends_backward``, of every position's logits; ``given``: what the head reads of each.
+def positions_backward(ctx: Context, model: Transformer, d: Value, read: Read, weight: View,
+                       gain: Callable[[Norm], Value], turned: bool = False) -> Value:
+    """As ``ends_backward``, of every position's logits; ``read``: as ``trace_positions`` gives it.
     ``turned``: ``d`` is the transpose, logits × positions."""
-    _head_gradients(ctx, d, given.whole, turned)
+    _head_gradients(ctx, d, read.given.whole, turned)
+    if model.transform is not None:
+        d = _transform_backward(ctx, model.transform, d, read, weight, gain)
+        weight = ctx.trace.matrix("head dense weight", model.transform.linear.weight)
     site, norm = _site_before_head(model)
-    h = ctx.site(site, *last.shape)
-    factor = ctx.factors.factor(1.0, site, d.name)
-    read = [] if norm is None else [operand(gain(norm))]
-    ctx.gemm(site, d.whole, weight, h, by_gain(factor) if read else lambda _: Epilogue(factor),
-             *read, a_transposed=turned, b_transposed=False)
-    return _before_final_norm(ctx, model, h, last)
+    h = _through(ctx, site, d, weight, read.last.shape, None if norm is None else gain(norm),
+                 turned)
+    return _before_final_norm(ctx, model, h, read.last)
+
+
+def _through(ctx: Context, site: str, d: Value, weight: View, shape: tuple[int, int],
+             gain: Value | None, turned: bool = False) -> Value:
+    """``d`` or its transpose times ``weight``, times ``gain`` where a norm follows, as ``site``."""
+    h, factor = ctx.site(site, *shape), ctx.factors.factor(1.0, site, d.name)
+    read = [] if gain is None else [operand(gain)]
+    return ctx.gemm(site, d.whole, weight, h, by_gain(factor) if read else lambda _: Epilogue(
+        factor), *read, a_transposed=turned, b_transposed=False)
+
+
+def _transform_backward(ctx: Context, transform: Transform, d: Value, read: Read, weight: View,
+                        gain: Callable[[Norm], Value]) -> Value:
+    """The gradient of what the first layer of a head gives, of that of the logits."""
+    dense, bent, norm, activation = read.dense, read.bent, transform.norm, transform.activation
+    assert dense and bent and norm and activation, "what ``check_trainable`` lets pass"
+    h = _through(ctx, "head h", d, weight, bent.shape, gain(norm))
+    d = normalised_back(ctx, norm, bent, h, "head d")
+    slope = ctx.trace.value("head slope", *dense.shape, forms=(Form.STORED,))
+    ctx.trace.vector(dense.whole, ctx.listed(
+        f"slope of {activation}", lambda _: lists.activation_slope(activation)), slope)
+    du, factor = ctx.site("head du", *dense.shape), ctx.factors.factor(1.0, "head du", d.name)
+    ctx.trace.vector(d.whole, ctx.storing("head du", lambda y: Epilogue(
+        factor, y[0], instructions=(Instruction(
+            multiply=Operand.IMM0, scale=Operand.Y, destination=Destination.MEMORY),)),
+        [operand(slope)]), du)
+    ctx.stored(du)
+    return du
 
 
 def _column_sums(ctx: Context, d: Value, out: View, factor: float, turned: bool) -> None:

@@ -137,10 +137,10 @@ def _ends(ctx: Context, model: Transformer, kind: LossKind, x: Value, accurate: 
     trace = ctx.trace
     weight = trace.weight("head weight", model.head.weight).whole
     if kind != "classes":
-        logits, given = trace_positions(ctx, model, x)
+        logits, read = trace_positions(ctx, model, x)
         loss = {"vocabulary": vocabulary_loss, "spans": spans_loss, "tokens": tokens_loss}[kind]
         d = loss(ctx, logits, accurate)
-        return logits, positions_backward(ctx, model, d, given, x, weight, gain, kind == "spans")
+        return logits, positions_backward(ctx, model, d, read, weight, gain, kind == "spans")
     trace_final(trace, model, x, ctx.step)
     named = {value.name: value for value in trace.listed().values}
     logits = named["head"]

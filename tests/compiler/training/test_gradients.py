@@ -110,6 +110,14 @@ def test_a_forgotten_gamma_is_found(monkeypatch):
     assert errs(monkeypatch, block, "normalise", wrong) > 1e-2
 
 
+def test_a_forgotten_slope_of_a_head_of_two_layers_is_found(monkeypatch):
+    def wrong(numerics, name, x):
+        return 1 if x.shape == (3, 5, 6) else right(numerics, name, x)
+
+    right = Exact.slope
+    assert errs(monkeypatch, Exact, "slope", wrong, "masked") > 1e-2
+
+
 def test_a_factor_of_the_scores_that_is_missing_is_found(monkeypatch):
     def wrong(n, z):
         p, back = right(n, z)

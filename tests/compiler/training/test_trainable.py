@@ -11,7 +11,7 @@ from compiler.checkpoints.samples import integer
 from compiler.training.gradients import trainable
 from compiler.training.gradients.network import Batch, gradients_of, logits_of
 from compiler.training.gradients.numerics import Exact
-from compiler.training.gradients.parameters import parameters
+from compiler.training.gradients.parameters import parameters, tied
 from compiler.training.gradients.weights import Weights
 from compiler.training.tasks import with_head
 from support.families import stored
@@ -41,15 +41,28 @@ def test_forward_is_that_of_the_reference(name, tmp_path):
     assert loss > 0 and np.abs(gradients["blocks.0.query.weight"]).max() > 1e-4
 
 
+@pytest.mark.parametrize("name", ["bert-masked", "roberta-masked", "distilbert-masked"])
+def test_masked_words_go_through_a_head_of_two_layers(name, tmp_path):
+    model, values = opened(name, tmp_path)
+    assert model.transform is not None and tied(model)
+    weights, labels = Weights(parameters(model), Exact()), np.where(values % 2, values, -1)
+    found = logits_of(model, weights, Exact(), Batch(values, labels))[0]
+    wanted = forward(model, values[0]).output
+    assert found.shape == wanted.shape and np.abs(found - wanted).max() < 1e-4
+    loss, gradients = gradients_of(model, weights, Exact(), Batch(values, labels), "tokens",
+                                   ["blocks.0.query.weight", "transform.weight"])
+    assert loss > 0 and all(np.abs(own).max() > 1e-4 for own in gradients.values())
+
+
 @pytest.mark.parametrize("name, message", [
-    ("bert-masked", "cannot be trained: a head of two layers cannot"),
+    ("bert-sequence", "cannot be trained: a head of two layers cannot, but that of masked words"),
     ("mpnet", "scores with a bias for their distance"), ("mistral", "a sliding window"),
     ("mobilebert", "embeddings with neighbours"), ("qwen3", "norms of queries and keys"),
     ("gemma", "a factor of the embedding"), ("neox-serial", "scaled or partial rotary embedding"),
     ("gpt2", "its activation must be one of gelu, gelu_sigmoid, relu, silu, not gelu_tanh"),
     ("t5", "an encoder before a decoder"), ("cohere", "parallel layers"),
     ("electra", "a projection of the embedding"), ("clip-vision", "a norm of patches"),
-    ("olmo2", "norms after attention"), ("albert-masked", "a head of two layers")])
+    ("olmo2", "norms after attention"), ("albert-masked", "a projection of the embedding")])
 def test_what_has_no_backward_pass_is_one_line(name, message, tmp_path):
     model, _ = opened(name, tmp_path)
     with pytest.raises(ValueError, match=message) as error:
@@ -73,7 +86,8 @@ def test_an_integer_transformer_is_trained_elsewhere(kind, message):
 # What the backward pass has a rule for, or what no pass reads.
 KNOWN = {
     description.Transformer: {"name", "embedding", "blocks", "final_norm", "head", "pooling",
-                              "task", "labels", "longest", "notes", "start"},
+                              "task", "labels", "longest", "notes", "start", "transform"},
+    description.Transform: {"linear", "activation", "norm"},
     description.Tokens: {"table", "positions", "segment", "norm", "segments"},
     description.Patches: {"projection", "positions", "lead", "side"},
     description.Block: {"attention", "attention_norm", "feed_forward", "feed_forward_norm",

@@ -25,6 +25,7 @@ from support.training_steps import (
     Work,
     config,
     images,
+    masked,
     pairs,
     paragraphs,
     sentences,
@@ -84,6 +85,29 @@ def test_classes_of_tokens_have_the_bits_of_the_rules(fmt):
     same = both.host.gradients(batch)[0]
     labels = np.where(batch.labels < 0, batch.labels, 2 - batch.labels)
     assert both.host.gradients(replace(batch, labels=labels))[0] != same
+
+
+@pytest.mark.parametrize(("fmt", "softmax", "activation"), [
+    ("posit8", "pwl", "gelu"), ("fp8", "approx_shifted", "relu"),
+    pytest.param("posit8es2", "approx", "silu", marks=pytest.mark.slow),
+    pytest.param("bf16", "pwl", "gelu", marks=pytest.mark.slow)])
+def test_masked_words_have_the_bits_of_the_rules(fmt, softmax, activation):
+    """Through a head of two layers, the last the embedding's table."""
+    own = training(head=False)
+    work = masked(own, activation)
+    both = Both(config(fmt, softmax), own, work=work).calibrate().step().step().step()
+    print(f"{fmt} masked: {both.compared - both.different} of {both.compared} items")
+    assert not both.wrong and both.compared > 30_000 and both.shorter
+    assert {"head h", "head d", "head du"} <= both.host.program.sites.keys()
+
+
+def test_a_slope_of_a_head_of_two_layers_that_is_lost_is_found(monkeypatch):
+    own = training(head=False)
+    both = Both(config(), own, work=masked(own)).calibrate()
+    right = both.numerics.slope
+    monkeypatch.setattr(both.numerics, "slope", lambda name, x: (
+        x * 0 + 1 if x.shape[-1] == both.work.model.width else right(name, x)))
+    assert "head du" in both.step().wrong
 
 
 @pytest.mark.parametrize(("changes", "sample", "how", "message"), [
