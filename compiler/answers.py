@@ -9,8 +9,9 @@ import numpy as np
 
 from compiler.checkpoints.description import Transformer
 from compiler.examples import Example, batches, from_texts
-from compiler.training.data import QUESTIONS, TEXTS, WORDS, DataError, read_rows
+from compiler.training.data import ALONE, QUESTIONS, TEXTS, WORDS, DataError, read_rows
 from compiler.training.gradients.network import Batch
+from compiler.training.masked import text_task
 from compiler.training.tagged import tagged_task
 from compiler.training.tasks import TOKENS, Task, own_data
 
@@ -41,15 +42,21 @@ class AnswerTask(Task):
     answers: tuple[str, ...] = ()
 
 
-def own_task(path: Path, words: "Tokenizer", model: Transformer, tokens: int = TOKENS) -> Task:
+def own_task(path: Path, words: "Tokenizer", model: Transformer, tokens: int = TOKENS,
+             mask_share: float | None = None) -> Task:
     """The rows of a CSV file: texts with labels (``own_data``), with a label for each word
     (``tagged_task``), or questions with a context and the answer that stands in it, for a loss over
-    spans. An eighth is held out, one at least; of questions whole contexts are.
+    spans; or texts alone, of which words are hidden or told one by one (``text_task``), where
+    ``mask_share`` is given whatever else there is. An eighth is held out, one at least; of
+    questions whole contexts are.
 
     Pairs of more than ``tokens`` tokens are cut; those that lose their answer are left out, and
     ``notes`` says how many. ``DataError``, ``ExampleError`` in one line.
     """
-    columns, rows = read_rows(path, TEXTS, QUESTIONS, WORDS)
+    known = (TEXTS, QUESTIONS, WORDS, ALONE) if mask_share is None else (ALONE,)
+    columns, rows = read_rows(path, *known)
+    if columns == ALONE:
+        return text_task(path, rows, words, model, tokens, mask_share)
     if columns == TEXTS:
         return own_data(path, words, tokens)
     if columns == WORDS:

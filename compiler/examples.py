@@ -114,6 +114,8 @@ def from_texts(words: "Tokenizer", texts: Sequence[str], model: Transformer,
     words.no_padding()
     words.no_truncation()
     if most is not None:
+        if most < 1:
+            raise ExampleError(f"tokens must be at least 1, not {most}")
         words.enable_truncation(most)
     found = []
     contexts = [context] * len(texts) if context is None or isinstance(context, str) else context

@@ -3,9 +3,10 @@
 Trains adapters, or whole matrices, in numpy with every rounding of the accelerator but those of
 its accumulators (products are added up in float32), or with none (``--plain``), or by programs
 on the machine model or the generated Verilog, on a task by name or on one's own CSV file with the
-columns text and label, text and labels (of words), or question, context and answer. The adapters
-are saved in the files of peft. Exit code 1 where a loss or a gradient is not finite (the last good
-adapters are saved) or a run is interrupted, 2 for wrong arguments, models and data.
+columns text and label, text and labels (of words), question, context and answer, or text alone,
+for models that tell hidden or next words. The adapters are saved in the files of peft. Exit code 1
+where a loss or a gradient is not finite (the last good adapters are saved) or a run is interrupted,
+2 for wrong arguments, models and data.
 """
 
 import argparse
@@ -24,9 +25,10 @@ from compiler.lowering.rotary import model_halves_first
 from compiler.training.adapters import save_adapters
 from compiler.training.gradients.numerics import Exact
 from compiler.training.gradients.partly import Partly
+from compiler.training.masked import MaskedTask
 from compiler.training.state import restore, save_state
 from compiler.training.tasks import Task
-from compiler.training.trainer import NotFinite, StepReport, Trainer, batches
+from compiler.training.trainer import NotFinite, StepReport, Trainer
 from gen.cli import Line, config_from, piped
 from sim.curve import curve
 from sim.gradient_check import check
@@ -92,7 +94,7 @@ def prepare(options: argparse.Namespace, line: Line | None = None) -> Run:
     model = task.headed(model, options.seed)
     if options.on != "numpy":
         model = model_halves_first(model)
-    training = training_of(options, model, config, task.kind != "vocabulary")
+    training = training_of(options, model, config, not task.tells_words)
     check_batch(training, task)
     numerics = Exact(np.float32) if options.plain else Partly(
         config, exact, backward=training.backward, target=training.scale_log2)
@@ -101,6 +103,8 @@ def prepare(options: argparse.Namespace, line: Line | None = None) -> Run:
              "config": "fp32" if options.plain else config.as_dict()}
     if options.exact is not None:
         about["exact"] = options.exact
+    if isinstance(task, MaskedTask):
+        about["masking"] = repr(task.masking)
     if options.resume:
         restore(options.state, trainer, about)
     run = Run(trainer, task, options, about)
@@ -116,7 +120,7 @@ def _train(run: Run) -> None:
     """All steps that are left, a line for each of about twenty of them."""
     trainer, training = run.trainer, run.trainer.training
     on = run.accelerator or trainer
-    stream = batches(run.task.train, training.batch, training.seed)
+    stream = run.task.batches(training.batch, training.seed)
     stream = islice(stream, trainer.updater.steps, training.steps)
     every = max(1, training.steps // 20)
     fresh = trainer.updater.steps == 0

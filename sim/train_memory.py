@@ -25,7 +25,7 @@ def _of_task(options: argparse.Namespace, config: AcceleratorConfig, model: Tran
              ) -> tuple[Transformer, Training, Inputs, LossKind]:
     """``model`` with the head of the task, its training, a micro-batch, the loss."""
     task = task_of(options, model)
-    training = training_of(options, model, config, task.kind != "vocabulary")
+    training = training_of(options, model, config, not task.tells_words)
     check_batch(training, task)
     given = task.train.part(slice(0, training.micro or training.batch)).given()
     return task.headed(model, options.seed), training, given, task.kind
@@ -41,7 +41,9 @@ def memory_lines(options: argparse.Namespace) -> list[str]:
     if options.data is None and options.task is None:
         kind = loss_of_model(model)
         training = training_of(options, model, config, kind == "classes")
-        inputs = Inputs(one.kind, np.repeat(one.values, training.micro or training.batch, axis=0))
+        count = training.micro or training.batch
+        inputs = Inputs(one.kind, np.repeat(one.values, count, axis=0), None if one.valid is None
+                        else np.repeat(one.valid, count, axis=0))
     else:
         model, training, inputs, kind = _of_task(options, config, model)
     program = lower_training(config, model, training, inputs, kind=kind, seed=None)

@@ -19,6 +19,7 @@ from compiler.training.description import (
 )
 from compiler.training.gradients.partly import ROUNDED
 from compiler.training.gradients.softmax import BACKWARD, usual_backward
+from compiler.training.masked import SHARE, masked_reviews
 from compiler.training.tasks import (
     DIGITS_TASKS,
     TASKS,
@@ -41,7 +42,8 @@ def make_parser() -> argparse.ArgumentParser:
     what.add_argument("--data", type=Path, metavar="FILE",
                       help="a CSV file with the columns text and label, or text and labels, one "
                       "for each word, or question, context and answer (and start, the number of "
-                      "the context's character that it begins with)")
+                      "the context's character that it begins with), or text alone: hidden words "
+                      "for models that have a head for those, next ones for causal models")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--lora", type=int, default=8, metavar="RANK", help="rank of adapters (8)")
     how.add_argument("--full", action="store_true", help="train the matrices themselves")
@@ -59,6 +61,9 @@ def make_parser() -> argparse.ArgumentParser:
             ("recompute", int, 0, "keep every N-th layer's input alone"),
             ("tokens", int, 64, "longest text")):
         parser.add_argument(f"--{flag}", type=kind, default=value, help=f"{text} ({value})")
+    parser.add_argument("--mask-share", type=float, metavar="SHARE", help="hide this share of the "
+                        f"words, drawn anew in each pass, and train to tell them ({SHARE}; of a "
+                        "file the column text)")
     parser.add_argument("--micro", type=int, help="sequences at once (all of a batch)")
     parser.add_argument("--schedule", default="linear", help=f"{', '.join(SCHEDULES)} (linear)")
     parser.add_argument("--scale-log2", type=int, metavar="K", help="gradients are scaled to "
@@ -94,11 +99,14 @@ def task_of(options: argparse.Namespace, model: Transformer, tell: Tell = silent
     ``ModelUnavailable``."""
     if options.data is not None:
         return own_task(options.data, tokenizer(options.model, offline=options.offline), model,
-                        options.tokens)
+                        options.tokens, options.mask_share)
+    usual = "movie-reviews" if options.mask_share is None else "masked-reviews"
     name = options.task or ("digits-negative-transposed" if options.model in DIGITS_MODELS
-                            else "movie-reviews")
+                            else usual)
     if name not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, not {name!r}")
+    if name != "masked-reviews" and options.mask_share is not None:
+        raise ValueError(f"mask-share is for masked-reviews or a file, not for task {name}")
     if (name in DIGITS_TASKS) != (options.model in DIGITS_MODELS):
         raise ValueError(f"task {name} is not for {options.model}: digits are for "
                          f"{', '.join(DIGITS_MODELS)}, texts for the others")
@@ -107,6 +115,9 @@ def task_of(options: argparse.Namespace, model: Transformer, tell: Tell = silent
     if name == "review-text" and not model.blocks[0].attention.causal:
         raise ValueError(f"task review-text is for causal models, which {options.model} is not")
     words = tokenizer(options.model, offline=options.offline)
+    if name == "masked-reviews":
+        return masked_reviews(words, model, options.tokens, options.mask_share,
+                              offline=options.offline)
     if name == "movie-reviews":
         return movie_reviews(words, options.tokens, offline=options.offline)
     return review_text(words, options.tokens, offline=options.offline, tell=tell)

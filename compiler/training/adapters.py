@@ -120,7 +120,7 @@ def _tensors(names: Names, model: Transformer, adapters: AdapterSet, spans: bool
              ) -> dict[str, np.ndarray]:
     found = {}
     for layer, own in adapters.layers.items():
-        module = names.module(layer, spans)
+        module = names.module(layer, spans or model.task == "masked language model")
         b = names.to_halves(model, layer, own.b)
         found[f"{module}.lora_A.weight"] = np.ascontiguousarray(own.a, np.float32)
         found[f"{module}.lora_B.weight"] = np.ascontiguousarray(b, np.float32)

@@ -4,21 +4,22 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compiler.training.gradients.network import Batch
 
 if TYPE_CHECKING:  # imported where a tokenizer is made
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
-__all__ = ["QUESTIONS", "TEXTS", "WORDS", "DataError", "LabelledTexts", "encode_texts", "read_csv",
-           "read_rows", "split", "windows"]
+__all__ = ["ALONE", "QUESTIONS", "TEXTS", "WORDS", "DataError", "LabelledTexts", "Row",
+           "cut_texts", "encode_texts", "read_csv", "read_rows", "split", "windows"]
 
 TEXTS = ("text", "label")
 QUESTIONS = ("question", "context", "answer")
 WORDS = ("text", "labels")
+ALONE = ("text",)
 Row = tuple[int, Mapping[str, str | None]]
 # A field of a CSV file; the module's own limit is 131,072 characters.
 _LONGEST_FIELD = 1 << 20
@@ -76,8 +77,10 @@ def read_rows(path: Path, *wanted: tuple[str, ...]) -> tuple[tuple[str, ...], li
             columns = next((own for own in wanted if set(own) <= set(found)), None)
             if columns is None:
                 have = " ".join(", ".join(found).split())[:100] or "nothing"
-                needed = ", or ".join(f"{', '.join(own[:-1])} and {own[-1]}" for own in wanted)
-                raise DataError(f"{path} must have the columns {needed}, "
+                needed = ", or ".join(" and ".join(filter(None, (", ".join(own[:-1]), own[-1])))
+                                      for own in wanted)
+                columns_of = "column" if wanted == (ALONE,) else "columns"
+                raise DataError(f"{path} must have the {columns_of} {needed}, "
                                 f"but its first line has {have}")
             rows: list[Row] = [(reader.line_num, row) for row in reader]
     except OSError as error:
@@ -122,6 +125,22 @@ def encode_texts(tokenizer: "Tokenizer", texts: Sequence[str], longest: int, *,
     for row, own in zip(ids, rows, strict=True):
         row[:len(own)] = own
     return ids, np.arange(ids.shape[1]) < lengths[:, None]
+
+
+def cut_texts(tokenizer: "Tokenizer", texts: Sequence[Any], most: int, *, words: bool = False
+              ) -> tuple[list["Encoding"], int]:
+    """Texts, or lists of their ``words``, with the marks of begin and end, those of more than
+    ``most`` tokens cut, and how many that are. ``DataError`` where the marks leave no room."""
+    if most < 1:
+        raise DataError(f"tokens must be at least 1, not {most}")
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(most)
+    found = tokenizer.encode_batch(list(texts), is_pretokenized=words)
+    tokenizer.no_truncation()
+    if max(len(one.ids) for one in found) > most:  # too few to cut to
+        raise DataError("tokens must leave room for more than the marks of begin and end, "
+                        f"not {most}")
+    return found, sum(bool(one.overflowing) for one in found)
 
 
 def windows(tokenizer: "Tokenizer", texts: Sequence[str], count: int, length: int,

@@ -25,17 +25,18 @@ _LLAMA = {"query": "self_attn.q_proj", "key": "self_attn.k_proj", "value": "self
 @dataclass(frozen=True)
 class Names:
     """``parts``: modules within a layer by part of the description. ``layers``: what stands before
-    a layer's number; ``inner``: what stands before that where the model has a head for spans."""
+    a layer's number; ``inner``: what stands before that in a model with a head of its own class."""
 
     parts: dict[str, str]
     layers: str
     inner: str
     task_type: str
 
-    def module(self, layer: str, spans: bool = False) -> str:
-        """The module of ``blocks.0.query`` say, as peft's tensors begin."""
+    def module(self, layer: str, headed: bool = False) -> str:
+        """The module of ``blocks.0.query`` say, as peft's tensors begin; ``headed``: of a model for
+        spans or masked words."""
         _, index, part = layer.split(".")
-        inner = self.inner if spans else ""
+        inner = self.inner if headed else ""
         return f"{_ROOT}{inner}{self.layers}.{index}.{self.parts[part]}"
 
     def layer(self, tensor: str) -> tuple[str, str] | None:

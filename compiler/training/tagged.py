@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compiler.training.data import WORDS, DataError
+from compiler.training.data import WORDS, DataError, cut_texts
 from compiler.training.gradients.network import Batch
 from compiler.training.tasks import Task
 
@@ -28,10 +28,7 @@ def tagged_task(path: Path, rows: Sequence[tuple[int, Mapping[str, str | None]]]
         raise DataError(f"{path} must have at least two different labels, not {classes[0]!r} alone")
     if len(read) < 2:
         raise DataError(f"{path} must have at least two rows, one to train on and one to hold out")
-    words.no_padding()
-    words.enable_truncation(tokens)
-    encoded = words.encode_batch([own for own, _ in read], is_pretokenized=True)
-    words.no_truncation()
+    encoded, cut = cut_texts(words, [own for own, _ in read], tokens, words=True)
     length = max(len(one.ids) for one in encoded)
     ids, valid = np.zeros((len(read), length), np.int64), np.zeros((len(read), length), bool)
     labels = np.full((len(read), length), -1)
@@ -49,7 +46,6 @@ def tagged_task(path: Path, rows: Sequence[tuple[int, Mapping[str, str | None]]]
     order = np.random.default_rng(0).permutation(len(read))
     out = np.isin(np.arange(len(read)), order[:max(1, len(read) // 8)])
     every = Batch(ids, labels, valid)
-    cut = sum(bool(one.overflowing) for one in encoded)
     notes = (f"{path}: --tokens {tokens} cuts {cut} of {len(read)} texts",) if cut else ()
     return Task(path.name, "tokens", every.part(~out), every.part(out), tuple(classes), notes)
 

@@ -5,14 +5,16 @@ digits-negative                the digits' images with light and dark exchanged
 digits-transposed              the same images, rows and columns exchanged
 digits-negative-transposed     both
 movie-reviews                  8,530 sentences of reviews, praise or not; 1,066 held out
+masked-reviews                 the same sentences, of which some words are hidden, for models that
+                               have a head for those (``compiler.training.masked``)
 review-text                    the next token of longer reviews, for causal models
 a path                         a CSV file with the columns text and label; an eighth is held out
-                               (with question, context and answer: ``compiler.answers``)
+                               (with other columns: ``compiler.answers.own_task``)
 ============================== ===================================================================
 """
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +30,7 @@ from compiler.lowering.place import Tell, silent
 from compiler.training.data import encode_texts, read_csv, split, windows
 from compiler.training.gradients.loss import LossKind
 from compiler.training.gradients.network import Batch
+from compiler.training.trainer import batches
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -46,13 +49,13 @@ DIGITS_TASKS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 _TASKS: dict[LossKind, ModelTask] = {
     "classes": "sequence classification", "spans": "question answering",
     "tokens": "token classification"}
-TASKS = (*DIGITS_TASKS, "movie-reviews", "review-text")
+TASKS = (*DIGITS_TASKS, "movie-reviews", "masked-reviews", "review-text")
 
 
 @dataclass(frozen=True)
 class Task:
     """``classes``: names of the labels; none where they are token ids or positions. ``notes``: what
-    was left out or is not sure, a line each."""
+    was left out or is not sure, a line each. ``train``: as it is in the first pass."""
 
     name: str
     kind: LossKind
@@ -61,9 +64,18 @@ class Task:
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def tells_words(self) -> bool:
+        """Whether labels are token ids: the model's own head tells them, which is not trained."""
+        return self.kind == "vocabulary" or (self.kind == "tokens" and not self.classes)
+
+    def batches(self, size: int, seed: int) -> Iterator[Batch]:
+        """Batches to train on without end (``trainer.batches``)."""
+        return batches(self.train, size, seed)
+
     def headed(self, model: Transformer, seed: int = 0) -> Transformer:
         """``model`` with a head for it (``with_head``); over a vocabulary its own."""
-        if self.kind == "vocabulary":
+        if self.tells_words:
             return model
         return with_head(model, 2 if self.kind == "spans" else len(self.classes), self.kind, seed)
 
@@ -152,8 +164,8 @@ def reviews(source: str, cache: Path | None = None, offline: bool = False
 def with_head(model: Transformer, outputs: int, kind: LossKind = "classes", seed: int = 0
               ) -> Transformer:
     """``model`` with a new head of ``outputs``, random with a deviation of .02, biases 0, where its
-    own has another number or more than one layer, which have no backward pass; for ``classes`` the
-    mean is pooled where nothing is.
+    own has another number or more than one layer; for ``classes`` the mean is pooled where nothing
+    is.
 
     ``ValueError`` for patches that would need another head: they come with theirs.
     """

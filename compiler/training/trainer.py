@@ -24,6 +24,9 @@ from compiler.training.update import Masters, Updater, norm_of
 __all__ = ["NotFinite", "StepReport", "Trainer", "batches", "initial_adapters"]
 
 
+_WORDS = 1000  # logits: of more than that no position's class, but a word
+
+
 class NotFinite(ArithmeticError):
     """A loss or a gradient is not finite; what was trained is as it was before the step."""
 
@@ -193,7 +196,7 @@ class Trainer:
         sequences at a time and the number of the first of them, ``tell`` with the share done."""
         losses, rows, right, count = 0.0, 0, 0, 0
         # Logits over a vocabulary are a thousand times as large.
-        size = 4 if self.kind == "vocabulary" else 64
+        size = 4 if self.kind == "vocabulary" or len(self.model.head.weight) > _WORDS else 64
         for start in range(0, len(examples), size):
             part = trimmed(examples.part(slice(start, start + size)))
             with np.errstate(over="ignore", invalid="ignore"):

@@ -73,7 +73,10 @@ def inference_work(config: AcceleratorConfig, name: str, training: Training, *,
 
 
 def loss_of_model(model: Transformer) -> LossKind:
-    """Over the vocabulary for causal models, else over classes."""
+    """Over the vocabulary for causal models, over words of some positions where a head tells hidden
+    ones, else over classes."""
+    if model.task == "masked language model":
+        return "tokens"
     return "vocabulary" if model.blocks[0].attention.causal else "classes"
 
 
@@ -114,7 +117,9 @@ def _inputs(model: Transformer, sequences: int, tokens: int) -> Inputs:
     if isinstance(model.embedding, Patches):
         items = model.embedding.projection.weight.shape[1]
         return Inputs("patches", np.zeros((sequences, tokens, items), np.float32))
-    return Inputs("ids", np.tile(np.arange(tokens) % len(model.embedding.table), (sequences, 1)))
+    ids = np.tile(np.arange(tokens) % len(model.embedding.table), (sequences, 1))
+    told = loss_of_model(model) == "tokens"
+    return Inputs("ids", ids, np.ones(ids.shape, bool) if told else None)
 
 
 def _workload(name: str, program: TrainingProgram, address: int, labels: list[str] | None

@@ -125,7 +125,7 @@ def test_texts_with_labels_are_classes(words, write):
 
 
 BOTH = ("must have the columns text and label, or question, context and answer, or text and "
-        "labels, but its first line has {}")
+        "labels, or text, but its first line has {}")
 
 
 @pytest.mark.parametrize(("content", "message"), [

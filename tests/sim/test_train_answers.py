@@ -113,8 +113,8 @@ def test_steps_from_a_file_have_the_bits_of_the_rules(folder, data):
 
 @pytest.mark.parametrize(("content", "more", "message"), [
     ("question,context\na,b\n", [], "must have the columns text and label, or question, context "
-                                    "and answer, or text and labels, but its first line has "
-                                    "question, context"),
+                                    "and answer, or text and labels, or text, but its first "
+                                    "line has question, context"),
     ("question,context,answer\nwhich,sky,leaf\n", [], "line 2: the answer must stand in its "
                                                       "context as it is, but 'leaf' does not"),
     ("question,context,answer\nwhich,a sky,sky\nwhich,a leaf,leaf\n", ["--tokens", "5"],

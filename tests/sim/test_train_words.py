@@ -81,7 +81,9 @@ def test_labels_of_words_are_learned(on, folder, data, capsys):
     ("text,labels\nsky,O\ndog,O\n", 16, "at least two different labels, not 'O' alone"),
     ("text,labels\nAnna met,NAME VERB\n", 16, "at least two rows"),
     ("text,labels\nAnna,NAME\nmet,VERB\n", 2, "line 2: text must have a token with a label "
-                                              "within --tokens 2")])
+                                              "within --tokens 2"),
+    ("text,labels\nAnna,NAME\nmet,VERB\n", 1, "tokens must leave room for more than the marks"),
+    ("text,labels\nAnna,NAME\nmet,VERB\n", -1, "tokens must be at least 1, not -1")])
 def test_labels_that_cannot_be_trained_on_are_one_line(content, tokens, message, folder, tmp_path):
     path = tmp_path / "own.csv"
     path.write_text(content)

@@ -9,7 +9,7 @@ from sim.campaigns.regression import small_accelerator
 from sim.campaigns.training_step import Counted
 from sim.cycles.check import measure
 from sim.verify.starts import built, rtl_start
-from support.training_steps import Both, paragraphs, sentences, spans, training
+from support.training_steps import Both, masked, paragraphs, sentences, spans, training
 
 
 def test_two_steps_of_a_small_bert():
@@ -32,8 +32,9 @@ def test_two_steps_of_a_small_bert():
     (training(batch=2), spans),
     (training(batch=2, micro=1, method=WholeMatrices()), sentences),
     (training(batch=2, head=False), paragraphs),
+    (training(batch=2, head=False), masked),
     (training(batch=2, micro=1, method=LowRank(rank=4, place="beside")), sentences)],
-    ids=["spans", "whole matrices", "padded texts", "beside"])
+    ids=["spans", "whole matrices", "padded texts", "masked words", "beside"])
 def test_a_step(own, work):
     """Of sentences, and texts for the next id, of any length."""
     machine = small_accelerator("posit8", functions="training")
