@@ -93,6 +93,9 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "modernbert-masked": _case("ModernBertForMaskedLM", _MODERN),
     "modernbert-sequence": _case("ModernBertForSequenceClassification", _MODERN | {
         "classifier_pooling": "mean", "layer_types": ["sliding_attention", "full_attention"]}),
+    "nomic-masked": _case("NomicBertForMaskedLM", _SMALL),
+    "nomic": _case("NomicBertModel", _SMALL | {"rope_parameters": {
+        "rope_type": "default", **_ROPE}}, segments=True),
     "whisper": _case("WhisperForConditionalGeneration", _ENCODED | {
         "num_mel_bins": 6, "max_source_positions": 5, "max_target_positions": 12},
         frames=(6, 10)),

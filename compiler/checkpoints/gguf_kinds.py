@@ -39,6 +39,8 @@ _BERT: Names = {
     **_without(_UNGATED, "head", "final_norm"), "positions": "position_embd",
     "segments": "token_types", "embedding_norm": "token_embd_norm",
     "attention_norm": "blk.{}.attn_output_norm", "feed_forward_norm": "blk.{}.layer_output_norm"}
+_NOMIC: Names = {**_without(_BERT, "positions"), **QKV, "gate": "blk.{}.ffn_gate"}
+_MODERN: Names = {**_without(_PACKED, "head"), "embedding_norm": "token_embd_norm"}
 _LARGEST = (46, 62)  # layers of Gemma 2 27B and Gemma 3 27B, whose scores have another scale
 
 
@@ -121,9 +123,32 @@ def _bloom(settings: Settings, plan: Plan) -> Plan:
     return replace(plan, rotary=(), longest=LONGEST)
 
 
-def _bert(settings: Settings, plan: Plan) -> Plan:
+def _encoder(settings: Settings, plan: Plan) -> Plan:
     settings.require("attention.causal", [False], "false")
-    return replace(_gpt2(settings, plan), pre_norm=False, causal=False)
+    return replace(plan, causal=False)
+
+
+def _nomic(settings: Settings, plan: Plan) -> Plan:
+    return replace(_encoder(settings, plan), pre_norm=False)
+
+
+def _bert(settings: Settings, plan: Plan) -> Plan:
+    return replace(_nomic(settings, plan), rotary=())
+
+
+def _modern(settings: Settings, plan: Plan) -> Plan:
+    """The first of every so many layers sees everything, the others half a window on either side,
+    by a rotary embedding of their own."""
+    found = replace(_encoder(settings, plan), absent=frozenset(("blk.0.attn_norm",)))
+    if settings.get("attention.sliding_window") in (None, 0):
+        return found
+    window = settings.count("attention.sliding_window") // 2 + 1
+    every = settings.count("attention.sliding_window_pattern", 3)
+    local = Rotary(settings.positive("rope.freq_base_swa", 10000.0), False)
+    windows = tuple(window if index % every else None for index in range(plan.layers))
+    return replace(found, windows=windows, rotary=tuple(
+        whole if own is None else local
+        for own, whole in zip(windows, plan.rotary, strict=True)))
 
 
 # ``gguf.PoolingType``, without that of ranks.
@@ -190,4 +215,8 @@ KINDS = {
     "command-r": Kind("Cohere", True, _without(_NAMES, "feed_forward_norm"), _cohere,
                       norm="layer without shift"),
     "bert": Kind("BERT", names=_BERT, besides=_bert, norm="layer", activation="gelu",
-                 head=_pooled)}
+                 head=_pooled),
+    "nomic-bert": Kind("Nomic BERT", names=_NOMIC, besides=_nomic, base=1000.0, norm="layer",
+                       head=_pooled),
+    "modern-bert": Kind("ModernBERT", names=_MODERN, besides=_modern, base=160_000.0,
+                        norm="layer without shift", activation="gelu", head=_pooled)}

@@ -79,6 +79,30 @@ def test_layers_share_one_bias_of_positions(name, tmp_path):
             assert first.values.any()
 
 
+OLDER = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 48, "n_positions": 24,
+         "layer_norm_epsilon": 1e-12, "rotary_emb_base": 500, "rotary_emb_fraction": 1.0,
+         "activation_function": "swiglu", "prenorm": False, "rotary_scaling_factor": None}
+
+
+def test_older_names_of_settings_are_the_same_model(tmp_path):
+    """As Nomic BERT's own files have them."""
+    case = stored("nomic")
+    left = {"architectures", "model_type", "vocab_size", "type_vocab_size"}
+    own = {key: value for key, value in case.values["config"].items() if key in left} | OLDER
+    folder = case.write(tmp_path / "nomic")
+    (folder / "config.json").write_text(json.dumps(own))
+    model = load(folder)
+    assert np.abs(output(model, case.inputs(model)) - case.output).max() <= NEAR
+    assert model.positions == 24
+    for name, value, message in (("prenorm", True, "prenorm must be false, not True"),
+                                 ("activation_function", "gelu", "must be swiglu, not 'gelu'"),
+                                 ("rotary_scaling_factor", 2, "rotary_scaling_factor must be null"),
+                                 ("n_head", 0, "num_attention_heads must be a whole number")):
+        (folder / "config.json").write_text(json.dumps(own | {name: value}))
+        with pytest.raises(CheckpointError, match=message):
+            load(folder)
+
+
 def test_a_wrong_weight_is_found(tmp_path, monkeypatch):
     case, real = stored("bert"), family_vectors.weight
 

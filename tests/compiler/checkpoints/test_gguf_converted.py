@@ -17,14 +17,14 @@ from tools.family_vectors import weight
 
 IDS = np.array([3, 17, 29, 5, 3, 21, 8, 1, 1, 30 - 1])
 _COUNTS = {
-    "block_count": ("n_layer", "num_layers", "num_hidden_layers"),
-    "embedding_length": ("n_embd", "d_model", "hidden_size"),
-    "feed_forward_length": ("d_ff", "intermediate_size"),
-    "attention.head_count": ("n_head", "num_heads", "num_attention_heads"),
+    "block_count": ("n_layer", "n_layers", "num_layers", "num_hidden_layers"),
+    "embedding_length": ("n_embd", "d_model", "dim", "hidden_size"),
+    "feed_forward_length": ("d_ff", "hidden_dim", "intermediate_size"),
+    "attention.head_count": ("n_head", "n_heads", "num_heads", "num_attention_heads"),
     "attention.head_count_kv": ("num_key_value_heads",),
     "attention.key_length": ("d_kv",), "attention.value_length": ("d_kv",),
     "context_length": ("n_positions", "max_position_embeddings"),
-    "attention.layer_norm_epsilon": ("layer_norm_epsilon", "layer_norm_eps"),
+    "attention.layer_norm_epsilon": ("layer_norm_epsilon", "layer_norm_eps", "norm_eps"),
     "attention.layer_norm_rms_epsilon": ("rms_norm_eps",)}
 # Of each: the architecture, settings of the folder that are changed, what the file says besides.
 CASES = {
@@ -39,10 +39,18 @@ CASES = {
     "cohere": ("COMMAND_R", {}, {"logit_scale": 0.5, "rope.freq_base": 5e5}),
     "bert": ("BERT", {}, {"attention.causal": False}),
     "xlm-roberta-sequence": ("BERT", {}, {"attention.causal": False}),
+    "distilbert": ("BERT", {}, {"attention.causal": False,
+                                "attention.layer_norm_epsilon": 1e-12}),
+    "nomic": ("NOMIC_BERT", {}, {"attention.causal": False, "rope.freq_base": 500.0}),
+    "modernbert-masked": ("MODERN_BERT", {}, {
+        "attention.causal": False, "attention.sliding_window": 4,
+        "attention.sliding_window_pattern": 2, "rope.freq_base": 160_000.0,
+        "rope.freq_base_swa": 10_000.0}),
     "t5": ("T5", {}, {"decoder_start_token_id": 0}),
     "t5-gated": ("T5", {"relative_attention_max_distance": 128}, {"decoder_start_token_id": 0}),
 }
 _HEADS = ("pooler.", "classifier.", "cls.")
+_ENCODERS = ("BERT", "NOMIC_BERT", "MODERN_BERT")
 
 
 def by_part(tensor, heads):
@@ -54,8 +62,12 @@ def by_part(tensor, heads):
 def tensors(name, case, config):
     """By the names of the folder, as the file has them."""
     for key, shape in case.values["shapes"].items():
-        tensor, key = weight(key, tuple(shape)), re.sub(r"^(bert|roberta)\.", "", key)
+        tensor, key = weight(key, tuple(shape)), re.sub(r"^(bert|roberta|distilbert)\.", "", key)
         key = key.removeprefix("transformer.") if name == "bloom" else key
+        if name.startswith("modernbert"):
+            if not key.startswith("model."):  # a head
+                continue
+            key = key.removeprefix("model.")
         if key.startswith(_HEADS) or (key == "lm_head.weight" and config["tie_word_embeddings"]):
             continue
         if name == "gpt2" and re.search(r"\.(c_attn|c_proj|c_fc)\.weight$", key):
@@ -95,7 +107,8 @@ def both(name, folder, told=()):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return (load_folder(case.write(folder / name, **changes), heads=arch != "BERT"), load(path))
+    whole = case.write(folder / name, **changes)
+    return load_folder(whole, heads=arch not in _ENCODERS), load(path)
 
 
 def output(model):
@@ -118,6 +131,12 @@ def test_a_gguf_file_is_the_folder_s_model(name, tmp_path):
     ("phi", {"rope.freq_base": None}), ("granite", {"attention.scale": None}),
     ("granite", {"embedding_scale": None}), ("granite", {"residual_scale": None}),
     ("granite", {"logit_scale": None}), ("cohere", {"logit_scale": 0.25}),
+    ("nomic", {"rope.freq_base": 1000.0}), ("nomic", {"attention.head_count": 8}),
+    ("modernbert-masked", {"attention.sliding_window": 6}),
+    ("modernbert-masked", {"attention.sliding_window": None}),
+    ("modernbert-masked", {"attention.sliding_window_pattern": 1}),
+    ("modernbert-masked", {"rope.freq_base": 1000.0}),
+    ("modernbert-masked", {"rope.freq_base_swa": 100.0}),
     ("gpt2", {"attention.head_count": 8}), ("bloom", {"attention.head_count": 2}),
     ("t5", {"attention.head_count": 4, "attention.layer_norm_rms_epsilon": 1.0})])
 def test_every_setting_counts(name, told, tmp_path):
@@ -139,6 +158,8 @@ def test_poolings_of_an_encoder(pooling, name, tmp_path):
 @pytest.mark.parametrize("name, told, message", [
     ("bert", {"pooling_type": 4}, r"bert.pooling_type must be 0 \(none\), 1 .*, not 4"),
     ("bert", {"attention.causal": True}, "bert.attention.causal must be false, not True"),
+    ("nomic", {"attention.causal": True}, "nomic-bert.attention.causal must be false, not True"),
+    ("modernbert-masked", {"attention.sliding_window": True}, "sliding_window must be a whole"),
     ("olmo2", {"attention.sliding_window": 4}, "attention.sliding_window must be 0: windows are"),
     ("t5", {"attention.relative_buckets_count": None}, "relative_buckets_count must be a whole"),
     ("t5", {"attention.value_length": 8}, "attention.value_length must be 12, as the size of a"),
@@ -150,7 +171,7 @@ def test_what_cannot_be_loaded_is_one_line(name, told, message, tmp_path):
         both(name, tmp_path, told)
 
 
-@pytest.mark.parametrize("kind", ["falcon", "mamba", "nomic-bert", "qwen2moe", "whisper"])
+@pytest.mark.parametrize("kind", ["falcon", "mamba", "nomic-bert-moe", "qwen2moe", "whisper"])
 def test_other_architectures_are_refused_by_name(kind, tmp_path):
     writer = GGUFWriter(tmp_path / "other.gguf", kind)
     writer.add_block_count(2)
@@ -159,6 +180,6 @@ def test_other_architectures_are_refused_by_name(kind, tmp_path):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    with pytest.raises(CheckpointError, match=f"general.architecture must be one of .*bert, t5, "
+    with pytest.raises(CheckpointError, match=f"general.architecture must be one of .*bert, .*t5, "
                        f"not '{kind}'"):
         load(tmp_path / "other.gguf")
