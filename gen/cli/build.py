@@ -98,8 +98,8 @@ def changed_config(config: AcceleratorConfig, arguments: argparse.Namespace
 
 
 def describe(config: AcceleratorConfig) -> str:
-    """The configuration in one line, every value named."""
-    return " ".join(f"{name}={value}" for name, value in config.as_dict().items())
+    """The configuration in one line, every value named that ``told`` names."""
+    return " ".join(f"{name}={value}" for name, value in config.told.items())
 
 
 def describe_surroundings(surroundings: Surroundings | None) -> list[str]:

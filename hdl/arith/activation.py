@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith.cut import cut_members, cut_name, holder
+from hdl.arith.cut import cut_members, cut_name, holders
 from hdl.arith.float_word import is_nan, normalise, pack
 from hdl.arith.segments import evaluate
 from hdl.codec.bfloat16_round import bfloat16_round
@@ -17,13 +17,16 @@ from hdl.spec.tables import Segments
 
 __all__ = ["Activation"]
 
+_PLACES = ("placed", "weighted", "multiplied")
+_TAKEN = ((), ("weighted",), ("weighted", "multiplied"), _PLACES)
 _OCTAVE_BITS = 3
 _OCTAVES = max(activation.octaves for activation in ACTIVATIONS.values())
 
 
 class Activation(wiring.Component):
     """``result`` = one of ``functions`` of ``value``, words of ``lane``, combinational; with
-    ``cut`` one cycle with ``enable`` later: then a register stands after the table.
+    ``cuts`` as many cycles with ``enable`` later: registers after the table, after the product
+    with x, before the table.
 
     The six steps of ``hdl.spec.activations.Activation``. FP32 lanes round x to BF16 first.
 
@@ -34,17 +37,17 @@ class Activation(wiring.Component):
     """
 
     def __init__(self, lane: LaneType, functions: Sequence[Function] = INFERENCE,
-                 cut: bool = False):
+                 cuts: int = 0):
         unknown = [function for function in functions if function not in ACTIVATIONS]
         if unknown or not functions:
             names = ", ".join(function.name for function in ACTIVATIONS)
             raise ValueError(f"functions must be of {names}, not {functions!r}")
         self.lane = lane
         self.functions = tuple(functions)
-        self.cut = cut
+        self.cuts = cuts
         choice = {"function": In(4)} if len(self.functions) > 1 else {}
         super().__init__({"value": In(lane.bits), **choice, "result": Out(lane.bits),
-                          **cut_members(cut)})
+                          **cut_members(cuts)})
 
     @property
     def leaf_name(self) -> str:
@@ -53,7 +56,7 @@ class Activation(wiring.Component):
             names = "activation"
         elif self.functions == tuple(ACTIVATIONS):
             names = "activation_training"
-        return cut_name(f"{names}_{self.lane.name}", self.cut)
+        return cut_name(f"{names}_{self.lane.name}", self.cuts)
 
     def elaborate(self, platform):
         m = Module()
@@ -63,10 +66,14 @@ class Activation(wiring.Component):
             m.d.comb += x.eq(self.value)
         else:  # a subnormal must not round up to the smallest normal value
             m.d.comb += x.eq(bfloat16_round(m, self.value, "value", flush=True))
+        placed, hold, multiplied = holders(m, self, _PLACES, _TAKEN)
         sign, exponent = x[15], x[7:15]
         even = self._is_one_of([f for f in self.functions if ACTIVATIONS[f].even])
         times_x = self._is_one_of([f for f in self.functions if ACTIVATIONS[f].times_x])
         curve, table = self._table(m)
+        argument = placed(Cat(self._argument(m, exponent, x[:7]), curve), "argument")
+        nan, x = placed(is_nan(BFLOAT16, x), "nan"), placed(x, "x")
+        sign, exponent = x[15], x[7:15]
         one = 1 << table.result_bits
         signed = any(ACTIVATIONS[f].signed for f in self.functions)
         y = Signal(table.result_bits + 1)
@@ -78,7 +85,7 @@ class Activation(wiring.Component):
         zero = Signal()
         flipped = Signal()
         m.d.comb += [
-            y.eq(evaluate(m, table, Cat(self._argument(m, exponent, x[:7]), curve))),
+            y.eq(evaluate(m, table, argument)),
             far.eq(even & (exponent >= BFLOAT16.bias)),
             flipped.eq(Mux(even, far, ~sign)),
             weight.eq(Mux(~flipped & ~negative, y, Mux(negative, 0, one) - y) if signed
@@ -89,10 +96,11 @@ class Activation(wiring.Component):
         minus = sign & times_x
         if signed:
             minus = minus | negative
-        hold = holder(m, self.enable if self.cut else None)
         weight, alone, zero = hold(weight, "weight"), hold(alone, "alone"), hold(zero, "zero")
-        nan, signed = hold(is_nan(BFLOAT16, x), "nan"), hold(minus, "signed")
-        magnitude = self._multiply(m, hold(x[:15], "x"), weight, alone)
+        nan, signed = hold(nan, "nan"), hold(minus, "signed")
+        magnitude = self._multiply(m, hold(x[:15], "x"), weight, alone, multiplied)
+        zero, nan = multiplied(zero, "zero"), multiplied(nan, "nan")
+        signed = multiplied(signed, "signed")
         m.d.comb += self.result.eq(Mux(nan, lane.nan, Cat(Mux(zero, 0, magnitude), signed)))
         return m
 
@@ -135,8 +143,9 @@ class Activation(wiring.Component):
         return curve, Segments(first.argument_bits + len(curve), first.segment_bits + len(curve),
                                first.result_bits, first.shift, tuple(base), tuple(slope))
 
-    def _multiply(self, m, x, weight, alone):
-        """Step 6: magnitude of x · weight, or of the weight where ``alone``; neither is zero."""
+    def _multiply(self, m, x, weight, alone, multiplied):
+        """Step 6: magnitude of x · weight, or of the weight where ``alone``; neither is zero.
+        ``multiplied`` takes their product on."""
         lane = self.lane
         normalised, zeros = normalise(m, weight, "weight")
         significand = Signal(8)
@@ -149,6 +158,8 @@ class Activation(wiring.Component):
             product.eq(significand * normalised),
             exponent.eq(Mux(alone, BFLOAT16.bias, x[7:]) - zeros + high),
         ]
+        product, exponent = multiplied(product, "product"), multiplied(exponent, "exponent")
+        high = product[-1]
         aligned = Signal(max(len(product), kept))
         m.d.comb += aligned[-len(product):].eq(Mux(high, product, product << 1))
         below = aligned[:-kept].any() if len(aligned) > kept else Const(0, 1)

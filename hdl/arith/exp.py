@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith.cut import cut_members, cut_name, holder
+from hdl.arith.cut import cut_members, cut_name, holders
 from hdl.arith.float_word import infinity, is_nan, normalise
 from hdl.arith.segments import evaluate, scale_to_word
 from hdl.codec.bfloat16_round import bfloat16_round
@@ -14,12 +14,15 @@ from hdl.spec.tables import EXP
 
 __all__ = ["Exp"]
 
+_PLACES = ("multiplied", "reduced", "found")
+_TAKEN = ((), ("reduced",), ("reduced", "found"), _PLACES)
+
 
 class Exp(wiring.Component):
     """``result`` = e^``value``, lane words, combinational. FP32 lanes round x to BF16 first.
 
-    With ``cut``, which mode ``pwl`` alone knows, one cycle with ``enable`` later: a register stands
-    between the reduction of the argument and the table.
+    With ``cuts``, which mode ``pwl`` alone knows, as many cycles with ``enable`` later: registers
+    between the reduction of the argument and the table, after the table, within the reduction.
 
     Softmax mode ``pwl``: the table of ``hdl.spec.tables``, for every x. ``approx`` and
     ``approx_shifted`` (paper section 3.3, through the sigmoid of a Posit(16,0)): with
@@ -30,17 +33,17 @@ class Exp(wiring.Component):
     -16 < x; 0 below; x > 0 counts as 0.
     """
 
-    def __init__(self, config: AcceleratorConfig, cut: bool = False):
-        if cut and config.softmax != "pwl":
-            raise ValueError(f"cut must be False for softmax {config.softmax}, not {cut!r}")
+    def __init__(self, config: AcceleratorConfig, cuts: int = 0):
+        if cuts and config.softmax != "pwl":
+            raise ValueError(f"cuts must be 0 for softmax {config.softmax}, not {cuts!r}")
         self.config = config
-        self.cut = cut
+        self.cuts = cuts
         bits = config.lane.bits
-        super().__init__({"value": In(bits), "result": Out(bits), **cut_members(cut)})
+        super().__init__({"value": In(bits), "result": Out(bits), **cut_members(cuts)})
 
     @property
     def leaf_name(self) -> str:
-        return cut_name(self.name_for(self.config), self.cut)
+        return cut_name(self.name_for(self.config), self.cuts)
 
     @staticmethod
     def name_for(config: AcceleratorConfig) -> str:
@@ -55,23 +58,24 @@ class Exp(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lane = self.config.lane
-        hold = holder(m, self.enable if self.cut else None)
+        multiplied, hold, found = holders(m, self, _PLACES, _TAKEN)
         x = Signal(16)
         if lane is BFLOAT16:
             m.d.comb += x.eq(self.value)
         else:
             m.d.comb += x.eq(bfloat16_round(m, self.value, "value"))
         if self.config.softmax == "pwl":
-            magnitude = self._by_table(m, x, hold)
+            magnitude = self._by_table(m, x, multiplied, hold, found)
         else:
             word = (self._by_line if self.config.softmax == "linear" else self._by_trick)(m, x)
             magnitude = Cat(Const(0, lane.bits - 16), word)
-        nan = hold(is_nan(BFLOAT16, x), "nan")
+        nan = found(hold(multiplied(is_nan(BFLOAT16, x), "nan"), "nan"), "nan")
         m.d.comb += self.result.eq(Mux(nan, lane.nan, magnitude))
         return m
 
-    def _by_table(self, m, x, hold):
-        """The five steps of ``ExpTable``, in its names; ``hold`` takes the third's result on."""
+    def _by_table(self, m, x, multiplied, hold, found):
+        """The five steps of ``ExpTable``, in its names; ``multiplied``, ``hold`` and ``found`` take
+        the results of the first, the third and the fourth on."""
         lane = self.config.lane
         table = EXP[lane]
         segments = table.segments
@@ -83,17 +87,20 @@ class Exp(wiring.Component):
         distance = Signal(8)
         shifted = Signal(len(product) - least)
         t = Signal(len(shifted) + 1)
+        m.d.comb += product.eq(Cat(x[:7], Const(1, 1)) * table.log2e)
+        product, exponent = multiplied(product, "product"), multiplied(exponent, "exponent")
+        sign = multiplied(sign, "sign")
         m.d.comb += [
-            product.eq(Cat(x[:7], Const(1, 1)) * table.log2e),
             distance.eq(133 - exponent),
             shifted.eq(product[least:] >> distance[:5]),
             t.eq(Mux(distance[5:].any(), 0, shifted) ^ sign.replicate(len(t))),
         ]
         huge = exponent >= 134
         t, huge, sign = hold(t, "t"), hold(huge, "huge"), hold(sign, "sign")
-        significand = evaluate(m, segments, t[:argument_bits])
+        significand = found(evaluate(m, segments, t[:argument_bits]), "significand")
+        t, huge, sign = found(t[argument_bits:], "t"), found(huge, "huge"), found(sign, "sign")
         field = Signal(range(-300, 400))
-        m.d.comb += field.eq(t[argument_bits:].as_signed() + lane.bias)
+        m.d.comb += field.eq(t.as_signed() + lane.bias)
         word, underflow, overflow = scale_to_word(
             m, lane, segments.result_bits, field, significand)
         magnitude = Signal(lane.bits)

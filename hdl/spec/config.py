@@ -30,6 +30,11 @@ COUNT_MOST = (1 << COUNT_BITS) - 1
 """The largest M, K and N: what the hardware's counters of rows and columns hold."""
 
 
+_NONE = object()
+_LATER: dict[str, object] = {"sum_ways": 1}
+"""Values that came after builds were in use, each with what it is where nobody chose it."""
+
+
 def log2_exact(value: int) -> int:
     """log2 of a power of two."""
     if value <= 0 or value & (value - 1):
@@ -87,7 +92,10 @@ class AcceleratorConfig:
     pe_latency: int = option(
         1, "registers of a multiply-accumulate unit, 1 or 2: the psum's, and one after the "
         "multiplier")
-    lane_latency: int = option(1, "registers of each of a lane's four stages, 1 or 2")
+    lane_latency: int = option(1, "registers of each of a lane's four stages, 1 to 4")
+    sum_ways: int = option(
+        1, "partial sums of a row's sum, 1, 2 or 4, which the beats join in turn: cycles that an "
+        "addition of the reductions may take")
 
     def __post_init__(self) -> None:
         fmt = format_named(self.fmt)
@@ -127,7 +135,8 @@ class AcceleratorConfig:
         require_power_of_two("bus_bytes", self.bus_bytes, 4, 64)
         require_power_of_two("stuck_cycles", self.stuck_cycles, 1 << 8, 1 << 24)
         require_integer("pe_latency", self.pe_latency, 1, 2)
-        require_integer("lane_latency", self.lane_latency, 1, 2)
+        require_integer("lane_latency", self.lane_latency, 1, 4)
+        require_power_of_two("sum_ways", self.sum_ways, 1, 4)
 
     def _check_accumulator(self, fmt: Format) -> None:
         """Refuse an accumulator that cannot hold products of ``fmt``, or that it has no use for."""
@@ -242,9 +251,16 @@ class AcceleratorConfig:
         return asdict(self)
 
     @property
+    def told(self) -> dict[str, object]:
+        """``as_dict`` without the values of ``_LATER`` that are as usual: a build that such a value
+        leaves as it was keeps its text and its hash, and so its programs."""
+        return {name: value for name, value in self.as_dict().items()
+                if _LATER.get(name, _NONE) != value}
+
+    @property
     def hash(self) -> int:
         """64-bit digest of the configuration, in the CSRs and in program headers."""
-        text = json.dumps(self.as_dict(), sort_keys=True)
+        text = json.dumps(self.told, sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 

@@ -13,10 +13,11 @@ from hdl.spec.registers import CLIENTS
 __all__ = [
     "ACCUMULATE_CYCLES", "BLOCK_TILES", "BURST_BEATS", "INDEX_BYTES", "INPUT_READ_CYCLES",
     "LANDING_BEATS", "LANE_STAGES", "OUTSTANDING", "PAGE_BYTES", "PLAN_LATENCY", "READERS",
-    "REPEAT_CYCLES", "ROW_BYTES_BITS", "ROW_END_BITS", "SCALE_CYCLES", "TRANSFERS_AHEAD",
-    "UNITS", "URGENT_BURSTS", "WRITE_BEATS", "WRITE_BURSTS", "Cut", "check_cycles", "cut",
-    "lane_cycles", "reduce_cycles", "row_beats_bits", "row_columns", "row_fits",
-    "row_maximum_cycles", "strip_tiles", "sums_cycles"]
+    "REPEAT_CYCLES", "ROW_BYTES_BITS", "ROW_END_BITS", "TRANSFERS_AHEAD", "UNITS",
+    "URGENT_BURSTS", "WRITE_BEATS", "WRITE_BURSTS", "Cut", "across_cycles", "check_cycles",
+    "cut", "lane_cycles", "reduce_cycles", "result_cycles", "row_beats_bits", "row_columns",
+    "row_fits", "row_maximum_cycles", "scale_cycles", "strip_tiles", "sums_cycles",
+    "tree_cycles"]
 
 # ---- orders
 
@@ -112,9 +113,6 @@ def sums_cycles(config: AcceleratorConfig) -> int:
 LANE_STAGES = 4
 """Multiply, add, function, scale."""
 
-SCALE_CYCLES = 2
-"""By how much a post that scales (MEAN, INVERSE_SQRT) delays a reduction (``row_reducer.py``)."""
-
 
 def lane_cycles(config: AcceleratorConfig) -> int:
     """Cycles that a beat stays in the lanes: an entry register, and ``lane_latency`` per
@@ -122,11 +120,34 @@ def lane_cycles(config: AcceleratorConfig) -> int:
     return 1 + LANE_STAGES * config.lane_latency
 
 
+def tree_cycles(config: AcceleratorConfig) -> int:
+    """Cycles of a beat's reduction: ``sum_ways`` per level of the tree (``row_reducer.py``)."""
+    return config.sum_ways * log2_exact(config.lanes)
+
+
+def across_cycles(config: AcceleratorConfig) -> int:
+    """Cycles from the reduction of a row's last beat to the row's: an addition across beats, and as
+    many as it takes to join the partial sums, each of ``sum_ways`` cycles (``row_reducer.py``)."""
+    return config.sum_ways * (1 + log2_exact(config.sum_ways))
+
+
+def scale_cycles(config: AcceleratorConfig) -> int:
+    """By how much a post that scales (MEAN, INVERSE_SQRT) delays a reduction: a product and a sum
+    of ``sum_ways`` cycles each (``row_reducer.py``)."""
+    return 2 * config.sum_ways
+
+
+def result_cycles(config: AcceleratorConfig) -> int:
+    """Cycles from a row's total to its result: one, with partial sums another that rounds
+    (``row_reducer.py``)."""
+    return min(2, config.sum_ways)
+
+
 def reduce_cycles(config: AcceleratorConfig, scales: bool = False) -> int:
-    """Cycles from a row's last beat after the lanes to its reduction: one per level of the tree,
-    one across beats, one for the result (``row_reducer.py``). ``scales``: its post is MEAN or
-    INVERSE_SQRT."""
-    return log2_exact(config.lanes) + 2 + (SCALE_CYCLES if scales else 0)
+    """Cycles from a row's last beat after the lanes to its reduction: the tree's, those across
+    beats, one for the result (``row_reducer.py``). ``scales``: its post is MEAN or INVERSE_SQRT."""
+    return (tree_cycles(config) + across_cycles(config) + result_cycles(config)
+            + (scale_cycles(config) if scales else 0))
 
 
 # ---- how a command is cut (hdl/issue/planner.py, hdl/drain/drain.py)

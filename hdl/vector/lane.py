@@ -26,7 +26,7 @@ class Lane(wiring.Component):
     """Four stages on one lane word: × operand, ± operand, function, × operand with ReLU.
 
     A register stands before the first stage, and each stage has S = ``config.lane_latency`` of
-    them, one after it and at S = 2 one within: a word of ``data`` leaves as ``o`` ``latency`` =
+    them, one after it and the others within: a word of ``data`` leaves as ``o`` ``latency`` =
     1 + 4·S cycles with ``enable`` later. Any NaN becomes the canonical one on entry. A stage
     that is off passes its word on, even a subnormal; one that acts takes a subnormal for a zero
     of its sign. Each × ± rounds once (``FloatMultiplier``, ``FloatAdder``).
@@ -41,7 +41,7 @@ class Lane(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
-        self.cut = config.lane_latency == 2
+        self.cuts = config.lane_latency - 1
         word = config.lane.bits
         super().__init__({"control": In(LaneControl(config)), "data": In(word), "y": In(word),
                           "o": Out(word)})
@@ -66,12 +66,12 @@ class Lane(wiring.Component):
         m = Module()
         lane, control = self.config.lane, self.control
         units = self._units(m)
-        hold = holder(m, control.enable if self.cut else None)
+        hold = holder(m, control.enable if self.cuts else None, self.cuts)
         e_data, m_data, a_data, f_data, s_data = (
             Signal(lane.bits, name=f"{stage}_data", reset_less=True) for stage in "emafs")
         e_y, m_y, a_y, f_y = (
             Signal(lane.bits, name=f"{stage}_y", reset_less=True) for stage in "emaf")
-        # In the stage's second half. The shorter functions begin there: what passes is held anyway.
+        # In the stage's last cycle. The shorter functions begin there: what passes is held anyway.
         e_past, m_past, a_past, f_past, e_y_past, m_y_past, a_y_past = (
             hold(value, value.name) for value in (e_data, m_data, a_data, f_data, e_y, m_y, a_y))
         multiplier, adder, scaler = units["multiplier"], units["adder"], units["scaler"]
@@ -107,24 +107,25 @@ class Lane(wiring.Component):
     def _units(self, m: Module) -> dict[str, wiring.Component]:
         """What computes, by name."""
         lane = self.config.lane
-        units = {"multiplier": FloatMultiplier(lane, self.cut), "adder": FloatAdder(lane, self.cut),
-                 "exp": Exp(self.config, self.cut and self.config.softmax == "pwl"),
-                 "reciprocal": Reciprocal(self.config), "scaler": FloatMultiplier(lane, self.cut)}
+        cuts = self.cuts
+        units = {"multiplier": FloatMultiplier(lane, cuts), "adder": FloatAdder(lane, cuts),
+                 "exp": Exp(self.config, cuts if self.config.softmax == "pwl" else 0),
+                 "reciprocal": Reciprocal(self.config), "scaler": FloatMultiplier(lane, cuts)}
         if self._whole:
-            units |= {"activation": Activation(lane, activations(self.config), self.cut),
+            units |= {"activation": Activation(lane, activations(self.config), cuts),
                       "inverse_sqrt": InverseSqrt(lane)}
         for name, unit in units.items():
             m.submodules[name] = shared(unit)
-            if getattr(unit, "cut", False):
+            if getattr(unit, "cuts", 0):
                 m.d.comb += unit.enable.eq(self.control.enable)
         return units
 
     def _functioned(self, m: Module, units, word, past) -> Signal:
-        """Stage 3: ``word`` enters it, ``past`` is the same in its second half."""
+        """Stage 3: ``word`` enters it, ``past`` is the same in its last cycle."""
         control, exp, reciprocal = self.control, units["exp"], units["reciprocal"]
         functioned = Signal(len(word))
         m.d.comb += [
-            exp.value.eq(word if exp.cut else past),
+            exp.value.eq(word if exp.cuts else past),
             reciprocal.value.eq(past),
             functioned.eq(past),
         ]

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.arith.cut import cut_name, holder
 from hdl.arith.float_adder import FloatAdder
 from hdl.arith.float_max import FloatMax
 from hdl.arith.float_multiplier import FloatMultiplier
@@ -17,6 +18,7 @@ from hdl.lib.leaf import shared
 from hdl.spec.commands import Post
 from hdl.spec.config import SOFTMAX_TRICKS, AcceleratorConfig, log2_exact
 from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
+from hdl.spec.timing import across_cycles, result_cycles, tree_cycles
 from hdl.vector.vector_beat import lane_words
 
 __all__ = ["ReduceNode", "RowReducer"]
@@ -27,33 +29,39 @@ _AVERAGES = (Post.MEAN, *_SHIFTED)
 
 
 class ReduceNode(wiring.Component):
-    """``o`` = ``a`` + ``b`` in FP32, or the larger where ``is_max``; combinational.
+    """``o`` = ``a`` + ``b`` in FP32, or the larger where ``is_max``; combinational, or ``cuts``
+    cycles later.
 
     ``a``, ``b``: FP32 words; for a maximum of BF16 words their low halves are zero. ``first``: lane
     words, so that half of a BF16 addition is constant.
     """
 
-    def __init__(self, lane: LaneType, first: bool = False):
+    def __init__(self, lane: LaneType, first: bool = False, cuts: int = 0):
         self.lane = lane
         self.first = first
+        self.cuts = cuts
         bits = lane.bits if first else 32
         super().__init__({"a": In(bits), "b": In(bits), "is_max": In(1), "o": Out(32)})
 
     @property
     def leaf_name(self) -> str:
-        return f"reduce_{'first' if self.first else 'node'}_{self.lane.name}"
+        return cut_name(f"reduce_{'first' if self.first else 'node'}_{self.lane.name}", self.cuts)
 
     def elaborate(self, platform):
         m = Module()
-        adder = FloatAdder(BINARY32)
+        adder = FloatAdder(BINARY32, self.cuts)
         larger = FloatMax(self.lane)
         m.submodules.adder = shared(adder)
         m.submodules.larger = shared(larger)
         below = 32 - self.lane.bits
         a, b = (Cat(Const(0, below), word) if self.first else word for word in (self.a, self.b))
+        moving = Const(1, 1) if self.cuts else None
+        if self.cuts:
+            m.d.comb += adder.enable.eq(moving)
+        found = holder(m, moving, self.cuts)(larger.o, "larger")
         m.d.comb += [
             adder.a.eq(a), adder.b.eq(b), larger.a.eq(a[below:]), larger.b.eq(b[below:]),
-            self.o.eq(Mux(self.is_max, Cat(Const(0, below), larger.o), adder.o)),
+            self.o.eq(Mux(self.is_max, Cat(Const(0, below), found), adder.o)),
         ]
         return m
 
@@ -64,7 +72,9 @@ class RowReducer(wiring.Component):
     Sum: words widened to FP32, adjacent pairs within a beat, then beats in order starting from the
     first one's sum; one RNE to the lane type at the end. Words not kept count as +0. Maximum: words
     not kept take no part, a NaN wins. ``post`` (``hdl.spec.commands.Post``) then applies.
-    A row's result comes log2(L) + 2 cycles after its last beat, two more with a post that scales.
+    With W = ``config.sum_ways`` an addition takes W cycles. Of W > 1 sums beat b joins number
+    b mod W; at the end adjacent pairs of them are added, those that no beat joined as +0.
+    A row's result comes ``reduce_cycles`` (``hdl.spec.timing``) after its last beat.
 
     Members
     -------
@@ -108,13 +118,36 @@ class RowReducer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         tree = self._tree(m)
-        valid, row, last, tag_busy = self._delay(m, log2_exact(self.config.lanes))
+        valid, row, last, tag_busy = self._delay(m, tree_cycles(self.config))
 
         if self.config.trains:
             m.d.comb += [self.beat_valid.eq(valid & self.magnitudes),
                          self.beat.eq(tree[32 - self.config.lane.bits:31])]
             valid = valid & ~self.magnitudes
 
+        across = self._across if self.config.sum_ways == 1 else self._across_ways
+        total, ended, ended_row, adding = across(m, tree, valid, row, last)
+        if self._whole:
+            total, ended, ended_row, scaling = self._scale(m, total, ended, ended_row)
+        else:
+            scaling = Const(0, 1)
+        rounding = Const(0, 0)
+        result, later = self._finish(m, total)
+        if later:
+            rounding = ended
+            (ended,), (ended_row,) = (self._later(m, ended, 1, "rounded_ended"),
+                                      self._later(m, ended_row, 1, "rounded_row"))
+        m.d.sync += [
+            self.result_valid.eq(ended),
+            self.result_row.eq(ended_row),
+            self.result.eq(result),
+        ]
+        busy = tag_busy | scaling | ended | self.result_valid
+        m.d.comb += self.busy.eq(busy if self.config.sum_ways == 1 else busy | adding | rounding)
+        return m
+
+    def _across(self, m, tree, valid, row, last):
+        """The reduction over a row's beats, whether it is there, its row; what is in flight."""
         total = Signal(32, reset_less=True)
         first = Signal(init=1)
         ended = Signal()
@@ -129,29 +162,81 @@ class RowReducer(wiring.Component):
                 first.eq(last),
                 ended_row.eq(row),
             ]
+        return total, ended, ended_row, Const(0, 0)
 
-        if self._whole:
-            total, ended, ended_row, scaling = self._scale(m, total, ended, ended_row)
-        else:
-            scaling = Const(0, 1)
-        m.d.sync += [
-            self.result_valid.eq(ended),
-            self.result_row.eq(ended_row),
-            self.result.eq(self._finish(m, total)),
+    def _across_ways(self, m, tree, valid, row, last):
+        """The same by partial sums that the beats join in turn. Rows follow each other in any
+        cycle: the sums of one are read before a beat of the next can have joined them."""
+        lane, ways = self.config.lane, self.config.sum_ways
+        lowest = (infinity(lane) | 1 << lane.bits - 1) << 32 - lane.bits  # every word wins
+        way = Signal(range(ways))
+        fresh = Signal(init=1)  # no sum has two beats yet
+        most = Signal(range(ways))
+        totals = [Signal(32, name=f"total_{number}", reset_less=True) for number in range(ways)]
+        across = ReduceNode(lane, cuts=ways - 1)
+        m.submodules.across = shared(across)
+        m.d.comb += [
+            # -0 added to a word is that word, be it -0.
+            across.a.eq(Mux(fresh, Mux(self.is_max, lowest, 1 << 31), Array(totals)[way])),
+            across.b.eq(tree), across.is_max.eq(self.is_max),
+            most.eq(Mux(fresh, way, ways - 1)),
         ]
-        m.d.comb += self.busy.eq(tag_busy | scaling | ended | self.result_valid)
-        return m
+        with m.If(valid):
+            m.d.sync += [way.eq(Mux(last, 0, way + 1)), fresh.eq(last | (fresh & ~way.all()))]
+        *_, joins = self._later(m, valid, ways - 1, "joins")
+        *_, joined = self._later(m, way, ways - 1, "joined")
+        for number, total in enumerate(totals):
+            with m.If(joins & (joined == number)):
+                m.d.sync += total.eq(across.o)
+
+        ends = self._later(m, valid & last, ways, "ends")
+        *_, most = self._later(m, most, ways, "most")
+        absent = Mux(self.is_max, lowest, 0)
+        words = [totals[0], *(Mux(most >= number, total, absent)
+                              for number, total in enumerate(totals) if number)]
+        level = 0
+        while len(words) > 1:
+            level += 1
+            words = [self._node(m, f"join_{level}_{number}", words[2 * number:2 * number + 2])
+                     for number in range(len(words) // 2)]
+        ended = self._later(m, ends[-1], across_cycles(self.config) - ways, "ended")
+        *_, ended_row = self._later(m, row, across_cycles(self.config), "ended_row")
+        return words[0], ended[-1], ended_row, Cat(*ends, *ended).any()
+
+    def _later(self, m, value, cycles, name):
+        """``value`` 1 to ``cycles`` cycles later; without a reset where it is no single bit."""
+        found = []
+        for cycle in range(cycles, 0, -1):
+            later = Signal.like(value, name=name if cycle == 1 else f"{name}_{cycle}",
+                                reset_less=len(value) > 1)
+            m.d.sync += later.eq(value)
+            found.append(later)
+            value = later
+        return found
+
+    def _node(self, m, name, words, first=False):
+        """The reduction of two words, from a register."""
+        node = ReduceNode(self.config.lane, first, self.config.sum_ways - 1)
+        m.submodules[name.replace("sum", "node")] = shared(node)
+        found = Signal(32, name=name, reset_less=True)
+        m.d.comb += [
+            node.a.eq(words[0]),
+            node.b.eq(words[1]),
+            node.is_max.eq(self.is_max),
+        ]
+        m.d.sync += found.eq(node.o)
+        return found
 
     def _scale(self, m, total, ended, ended_row):
         """What ``_finish`` takes: the total itself, or for MEAN and INVERSE_SQRT the product and
         sum, with a register after each; its valid and row; whether any is in flight."""
-        multiplier, adder = FloatMultiplier(BINARY32), FloatAdder(BINARY32)
+        ways = self.config.sum_ways
+        multiplier, adder = FloatMultiplier(BINARY32, ways - 1), FloatAdder(BINARY32, ways - 1)
         m.submodules.multiplier = shared(multiplier)
         m.submodules.post_adder = shared(adder)
+        if ways > 1:
+            m.d.comb += [multiplier.enable.eq(1), adder.enable.eq(1)]
         product, sum_ = Signal(32, reset_less=True), Signal(32, reset_less=True)
-        p_ended, s_ended = Signal(), Signal()
-        p_row, s_row = (Signal.like(self.row, name=name, reset_less=True)
-                        for name in ("p_row", "s_row"))
         averages = Signal()
         finished = Signal(32)
         m.d.comb += [
@@ -160,16 +245,21 @@ class RowReducer(wiring.Component):
             adder.a.eq(product), adder.b.eq(self.epsilon),
             finished.eq(Mux(averages, sum_, total)),
         ]
+        p_ended = self._later(m, ended & averages, ways, "$signal")
+        s_ended = self._later(m, p_ended[-1], ways, "s_ended")
+        *_, p_row = self._later(m, ended_row, ways, "p_row")
+        *_, s_row = self._later(m, p_row, ways, "s_row")
+        *_, alone = [product, *self._later(m, product, ways - 1, "alone")]
         m.d.sync += [
-            p_ended.eq(ended & averages), s_ended.eq(p_ended), p_row.eq(ended_row),
-            s_row.eq(p_row), product.eq(multiplier.o),
-            sum_.eq(Mux(self._is(*_SHIFTED), adder.o, product)),
+            product.eq(multiplier.o),
+            sum_.eq(Mux(self._is(*_SHIFTED), adder.o, alone)),
         ]
-        return (finished, Mux(averages, s_ended, ended), Mux(averages, s_row, ended_row),
-                ended | p_ended)
+        return (finished, Mux(averages, s_ended[-1], ended), Mux(averages, s_row, ended_row),
+                Cat(ended, *p_ended, *s_ended[:-1]).any() if ways > 1 else ended | p_ended[0])
 
     def _tree(self, m):
-        """The beat's reduction, registered at each of log2(L) levels."""
+        """The beat's reduction, registered at each of log2(L) levels and ``sum_ways`` - 1 times
+        within."""
         lane = self.config.lane
         # Minus infinity never wins against a word that takes part.
         absent = Signal(lane.bits)
@@ -185,19 +275,8 @@ class RowReducer(wiring.Component):
         level = 0
         while len(words) > 1:
             level += 1
-            sums = []
-            for number in range(len(words) // 2):
-                node = ReduceNode(lane, first=level == 1)
-                m.submodules[f"node_{level}_{number}"] = shared(node)
-                sum_ = Signal(32, name=f"sum_{level}_{number}", reset_less=True)
-                m.d.comb += [
-                    node.a.eq(words[2 * number]),
-                    node.b.eq(words[2 * number + 1]),
-                    node.is_max.eq(self.is_max),
-                ]
-                m.d.sync += sum_.eq(node.o)
-                sums.append(sum_)
-            words = sums
+            words = [self._node(m, f"sum_{level}_{number}", words[2 * number:2 * number + 2],
+                                first=level == 1) for number in range(len(words) // 2)]
         return words[0]
 
     def _delay(self, m, levels):
@@ -214,7 +293,8 @@ class RowReducer(wiring.Component):
         return valid, row, last, busy
 
     def _finish(self, m, total):
-        """Lane word of an FP32 reduction, its reciprocal or inverse square root."""
+        """Lane word of an FP32 reduction, its reciprocal or inverse square root; whether a cycle
+        later, as a register stands after the rounding."""
         lane = self.config.lane
         reciprocal = Reciprocal(self.config)
         m.submodules.inverse = shared(reciprocal)
@@ -230,8 +310,11 @@ class RowReducer(wiring.Component):
         rounded = Signal(lane.bits)
         m.d.comb += [
             rounded.eq(bfloat16_round(m, total, "total") if lane is BFLOAT16 else total),
-            reciprocal.value.eq(rounded),
         ]
+        later = result_cycles(self.config) > 1
+        if later:
+            (rounded,) = self._later(m, rounded, 1, "rounded_word")
+        m.d.comb += reciprocal.value.eq(rounded)
         result = Mux(self.post == Post.RECIPROCAL, reciprocal.result, rounded)
         if self.config.scales:
             inverse = reciprocal
@@ -243,8 +326,8 @@ class RowReducer(wiring.Component):
             by_table = (self.post == Post.INVERSE) | (self.post == Post.RECIPROCAL_MEAN)
             result = Mux(by_table, inverse.result, result)
         if not self.config.trains:
-            return result
-        return Mux(self.post == Post.POWER, self._power(m, rounded), result)
+            return result, later
+        return Mux(self.post == Post.POWER, self._power(m, rounded), result), later
 
     def _power(self, m, word):
         """The power of two that brings ``word`` into [1/2, 1), as ``Post`` says."""

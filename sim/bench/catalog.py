@@ -88,9 +88,9 @@ class Job:
     @property
     def label(self) -> str:
         extra = f" {self.config.softmax}" if self.bench.name in _BY_SOFTMAX else ""
-        latencies = self.config.pe_latency, self.config.lane_latency
-        if latencies != (1, 1):
-            extra += " latency {}, {}".format(*latencies)
+        latencies = self.config.pe_latency, self.config.lane_latency, self.config.sum_ways
+        if latencies != (1, 1, 1):
+            extra += " latency {}, {}, ways {}".format(*latencies)
         return " ".join([f"{self.bench.name} {self.config.fmt}{extra}",
                          *describe_surroundings(self.surroundings)])
 
@@ -109,7 +109,8 @@ BENCHES: dict[str, Bench] = {bench.name: bench for bench in (
     Bench("exp", formats=("posit8", "bf16"), variants=_MODES),
     Bench("reciprocal", formats=("posit8", "bf16"), variants=_MODES),
     Bench("lane", extra=({"fmt": "fp8", "dim": 4, "lane_latency": 2},)),
-    Bench("vector", extra=({"fmt": "posit8", "dim": 4, "lane_latency": 2},)),
+    Bench("vector", extra=({"fmt": "posit8", "dim": 4, "lane_latency": 2},
+                           {"fmt": "fp8", "dim": 4, "lane_latency": 3, "sum_ways": 4})),
     Bench("top", generate=_top, toplevel="ottava", variants=(_SMALL,),
           rewritten="top_tb.py client.py"),
     Bench("clocks", formats=("posit8",), generate=_top, toplevel="ottava", variants=(_SMALL,),

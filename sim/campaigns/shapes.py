@@ -80,7 +80,8 @@ def builds(dim: int, fmts: Sequence[str] | None = None) -> list[AcceleratorConfi
     tiny["functions"] = "training"
     if dim > 4:
         return [AcceleratorConfig("posit8", dim=dim),
-                AcceleratorConfig("bf16", lanes=4, pe_latency=2, lane_latency=2, **tiny)]
+                AcceleratorConfig("bf16", lanes=4, pe_latency=2, lane_latency=4, sum_ways=4,
+                                  **tiny)]
     return [*normal, *(AcceleratorConfig(fmt, **tiny) for fmt in ("posit8", "fp8", "bf16"))]
 
 

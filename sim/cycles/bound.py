@@ -124,7 +124,8 @@ class _Command:
             if instruction["destination"] == Destination.BUFFER:
                 stored = left
             if instruction["reduce"] != Reduce.NONE:
-                rows[_REGISTERS[instruction["reduce_to"]]] = left + log2_exact(self.config.lanes)
+                rows[_REGISTERS[instruction["reduce_to"]]] = left + (
+                    self.config.sum_ways * log2_exact(self.config.lanes))
         return end
 
     # ---- memory

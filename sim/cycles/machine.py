@@ -53,9 +53,8 @@ _PROGRAM, _OPERANDS, _WEIGHTS, _Y = range(len(READERS))
 def _look(s, plans):
     """Note how the units stand before this cycle. Whether any holds a command or a write."""
     q, drain = s.sequencer, s.drain
-    averages = plans[drain.plan].averages[drain.current]
     loader, weights = loader_idle(s.loader), weights_idle(s.weights)
-    drained = drain.state == IDLE and vector_settled(s.vector, averages)
+    drained = drain.state == IDLE and vector_settled(s.vector)
     q.ready[0], q.ready[1] = loader, weights
     q.ready[2], q.ready[3] = s.feeder.running == 0, drained
     q.feeder_idle, q.filling = s.feeder.running == 0, loader_filling(s.loader, plans)
@@ -164,9 +163,8 @@ def _step(s, plans, counts):
     if _look(s, plans):
         s.active += 1
     drain = s.drain
-    averages = plans[drain.plan].averages[drain.current]
-    lanes_idle = vector_idle(s.vector, averages)
-    settled = vector_settled(s.vector, averages)
+    lanes_idle = vector_idle(s.vector)
+    settled = vector_settled(s.vector)
     pulses.claim = pulses.released = pulses.operand_released = pulses.weight_released = 0
     pulses.loader_valid = pulses.loader_complete = 0
     taken = 1 if sequencer_step(q, plans, read.clients[_PROGRAM]) else 0

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from hdl.spec import timing
 from hdl.spec.commands import Opcode
 from hdl.spec.config import AcceleratorConfig, log2_exact
 from hdl.spec.timing import INDEX_BYTES, LANDING_BEATS, lane_cycles, strip_tiles, sums_cycles
@@ -102,7 +103,8 @@ def _configure(state, config: AcceleratorConfig, memory: Memory, address: int) -
     state["drain"]["lanes"] = state["vector"]["lanes"] = config.lanes
     state["vector"]["lane_bytes"] = lane_bytes
     state["vector"]["latency"] = lane_cycles(config)
-    state["vector"]["reduce_levels"] = log2_exact(config.lanes)
+    for name in ("tree_cycles", "across_cycles", "scale_cycles", "result_cycles"):
+        state["vector"][name] = getattr(timing, name)(config)
     for resizer, i_bytes, o_bytes in (
             (state["loader"]["resizer"], bus, word), (state["weights"]["resizer"], bus, word),
             (state["y_resizer"], bus, lane_bytes), (state["c_resizer"], lane_bytes, bus)):

@@ -8,33 +8,33 @@ from sim.cycles.stream import TRANSPOSER, transposer_busy, transposer_ready, tra
 
 __all__ = ["VECTOR", "output_offers", "vector_idle", "vector_settled", "vector_step"]
 
-_PIPE = 16
+_PIPE = 32
 VECTOR = np.dtype([
-    *ints("lanes lane_bytes element latency reduce_levels"),
+    *ints("lanes lane_bytes element latency tree_cycles across_cycles scale_cycles result_cycles"),
     # Beats in the lanes, a ring; ``head`` is the one that entered last.
     *arrays("valid keep last row_last group", _PIPE), *ints("head inside"),
     # Reductions, one bit per cycle in flight through the tree; then across beats, posts, the
     # result.
-    *ints("tree tree_last ended product sum result"),
+    *ints("tree tree_last across scale result"),
     ("transposer", TRANSPOSER), *ints("turn_group"),
     *ints("full two words out_last stall")])
 
 
 @compiled
-def _reducing(v, averages):
-    return v.tree or v.ended or v.result or v.product or (averages and v.sum)
+def _reducing(v):
+    return v.tree or v.across or v.result or v.scale
 
 
 @compiled
-def vector_idle(v, averages):
+def vector_idle(v):
     """Whether no beat is inside and every reduction is written."""
-    return not v.inside and not _reducing(v, averages)
+    return not v.inside and not _reducing(v)
 
 
 @compiled
-def vector_settled(v, averages):
+def vector_settled(v):
     """Whether nothing is in flight from the lanes to the write engine."""
-    return vector_idle(v, averages) and not transposer_busy(v.transposer) and not v.full
+    return vector_idle(v) and not transposer_busy(v.transposer) and not v.full
 
 
 @compiled
@@ -82,17 +82,22 @@ def _encode(v, i_valid, words, last, wide, o_ready):
 
 
 @compiled
+def _shifted(bits, enters, cycles):
+    """What is in flight for as many cycles, a cycle later."""
+    return (bits << 1 | enters) & (1 << cycles) - 1
+
+
+@compiled
 def _reduce(v, enters, last, averages):
-    """A level of the tree per cycle, a cycle across beats, one for the result, two for a mean."""
-    mask = (1 << v.reduce_levels) - 1
-    through = v.tree >> v.reduce_levels - 1 & 1
-    through_last = v.tree_last >> v.reduce_levels - 1 & 1
-    v.result = v.sum if averages else v.ended
-    v.sum = v.product
-    v.product = v.ended if averages else 0
-    v.ended = through & through_last
-    v.tree = (v.tree << 1 | enters) & mask
-    v.tree_last = (v.tree_last << 1 | (enters & last)) & mask
+    """The tree, then across beats, a mean's product and sum, the result."""
+    ended = v.across >> v.across_cycles - 1 & 1
+    scaled = v.scale >> v.scale_cycles - 1 & 1
+    ends = v.tree >> v.tree_cycles - 1 & v.tree_last >> v.tree_cycles - 1 & 1
+    v.result = _shifted(v.result, scaled if averages else ended, v.result_cycles)
+    v.scale = _shifted(v.scale, ended if averages else 0, v.scale_cycles)
+    v.across = _shifted(v.across, ends, v.across_cycles)
+    v.tree = _shifted(v.tree, enters, v.tree_cycles)
+    v.tree_last = _shifted(v.tree_last, enters & last, v.tree_cycles)
 
 
 @compiled

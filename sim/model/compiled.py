@@ -71,12 +71,12 @@ def add_all(a: Array, b: Array, dropped: int, smallest: float, beyond: float, le
     return result
 
 
-def total_rows(x: Array, lanes: int, dropped: int, smallest: float, beyond: float, least: float
-               ) -> Array:
+def total_rows(x: Array, lanes: int, ways: int, dropped: int, smallest: float, beyond: float,
+               least: float) -> Array:
     """Of each row of ``x`` its sum as ``lanes.row_total`` takes it, items below ``least`` as
     zeros."""
     result = np.empty(len(x))
-    _TOTAL(result, np.empty(lanes), x, dropped, smallest, beyond, least)
+    _TOTAL(result, np.empty(lanes), np.empty(ways), x, dropped, smallest, beyond, least)
     return result
 
 

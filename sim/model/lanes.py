@@ -77,18 +77,20 @@ def power(x: Array) -> Array:
     return np.where(np.isnan(x), np.nan, result)
 
 
-def row_total(lane: LaneType, lanes: int, x: Array) -> Array:
+def row_total(lane: LaneType, lanes: int, ways: int, x: Array) -> Array:
     """FP32 sum of each row of ``x``: adjacent pairs within a beat of ``lanes`` (missing lanes +0),
-    then the beats in order."""
+    of the beats b those of one b mod ``ways`` in order, then adjacent pairs of these sums, +0 where
+    there is no beat."""
     from sim.model.compiled import total_rows  # loads compiled code
 
-    return total_rows(np.ascontiguousarray(x, np.float64), lanes, *rounding.bounds(BINARY32),
+    return total_rows(np.ascontiguousarray(x, np.float64), lanes, ways, *rounding.bounds(BINARY32),
                       rounding.smallest(lane))
 
 
-def row_sum(lane: LaneType, lanes: int, x: Array) -> Array:
-    """``row_total`` rounded once to ``lane``, RNE."""
-    return round_to(lane, row_total(lane, lanes, x))
+def row_sum(config: AcceleratorConfig, x: Array) -> Array:
+    """The sum of each row of ``x`` as a build takes it: ``row_total`` rounded once to its lane's
+    type, RNE."""
+    return round_to(config.lane, row_total(config.lane, config.lanes, config.sum_ways, x))
 
 
 def _exp_by_posit(epsilon: int, theta: int | None, x: Array) -> Array:

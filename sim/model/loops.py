@@ -181,11 +181,13 @@ def add_all(result: Array, a: Array, b: Array, dropped: int, smallest: float, be
         result[i] = _sum(_flushed(a[i], least), _flushed(b[i], least), dropped, smallest, beyond)
 
 
-def total_rows(result: Array, tree: Array, x: Array, dropped: int, smallest: float, beyond: float,
-               least: float) -> None:
-    """``lanes.row_total``: a beat is as wide as ``tree``, which holds its sums."""
-    lanes = tree.size
+def total_rows(result: Array, tree: Array, partial: Array, x: Array, dropped: int,
+               smallest: float, beyond: float, least: float) -> None:
+    """``lanes.row_total``: a beat is as wide as ``tree``, which holds its sums; ``partial`` holds
+    those of the beats that it is long apart."""
+    lanes, ways = tree.size, partial.size
     for row in range(x.shape[0]):
+        partial[:] = 0.0
         for first in range(0, x.shape[1], lanes):
             for lane in range(lanes):
                 there = first + lane < x.shape[1]
@@ -196,8 +198,16 @@ def total_rows(result: Array, tree: Array, x: Array, dropped: int, smallest: flo
                 for pair in range(width):
                     tree[pair] = _sum(tree[2 * pair], tree[2 * pair + 1], dropped, smallest,
                                       beyond)
-            result[row] = tree[0] if first == 0 else _sum(result[row], tree[0], dropped, smallest,
-                                                          beyond)
+            way = first // lanes % ways
+            partial[way] = tree[0] if first < ways * lanes else _sum(
+                partial[way], tree[0], dropped, smallest, beyond)
+        width = ways
+        while width > 1:
+            width //= 2
+            for pair in range(width):
+                partial[pair] = _sum(partial[2 * pair], partial[2 * pair + 1], dropped, smallest,
+                                     beyond)
+        result[row] = partial[0]
 
 
 def erf_all(result: Array, values: Array) -> None:

@@ -113,7 +113,7 @@ def execute(config: AcceleratorConfig, instruction: dict[str, int], x: Array,
         if instruction["reduce"] == Reduce.MAX:
             total = lanes.row_max(lane, taken)
         else:
-            total = lanes.row_total(lane, config.lanes, taken)
+            total = lanes.row_total(lane, config.lanes, config.sum_ways, taken)
         state.registers[instruction["reduce_to"]] = _post(
             config, Post(instruction["post"]), total, state)
     return x

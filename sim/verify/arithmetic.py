@@ -124,7 +124,7 @@ class Arithmetic:
     def softmax(self, x: Array) -> Array:
         """Over each row."""
         e = self.exponentials(x)
-        total = lanes.row_sum(self.lane, self.config.lanes, e)
+        total = lanes.row_sum(self.config, e)
         return self.multiply(e, self.reciprocal(total)[:, None])
 
     def score_unit(self, attention: Attention) -> float:
@@ -143,7 +143,7 @@ class Arithmetic:
         if not seen.all():
             e = self.multiply(e, np.where(seen, 1.0, 0.0))
         if self.config.scales:
-            total = lanes.row_sum(self.lane, self.config.lanes, e)
+            total = lanes.row_sum(self.config, e)
             return self.multiply(e, lanes.reciprocal_by_table(self.lane, total)[:, None])
         root = self._reduced(e, 1.0, lambda total: lanes.inverse_sqrt(BINARY32, total))
         root = np.where(e.any(axis=1, keepdims=True), root, largest(self.lane))
@@ -162,7 +162,7 @@ class Arithmetic:
     def _reduced(self, x: Array, factor: float,
                  then: Callable[[Array], Array] = lambda total: total) -> Array:
         """``then``(sum of each row · ``factor``) in FP32, rounded once to the lane; rows × 1."""
-        total = lanes.row_total(self.lane, self.config.lanes, x)
+        total = lanes.row_total(self.lane, self.config.lanes, self.config.sum_ways, x)
         scaled = lanes.multiply(BINARY32, total, np.full_like(total, np.float32(factor)))
         return round_to(self.lane, then(scaled))[:, None]
 

@@ -59,7 +59,7 @@ class ByRow(Coded):
         top = lanes.row_max(self.lane, z)[:, None]
         e = lanes.exp(self.config, lanes.subtract(self.lane, z, np.broadcast_to(top, z.shape)))
         e = self.multiply(e, np.full((1, 1), LARGEST))
-        total = lanes.row_sum(self.lane, self.config.lanes, e)
+        total = lanes.row_sum(self.config, e)
         return self.summed(e, lanes.reciprocal(self.config, total), values, v_top)
 
     def summed(self, e: Array, divisor: Array, values: Array, v_top: Array) -> Array:

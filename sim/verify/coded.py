@@ -67,5 +67,5 @@ class Coded(Arithmetic):
         share = round_to(self.lane, lanes.multiply(BINARY32, top, np.full_like(
             top, np.float32(1 / LARGEST))))
         e = self.multiply(e, lanes.reciprocal_by_table(self.lane, share)[:, None])
-        total = lanes.row_sum(self.lane, self.config.lanes, e)
+        total = lanes.row_sum(self.config, e)
         return e, lanes.reciprocal_by_table(self.lane, total)

@@ -73,7 +73,7 @@ class Static(Coded):
         if not row_fits(self.config, x.shape[1]):
             return self.codes(self.stored(self.softmax(x)), LARGEST)
         e = self.multiply(self.exponentials(x), np.full((1, 1), LARGEST))
-        total = lanes.row_sum(self.lane, self.config.lanes, e)
+        total = lanes.row_sum(self.config, e)
         return np.concatenate([self.rounded(e), self.reciprocal(total)[:, None]], axis=1)
 
     def score_unit(self, attention: Attention) -> float:

@@ -139,6 +139,8 @@ def varied():
     """Builds that differ in what the kept digests leave as it is."""
     for latencies in product((1, 2), repeat=2):
         yield AcceleratorConfig("fp8", dim=4, pe_latency=latencies[0], lane_latency=latencies[1])
+    for lane, ways in ((3, 2), (4, 4)):
+        yield AcceleratorConfig("posit8", dim=4, lane_latency=lane, sum_ways=ways)
     for inputs, weights, sums, rows in ((64, 32, 16, 8), (2048, 512, 256, 64)):
         yield AcceleratorConfig("posit8", dim=8, bus_bytes=8, input_depth=inputs,
                                 weight_depth=weights, acc_depth=sums, row_depth=rows)
@@ -147,7 +149,8 @@ def varied():
 
 
 @pytest.mark.parametrize("config", [
-    AcceleratorConfig("posit8", dim=4, pe_latency=2, lane_latency=2, acc_depth=16, row_depth=8),
+    AcceleratorConfig("posit8", dim=4, pe_latency=2, lane_latency=3, sum_ways=2, acc_depth=16,
+                      row_depth=8),
     AcceleratorConfig("fp8", dim=4, acc="exact", functions="softmax", softmax="pwl")],
     ids=lambda config: f"{config.fmt} {config.acc}")
 def test_every_instance_is_the_leaf_of_its_name(config):

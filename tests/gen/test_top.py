@@ -43,16 +43,18 @@ def test_every_module_is_defined_once_and_all_are_used(designs):
 def test_leaves_of_one_name_are_one_hardware():
     # Two builds in one design may share leaves, so names must tell the latencies apart.
     leaves, where = {}, {}
-    for pe, lane in ((1, 1), (2, 1), (1, 2)):
-        config = AcceleratorConfig("fp8", dim=4, pe_latency=pe, lane_latency=lane)
+    for pe, lane, ways in ((1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2)):
+        config = AcceleratorConfig("fp8", dim=4, pe_latency=pe, lane_latency=lane, sum_ways=ways)
         for name, module in build(config).modules.items():
             if name != "ottava":
                 assert leaves.setdefault(name, module.rtlil) == module.rtlil, name
-                where.setdefault(name, set()).add((pe, lane))
+                where.setdefault(name, set()).add((pe, lane, ways))
     alone = {place: {name for name, places in where.items() if places == {place}}
-             for place in ((2, 1), (1, 2))}
-    assert {name.split("_")[0] for name in alone[2, 1]} == {"pe", "row", "stack"}
-    assert {name.split("_")[0] for name in alone[1, 2]} == {"lane", "float", "exp", "activation"}
+             for place in ((2, 1, 1), (1, 2, 1), (1, 1, 2))}
+    kinds = {place: {name.split("_")[0] for name in names} for place, names in alone.items()}
+    assert kinds[2, 1, 1] == {"pe", "row", "stack"}
+    assert kinds[1, 2, 1] == {"lane", "float", "exp", "activation"}
+    assert kinds[1, 1, 2] == {"reduce", "float"}
 
 
 def test_ports_of_the_top(designs):

@@ -62,13 +62,13 @@ def test_a_streamed_softmax_ends_however_slow_the_bus():
 
 
 def test_longer_pipelines():
-    machine = small_accelerator("fp8", pe_latency=2, lane_latency=2)
+    machine = small_accelerator("fp8", pe_latency=2, lane_latency=4, sum_ways=4)
     rng = np.random.default_rng(2)
     compared = sum(compare(
         machine, random_case(machine.config, rng, epilogue=EPILOGUES[index % len(EPILOGUES)]),
         ["ideal", "heavy", "bursty"][index % 3], index) for index in range(PROGRAMS))
     assert compared > 20 * PROGRAMS
-    print(f"latencies 2, 2: {PROGRAMS} programs, {compared} bytes compared")
+    print(f"latencies 2, 4, 4 ways: {PROGRAMS} programs, {compared} bytes compared")
 
 
 @pytest.mark.parametrize("fmt", ["posit8", "bf16"])

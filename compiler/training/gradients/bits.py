@@ -33,5 +33,6 @@ class Bits(EightBit):
         return np.stack(found).reshape(*a.shape[:-1], b.shape[-1])
 
     def row_sums(self, x: Array) -> Array:
-        sums = lanes.row_total(self.config.lane, self.config.lanes, x.reshape(-1, x.shape[-1]))
+        sums = lanes.row_total(self.config.lane, self.config.lanes, self.config.sum_ways,
+                               x.reshape(-1, x.shape[-1]))
         return sums.reshape(*x.shape[:-1], 1)

@@ -18,7 +18,7 @@ CONSTANTS = {
     "URGENT_BURSTS": 15, "WRITE_BURSTS": 4, "WRITE_BEATS": 64, "ROW_BYTES_BITS": 26,
     "ROW_END_BITS": 27, "PLAN_LATENCY": 2, "TRANSFERS_AHEAD": 4, "INDEX_BYTES": 4,
     "INPUT_READ_CYCLES": 1, "ACCUMULATE_CYCLES": 2, "REPEAT_CYCLES": 3, "LANE_STAGES": 4,
-    "SCALE_CYCLES": 2, "BLOCK_TILES": 4,
+    "BLOCK_TILES": 4,
     "UNITS": ("operands", "weights", "feeder", "drain"),
     "READERS": ("program", "operands", "weights", "y"),
 }
@@ -43,6 +43,8 @@ def test_every_constant_is_pinned():
     ({"dim": 8, "bus_bytes": 32, "lane_latency": 2}, 16, 4, 23, 9, 5, 4),
     ({"dim": 16, "weight_depth": 32, "bus_bytes": 64}, 32, 5, 40, 5, 6, 1),
     ({"dim": 8, "acc": "exact"}, 9, 4, 16, 5, 5, 4),
+    ({"dim": 8, "lane_latency": 3, "sum_ways": 2}, 16, 4, 23, 13, 12, 4),
+    ({"dim": 4, "lane_latency": 4, "sum_ways": 4}, 8, 3, 14, 17, 22, 4),
 ])
 def test_latencies_and_strips_of_a_build(options, array, maximum, sums, lane, reduction, strip):
     config = build(**options)
@@ -51,7 +53,7 @@ def test_latencies_and_strips_of_a_build(options, array, maximum, sums, lane, re
     assert timing.sums_cycles(config) == sums
     assert timing.lane_cycles(config) == lane
     assert timing.reduce_cycles(config) == reduction
-    assert timing.reduce_cycles(config, scales=True) == reduction + 2
+    assert timing.reduce_cycles(config, scales=True) == reduction + 2 * config.sum_ways
     assert timing.strip_tiles(config) == strip
 
 
@@ -132,7 +134,7 @@ def test_a_word_may_come_again_after_three_cycles(apart):
     assert (totals[1] == 0x4000) == (apart >= timing.REPEAT_CYCLES)  # 2.0
 
 
-@pytest.mark.parametrize("options", [{}, {"lane_latency": 2}])
+@pytest.mark.parametrize("options", [{}, {"lane_latency": 2}, {"lane_latency": 4}])
 def test_beats_stay_in_the_lanes(options):
     config = build(**options)
     unit = VectorUnit(config, 1)
@@ -140,10 +142,10 @@ def test_beats_stay_in_the_lanes(options):
     assert measure(unit, unit.i.valid, unit.o.valid, before) == timing.lane_cycles(config)
 
 
-@pytest.mark.parametrize("lanes", [4, 8])
+@pytest.mark.parametrize("lanes, ways", [(4, 1), (8, 1), (4, 2), (4, 4)])
 @pytest.mark.parametrize("post", list(Post))
-def test_reductions_come_after_the_tree(lanes, post):
-    config = build(dim=8, lanes=lanes)
+def test_reductions_come_after_the_tree(lanes, ways, post):
+    config = build(dim=8, lanes=lanes, sum_ways=ways)
     unit = RowReducer(config)
     scales = post in (Post.MEAN, Post.INVERSE_SQRT)
     cycles = measure(unit, unit.valid, unit.result_valid,

@@ -15,7 +15,8 @@ CYCLES, COMBINATIONS = 30_000, 40
 CONFIGS = [("posit8", "approx_shifted", 1, "all"), ("fp8", "pwl", 1, "softmax"),
            ("posit8", "approx", 1, "softmax"), ("bf16", "pwl", 1, "all"),
            ("bf16", "approx_shifted", 1, "softmax"), ("posit8", "approx_shifted", 2, "softmax"),
-           ("fp8", "pwl", 2, "all"), ("bf16", "pwl", 2, "softmax")]
+           ("fp8", "pwl", 2, "all"), ("bf16", "pwl", 2, "softmax"), ("fp8", "pwl", 3, "all"),
+           ("posit8", "linear", 3, "softmax"), ("bf16", "pwl", 4, "all")]
 SWITCHES = ("multiply_on", "multiply_y", "add_on", "add_y", "subtract", "scale_on", "scale_y",
             "relu")
 SELF = ("multiply_self", "scale_self")  # in a build of all functions

@@ -23,12 +23,13 @@ from sim.model.rounding import flush, from_words, largest, to_words
 from sim.model.vector import RowState, execute
 from support.sabotage import with_fault
 
-CONFIGS = [("posit8", "approx_shifted", 4, 1, "all"), ("fp8", "pwl", 8, 1, "softmax"),
-           ("posit8", "approx", 8, 1, "softmax"), ("bf16", "pwl", 4, 1, "all"),
-           ("fp8", "pwl", 4, 2, "all"), ("bf16", "approx_shifted", 4, 2, "softmax"),
-           ("e4m3", "approx", 4, 1, "scales")]
+CONFIGS = [("posit8", "approx_shifted", 4, 1, 1, "all"), ("fp8", "pwl", 8, 1, 1, "softmax"),
+           ("posit8", "approx", 8, 1, 1, "softmax"), ("bf16", "pwl", 4, 1, 1, "all"),
+           ("fp8", "pwl", 4, 2, 1, "all"), ("bf16", "approx_shifted", 4, 2, 1, "softmax"),
+           ("e4m3", "approx", 4, 1, 1, "scales"), ("fp8", "pwl", 4, 1, 2, "scales"),
+           ("posit8", "approx_shifted", 4, 4, 4, "softmax"), ("bf16", "pwl", 4, 3, 4, "all")]
 INVERSE_N, EPSILON = 0x3E124925, 0x3DCCCCCD  # a seventh, a tenth
-DRAIN = 24  # cycles in which the pipeline and the reductions empty
+DRAIN = 60  # cycles in which the pipeline and the reductions empty
 SOFTMAX = [
     {"multiply": Operand.IMM0, "add": Operand.Y, "reduce": Reduce.MAX, "reduce_to": 0,
      "destination": Destination.BUFFER},
@@ -40,9 +41,9 @@ SOFTMAX = [
 
 @pytest.fixture(scope="module", params=CONFIGS, ids=lambda build: "-".join(map(str, build)))
 def unit(request):
-    fmt, softmax, lanes, latency, functions = request.param
+    fmt, softmax, lanes, latency, ways, functions = request.param
     config = AcceleratorConfig(fmt=fmt, softmax=softmax, dim=lanes, lanes=lanes,
-                               lane_latency=latency, functions=functions)
+                               lane_latency=latency, sum_ways=ways, functions=functions)
     verilog = with_fault(design_block("vector", config), "o__valid", 1)
     # Few cycles, so that the build is what takes time.
     return config, Batch(verilog, "vector", optimise="-O1")

@@ -14,7 +14,7 @@ from sim.model.memory import ProgramError
 PROGRAMS = 60
 BUILDS = [
     ("posit8", {"dim": 4}), ("fp8", {"dim": 8, "lanes": 4, "bus_bytes": 4}),
-    ("bf16", {"dim": 4, "bus_bytes": 64, "lane_latency": 2}),
+    ("bf16", {"dim": 4, "bus_bytes": 64, "lane_latency": 2, "sum_ways": 2}),
     ("posit8", {"dim": 16, "lanes": 4, "pe_latency": 2, "acc": "exact"}),
     ("posit8", {"dim": 4, "input_depth": 64, "weight_depth": 8, "acc_depth": 16, "row_depth": 4}),
 ]

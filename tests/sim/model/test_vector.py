@@ -84,7 +84,7 @@ def test_reductions_go_to_their_register(reduce, post):
         "multiply": Operand.R1, "reduce": reduce, "reduce_to": 1, "post": post}
     result = execute(config, fields, x, state)
     want = (lanes.row_max(config.lane, result) if reduce == Reduce.MAX
-            else lanes.row_sum(config.lane, config.lanes, result))
+            else lanes.row_sum(config, result))
     plain = want
     if post == Post.RECIPROCAL:
         want = lanes.reciprocal(config, want)
@@ -103,7 +103,7 @@ def test_posts_scale_the_fp32_reduction(fmt, post):
                      epsilon=float(np.float32(0.1)))
     fields = {name: 0 for name in INSTRUCTION} | {"reduce": Reduce.SUM, "post": post}
     execute(config, fields, x, state)
-    totals = lanes.row_total(config.lane, config.lanes, x).tolist()
+    totals = lanes.row_total(config.lane, config.lanes, config.sum_ways, x).tolist()
     means = [oracle.multiply(BINARY32, total, state.inverse_n) for total in totals]
     got = state.registers[0]
     if post == Post.MEAN:
