@@ -64,6 +64,8 @@ COMMANDS: dict[str, Command] = {
     "isomorphism": Command("synth.isomorphism", "are two texts one circuit under other names?",
                            "synth"),
     "units": Command("synth.units", "where the gates of an accelerator are, unit by unit", "synth"),
+    "power": Command("synth.power", "energy of a MAC, a lane, ...: gates at work on real data",
+                     "synth,sim"),
     "front-ends": Command("synth.front_ends", "what seven tools of others say of the Verilog",
                           "synth"),
     "fpga": Command("synth.fpga", "cells and clock of a build on an ECP5 85k", "synth"),

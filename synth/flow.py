@@ -11,10 +11,11 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from gen.cli import counted
 from gen.cli.folders import build_folder, locked
@@ -141,16 +142,38 @@ class Flow:
 
     def map_unit(self, unit: Unit, script: str) -> Mapped:
         """Map ``unit``, whose black boxes count nothing."""
+        return Mapped(**self._kept(unit, script, "", lambda: asdict(self._run(unit, script))))
+
+    def netlist(self, design: Design) -> dict[str, Any]:
+        """The mapped netlist of a design that is mapped whole, as ``write_json`` has a module;
+        ``ValueError`` where it holds units or memories of their own."""
+        tree = Hierarchy(design)
+        if tree.units != {design.top}:
+            raise ValueError(f"unit must be mapped whole, not {design.top!r}")
+        unit = tree.unit(design.top)
+        return self._kept(unit, self.script, "-netlist", lambda: self._mapped_netlist(unit))
+
+    def _kept(self, unit: Unit, script: str, what: str, make: Callable[[], dict[str, Any]]
+              ) -> dict[str, Any]:
+        """What was made of the same unit before, or is made now."""
         key = hashlib.sha256("\0".join((unit.text, unit.name, self.library.digest,
                                         SCRIPTS[script], yosys_version())).encode())
-        place = build_folder() / "synth-cache" / f"{key.hexdigest()[:32]}.json"
+        place = build_folder() / "synth-cache" / f"{key.hexdigest()[:32]}{what}.json"
         if not place.is_file():
             with locked(place.with_suffix(".lock")):
                 if not place.is_file():
                     part = place.with_suffix(f".{os.getpid()}")
-                    part.write_text(json.dumps(asdict(self._run(unit, script))))
+                    part.write_text(json.dumps(make()))
                     part.replace(place)
-        return Mapped(**json.loads(place.read_text()))
+        return json.loads(place.read_text())
+
+    def _mapped_netlist(self, unit: Unit) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="ottava-map-") as name:
+            source, found = Path(name) / "unit.v", Path(name) / "netlist.json"
+            source.write_text(unit.text)
+            run_yosys([*self.commands(source, unit.name, self.script),
+                       f"write_json {quoted(found)}"])
+            return json.loads(found.read_text())["modules"][unit.name]
 
     def commands(self, source: Path, unit: str, script: str) -> list[str]:
         """The flow from the file ``source`` to a mapped netlist of ``unit``."""

@@ -85,8 +85,8 @@ def library_named(name: str = "ottava", liberty: str | None = None) -> Library:
     raise ValueError(f"library must be one of {', '.join(LIBRARIES)}, not {name!r}")
 
 
-def add_library(parser: argparse.ArgumentParser) -> None:
+def add_library(parser: argparse.ArgumentParser, usual: str = "ottava") -> None:
     """The arguments of ``library_named``."""
-    parser.add_argument("--library", default="ottava", metavar="NAME",
-                        help=f"cell library: {', '.join(LIBRARIES)} (ottava)")
+    parser.add_argument("--library", default=usual, metavar="NAME",
+                        help=f"cell library: {', '.join(LIBRARIES)} ({usual})")
     parser.add_argument("--liberty", metavar="PATH", help="a Liberty file instead")

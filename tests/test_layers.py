@@ -18,7 +18,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "compiler": ("hdl.spec", "sim.model", "gen.cli"),
     "gen": ("hdl", "hdl.spec", "gen.cli"),
     "sim": ("hdl.spec", "sim.model", "compiler", "gen", "gen.cli"),
-    "synth": ("hdl", "hdl.spec", "gen", "gen.cli"),
+    "synth": ("hdl", "hdl.spec", "gen", "gen.cli", "sim", "sim.model", "compiler"),
 }
 # Inside a package, from the lowest folder up; a folder imports those before it. "" is the
 # package's own files.

@@ -1,4 +1,4 @@
-"""Figures of areas: from the tables that ``synth.area`` and ``synth.units`` print."""
+"""Figures of areas and powers: from the tables that commands of ``synth`` print."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from tools.figure_values import FORMATS, Values, found, table
 
-__all__ = ["EVERY_SUM", "all_functions", "area_values", "unit_values"]
+__all__ = ["EVERY_SUM", "all_functions", "area_values", "power_values", "unit_values"]
 
 _PAIRING = "the paper's pairing"
 _ROWS = {
@@ -106,3 +106,27 @@ def all_functions(output: str) -> Values:
         raise ValueError(f"output must have tables of areas; it begins {output[:80]!r}")
     return {f"{block}-{fmt}": sections[_PAIRING][block][fmt][0]
             for block in ("lane", "accelerator") for fmt in FORMATS}
+
+
+_UNIT_HEADS = ["inside cells", "on nets", "at inputs", "pJ a cycle", "glitches",
+               "cells alone", "by OpenSTA", ""]
+_WHOLE_HEADS = ["pJ a MAC", "with glitches", "mW at 50 MHz", "cells alone, pJ a cycle",
+                "by OpenSTA", "", "/bf16", "by OpenSTA", "with glitches"]
+
+
+def power_values(output: str) -> Values:
+    """Of ``synth.power`` a table of units as published, and of each pairing one of wholes."""
+    made: Values = {"words": found(r"^words compared with the models: ([\d,]+), mismatches: 0$",
+                                   output)[1]}
+    parts = re.split(r"^(as published|fair): .*$", output, flags=re.MULTILINE)[1:]
+    for title, text in zip(parts[::2], parts[1::2], strict=True):
+        units, wholes = text.split("\nwhole", 1)
+        rows = [line.split() for line in units.splitlines() if line[:6].strip()]
+        made[f"{title.split()[-1]}-units"] = table(["", "cells", *_UNIT_HEADS], [
+            [f"{row[0]} {row[1]}", row[2], *row[4:9], *row[11:14]] for row in rows])
+        rows = [line.split() for line in wholes.splitlines()[1:] if line.startswith(FORMATS)]
+        made[title.split()[-1]] = table(["", "softmax", *_WHOLE_HEADS], [
+            [row[0], row[1], *row[3:]] for row in rows])
+        for row in rows:
+            made[f"{title.split()[-1]}-{row[0]}"] = f"{100 * float(row[9]) - 100:+.0f} %"
+    return made

@@ -4,7 +4,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tools.figure_areas import EVERY_SUM, all_functions, area_values, unit_values
+from tools.figure_areas import (
+    EVERY_SUM,
+    all_functions,
+    area_values,
+    power_values,
+    unit_values,
+)
 from tools.figure_values import FORMATS, Values, found, grouped, numbers, report, table
 
 __all__ = ["SOURCES", "Source"]
@@ -201,6 +207,7 @@ SOURCES: dict[str, Source] = {
     "area-all": Source(f"{_AREA} --functions all", all_functions,
                        also=("--block", "lane", "accelerator")),
     "units": Source("python -m synth.units", unit_values),
+    "power": Source("python -m synth.power", power_values),
     "functions": Source("python tools/function_errors.py", _errors, cheap=True),
     "scaling": Source("python -m gen.scaling --fmt posit8 bf16", _scaling),
 }

@@ -9,9 +9,10 @@ Debian archive. Installs, all inside ``.venv`` and without root:
 - softposit, an oracle for posits, which is compiled here;
 - Icarus Verilog, the second simulator, unless the machine has one;
 - Debian's Yosys, which is older than the wheel's and reads Verilog in its own way;
+- OpenSTA, an analyser of timing and power;
 - the OSU 0.18 um standard cells, the library of every published area.
 
-The last four are left out with one line each where they cannot be had, for lack of a Debian
+The last five are left out with one line each where they cannot be had, for lack of a Debian
 archive say; with ``CI=true`` in the environment that is an error. They are fetched and compiled
 while the packages are installed. Every call starts afresh; ``make`` calls it only when this file,
 the project file or the constraints have changed.
@@ -58,7 +59,7 @@ ICARUS_SHIM = """\
 exec {program} {options} "$@"
 """
 
-YOSYS_SHIM = """\
+TCL_SHIM = """\
 #!/bin/sh
 LD_LIBRARY_PATH={libraries} exec {program} "$@"
 """
@@ -223,9 +224,18 @@ def install_old_yosys() -> None:
     for package in ("yosys", "libtcl8.6"):
         unpack(package, DEBIAN)
     tcl = next(DEBIAN.glob("usr/lib/*/libtcl8.6.so"))
-    write_command("yosys-debian", YOSYS_SHIM.format(
+    write_command("yosys-debian", TCL_SHIM.format(
         libraries=tcl.parent, program=DEBIAN / "usr/bin/yosys"))
     run(BIN / "yosys-debian", "-V")
+
+
+def install_sta() -> None:
+    """Debian's OpenSTA, which stays where it is unpacked (``synth.sta`` finds it)."""
+    for package in ("opensta", "libtcl8.6"):
+        unpack(package, DEBIAN)
+    tcl = next(DEBIAN.glob("usr/lib/*/libtcl8.6.so"))
+    write_command("sta", TCL_SHIM.format(libraries=tcl.parent, program=DEBIAN / "usr/bin/sta"))
+    run(BIN / "sta", "-no_splash", "-version")
 
 
 def install_cells() -> None:
@@ -248,7 +258,8 @@ def main() -> int:
         return 1
     with ThreadPoolExecutor() as pool:
         beside = {install: pool.submit(install)
-                  for install in (compile_oracle, install_icarus, install_old_yosys, install_cells)}
+                  for install in (compile_oracle, install_icarus, install_old_yosys, install_sta,
+                                  install_cells)}
         try:
             install_python_packages()
         except Unavailable as error:
@@ -258,6 +269,7 @@ def main() -> int:
              ("Python's shared library (cocotb benches)", [install_libpython]),
              ("Icarus Verilog (second simulator)", [install_icarus]),
              ("Debian's Yosys (another front end)", [install_old_yosys]),
+             ("OpenSTA (powers beside ours)", [install_sta]),
              ("OSU018 cells (published areas)", [install_cells]))
     failed = sum([not finished(what, steps, beside) for what, steps in parts])
     if not failed:
