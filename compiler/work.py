@@ -168,7 +168,8 @@ def summary(work: Work) -> list[str]:
 def heading(config: AcceleratorConfig, level: Fusion, model: Transformer, layers: range, what: str,
             scales: str | Scales = "unit") -> list[str]:
     """The build, what is lowered, and what there is to know about the model."""
-    return [f"config: fmt {config.fmt}, acc {config.acc}, softmax {config.softmax}, "
+    softmax = "lane fixed" if config.fixed else f"softmax {config.softmax}"
+    return [f"config: fmt {config.fmt}, acc {config.acc}, {softmax}, "
             f"dim {config.dim}, lanes {config.lanes}, fusion {level.name.lower()}"
             + (f", scales {scales_name(scales)}" if config.scales else ""),
             f"work: {model.name}, layers {layers.start} to {layers.stop - 1}, {what}",

@@ -69,7 +69,14 @@ BLOCKS: dict[str, tuple[str, str, Callable[[AcceleratorConfig], tuple]]] = {
     "vector": ("hdl.vector.vector_unit", "VectorUnit",
                lambda config: (config, log2_exact(config.acc_depth))),
 }
-
+_FIXED: dict[str, tuple[str, str, Callable[[AcceleratorConfig], tuple]]] = {
+    **{name: BLOCKS[name] for name in ("decoder", "multiplier", "mac", "pe", "array",
+                                       "reciprocal")},
+    "encoder": ("hdl.arith.fixed_codec", "FixedEncoder", _by_format),
+    "lane": ("hdl.vector.fixed_lane", "FixedLane", _by_config),
+    "vector": ("hdl.vector.fixed_vector_unit", "FixedVectorUnit", BLOCKS["vector"][2]),
+}
+"""Those of fixed lanes."""
 
 # Members whose parts are ports of the block, and how the names of these start (``gen.flat``).
 _FLAT: dict[str, dict[str, str]] = {
@@ -83,9 +90,11 @@ _FLAT: dict[str, dict[str, str]] = {
 
 def component_of(name: str, config: AcceleratorConfig) -> wiring.Component:
     """The component that block ``name`` is made of; ``ValueError`` names the allowed ones."""
-    if name not in BLOCKS:
-        raise ValueError(f"block must be one of {', '.join(BLOCKS)}, not {name!r}")
-    module, cls, arguments = BLOCKS[name]
+    known = _FIXED if config.fixed else BLOCKS
+    if name not in known:
+        where = " with lane fixed" if name in BLOCKS else ""
+        raise ValueError(f"block must be one of {', '.join(known)}{where}, not {name!r}")
+    module, cls, arguments = known[name]
     return getattr(import_module(module), cls)(*arguments(config))
 
 

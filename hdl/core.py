@@ -8,6 +8,7 @@ from hdl.accumulate.accumulation_banks import AccumulationBanks
 from hdl.accumulate.accumulation_buffer import AccumulationBuffer, lane_to_accumulator
 from hdl.accumulate.row_maximum import RowMaximum
 from hdl.arith.accumulator_round import accumulator_round
+from hdl.arith.fixed_codec import FixedEntry
 from hdl.array.array import Array
 from hdl.drain.drain import Drain
 from hdl.feed.feeder import Feeder
@@ -26,6 +27,7 @@ from hdl.ports.vector import result_tag
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import INPUT_READ_CYCLES
 from hdl.vector.fetch_port import FetchPort
+from hdl.vector.fixed_vector_unit import FixedVectorUnit
 from hdl.vector.result_transposer import ResultTransposer
 from hdl.vector.store_port import StorePort
 from hdl.vector.vector_unit import VectorUnit
@@ -174,7 +176,8 @@ class Core(wiring.Component):
         """From an accumulation bank, together with Y, into the lanes."""
         config = self.config
         lanes = config.lanes
-        m.submodules.unit = unit = VectorUnit(config, result_tag(config))
+        m.submodules.unit = unit = (FixedVectorUnit if config.fixed else VectorUnit)(
+            config, result_tag(config))
         m.submodules.fetch_y = fetch = FetchPort(config, lanes)
         self._reader(m, "y", self.y, drain.y_transfer, fetch.i,
                      lanes * config.format.storage_bytes)
@@ -207,6 +210,9 @@ class Core(wiring.Component):
         ]
         part = Signal(lanes * config.acc_bits)
         m.d.comb += part.eq(accumulation.drained.word_select(beat.tag.part, len(part)))
+        if config.fixed:
+            self._fixed_words(m, drain, part, unit)
+            return
         for lane in range(lanes):
             rounder = accumulator_round(config)
             m.submodules[f"round{lane}"] = shared(rounder)
@@ -215,6 +221,18 @@ class Core(wiring.Component):
                          entering.data[lane].eq(word)]
             if config.exact_sums:
                 m.d.comb += rounder.is_lane_word.eq(drain.lane_words)
+
+    def _fixed_words(self, m: Module, drain: Drain, part: Signal, unit: FixedVectorUnit) -> None:
+        """What fixed lanes take of a bank: accumulators and words as they are."""
+        m.d.comb += unit.accumulates.eq(~drain.lane_words)
+        for lane in range(self.config.lanes):
+            entry, word = FixedEntry(), part.word_select(lane, self.config.acc_bits)
+            m.submodules[f"entry{lane}"] = shared(entry)
+            m.d.comb += [
+                entry.value.eq(word),
+                unit.i.payload.data[lane].eq(Mux(drain.items, 0, Mux(
+                    drain.bf16_words, entry.result, word))),
+            ]
 
     def _results(self, m: Module, drain: Drain, accumulation: AccumulationBuffer,
                  unit: VectorUnit) -> None:
@@ -246,5 +264,7 @@ class Core(wiring.Component):
             back.data.eq(Cat(lane_to_accumulator(config, word) for word in result.data)),
             drain.unit_idle.eq(unit.idle),
             drain.settled.eq(unit.idle & transposer.idle & store.idle),
-            self.counts.saturations.eq(store.saturated), self.counts.nars.eq(store.nars),
+            self.counts.saturations.eq(store.saturated + unit.beyond if config.fixed
+                                       else store.saturated),
+            self.counts.nars.eq(store.nars),
         ]

@@ -2,7 +2,7 @@
 
 ``tests/golden/verilog.json`` names two SHA-256 for every build that the project promises to keep:
 each format × accumulator × softmax × functions of inference at dim 4; each format's defaults, at
-dim 4 with functions of training and with scales, and at dim 16.
+dim 4 with functions of training and with scales, and at dim 16; fixed lanes at dim 4.
 ``verilog`` is that of the text, to the byte; ``structure`` that of the circuit without its names
 (``synth.netlist``): where signals are renamed, or the text is written in another way, the first
 changes and the second stays. A change that is meant to leave the hardware alone leaves both; a
@@ -54,7 +54,9 @@ class Build:
         # None: the default.
         return AcceleratorConfig(self.fmt, dim=self.dim,
                                  acc=self.acc, softmax=self.softmax,  # type: ignore[arg-type]
-                                 functions=self.functions)  # type: ignore[arg-type]
+                                 functions=self.functions,  # type: ignore[arg-type]
+                                 lane_kind="fixed" if self.functions == "linear"
+                                 else None)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
         if self.acc is None:
@@ -75,7 +77,7 @@ def builds() -> list[Build]:
                 found.append(build)
     trained = (name for name, fmt in FORMATS.items() if not fmt.integer)
     return [*found, *(_own(fmt, "training") for fmt in trained),
-            *(_own(fmt, "scales") for fmt in FORMATS),
+            *(_own(fmt, "scales") for fmt in FORMATS), _own("int8", "linear"),
             *(Build(fmt, 16, functions=None) for fmt in FORMATS)]
 
 
@@ -92,7 +94,7 @@ def sample(every: list[Build]) -> list[Build]:
     for index, fmt in enumerate(FORMATS):
         own = [build for build in small if build.fmt == fmt and build.functions in INFERENCE]
         chosen.append(own[index * stride % len(own)])
-    for functions in ("training", "scales"):
+    for functions in ("training", "scales", "linear"):
         chosen.append(next(build for build in small if build.functions == functions))
     for acc in ACCUMULATORS:
         if acc not in {build.acc for build in chosen}:

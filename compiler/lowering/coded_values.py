@@ -24,6 +24,7 @@ class CodedValues:
         self._states: dict[tuple[Value, int, int], tuple[Value, Value]] = {}
         self._pairs: dict[tuple[Value, Value], Value] = {}
         self._made: dict[tuple[Value, Hashable], Value] = {}
+        self._units: dict[int, Value] = {}
 
     def parameters(self, given: Iterable[Value]) -> Iterator[Value]:
         """What stands for the constants ``given``, of one program as of the next."""
@@ -35,6 +36,14 @@ class CodedValues:
             if value in own:
                 yield from pair
         yield from (pair for (_, second), pair in self._pairs.items() if second in own)
+        yield from self._units.values()
+
+    def unit(self, shift: int) -> Value:
+        """One item, 2^-``shift``."""
+        if shift not in self._units:
+            self._units[shift] = Value(f"2^-{shift}", 1, 1, Life.CONSTANT, (Form.WIDE,),
+                                       make=lambda: np.full((1, 1), 2.0 ** -shift))
+        return self._units[shift]
 
     def wide(self, value: Value) -> Value:
         """The value as everything but a product reads it."""

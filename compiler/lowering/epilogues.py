@@ -74,6 +74,8 @@ def epilogue_of(lane_ops: Sequence[tuple[LaneOp, tuple[Tensor, ...]]], scales: b
                      last.factor if isinstance(last, Factor) else None)
     if isinstance(last, Polynomial):
         own, found = (last.degree, last.bias[0], last.delta[0]), [None, *operands]
+        if isinstance(last, DeferredPolynomial) and last.unit is not None:
+            return integer_lists.deferred_polynomial_of_words(*own, *found[-3:])
         if isinstance(last, DeferredPolynomial):
             return integer_lists.deferred_polynomial(*own, *found[-2:])
         return integer_lists.polynomial(*own, found[-1], scales)

@@ -5,13 +5,16 @@ both of what every build of all functions has: a mean of magnitudes is twice tha
 the mean, and 1/t is 1/√t twice, which is as near to it in every softmax mode.
 """
 
+from dataclasses import replace
+
 from compiler.checkpoints.scales import LARGEST
 from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Operand, Post, Reduce
 
-__all__ = ["deferred_polynomial", "deferred_polynomial_of_codes", "l1_norm", "polynomial"]
+__all__ = ["deferred_polynomial", "deferred_polynomial_of_codes", "deferred_polynomial_of_words",
+           "l1_norm", "polynomial"]
 
 _KEPT: Fields = {"destination": Destination.BUFFER}
 _STORED: Fields = {"destination": Destination.MEMORY}
@@ -68,6 +71,18 @@ def deferred_polynomial_of_codes(degree: int, bias: float, delta: float, rows: T
         inverse_n=1 / largest, instructions=(
             Instruction(multiply=Operand.Y, **_KEPT),
             *_powers(degree, {"multiply": Operand.Y, "y": 1}, _LARGEST), *_DEFERRED))
+
+
+def deferred_polynomial_of_words(degree: int, bias: float, delta: float, mask: Tensor | None,
+                                 unit: Tensor, divisors: Tensor, largest: float = LARGEST
+                                 ) -> Epilogue:
+    """``deferred_polynomial`` of x × ``unit``, one item for all, on lanes of integers. What
+    ``divisors`` get is × ``largest``, so that a word holds all of it."""
+    plain = deferred_polynomial(degree, bias, delta, mask, divisors, largest)
+    first, *between, total, items = plain.instructions or ()
+    return replace(plain, y1=unit, y1_column=True, instructions=(
+        replace(first, multiply=Operand.Y, y=1), *between,
+        replace(total, post=Post.RECIPROCAL_MEAN), items))
 
 
 def l1_norm(gamma: Tensor, beta: Tensor, eps: float, scales: bool, factor: float | None = None

@@ -33,13 +33,16 @@ class Polynomial(Elementwise):
 @dataclass(frozen=True)
 class DeferredPolynomial(Polynomial):
     """The same before it is divided: each row × 127 over its largest; 1 over the sum of that goes
-    to ``divisors``, an item for each row."""
+    to ``divisors``, an item for each row. ``unit``: on lanes of integers, one item that scores are
+    multiplied by first; what ``divisors`` get is then 127 times as much."""
 
     divisors: tuple[View, ...]
+    unit: View | None = None
 
     @property
     def reads(self) -> tuple[Read, ...]:
-        return (*super().reads, *(Read(view, Use.LANES) for view in self.divisors))
+        more = self.divisors if self.unit is None else (self.unit, *self.divisors)
+        return (*super().reads, *(Read(view, Use.LANES) for view in more))
 
     def of_block(self, index: int) -> Self:
         if len(self.y) == 1:
@@ -48,4 +51,5 @@ class DeferredPolynomial(Polynomial):
 
     def with_views(self, change: Change) -> Self:
         return replace(super().with_views(change), divisors=tuple(
-            change(view, Use.LANES) for view in self.divisors))
+            change(view, Use.LANES) for view in self.divisors),
+            unit=self.unit and change(self.unit, Use.LANES))

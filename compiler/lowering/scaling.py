@@ -9,6 +9,7 @@ from compiler.lowering.fusion import Fusion
 from compiler.lowering.ops import OpList
 from compiler.lowering.static import static
 from compiler.lowering.values import Value
+from compiler.lowering.words import check_linear
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["SCALES", "STATIC", "Scaling", "check_scales", "default_scales",
@@ -37,6 +38,8 @@ def check_scales(scales: str | Scales, config: AcceleratorConfig, level: Fusion)
     if name not in (*SCALES, STATIC):
         raise ValueError(f"scales must be one of {', '.join(SCALES)}, {STATIC} or a file of them, "
                          f"not {name!r}")
+    if config.fixed and name != STATIC:
+        raise ValueError(f"scales must be {STATIC} or a file of them with lane fixed, not {name!r}")
     if name == "unit":
         return
     if not config.scales:
@@ -62,6 +65,8 @@ class Scaling:
 
     def __call__(self, listed: OpList) -> OpList:
         """``listed`` with every operand of a product as codes, and what these count."""
+        if self._config.fixed:
+            check_linear(listed)
         if isinstance(self.scales, Scales):
             return static(listed, self._values, self._config, self.scales)
         return listed if self.scales == "unit" else by_row(listed, self._values, self._config)

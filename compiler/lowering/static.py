@@ -16,7 +16,7 @@ everything else in BF16. Rounding is in this order, whatever shares a command:
 from collections.abc import Sequence
 from dataclasses import replace
 
-from compiler.checkpoints.scales import Scales
+from compiler.checkpoints.scales import LARGEST, Scales
 from compiler.lowering.coded_list import items_of
 from compiler.lowering.coded_values import CodedValues
 from compiler.lowering.lane_ops import (
@@ -34,6 +34,7 @@ from compiler.lowering.ops import Gather, Gemm, Op, OpList, Output, Product, Vec
 from compiler.lowering.polynomial_ops import DeferredPolynomial, Polynomial
 from compiler.lowering.static_codes import StaticCodes
 from compiler.lowering.values import Value
+from compiler.lowering.words import word_shift
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.timing import row_fits
 
@@ -118,7 +119,7 @@ class _Static(StaticCodes):
             if value in self._divisors:
                 then = [MultiplyRows(tuple(items_of(self._divisors[value], product.a)
                                            for product in op.products))]
-                step = factor / b
+                step = factor / b / (LARGEST if self._config.fixed else 1)
             # Scores, so that a softmax may follow in the same list.
             then.append(Scale(step))
             products = [Product(self._coded(product.a), self._coded(product.b), product.out)
@@ -151,9 +152,14 @@ class _Static(StaticCodes):
         self._divisors[p] = divisors = self._divided(p)
         items = tuple(items_of(divisors, replace(product.out, value=p))
                       for product in scores.products)
-        deferred = DeferredPolynomial(
-            then.y, then.degree, tuple(bias / step for bias in then.bias),
-            tuple(delta / step ** then.degree for delta in then.delta), items)
+        bias, delta, unit = (tuple(bias / step for bias in then.bias),
+                             tuple(delta / step ** then.degree for delta in then.delta), None)
+        if self._config.fixed:
+            shift = word_shift(scores.products[0].a.columns, then.degree, bias, delta)
+            bias = tuple(own * 2.0 ** -shift for own in bias)
+            delta = tuple(own * 2.0 ** (-shift * then.degree) for own in delta)
+            unit = self._declare(self._shared.unit(shift)).whole
+        deferred = DeferredPolynomial(then.y, then.degree, bias, delta, items, unit)
         plain = self._view(scores.out)
         products = tuple(Product(self._coded(product.a), self._coded(product.b),
                                  self._view(product.out)) for product in scores.products)

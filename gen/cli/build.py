@@ -59,12 +59,13 @@ def add_periods(parser: argparse.ArgumentParser) -> None:
 def _add_flags(parser: argparse.ArgumentParser, given: Iterable[Option],
                usual: dict[str, object]) -> None:
     for option in given:
-        flag, told = "--" + option.name.replace("_", "-"), usual.get(option.name, option.usual)
+        flag, told = option.flag, usual.get(option.name, option.usual)
         if option.switch:
-            parser.add_argument(flag, action="store_true", default=None, help=option.text)
+            parser.add_argument(flag, dest=option.name, action="store_true", default=None,
+                                help=option.text)
             continue
         names = f": {', '.join(option.allowed)}" if option.allowed else ""
-        parser.add_argument(flag, type=str if option.allowed else number,
+        parser.add_argument(flag, dest=option.name, type=str if option.allowed else number,
                             default=usual.get(option.name), help=f"{option.text}{names} ({told})",
                             metavar="NAME" if option.allowed else "N")
 
@@ -90,10 +91,14 @@ def changed_config(config: AcceleratorConfig, arguments: argparse.Namespace
     """``config`` with what the flags name; ``ValueError``. Of another format what follows from it
     is the new one's."""
     changes = _chosen(arguments, options())
+    followed = set()
+    if ({"fmt", "lane_kind"} & changes.keys()
+            and config.functions == AcceleratorConfig(
+                config.fmt, lane_kind=config.lane_kind).functions):
+        followed = {"functions"}
     if "fmt" in changes:
-        followed = {"functions"} if config.functions == config.format.default_functions else set()
-        followed |= {"acc", "softmax", "exp_epsilon", "exp_theta"}
-        changes = dict.fromkeys(followed) | changes
+        followed |= {"acc", "softmax", "exp_epsilon", "exp_theta", "lane_kind"}
+    changes = dict.fromkeys(followed) | changes
     return replace(config, **changes)
 
 

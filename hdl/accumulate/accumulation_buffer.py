@@ -20,7 +20,7 @@ def lane_to_accumulator(config: AcceleratorConfig, word: Value) -> Value:
     """A lane word as accumulator: in its format, exactly (BF16 is the upper half of FP32); fixed
     point cannot hold every one, there it is kept as it is in the low bits (``ExactRound``)."""
     if config.exact_sums:
-        return Cat(word, Const(0, config.acc_bits - config.lane.bits))
+        return Cat(word, Const(0, config.acc_bits - len(word)))
     return Cat(Const(0, config.acc_bits - config.lane.bits), word)
 
 

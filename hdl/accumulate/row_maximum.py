@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.arith.accumulator_round import accumulator_round
+from hdl.arith.fixed_multiplier import FixedMultiplier
 from hdl.arith.float_multiplier import FloatMultiplier
 from hdl.arith.sort_key import exact_key, float_key, float_word, integer_key
 from hdl.lib.leaf import shared
@@ -121,7 +122,7 @@ class RowMaximum(wiring.Component):
             "totals": In(Totals(config)),
             "setting": In(data.ArrayLayout(maximum_layout(config), 2)),
             "arrival": Out(arrival_layout()), "read": In(SramRead(config.row_depth, banks=2)),
-            "maximum": Out(config.lane.bits),
+            "maximum": Out(config.word.bits),
         })
 
     def elaborate(self, platform):
@@ -190,22 +191,33 @@ class RowMaximum(wiring.Component):
     def _finish(self, m: Module, met, key) -> None:
         """Round and scale the maxima of rows that are complete; one register before each."""
         config = self.config
+        if config.fixed:
+            round_, multiplier = None, FixedMultiplier()
+        else:
+            round_, multiplier = accumulator_round(config), FloatMultiplier(config.lane)
         found, rounded_tag = Signal.like(met, name="found"), Signal.like(met, name="rounded_tag")
         found_key = Signal.like(key, name="found_key", reset_less=True)
-        rounded = Signal(config.lane.bits, reset_less=True)
-        round_, multiplier = accumulator_round(config), FloatMultiplier(config.lane)
-        finished = Sram1R1W(config.lane.bits, 2 * config.row_depth)
-        m.submodules.round = shared(round_)
+        rounded = Signal(config.word.bits, reset_less=True)
+        finished = Sram1R1W(config.word.bits, 2 * config.row_depth)
+        _, word_of = _KEYS.get(config.acc, _FLOAT)
+        own = word_of(found_key)
+        if round_ is not None:
+            m.submodules.round = shared(round_)
+            own = round_.result
         m.submodules.multiplier = shared(multiplier)
         m.submodules.finished = shared(finished)
         m.d.sync += [found.eq(met), found_key.eq(key), rounded_tag.eq(found),
-                     rounded.eq(round_.result)]
+                     rounded.eq(own)]
         scale = self.setting[rounded_tag.bank].scale
-        _, word_of = _KEYS.get(config.acc, _FLOAT)
+        if round_ is None:
+            m.d.comb += [multiplier.x.eq(rounded), multiplier.y.eq(scale), multiplier.scale.eq(1)]
+        else:
+            m.d.comb += [
+                round_.value.eq(word_of(found_key)),
+                multiplier.a.eq(rounded),
+                multiplier.b.eq(Cat(Const(0, config.lane.bits - 16), scale)),
+            ]
         m.d.comb += [
-            round_.value.eq(word_of(found_key)),
-            multiplier.a.eq(rounded),
-            multiplier.b.eq(Cat(Const(0, config.lane.bits - 16), scale)),
             finished.write.enable.eq(rounded_tag.valid & rounded_tag.mark.closing),
             finished.write.address.eq(_place(rounded_tag.bank, rounded_tag.row)),
             finished.write.data.eq(multiplier.o),

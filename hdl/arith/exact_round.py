@@ -1,6 +1,6 @@
 """Exact accumulator → lane word: the one rounding that an exact sum sees."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,7 +8,7 @@ from hdl.arith.exact_sum import exact_word_bits
 from hdl.lib import ripple
 from hdl.spec.formats import Format, LaneType
 
-__all__ = ["ExactRound"]
+__all__ = ["ExactRound", "rounded_magnitude"]
 
 
 class ExactRound(wiring.Component):
@@ -34,54 +34,64 @@ class ExactRound(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        lane = self.target
         number = self.value if self.fmt.integer else self.value[:-1]
-        sign, places = number[-1], len(number) - 1  # the places are below the sign
-        top, spill, count = self._normalise(m, places, sign)
-
-        # Where the sum is negative, the ones' complement is one unit of the last place short of
-        # its magnitude: endless ones below the spilled bits, unless one of those is set.
-        kept, guard = Signal(lane.fraction_bits + 1), Signal()
-        up = Signal()
-        m.d.comb += [
-            Cat(guard, kept).eq(top ^ sign.replicate(len(top))),
-            up.eq(Mux(sign, guard | (~spill & kept[0]), guard & (spill | kept[0]))),
-        ]
-        field = Signal(lane.exponent_bits)
-        m.d.comb += field.eq(lane.bias + self.fmt.product_unit_log2 + places - 1 - count)
-        magnitude = ripple.increment(m, "magnitude", Cat(kept[:-1], field), up)[:-1]
+        magnitude, sign = rounded_magnitude(m, number, self.target, self.fmt.product_unit_log2)
         with m.If(self.is_lane_word):
             m.d.comb += self.result.eq(self.value[:self.fmt.lane.bits])
         if not self.fmt.integer:
             with m.Elif(self.value[-1]):
-                m.d.comb += self.result.eq(lane.nan)
+                m.d.comb += self.result.eq(self.target.nan)
         with m.Else():
-            m.d.comb += self.result.eq(Cat(magnitude & kept[-1].replicate(len(magnitude)), sign))
+            m.d.comb += self.result.eq(Cat(magnitude, sign))
         return m
 
-    def _normalise(self, m: Module, places: int, sign) -> tuple[Signal, Signal, Signal]:
-        """(significand and guard bit, anything below, count): the word shifted left by the number
-        of bits below the sign that equal it.
 
-        One joint count and shift; each level keeps what the later ones can still bring up.
-        """
-        needed = self.target.fraction_bits + 2
-        levels = places.bit_length()
-        value, spill = self.value[:places], Const(0, 1)
-        count = Signal(levels)
-        for level in reversed(range(levels)):
-            step = 1 << level
-            head = value[-step:]
-            width = step - 1 + needed
-            shifted = Signal(width, name=f"by_{step}")
-            after = Signal(name=f"spill_{step}")
-            padded = Cat(Const(0, max(0, width + step - len(value))), value)
-            stay, moved = padded[-width:], padded[-width - step:-step]
-            m.d.comb += [
-                count[level].eq(Mux(sign, head.all(), ~head.any())),
-                shifted.eq(Mux(count[level], moved, stay)),
-                after.eq(spill | padded[:-width - step].any()
-                         | (~count[level] & padded[-width - step:-width].any())),
-            ]
-            value, spill = shifted, after
-        return value, spill, count
+def rounded_magnitude(m: Module, number: Value, lane: LaneType, unit_log2: int
+                      ) -> tuple[Value, Value]:
+    """Magnitude bits and sign of the float nearest to ``number``, ties to even, an integer in two's
+    complement that counts 2^``unit_log2``; no such integer may be below or beyond the normal
+    values."""
+    sign, places = number[-1], len(number) - 1  # the places are below the sign
+    top, spill, count = _normalise(m, number[:places], sign, lane)
+
+    # Where the sum is negative, the ones' complement is one unit of the last place short of
+    # its magnitude: endless ones below the spilled bits, unless one of those is set.
+    kept, guard = Signal(lane.fraction_bits + 1), Signal()
+    up = Signal()
+    m.d.comb += [
+        Cat(guard, kept).eq(top ^ sign.replicate(len(top))),
+        up.eq(Mux(sign, guard | (~spill & kept[0]), guard & (spill | kept[0]))),
+    ]
+    field = Signal(lane.exponent_bits)
+    m.d.comb += field.eq(lane.bias + unit_log2 + places - 1 - count)
+    magnitude = ripple.increment(m, "magnitude", Cat(kept[:-1], field), up)[:-1]
+    return magnitude & kept[-1].replicate(len(magnitude)), sign
+
+
+def _normalise(m: Module, value: Value, sign: Value, lane: LaneType
+               ) -> tuple[Value, Value, Signal]:
+    """(significand and guard bit, anything below, count): ``value`` shifted left by the number of
+    its highest bits that equal ``sign``.
+
+    One joint count and shift; each level keeps what the later ones can still bring up.
+    """
+    needed = lane.fraction_bits + 2
+    levels = len(value).bit_length()
+    spill: Value = Const(0, 1)
+    count = Signal(levels)
+    for level in reversed(range(levels)):
+        step = 1 << level
+        head = value[-step:]
+        width = step - 1 + needed
+        shifted = Signal(width, name=f"by_{step}")
+        after = Signal(name=f"spill_{step}")
+        padded = Cat(Const(0, max(0, width + step - len(value))), value)
+        stay, moved = padded[-width:], padded[-width - step:-step]
+        m.d.comb += [
+            count[level].eq(Mux(sign, head.all(), ~head.any())),
+            shifted.eq(Mux(count[level], moved, stay)),
+            after.eq(spill | padded[:-width - step].any()
+                     | (~count[level] & padded[-width - step:-width].any())),
+        ]
+        value, spill = shifted, after
+    return value, spill, count

@@ -44,6 +44,7 @@ class Drain(wiring.Component):
         stage 1, side by side as if transposed. It begins and ends while all is ``settled``.
     lane_words: Out(1), the running pass reads lane words, from memory or an earlier pass, not
         accumulators.
+    bf16_words: Out(1), of fixed lanes: it reads BF16 words, from memory.
     read: Out(``SramRead``), of the accumulation banks.
     beat: Out(stream of ``drained_layout``), valid with the data that the last read left on the
         port; ``beat.ready`` takes it.
@@ -61,6 +62,7 @@ class Drain(wiring.Component):
             "y": Out(Storage()), "c": Out(Storage()), "control": Out(PassControl(config)),
             "uses_y": Out(1), "to_memory": Out(1), "transposed": Out(1), "lane_words": Out(1),
             **({"y_column": Out(1), "y_ends": Out(1), "items": Out(1)} if config.scales else {}),
+            **({"bf16_words": Out(1)} if config.fixed else {}),
             "read": Out(SramRead(config.acc_depth, banks=2)),
             "beat": Out(stream.Signature(drained_layout(config))),
             "unit_idle": In(1), "settled": In(1),
@@ -252,6 +254,8 @@ class Drain(wiring.Component):
             with m.State("BLOCK"):
                 m.d.sync += [index.eq(Mux(plan.streamed, pass_index, 0)),
                              self.lane_words.eq(~plan.gemm), row_maxima.eq(plan.row_max)]
+                if self.config.fixed:
+                    m.d.sync += self.bf16_words.eq(~plan.gemm)
                 with m.If(nest.idle):
                     m.next = "IDLE"
                 with m.Elif(nest.valid):
@@ -278,6 +282,8 @@ class Drain(wiring.Component):
                 # The bank's words are those of this pass only when the lanes hold none of them.
                 with m.If(self.unit_idle):
                     m.d.sync += self.lane_words.eq(1)
+                    if self.config.fixed:
+                        m.d.sync += self.bf16_words.eq(0)
                     advance()
 
     def _plan_states(self, m: Module, nest: Nest, plan, fresh) -> None:

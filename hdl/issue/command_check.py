@@ -109,13 +109,15 @@ class CommandCheck(wiring.Component):
         if self.config.trains:  # of addends SELF is none: ``_scan``
             factor, addend, function = Operand.A, Operand.A, Function.SILU_SLOPE
             reduce, post = Reduce.AMAX, Post.POWER
-        elif self.config.infers:
+        elif self.config.squares:
             factor, addend, function = Operand.SELF, Operand.R1, Function.GELU_SIGMOID
             reduce, post = Reduce.SUM, Post.INVERSE_SQRT
         else:
             factor, addend, function = Operand.R1, Operand.R1, Function.RECIPROCAL
             reduce, post = Reduce.SUM, Post.RECIPROCAL
         destination = Destination.MEMORY
+        if not self.config.infers and self.config.squares:  # of posts two are none: ``_scan``
+            function = Function.NONE
         if self.config.scales:  # of posts POWER is none: ``_scan``
             post, destination = Post.INVERSE, Destination.SECOND
         return {"multiply": factor, "add": addend, "scale": factor, "function": function,
@@ -149,8 +151,12 @@ class CommandCheck(wiring.Component):
             second = found["second"] = Signal(name="scan_second")
             m.d.comb += second.eq(
                 instruction_field(instruction, "destination") == Destination.SECOND)
-            bad = (bad | (instruction_field(instruction, "post") == Post.POWER)
-                   | (second ^ instruction_field(instruction, "rows")))
+            lacking = [Post.POWER]
+            if not self.config.infers:
+                lacking += [Post.RECIPROCAL, Post.INVERSE_SQRT]
+            for post in lacking:
+                bad = bad | (instruction_field(instruction, "post") == post)
+            bad = bad | (second ^ instruction_field(instruction, "rows"))
             stored, row = stored | second, row | second
         m.d.comb += [
             found["reads"].eq(Cat(_any(operand == row for operand in operands)

@@ -11,7 +11,7 @@ from enum import Enum
 
 from hdl.spec.config import COUNT_MOST, AcceleratorConfig
 from hdl.spec.errors import ErrorCause
-from hdl.spec.features import HYBRID, NARROW, Feature, Needs, available
+from hdl.spec.features import HYBRID, NARROW, SQUARES, Feature, Needs, available
 from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
 from hdl.spec.meaning import Trait
 from hdl.spec.opcodes import Opcode, When
@@ -215,8 +215,8 @@ COMMAND = _table(
                  units=_FEEDER + _LANES),
     CommandField("imm1", 21, 0, 16, "immediate 1: a BF16 word", number=BFLOAT16, units=_LANES),
     CommandField("inverse_n", 22, 0, 32, "Post: factor of a reduction, an FP32 word",
-                 needs=(Feature.FUNCTIONS,), number=BINARY32, units=_LANES),
+                 needs=SQUARES, number=BINARY32, units=_LANES),
     CommandField("epsilon", 23, 0, 32,
                  "Post INVERSE_SQRT: added to the product, an FP32 word",
-                 needs=(Feature.FUNCTIONS,), number=BINARY32, units=_LANES),
+                 needs=SQUARES, number=BINARY32, units=_LANES),
 )

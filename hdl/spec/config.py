@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from hdl.spec.formats import FORMATS, Format, LaneType, format_named
+from hdl.spec.formats import FIXED32, FORMATS, FixedType, Format, LaneType, format_named
 from hdl.spec.options import (
     Option,
     option,
@@ -15,14 +15,15 @@ from hdl.spec.options import (
 )
 
 __all__ = ["ACCUMULATORS", "COUNT_BITS", "COUNT_MOST", "FUNCTION_SETS", "INT32_PRODUCTS",
-           "SOFTMAX_MODES", "SOFTMAX_TRICKS", "AcceleratorConfig", "Option", "accumulators",
-           "ceil_log2", "log2_exact", "options"]
+           "LANES", "SOFTMAX_MODES", "SOFTMAX_TRICKS", "AcceleratorConfig", "Option",
+           "accumulators", "ceil_log2", "log2_exact", "options"]
 
 ACCUMULATORS = ("bf16", "fp32", "exact", "fused", "int32")
 SOFTMAX_MODES = ("pwl", "approx", "approx_shifted", "linear")
 SOFTMAX_TRICKS = ("approx", "approx_shifted")
 """Those of the paper, with ε, θ and a choice of the reciprocal."""
-FUNCTION_SETS = ("all", "softmax", "training", "scales")
+FUNCTION_SETS = ("all", "softmax", "training", "scales", "linear")
+LANES = ("bf16", "fp32", "fixed")
 INT32_PRODUCTS = ((1 << 31) - 1) // (1 << 14)
 """Products of int8 that 32 bits can add: the largest is (-128) * (-128)."""
 COUNT_BITS = 24
@@ -30,8 +31,7 @@ COUNT_MOST = (1 << COUNT_BITS) - 1
 """The largest M, K and N: what the hardware's counters of rows and columns hold."""
 
 
-_NONE = object()
-_LATER: dict[str, object] = {"sum_ways": 1}
+_LATER: dict[str, tuple[object, ...]] = {"sum_ways": (1,), "lane_kind": ("bf16", "fp32")}
 """Values that came after builds were in use, each with what it is where nobody chose it."""
 
 
@@ -72,8 +72,9 @@ class AcceleratorConfig:
                         "follows from it; int32 takes 131071, the others any K")
     softmax: str = option(None, "exp and 1/x", "the format's own", SOFTMAX_MODES)
     functions: str = option(None, "functions of the vector unit: all of inference, exp and 1/x "
-                            "alone, all with those of training, or all with scales of rows",
-                            "all; scales of int8", FUNCTION_SETS)
+                            "alone, all with those of training, all with scales of rows, or "
+                            "scales of rows and no function",
+                            "all; scales of int8; linear of fixed lanes", FUNCTION_SETS)
     exp_epsilon: int = option(
         None, "epsilon of the bit-trick exponential in units of 2^-7, 0 to 255",
         "144 for approx_shifted, else 128")
@@ -96,6 +97,8 @@ class AcceleratorConfig:
     sum_ways: int = option(
         1, "partial sums of a row's sum, 1, 2 or 4, which the beats join in turn: cycles that an "
         "addition of the reductions may take")
+    lane_kind: str = option(None, "what the lanes compute in, fixed: integers of 32 bits, of int8 "
+                            "alone", "fp32 of bf16, else bf16", LANES, flag="lane")
 
     def __post_init__(self) -> None:
         fmt = format_named(self.fmt)
@@ -111,9 +114,20 @@ class AcceleratorConfig:
         if self.softmax is None:
             object.__setattr__(self, "softmax", fmt.default_softmax)
         require_name("softmax", self.softmax, SOFTMAX_MODES)
+        if self.lane_kind is None:
+            object.__setattr__(self, "lane_kind", fmt.lane.name)
+        require_name("lane", self.lane_kind, LANES)
+        self._check_lane(fmt)
         if self.functions is None:
-            object.__setattr__(self, "functions", fmt.default_functions)
+            object.__setattr__(self, "functions",
+                               "linear" if self.fixed else fmt.default_functions)
         require_name("functions", self.functions, FUNCTION_SETS)
+        if self.fixed != (self.functions == "linear"):
+            raise ValueError(
+                f"functions must be linear with lane fixed, not {self.functions!r}: its lanes "
+                "have no exp, reciprocal or other function" if self.fixed else
+                f"functions must be {', '.join(FUNCTION_SETS[:-1])} with lane {self.lane_kind}, "
+                "not 'linear': lanes without a function are those of lane fixed")
         if fmt.integer and self.functions == "training":
             raise ValueError(f"functions must be all, softmax or scales for format {fmt.name}, "
                              "not 'training': gradients are no integers")
@@ -138,6 +152,22 @@ class AcceleratorConfig:
         require_integer("lane_latency", self.lane_latency, 1, 4)
         require_power_of_two("sum_ways", self.sum_ways, 1, 4)
 
+    def _check_lane(self, fmt: Format) -> None:
+        """Refuse lanes that ``fmt`` has no use for, or that the options bar."""
+        allowed = (fmt.lane.name, *(("fixed",) if fmt.integer else ()))
+        if self.lane_kind not in allowed:
+            raise ValueError(f"lane must be {' or '.join(allowed)} for format {fmt.name}, not "
+                             f"{self.lane_kind!r}")
+        if not self.fixed:
+            return
+        if self.softmax != fmt.default_softmax:
+            raise ValueError(f"softmax must be {fmt.default_softmax} with lane fixed, not "
+                             f"{self.softmax!r}: its lanes have no exp, and 1/x by the table alone")
+        require_power_of_two("lanes of lane fixed", self.lanes, 4, 64)
+        if self.sum_ways != 1:
+            raise ValueError(f"sum_ways must be 1 with lane fixed, not {self.sum_ways!r}: its sums "
+                             "are exact in any order, and take a cycle")
+
     def _check_accumulator(self, fmt: Format) -> None:
         """Refuse an accumulator that cannot hold products of ``fmt``, or that it has no use for."""
         allowed = accumulators(fmt)
@@ -158,18 +188,35 @@ class AcceleratorConfig:
 
     @property
     def lane(self) -> LaneType:
+        """The float that operands are as lanes take them; of all but fixed lanes also what these
+        compute in."""
         return self.format.lane
+
+    @property
+    def word(self) -> LaneType | FixedType:
+        """What the lanes compute in."""
+        return FIXED32 if self.fixed else self.lane
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the lanes compute in integers, and nothing in floats."""
+        return self.lane_kind == "fixed"
 
     @property
     def infers(self) -> bool:
         """Whether the vector unit has all functions of inference."""
+        return self.functions not in ("softmax", "linear")
+
+    @property
+    def squares(self) -> bool:
+        """Whether it has products of a word with itself, and means of rows."""
         return self.functions != "softmax"
 
     @property
     def scales(self) -> bool:
         """Whether rows of tensors may have scales: operands of one item a row, reductions of
         magnitudes. Integers, which have no exponent, can do little without."""
-        return self.functions == "scales"
+        return self.functions in ("scales", "linear")
 
     @property
     def trains(self) -> bool:
@@ -255,7 +302,7 @@ class AcceleratorConfig:
         """``as_dict`` without the values of ``_LATER`` that are as usual: a build that such a value
         leaves as it was keeps its text and its hash, and so its programs."""
         return {name: value for name, value in self.as_dict().items()
-                if _LATER.get(name, _NONE) != value}
+                if value not in _LATER.get(name, ())}
 
     @property
     def hash(self) -> int:

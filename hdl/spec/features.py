@@ -7,8 +7,8 @@ from operator import or_
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 
-__all__ = ["ACCUMULATORS", "HYBRID", "LANES", "NARROW", "RESERVED", "SOFTMAX_MODES", "Feature",
-           "Needs", "available", "features_of"]
+__all__ = ["ACCUMULATORS", "HYBRID", "LANES", "NARROW", "RESERVED", "SOFTMAX_MODES", "SQUARES",
+           "Feature", "Needs", "available", "features_of"]
 
 
 class Feature(IntFlag):
@@ -16,7 +16,8 @@ class Feature(IntFlag):
 
     An encoding, an accumulator and a softmax mode have theirs by their names. LANE_BF16: the lanes'
     type, of builds whose format leaves a choice; in the others it follows from the format. SCALES:
-    operands of one item a row, reductions of magnitudes.
+    operands of one item a row, reductions of magnitudes. LINEAR: products of a word with itself and
+    means of rows without the functions of FUNCTIONS.
     """
 
     POSIT8 = 1 << 0
@@ -32,12 +33,14 @@ class Feature(IntFlag):
     ACC_INT32 = 1 << 11
     ACC_FUSED = 1 << 12
     LANE_BF16 = 1 << 13
+    LANE_FIXED = 1 << 14
     SOFTMAX_PWL = 1 << 16
     SOFTMAX_APPROX = 1 << 17
     SOFTMAX_APPROX_SHIFTED = 1 << 18
     SOFTMAX_LINEAR = 1 << 19
     FUNCTIONS = 1 << 20
     SCALES = 1 << 21
+    LINEAR = 1 << 22
     BACKWARD = 1 << 24
 
 
@@ -54,6 +57,9 @@ def _named(start: str) -> Feature:
 ACCUMULATORS = _named("ACC_")
 SOFTMAX_MODES = _named("SOFTMAX_")
 LANES = _named("LANE_")
+SQUARES: Needs = (Feature.FUNCTIONS | Feature.LINEAR,)
+"""A build with products of a word with itself, and means of rows."""
+
 HYBRID: Needs = (Feature.E4M3, Feature.E5M2)
 """A build of both FP8 encodings, where each tensor picks one."""
 
@@ -68,13 +74,17 @@ RESERVED: Needs = (Feature(0),)
 @cache
 def features_of(config: AcceleratorConfig) -> Feature:
     """Every feature that a build of ``config`` has."""
-    found = Feature[f"ACC_{config.acc.upper()}"] | Feature[f"SOFTMAX_{config.softmax.upper()}"]
+    found = Feature[f"ACC_{config.acc.upper()}"]
+    if config.functions != "linear":
+        found |= Feature[f"SOFTMAX_{config.softmax.upper()}"]
     for encoding in config.format.encodings:
         found |= Feature[encoding.name.upper()]
     if config.format.integer:
-        found |= Feature.LANE_BF16
+        found |= Feature.LANE_FIXED if config.fixed else Feature.LANE_BF16
     if config.infers:
         found |= Feature.FUNCTIONS
+    elif config.squares:
+        found |= Feature.LINEAR
     if config.scales:
         found |= Feature.SCALES
     if config.trains:

@@ -12,12 +12,14 @@ __all__ = [
     "BINARY32",
     "E4M3",
     "E5M2",
+    "FIXED32",
     "FORMATS",
     "INT8",
     "POSIT8",
     "POSIT8ES0",
     "POSIT8ES2",
     "Encoding",
+    "FixedType",
     "FloatEncoding",
     "Format",
     "IntegerEncoding",
@@ -174,7 +176,27 @@ class LaneType:
         return ((1 << self.exponent_bits) - 1) << self.fraction_bits | 1 << (self.fraction_bits - 1)
 
 
+@dataclass(frozen=True)
+class FixedType:
+    """A two's complement word of ``bits`` bits that lanes of integers compute in, which counts
+    units of 2^-``fraction_bits``; what is beyond it saturates."""
+
+    name: str
+    bits: int
+    fraction_bits: int
+
+    @property
+    def least(self) -> int:
+        """The smallest number, in units."""
+        return -(1 << self.bits - 1)
+
+    @property
+    def most(self) -> int:
+        return (1 << self.bits - 1) - 1
+
+
 BFLOAT16 = LaneType("bf16", 8, 7)
+FIXED32 = FixedType("fixed", 32, 16)
 BINARY32 = LaneType("fp32", 8, 23)
 
 POSIT8 = PositEncoding("posit8", 8, 1, -13)

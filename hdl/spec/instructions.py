@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.features import SOFTMAX_MODES, Feature, available
+from hdl.spec.features import SOFTMAX_MODES, SQUARES, Feature, available
 from hdl.spec.meaning import Meaning, Member, Trait
 from hdl.spec.record import Field
 
@@ -37,7 +37,7 @@ class Operand(Member):
     Y = 3, Meaning("the item of Y0 or Y1", once=True, tensors=("y0", "y1"))
     R0 = 4, Meaning("row register 0", register=0)
     R1 = 5, Meaning("row register 1", register=1)
-    SELF = 6, Meaning("the word itself", needs=_FUNCTIONS, fields=("multiply", "scale"))
+    SELF = 6, Meaning("the word itself", needs=SQUARES, fields=("multiply", "scale"))
     A = 7, Meaning("register A, the largest magnitude so far", needs=_BACKWARD, minor=1,
                    bars=Trait.LARGEST)
 
@@ -83,7 +83,7 @@ class Post(Member):
 
     NONE = 0, Meaning("t")
     RECIPROCAL = 1, Meaning("1/t", needs=_MODE)
-    MEAN = 2, Meaning("the mean", needs=_FUNCTIONS, reads=("inverse_n",))
+    MEAN = 2, Meaning("the mean", needs=SQUARES, reads=("inverse_n",))
     INVERSE_SQRT = 3, Meaning("1/sqrt(the mean + epsilon)", needs=_FUNCTIONS,
                               reads=("inverse_n", "epsilon"))
     POWER = 4, Meaning("the power of two s with 1/2 <= abs(t) · s < 1", needs=_BACKWARD, minor=1)

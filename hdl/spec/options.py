@@ -1,6 +1,6 @@
 """Values of a frozen description with what is to be known of each: text, usual value, names."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 __all__ = ["Option", "option", "options_of", "require_integer", "require_name",
@@ -10,25 +10,33 @@ __all__ = ["Option", "option", "options_of", "require_integer", "require_name",
 @dataclass(frozen=True)
 class Option:
     """A value of a description as shown to a user: its name, what it is, what it is unless
-    chosen, and the names that it may have, of one that is a name. ``switch``: true or false."""
+    chosen, and the names that it may have, of one that is a name. ``flag``: what it is called on a
+    command line. ``switch``: true or false."""
 
     name: str
     text: str
     usual: str
     allowed: tuple[str, ...]
+    flag: str
     switch: bool
 
 
-def option(default: object, text: str, usual: str = "", allowed: tuple[str, ...] = ()) -> Any:
-    """A field of a dataclass with what is to be known of it (``Option``)."""
+def option(default: object, text: str, usual: str = "", allowed: tuple[str, ...] = (),
+           flag: str = "") -> Any:
+    """A field of a dataclass with what is to be known of it (``Option``); ``flag``: where it is not
+    the field's name."""
     usual = usual or str(default)
-    return field(default=default, metadata={"text": text, "usual": usual, "allowed": allowed})
+    return field(default=default, metadata={"text": text, "usual": usual, "allowed": allowed,
+                                            "flag": flag})
 
 
 def options_of(kind: type) -> tuple[Option, ...]:
     """Every value of a dataclass whose fields are all ``option``, in their order."""
-    return tuple(Option(item.name, **item.metadata, switch=isinstance(item.default, bool))
-                 for item in fields(kind))
+    def flag(item: Field) -> str:
+        return "--" + (item.metadata["flag"] or item.name.replace("_", "-"))
+
+    return tuple(Option(item.name, **{**item.metadata, "flag": flag(item)},
+                        switch=isinstance(item.default, bool)) for item in fields(kind))
 
 
 def require_power_of_two(name: str, value: object, low: int, high: int) -> None:

@@ -9,7 +9,7 @@ from hdl.lib.leaf import shared
 from hdl.ports.beat import beat_layout
 from hdl.ports.vector import Storage
 from hdl.spec.config import AcceleratorConfig
-from hdl.vector.vector_beat import lane_words
+from hdl.vector.vector_beat import operand_words
 
 __all__ = ["FetchPort"]
 
@@ -36,7 +36,7 @@ class FetchPort(wiring.Component):
             "storage": In(Storage()),
             "i": In(stream.Signature(beat_layout(elements * config.format.storage_bytes))),
             "o": Out(stream.Signature(data.StructLayout({
-                "data": lane_words(config, elements), "last": 1}))),
+                "data": operand_words(config, elements), "last": 1}))),
         })
 
     @property
@@ -48,7 +48,7 @@ class FetchPort(wiring.Component):
         narrow = self._widened(m)
         full = Signal()
         last = Signal(reset_less=True)
-        words = Signal(lane_words(self.config, self.elements), reset_less=True)
+        words = Signal(operand_words(self.config, self.elements), reset_less=True)
         take = Signal()
         m.d.comb += [
             self.o.valid.eq(full),
@@ -72,7 +72,7 @@ class FetchPort(wiring.Component):
     def _widened(self, m):
         """Every operand of the beat as a lane word."""
         bits = self.config.format.storage_bits
-        words = Signal(lane_words(self.config, self.elements))
+        words = Signal(operand_words(self.config, self.elements))
         for number in range(self.elements):
             widen = Widen(self.config.format)
             m.submodules[f"widen_{number}"] = shared(widen)

@@ -14,13 +14,16 @@ class StageControl(Parametric):
     Members
     -------
     on: Out(1), the stage acts.
-    y: Out(1), on Y, else on ``word``: Out, a lane word for all lanes.
+    y: Out(1), on Y, else on ``word``: Out, a lane word for all lanes; of fixed lanes that is a
+        factor, unless the stage ``adds``.
     self: Out(1), where ``squares``: by the stage's own word instead.
     """
 
-    def __init__(self, config: AcceleratorConfig, squares: bool = False) -> None:
-        super().__init__({"config": config, "squares": squares}, {
-            "on": Out(1), "y": Out(1), "word": Out(config.lane.bits),
+    def __init__(self, config: AcceleratorConfig, squares: bool = False, adds: bool = False
+                 ) -> None:
+        super().__init__({"config": config, "squares": squares, "adds": adds}, {
+            "on": Out(1), "y": Out(1),
+            "word": Out(config.word.bits if adds else config.lane.bits),
             **({"self": Out(1)} if squares else {})})
 
 
@@ -40,11 +43,13 @@ class LaneControl(Parametric):
     function: Out(4), ``Function``. relu: Out(1), NaN passes, negative words, subnormals and −0 give
         +0.
     masked: Out(1), 3·S enabled cycles after the data: exp of this word gives +0.
+    accumulates: Out(1), of fixed lanes, 1 enabled cycle after the data: they are accumulators.
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        squares = config.infers
+        squares = config.squares
         super().__init__({"config": config}, {
             "enable": Out(1), "multiply": Out(StageControl(config, squares)),
-            "add": Out(StageControl(config)), "subtract": Out(1), "function": Out(4),
-            "masked": Out(1), "scale": Out(StageControl(config, squares)), "relu": Out(1)})
+            "add": Out(StageControl(config, adds=True)), "subtract": Out(1), "function": Out(4),
+            "masked": Out(1), "scale": Out(StageControl(config, squares)), "relu": Out(1),
+            **({"accumulates": Out(1)} if config.fixed else {})})

@@ -33,7 +33,7 @@ class ResultTransposer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        lanes, bits = config.lanes, config.lane.bits
+        lanes, bits = config.lanes, config.word.bits
         m.submodules.transposer = transposer = Transposer(config.dim, bits)
         line, tag = transposer.i.payload, self.i.payload.tag
         words = Signal(range(lanes + 1))
@@ -59,7 +59,7 @@ class ResultTransposer(wiring.Component):
 
     def _leave(self, m: Module, transposer) -> None:
         """Columns of as many words as the tile has rows, L at a time."""
-        lanes, bits = self.config.lanes, self.config.lane.bits
+        lanes, bits = self.config.lanes, self.config.word.bits
         part = Signal(range(self.config.dim // lanes))
         beat = self.o.payload
         rows = transposer.o.payload.lines

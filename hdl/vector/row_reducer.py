@@ -21,7 +21,7 @@ from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
 from hdl.spec.timing import across_cycles, result_cycles, tree_cycles
 from hdl.vector.vector_beat import lane_words
 
-__all__ = ["ReduceNode", "RowReducer"]
+__all__ = ["ReduceNode", "RowReducer", "delayed"]
 
 _POWER_LEAST = 64  # below 2^-64 POWER gives 1
 _SHIFTED = (Post.INVERSE_SQRT, Post.RECIPROCAL_MEAN)
@@ -118,7 +118,7 @@ class RowReducer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         tree = self._tree(m)
-        valid, row, last, tag_busy = self._delay(m, tree_cycles(self.config))
+        valid, row, last, tag_busy = delayed(m, self, tree_cycles(self.config))
 
         if self.config.trains:
             m.d.comb += [self.beat_valid.eq(valid & self.magnitudes),
@@ -279,19 +279,6 @@ class RowReducer(wiring.Component):
                                 first=level == 1) for number in range(len(words) // 2)]
         return words[0]
 
-    def _delay(self, m, levels):
-        """``valid``, ``row``, ``last`` with the tree's result, and whether any is in flight."""
-        valid, row, last = self.valid, self.row, self.last
-        busy = Const(0, 1)
-        for level in range(1, levels + 1):
-            next_valid = Signal(name=f"valid_{level}")
-            next_row = Signal.like(self.row, name=f"row_{level}", reset_less=True)
-            next_last = Signal(name=f"last_{level}", reset_less=True)
-            m.d.sync += [next_valid.eq(valid), next_row.eq(row), next_last.eq(last)]
-            valid, row, last = next_valid, next_row, next_last
-            busy = busy | valid
-        return valid, row, last, busy
-
     def _finish(self, m, total):
         """Lane word of an FP32 reduction, its reciprocal or inverse square root; whether a cycle
         later, as a register stands after the rounding."""
@@ -343,3 +330,18 @@ class RowReducer(wiring.Component):
         with m.Elif(exponent < 2 * lane.bias - 1):
             m.d.comb += field.eq(2 * lane.bias - 1 - exponent)
         return found
+
+
+def delayed(m: Module, reducer, levels: int):
+    """``valid``, ``row``, ``last`` of a ``reducer`` with its tree's result, and whether any is in
+    flight."""
+    valid, row, last = reducer.valid, reducer.row, reducer.last
+    busy = Const(0, 1)
+    for level in range(1, levels + 1):
+        next_valid = Signal(name=f"valid_{level}")
+        next_row = Signal.like(reducer.row, name=f"row_{level}", reset_less=True)
+        next_last = Signal(name=f"last_{level}", reset_less=True)
+        m.d.sync += [next_valid.eq(valid), next_row.eq(row), next_last.eq(last)]
+        valid, row, last = next_valid, next_row, next_last
+        busy = busy | valid
+    return valid, row, last, busy

@@ -4,8 +4,10 @@ from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.arith.fixed_codec import FixedEncoder, FixedRound
 from hdl.codec.encoder import Encoder
 from hdl.lib.leaf import shared
+from hdl.lib.ones import count_ones
 from hdl.ports.beat import beat_layout
 from hdl.ports.vector import Storage
 from hdl.spec.config import AcceleratorConfig
@@ -53,7 +55,7 @@ class StorePort(wiring.Component):
         take = Signal()
         payload = self.o.payload
         m.d.comb += [
-            kept.eq(_count(self.i.payload.keep)),
+            kept.eq(count_ones(self.i.payload.keep)),
             take.eq(self.i.valid & self.i.ready),
             self.o.valid.eq(full),
             self.idle.eq(~full),
@@ -75,16 +77,16 @@ class StorePort(wiring.Component):
         else:
             self._store(m, full, take, last, words, codes)
             counted = take & ~self.storage.wide
-            # An infinity, NaR to the encoder, is written as it is; NaN is canonical.
-            quiet = BFLOAT16.fraction_bits - 1
-            nans = Cat(nars[number] & self.i.payload.data[number][quiet]
-                       for number in range(lanes))
-            nars = Mux(self.storage.wide, nans, nars)
+            if not self.config.fixed:  # an infinity, NaR to the encoder, is written as it is; NaN
+                quiet = BFLOAT16.fraction_bits - 1  # is canonical
+                nans = Cat(nars[number] & self.i.payload.data[number][quiet]
+                           for number in range(lanes))
+                nars = Mux(self.storage.wide, nans, nars)
         with m.If(self.i.ready):
             m.d.sync += full.eq(self.i.valid)
         m.d.sync += [
-            self.saturated.eq(Mux(counted, _count(saturated), 0)),
-            self.nars.eq(Mux(take, _count(nars), 0)),
+            self.saturated.eq(Mux(counted, count_ones(saturated), 0)),
+            self.nars.eq(Mux(take, count_ones(nars), 0)),
         ]
         return m
 
@@ -96,14 +98,15 @@ class StorePort(wiring.Component):
         saturated = Signal(lanes)
         nars = Signal(lanes)
         for number in range(lanes):
-            encoder = Encoder(fmt, flags=True)
+            fixed = self.config.fixed
+            encoder = FixedEncoder(fmt) if fixed else Encoder(fmt, flags=True)
             m.submodules[f"encoder_{number}"] = shared(encoder)
             keep = self.i.payload.keep[number]
             m.d.comb += [
                 encoder.value.eq(self.i.payload.data[number]),
                 codes.word_select(number, fmt.storage_bits).eq(Mux(keep, encoder.result, 0)),
                 saturated[number].eq(keep & encoder.saturated),
-                nars[number].eq(keep & encoder.nar),
+                nars[number].eq(0 if fixed else keep & encoder.nar),
             ]
             if fmt.hybrid:
                 m.d.comb += encoder.e5m2.eq(self.storage.e5m2)
@@ -120,8 +123,13 @@ class StorePort(wiring.Component):
         kept_words = Signal(2 * width)
         for number in range(lanes):
             keep = self.i.payload.keep[number]
-            m.d.comb += kept_words.word_select(number, 16).eq(
-                Mux(keep, self.i.payload.data[number], 0))
+            word = self.i.payload.data[number]
+            if self.config.fixed:
+                rounded = FixedRound()
+                m.submodules[f"round_{number}"] = shared(rounded)
+                m.d.comb += rounded.value.eq(word)
+                word = rounded.result
+            m.d.comb += kept_words.word_select(number, 16).eq(Mux(keep, word, 0))
         payload = self.o.payload
         m.d.comb += [
             self.i.ready.eq(~full | (self.o.ready & ~two)),
@@ -138,12 +146,3 @@ class StorePort(wiring.Component):
             ]
         with m.Elif(full & two & self.o.ready):
             m.d.sync += [low.eq(high), two.eq(0), words.eq(words - half)]
-
-
-def _count(bits):
-    """Number of ones, as a balanced tree."""
-    terms = list(bits)
-    while len(terms) > 1:
-        pairs = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)]
-        terms = pairs + terms[len(terms) - len(terms) % 2:]
-    return terms[0]

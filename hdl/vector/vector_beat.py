@@ -5,11 +5,16 @@ from amaranth.lib import data
 
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
-__all__ = ["lane_words", "result_layout", "side_layout", "vector_beat"]
+__all__ = ["lane_words", "operand_words", "result_layout", "side_layout", "vector_beat"]
 
 
 def lane_words(config: AcceleratorConfig, count: int | None = None) -> data.ArrayLayout:
     """``count`` lane words, L by default."""
+    return data.ArrayLayout(config.word.bits, config.lanes if count is None else count)
+
+
+def operand_words(config: AcceleratorConfig, count: int | None = None) -> data.ArrayLayout:
+    """``count`` operands as lanes take them, L by default: lane words, of fixed lanes BF16."""
     return data.ArrayLayout(config.lane.bits, config.lanes if count is None else count)
 
 
@@ -24,9 +29,9 @@ def side_layout(config: AcceleratorConfig, tag: ShapeLike) -> data.StructLayout:
 
 
 def vector_beat(config: AcceleratorConfig, tag: ShapeLike) -> data.StructLayout:
-    """Input of the vector unit: ``data``, operand ``y`` (L lane words each), the side band."""
+    """Input of the vector unit: ``data``, operand ``y`` (L words each), the side band."""
     return data.StructLayout({
-        "data": lane_words(config), "y": lane_words(config), **side_layout(config, tag).members})
+        "data": lane_words(config), "y": operand_words(config), **side_layout(config, tag).members})
 
 
 def result_layout(config: AcceleratorConfig, tag: ShapeLike) -> data.StructLayout:

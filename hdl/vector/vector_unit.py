@@ -40,6 +40,7 @@ class VectorUnit(wiring.Component):
     o: Out(stream of ``result_layout``), for destinations BUFFER and MEMORY.
     maximum: In, a lane word, R0 of the beat taken last where the control's ``row_maxima`` is set.
     restart: In(1), in a build that trains: pulse while ``idle``, register A becomes +0.
+    accumulates, beyond: of fixed lanes (``FixedVectorUnit``).
     idle: Out(1), no beat is inside and every reduction is written.
     beat: Out(1), a beat is accepted in this cycle. stall: Out(1), a beat is held by back-pressure
         on ``o``.
@@ -51,16 +52,18 @@ class VectorUnit(wiring.Component):
         self.config = config
         self.tag = tag
         super().__init__({
-            "control": In(PassControl(config)), "maximum": In(config.lane.bits),
+            "control": In(PassControl(config)), "maximum": In(config.word.bits),
             "i": In(stream.Signature(vector_beat(config, tag))),
             "o": Out(stream.Signature(result_layout(config, tag))),
             "idle": Out(1), "beat": Out(1), "stall": Out(1),
             **({"restart": In(1)} if config.trains else {}),
+            **({"accumulates": In(1), "beyond": Out(range(config.lanes + 2))}
+               if config.fixed else {}),
         })
 
     @property
     def _whole(self) -> bool:
-        return self.config.infers
+        return self.config.squares
 
     @property
     def latency(self) -> int:
@@ -80,7 +83,7 @@ class VectorUnit(wiring.Component):
             self.stall.eq(~advance),
         ]
 
-        m.submodules.reduce = reduce = RowReducer(self.config)
+        m.submodules.reduce = reduce = self._reducer()
         registers = self._row_registers(m, reduce, advance)
         if self.config.trains:
             registers.append(self._largest(m, reduce))
@@ -117,7 +120,17 @@ class VectorUnit(wiring.Component):
                 reduce.data[number].eq(lane.o),
                 self.o.payload.data[number].eq(lane.o),
             ]
+        self._count(m, valid[-1] & advance, tag, lanes, reduce)
         return m
+
+    def _reducer(self):
+        return RowReducer(self.config)
+
+    def _lane(self):
+        return Lane(self.config)
+
+    def _count(self, m, leaves, tag, lanes, reduce):
+        """Of words that ``leaves`` says to leave; floats have nothing to count."""
 
     def _field(self, name):
         return instruction_field(self.control.instruction, name)
@@ -139,9 +152,14 @@ class VectorUnit(wiring.Component):
 
     def _row_registers(self, m, reduce, advance):
         """R0 and R1 of the beat in the entry registers."""
+        first, second = self._stored_registers(m, reduce, advance)
+        return [Mux(self.control.row_maxima, self.maximum, first), second]
+
+    def _stored_registers(self, m, reduce, advance):
+        """Of both what reductions left."""
         words = []
         for number in range(2):
-            memory = Sram1R1W(self.config.lane.bits, self.config.row_depth)
+            memory = Sram1R1W(len(reduce.result), self.config.row_depth)
             m.submodules[f"r{number}"] = shared(memory)
             m.d.comb += [
                 memory.read.address.eq(self.i.payload.row),
@@ -152,7 +170,7 @@ class VectorUnit(wiring.Component):
                     reduce.result_valid & (self._field("reduce_to") == number)),
             ]
             words.append(memory.data)
-        return [Mux(self.control.row_maxima, self.maximum, words[0]), words[1]]
+        return words
 
     def _largest(self, m, reduce):
         """Register A: the largest magnitude that passed since a command that read it.
@@ -196,7 +214,7 @@ class VectorUnit(wiring.Component):
             value = later
         return value
 
-    def _lanes(self, m, advance, registers):
+    def _control(self, m, advance, registers):
         maximum = Signal(self.config.lane.bits)
         m.d.comb += maximum.eq(registers[0])
         registers = [maximum, *registers[1:]]
@@ -207,7 +225,11 @@ class VectorUnit(wiring.Component):
             & ((upper == _MASK) | (upper == _MASK + 1)))
         stage = self.config.lane_latency
         masked = self._delay(m, advance, masked, 3 * stage - 1)
+        return self._common_control(m, advance, registers, masked)
 
+    def _common_control(self, m, advance, registers, masked=0):
+        """What all kinds of lanes take."""
+        stage = self.config.lane_latency
         control = LaneControl(self.config).create(path=("lane",))
         m.d.comb += [control.subtract.eq(self._field("subtract")),
                      control.function.eq(self._field("function")),
@@ -224,10 +246,13 @@ class VectorUnit(wiring.Component):
                          lane_stage.word.eq(self._delay(m, advance, word, cycles))]
             if self._whole and name != "add":
                 m.d.comb += lane_stage.self.eq(operand == Operand.SELF)
+        return control
 
+    def _lanes(self, m, advance, registers):
+        control = self._control(m, advance, registers)
         lanes = []
         for number in range(self.config.lanes):
-            lane = Lane(self.config)
+            lane = self._lane()
             m.submodules[f"lane_{number}"] = shared(lane)
             wiring.connect(m, control, lane.control)
             m.d.comb += [lane.data.eq(self.i.payload.data[number]),

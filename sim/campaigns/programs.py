@@ -10,15 +10,21 @@ from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Instruction
 from compiler.program.scalar import Scalar
 from compiler.program.tensor import Tensor
-from hdl.spec.commands import Destination, Operand
+from hdl.spec.commands import Destination, Function, Operand, members
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["EPILOGUES", "Case", "ProgramMaker", "long_rows_case", "random_case", "store_register",
-           "stray_writes"]
+__all__ = ["EPILOGUES", "Case", "ProgramMaker", "epilogues", "long_rows_case", "random_case",
+           "store_register", "stray_writes"]
 
 _FACTORS = (0.25, 0.3, -1.5, 2.0)
 EPILOGUES = ("none", "scale", "bias", "relu", "softmax")
 BASE = 0x2_0000_0000
+
+
+def epilogues(config: AcceleratorConfig) -> tuple[str, ...]:
+    """Those of ``EPILOGUES`` that a build has."""
+    exp = Function.EXP in members("function", config)
+    return tuple(name for name in EPILOGUES if exp or name != "softmax")
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ class ProgramMaker:
     def round(self, epilogue: str | None = None) -> None:
         """A GEMM, perhaps one that takes its result, perhaps a VECTOR."""
         def kind() -> str:
-            return epilogue or str(self.rng.choice(EPILOGUES))
+            return epilogue or str(self.rng.choice(epilogues(self.config)))
 
         first = self.gemm(kind())
         if self.some(0.3) and first.encoding in self.config.format.encodings:
@@ -179,7 +185,7 @@ def random_case(config: AcceleratorConfig, rng: np.random.Generator, *, largest:
 def long_rows_case(config: AcceleratorConfig, rng: np.random.Generator) -> Case:
     """One to three rows of 300 to 700 columns, so that a row takes several bursts."""
     maker = ProgramMaker(config, rng, 3)
-    maker.vector(str(rng.choice(EPILOGUES)), int(rng.integers(300, 701)))
+    maker.vector(str(rng.choice(epilogues(config))), int(rng.integers(300, 701)))
     return maker.case()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hdl.spec.formats import Format, LaneType
+from hdl.spec.formats import FixedType, Format, LaneType
 
 __all__ = ["exact_values", "integers", "join_fields", "lane_words", "split_fields", "unpack"]
 
@@ -57,9 +57,17 @@ def exact_values(sign: np.ndarray, exponent: np.ndarray, bits: int, significand:
     return np.where(sign == 1, -value, value)
 
 
-def lane_words(lane: LaneType, cases: int, rng: np.random.Generator) -> np.ndarray:
+def lane_words(lane: LaneType | FixedType, cases: int, rng: np.random.Generator) -> np.ndarray:
     """Words of ``lane``: half uniform, the rest zeros, subnormals, limits, Inf, NaN, powers of
-    two and their neighbours, each with both signs."""
+    two and their neighbours, each with both signs. Of integers half have any size, the rest are
+    limits, powers of two, and their neighbours."""
+    if isinstance(lane, FixedType):
+        size = rng.integers(1, lane.bits, cases)
+        words = rng.integers(lane.least, lane.most + 1, cases) >> size - 1
+        edges = rng.choice(np.array([0, lane.least, lane.most]), cases)
+        near = np.where(rng.random(cases) < .3, edges, rng.choice([-1, 1], cases) << size - 1)
+        near = np.clip(near + rng.integers(-2, 3, cases), lane.least, lane.most)
+        return np.where(rng.random(cases) < .5, words, near) & (1 << lane.bits) - 1
     f, top = lane.fraction_bits, (1 << lane.exponent_bits) - 1
     uniform = rng.integers(0, 1 << lane.bits, cases, dtype=np.int64)
     edges = np.array([0, 1, (1 << f) - 1, 1 << f, (1 << f) + 1, (top << f) - 1, top << f,

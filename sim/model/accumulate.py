@@ -119,7 +119,10 @@ def _canonical(values: Array) -> Array:
 
 
 def narrow(config: AcceleratorConfig, accumulators: Array) -> Array:
-    """Lane values of ``accumulators``: one RNE to the lane's type."""
+    """Lane values of ``accumulators``: one RNE to the lane's type; fixed lanes take them as they
+    are."""
+    if config.fixed:
+        return accumulators.astype(np.float64)
     if config.exact_sums:
         return round_exact(config, config.lane, accumulators)
     return round_to(config.lane, accumulators)
@@ -146,6 +149,8 @@ def _values(encoding: Encoding) -> Array:
 
 def product(config: AcceleratorConfig, a: Array, b: Array) -> Array:
     """``narrow`` of ``gemm``, without a Python integer for each exact sum."""
+    if config.fixed:  # 32 bits, which float64 holds in any order
+        return np.asarray(a, np.float64) @ np.asarray(b, np.float64) + 0.0
     if config.exact_sums:
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         return rounded_sums(config, config.lane, a, b)

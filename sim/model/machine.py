@@ -29,12 +29,12 @@ from hdl.spec.commands import (
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32
-from sim.model import lanes
+from sim.model import fixed, lanes
 from sim.model.accumulate import product_stored
 from sim.model.codec import nar_count, saturates
 from sim.model.command import Command
 from sim.model.memory import Image, ProgramError, TensorView
-from sim.model.rounding import Array, from_words
+from sim.model.rounding import Array, from_words, round_to
 from sim.model.vector import RowState, execute
 
 __all__ = ["Ending", "Machine"]
@@ -63,7 +63,8 @@ class Ending:
 
     ``error_address`` is that of the offending header or command (0 without an error),
     ``commands`` counts those completed, END included, ``saturations`` and ``nars`` the encoded
-    elements written that were clipped or NaR.
+    elements written that were clipped or NaR. Words and reductions of fixed lanes that saturated
+    count as clipped too.
     """
 
     error: ErrorCause | None = None
@@ -166,9 +167,7 @@ class Machine:
             epsilon=float(from_words(BINARY32, np.uint32(command.fields["epsilon"]))),
             row_result=bool(command.fields["row_result"]), before=run.largest, largest=run.largest)
         if command.fields["row_max"]:
-            state.registers[0] = lanes.multiply(
-                self.config.lane, lanes.row_max(self.config.lane, x),
-                np.asarray(state.immediates[0]))
+            state.registers[0] = self._row_maxima(x, state.immediates[0])
         for instruction in command.instructions:
             result = execute(self.config, instruction, x, state)
             if instruction["destination"] == Destination.BUFFER:
@@ -178,13 +177,21 @@ class Machine:
             elif instruction["destination"] == Destination.SECOND:
                 self._store(image, command.tensor("d"), result[:, :1].T, run.ending)
         run.largest = state.largest
+        run.ending.saturations += state.saturations
+
+    def _row_maxima(self, x: Array, scale: float) -> Array:
+        """What the array's drain finds: the largest accumulator of each row, × ``scale``."""
+        if self.config.fixed:
+            return fixed.row_maximum(x, scale)
+        return lanes.multiply(self.config.lane, lanes.row_max(self.config.lane, x),
+                              np.asarray(scale))
 
     def _fill(self, image: Image, command: Command) -> Array:
-        if command.fields["x_gather"]:
-            return self._gather(image, command)
-        a = image.load(command.tensor("a"))
         if command.opcode == Opcode.VECTOR:
-            return a
+            x = self._gather(image, command) if command.fields["x_gather"] else image.load(
+                command.tensor("a"))
+            return fixed.enter(x) if self.config.fixed else x
+        a = image.load(command.tensor("a"))
         if command.fields["a_transposed"]:
             a = a.T
         b = command.tensor("b")
@@ -209,8 +216,9 @@ class Machine:
         values = values.T if command.fields["c_transposed"] else values
         self._store(image, command.tensor("c"), values, ending)
 
-    @staticmethod
-    def _store(image: Image, tensor: TensorView, values: Array, ending: Ending) -> None:
+    def _store(self, image: Image, tensor: TensorView, values: Array, ending: Ending) -> None:
+        if self.config.fixed and tensor.encoding is None:
+            values = round_to(BFLOAT16, values)
         image.store(tensor, values)
         if tensor.encoding is not None:
             ending.saturations += int(np.count_nonzero(saturates(tensor.encoding, values)))

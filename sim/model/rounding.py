@@ -12,7 +12,7 @@ finite is infinite.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hdl.spec.formats import LaneType
+from hdl.spec.formats import FixedType, LaneType
 
 __all__ = ["Array", "add", "add_to_odd", "bounds", "flush", "from_words", "largest", "multiply",
            "round_to", "smallest", "to_words"]
@@ -123,19 +123,26 @@ def _many(a: Array, b: Array) -> tuple[Array, Array] | None:
     return (np.ascontiguousarray(a, np.float64), np.ascontiguousarray(b, np.float64))
 
 
-def from_words(lane: LaneType, words: ArrayLike) -> Array:
+def from_words(lane: LaneType | FixedType, words: ArrayLike) -> Array:
     """Raw words of ``lane`` as values (subnormals and infinities too)."""
     words = np.asarray(words).astype(np.uint32)
+    if isinstance(lane, FixedType):
+        return np.ldexp(words.view(np.int32).astype(np.float64), -lane.fraction_bits)
     with np.errstate(invalid="ignore"):  # signalling NaNs
         return (words << np.uint32(32 - lane.bits)).view(np.float32).astype(np.float64)
 
 
-def to_words(lane: LaneType, values: ArrayLike) -> Array:
+def to_words(lane: LaneType | FixedType, values: ArrayLike) -> Array:
     """Values that ``lane`` holds exactly as raw words; every NaN is the canonical one.
 
     ``ValueError`` if a value is not of the lane type.
     """
     values = np.asarray(values, np.float64)
+    if isinstance(lane, FixedType):
+        units = np.ldexp(values, lane.fraction_bits)
+        if np.any((units != np.rint(units)) | (units < lane.least) | (units > lane.most)):
+            raise ValueError(f"values must be of type {lane.name}")
+        return units.astype(np.int64).astype(np.uint32)
     with np.errstate(over="ignore"):
         words = np.asarray(values, np.float32, order="C").view(np.uint32)
     words = words >> np.uint32(32 - lane.bits)

@@ -13,7 +13,7 @@ import numpy as np
 from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16, BINARY32
-from sim.model import lanes
+from sim.model import fixed, lanes
 from sim.model.rounding import Array, largest, round_to
 
 __all__ = ["RowState", "execute"]
@@ -23,7 +23,8 @@ __all__ = ["RowState", "execute"]
 class RowState:
     """Operands of a command's instructions: immediates, Y tensors by number and whether that which
     follows is meant, row registers, what scales reductions; whether one item of each row is stored;
-    register A ``before`` the command and as it leaves it (``largest``)."""
+    register A ``before`` the command and as it leaves it (``largest``); of fixed lanes, how many
+    words saturated."""
 
     immediates: Sequence[float]
     y: Mapping[tuple[int, int], Array]
@@ -33,6 +34,7 @@ class RowState:
     row_result: bool = False
     before: float = 0.0
     largest: float = 0.0
+    saturations: int = 0
 
 
 def _operand(state: RowState, instruction: dict[str, int], operand: Operand,
@@ -84,9 +86,11 @@ def execute(config: AcceleratorConfig, instruction: dict[str, int], x: Array,
 
     ``instruction`` holds the fields of ``hdl.spec.commands.INSTRUCTION``, already checked.
     """
-    lane = config.lane
     if instruction["rows"]:
         x = np.zeros((len(x), 1))
+    if config.fixed:
+        return _execute_fixed(instruction, x, state)
+    lane = config.lane
 
     def operand(name: str, own: Array) -> Array:
         kind = Operand(instruction[name])
@@ -116,4 +120,35 @@ def execute(config: AcceleratorConfig, instruction: dict[str, int], x: Array,
             total = lanes.row_total(lane, config.lanes, config.sum_ways, taken)
         state.registers[instruction["reduce_to"]] = _post(
             config, Post(instruction["post"]), total, state)
+    return x
+
+
+def _execute_fixed(instruction: dict[str, int], x: Array, state: RowState) -> Array:
+    """``execute`` on lanes of integers; of a GEMM's first pass ``x`` are accumulators."""
+    over = np.zeros(x.shape, bool)
+
+    def word(exact: Array) -> Array:
+        nonlocal over
+        over |= fixed.beyond(exact)
+        return fixed.enter(exact)
+
+    def operand(name: str, own: Array) -> Array:
+        kind = Operand(instruction[name])
+        return own if kind == Operand.SELF else _operand(state, instruction, kind, own.shape)
+
+    x = word(fixed.multiply(x, operand("multiply", x)) if instruction["multiply"] else x)
+    if instruction["add"]:
+        x = word(fixed.add(x, operand("add", x), bool(instruction["subtract"])))
+    if instruction["scale"]:
+        x = word(fixed.multiply(x, operand("scale", x)))
+    if instruction["relu"]:
+        x = np.maximum(x, 0.0)
+    one = state.row_result and instruction["destination"] == Destination.MEMORY
+    state.saturations += int(np.count_nonzero(over[:, :1] if one else over))
+    if instruction["reduce"]:
+        taken = np.abs(x) if instruction["magnitude"] else x
+        found = [fixed.post(Post(instruction["post"]), total, state.inverse_n, state.epsilon)
+                 for total in fixed.reduced(taken, instruction["reduce"] == Reduce.MAX)]
+        state.registers[instruction["reduce_to"]] = np.array([value for value, _ in found])
+        state.saturations += sum(saturated for _, saturated in found)
     return x

@@ -38,6 +38,15 @@ class Arithmetic:
         """Rounded as it is stored."""
         return codec.decode(self.storage, codec.encode(self.storage, values))
 
+    def given(self, values: Array) -> Array:
+        """An input as it is placed."""
+        return self.stored(values)
+
+    def kept(self, encoding: Encoding, rounded: bool, values: Array) -> Array:
+        """What those who read a tensor of ``encoding`` get of ``values``; ``rounded``: it is of the
+        format where that is what reads it."""
+        return codec.decode(encoding, codec.encode(encoding, values))
+
     def wide(self, values: Array | float) -> Array:
         """Rounded to BF16."""
         return codec.decode(BF16_ENCODING, codec.encode(BF16_ENCODING, np.float64(values)))
@@ -103,12 +112,18 @@ class Arithmetic:
     def add(self, x: Array, y: Array) -> Array:
         return lanes.add(self.lane, x, np.broadcast_to(y, x.shape))
 
+    def subtract(self, x: Array, y: Array) -> Array:
+        return lanes.subtract(self.lane, x, np.broadcast_to(y, x.shape))
+
     def multiply(self, x: Array, y: Array) -> Array:
         return lanes.multiply(self.lane, x, np.broadcast_to(y, x.shape))
 
+    def relu(self, x: Array) -> Array:
+        return lanes.relu(self.lane, x)
+
     def activation(self, name: str, x: Array) -> Array:
         if name.startswith("relu"):
-            x = lanes.relu(self.lane, x)
+            x = self.relu(x)
             return self.multiply(x, x) if name == "relu_squared" else x
         # The lanes have one GELU, which is near enough to its tanh form.
         name = "gelu" if name == "gelu_tanh" else name
@@ -151,7 +166,7 @@ class Arithmetic:
 
     def powers(self, x: Array, degree: int, bias: float, delta: float) -> Array:
         """[max(x + ``bias``, 0)] ^ ``degree`` + ``delta``."""
-        e = lanes.relu(self.lane, self.add(x, self.wide(bias)))
+        e = self.relu(self.add(x, self.wide(bias)))
         for _ in range({1: 0, 2: 1, 4: 2}[degree]):
             e = self.multiply(e, e)
         return self.add(e, self.wide(delta))
@@ -188,8 +203,7 @@ class Arithmetic:
         if norm.shift is None:
             scaled = self.multiply(x, self.inverse_length(x, 1 / items, norm.eps))
             return self.multiply(scaled, gain)
-        mean = np.broadcast_to(self.mean(x, items), x.shape)
-        centred = lanes.subtract(self.lane, x, mean)
+        centred = self.subtract(x, self.mean(x, items))
         weighed = self.multiply(centred, gain)
         if norm.kind == "l1":
             return self.add(self._by_magnitude(centred, weighed, norm.eps), self.wide(norm.shift))

@@ -30,6 +30,7 @@ from sim.model import codec
 from sim.verify.arithmetic import KEPT, Arithmetic, Array
 from sim.verify.attention import AttentionCodes
 from sim.verify.by_row import ByRow
+from sim.verify.fixed import Fixed
 from sim.verify.static import Static
 from sim.verify.tensors import Tensors
 
@@ -58,7 +59,7 @@ def arithmetic(config: AcceleratorConfig, model: Transformer, layers: range, kep
     """That of operands with such ``scales``, for those ``layers`` of the model."""
     if isinstance(scales, Scales):
         places = modules(model, {index: model.blocks[index] for index in layers})
-        return Static(config, scales, places, kept)
+        return (Fixed if config.fixed else Static)(config, scales, places, kept)
     return ByRow(config, kept) if scales == "row" else Arithmetic(config, kept)
 
 
@@ -123,7 +124,7 @@ class _Forward(Tensors):
             return math.wide(values.reshape(step.rows, -1))
         places = np.tile(np.arange(step.past, step.total), step.sequences)
         if isinstance(embedding, Patches):
-            patches = math.stored(values.reshape(-1, values.shape[2]))
+            patches = math.given(values.reshape(-1, values.shape[2]))
             x = math.linear(patches, embedding.projection)
             if embedding.convolution is not None:
                 x = self.convolved(embedding.convolution, x)

@@ -25,7 +25,7 @@ class Tensors:
         encoding = self.math.storage if rounded else BF16_ENCODING
         codes = codec.encode(encoding, values)
         self.found[self.label + name] = codes
-        return codec.decode(encoding, codes)
+        return self.math.kept(encoding, rounded, values)
 
     def keep_both(self, name: str, values: Array) -> Array:
         """BF16, and the format's rounding of that, under names that say so; gives BF16."""

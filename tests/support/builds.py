@@ -1,9 +1,17 @@
 """Builds that the tests of several files share."""
 
+from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.regression import small_accelerator
 from sim.harness.accelerator import Accelerator
 
-__all__ = ["tiny"]
+__all__ = ["tiny", "with_functions"]
+
+
+def with_functions(functions: str) -> AcceleratorConfig:
+    """The smallest build with a set of functions: of posit8, or of fixed lanes."""
+    if functions == "linear":
+        return AcceleratorConfig("int8", dim=4, lane_kind="fixed")
+    return AcceleratorConfig("posit8", dim=4, functions=functions)
 
 
 def tiny(fmt: str) -> Accelerator:

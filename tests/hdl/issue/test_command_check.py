@@ -22,14 +22,11 @@ from hdl.spec.commands import (
     isa_minor,
     pack,
 )
-from hdl.spec.config import FUNCTION_SETS, AcceleratorConfig
+from hdl.spec.config import FUNCTION_SETS
 from sim.harness.batch import Batch
 from sim.model.machine import Machine
+from support.builds import with_functions
 from support.sabotage import with_fault
-
-
-def config_of(functions):
-    return AcceleratorConfig("posit8", dim=4, functions=functions)
 
 
 def verdicts(config, commands):
@@ -56,7 +53,7 @@ def verdicts(config, commands):
 def test_a_build_of_softmax_alone_refuses_more():
     counts = []
     for functions in FUNCTION_SETS:
-        config = config_of(functions)
+        config = with_functions(functions)
         fields = [{"opcode": Opcode.VECTOR, "m": 1, "k": 1, "n": 1, "instructions": word | 1 << 24}
                   for word in (6, 6 << 11, 3 << 7, 8 << 7, 2 << 16 | 2 << 19, 2 << 16 | 3 << 19,
                                7, 7 << 3, 9 << 7, 10 << 7, 3 << 16, 1 << 16 | 4 << 19)]
@@ -64,7 +61,8 @@ def test_a_build_of_softmax_alone_refuses_more():
     bad = [ErrorCause.BAD_FIELD] * 6
     assert dict(zip(FUNCTION_SETS, counts, strict=True)) == {
         "all": [None] * 6 + bad, "softmax": bad + bad, "training": [None] * 12,
-        "scales": [None] * 6 + bad}
+        "scales": [None] * 6 + bad,
+        "linear": [None] * 2 + bad[:2] + [None] + bad[:1] + bad}
 
 
 def headers(config):
@@ -83,7 +81,7 @@ def headers(config):
 
 @pytest.mark.parametrize("functions", FUNCTION_SETS)
 def test_headers_are_refused_as_the_model_refuses_them(functions):
-    config, library = config_of(functions), Library()
+    config, library = with_functions(functions), Library()
     library.add(HeaderCheck(config), "header_check")
     batch = Batch(with_fault(record(library, "header_check"), "cause",
                              int(ErrorCause.BAD_FEATURE)), "header_check")

@@ -44,6 +44,7 @@ BUILDS = {
     "fp8, exact": AcceleratorConfig("fp8", dim=4, acc="exact", k_max=1000),
     "bf16": AcceleratorConfig("bf16", dim=4),
     "int8": AcceleratorConfig("int8", dim=4),
+    "int8, fixed": AcceleratorConfig("int8", dim=4, lane_kind="fixed"),
 }
 COMMAND_RESERVED, INSTRUCTION_RESERVED = (
     [bit for bit in range(bits) if reserved_mask(table, bits) >> bit & 1]

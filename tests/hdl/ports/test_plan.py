@@ -11,6 +11,7 @@ from hdl.load.weight_loader import WeightLoader
 from hdl.ports.plan import constants, copied, plan_layout
 from hdl.spec.commands import COMMAND, Unit
 from hdl.spec.config import FUNCTION_SETS, AcceleratorConfig
+from support.builds import with_functions
 
 UNITS = {OperandLoader: {Unit.OPERANDS}, WeightLoader: {Unit.WEIGHTS}, Feeder: {Unit.FEEDER},
          Drain: {Unit.DRAIN, Unit.VECTOR}}
@@ -51,7 +52,7 @@ def test_a_unit_reads_what_the_table_says_that_it_takes(unit, monkeypatch):
 @pytest.mark.parametrize("functions", FUNCTION_SETS)
 def test_members_of_a_plan(functions):
     # Their order within a kind is that of the table, and pinned by the digests of the Verilog.
-    config = AcceleratorConfig("posit8", dim=4, functions=functions)
+    config = with_functions(functions)
     fields, kinds = copied(config), []
     for name, bits in fields.items():
         flag, number = COMMAND[name].bits == 1, COMMAND[name].number is not None
@@ -60,7 +61,7 @@ def test_members_of_a_plan(functions):
     assert list(plan_layout(config).members) == [*fields, *ADDED]
     assert {name: bits for name, bits in fields.items() if bits != COMMAND[name].bits} == {
         "m": 24, "k": 24, "n": 24}
-    assert ("epsilon" in fields) == ("epsilon" in constants(config)) == config.infers
+    assert ("epsilon" in fields) == ("epsilon" in constants(config)) == config.squares
 
 
 def test_every_field_but_the_opcode_has_a_unit():
