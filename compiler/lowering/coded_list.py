@@ -77,7 +77,9 @@ class CodedList:
         factors = [lane_op.factor for lane_op in op.then if isinstance(lane_op, Factor)]
         if table.life != Life.CONSTANT or not op.table.is_whole or len(factors) < len(op.then):
             return op
-        codes, top = map(self._declare, self._shared.constant(table, 0, table.columns))
+        codes, top, unit = self._table(table)
+        self._declare(codes)
+        self._declare(top)
         items = self._declare(Value(f"{op.out.value.name} magnitudes of rows", op.out.rows, 1,
                                     forms=(Form.WIDE,)))
         height = op.out.rows // len(op.indices)
@@ -86,7 +88,11 @@ class CodedList:
         return replace(op, table=codes.whole, then=(
             MultiplyRows(tuple(items.whole.row_block(first, height)
                                for first in range(0, op.out.rows, height))),
-            Factor(LARGEST * math.prod(factors))))
+            Factor(LARGEST * unit * math.prod(factors))))
+
+    def _table(self, table: Value) -> tuple[Value, Value, float]:
+        """Codes of a table and magnitudes of its rows, which count so much over 127²."""
+        return (*self._shared.constant(table, 0, table.columns), 1.0)
 
 
 def items_of(value: Value, rows: View) -> View:

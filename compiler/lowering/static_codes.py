@@ -19,6 +19,9 @@ from sim.model.rounding import round_to
 
 __all__ = ["StaticCodes"]
 
+_RAISED = 14
+"""log2 of what is nearest to 127²."""
+
 
 def _inverse(scale: float) -> float:
     """By what an operand is multiplied."""
@@ -41,6 +44,19 @@ class StaticCodes(CodedList):
                        if isinstance(op, Output) or read.use != Use.OPERAND}
         self._codes: dict[Value, Value] = {}
         self._divisors: dict[Value, Value] = {}
+
+    def _table(self, table: Value) -> tuple[Value, Value, float]:
+        """Lanes of integers pass magnitudes on that are not too small for a word of theirs."""
+        codes, top, unit = super()._table(table)
+        if not self._config.fixed:
+            return codes, top, unit
+        make, unit = top.make, 2.0 ** -_RAISED
+        assert make is not None, "constants have contents"
+        raised = self._shared.made(table, "raised magnitudes", lambda: Value(
+            f"{top.name} raised", top.rows, 1, Life.CONSTANT, top.forms,
+            make=lambda: np.ldexp(make(), _RAISED)))
+        return self._shared.made(table, "codes of raised magnitudes", lambda: replace(
+            codes, counts=Counts(LARGEST * unit, raised))), raised, unit
 
     # Scales
 

@@ -36,6 +36,13 @@ class Fixed(Static):
         return values if rounded else codec.decode(BF16_ENCODING, codec.encode(
             BF16_ENCODING, values))
 
+    def table_rows(self, table: Array, ids: Array, factor: float = 1.0) -> Array:
+        codes, scale = self.row_codes(table[ids].reshape(-1, table.shape[1]))
+        raised = self.wide(fixed.enter(scale * 2.0 ** 14))
+        rows = self.multiply(self.multiply(codes, raised),
+                             self.wide(LARGEST * factor * 2.0 ** -14))
+        return rows.reshape(*ids.shape, -1)
+
     # Of lanes
 
     def add(self, x: Array, y: Array) -> Array:

@@ -57,6 +57,17 @@ def test_digits_on_rtl(capsys):
     assert compared > 4000 and others > 30_000 and wrong == strange == 0
 
 
+@pytest.mark.parametrize("model, more", [
+    ("digits-integer", []), ("char-integer", ["--text", "The film", "--decode", "2"])])
+def test_every_byte_is_what_the_definition_gives(model, more, capsys):
+    given = [model, "--fmt", "int8", "--lane", "fixed", "--scales", "static", "--on", "machine"]
+    assert run.main([*given, "--quiet", *more]) == 0
+    out = capsys.readouterr().out
+    compared, wrong = map(int, re.search(r"bytes compared: (\d+), mismatches: (\d+)", out).groups())
+    cosines = [float(own) for own in re.findall(r"(?:layer|head) .*cosine to fp32 ([\d.]+)", out)]
+    assert compared > 4000 and wrong == 0 and len(cosines) > 2 and min(cosines) > 0.999
+
+
 @pytest.mark.parametrize("profile", ["ideal", "heavy"])
 def test_random_programs(profile):
     compare_random(fixed_machine(), profile, 40)

@@ -31,7 +31,7 @@ class Cell:
     (``schemes``) in place of all that. ``merge``: adapters as the ``build`` merges them in
     training, which rounds matrices before and after, or in ``fp32``, rounded once. ``scales``: of
     operands, in place of the build's own; static ones by calibration on the task's examples for
-    that."""
+    that. ``lane``: what the lanes compute in, in place of the format's own."""
 
     task: str
     fmt: str = "posit8"
@@ -46,12 +46,13 @@ class Cell:
     scheme: str | None = None
     merge: str = "build"
     scales: str | None = None
+    lane: str | None = None
 
     @property
     def config(self) -> AcceleratorConfig:
         """The build; of ``fp32`` any, whose lanes nothing runs through. ``ValueError``."""
         chosen: dict[str, Any] = {"acc": self.acc, "exp_epsilon": self.epsilon,
-                                  "exp_theta": self.theta}
+                                  "exp_theta": self.theta, "lane_kind": self.lane}
         return AcceleratorConfig("bf16" if self.fmt == PLAIN else self.fmt, softmax=self.softmax,
                                  **chosen)
 
@@ -76,6 +77,7 @@ class Cell:
                 ("epsilon", self.epsilon), ("theta", self.theta)) if value is not None]
         parts += [f"merged in {self.merge}"] if self.merge != "build" else []
         parts += [f"scales {self.scales}"] if self.scales is not None else []
+        parts += [f"lane {self.lane}"] if self.lane is not None else []
         parts += [f"{self.tokens} tokens"] if self.tokens else []
         return " ".join(parts + ([f"first {self.count}"] if self.count else []))
 
@@ -183,6 +185,8 @@ def _integer_transformer() -> Iterator[Cell]:
         yield Cell(task, PLAIN)
         for scales in ("row", "static", "unit"):
             yield Cell(task, "int8", scales=scales)
+        if task != "digits":  # its softmax and norms take functions
+            yield Cell(task, "int8", scales="static", lane="fixed")
         for fmt in ("posit8", "e4m3", "bf16"):
             yield Cell(task, fmt, acc=None if fmt == "bf16" else "exact")
 
@@ -229,7 +233,7 @@ TABLES: dict[str, Table] = {
     "integers": Table("integers with scales by row or static, all fused", _integers,
                       ("fmt", "scales"), ("task",)),
     "integer-transformer": Table("polynomial attention and norms by magnitudes, all fused",
-                                 _integer_transformer, ("fmt", "scales"), ("task",)),
+                                 _integer_transformer, ("fmt", "scales", "lane"), ("task",)),
     "parameters": Table("some parameters rounded, all else exact",
                         lambda: _parameters("reviews-tiny"), ("scheme",), ("task",)),
     "prior": Table("what prior work does, on the same model", lambda: _prior("reviews-tiny"),

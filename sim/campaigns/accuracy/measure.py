@@ -28,8 +28,9 @@ _BOTH = ("compiler/adapted.py", "compiler/checkpoints/functions.py",
 _SOURCES = (*_BOTH, "hdl/spec/timing.py", "compiler/checkpoints/reference.py",
             *(f"sim/campaigns/accuracy/{name}.py" for name in ("arithmetic", "compute")),
             *(f"sim/verify/{name}.py" for name in (
-                "arithmetic", "attention", "by_row", "coded", "expected", "static", "tensors")),
-            *(f"sim/model/{name}.py" for name in ("accumulate", "exact")))
+                "arithmetic", "attention", "by_row", "coded", "expected", "fixed", "static",
+                "tensors")),
+            *(f"sim/model/{name}.py" for name in ("accumulate", "exact", "fixed")))
 _PRIOR = (*_BOTH, *(f"sim/campaigns/accuracy/{name}.py" for name in ("prior", "schemes")))
 _SIZES = {"minilm": 25.0, "smollm2": 300.0, "digits-vit": 0.2}  # of a position, BERT-tiny's is 1
 
