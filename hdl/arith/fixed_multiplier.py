@@ -16,8 +16,8 @@ _LEVELS = 7
 
 
 class FixedMultiplier(wiring.Component):
-    """``o`` = ``x`` × ``y``, rounded once to nearest even and clipped; combinational, or with as many
-    registers as there are ``cuts`` between product and rounding, which move with ``enable``.
+    """``o`` = ``x`` × ``y``, rounded once to nearest even and clipped; combinational, or with as
+    many registers as there are ``cuts`` between product and rounding, which move with ``enable``.
 
     Members
     -------
