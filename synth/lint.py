@@ -145,10 +145,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--whole", action="store_true",
                         help="Verilator flattens every design, not only small ones and one large")
     add_quiet(parser)
-    add_config_flags(parser, output=False, only=("acc",))
+    add_config_flags(parser, output=False, only=("acc", "lane_kind"))
     arguments = parser.parse_args(argv)
     try:
-        configs = [AcceleratorConfig(fmt=fmt, acc=arguments.acc, dim=dim)
+        configs = [AcceleratorConfig(fmt=fmt, acc=arguments.acc, dim=dim,
+                                     lane_kind=arguments.lane_kind)
                    for fmt in arguments.fmt for dim in arguments.dim]
         least = min(config.dim for config in configs)
         # The largest first: so they are not left to one processor at the end.

@@ -105,7 +105,7 @@ def _parser() -> Parser:
     parser.add_argument("--dim", type=integer(1), nargs="+", default=[4, 8, 16, 32], metavar="N",
                         help="D, rows and columns of the array, several (4 8 16 32)")
     add_config_flags(parser, output=False, functions="softmax",
-                     only=("fmt", "lanes", "acc", "softmax", "functions", "bus_bytes"))
+                     only=("fmt", "lanes", "acc", "softmax", "functions", "lane_kind", "bus_bytes"))
     add_quiet(parser)
     return parser
 

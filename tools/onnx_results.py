@@ -51,7 +51,8 @@ _ROWS, _INNER, _COLUMNS, _TRIALS = 32, 96, 64, 8
 
 def products() -> dict[str, np.ndarray]:
     """Codes that QLinearMatMul gives of random ones by random scales, all of int8 without zero
-    points: ``tensor`` by one scale of b, ``column`` by one for each column of it."""
+    points: ``tensor`` by one scale of b, ``column`` by one for each column of it; ``bf16`` of both
+    where the factor of a sum is a BF16 word."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -60,13 +61,18 @@ def products() -> dict[str, np.ndarray]:
             for shape in ((_ROWS, _INNER), (_INNER, _COLUMNS)))
     found = {"a": a, "b": b}
     most = float(abs(a.astype(np.int64) @ b).max())
-    for kind, count in (("tensor", 1), ("column", _COLUMNS)):
+    for kind, count in (("tensor", 1), ("column", _COLUMNS), ("bf16 tensor", 1),
+                        ("bf16 column", _COLUMNS)):
         scales: list[np.ndarray] = []
         results: list[np.ndarray] = []
         for _ in range(_TRIALS):
             sa = np.float32(rng.uniform(0.5, 2))
             sb = rng.uniform(0.5, 2, count).astype(np.float32)
             sy = np.float32(sa * sb.mean() * most / 127 * rng.uniform(0.7, 1.3))
+            if kind.startswith("bf16"):
+                words = np.asarray(sa * sb / sy, np.float32).view(np.uint32)
+                sb = (words & np.uint32(0xFFFF0000)).view(np.float32)
+                sa = sy = np.float32(1)
             zeros = np.zeros(count, np.int8)
             values = {"a": a, "sa": sa, "za": np.int8(0), "b": b, "sb": sb if count > 1 else sb[0],
                       "zb": zeros if count > 1 else zeros[0], "sy": sy, "zy": np.int8(0)}
