@@ -1,0 +1,99 @@
+"""Powers of two moved between layers: the same model in fp32, another one in few digits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from compiler.balanced import balanced
+from compiler.checkpoints import load, samples
+from compiler.checkpoints.description import Linear
+from compiler.checkpoints.inputs import Inputs
+from compiler.checkpoints.reference import forward
+from compiler.examples import Example
+from compiler.lowering.lower import layer_range, lower, make_steps
+from hdl.spec.config import AcceleratorConfig
+from sim.verify.compare import compare
+from sim.verify.expected import expected, outputs
+from sim.verify.runner import on_machine
+from support.families import stored
+
+IDS = np.random.default_rng(0).integers(0, 30, (3, 12))
+
+
+def examples(ids=IDS):
+    return [Example(str(number), row) for number, row in enumerate(ids)]
+
+
+def powers(values):
+    return np.array_equal(np.frexp(np.abs(values))[0], np.full(values.shape, 0.5))
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "gpt2", "opt", "stablelm", "gemma2", "neox",
+                                  "bert", "vit-classes", "modernbert-masked", "arcee"])
+def test_fp32_stays_the_same(name, tmp_path):
+    case = stored(name)
+    model = load(case.write(tmp_path / name))
+    given = case.inputs(model)
+    new = balanced(model, [Example("own", given.values[0])])
+    whole, found = (forward(own, given.values[0]).output for own in (model, new))
+    assert np.abs(found - whole).max() <= 2e-5 * max(1, np.abs(whole).max())
+    changed = not np.array_equal(new.blocks[0].attention.value.weight,
+                                 model.blocks[0].attention.value.weight)
+    assert changed and new.blocks[0].attention.value.weight.dtype == np.float32
+
+
+def test_gains_become_powers_of_two_and_a_shared_table_two_matrices():
+    model = samples.llama()
+    new = balanced(model, examples())
+    for norm in (new.final_norm, *(own for block in new.blocks for own in (
+            block.attention_norm, block.feed_forward_norm))):
+        assert powers(norm.gain) and norm.gain.dtype == np.float32
+    assert not powers(model.final_norm.gain) and model.head.weight is model.embedding.table
+    assert new.embedding is model.embedding and new.head.weight is not new.embedding.table
+    ratio = new.blocks[0].feed_forward.down.weight / model.blocks[0].feed_forward.down.weight
+    assert powers(ratio) and len(np.unique(ratio)) > 1
+
+
+def spoiled(model, factor):
+    """A channel of every gated feed-forward ``factor`` times as large, and undone behind it."""
+    blocks = []
+    for block in model.blocks:
+        ffn, scale = block.feed_forward, np.ones(len(block.feed_forward.up.weight), np.float32)
+        scale[3] = factor
+        blocks.append(replace(block, feed_forward=replace(
+            ffn, up=Linear(ffn.up.weight * scale[:, None]), down=Linear(ffn.down.weight / scale))))
+    return replace(model, blocks=tuple(blocks))
+
+
+@pytest.mark.parametrize(("fmt", "factor"), [("e4m3", 2048.0), ("posit8", 4096.0)])
+def test_a_channel_beyond_the_format_comes_into_its_range(fmt, factor):
+    model = spoiled(samples.llama(), factor)
+    config = AcceleratorConfig(fmt, softmax="pwl", acc="exact")
+    wanted = np.concatenate([forward(model, row).output for row in IDS])
+
+    def error(own):
+        from sim.verify.expected import arithmetic
+        math = arithmetic(config, own, range(len(own.blocks)))
+        found = outputs(math, own, Inputs("ids", IDS), every=True)
+        return np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+
+    plain, even = error(model), error(balanced(model, examples()))
+    print(f"{fmt}: error {plain:.4f}, balanced {even:.4f}")
+    assert even < 0.75 * plain
+
+
+@pytest.mark.parametrize("fmt", ["posit8", "e4m3"])
+def test_programs_of_it_have_the_bytes_of_the_rules(fmt):
+    model = balanced(samples.llama(), examples())
+    config, inputs = AcceleratorConfig(fmt, dim=4), Inputs("ids", IDS[:1])
+    program = lower(config, model, inputs, keep=True)
+    result = compare(program, on_machine(program.image, config), expected(
+        config, model, inputs, make_steps(model, inputs, None), layers=layer_range(model, None)))
+    print(f"{fmt}: {result.total} bytes")
+    assert result.total > 3000 and not any(result.differing.values())
+
+
+def test_a_model_with_an_encoder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="cannot be balanced: what its layers read depends"):
+        balanced(load(stored("t5").write(tmp_path / "t5")), examples())
