@@ -21,6 +21,9 @@ EPSILONS = (142, 144, 152, 160)
 _QUICK = 96  # sentences
 _LONG = 200  # reviews of each length
 _WINDOWS = 4  # of running text
+_PART = 256  # tokens
+TEXT_PARTS = ("gains", "the table", "matrices", "gated products", "what the head reads",
+              "other operands")
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Cell:
     (``schemes``) in place of all that. ``merge``: adapters as the ``build`` merges them in
     training, which rounds matrices before and after, or in ``fp32``, rounded once. ``scales``: of
     operands, in place of the build's own; static ones by calibration on the task's examples for
-    that. ``lane``: what the lanes compute in, in place of the format's own."""
+    that. ``lane``: what the lanes compute in, in place of the format's own. ``balance``:
+    ``balanced`` on the same examples, or as the model is."""
 
     task: str
     fmt: str = "posit8"
@@ -47,6 +51,7 @@ class Cell:
     merge: str = "build"
     scales: str | None = None
     lane: str | None = None
+    balance: str | None = None
 
     @property
     def config(self) -> AcceleratorConfig:
@@ -78,6 +83,7 @@ class Cell:
         parts += [f"merged in {self.merge}"] if self.merge != "build" else []
         parts += [f"scales {self.scales}"] if self.scales is not None else []
         parts += [f"lane {self.lane}"] if self.lane is not None else []
+        parts += [self.balance] if self.balance is not None else []
         parts += [f"{self.tokens} tokens"] if self.tokens else []
         return " ".join(parts + ([f"first {self.count}"] if self.count else []))
 
@@ -154,6 +160,21 @@ def _text(levels: Sequence[str], count: int | None = None) -> Iterator[Cell]:
         yield Cell("text", fmt, fusion, None if fmt == "bf16" else "exact", count=count)
 
 
+def _balanced() -> Iterator[Cell]:
+    """As ``_text``, all fused, with powers of two moved between layers."""
+    yield Cell("text", PLAIN, count=_WINDOWS)
+    yield Cell("text", "bf16", count=_WINDOWS)
+    for balance, fmt in product((None, "balanced"), ("posit8", "e4m3")):
+        yield Cell("text", fmt, acc="exact", balance=balance, count=_WINDOWS)
+
+
+def _text_parts() -> Iterator[Cell]:
+    """Beginnings of two windows: which tensors cost most says one as well as four."""
+    yield Cell("text", PLAIN, tokens=_PART, count=2)
+    for part, fmt in product(TEXT_PARTS, ("posit8", "e4m3")):
+        yield Cell("text", "bf16", scheme=f"{fmt} of {part}", tokens=_PART, count=2)
+
+
 def _merged(task: str) -> Iterator[Cell]:
     yield Cell(task, PLAIN)
     for fmt, merge in product(FORMATS, ("build", PLAIN)):
@@ -228,6 +249,10 @@ TABLES: dict[str, Table] = {
     "text": Table("perplexity of the first windows, all fused",
                   lambda: _text(["residual"], _WINDOWS)),
     "text-fusion": Table("perplexity by fusion level", lambda: _text(list(FUSION_LEVELS))),
+    "balanced": Table("perplexity, all fused, with powers of two moved between layers", _balanced,
+                      ("fmt",), ("balance",)),
+    "text-parts": Table("some tensors rounded, all else exact: perplexity", _text_parts,
+                        ("scheme",), ("task",)),
     "merged": Table("adapters merged by the build, or in fp32 before anything is rounded",
                     lambda: _merged("reviews-tiny"), ("fmt",), ("merge",)),
     "integers": Table("integers with scales by row or static, all fused", _integers,

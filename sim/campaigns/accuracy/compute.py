@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from compiler.balanced import balanced
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.reference import forward
+from compiler.examples import Example
 from compiler.training.gradients.network import Batch, logits_of
 from compiler.training.gradients.numerics import Exact
 from compiler.training.gradients.parameters import parameters
@@ -21,7 +23,7 @@ from sim.campaigns.accuracy.tasks import Task, model_of, task_of
 from sim.verify.arithmetic import Arithmetic
 from sim.verify.expected import outputs
 
-__all__ = ["computed"]
+__all__ = ["Run", "computed", "foretold"]
 
 Array = np.ndarray
 Run = Callable[[Array, bool], Array]
@@ -29,8 +31,8 @@ _ONE = Lock()  # threads of a worker share its models
 
 
 def computed(cell: Cell, numbers: Sequence[int]) -> Array:
-    """A row for each of the examples ``numbers``: what the model gives, or of a text the loss of
-    each token but the first, then the likeliest ones."""
+    """A row for each of the examples ``numbers``: what the model gives, or of a text what is
+    ``foretold``."""
     task = task_of(cell.task, cell.count, cell.tokens)
     with _ONE:
         run = _plain(task) if cell.fmt == PLAIN else _rounded(cell, task)
@@ -40,14 +42,15 @@ def computed(cell: Cell, numbers: Sequence[int]) -> Array:
         found: dict[int, Array] = {}
         for own in by_length.values():
             if task.metric == "perplexity":  # logits of a whole vocabulary take their room
-                found |= {number: _foretold(run, task.examples[number]) for number in own}
+                found |= {number: foretold(run, task.examples[number]) for number in own}
                 continue
             rows = run(np.stack([task.examples[number] for number in own]), False)
             found |= dict(zip(own, rows, strict=True))
     return np.stack([found[number] for number in numbers])
 
 
-def _foretold(run: Run, ids: Array) -> Array:
+def foretold(run: Run, ids: Array) -> Array:
+    """Of a text the loss of each token but the first, then the likeliest ones."""
     logits = run(ids[None], True).reshape(len(ids), -1)[:-1]
     top = logits.max(axis=1, keepdims=True)
     likely = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
@@ -69,7 +72,10 @@ def _rounded(cell: Cell, task: Task) -> Run:
 def _opened(cell: Cell) -> tuple[Arithmetic, Transformer]:
     """The arithmetic, which keeps its weights, and the model with its adapters."""
     merged = None if cell.merge == PLAIN else cell.config
-    model = model_of(task_of(cell.task), merged)
+    task = task_of(cell.task)
+    model = model_of(task, merged)
+    if cell.balance is not None:
+        model = balanced(model, [Example(cell.task, values) for values in task.calibration])
     return arithmetic_of(cell, model), model
 
 

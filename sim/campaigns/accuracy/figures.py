@@ -44,7 +44,7 @@ def entry_of(cell: Cell, task: Task, rows: Array, plain: Array) -> Entry:
             entry["flips"], error = flips(outcomes, _outcomes(task, plain)), _of_logits(rows, plain)
         entry |= {"error": _round(error),
                   "digest": hashlib.sha256(np.float64(rows).tobytes()).hexdigest()[:16]}
-        if cell.scheme is not None and " of " in cell.scheme:
+        if cell.scheme is not None and " of " in cell.scheme and task.metric != "perplexity":
             entry["shift"] = _round(_shift(rows, plain))
     return entry
 

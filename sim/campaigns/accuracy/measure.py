@@ -97,19 +97,23 @@ def _path(part: _Part) -> Path:
         example = task.examples[number]
         inputs.update(f"{example.dtype}{example.shape}".encode() + example.tobytes())
     numerics: object = PLAIN if cell.fmt == PLAIN else cell.scheme or [
-        cell.config.as_dict(), cell.fusion, cell.reciprocal, cell.merge, *_scales(cell, task)]
+        cell.config.as_dict(), cell.fusion, cell.reciprocal, cell.merge, *_calibrated(cell, task)]
     sources = _SOURCES if cell.scheme is None else _PRIOR
     text = json.dumps([digest_of(sources), task.made_by, task.metric, numerics,
                        inputs.hexdigest()])
     return build_folder() / "accuracy" / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npy"
 
 
-def _scales(cell: Cell, task: Task) -> list[object]:
-    """Which there are but the build's own, and what they are calibrated on."""
-    if cell.scales is None:
+def _calibrated(cell: Cell, task: Task) -> list[object]:
+    """Scales that are not the build's own, or a balance, and what they are measured on."""
+    asked = [(how, source) for how, source in (
+        (cell.scales, "compiler/calibration.py"), (cell.balance, "compiler/balanced.py"))
+        if how is not None]
+    if not asked:
         return []
     inputs = hashlib.sha256(b"".join(values.tobytes() for values in task.calibration))
-    return [cell.scales, digest_of(("compiler/calibration.py",)), inputs.hexdigest()]
+    return [*(part for how, source in asked for part in (how, digest_of((source,)))),
+            inputs.hexdigest()]
 
 
 def _keep(path: Path, rows: Array) -> None:

@@ -115,9 +115,9 @@ def _characters() -> Task:
 
 def _text() -> Task:
     """16 windows of longer reviews."""
-    held_out = review_text(tokenizer("smollm2"), LONGEST, 1, _WINDOWS).held_out
-    return Task("text", "smollm2", "perplexity", tuple(held_out.inputs), np.zeros(_WINDOWS),
-                _MADE_BY["smollm2"], positions=LONGEST)
+    task = review_text(tokenizer("smollm2"), LONGEST, 1, _WINDOWS)
+    return Task("text", "smollm2", "perplexity", tuple(task.held_out.inputs), np.zeros(_WINDOWS),
+                _MADE_BY["smollm2"], positions=LONGEST, calibration=tuple(task.train.inputs))
 
 
 def _documents() -> Task:

@@ -3,6 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from compiler.checkpoints.samples import llama
+from compiler.training.gradients.network import Batch, logits_of
+from compiler.training.gradients.numerics import Exact
+from compiler.training.gradients.parameters import parameters
+from compiler.training.gradients.weights import Weights
+from hdl.spec.formats import format_named
 from sim.campaigns.accuracy.cells import PLAIN, TABLES, Cell
 from sim.campaigns.accuracy.figures import cell_of, entry_of
 from sim.campaigns.accuracy.report import lines
@@ -68,17 +74,45 @@ def test_what_all_rows_share_of_an_error():
 
 
 def test_parameters_that_are_rounded_alone():
-    from sim.campaigns.accuracy.prior import _PARTS
+    from sim.campaigns.accuracy.prior import _OPERANDS, _PARTS
 
-    chosen = {cell.scheme.partition(" of ")[2] for cell in TABLES["parameters"].cells()
-              if cell.scheme is not None}
-    assert chosen == set(_PARTS)
+    chosen = {cell.scheme.partition(" of ")[2] for name in ("parameters", "text-parts")
+              for cell in TABLES[name].cells() if cell.scheme is not None}
+    assert chosen == set(_PARTS) | set(_OPERANDS)
     names = ("embedding.segment", "embedding.table", "embedding.norm.gain", "blocks.0.up.weight",
              "blocks.0.up.bias", "embedding.positions", "embedding.norm.shift")
     taken = {part: [name for name in names if of(name)] for part, of in _PARTS.items()}
     assert taken == {"segment row": ["embedding.segment"], "gains": ["embedding.norm.gain"],
                      "other embeddings": ["embedding.table", "embedding.positions"],
+                     "the table": ["embedding.table"],
                      "matrices": ["blocks.0.up.weight"]}
+
+
+def test_operands_are_told_apart_by_their_order():
+    """Each of a small decoder's is rounded by one part, and by no other."""
+    from sim.campaigns.accuracy.prior import _OPERANDS, _STORED, _Operands
+
+    model = llama(layers=2)
+    encoding = format_named("e4m3").encodings[0]
+    weights, batch = Weights(parameters(model), Exact()), Batch(
+        np.random.default_rng(0).integers(0, 40, (1, 7)), np.zeros(1, int))
+
+    class Named(_Operands):
+        def stored(self, x):
+            layer, place = divmod(self.count, len(_STORED))
+            shapes.append((_STORED[place] if layer < 2 else "what the head reads", x.shape[-1]))
+            return super().stored(x)
+
+    rows = {}
+    for part, chosen in _OPERANDS.items():
+        shapes = []
+        rows[part] = logits_of(model, weights, Named(encoding, 2, chosen), batch)
+        assert [width for name, width in shapes if name == "gated products"] == [24, 24]
+        assert [width for name, width in shapes if name == "probabilities"] == [7, 7]
+        assert shapes[-1] == ("what the head reads", 16) and len(shapes) == 17
+    plain = logits_of(model, weights, Exact(), batch)
+    assert all(0 < np.abs(own - plain).max() < 2 for own in rows.values())
+    assert len({own.tobytes() for own in rows.values()}) == 3
 
 
 def test_figures_of_pairs():
