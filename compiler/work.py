@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compiler.adapted import with_adapters
-from compiler.calibration import chosen_scales
+from compiler.balanced import balanced
+from compiler.calibration import calibration_examples, chosen_scales
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.checkpoints.scales import Scales
@@ -83,6 +84,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_input_flags(parser)
     add_adapter(parser)
     add_scales(parser, (*SCALES, STATIC))
+    parser.add_argument("--balance", action="store_true",
+                        help="move powers of two between layers, by what the model reaches on the "
+                        "project's sentences, to where formats of few digits are precise")
     parser.add_argument("--memory", type=integer(1), metavar="BYTES",
                         help="refuse a program that needs more than this memory")
     add_seed(parser, "fills unused memory, and random models and inputs")
@@ -121,11 +125,14 @@ def scales_of(options: argparse.Namespace, model: Transformer, config: Accelerat
 
 
 def model_of(options: argparse.Namespace, config: AcceleratorConfig) -> Transformer:
-    """With its adapters; ``ValueError``, ``ModelUnavailable``."""
+    """With its adapters, balanced where that is asked for; ``ValueError``, ``ModelUnavailable``."""
     model = open_model(options.model, options.offline, options.seed)
-    if options.adapter is None:
+    if options.adapter is not None:
+        model = with_adapters(options.model, model, options.adapter, config)
+    if not options.balance:
         return model
-    return with_adapters(options.model, model, options.adapter, config)
+    return balanced(model, calibration_examples(options.model, model, offline=options.offline,
+                                                seed=options.seed))
 
 
 def inputs_of(options: argparse.Namespace, model: Transformer) -> Inputs:

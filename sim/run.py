@@ -204,7 +204,8 @@ def _by_layer(options: argparse.Namespace) -> int:
     """A program for each layer; 1 where a byte differs, ``ValueError`` for what that cannot do."""
     from sim.verify.by_layer import by_layer
 
-    for name in ("generate", "decode", "layers", "program", "dump", "image_only", "memory"):
+    for name in ("generate", "decode", "layers", "program", "dump", "image_only", "memory",
+                 "balance"):
         if getattr(options, name):
             raise ValueError(f"--by-layer takes no --{name.replace('_', '-')}")
     if options.on != "machine":

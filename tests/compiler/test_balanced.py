@@ -13,8 +13,9 @@ from compiler.checkpoints.reference import forward
 from compiler.examples import Example
 from compiler.lowering.lower import layer_range, lower, make_steps
 from hdl.spec.config import AcceleratorConfig
+from sim import run
 from sim.verify.compare import compare
-from sim.verify.expected import expected, outputs
+from sim.verify.expected import arithmetic, expected, outputs
 from sim.verify.runner import on_machine
 from support.families import stored
 
@@ -73,7 +74,6 @@ def test_a_channel_beyond_the_format_comes_into_its_range(fmt, factor):
     wanted = np.concatenate([forward(model, row).output for row in IDS])
 
     def error(own):
-        from sim.verify.expected import arithmetic
         math = arithmetic(config, own, range(len(own.blocks)))
         found = outputs(math, own, Inputs("ids", IDS), every=True)
         return np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
@@ -92,6 +92,19 @@ def test_programs_of_it_have_the_bytes_of_the_rules(fmt):
         config, model, inputs, make_steps(model, inputs, None), layers=layer_range(model, None)))
     print(f"{fmt}: {result.total} bytes")
     assert result.total > 3000 and not any(result.differing.values())
+
+
+def test_the_command_line_balances(capsys):
+    lines = {}
+    for more in ([], ["--balance"]):
+        assert run.main(["random-llama", "--on", "machine", "--dim", "4", "--quiet", *more]) == 0
+        out = capsys.readouterr().out
+        lines[bool(more)] = [line for line in out.splitlines() if "cosine" in line]
+        assert "mismatches: 0" in out
+    assert lines[True] and lines[True] != lines[False]
+    with pytest.raises(SystemExit):
+        run.main(["random-llama", "--on", "machine", "--by-layer", "--balance"])
+    assert "--by-layer takes no --balance" in capsys.readouterr().err
 
 
 def test_a_model_with_an_encoder_is_refused(tmp_path):
