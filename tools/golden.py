@@ -54,9 +54,7 @@ class Build:
         # None: the default.
         return AcceleratorConfig(self.fmt, dim=self.dim,
                                  acc=self.acc, softmax=self.softmax,  # type: ignore[arg-type]
-                                 functions=self.functions,  # type: ignore[arg-type]
-                                 lane_kind="fixed" if self.functions == "linear"
-                                 else None)  # type: ignore[arg-type]
+                                 functions=self.functions)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
         if self.acc is None:

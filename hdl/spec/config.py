@@ -98,7 +98,8 @@ class AcceleratorConfig:
         1, "partial sums of a row's sum, 1, 2 or 4, which the beats join in turn: cycles that an "
         "addition of the reductions may take")
     lane_kind: str = option(None, "what the lanes compute in, fixed: integers of 32 bits, of int8 "
-                            "alone", "fp32 of bf16, else bf16", LANES, flag="lane")
+                            "alone", "fixed with functions linear, fp32 of bf16, else bf16", LANES,
+                            flag="lane")
 
     def __post_init__(self) -> None:
         fmt = format_named(self.fmt)
@@ -115,7 +116,8 @@ class AcceleratorConfig:
             object.__setattr__(self, "softmax", fmt.default_softmax)
         require_name("softmax", self.softmax, SOFTMAX_MODES)
         if self.lane_kind is None:
-            object.__setattr__(self, "lane_kind", fmt.lane.name)
+            object.__setattr__(self, "lane_kind",
+                               "fixed" if self.functions == "linear" else fmt.lane.name)
         require_name("lane", self.lane_kind, LANES)
         self._check_lane(fmt)
         if self.functions is None:

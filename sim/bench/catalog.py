@@ -88,6 +88,7 @@ class Job:
     @property
     def label(self) -> str:
         extra = f" {self.config.softmax}" if self.bench.name in _BY_SOFTMAX else ""
+        extra += " fixed" if self.config.fixed else ""
         latencies = self.config.pe_latency, self.config.lane_latency, self.config.sum_ways
         if latencies != (1, 1, 1):
             extra += " latency {}, {}, ways {}".format(*latencies)
@@ -99,6 +100,8 @@ _BY_SOFTMAX = ("exp", "reciprocal")
 _SMALL = {"dim": 4, "input_depth": 64, "weight_depth": 64, "acc_depth": 64}
 _MODES = tuple({"dim": 4, "softmax": mode} for mode in SOFTMAX_MODES)
 
+_FIXED: dict[str, Any] = {"fmt": "int8", "dim": 4, "lane_kind": "fixed"}
+
 BENCHES: dict[str, Bench] = {bench.name: bench for bench in (
     Bench("decoder", formats=(*_EIGHT_BIT, "bf16")),
     Bench("encoder", formats=(*_EIGHT_BIT, "bf16")),
@@ -108,10 +111,10 @@ BENCHES: dict[str, Bench] = {bench.name: bench for bench in (
     Bench("array", extra=({"fmt": "posit8", "dim": 4, "pe_latency": 2},)),
     Bench("exp", formats=("posit8", "bf16"), variants=_MODES),
     Bench("reciprocal", formats=("posit8", "bf16"), variants=_MODES),
-    Bench("lane", extra=({"fmt": "fp8", "dim": 4, "lane_latency": 2},)),
-    Bench("vector", extra=({"fmt": "posit8", "dim": 4, "lane_latency": 2},
+    Bench("lane", extra=(_FIXED, {"fmt": "fp8", "dim": 4, "lane_latency": 2},)),
+    Bench("vector", extra=(_FIXED, {"fmt": "posit8", "dim": 4, "lane_latency": 2},
                            {"fmt": "fp8", "dim": 4, "lane_latency": 3, "sum_ways": 4})),
-    Bench("top", generate=_top, toplevel="ottava", variants=(_SMALL,),
+    Bench("top", generate=_top, toplevel="ottava", variants=(_SMALL,), extra=(_FIXED | _SMALL,),
           rewritten="top_tb.py client.py"),
     Bench("clocks", formats=("posit8",), generate=_top, toplevel="ottava", variants=(_SMALL,),
           rewritten="clocks_tb.py client.py", surroundings=(
@@ -138,4 +141,5 @@ def _configurations(bench: Bench, fmt: str | None) -> list[dict[str, Any]]:
     own = [{"fmt": name, **variant} for name in bench.formats for variant in bench.variants]
     if fmt is None:
         return [*own, *bench.extra]
-    return [{**variant, "fmt": fmt} for variant in (*bench.variants, *bench.extra)]
+    extra = [values for values in bench.extra if "lane_kind" not in values or fmt == values["fmt"]]
+    return [{**variant, "fmt": fmt} for variant in (*bench.variants, *extra)]

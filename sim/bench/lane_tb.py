@@ -6,7 +6,7 @@ import numpy as np
 from hdl.spec.commands import Function, members
 from sim.bench.support import configuration, expect, generator, put, report, reset, sample, step
 from sim.harness.operands import lane_words
-from sim.model import lanes
+from sim.model import fixed, lanes
 from sim.model.rounding import from_words, to_words
 
 SETTINGS, WORDS = 40, 60
@@ -19,11 +19,18 @@ def arrivals(config):
             "scale_word": 1 + 3 * stage}
 
 
+def kind_of(config, name):
+    """The type of a port's words."""
+    return config.word if name in ("data", "add_word") else config.lane
+
+
 def random_setting(config, rng):
     # ``function`` alone is a word of Verilog.
     setting = {name: int(rng.random() < 0.6) for name in (
         "multiply_on", "multiply_y", "add_on", "add_y", "subtract", "scale_on", "scale_y")}
     setting |= {f"{stage}_self": int(rng.random() < 0.2) for stage in ("multiply", "scale")}
+    if config.fixed:
+        setting["accumulates"] = int(rng.integers(2))
     return setting | {"relu": int(rng.random() < 0.3),
                       "function_": int(rng.choice([Function.NONE, *members("function", config)]))}
 
@@ -31,7 +38,8 @@ def random_setting(config, rng):
 def model(config, setting, words):
     """The lane's result for every word."""
     lane = config.lane
-    value = {name: from_words(lane, words[name]) for name in words if name != "masked"}
+    value = {name: from_words(kind_of(config, name), words[name])
+             for name in words if name != "masked"}
 
     def operand(stage, own):
         if setting.get(f"{stage}_self"):
@@ -39,6 +47,14 @@ def model(config, setting, words):
         return value["y" if setting[f"{stage}_y"] else f"{stage}_word"]
 
     x = value["data"]
+    if config.fixed:
+        x = np.ldexp(x, config.word.fraction_bits * setting["accumulates"])
+        x = fixed.enter(fixed.multiply(x, operand("multiply", x)) if setting["multiply_on"] else x)
+        if setting["add_on"]:
+            x = fixed.enter(fixed.add(x, operand("add", x), bool(setting["subtract"])))
+        if setting["scale_on"]:
+            x = fixed.enter(fixed.multiply(x, operand("scale", x)))
+        return to_words(config.word, np.maximum(x, 0.0) if setting["relu"] else x)
     if setting["multiply_on"]:
         x = lanes.multiply(lane, x, operand("multiply", x))
     if setting["add_on"]:
@@ -61,7 +77,7 @@ async def settings_and_words(dut):
     cycles = 0
     for _ in range(SETTINGS):
         setting = random_setting(config, rng)
-        words = {name: lane_words(config.lane, WORDS, rng) for name in late}
+        words = {name: lane_words(kind_of(config, name), WORDS, rng) for name in late}
         words["masked"] = (rng.random(WORDS) < 0.1).astype(int)
         expected = model(config, setting, words)
         put(dut, **setting)

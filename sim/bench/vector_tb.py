@@ -43,6 +43,14 @@ SOFTMAX = (
      "reduce_to": 1, "post": Post.RECIPROCAL, "destination": Destination.BUFFER},
     {"scale": Operand.R1, "destination": Destination.MEMORY},
 )
+POLYNOMIAL = (
+    {"multiply": Operand.IMM0, "add": Operand.Y, "relu": 1, "destination": Destination.BUFFER},
+    {"multiply": Operand.SELF, "reduce": Reduce.MAX, "post": Post.RECIPROCAL_MEAN,
+     "destination": Destination.BUFFER},
+    {"multiply": Operand.R0, "reduce": Reduce.SUM, "reduce_to": 1, "post": Post.INVERSE,
+     "destination": Destination.MEMORY},
+)
+"""What lanes of integers do in place of a softmax."""
 
 
 def random_instruction(config, rng):
@@ -52,6 +60,8 @@ def random_instruction(config, rng):
     fields[str(rng.choice(["multiply", "add", "scale"]))] = int(rng.choice([0, Operand.Y]))
     for name in ("function", "reduce", "post", "destination"):
         fields[name] = int(rng.choice(members(name, config)))
+    if fields["destination"] == Destination.SECOND:  # any word, for the unit
+        fields["destination"] = Destination.MEMORY
     return fields | {name: int(rng.integers(2)) for name in ("subtract", "relu", "reduce_to")}
 
 
@@ -61,13 +71,14 @@ class Bench:
     def __init__(self, dut, config, rng):
         self.dut, self.config, self.rng = dut, config, rng
         self.cases = self.cycles = 0
-        bits = config.lane.bits
+        bits = config.word.bits
         self.tag = [config.lanes, config.row_depth.bit_length() - 1, 1]
         self.address_bits = len(dut.o__payload) - config.lanes * bits - sum(self.tag)
 
     def beats(self, words, y):
         """Payloads of a block's beats and the tags that must come back."""
-        lanes, bits = self.config.lanes, self.config.lane.bits
+        lanes, bits, y_bits = (self.config.lanes, self.config.word.bits,
+                               self.config.lane.bits)
         payloads, tags = [], []
         rows, columns = words.shape
         for row in range(rows):
@@ -81,14 +92,14 @@ class Bench:
                     tag, low = tag | int(value) << low, low + width
                 both = [np.pad(source[row, part], (0, lanes), constant_values=7)[:lanes]
                         for source in (words, y)]
-                payloads.append(join(both[0], bits) | join(both[1], bits) << lanes * bits
-                                | tag << 2 * lanes * bits)
+                payloads.append(join(both[0], bits) | join(both[1], y_bits) << lanes * bits
+                                | tag << lanes * (bits + y_bits))
                 tags.append((tag, row, part))
         return payloads, tags
 
     async def run(self, instruction, words, y, idle, held):
         """One pass; the block of results, checked against nothing yet."""
-        dut, rng, bits = self.dut, self.rng, self.config.lane.bits
+        dut, rng, bits = self.dut, self.rng, self.config.word.bits
         word = int.from_bytes(pack(INSTRUCTION, instruction, 4), "little")
         put(dut, instruction=word)
         payloads, tags = self.beats(words, y)
@@ -122,10 +133,15 @@ class Bench:
 
     async def block(self, instructions, idle, held):
         """A list of instructions over a random block; every result against the model."""
-        config, rng, lane = self.config, self.rng, self.config.lane
+        config, rng, lane, word = self.config, self.rng, self.config.lane, self.config.word
         rows, columns = int(rng.integers(1, 7)), int(rng.integers(1, 4 * config.lanes))
         if rng.random() < 0.5:
-            words, y = (lane_words(lane, rows * columns, rng).reshape(rows, columns) for _ in "xy")
+            words, y = (lane_words(kind, rows * columns, rng).reshape(rows, columns)
+                        for kind in (word, lane))
+        elif config.fixed:
+            x, y = (np.ldexp(rng.integers(-128, 129, (rows, columns)).astype(float), -4)
+                    for _ in "xy")
+            words, y = to_words(word, x).astype(np.int64), to_words(lane, y).astype(np.int64)
         else:
             words, y = (to_words(lane, from_words(BFLOAT16, to_words(lane, np.ldexp(
                 rng.integers(-128, 129, (rows, columns)).astype(float), -4)) >> lane.bits - 16))
@@ -140,7 +156,7 @@ class Bench:
                          epsilon=float(from_words(BINARY32, np.uint32(EPSILON))))
         for number, fields in enumerate(instructions):
             instruction = dict.fromkeys(INSTRUCTION, 0) | fields
-            expected = to_words(lane, execute(config, instruction, from_words(lane, words), state))
+            expected = to_words(word, execute(config, instruction, from_words(word, words), state))
             got = await self.run(instruction, words, y, idle, held)
             if not instruction["destination"]:
                 continue
@@ -160,12 +176,14 @@ async def passes(dut):
     constants = [field.name for field in COMMAND.values()
                  if Unit.VECTOR in field.units and available(field.needs, config)]
     await reset(dut, dict.fromkeys(("instruction", *constants, "row_maxima", "maximum", "i__valid",
-                                    "i__payload", "o__ready"), 0))
+                                    "i__payload", "o__ready",
+                                    *(["accumulates"] if config.fixed else [])), 0))
     bench = Bench(dut, config, rng)
     # Both row registers hold something from here on.
     fill = [{"reduce": Reduce.MAX, "reduce_to": register} for register in (0, 1)]
     for number in range(BLOCKS):
         idle, held = IDLE_AND_HELD[number % len(IDLE_AND_HELD)]
         some = [random_instruction(config, rng) for _ in range(3)]
-        await bench.block(SOFTMAX if number % 2 else fill + some, idle, held)
+        whole = POLYNOMIAL if config.fixed else SOFTMAX
+        await bench.block(whole if number % 2 else fill + some, idle, held)
     report(bench.cases, bench.cycles)

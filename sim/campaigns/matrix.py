@@ -3,7 +3,8 @@
 Each cell is a build of its own, generated, Verilated and given one attention head of the demo
 through its AXI ports; every byte of every result is compared with the machine model, and no byte
 outside may have been written. With ``--functions training`` it is given one training step of a
-small model too, every byte of its memory compared after every program. Cells that
+small model too, every byte of its memory compared after every program; with ``--functions linear``
+of fixed lanes it is given ``digits-integer`` in place of the head. Cells that
 ``AcceleratorConfig`` refuses are listed with its reason. The results go to build/matrix.json and,
 after a run of all cells without a mismatch, to docs/support.md of the checkout, or
 docs/support-training.md. Exit code 1 when a cell fails, 2 for a wrong argument.
@@ -41,6 +42,7 @@ from gen.cli.folders import build_folder, checkout
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from sim.campaigns.cells import Cell, cells, refusals, sample
+from sim.campaigns.integer_program import MODEL, integer_program
 from sim.campaigns.training_step import train_small
 from sim.verify.compare import compare
 from sim.verify.runner import RunError, on_rtl
@@ -81,18 +83,20 @@ def run_cell(cell: Cell, dim: int, tokens: int, real: bool, seed: int = 0,
              functions: str = "all") -> CellResult:
     """Build the cell and run head 0 on it; ``real``: of MiniLM-L6, else of the small layer."""
     started = time.monotonic()
-    layer = _layer(tokens, real)
     config = cell.config(dim, functions)
-    program = lower(config, layer, [0], seed=seed)
+    layer = _layer(tokens, real)
+    name = MODEL if config.fixed else layer.name
+    program = integer_program(config, seed) if config.fixed else lower(
+        config, layer, [0], seed=seed)
     step = None
     try:
         run = on_rtl(program.image, config, seed=seed)
         if config.trains:
             step = train_small(config, rtl_start(built(config)), seed)
     except RunError as error:
-        return CellResult(cell, layer.name, error=str(error), seconds=time.monotonic() - started)
+        return CellResult(cell, name, error=str(error), seconds=time.monotonic() - started)
     found = compare(program, run)
-    result = CellResult(cell, layer.name, found.total, found.mismatches, run.cycles,
+    result = CellResult(cell, name, found.total, found.mismatches, run.cycles,
                         time.monotonic() - started)
     return result if step is None else replace(
         result, step_bytes=step.bytes, step_cycles=step.cycles)
@@ -222,7 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     real = not options.small
     try:
-        AcceleratorConfig(dim=options.dim, functions=options.functions)
+        AcceleratorConfig("int8" if options.functions == "linear" else "posit8", dim=options.dim,
+                          functions=options.functions)
         minilm.load(options.tokens) if real else small.load(options.tokens)
     except ValueError as error:
         parser.error(str(error))

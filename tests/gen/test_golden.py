@@ -27,14 +27,14 @@ def test_circuit_is_that_of_its_digest(build):
 
 
 def test_every_build_has_a_digest_and_the_sample_touches_every_choice():
-    assert set(golden.known()) == set(map(str, BUILDS)) and len(BUILDS) == 195
+    assert set(golden.known()) == set(map(str, BUILDS)) and len(BUILDS) == 196
     assert len(set(golden.known().values())) == len(BUILDS)
     circuits = golden.known("structure")
     assert set(circuits) == set(map(str, SAMPLE)) and len(set(circuits.values())) == len(SAMPLE)
     for name, choices in (("fmt", FORMATS), ("acc", ACCUMULATORS), ("softmax", SOFTMAX_MODES),
                           ("functions", FUNCTION_SETS)):
         assert {getattr(build, name) for build in SAMPLE} == set(choices)
-    assert len(SAMPLE) == len(FORMATS) + 3  # builds that train, with scales, and fused columns
+    assert len(SAMPLE) == len(FORMATS) + 4  # that train, with scales, fixed lanes, fused columns
 
 
 def test_a_changed_byte_is_told(monkeypatch, capsys, tmp_path):

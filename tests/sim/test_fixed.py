@@ -23,9 +23,12 @@ from hdl.spec.commands import (
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import BFLOAT16
 from sim import run
+from sim.campaigns.integer_program import integer_program
 from sim.campaigns.lists import random_list_case
 from sim.campaigns.programs import BASE, Case
 from sim.campaigns.regression import LIMIT, compare, small_accelerator
+from sim.cycles.check import measure
+from sim.harness.accelerator import Accelerator
 from sim.model.machine import Machine
 from sim.model.rounding import round_to
 from support.random_programs import compare_random
@@ -47,6 +50,15 @@ def test_no_unit_of_floats_is_in_the_netlist():
              for kind in ("fixed", "bf16")}
     print(f"bf16: {len(found['bf16'])} modules of floats, fixed: {len(found['fixed'])}")
     assert not found["fixed"] and len(found["bf16"]) > 5
+
+
+def test_cycles_are_those_of_the_model():
+    """Of a whole program, each cause of a stall too."""
+    config = AcceleratorConfig("int8", dim=4, lane_kind="fixed")
+    image = integer_program(config).image
+    found = measure(Accelerator(config), "digits-integer", image.memory, image.address)
+    print(f"{found.rtl} cycles, {found.model} of the model; differ: {found.differing}")
+    assert found.rtl == found.model > 40_000 and not found.differing
 
 
 def test_digits_on_rtl(capsys):

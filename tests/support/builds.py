@@ -9,9 +9,8 @@ __all__ = ["tiny", "with_functions"]
 
 def with_functions(functions: str) -> AcceleratorConfig:
     """The smallest build with a set of functions: of posit8, or of fixed lanes."""
-    if functions == "linear":
-        return AcceleratorConfig("int8", dim=4, lane_kind="fixed")
-    return AcceleratorConfig("posit8", dim=4, functions=functions)
+    return AcceleratorConfig("int8" if functions == "linear" else "posit8", dim=4,
+                             functions=functions)
 
 
 def tiny(fmt: str) -> Accelerator:

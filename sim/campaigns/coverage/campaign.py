@@ -17,6 +17,7 @@ from sim.campaigns import shapes
 from sim.campaigns.coverage import code
 from sim.campaigns.coverage.spec import Point, SpecCoverage
 from sim.campaigns.faults.campaign import Campaign
+from sim.campaigns.integer_program import integer_program
 from sim.campaigns.lists import random_list_case
 from sim.campaigns.programs import Case, long_rows_case, random_case
 from sim.campaigns.regression import compare
@@ -78,7 +79,8 @@ def cover(config: AcceleratorConfig, amounts: Amounts, seed: int) -> Covered:
         case = long_rows_case(config, rng)
         found.bytes += compare(machine, case, profiles[index], index)
         right(case)
-    program = lower(config, small.load(_TOKENS), [0], seed=seed)
+    program = (integer_program(config, seed) if config.fixed
+               else lower(config, small.load(_TOKENS), [0], seed=seed))
     outputs = tuple(program.results.values())
     head = Case(program.memory, program.address, program.base, outputs, "a head")
     found.bytes += compare(machine, head, "ideal", seed)

@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from gen.cli import (
     Parser,
@@ -47,10 +48,13 @@ _KINDS = {"lines and branches": None, "lines": "line", "branches": "branch"}
 
 def designs(fmts: Sequence[str] | None = None) -> list[AcceleratorConfig]:
     """One build per format, together of every accumulator and softmax mode, with tiny buffers but
-    weight panels of full size; some of them train, some have scales."""
-    return [replace(cell.config(4), **TINY | {"weight_depth": 128},
-                    functions=_FUNCTIONS.get(cell.fmt, "all"))
-            for cell in sample(cells()) if fmts is None or cell.fmt in fmts]
+    weight panels of full size; some of them train, some have scales. One of fixed lanes."""
+    sizes: dict[str, Any] = {"dim": 4} | TINY | {"weight_depth": 128}
+    found = [replace(cell.config(4), **sizes, functions=_FUNCTIONS.get(cell.fmt, "all"))
+             for cell in sample(cells()) if fmts is None or cell.fmt in fmts]
+    if fmts is None or "int8" in fmts:
+        found.append(AcceleratorConfig("int8", functions="linear", **sizes))
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:

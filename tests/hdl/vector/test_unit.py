@@ -53,8 +53,7 @@ POLYNOMIAL = [
 def unit(request):
     fmt, softmax, lanes, latency, ways, functions = request.param
     config = AcceleratorConfig(fmt=fmt, softmax=softmax, dim=lanes, lanes=lanes,
-                               lane_latency=latency, sum_ways=ways, functions=functions,
-                               lane_kind="fixed" if functions == "linear" else None)
+                               lane_latency=latency, sum_ways=ways, functions=functions)
     verilog = with_fault(design_block("vector", config), "o__valid", 1)
     # Few cycles, so that the build is what takes time.
     return config, Batch(verilog, "vector", optimise="-O1")
