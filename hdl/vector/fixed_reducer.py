@@ -17,8 +17,8 @@ from hdl.vector.vector_beat import lane_words
 __all__ = ["FixedReduceNode", "FixedReducer"]
 
 _FINE = 32
-_MEAN_BITS = 48
-"""Of a mean in units of 2^-32, which reaches as far as a word."""
+_MEAN_BITS = 49
+"""Of a mean in units of 2^-32: a bit more than a word reaches, so that what is clipped is told."""
 _LIFT = 26
 _TOTAL = FIXED32.bits + COUNT_BITS
 

@@ -20,8 +20,8 @@ __all__ = ["add", "beyond", "enter", "factor", "multiply", "nearest_float", "pos
 _UNIT = 2.0 ** FIXED32.fraction_bits
 _FINE = 32
 """Fraction bits of a mean before it is rounded, and of what is added to it."""
-_MOST = (1 << 47) - 1
-"""The largest of both, in their units: words go no further."""
+_MOST = (1 << 48) - 1
+"""The largest of both, in their units: twice as far as words go."""
 
 
 def _units(x: Array) -> Array:

@@ -31,6 +31,7 @@ from sim.cycles.check import measure
 from sim.harness.accelerator import Accelerator
 from sim.model.machine import Machine
 from sim.model.rounding import round_to
+from sim.verify.fixed import Fixed
 from support.random_programs import compare_random
 from support.seeds import seed_of
 
@@ -78,6 +79,16 @@ def test_every_byte_is_what_the_definition_gives(model, more, capsys):
     compared, wrong = map(int, re.search(r"bytes compared: (\d+), mismatches: (\d+)", out).groups())
     cosines = [float(own) for own in re.findall(r"(?:layer|head) .*cosine to fp32 ([\d.]+)", out)]
     assert compared > 4000 and wrong == 0 and len(cosines) > 2 and min(cosines) > 0.999
+
+
+@pytest.mark.parametrize("model, part", [
+    ("digits-integer", "mean"), ("digits-integer", "_by_magnitude"), ("digits-integer", "sums"),
+    ("char-integer", "table_rows"), ("char-integer", "polynomial_shares")])
+def test_what_is_computed_otherwise_is_seen(model, part, capsys, monkeypatch):
+    own = getattr(Fixed, part)
+    monkeypatch.setattr(Fixed, part, lambda self, *given: own(self, *given) * 1.25)
+    given = [model, "--fmt", "int8", "--lane", "fixed", "--scales", "static", "--on", "machine"]
+    assert run.main([*given, "--quiet", *(["--text", "T"] if model[0] == "c" else [])]) == 1
 
 
 @pytest.mark.parametrize("profile", ["ideal", "heavy"])
