@@ -35,6 +35,9 @@ SCRIPTS: dict[str, str] = {
     "best-large":
         f"{_OPEN}ifraig;scorr;&get,-n;&deepsyn,-I,1,-J,4;&dch,-f;&nf,-R,1000,-F,500;{_CLOSE}",
 }
+# The same with fan-out buffered and cells sized for the period that `abc -D` names.
+SCRIPTS["timed"] = (SCRIPTS["quick"].removesuffix("stime,-p")
+                    + "topo;buffer,-c;topo;upsize,{D};dnsize,{D};stime,-p")
 DEEP_LIMIT = 300
 
 
@@ -92,13 +95,18 @@ class Flow:
 
     Results are kept under ``build/synth-cache`` by the digest of the unit's text, the library, the
     script and the Yosys release, so that an unchanged unit is never mapped twice. ``quiet``:
-    nothing is told of how far it is.
+    nothing is told of how far it is. ``period_ns``: of script ``timed``, what paths are to meet;
+    those that are longer are made as short as its cells allow. ``jobs``: runs of Yosys at a time,
+    one a core.
     """
 
-    def __init__(self, library: Library, script: str = "quick", quiet: bool = True) -> None:
-        if script not in ("quick", "best"):
+    def __init__(self, library: Library, script: str = "quick", quiet: bool = True,
+                 period_ns: float | None = None, jobs: int | None = None) -> None:
+        if script not in ("quick", "best") and (script != "timed" or period_ns is None):
             raise ValueError(f"script must be one of quick, best, not {script!r}")
         self.library = library
+        self.period_ns = period_ns
+        self.jobs = jobs or os.cpu_count() or 1
         self.script = script
         self.quiet = quiet
 
@@ -116,7 +124,7 @@ class Flow:
         return self.measure_all([design])[0]
 
     def measure_all(self, designs: Sequence[Design], apart: Collection[str] = ()) -> list[Report]:
-        """``measure`` of each design, as many runs of Yosys at a time as there are cores.
+        """``measure`` of each design, ``jobs`` runs of Yosys at a time.
 
         A unit that several designs hold is mapped once, and the largest ones begin first.
         ``apart``: modules that are mapped on their own (``Hierarchy``).
@@ -126,7 +134,7 @@ class Flow:
                   if not tree.modules[name].is_memory] for tree in trees]
         order = sorted({unit for members in units for unit in members},
                        key=lambda unit: (-len(unit.text), unit.name))
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(self.jobs) as pool:
             mapped = counted("units mapped", pool.map(self._unit, order), len(order),
                              quiet=self.quiet)
             done = dict(zip(order, mapped, strict=True))
@@ -135,8 +143,8 @@ class Flow:
                 for tree, members in zip(trees, units, strict=True)]
 
     def _unit(self, unit: Unit) -> Mapped:
-        quick = self.map_unit(unit, "quick")
-        if self.script == "quick":
+        quick = self.map_unit(unit, "timed" if self.script == "timed" else "quick")
+        if self.script != "best":
             return quick
         return self.map_unit(unit, "best" if quick.gates <= DEEP_LIMIT else "best-large")
 
@@ -156,8 +164,9 @@ class Flow:
     def _kept(self, unit: Unit, script: str, what: str, make: Callable[[], dict[str, Any]]
               ) -> dict[str, Any]:
         """What was made of the same unit before, or is made now."""
+        target = [f"{self.period_ns:g}"] if script == "timed" else []
         key = hashlib.sha256("\0".join((unit.text, unit.name, self.library.digest,
-                                        SCRIPTS[script], yosys_version())).encode())
+                                        SCRIPTS[script], yosys_version(), *target)).encode())
         place = build_folder() / "synth-cache" / f"{key.hexdigest()[:32]}{what}.json"
         if not place.is_file():
             with locked(place.with_suffix(".lock")):
@@ -178,11 +187,12 @@ class Flow:
     def commands(self, source: Path, unit: str, script: str) -> list[str]:
         """The flow from the file ``source`` to a mapped netlist of ``unit``."""
         liberty = quoted(self.library.path.resolve())
+        target = f"-D {self.period_ns * 1000:.0f} " if script == "timed" and self.period_ns else ""
         return [f"read_verilog {quoted(source)}",
                 f"synth -flatten -top {unit}",
                 "delete */t:$scopeinfo",
                 f"dfflibmap -liberty {liberty}",
-                f"abc -liberty {liberty} -script {SCRIPTS[script]}",
+                f"abc -liberty {liberty} {target}-script {SCRIPTS[script]}",
                 "opt_clean"]
 
     def _run(self, unit: Unit, script: str) -> Mapped:

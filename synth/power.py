@@ -47,7 +47,8 @@ from synth.unit_power import MappingDiffers, UnitPower, measured_units
 from synth.workload import UNITS
 from synth.yosys import YosysError
 
-__all__ = ["FAIR", "PUBLISHED", "WHOLE", "main", "whole"]
+__all__ = ["FAIR", "PUBLISHED", "WHOLE", "add_layer", "counts", "layer_from", "main", "prepared",
+           "whole"]
 
 PUBLISHED, FAIR = "the paper's pairing", "bit tricks for all"
 _TITLES = {PUBLISHED: "as published", FAIR: "fair"}
@@ -117,6 +118,15 @@ def _parser() -> argparse.ArgumentParser:
               "measure")
     parser.add_argument("--mhz", type=real(0), default=50.0, metavar="F",
                         help="clock of the powers (50)")
+    add_layer(parser)
+    add_config_flags(parser, output=False, only=("dim", "lanes", "functions", "pe_latency",
+                                                 "lane_latency"), dim=16, functions="softmax")
+    add_product(parser, "power.json", "every unit's energies, as JSON")
+    return parser
+
+
+def add_layer(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``layer_from``."""
     parser.add_argument("--tokens", type=integer(1), default=64, metavar="N",
                         help="length of the sequence (64)")
     parser.add_argument("--head", type=integer(0), default=0, metavar="N",
@@ -125,17 +135,21 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--small", action="store_true",
                         help="the project's own small layer; needs no network")
     add_offline(source, "MiniLM-L6")
-    add_config_flags(parser, output=False, only=("dim", "lanes", "functions", "pe_latency",
-                                                 "lane_latency"), dim=16, functions="softmax")
-    add_product(parser, "power.json", "every unit's energies, as JSON")
-    return parser
 
 
-def _layer(arguments: argparse.Namespace) -> AttentionHeads:
+def layer_from(arguments: argparse.Namespace) -> AttentionHeads:
+    """The layer that the arguments name; ``ValueError`` where it has no such head,
+    ``ModelUnavailable``."""
     layer = (small.load(arguments.tokens) if arguments.small
              else minilm.load(arguments.tokens, offline=arguments.offline))
     layer.rows([arguments.head])
     return layer
+
+
+def prepared(parser: argparse.ArgumentParser, output: str) -> None:
+    """The parser's error unless ``output`` can be written: asked before minutes of work."""
+    make_folder(parser, Path(output).absolute().parent)
+    writable(parser, output)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,14 +157,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     found: dict[str, dict[str, dict[str, UnitPower]]] = {}
-    make_folder(parser, Path(arguments.output).absolute().parent)
-    writable(parser, arguments.output)
+    prepared(parser, arguments.output)
     try:
         sta_command()
         flow = Flow(library_named(arguments.library, arguments.liberty), arguments.script)
         configs = {pairing: {fmt: config_from(arguments, fmt=fmt, softmax=PAIRINGS[pairing][fmt])
                              for fmt in arguments.fmt} for pairing in _TITLES}
-        layer = _layer(arguments)
+        layer = layer_from(arguments)
         cases = [(config, unit) for own in configs.values() for config in own.values()
                  for unit in UNITS]
         done = iter(measured_units(flow, cases, layer, arguments.head))

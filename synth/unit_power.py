@@ -1,13 +1,11 @@
 """Power of the units of a build, from runs of their mapped netlists on real data: ``Measured``."""
 
 import hashlib
-import inspect
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache
 
 import numpy as np
 
@@ -15,10 +13,11 @@ from compiler.checkpoints.heads import AttentionHeads
 from gen.block import design_block
 from gen.cli.folders import build_folder
 from hdl.spec.config import AcceleratorConfig
-from synth import energy, expression, gates, liberty, sta, toggles
+from sim.campaigns.sources import digest_of
 from synth.energy import Spent, leakage, spent
 from synth.flow import Flow
 from synth.gates import Gates
+from synth.liberty import liberty
 from synth.sta import sta_energy
 from synth.toggles import Trace
 from synth.workload import Stimulus, Workload
@@ -52,12 +51,9 @@ class UnitPower:
         return self.sta / self.spent.cells - 1
 
 
-@cache
-def _method() -> str:
-    """Changes with what computes energies."""
-    text = "".join(inspect.getsource(one) for one in (energy, expression, gates, liberty, sta,
-                                                      toggles))
-    return hashlib.sha256(text.encode()).hexdigest()
+_SOURCES = tuple(f"synth/{name}.py" for name in (
+    "energy", "expression", "gates", "liberty", "sta", "toggles"))
+"""What computes energies."""
 
 
 def measured_units(flow: Flow, cases: Iterable[tuple[AcceleratorConfig, str]],
@@ -67,7 +63,7 @@ def measured_units(flow: Flow, cases: Iterable[tuple[AcceleratorConfig, str]],
     ``ValueError`` for a library without energies and for an accumulator that rounds no sums;
     ``MappingDiffers``, ``StaError``, ``ToolMissing``, ``YosysError``.
     """
-    read = liberty.liberty(flow.library)
+    read = liberty(flow.library)
     if not read.has_energies:
         raise ValueError("library must say what energy its cells take, as osu018 does, not "
                          f"{flow.library.name}")
@@ -96,7 +92,8 @@ def _decoder(decoder: Gates) -> Callable[[Array], Mapping[str, Array]]:
 
 def _kept(flow: Flow, unit: str, made: Gates, netlist: str, stimulus: Stimulus) -> UnitPower:
     """What was measured of the same gates in the same run before, or is measured now."""
-    seen = hashlib.sha256("\0".join((netlist, flow.library.digest, _method(), unit)).encode())
+    seen = hashlib.sha256("\0".join((netlist, flow.library.digest, digest_of(_SOURCES),
+                                     unit)).encode())
     for name, values in sorted(stimulus.inputs.items()):
         seen.update(name.encode() + np.ascontiguousarray(values, np.int64).tobytes())
     seen.update(np.ascontiguousarray(stimulus.expected).tobytes())
