@@ -75,6 +75,7 @@ class _Shells:
     """A library (``hdl.lib.leaf``) that elaborates no leaf: an array would take a minute."""
 
     enable = None
+    fpga = False
 
     def reference(self, component: wiring.Component) -> Elaboratable:
         return _Shell(component)

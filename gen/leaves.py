@@ -118,6 +118,7 @@ class Library:
         self.sram = sram
         self.check = check
         self.surroundings = surroundings or Surroundings()
+        self.fpga = self.surroundings.fpga
         self.enable = Signal(name=_ENABLE) if self.surroundings.clock_enable else None
         self._converted: dict[str, Converted] = {}
         self._modules: dict[str, Module] = {}
@@ -156,7 +157,7 @@ class Library:
         if name not in (SRAM, SYNCHRONISER):
             raise ValueError(f"macro must be {SRAM} or {SYNCHRONISER}, not {name!r}")
         full = self._named(name)
-        self._macros[full] = (sram_module(full, self.sram) if name == SRAM
+        self._macros[full] = (sram_module(full, self.sram, self.fpga) if name == SRAM
                               else synchroniser_module(full))
         return full
 
@@ -166,7 +167,8 @@ class Library:
 
     def reference(self, component: wiring.Component) -> Elaboratable:
         """An ``Instance`` of ``component``'s module, which is converted when met first."""
-        name = self._named(component.leaf_name)
+        # Two texts of one design may share leaves: those for an FPGA are others.
+        name = self._named(component.leaf_name + ("_fpga" if self.fpga else ""))
         known = self._converted.get(name)
         if known is None:
             known = self.add(component, name)

@@ -70,6 +70,7 @@ COMMANDS: dict[str, Command] = {
                      "synth,sim"),
     "paper": Command("synth.paper", "the paper's figures beside ours, its claims judged",
                      "synth,sim"),
+    "clock": Command("synth.clock", "longest paths by unit, latencies that meet a period", "synth"),
     "front-ends": Command("synth.front_ends", "what seven tools of others say of the Verilog",
                           "synth"),
     "fpga": Command("synth.fpga", "cells and clock of a build on an ECP5 85k", "synth"),

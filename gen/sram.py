@@ -54,10 +54,20 @@ _STORAGE = """\
 """
 
 
-def sram_module(name: str, form: str) -> str:
+def _by_size(storage: str) -> str:
+    """``storage`` in a block of an FPGA where it has 16 words and 512 bits: it is full soon, where
+    blocks are plenty and a memory of look-up tables takes some of them for 64 bits and more to
+    choose among these."""
+    indented = "".join(f"  {line}\n" for line in storage.splitlines())
+    return ("  generate\n    if (DEPTH >= 16 && WIDTH * DEPTH >= 512) begin : in_blocks\n"
+            f"    (* ram_style = \"block\" *)\n{indented}    end else begin : in_tables\n"
+            f"{indented}    end\n  endgenerate\n")
+
+
+def sram_module(name: str, form: str, fpga: bool = False) -> str:
     """Verilog-2005 of the memory as module ``name``; ``form`` is one of ``SRAM_FORMS``:
     inferred storage, the same with attributes that tell synthesis that collisions do not matter,
-    or a black box.
+    or a black box. ``fpga``: storage says where it belongs.
 
     A text that was read before and defines the module's name in capitals supplies it instead.
     ``ValueError`` names the allowed forms.
@@ -66,6 +76,8 @@ def sram_module(name: str, form: str) -> str:
         raise ValueError(f"sram must be one of {', '.join(SRAM_FORMS)}, not {form!r}")
     black_box = _BLACK_BOX if form == "blackbox" else ""
     storage = {"infer": _STORAGE, "uncollided": _UNCOLLIDED + _STORAGE}.get(form, "")
+    if storage and fpga:
+        storage = _by_size(storage)
     return (f"\n`ifndef {name.upper()}\n`define {name.upper()}\n{_CONTRACT}{black_box}"
             f"module {name}(clk, write_address, write_data, write_enable, read_address,\n"
             f"  read_enable, read_data);\n{_PORTS}{storage}endmodule\n`endif\n")

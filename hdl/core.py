@@ -25,7 +25,7 @@ from hdl.ports.memory import ReadClient, WritePort
 from hdl.ports.unit import UnitPorts
 from hdl.ports.vector import result_tag
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.timing import INPUT_READ_CYCLES
+from hdl.spec.timing import INPUT_READ_CYCLES, bank_cycles
 from hdl.vector.fetch_port import FetchPort
 from hdl.vector.fixed_vector_unit import FixedVectorUnit
 from hdl.vector.result_transposer import ResultTransposer
@@ -178,6 +178,7 @@ class Core(wiring.Component):
         lanes = config.lanes
         m.submodules.unit = unit = (FixedVectorUnit if config.fixed else VectorUnit)(
             config, result_tag(config))
+        self._entering = Signal(name="beat_entering")  # between a bank and the lanes
         m.submodules.fetch_y = fetch = FetchPort(config, lanes)
         self._reader(m, "y", self.y, drain.y_transfer, fetch.i,
                      lanes * config.format.storage_bytes)
@@ -195,12 +196,16 @@ class Core(wiring.Component):
             m.d.comb += item.eq(y[0])
             y = Mux(drain.y_column, item.replicate(lanes), y.as_value())
             takes_y = takes_y & (~drain.y_column | drain.y_ends)
+        part = Signal(lanes * config.acc_bits)
+        enters, bank, words = drain.beat.valid & with_y, drain.read.bank, part
+        if bank_cycles(config):
+            enters, bank, beat, y, words = self._staged(m, unit, enters, bank, beat, y, part)
         m.d.comb += [
             unit.maximum.eq(maximum.maximum),
-            maximum.read.enable.eq(unit.i.ready), maximum.read.bank.eq(drain.read.bank),
+            maximum.read.enable.eq(unit.i.ready), maximum.read.bank.eq(bank),
             maximum.read.address.eq(beat.row),
             with_y.eq(~drain.uses_y | fetch.o.valid),
-            unit.i.valid.eq(drain.beat.valid & with_y),
+            unit.i.valid.eq(enters),
             drain.beat.ready.eq(unit.i.ready & with_y),
             fetch.o.ready.eq(takes_y),
             entering.keep.eq(beat.keep), entering.row.eq(beat.row), entering.last.eq(beat.last),
@@ -208,16 +213,16 @@ class Core(wiring.Component):
             self.counts.vector_beats.eq(unit.beat), self.counts.stall_vector.eq(unit.stall),
             self.counts.stall_operand.eq(drain.beat.valid & ~with_y),
         ]
-        part = Signal(lanes * config.acc_bits)
-        m.d.comb += part.eq(accumulation.drained.word_select(beat.tag.part, len(part)))
+        m.d.comb += part.eq(accumulation.drained.word_select(drain.beat.payload.tag.part,
+                                                             len(part)))
         if config.fixed:
-            self._fixed_words(m, drain, part, unit)
+            self._fixed_words(m, drain, words, unit)
             return
         for lane in range(lanes):
             rounder = accumulator_round(config)
             m.submodules[f"round{lane}"] = shared(rounder)
             word = Mux(drain.items, 0, rounder.result) if config.scales else rounder.result
-            m.d.comb += [rounder.value.eq(part.word_select(lane, config.acc_bits)),
+            m.d.comb += [rounder.value.eq(words.word_select(lane, config.acc_bits)),
                          entering.data[lane].eq(word)]
             if config.exact_sums:
                 m.d.comb += rounder.is_lane_word.eq(drain.lane_words)
@@ -234,6 +239,18 @@ class Core(wiring.Component):
                     drain.bf16_words, entry.result, word))),
             ]
 
+    def _staged(self, m: Module, unit: VectorUnit, enters, *values) -> tuple:
+        """A beat and what goes with it, from registers between the banks and their rounding, which
+        move with the lanes."""
+        valid = Signal(name="staged_valid")
+        staged = [Signal.like(value, name=f"staged_{number}", reset_less=True)
+                  for number, value in enumerate(values)]
+        with m.If(unit.i.ready):
+            m.d.sync += valid.eq(enters)
+            m.d.sync += [later.eq(value) for later, value in zip(staged, values, strict=True)]
+        m.d.comb += self._entering.eq(valid)
+        return valid, *staged
+
     def _results(self, m: Module, drain: Drain, accumulation: AccumulationBuffer,
                  unit: VectorUnit) -> None:
         """From the lanes back to the bank, or to memory, as they are or transposed."""
@@ -249,6 +266,7 @@ class Core(wiring.Component):
         wiring.connect(m, resizer.o, wiring.flipped(self.results.beats))
 
         result, back = unit.o.payload, accumulation.store
+        idle = unit.idle & ~self._entering if bank_cycles(config) else unit.idle
         stored = Signal()  # what takes a result that goes to memory
         m.d.comb += [
             transposer.i.payload.eq(result),
@@ -262,8 +280,8 @@ class Core(wiring.Component):
             back.enable.eq(unit.o.valid & ~drain.to_memory), back.bank.eq(drain.read.bank),
             back.part.eq(result.tag.part), back.address.eq(result.tag.address),
             back.data.eq(Cat(lane_to_accumulator(config, word) for word in result.data)),
-            drain.unit_idle.eq(unit.idle),
-            drain.settled.eq(unit.idle & transposer.idle & store.idle),
+            drain.unit_idle.eq(idle),
+            drain.settled.eq(idle & transposer.idle & store.idle),
             self.counts.saturations.eq(store.saturated + unit.beyond if config.fixed
                                        else store.saturated),
             self.counts.nars.eq(store.nars),

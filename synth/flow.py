@@ -30,6 +30,9 @@ _OPEN = "+strash;"
 _CLOSE = "&put;stime,-p"
 SCRIPTS: dict[str, str] = {
     "quick": f"{_OPEN}&get,-n;&fraig,-x;&put;scorr;dc2;dretime;strash;&get,-n;&dch,-f;&nf;{_CLOSE}",
+    # For delays: no net has more than 8 loads.
+    "clock": f"{_OPEN}&get,-n;&fraig,-x;&put;scorr;dc2;dretime;strash;&get,-n;&dch,-f;&nf;"
+             "&put;buffer,-N,8;topo;stime,-p",
     "best": f"{_OPEN}ifraig;scorr;&get,-n;&deepsyn,-I,2,-J,10;&dch,-f;&nf,-R,1000,-F,500;{_CLOSE}",
     # The same for units above DEEP_LIMIT gate-equivalents, whose search would take hours.
     "best-large":

@@ -122,6 +122,7 @@ WRONG: dict[str, tuple[list[str], list[tuple[list[str], str]]]] = {
         (["--library", "ottava"], "library must say what energy its cells take, .* not ottava"),
         (["--svg", NOWHERE], "output must be in a folder that can be made"),
         (["-o", NOWHERE], "output must be in a folder that can be made")]),
+    "clock": ([], [*BUILD, (["--library", "x"], "library must be one of .* not 'x'")]),
     "front-ends": ([], NAMES),
     "fpga": ([], [*BUILD, *SEED]),
     "crossings": ([], [*BUILD, (["--reset", "x"], "--reset must be one of sync, async, not")]),

@@ -8,8 +8,8 @@ from typing import Any
 
 from gen.cli.parser import number, real
 from hdl.spec.config import AcceleratorConfig, options
-from hdl.spec.options import Option, options_of
-from hdl.spec.surroundings import Surroundings
+from hdl.spec.options import Option, options_of, require_name
+from hdl.spec.surroundings import TARGETS, Surroundings, usual_of_target
 
 __all__ = ["PERIOD_NS", "add_config_flags", "add_module_names", "add_periods",
            "add_surroundings_flags", "changed_config", "config_from", "describe",
@@ -27,14 +27,20 @@ def add_config_flags(parser: argparse.ArgumentParser, *, output: bool = True,
     """
     _add_flags(parser, (option for option in options() if only is None or option.name in only),
                usual)
+    if only is None:
+        parser.add_argument(
+            "--target", metavar="NAME", help=f"what a build is for: {', '.join(TARGETS)}; fpga "
+            "has other usual values of acc, bus_bytes, address_bits and of all latencies (asic)")
     if output:
         parser.add_argument("-o", "--output", metavar="FILE",
                             help="write FILE, not standard output")
 
 
 def add_surroundings_flags(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for every value of ``Surroundings``."""
-    _add_flags(parser, options_of(Surroundings), {})
+    """Add a flag for every value of ``Surroundings`` but ``target``, which chooses values of a
+    configuration too and is one of its flags."""
+    _add_flags(parser, (option for option in options_of(Surroundings) if option.name != "target"),
+               {})
 
 
 def add_module_names(parser: argparse.ArgumentParser) -> None:
@@ -78,12 +84,29 @@ def _chosen(arguments: argparse.Namespace, given: Iterable[Option]) -> dict[str,
 def config_from(arguments: argparse.Namespace, **values: Any) -> AcceleratorConfig:
     """The configuration that the flags name, with ``values`` in place of theirs; ``ValueError``
     in one line."""
-    return AcceleratorConfig(**_chosen(arguments, options()) | values)
+    chosen = _chosen(arguments, options()) | values
+    usual = _usual(arguments, chosen)
+    return AcceleratorConfig(**{option.name: usual[option.name] for option in options()
+                                if option.name in usual} | chosen)
 
 
 def surroundings_from(arguments: argparse.Namespace) -> Surroundings:
     """The surroundings that the flags name; ``ValueError`` in one line."""
-    return Surroundings(**_chosen(arguments, options_of(Surroundings)))
+    chosen, given = _chosen(arguments, options_of(Surroundings)), options_of(Surroundings)
+    usual = _usual(arguments, _chosen(arguments, options()))
+    return Surroundings(**{option.name: usual[option.name] for option in given
+                           if option.name in usual} | chosen)
+
+
+def _usual(arguments: argparse.Namespace, chosen: dict[str, Any]) -> dict[str, Any]:
+    """What the flag of the target makes usual, beside what is ``chosen``."""
+    target = getattr(arguments, "target", None) or "asic"
+    require_name("target", target, TARGETS)
+    fields = {option.name: option for option in options()}
+    fmt = chosen.get("fmt", fields["fmt"].usual)
+    return usual_of_target(target, fmt, chosen.get("dim", int(fields["dim"].usual)),
+                           chosen.get("acc"), chosen.get("lane_kind") == "fixed"
+                           or chosen.get("functions") == "linear")
 
 
 def changed_config(config: AcceleratorConfig, arguments: argparse.Namespace

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.arith.cut import cut_members, cut_name, holders
 from hdl.arith.float_word import infinity, pack, unpack
+from hdl.lib.leaf import for_fpga
 from hdl.spec.formats import LaneType
 
 __all__ = ["FloatMultiplier"]
@@ -79,11 +80,12 @@ class FloatMultiplier(wiring.Component):
         """Their product, as if both were normal: zeros are dealt with apart.
 
         A carry-save array, row by row, is some 8 % smaller than what Yosys makes of ``*`` at 8 bits
-        and no slower; at 24 bits it is no smaller and half as fast again.
+        and no slower; at 24 bits it is no smaller and half as fast again. On an FPGA ``*`` is a
+        block.
         """
         bits = self.lane.fraction_bits + 1
         fraction, digits = a[:bits - 1], b[:bits - 1]
-        if bits > 8:
+        if bits > 8 or for_fpga():
             return Cat(fraction, Const(1, 1)) * Cat(digits, Const(1, 1))
         rows = [Cat(fraction & digit.replicate(bits - 1), digit) for digit in digits]
         rows.append(Cat(fraction, Const(1, 1)))

@@ -91,19 +91,20 @@ class ExactMultiplier(wiring.Component):
     Members
     -------
     a, b: In(``OperandLayout``).
-    o: Out(``exact_sum``) of one product, ``latency`` clocks later, 0 or 1.
+    o: Out(``exact_sum``) of one product, ``latency`` clocks later, 0 to 2: registers after the
+        multiplier, and after the shift.
 
     Raises
     ------
     TypeError: ``fmt`` is no ``Format``.
-    ValueError: ``latency`` is not 0 or 1.
+    ValueError: ``latency`` is not 0, 1 or 2.
     """
 
     def __init__(self, fmt: Format, latency: int = 0):
         if not isinstance(fmt, Format):
             raise TypeError(f"fmt must be a Format, not {fmt!r}")
-        if latency not in (0, 1):
-            raise ValueError(f"latency must be 0 or 1, not {latency!r}")
+        if latency not in (0, 1, 2):
+            raise ValueError(f"latency must be 0, 1 or 2, not {latency!r}")
         self.fmt = fmt
         self.latency = latency
         super().__init__({
@@ -118,6 +119,10 @@ class ExactMultiplier(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.fixed = fixed = FixedProduct(self.fmt)
-        product = _multiply(m, self.fmt, self.a, self.b, self.latency == 1)
-        m.d.comb += [fixed.product.eq(product), self.o.eq(fixed.o)]
+        product = _multiply(m, self.fmt, self.a, self.b, self.latency > 0)
+        shifted = fixed.o
+        if self.latency == 2:
+            shifted = Signal.like(fixed.o, name="shifted", reset_less=True)
+            m.d.sync += shifted.eq(fixed.o)
+        m.d.comb += [fixed.product.eq(product), self.o.eq(shifted)]
         return m

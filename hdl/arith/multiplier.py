@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.arith.product import product_layout
 from hdl.codec.operand import OperandLayout
 from hdl.lib import ripple
+from hdl.lib.leaf import for_fpga
 from hdl.spec.formats import Format
 
 __all__ = ["Multiplier"]
@@ -61,6 +62,8 @@ class Multiplier(wiring.Component):
         other digits the partial product is inverted, which the two constants 2^n and 2^(2n - 1)
         make up for. The first fills the place above row 0, the second inverts the last carry."""
         a, b = self.a.number, self.b.number
+        if for_fpga():
+            return a * b
         bits = len(a)
         rows = [Cat(a[:-1] & digit.replicate(bits - 1), ~(a[-1] & digit)) for digit in b[:-1]]
         rows.append(Cat(~(a[:-1] & b[-1].replicate(bits - 1)), a[-1] & b[-1]))
@@ -74,7 +77,7 @@ class Multiplier(wiring.Component):
         """Their product. From 5 bits on an array of ripple rows is the smaller circuit: the
         hidden bit of ``a`` needs no gates in the rows, that of ``b`` makes the last one."""
         bits = self.fmt.significand_bits
-        if bits < 5:
+        if bits < 5 or for_fpga():
             a, b = Signal(bits), Signal(bits)
             m.d.comb += [
                 a.eq(Cat(self.a.fraction, 1)),

@@ -4,7 +4,8 @@ Amaranth emits one module per instance. A parent that says ``m.submodules.pe = s
 ``pe`` itself by default, so that simulators see real submodules; inside a generator's library
 (``gen.leaves``) it gets an ``Instance`` of a module that is converted once per ``leaf_name``.
 ``macro`` asks for a module that the library supplies as Verilog, which a user may replace;
-``enable`` for the clock enable that reaches what such a module does, where a build has one.
+``enable`` for the clock enable that reaches what such a module does, where a build has one;
+``for_fpga`` whether sums and products are for chains and blocks of an FPGA or for gates.
 """
 
 from collections.abc import Iterator
@@ -15,16 +16,18 @@ from typing import Protocol
 from amaranth.hdl import Elaboratable, Signal
 from amaranth.lib import wiring
 
-__all__ = ["LeafLibrary", "enable", "macro", "shared", "using", "with_latency"]
+__all__ = ["LeafLibrary", "enable", "for_fpga", "macro", "shared", "using", "with_latency"]
 
 
 class LeafLibrary(Protocol):
     """Makes of a component what its parent instantiates instead.
 
     ``enable``: a port of every clocked module, without which its registers hold, or ``None``.
+    ``fpga``: whether the text is for one.
     """
 
     enable: Signal | None
+    fpga: bool
 
     def reference(self, component: wiring.Component) -> Elaboratable:
         """An elaboratable that connects to ``component``'s ports.
@@ -67,6 +70,14 @@ def enable() -> Signal | None:
     """
     library = _library.get()
     return None if library is None else library.enable
+
+
+def for_fpga() -> bool:
+    """Whether the current library's text is for an FPGA, where ``+`` is a carry chain and ``*`` a
+    block: what is written gate by gate is small and quick of gates alone. A simulator of Amaranth
+    sees the gates; both are the same function."""
+    library = _library.get()
+    return library is not None and library.fpga
 
 
 @contextmanager

@@ -92,7 +92,7 @@ class AcceleratorConfig:
         1 << 16, "cycles without a transfer after which a bus that owes one counts as stuck")
     pe_latency: int = option(
         1, "registers of a multiply-accumulate unit, 1 or 2: the psum's, and one after the "
-        "multiplier")
+        "multiplier; of exact columns also 3: and one after the shift")
     lane_latency: int = option(1, "registers of each of a lane's four stages, 1 to 4")
     sum_ways: int = option(
         1, "partial sums of a row's sum, 1, 2 or 4, which the beats join in turn: cycles that an "
@@ -150,7 +150,7 @@ class AcceleratorConfig:
         require_power_of_two("row_depth", self.row_depth, 4, 1 << 12)
         require_power_of_two("bus_bytes", self.bus_bytes, 4, 64)
         require_power_of_two("stuck_cycles", self.stuck_cycles, 1 << 8, 1 << 24)
-        require_integer("pe_latency", self.pe_latency, 1, 2)
+        require_integer("pe_latency", self.pe_latency, 1, 3 if self.exact_columns else 2)
         require_integer("lane_latency", self.lane_latency, 1, 4)
         require_power_of_two("sum_ways", self.sum_ways, 1, 4)
 

@@ -1,4 +1,5 @@
-"""What lies around a build: its clocks and resets, what tools do with registers, its memory bus.
+"""What lies around a build: what it is made for, its clocks and resets, what tools do with
+registers, its memory bus.
 
 Programs, registers and results depend on none of it: two builds that differ here alone have one
 configuration, one hash, and run the same programs.
@@ -6,12 +7,14 @@ configuration, one hash, and run the same programs.
 
 from dataclasses import asdict, dataclass
 
+from hdl.spec.formats import FORMATS
 from hdl.spec.options import option, require_integer, require_name, require_switch
 
-__all__ = ["POWER_UPS", "RESETS", "Surroundings"]
+__all__ = ["POWER_UPS", "RESETS", "TARGETS", "Surroundings", "usual_of_target"]
 
 RESETS = ("sync", "async")
 POWER_UPS = ("reset", "unknown")
+TARGETS = ("asic", "fpga")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Surroundings:
     address_bits: int = option(64, "bits of addresses on the memory bus, 32 to 64")
     outstanding: int = option(16, "most bursts requested and not yet answered, of reads and of "
                               "writes, 1 to 16")
+    target: str = option(
+        "asic", "what sums and products are written for: gates, or chains and blocks of an FPGA",
+        allowed=TARGETS)
 
     def __post_init__(self) -> None:
         require_name("reset", self.reset, RESETS)
@@ -40,11 +46,17 @@ class Surroundings:
         require_name("power_up", self.power_up, POWER_UPS)
         require_integer("address_bits", self.address_bits, 32, 64)
         require_integer("outstanding", self.outstanding, 1, 16)
+        require_name("target", self.target, TARGETS)
 
     @property
     def asynchronous(self) -> bool:
         """Whether resets act on registers without a clock."""
         return self.reset == "async"
+
+    @property
+    def fpga(self) -> bool:
+        """Whether it is made for an FPGA."""
+        return self.target == "fpga"
 
     @property
     def usual(self) -> bool:
@@ -53,3 +65,28 @@ class Surroundings:
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
+
+
+def usual_of_target(target: str, fmt: str, dim: int, acc: str | None = None,
+                    fixed: bool = False) -> dict[str, str | int]:
+    """What a configuration for ``target`` has where nothing is chosen, by the names of
+    ``AcceleratorConfig`` and ``Surroundings``.
+
+    On an FPGA sums that nothing rounds are chains alone, where a rounded one is a path of its own
+    in every PE; registers stand before every second row of multiplexers; the bus brings one word of
+    D operands a cycle; addresses have 32 bits. ``fixed``: lanes whose sums are integers.
+    """
+    if target != "fpga":
+        return {}
+    found: dict[str, str | int] = {"lane_latency": 3, "sum_ways": 1 if fixed else 2,
+                                   "address_bits": 32}
+    if fmt in FORMATS:
+        kind = FORMATS[fmt]
+        acc = acc or ("exact" if kind.storage_bits == 8 and not kind.integer
+                      else kind.default_accumulator)
+        found |= {"acc": acc, "pe_latency": 2}
+        if isinstance(dim, int) and dim > 0 and not dim & (dim - 1):
+            found["bus_bytes"] = max(4, min(16, dim * kind.storage_bytes))
+    if found.get("acc") in ("exact", "fused", "int32"):
+        found["pe_latency"] = 3
+    return found

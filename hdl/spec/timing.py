@@ -14,10 +14,10 @@ __all__ = [
     "ACCUMULATE_CYCLES", "BLOCK_TILES", "BURST_BEATS", "INDEX_BYTES", "INPUT_READ_CYCLES",
     "LANDING_BEATS", "LANE_STAGES", "OUTSTANDING", "PAGE_BYTES", "PLAN_LATENCY", "READERS",
     "REPEAT_CYCLES", "ROW_BYTES_BITS", "ROW_END_BITS", "TRANSFERS_AHEAD", "UNITS",
-    "URGENT_BURSTS", "WRITE_BEATS", "WRITE_BURSTS", "Cut", "across_cycles", "check_cycles",
-    "cut", "lane_cycles", "reduce_cycles", "result_cycles", "row_beats_bits", "row_columns",
-    "row_fits", "row_maximum_cycles", "scale_cycles", "strip_tiles", "sums_cycles",
-    "tree_cycles"]
+    "URGENT_BURSTS", "WRITE_BEATS", "WRITE_BURSTS", "Cut", "across_cycles", "bank_cycles",
+    "check_cycles", "cut", "lane_cycles", "reduce_cycles", "result_cycles", "row_beats_bits",
+    "row_columns", "row_fits", "row_maximum_cycles", "scale_cycles", "strip_tiles",
+    "sums_cycles", "tree_cycles"]
 
 # ---- orders
 
@@ -112,6 +112,12 @@ def sums_cycles(config: AcceleratorConfig) -> int:
 
 LANE_STAGES = 4
 """Multiply, add, function, scale."""
+
+
+def bank_cycles(config: AcceleratorConfig) -> int:
+    """Registers between an accumulation bank and the rounding of its words, which go with lanes of
+    three registers a stage and more (``core.py``)."""
+    return 1 if config.lane_latency > 2 else 0
 
 
 def lane_cycles(config: AcceleratorConfig) -> int:

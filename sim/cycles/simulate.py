@@ -8,7 +8,14 @@ import numpy as np
 from hdl.spec import timing
 from hdl.spec.commands import Opcode
 from hdl.spec.config import AcceleratorConfig, log2_exact
-from hdl.spec.timing import INDEX_BYTES, LANDING_BEATS, lane_cycles, strip_tiles, sums_cycles
+from hdl.spec.timing import (
+    INDEX_BYTES,
+    LANDING_BEATS,
+    bank_cycles,
+    lane_cycles,
+    strip_tiles,
+    sums_cycles,
+)
 from sim.cycles import drain, machine
 from sim.cycles.bound import Bound, program_bound
 from sim.cycles.plan import plans
@@ -102,7 +109,7 @@ def _configure(state, config: AcceleratorConfig, memory: Memory, address: int) -
     state["drain"]["strip_columns"] = strip_tiles(config) * dim
     state["drain"]["lanes"] = state["vector"]["lanes"] = config.lanes
     state["vector"]["lane_bytes"] = lane_bytes
-    state["vector"]["latency"] = lane_cycles(config)
+    state["vector"]["latency"] = bank_cycles(config) + lane_cycles(config)
     for name in ("tree_cycles", "across_cycles", "scale_cycles", "result_cycles"):
         state["vector"][name] = getattr(timing, name)(config)
     for resizer, i_bytes, o_bytes in (

@@ -18,17 +18,20 @@ from sim.model.machine import Machine
 
 CONFIG = AcceleratorConfig("posit8", dim=4, input_depth=64, weight_depth=64, acc_depth=64)
 PROGRAMS = 30
+ON_FPGA = (AcceleratorConfig("posit8", dim=4, acc="exact", pe_latency=3, lane_latency=3, sum_ways=2,
+                             bus_bytes=4, input_depth=64, weight_depth=64, acc_depth=64),
+           Surroundings(target="fpga", address_bits=34))
 EVERY = Surroundings(reset="async", clock_enable=True, control_clock=True, power_up="unknown",
                      address_bits=34, outstanding=3)
 
 
 def run_programs(accelerator, count=PROGRAMS):
     """Results of ``count`` programs, each with every byte as the model has it."""
-    rng, found, compared = np.random.default_rng(5), [], 0
+    rng, found, compared, config = np.random.default_rng(5), [], 0, accelerator.config
     for index in range(count):
-        case = (random_case(CONFIG, rng, largest=20), random_list_case(CONFIG, rng))[index % 2]
+        case = (random_case(config, rng, largest=20), random_list_case(config, rng))[index % 2]
         expected = case.memory.copy()
-        assert Machine(CONFIG).run(expected, case.address, case.base).error is None
+        assert Machine(config).run(expected, case.address, case.base).error is None
         result = accelerator.run(case.memory, case.address, case.base, seed=index,
                                  stalls=list(PROFILES.values())[index % len(PROFILES)])
         assert result.error is None and result.violations == []
@@ -60,6 +63,14 @@ def test_programs(around):
     accelerator.reset()
     run_programs(accelerator, 2)
     assert not around.clock_enable or accelerator.skipped > cycles + 300
+
+
+def test_programs_on_the_text_for_an_fpga():
+    config, around = ON_FPGA
+    accelerator = Accelerator(config, surroundings=around, optimise="-O0")
+    assert " * " in generated(config, surroundings=around).modules["float_multiply_bf16_cut2_fpga"
+                                                                    ].text
+    run_programs(accelerator, 40)
 
 
 @pytest.mark.slow

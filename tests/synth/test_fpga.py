@@ -31,3 +31,18 @@ def test_every_port_is_kept_inside():
     ports = [port for port in made.modules["mac"].ports if port.role != "clock"]
     assert pins == sum(port.width for port in ports) + 1
     assert all(f".{port.name}(" in text for port in made.modules["mac"].ports)
+
+
+def test_cells_are_counted_without_placing(capsys, monkeypatch):
+    monkeypatch.setattr(fpga, "design", lambda config, **_: design_block("mac", config))
+    monkeypatch.setattr(fpga, "nextpnr_command", None)
+    rows = []
+    for more in ([], ["--narrow-luts"]):
+        assert fpga.main(["--map-only", *more]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        rows.append({line[:13].strip(): int(line[13:].split(",  ")[0].split(", ")[0].replace(
+            ",", "")) for line in lines[-4:]})
+    wide, narrow = rows
+    assert lines[-3].endswith(", 60 of them for pins")  # 59 ports and the pin of the chain
+    assert wide["registers"] == narrow["registers"] in range(75, 79)
+    assert 200 < narrow["LUTs"] < wide["LUTs"] < 1200

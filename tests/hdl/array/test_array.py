@@ -22,7 +22,7 @@ from support.sabotage import with_fault
 BUILDS = [("posit8", "bf16", 4, 1), ("fp8", "bf16", 4, 1), ("bf16", "fp32", 4, 1),
           ("posit8", "bf16", 8, 1), ("posit8", "bf16", 4, 2), ("posit8", "exact", 4, 1),
           ("fp8", "exact", 4, 2), ("posit8es2", "exact", 4, 1), ("posit8", "fused", 4, 1),
-          ("fp8", "fused", 4, 2), ("int8", "int32", 4, 1)]
+          ("fp8", "fused", 4, 2), ("int8", "int32", 4, 1), ("posit8", "exact", 4, 3)]
 NAR = 1 << 200  # stands for it among exact sums
 
 

@@ -15,7 +15,8 @@ BUILDS = [
     pytest.param("posit8", {"dim": 16, "lanes": 4, "bus_bytes": 8}, marks=pytest.mark.slow),
     pytest.param("bf16", {"dim": 8, "bus_bytes": 32, "lane_latency": 2}, marks=pytest.mark.slow),
     pytest.param("fp8", {"dim": 8, "acc": "exact", "pe_latency": 2}, marks=pytest.mark.slow),
-    pytest.param("fp8", {"dim": 4, "lane_latency": 4, "sum_ways": 4}, marks=pytest.mark.slow),
+    pytest.param("fp8", {"dim": 4, "acc": "exact", "pe_latency": 3, "lane_latency": 4,
+                         "sum_ways": 4, "bus_bytes": 4}, marks=pytest.mark.slow),
     pytest.param("posit8", {"dim": 4, "input_depth": 64, "weight_depth": 64, "acc_depth": 16,
                             "row_depth": 8}, marks=pytest.mark.slow),
 ]

@@ -1,0 +1,120 @@
+"""``python -m synth.clock``: how long the longest path of each unit takes, and which latencies of a
+build meet a clock period.
+
+Units are those of ``synth.units``, each mapped on its own with its fan-out buffered: paths between
+registers, ports and the units inside. What a register takes itself, setup and clock to output,
+comes on top, as does every wire.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from gen.cached import generated
+from gen.cli import Parser, add_config_flags, add_quiet, config_from, counted, deliver, piped, real
+from hdl.spec.config import AcceleratorConfig
+from synth.flow import SCRIPTS, Flow
+from synth.hierarchy import Hierarchy
+from synth.library import LibraryMissing, add_library, library_named
+from synth.units import KINDS, apart, parts
+from synth.yosys import YosysError, yosys_version
+
+__all__ = ["KNOBS", "Knob", "choose", "delays", "main"]
+
+_REST = "between the units"
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A value of the configuration that shortens the paths of one row, and what it may be."""
+
+    row: str
+    values: tuple[int, ...]
+
+
+KNOBS = {"pe_latency": Knob("PEs", (1, 2)), "lane_latency": Knob("lanes", (1, 2, 3, 4)),
+         "sum_ways": Knob("unit", (1, 2, 4))}
+
+
+def delays(flow: Flow, config: AcceleratorConfig, only: str | None = None) -> dict[str, float]:
+    """ns of the longest path of each row, or of row ``only``; ``YosysError``."""
+    made = generated(config)
+    tree = Hierarchy(made, apart(made))
+    rows: dict[str, str] = {}  # of each module that is mapped
+    for row, module in {_REST: made.top, **parts(made)}.items():
+        for unit in made.counts_under(module):
+            own = next((title for start, title in KINDS.items() if unit.startswith(f"{start}_")),
+                       row)
+            if unit in tree.units and not tree.modules[unit].is_memory:
+                rows[unit] = own
+    wanted = [tree.unit(unit) for unit, row in rows.items() if only in (None, row)]
+    wanted.sort(key=lambda unit: -len(unit.text))
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        mapped = list(counted("units mapped", pool.map(
+            lambda unit: flow.map_unit(unit, "clock"), wanted), len(wanted), quiet=flow.quiet))
+    found: dict[str, float] = {}
+    for one in mapped:
+        found[rows[one.unit]] = max(found.get(rows[one.unit], 0.0), one.delay)
+    return found
+
+
+def choose(flow: Flow, config: AcceleratorConfig, period: float) -> AcceleratorConfig:
+    """``config`` with the least of each latency whose row then meets ``period`` ns, or with the one
+    that comes nearest."""
+    for name, knob in KNOBS.items():
+        best = float("inf")
+        for value in knob.values:
+            tried = replace(config, **{name: value})  # type: ignore[arg-type]
+            delay = delays(flow, tried, knob.row).get(knob.row, 0.0)
+            if delay < best:
+                best, chosen = delay, tried
+            if delay <= period:
+                break
+        config = chosen
+    return config
+
+
+def _verdict(config: AcceleratorConfig, found: Mapping[str, float], period: float) -> str:
+    """One line: the latencies that meet ``period``, or the path that does not."""
+    told = " ".join(f"--{name.replace('_', '-')} {getattr(config, name)}" for name in KNOBS)
+    row = max(found, key=found.__getitem__)
+    if found[row] <= period:
+        return f"{told} meets {period:g} ns: the longest path takes {found[row]:.1f} ns, in {row}"
+    late = sum(delay > period for delay in found.values())
+    return (f"{period:g} ns is not met, at {told} either: {row} takes {found[row]:.1f} ns; "
+            f"{late} of {len(found)} rows are longer")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="synth.clock", description=__doc__.splitlines()[0])
+    add_library(parser)
+    add_config_flags(parser, output=False, dim=4)
+    parser.add_argument("--period-ns", type=real(0), metavar="NS",
+                        help="choose pe_latency, lane_latency and sum_ways that meet it")
+    add_quiet(parser)
+    arguments = parser.parse_args(argv)
+    period = arguments.period_ns
+    try:
+        config = config_from(arguments)
+        flow = Flow(library_named(arguments.library, arguments.liberty), quiet=arguments.quiet)
+        if period is not None:
+            config = choose(flow, config, period)
+        found = delays(flow, config)
+    except (ValueError, LibraryMissing, YosysError) as error:
+        parser.error(str(error))
+    lines = [f"Longest paths by unit, ns; {config.fmt}, D {config.dim}, accumulator {config.acc}, "
+             f"functions {config.functions}, softmax {config.softmax}, "
+             + ", ".join(f"{name} {getattr(config, name)}" for name in KNOBS),
+             f"{yosys_version()}; library {flow.library}; script {SCRIPTS['clock']}", "",
+             *(f"{row:22}{delay:8.1f}"
+               for row, delay in sorted(found.items(), key=lambda item: -item[1]))]
+    if period is not None:
+        lines += ["", _verdict(config, found, period)]
+    met = period is None or max(found.values()) <= period
+    return deliver(parser, None, lambda: "\n".join(lines) + "\n") or (0 if met else 1)
+
+
+if __name__ == "__main__":
+    sys.exit(piped(main))
