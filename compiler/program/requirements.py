@@ -7,11 +7,12 @@ from compiler.program.instruction import Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import COMMAND, INSTRUCTION, Feature, Opcode, features_of, meanings
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.features import LANES, SQUARES
+from hdl.spec.features import LANES, SOFTMAX_MODES, SQUARES
 
 __all__ = ["Requirements"]
 
-_FUNCTIONS = {Feature.FUNCTIONS: "all", SQUARES[0]: "all", Feature.BACKWARD: "training",
+_FUNCTIONS = {Feature.FUNCTIONS: "all", SQUARES[0]: "all", SOFTMAX_MODES: "softmax",
+              Feature.BACKWARD: "training",
               Feature.SCALES: "scales"}
 """The least set of functions that brings a feature."""
 

@@ -117,7 +117,8 @@ class AcceleratorConfig:
         require_name("softmax", self.softmax, SOFTMAX_MODES)
         if self.lane_kind is None:
             object.__setattr__(self, "lane_kind",
-                               "fixed" if self.functions == "linear" else fmt.lane.name)
+                               "fixed" if self.functions == "linear" and fmt.integer
+                               else fmt.lane.name)
         require_name("lane", self.lane_kind, LANES)
         self._check_lane(fmt)
         if self.functions is None:

@@ -20,6 +20,7 @@ import numpy as np
 from compiler.program.builder import ProgramBuilder
 from compiler.program.records import commands as records
 from gen.cli import Parser, add_config_flags, add_quiet, config_from, counted, integer
+from hdl.spec.commands import Function, members
 from sim.campaigns import softmax_rate
 from sim.cycles.bound import Bound, program_bound
 from sim.harness.accelerator import Accelerator
@@ -127,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missed = [row for row in rows
               if judged and row.utilisation < TARGETS.get((row.size, row.commands), 0)]
     slow = []
-    if not options.no_softmax:
+    if not options.no_softmax and Function.EXP in members("function", config):
         cases = [("fused", 128, 1, softmax_rate.COLUMNS),
                  *((*case, softmax_rate.COLUMNS) for case in softmax_rate.CASES),
                  *(softmax_rate.DEFERRED if config.scales else ())]

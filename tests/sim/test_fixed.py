@@ -180,7 +180,8 @@ def test_what_a_program_needs():
     header = unpack(HEADER, memory[address - BASE:address - BASE + HEADER_BYTES].tobytes())
     assert header["features"] == (Feature.INT8 | Feature.ACC_INT32 | Feature.LANE_FIXED
                                   | Feature.LINEAR)
-    with pytest.raises(ValueError, match="build must have SOFTMAX_"):
+    with pytest.raises(ValueError, match="functions must be softmax in a build that runs such "
+                                         "instructions, not 'linear'"):
         builder.gemm(a, b, builder.empty(2, 2), Epilogue(softmax=True))
 
 
