@@ -42,7 +42,7 @@ def test_every_value_of_a_configuration_has_an_option_that_says_what_it_is():
     assert all(option.text and option.usual for option in options())
     text = " ".join(parser().format_help().split())
     for option in options():
-        assert f"--{option.name.replace('_', '-')}" in text
+        assert option.flag in text
         assert " ".join(option.text.split()) in text
         assert option.switch or f"({option.usual})" in text
 
@@ -50,9 +50,9 @@ def test_every_value_of_a_configuration_has_an_option_that_says_what_it_is():
 def test_flags_choose_and_what_is_not_chosen_is_the_configurations_own():
     assert config_from(parser().parse_args([])) == AcceleratorConfig()
     given = ["--fmt", "fp8", "--dim", "8", "--exact-power-reciprocal", "--exp-theta", "-3",
-             "--bus-bytes", "32"]
+             "--bus-bytes", "32", "--lane", "bf16"]
     wanted = {"fmt": "fp8", "dim": 8, "exact_power_reciprocal": True, "exp_theta": -3,
-              "bus_bytes": 32}
+              "bus_bytes": 32, "lane_kind": "bf16"}
     assert config_from(parser().parse_args(given)) == AcceleratorConfig(**wanted)
     assert config_from(parser().parse_args(given), dim=4).dim == 4
     assert config_from(parser(dim=4).parse_args([])).dim == 4
