@@ -1,15 +1,27 @@
 """Training steps on the generated Verilog: every byte of the memory as the machine model's after
 every program, and every gradient, master and scale as without one."""
 
+from dataclasses import replace
+
 import pytest
 
+from compiler.checkpoints import load
 from compiler.training.description import LowRank, WholeMatrices
-from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.regression import small_accelerator
 from sim.campaigns.training_step import Counted
 from sim.cycles.check import measure
 from sim.verify.starts import built, rtl_start
-from support.training_steps import Both, masked, paragraphs, sentences, spans, training
+from support.require import require
+from support.training_steps import (
+    Both,
+    config,
+    masked,
+    paragraphs,
+    real,
+    sentences,
+    spans,
+    training,
+)
 
 
 def test_two_steps_of_a_small_bert():
@@ -49,11 +61,24 @@ def test_a_step(own, work):
 @pytest.mark.slow
 @pytest.mark.parametrize(("fmt", "softmax"), [("posit8", "pwl"), ("fp8", "approx_shifted")])
 def test_twenty_steps_of_the_digits_vit(fmt, softmax):
-    config = AcceleratorConfig(fmt, softmax=softmax, functions="training")
-    start = Counted(rtl_start(built(config)))
-    both = Both(config, training(batch=4), start, keep=False).calibrate()
+    built_as = config(fmt, softmax)
+    start = Counted(rtl_start(built(built_as)))
+    both = Both(built_as, training(batch=4), start, keep=False).calibrate()
     for _ in range(20):
         both.step()
     print(f"{start.programs} programs, {start.cycles} cycles, {start.bytes} bytes equal; "
           f"{both.compared} items")
     assert not both.wrong and start.programs == 1 + 2 * 21 and start.bytes > 5_000_000
+
+
+@pytest.mark.slow
+def test_a_step_of_a_layer_of_minilm():
+    """Rows and products as long as those of a real encoder, two sentences of at most 8 ids."""
+    model = require(load, "minilm")
+    own, work = real(replace(model, blocks=model.blocks[:1]))
+    built_as = config(softmax="approx_shifted")
+    start = Counted(rtl_start(built(built_as)))
+    both = Both(built_as, own, start, work=work).calibrate().step()
+    print(f"{start.programs} programs, {start.cycles} cycles, {start.bytes} bytes equal; "
+          f"{both.compared} items")
+    assert not both.wrong and start.programs == 1 + 2 * 2 and start.bytes > 50_000_000
