@@ -22,7 +22,7 @@ from hdl.lib.leaf import enable
 from hdl.lib.synchroniser import synchronised
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.surroundings import Surroundings
-from hdl.spec.timing import READERS
+from hdl.spec.timing import READ_BEFORE, READERS, landing_beats
 
 __all__ = ["Accelerator"]
 
@@ -59,10 +59,13 @@ class Accelerator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, surroundings = self.config, self.surroundings
-        bus = {"outstanding": surroundings.outstanding, "address_bits": surroundings.address_bits}
+        bus = {name: getattr(surroundings, name)
+               for name in ("outstanding", "burst", "address_bits")}
         m.submodules.csr = csr = CsrBlock(config, surroundings.control_clock)
         m.submodules.sequencer = sequencer = Sequencer(config)
-        m.submodules.reader = reader = ReadEngine(config, READERS, **bus)
+        m.submodules.reader = reader = ReadEngine(
+            config, READERS, {name: landing_beats(name, config.bus_bytes) for name in READERS},
+            before=READ_BEFORE, repeating={"y": config.row_depth}, **bus)
         m.submodules.writer = writer = WriteEngine(config, **bus)
         core = Core(config)
         m.submodules.core = DomainRenamer("core")(core)

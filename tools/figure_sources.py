@@ -115,6 +115,12 @@ def _cycles(output: str) -> Values:
     return _counts(output) | {"report": report(output)}
 
 
+def _bursts(output: str) -> Values:
+    """Those of ``_cycles``, and how long a burst is that is read."""
+    return _cycles(output) | {
+        "burst": found(r"^read: \d+ beats in \d+ bursts of ([0-9.]+);", output)[1]}
+
+
 def _errors(output: str) -> Values:
     """A row of docs/numerics.md for each function with BF16 lanes."""
     made: Values = {}
@@ -185,9 +191,10 @@ SOURCES: dict[str, Source] = {
     **{f"bert-base-{name}": Source(
         f"{_MODELS} bert-base --layers 1:2 --fmt int8{scales}", _counts, cheap=True)
        for name, scales in (("int8", ""), ("int8-static", " --scales static"))},
-    "bert-base-dram": Source(f"{_MODELS} bert-base --layers 1:2 --memory dram", _cycles),
-    "bert-base-dram-512": Source(
-        f"{_MODELS} bert-base --layers 1:2 --memory dram --bus-bytes 64", _cycles),
+    **{f"bert-base-dram{name}": Source(
+        f"{_MODELS} bert-base --layers 1:2 --memory dram{options}", _bursts)
+        for name, options in (("", ""), ("-512", " --bus-bytes 64"),
+                              ("-512-deep", " --bus-bytes 64 --input-depth 2048"))},
     **{f"llama-layer-{bits}": Source(
         f"{_MODELS} llama-3.2-1b --layers 1:2 --tokens 512 --dim 32 --lanes 32 "
         f"--bus-bytes {bits // 8}", _cycles) for bits in (256, 512)},

@@ -114,7 +114,7 @@ def parts(config: AcceleratorConfig, op: Gemm, rows: int, turns: int, least: int
     ``turns``; ``None`` where none are that many, keep the array busy for ``least`` cycles, and
     leave the bus to others for a quarter of them."""
     dim = config.dim
-    height, width = BLOCK_TILES * dim, config.panel_columns * dim
+    height = width = BLOCK_TILES * dim
     while height >= dim:
         cycles = -(-op.products[0].a.columns // dim) * height * width // dim
         beats = -(-op.products[0].a.columns // dim) * config.word_bytes * (height + width) // (

@@ -7,9 +7,21 @@ from amaranth.lib.wiring import In, Out
 from hdl.bus.axi import ADDRESS_BITS
 from hdl.ports.transfer import TRANSFER
 from hdl.spec.config import log2_exact
-from hdl.spec.timing import BURST_BEATS, PAGE_BYTES, ROW_BYTES_BITS, row_beats_bits
+from hdl.spec.timing import (
+    BURST_BEATS,
+    MERGED_LOG2,
+    PAGE_BYTES,
+    ROW_BYTES_BITS,
+    row_beats_bits,
+)
 
-__all__ = ["BurstGenerator", "burst_layout", "row_burst_layout", "row_place_layout"]
+__all__ = ["BurstGenerator", "burst_layout", "burst_name", "merged_layout", "row_burst_layout",
+           "row_place_layout"]
+
+
+def burst_name(burst: int) -> str:
+    """What the name of a leaf says of the longest burst: nothing where it is the usual one."""
+    return "" if burst == BURST_BEATS else f"_to_{burst}"
 
 
 def burst_layout(bus_bytes: int) -> data.StructLayout:
@@ -26,22 +38,33 @@ def row_place_layout(bus_bytes: int) -> data.StructLayout:
 
 
 def row_burst_layout(bus_bytes: int) -> data.StructLayout:
-    """A burst of ``burst_layout``; ``ends``: it holds its row's last byte; ``place``: the row's."""
+    """A burst of ``burst_layout``; ``ends``: it holds its row's last byte; ``place``: the row's.
+
+    ``merged``: it is of rows of 1 << ``each`` whole beats that follow one another; ``ends`` is not
+    used then, and its first beat is number ``phase`` of a row.
+    """
     return data.StructLayout({
-        **burst_layout(bus_bytes).members, "ends": 1, "place": row_place_layout(bus_bytes)})
+        **burst_layout(bus_bytes).members, "ends": 1, "place": row_place_layout(bus_bytes),
+        **merged_layout().members})
+
+
+def merged_layout() -> data.StructLayout:
+    """Rows that share bursts: see ``row_burst_layout``."""
+    return data.StructLayout({
+        "merged": 1, "each": range(MERGED_LOG2 + 1), "phase": MERGED_LOG2})
 
 
 class BurstGenerator(wiring.Component):
     """The bursts that cover a transfer's rows, each with as few beats as its row needs.
 
-    One burst per cycle, across the ends of rows; a cycle without one between two transfers.
+    One burst per cycle, across the ends of rows; a cycle without one between two transfers. Rows
+    of 1, 2, ... 1 << ``MERGED_LOG2`` whole beats that follow one another share bursts.
 
     Members
     -------
     i: In(stream of ``TRANSFER``); one of no row or of no byte makes no burst. ``i.ready`` does not
         depend on ``o.ready``.
-    o: Out(stream of ``row_burst_layout``), of at most ``BURST_BEATS`` beats, none across a page; no
-        burst holds bytes of two rows.
+    o: Out(stream of ``row_burst_layout``), of at most ``burst`` beats, none across a page.
     clear: In(1), drops the current transfer.
 
     Raises
@@ -49,8 +72,8 @@ class BurstGenerator(wiring.Component):
     ValueError: ``bus_bytes`` is not a power of two.
     """
 
-    def __init__(self, bus_bytes: int) -> None:
-        self._beat_bits = log2_exact(bus_bytes)
+    def __init__(self, bus_bytes: int, burst: int = BURST_BEATS) -> None:
+        self._beat_bits, self._burst = log2_exact(bus_bytes), burst
         super().__init__({
             "i": In(stream.Signature(TRANSFER)),
             "o": Out(stream.Signature(row_burst_layout(bus_bytes))),
@@ -59,7 +82,7 @@ class BurstGenerator(wiring.Component):
 
     @property
     def leaf_name(self) -> str:
-        return f"burst_generator_{1 << self._beat_bits}"
+        return f"burst_generator_{1 << self._beat_bits}{burst_name(self._burst)}"
 
     def elaborate(self, platform):
         m = Module()
@@ -72,22 +95,25 @@ class BurstGenerator(wiring.Component):
         tail = Signal(low, reset_less=True)
         left = Signal(row_beats_bits(1 << low), reset_less=True)  # beats of the row
         to_page = Signal(range(page_beats + 1))
-        beats = Signal(range(BURST_BEATS + 1))
+        beats = Signal(range(self._burst + 1))
         row_done = Signal()
+        merged, each = Signal(), Signal(range(MERGED_LOG2 + 1), reset_less=True)
         m.d.comb += [
             to_page.eq(page_beats - beat[:log2_exact(page_beats)]),
-            beats.eq(BURST_BEATS),
+            beats.eq(self._burst),
             row_done.eq(left == beats),
             self.o.valid.eq(busy),
             self.o.payload.beat.eq(beat),
             self.o.payload.beats.eq(beats),
             self.o.payload.ends.eq(row_done),
             self.o.payload.place.offset.eq(row[:low]), self.o.payload.place.tail.eq(tail),
+            self.o.payload.merged.eq(merged), self.o.payload.each.eq(each),
+            self.o.payload.phase.eq(beat[:MERGED_LOG2] - row[low:low + MERGED_LOG2]),
             self.i.ready.eq(~busy),
         ]
-        with m.If((left <= to_page) & (left < BURST_BEATS)):
+        with m.If((left <= to_page) & (left < self._burst)):
             m.d.comb += beats.eq(left)
-        with m.Elif(to_page < BURST_BEATS):
+        with m.Elif(to_page < self._burst):
             m.d.comb += beats.eq(to_page)
 
         asked = self.i.payload
@@ -114,6 +140,21 @@ class BurstGenerator(wiring.Component):
             ]
         with m.Elif(self.o.ready):
             m.d.sync += [beat.eq(beat + beats), left.eq(left - beats)]
+        self._merge(m, busy, transfer, left, merged, each)
         with m.If(self.clear):
             m.d.sync += busy.eq(0)
         return m
+
+    def _merge(self, m: Module, busy, transfer, left, merged, each) -> None:
+        """Make a transfer's rows one where they may share bursts."""
+        low, asked = self._beat_bits, self.i.payload
+        most = len(left) - MERGED_LOG2  # bits of as many rows as ``left`` has room for
+        follows = Signal()
+        m.d.comb += follows.eq((asked.stride == asked.row_bytes) & (asked.address[:low] == 0)
+                               & (asked.rows[most:] == 0))
+        with m.If(~busy):
+            m.d.sync += merged.eq(0)
+            for log2 in range(MERGED_LOG2 + 1):
+                with m.If(follows & (asked.row_bytes == 1 << log2 + low)):
+                    m.d.sync += [merged.eq(1), each.eq(log2), left.eq(asked.rows << log2),
+                                 transfer.rows.eq(1)]

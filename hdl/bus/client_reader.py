@@ -4,8 +4,9 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.bus.burst_generator import BurstGenerator, row_burst_layout
+from hdl.bus.burst_generator import BurstGenerator, burst_name, row_burst_layout
 from hdl.bus.row_aligner import RowAligner, turned_layout
+from hdl.bus.row_fifo import RowFifo
 from hdl.lib.fifo import SramFifo
 from hdl.lib.leaf import shared
 from hdl.ports.beat import beat_layout
@@ -18,6 +19,9 @@ __all__ = ["ClientReader"]
 
 class ClientReader(wiring.Component):
     """One client's side of a ``ReadEngine``: its transfers, its landing space, its rows.
+
+    Bursts have ``burst`` beats at most. With ``most_rows`` a transfer has as many rows at most, and
+    one of stride 0 whose row fits landing space is read once and given so many times.
 
     Members
     -------
@@ -33,12 +37,15 @@ class ClientReader(wiring.Component):
     ValueError: ``depth`` is not a power of two that holds a burst.
     """
 
-    def __init__(self, bus_bytes: int, depth: int) -> None:
+    def __init__(self, bus_bytes: int, depth: int, most_rows: int = 0,
+                 burst: int = BURST_BEATS) -> None:
         log2_exact(depth)
-        if depth < BURST_BEATS:
-            raise ValueError(f"depth must be at least {BURST_BEATS}, not {depth!r}")
+        if depth < burst:
+            raise ValueError(f"depth must be at least {burst}, not {depth!r}")
+        self._burst = burst
         self._bytes = bus_bytes
         self._depth = depth
+        self._most_rows = most_rows
         super().__init__({
             "transfer": In(stream.Signature(TRANSFER)),
             "burst": Out(stream.Signature(row_burst_layout(bus_bytes))),
@@ -50,13 +57,17 @@ class ClientReader(wiring.Component):
 
     @property
     def leaf_name(self) -> str:
-        return f"client_reader_{self._bytes}x{self._depth}"
+        rows = f"x{self._most_rows}" if self._most_rows else ""
+        return f"client_reader_{self._bytes}x{self._depth}{rows}{burst_name(self._burst)}"
 
     def elaborate(self, platform):
         m = Module()
-        generator = BurstGenerator(self._bytes)
-        landing = SramFifo(turned_layout(self._bytes), self._depth)
+        generator = BurstGenerator(self._bytes, self._burst)
+        m.d.comb += generator.i.payload.eq(self.transfer.payload)
         aligner = RowAligner(self._bytes)
+        leaves, takes = Signal(), Signal()  # a beat from landing space, for ever; a transfer
+        landing = (self._rows(m, generator, leaves, takes) if self._most_rows
+                   else self._queue(m, leaves, takes))
         m.submodules.generator = shared(generator)
         m.submodules.landing = shared(landing)
         m.submodules.aligner = shared(aligner)
@@ -71,11 +82,8 @@ class ClientReader(wiring.Component):
         granted = Signal()
         enough = Signal()
         m.d.comb += [
-            generator.i.payload.eq(self.transfer.payload),
-            generator.i.valid.eq(self.transfer.valid),
-            self.transfer.ready.eq(generator.i.ready & ~self.clear),
-            landing.i.valid.eq(self.arrives),
-            landing.i.payload.eq(self.beat),
+            generator.i.valid.eq(self.transfer.valid & takes),
+            self.transfer.ready.eq(generator.i.ready & takes & ~self.clear),
             enough.eq(free >= generator.o.payload.beats),
             self.burst.valid.eq(generator.o.valid & enough & ~self.clear),
             self.burst.payload.eq(generator.o.payload),
@@ -85,7 +93,34 @@ class ClientReader(wiring.Component):
         taken = Signal(range(BURST_BEATS + 1))
         with m.If(granted & generator.o.valid):
             m.d.comb += taken.eq(generator.o.payload.beats)
-        m.d.sync += free.eq(free - taken + (landing.o.valid & landing.o.ready))
+        m.d.sync += free.eq(free - taken + leaves)
         with m.If(self.clear):
             m.d.sync += free.eq(self._depth)
         return m
+
+    def _queue(self, m: Module, leaves, takes) -> SramFifo:
+        """Landing space whose beats leave once."""
+        landing = SramFifo(turned_layout(self._bytes), self._depth)
+        m.d.comb += [landing.i.valid.eq(self.arrives), landing.i.payload.eq(self.beat),
+                     leaves.eq(landing.o.valid & landing.o.ready), takes.eq(1)]
+        return landing
+
+    def _rows(self, m: Module, generator: BurstGenerator, leaves, takes) -> RowFifo:
+        """Landing space that keeps a row which repeats; of that the generator hears once."""
+        landing = RowFifo(self._bytes, self._depth, self._most_rows)
+        asked, space = self.transfer.payload, self._depth * self._bytes
+        row_bytes, rows = asked.row_bytes, landing.rows
+        end = Signal(range(2 * space + self._bytes))  # of a row, from its first beat on
+        m.d.comb += [
+            end.eq(row_bytes[:log2_exact(space) + 1] + asked.address[:log2_exact(self._bytes)]),
+            rows.payload.repeats.eq((asked.stride == 0) & (asked.rows != 1) & (end <= space)
+                                    & (row_bytes >> log2_exact(space) + 1 == 0)),
+            rows.payload.rows.eq(asked.rows),
+            rows.valid.eq(self.transfer.valid & generator.i.ready & ~self.clear
+                          & (asked.rows != 0) & (row_bytes != 0)),
+            takes.eq(rows.ready), leaves.eq(landing.freed),
+            landing.i.eq(self.beat), landing.arrives.eq(self.arrives),
+        ]
+        with m.If(rows.payload.repeats):
+            m.d.comb += generator.i.payload.rows.eq(asked.rows != 0)
+        return landing

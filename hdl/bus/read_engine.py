@@ -1,11 +1,13 @@
 """AXI4 reads for several clients at once."""
 
+from collections.abc import Mapping
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.bus import axi
-from hdl.bus.burst_generator import row_place_layout
+from hdl.bus.burst_generator import merged_layout, row_place_layout
 from hdl.bus.client_reader import ClientReader
 from hdl.bus.row_aligner import turned_layout
 from hdl.lib.fifo import SramFifo
@@ -14,7 +16,13 @@ from hdl.lib.rotate import rotate
 from hdl.ports.counts import Counts
 from hdl.ports.memory import EnginePort, ReadClient
 from hdl.spec.config import AcceleratorConfig, ceil_log2, log2_exact
-from hdl.spec.timing import BURST_BEATS, LANDING_BEATS, OUTSTANDING, URGENT_BURSTS
+from hdl.spec.timing import (
+    BURST_BEATS,
+    LANDING_BEATS,
+    MERGED_LOG2,
+    OUTSTANDING,
+    URGENT_BURSTS,
+)
 
 __all__ = ["ReadEngine"]
 
@@ -23,9 +31,14 @@ class ReadEngine(wiring.Component):
     """Reads rows of bytes at any address and stride, for each client in order.
 
     A burst is requested only when its client has landing space for all of it (``depth`` beats
-    each), so that a client may stall for ever without harm to the others, and ``rready`` is
-    always high. At most ``outstanding`` bursts are in flight; one can be requested every cycle. The
-    arbiter is round-robin, urgent clients first, but for one burst in ``URGENT_BURSTS`` + 1.
+    each, or of each), so that a client may stall for ever without harm to the others, and
+    ``rready`` is always high. At most ``outstanding`` bursts, of ``burst`` beats at most, are in
+    flight; one can be requested every cycle.
+
+    Urgent clients go first, but for one burst in ``URGENT_BURSTS`` + 1; among these as among the
+    others those of ``before`` in their order, then all others round-robin. The rows of transfers of
+    clients in ``repeating`` are as many at most as it says; one that repeats is read once, where it
+    fits landing space (``ClientReader``).
 
     Members
     -------
@@ -39,16 +52,20 @@ class ReadEngine(wiring.Component):
 
     Raises
     ------
-    ValueError: ``clients`` are not two new identifiers or more, or ``depth`` holds no burst.
+    ValueError: ``clients`` are not two new identifiers or more, or a ``depth`` holds no burst.
     """
 
     def __init__(self, config: AcceleratorConfig, clients: tuple[str, ...],
-                 depth: int = LANDING_BEATS, *, outstanding: int = OUTSTANDING,
+                 depth: int | Mapping[str, int] = LANDING_BEATS, *,
+                 before: tuple[str, ...] = (), repeating: Mapping[str, int] | None = None,
+                 outstanding: int = OUTSTANDING, burst: int = BURST_BEATS,
                  address_bits: int = axi.ADDRESS_BITS) -> None:
         self._bytes = config.bus_bytes
         self._outstanding, self._address_bits = outstanding, address_bits
+        self._burst = burst
         self._clients = tuple(clients)
-        self._depth = depth
+        self._depths = depth if isinstance(depth, Mapping) else dict.fromkeys(clients, depth)
+        self._before, self._repeating = before, repeating or {}
         members = {"axi": Out(axi.ReadSignature(self._bytes, address_bits)),
                    "engine": In(EnginePort()), "awaited": Out(range(len(clients))),
                    "counts": Out(Counts("reader"))}
@@ -68,7 +85,9 @@ class ReadEngine(wiring.Component):
         m.d.comb += clear.eq(engine.flush | draining)
         m.d.sync += draining.eq(clear & ~engine.quiet)
         ports = [getattr(self, name) for name in self._clients]
-        readers = [ClientReader(self._bytes, self._depth) for _ in ports]
+        readers = [ClientReader(self._bytes, self._depths[name], self._repeating.get(name, 0),
+                                self._burst)
+                   for name in self._clients]
         for name, port, reader in zip(self._clients, ports, readers, strict=True):
             m.submodules[f"client_{name}"] = shared(reader)
             wiring.connect(m, wiring.flipped(port.transfer), reader.transfer)
@@ -77,17 +96,22 @@ class ReadEngine(wiring.Component):
         # Bursts granted and not complete. With ID 0 alone they come back in that order; the address
         # takes as long to the bus as an entry through this memory.
         order = SramFifo(data.StructLayout({
-            "client": range(len(ports)), "ends": 1, "length": range(BURST_BEATS),
-            "place": row_place_layout(self._bytes)}),
+            "client": range(len(ports)), "ends": 1, "length": range(max(2, self._burst)),
+            "place": row_place_layout(self._bytes), **merged_layout().members}),
             1 << ceil_log2(max(2, self._outstanding)))
         m.submodules.order = shared(order)
         under_way = Signal(range(self._outstanding + 1))
         self._request(m, ports, readers, order, under_way)
         beat = Signal(turned_layout(self._bytes))
+        row_ends = Signal()  # of rows that share bursts
         # A memory that is not reset with this engine still owes beats that nobody waits for.
-        asked, taken = Signal(), Signal(range(BURST_BEATS))
+        asked, taken = Signal(), Signal(range(max(2, self._burst)))
         ends = Signal()
         m.d.comb += [asked.eq(bus.rvalid & (under_way != 0)), ends.eq(asked & bus.rlast)]
+        place = Signal(MERGED_LOG2)  # of the beat, in its row
+        m.d.comb += [place.eq(taken + order.o.payload.phase),
+                     row_ends.eq(~Cat(~place[bit] & (order.o.payload.each > bit)
+                                      for bit in range(MERGED_LOG2)).any())]
         m.d.sync += under_way.eq(under_way + order.i.valid - ends)
         with m.If(asked):
             m.d.sync += taken.eq(Mux(bus.rlast, 0, taken + 1))
@@ -106,7 +130,8 @@ class ReadEngine(wiring.Component):
             # All clients' rows are turned by one rotator, before they part.
             beat.data.eq(rotate(m, "turned", bus.rdata, order.o.payload.place.offset, self._bytes,
                                 8, left=False)),
-            beat.ends.eq(bus.rlast & order.o.payload.ends), beat.place.eq(order.o.payload.place),
+            beat.ends.eq(Mux(order.o.payload.merged, row_ends, bus.rlast & order.o.payload.ends)),
+            beat.place.eq(order.o.payload.place),
         ]
         for index, reader in enumerate(readers):
             m.d.comb += [
@@ -116,12 +141,10 @@ class ReadEngine(wiring.Component):
         return m
 
     def _request(self, m, ports, readers, order, under_way):
-        """The arbiter: grant one burst per cycle, round-robin, into the registers of channel AR and
-        the order."""
+        """The arbiter: grant one burst per cycle into the registers of channel AR and the order."""
         bus = self.axi
         address = Signal(self._address_bits, reset_less=True)
         length = Signal(8, reset_less=True)
-        turn = Signal(range(len(ports)))  # the client granted last
         grant = Signal(range(len(ports)))
         wanted, pressing, pool = (Signal(len(ports), name=name)
                                   for name in ("wanted", "pressing", "pool"))
@@ -142,18 +165,11 @@ class ReadEngine(wiring.Component):
             bus.arlen.eq(length),
         ]
         axi.tie_constants(m, bus, "ar", self._bytes)
-        with m.Switch(turn):
-            for last in range(len(ports)):
-                with m.Case(last):
-                    # The nearest client after the last one wins, being assigned last.
-                    for distance in range(len(ports), 0, -1):
-                        index = (last + distance) % len(ports)
-                        with m.If(pool[index]):
-                            m.d.comb += grant.eq(index)
+        self._choose(m, pool, grant, order.i.valid)
         with m.If(bus.arready):
             m.d.sync += bus.arvalid.eq(0)
         with m.If(order.i.valid):
-            m.d.sync += [bus.arvalid.eq(1), turn.eq(grant),
+            m.d.sync += [bus.arvalid.eq(1),
                          passed.eq(Mux((pool & pressing).any() & (pool != wanted), passed + 1, 0))]
         with m.Switch(grant):
             for index, (port, reader) in enumerate(zip(ports, readers, strict=True)):
@@ -161,10 +177,31 @@ class ReadEngine(wiring.Component):
                     m.d.comb += [reader.burst.ready.eq(go), port.granted.eq(order.i.valid),
                                  order.i.payload.ends.eq(reader.burst.payload.ends),
                                  order.i.payload.length.eq(reader.burst.payload.beats - 1),
-                                 order.i.payload.place.eq(reader.burst.payload.place)]
+                                 *(order.i.payload[name].eq(reader.burst.payload[name])
+                                   for name in ("place", *merged_layout().members))]
                     with m.If(order.i.valid):
                         m.d.sync += [
                             # Bursts start with a whole beat: the rows' aligner drops the rest.
                             address.eq(reader.burst.payload.beat << log2_exact(self._bytes)),
                             length.eq(reader.burst.payload.beats - 1),  # AXI counts from 0
                         ]
+
+    def _choose(self, m, pool, grant, granted) -> None:
+        """``grant``, one of ``pool``; ``granted``: it goes."""
+        first = [self._clients.index(name) for name in self._before]
+        rest = [index for index in range(len(self._clients)) if index not in first]
+        turn = Signal(range(len(rest)))  # who of the rest was granted last
+        with m.Switch(turn):
+            for last in range(len(rest)):
+                with m.Case(last):
+                    # The nearest client after the last one wins, being assigned last.
+                    for distance in range(len(rest), 0, -1):
+                        index = rest[(last + distance) % len(rest)]
+                        with m.If(pool[index]):
+                            m.d.comb += grant.eq(index)
+        for index in reversed(first):
+            with m.If(pool[index]):
+                m.d.comb += grant.eq(index)
+        for place, index in enumerate(rest):
+            with m.If(granted & (grant == index)):
+                m.d.sync += turn.eq(place)

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.bus.axi import ADDRESS_BITS
-from hdl.bus.burst_generator import burst_layout
+from hdl.bus.burst_generator import burst_layout, burst_name
 from hdl.lib.rotate import rotate
 from hdl.ports.beat import beat_layout
 from hdl.ports.transfer import TRANSFER
@@ -29,7 +29,8 @@ def placed_layout(bus_bytes: int) -> data.StructLayout:
 class RowPacker(wiring.Component):
     """Moves each row to its place within the bus's beats that it touches.
 
-    Bursts hold at most ``BURST_BEATS`` beats of one row and cross no page. One beat per cycle, no
+    Bursts hold at most ``burst`` beats of one row, or of rows of whole beats that follow one
+    another, and cross no page. One beat per cycle, no
     latency: ``o`` is valid in the cycle in which ``i`` is.
 
     Members
@@ -45,7 +46,8 @@ class RowPacker(wiring.Component):
     ValueError: ``bus_bytes`` is not a power of two.
     """
 
-    def __init__(self, bus_bytes: int) -> None:
+    def __init__(self, bus_bytes: int, burst: int = BURST_BEATS) -> None:
+        self._burst = burst
         self._bytes = bus_bytes
         self._low = log2_exact(bus_bytes)
         super().__init__({
@@ -58,7 +60,7 @@ class RowPacker(wiring.Component):
 
     @property
     def leaf_name(self) -> str:
-        return f"row_packer_{self._bytes}"
+        return f"row_packer_{self._bytes}{burst_name(self._burst)}"
 
     def elaborate(self, platform):
         m = Module()
@@ -68,7 +70,8 @@ class RowPacker(wiring.Component):
         beat = Signal(ADDRESS_BITS - low, reset_less=True)
         end = Signal(ROW_END_BITS, reset_less=True)  # of the row's bytes, from this beat's first
         first = Signal(reset_less=True)  # beat of the row
-        count = Signal(range(BURST_BEATS))  # beats of this burst already sent
+        whole = Signal(reset_less=True)  # rows follow one another beat by beat
+        count = Signal(range(max(2, self._burst)))  # beats of this burst already sent
         offset = Signal(low)
         takes = Signal()
         step = Signal()
@@ -81,7 +84,7 @@ class RowPacker(wiring.Component):
             self.o.valid.eq(self.busy & (~takes | self.i.valid)),
             step.eq(self.o.valid & self.o.ready),
             row_done.eq(end <= self._bytes),
-            burst_done.eq(row_done | (count == BURST_BEATS - 1)
+            burst_done.eq((row_done & ~(whole & (walk.rows != 1))) | (count == self._burst - 1)
                           | beat[:log2_exact(PAGE_BYTES) - low].all()),
             self.o.payload.beat.last.eq(burst_done),
             self.o.payload.burst.beat.eq(beat - count),
@@ -102,7 +105,9 @@ class RowPacker(wiring.Component):
         ]
         with m.If(accept):
             m.d.sync += [self.busy.eq(self.transfer.valid & (asked.rows != 0)
-                                      & (asked.row_bytes != 0)), walk.eq(asked)]
+                                      & (asked.row_bytes != 0)), walk.eq(asked),
+                         whole.eq((asked.stride == asked.row_bytes)
+                                  & ~(asked.address[:low] | asked.row_bytes[:low]).any())]
         with m.Elif(start):
             m.d.sync += walk.rows.eq(walk.rows - 1)
         with m.If(start):

@@ -12,7 +12,7 @@ from hdl.lib.leaf import shared
 from hdl.ports.counts import Counts
 from hdl.ports.memory import EnginePort, WritePort
 from hdl.spec.config import AcceleratorConfig, log2_exact
-from hdl.spec.timing import OUTSTANDING, WRITE_BEATS, WRITE_BURSTS
+from hdl.spec.timing import BURST_BEATS, OUTSTANDING, WRITE_BEATS, WRITE_BURSTS
 
 __all__ = ["WriteEngine"]
 
@@ -22,7 +22,8 @@ class WriteEngine(wiring.Component):
 
     A burst is requested only when all its data wait in a FIFO of ``depth`` beats. W does not wait
     for AW's acceptance, and the next AW does not wait for the last W. At most ``outstanding``
-    bursts are unanswered. One beat per cycle; rows of one beat make one burst per cycle.
+    bursts, of ``burst`` beats at most, are unanswered. One beat per cycle; rows of one beat make
+    one burst per cycle.
 
     Members
     -------
@@ -41,12 +42,14 @@ class WriteEngine(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig, depth: int = WRITE_BEATS, *,
-                 outstanding: int = OUTSTANDING, address_bits: int = axi.ADDRESS_BITS) -> None:
+                 outstanding: int = OUTSTANDING, burst: int = BURST_BEATS,
+                 address_bits: int = axi.ADDRESS_BITS) -> None:
         if log2_exact(depth) < 5:
             raise ValueError(f"depth must be at least 32, not {depth!r}")
         self._bytes = config.bus_bytes
         self._depth = depth
         self._outstanding, self._address_bits = outstanding, address_bits
+        self._burst = burst
         super().__init__({
             "client": In(WritePort(self._bytes)),
             "axi": Out(axi.WriteSignature(self._bytes, address_bits)),
@@ -54,7 +57,7 @@ class WriteEngine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.packer = packer = RowPacker(self._bytes)
+        m.submodules.packer = packer = RowPacker(self._bytes, self._burst)
         beats = SramFifo(write_beat_layout(self._bytes), self._depth)
         m.submodules.beats = shared(beats)
         m.submodules.bursts = bursts = ShiftFifo(burst_layout(self._bytes), WRITE_BURSTS)

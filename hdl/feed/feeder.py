@@ -52,25 +52,28 @@ class Feeder(wiring.Component):
         """The loops over tiles, and the addresses that follow them."""
         config = self.config
         dim = config.dim
-        k_panel, n_panel = config.panel_depth * dim, config.panel_columns * dim
-        k_group = config.operand_depth * dim  # a panel of A
+        _, lines = config.panel_tiles(True)
 
-        def bits(limit):
-            return limit.bit_length()
+        def bits(tiles):
+            return (tiles * dim).bit_length()
 
         m.submodules.nest = nest = Nest((
             Level("rows", COUNT_BITS), Level("passes", 4), Level("chunk", COUNT_BITS),
             Level("span", COUNT_BITS),
-            Level("panel_n", bits(config.acc_depth * dim), "chunk", n_panel),
-            Level("panel_k", bits(config.input_depth * dim), "span", k_panel),
-            Level("group", bits(k_panel), "panel_k", k_group),
-            Level("k", bits(k_group), "group", dim),
-            Level("n", bits(n_panel), "panel_n", dim)))
+            Level("panel_n", bits(config.acc_depth), "chunk"),
+            Level("group", bits(config.input_depth), "span"),
+            Level("k", bits(config.input_depth), "group", dim),
+            Level("n", bits(max(lines, config.panel_columns)), "panel_n", dim)))
+        # As the operand loader has it.
+        waits = (~plan.ahead & nest.rows_first & nest.span_first
+                 & (plan.resident | (nest.passes_first & nest.chunk_first)))
         m.d.comb += [
             nest.rows_total.eq(plan.m), nest.rows_step.eq(1 << plan.block_log2),
             nest.passes_total.eq(plan.passes), nest.passes_step.eq(1),
             nest.chunk_total.eq(plan.n), nest.chunk_step.eq(plan.chunk),
             nest.span_total.eq(plan.k), nest.span_step.eq(plan.k_span),
+            nest.panel_n_step.eq(Mux(plan.b_transposed, lines * dim, config.panel_columns * dim)),
+            nest.group_step.eq(Mux(waits, config.operand_depth * dim, plan.k_span)),
         ]
         return nest
 
@@ -81,9 +84,10 @@ class Feeder(wiring.Component):
         x_index = Signal.like(x_base, name="x_index")
         n_base = Signal(range(config.acc_depth + config.panel_columns), reset_less=True)
         n_index = Signal.like(n_base, name="n_index")
-        with m.If(nest.panel_k_enter):
+        with m.If(nest.group_enter):
             m.d.sync += x_base.eq(0)
-        with m.Elif(nest.panel_k_advance | nest.group_advance):
+        # Where a bank has several groups, they are those that the array waits for.
+        with m.Elif(nest.group_advance):
             m.d.sync += x_base.eq(x_base + (nest.rows_size << log2_exact(config.operand_depth)))
         with m.If(nest.k_enter):
             m.d.sync += x_index.eq(x_base)
@@ -92,7 +96,8 @@ class Feeder(wiring.Component):
         with m.If(nest.panel_n_enter):
             m.d.sync += n_base.eq(0)
         with m.Elif(nest.panel_n_advance):
-            m.d.sync += n_base.eq(n_base + config.panel_columns)
+            m.d.sync += n_base.eq(n_base + Mux(plan.b_transposed, config.panel_tiles(True)[1],
+                                               config.panel_columns))
         with m.If(nest.n_enter):
             m.d.sync += n_index.eq(n_base)
         with m.Elif(nest.n_advance):
@@ -105,7 +110,7 @@ class Feeder(wiring.Component):
         plan = Signal(plan_layout(config), reset_less=True)
         running, starting = Signal(), Signal()
         tile = data.StructLayout({
-            "x": range(config.input_depth), "x_pitch": range(config.operand_depth + 1),
+            "x": range(config.input_depth), "x_pitch": range(config.input_depth + 1),
             "acc": range(config.acc_depth), "acc_pitch": range(config.acc_depth + 1),
             "rows": range(config.row_depth + 1), "bank": 1, "first": 1, "column": 1, "last": 1,
             "short": 1, "release": 1, "x_bank": 1,
@@ -136,13 +141,12 @@ class Feeder(wiring.Component):
         bank, x_bank = Signal(), Signal()
         first_k, last_k = Signal(), Signal()
         opens = first_k & nest.panel_n_first & nest.n_first
-        closes_span = nest.panel_n_last & nest.panel_k_last & nest.group_last & nest.k_last \
-            & nest.n_last
+        closes_span = nest.panel_n_last & nest.group_last & nest.k_last & nest.n_last
         closes_chunk, closes_block = Signal(), Signal()
         has_bank, take = Signal(), Signal()
         m.d.comb += [
-            first_k.eq(nest.span_first & nest.panel_k_first & nest.group_first & nest.k_first),
-            last_k.eq(nest.span_last & nest.panel_k_last & nest.group_last & nest.k_last),
+            first_k.eq(nest.span_first & nest.group_first & nest.k_first),
+            last_k.eq(nest.span_last & nest.group_last & nest.k_last),
             closes_chunk.eq(closes_span & nest.span_last),
             closes_block.eq(Mux(plan.resident,
                                 closes_chunk & nest.chunk_last & nest.passes_last, closes_span)),

@@ -46,7 +46,7 @@ class WeightShifter(wiring.Component):
         with m.If(begin & nest.k_last & nest.n_last):
             m.d.sync += half.eq(~half)
         final = nest.k_last & nest.n_last
-        base = panel_address(self.config, half, k_tile, n_tile, 0)
+        base = panel_address(self.config, half, panel["transposed"], k_tile, n_tile, 0)
         lines = Mux(panel["transposed"], nest.n_size, nest.k_size)
         self._shift(m, panel, shifting, begin, final, base, lines)
         return m
@@ -58,8 +58,8 @@ class WeightShifter(wiring.Component):
         layout = panel_layout(config)
         m.submodules.nest = nest = Nest(tuple(
             Level(name, layout[name].width, None, config.dim) for name in ("k", "n")))
-        k_tile = Signal(range(config.panel_depth + 1))
-        n_tile = Signal(range(config.panel_columns + 1))
+        k_tile, n_tile = (Signal(range(most + 1), name=f"{name}_tile")
+                          for name, most in zip("kn", config.panel_most, strict=True))
         m.d.comb += [nest.k_total.eq(panel["k"]), nest.n_total.eq(panel["n"])]
         with m.If(nest.k_enter):
             m.d.sync += k_tile.eq(0)

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.ports.plan import copied, count_tiles, plan_layout
 from hdl.spec.commands import COMMAND, INSTRUCTIONS, Opcode
-from hdl.spec.config import COUNT_BITS, AcceleratorConfig, log2_exact
+from hdl.spec.config import COUNT_BITS, LEAST_TILES, AcceleratorConfig, log2_exact
 from hdl.spec.timing import BLOCK_TILES, PLAN_LATENCY
 
 __all__ = ["Planner"]
@@ -72,6 +72,13 @@ class Planner(wiring.Component):
         fits = n_log2 <= acc_log2
         whole_rows = (self.rowwise | ~plan.gemm) & fits
         panel_log2 = log2_exact(config.panel_columns)
+        least_log2 = log2_exact(LEAST_TILES)
+        # A quarter of N's tiles, see ``chunk_tiles_log2``.
+        tiles_log2 = Signal(range(panel_log2 + 1))
+        m.d.comb += tiles_log2.eq(min(panel_log2, least_log2))
+        for log2 in range(least_log2 + 1, panel_log2 + 1):
+            with m.If(n_log2 >= log2 + 2):
+                m.d.comb += tiles_log2.eq(log2)
 
         chunk_log2 = Signal.like(n_log2)
         rows = Signal(range(acc_log2 + 1))
@@ -86,7 +93,7 @@ class Planner(wiring.Component):
             self.oversize.eq(self.stored & ~fits),
             plan.passes.eq(Mux(plan.streamed, self.count, 1)),
             plan.single.eq(self.count == 1),
-            chunk_log2.eq(Mux(whole_rows, n_log2, Mux(plan.streamed, acc_log2, panel_log2))),
+            chunk_log2.eq(Mux(whole_rows, n_log2, Mux(plan.streamed, acc_log2, tiles_log2))),
             plan.rowwise.eq(self.rowwise),
             plan.chunk_log2.eq(chunk_log2 + dim_log2),
             plan.chunk.eq(Const(1) << plan.chunk_log2),

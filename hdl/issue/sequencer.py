@@ -66,8 +66,16 @@ class Sequencer(wiring.Component):
             # A write error then always belongs to the command that drains.
             "drain": self.writer_idle,
         }
+        # Loaders run ahead of the array where it still has another command; the feeder, which comes
+        # to A as its loader has grouped it, is told what that loader was.
+        feeder = self.units.feeder.plan
+        ahead = due.feeder & ~(feeder.valid & feeder.ready)
         for name, unit in self._ports().items():
-            m.d.comb += [unit.plan.payload.eq(plan), unit.plan.valid.eq(due[name] & allowed[name])]
+            m.d.comb += [
+                unit.plan.payload.eq(plan),
+                unit.plan.payload.ahead.eq(~due.operands if name == "feeder" else ahead),
+                unit.plan.valid.eq(due[name] & allowed[name]),
+            ]
             with m.If(unit.plan.valid & unit.plan.ready):
                 m.d.sync += [due[name].eq(0), addresses[name].eq(record_address)]
 

@@ -25,12 +25,13 @@ __all__ = ["OperandLoader"]
 class OperandLoader(wiring.Component):
     """Loads blocks of A into the input banks, or blocks of X (VECTOR) into accumulation banks.
 
-    A block of A comes group by group, so that the array can start on the first: all its rows of
-    ``operand_depth`` K-tiles, then those of the next. A stored K×M comes in D×D tiles, along M
-    first, through a transposer. Words of a bank follow one another as they arrive: a group after
-    the other, in it row after row, in a row (but for A stored K×M, whose groups are one tile deep)
-    K-tile after K-tile. Nothing is asked for outside of A or X. Rows of X may be those of a table
-    that indices name (``Gather``).
+    A block of A comes row by row, a span of K at once; where the array waits for it
+    (``plan_layout``: not ``ahead``), the first comes group by group, so that the array can start on
+    the first: all its rows of ``operand_depth`` K-tiles, then those of the next. A stored K×M comes
+    in D×D tiles, along M first, through a transposer. Words of a bank follow one another as they
+    arrive: a group after the other, in it row after row, in a row (but for A stored K×M, whose
+    groups are one tile deep) K-tile after K-tile. Nothing is asked for outside of A or X. Rows of X
+    may be those of a table that indices name (``Gather``).
 
     Members
     -------
@@ -105,13 +106,15 @@ class OperandLoader(wiring.Component):
         """The loops over blocks, and the transfer that each asks for."""
         config = self.config
         dim_log2 = log2_exact(config.dim)
-        group_log2 = dim_log2 + log2_exact(config.operand_depth)
         flip = plan.gemm & plan.a_transposed
         block = Signal(COUNT_BITS)
         group = Signal(COUNT_BITS)
+        waits = (~plan.ahead & nest.rows_first & nest.passes_first & nest.chunk_first
+                 & nest.span_first)
+        together = Mux(waits, config.operand_depth * config.dim, plan.k_span)
         m.d.comb += [
             block.eq(1 << plan.block_log2),
-            group.eq(Mux(plan.gemm, Mux(flip, 1 << dim_log2, 1 << group_log2), plan.chunk)),
+            group.eq(Mux(plan.gemm, Mux(flip, 1 << dim_log2, together), plan.chunk)),
         ]
         # A whose K is one span stays for all chunks of its block; else each chunk loads it again.
         repeats = plan.gemm & ~plan.resident

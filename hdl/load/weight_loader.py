@@ -16,18 +16,20 @@ from hdl.spec.config import AcceleratorConfig, log2_exact
 __all__ = ["WeightLoader", "panel_address"]
 
 
-def panel_address(config: AcceleratorConfig, half, k_tile, n_tile, line):
-    """Word of the weight buffer that holds ``line`` of a panel's tile."""
-    tile = k_tile * config.panel_columns + n_tile
+def panel_address(config: AcceleratorConfig, half, transposed, k_tile, n_tile, line):
+    """Word of the weight buffer that holds ``line`` of a panel's tile, of B stored N×K where
+    ``transposed``: a row of tiles as stored, then the next."""
+    tile = Mux(transposed, n_tile * config.panel_line + k_tile,
+               k_tile * config.panel_columns + n_tile)
     return half * (config.weight_depth // 2) + (tile << log2_exact(config.dim)) + line
 
 
 class WeightLoader(wiring.Component):
     """Loads panels of B into the halves of the weight buffer, in the order of their use.
 
-    A panel is up to ``panel_depth`` K-tiles by ``panel_columns`` column tiles. Word
-    {half, K-tile, column tile, line} holds line ``line`` of a tile as stored: a row of the tile,
-    or a column where B is stored N×K. Lines beyond the matrix are not written.
+    A panel is up to ``panel_tiles`` K-tiles by column tiles: long where B's stored rows run, so
+    that they are read in long bursts. A word holds a line of a tile as stored: a row of the tile,
+    or a column where B is stored N×K (``panel_address``). Lines beyond the matrix are not written.
 
     Members
     -------
@@ -39,8 +41,6 @@ class WeightLoader(wiring.Component):
 
     def __init__(self, config: AcceleratorConfig):
         self.config = config
-        self._k_panel = config.panel_depth * config.dim
-        self._n_panel = config.panel_columns * config.dim
         super().__init__({
             "command": In(UnitPort(config)), "memory": Out(ReadPort(config.word_bytes)),
             "write": Out(SramWrite(8 * config.word_bytes, config.weight_depth)),
@@ -55,14 +55,23 @@ class WeightLoader(wiring.Component):
         m.submodules.nest = nest = Nest((
             Level("rows", COUNT_BITS), Level("passes", 4), Level("chunk", COUNT_BITS),
             Level("span", COUNT_BITS),
-            Level("panel_n", len(Signal(chunk_bits)), "chunk", self._n_panel),
-            Level("panel_k", len(Signal(span_bits)), "span", self._k_panel)))
+            Level("panel_n", len(Signal(chunk_bits)), "chunk"),
+            Level("panel_k", len(Signal(span_bits)), "span")))
         plan = Signal(plan_layout(config), reset_less=True)
         m.d.comb += [
             nest.rows_total.eq(plan.m), nest.rows_step.eq(1 << plan.block_log2),
             nest.passes_total.eq(plan.passes), nest.passes_step.eq(1),
             nest.chunk_total.eq(plan.n), nest.chunk_step.eq(plan.chunk),
             nest.span_total.eq(plan.k), nest.span_step.eq(plan.k_span),
+        ]
+        waits = (~plan.ahead & nest.rows_first & nest.passes_first & nest.chunk_first
+                 & nest.span_first)
+        m.d.comb += [
+            nest.panel_n_step.eq(Mux(plan.b_transposed, *(
+                config.panel_tiles(stored)[1] * config.dim for stored in (True, False)))),
+            nest.panel_k_step.eq(Mux(plan.b_transposed, Mux(waits, config.first_panel * config.dim,
+                                                            config.panel_line * config.dim),
+                                     config.panel_tiles(False)[0] * config.dim)),
         ]
         element_log2 = log2_exact(config.format.storage_bytes)
         n_offset, k_offset = self._offsets(m, plan, nest)
@@ -106,14 +115,16 @@ class WeightLoader(wiring.Component):
 
     def _offsets(self, m: Module, plan, nest: Nest) -> tuple[Signal, Signal]:
         """Bytes from B to the current panel, along its columns and along K."""
-        element_log2 = log2_exact(self.config.format.storage_bytes)
+        config = self.config
+        element_log2 = log2_exact(config.format.storage_bytes)
         along_k = Signal(64)
         along_n = Signal(64)
         m.d.comb += [
-            along_k.eq(Mux(plan.b_transposed, self._k_panel << element_log2,
-                           plan.b_stride << log2_exact(self._k_panel))),
-            along_n.eq(Mux(plan.b_transposed, plan.b_stride << log2_exact(self._n_panel),
-                           self._n_panel << element_log2)),
+            along_k.eq(Mux(plan.b_transposed, nest.panel_k_step << element_log2,
+                           plan.b_stride << log2_exact(config.panel_tiles(False)[0] * config.dim))),
+            along_n.eq(Mux(plan.b_transposed,
+                           plan.b_stride << log2_exact(config.panel_tiles(True)[1] * config.dim),
+                           config.panel_columns * config.word_bytes)),
         ]
         # Offsets of the current panel, and of where its chunk and its span began.
         n_offset, n_chunk, k_offset, k_span = (
@@ -145,11 +156,9 @@ class WeightLoader(wiring.Component):
 
         beats = self.memory.beats
         half = Signal()
-        panel_columns = max(1, log2_exact(config.panel_columns))
-        panel_depth = max(1, log2_exact(config.panel_depth))
         dim_log2 = log2_exact(config.dim)
         line = Signal(halves.lines.shape().elem_shape)  # that comes in, of its panel
-        word = Signal(max(panel_columns, panel_depth))
+        word = Signal(range(max(2, config.panel_line)))
         first, second = halves.panels
         transposed = Mux(half, second.transposed, first.transposed)
         lines = Mux(transposed, Mux(half, second.n, first.n), Mux(half, second.k, first.k))
@@ -160,7 +169,8 @@ class WeightLoader(wiring.Component):
             beats.ready.eq(1),
             self.write.enable.eq(beats.valid),
             self.write.data.eq(beats.payload.data),
-            self.write.address.eq(panel_address(config, half, k_tile, n_tile, line[:dim_log2])),
+            self.write.address.eq(panel_address(config, half, transposed, k_tile, n_tile,
+                                                line[:dim_log2])),
             line.eq(one_of(halves.lines, half)),
         ]
         line_end = Signal()

@@ -12,9 +12,8 @@ __all__ = ["WeightPanels", "panel_layout"]
 
 def panel_layout(config: AcceleratorConfig) -> data.StructLayout:
     """A panel of B: ``k`` × ``n`` elements. ``transposed``: stored N×K. ``e5m2``: its encoding."""
-    return data.StructLayout({
-        "k": range(config.panel_depth * config.dim + 1),
-        "n": range(config.panel_columns * config.dim + 1), "transposed": 1, "e5m2": 1})
+    k, n = (range(tiles * config.dim + 1) for tiles in config.panel_most)
+    return data.StructLayout({"k": k, "n": n, "transposed": 1, "e5m2": 1})
 
 
 class WeightPanels(Parametric):
@@ -30,7 +29,8 @@ class WeightPanels(Parametric):
     """
 
     def __init__(self, config: AcceleratorConfig) -> None:
-        lines = range(max(config.panel_depth, config.panel_columns) * config.dim + 1)
+        lines = range(max(config.panel_tiles(False)[0], config.panel_tiles(True)[1])
+                      * config.dim + 1)
         super().__init__({"config": config}, {
             "held": Out(2), "panels": Out(data.ArrayLayout(panel_layout(config), 2)),
             "lines": Out(data.ArrayLayout(lines, 2)), "released": In(Release())})

@@ -48,11 +48,13 @@ def plan_layout(config: AcceleratorConfig) -> data.StructLayout:
     is loaded once. ``streamed``: the row does not fit on chip, so that every instruction of the
     list makes its own pass over the input; then ``passes`` is their number, else 1. ``single``:
     the list has one instruction. ``rowwise``: see ``Planner``. ``chunk_log2``: log2 of ``chunk``.
+    ``ahead``: of a GEMM, the array is not waiting for what is loaded (``Sequencer``).
     """
     return data.StructLayout(copied(config) | {
         "gemm": 1, "block_log2": range(log2_exact(config.row_depth) + 1),
         "chunk": COUNT_BITS, "k_span": COUNT_BITS, "resident": 1, "streamed": 1,
-        "passes": range(INSTRUCTIONS + 1), "single": 1, "rowwise": 1, "chunk_log2": 5})
+        "passes": range(INSTRUCTIONS + 1), "single": 1, "rowwise": 1, "chunk_log2": 5,
+        "ahead": 1})
 
 
 def count_tiles(config: AcceleratorConfig, elements):

@@ -134,7 +134,7 @@ COMMAND = _table(
     CommandField("a_transposed", 0, 9, 1, "GEMM: A is stored K×M, not M×K", _GEMM, strict=True,
                  tensor="a", role=Role.TRANSPOSED, units=_OPERANDS + _FEEDER),
     CommandField("b_transposed", 0, 8, 1, "GEMM: B is stored N×K, not K×N", _GEMM, strict=True,
-                 tensor="b", role=Role.TRANSPOSED, units=_WEIGHTS),
+                 tensor="b", role=Role.TRANSPOSED, units=_WEIGHTS + _FEEDER),
     CommandField("c_transposed", 0, 19, 1, "C is stored N×M",
                  bars=Trait.REDUCES | Trait.STORES,
                  tensor="c", role=Role.TRANSPOSED, units=_DRAIN),

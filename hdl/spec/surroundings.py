@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 from hdl.spec.formats import FORMATS
 from hdl.spec.options import option, require_integer, require_name, require_switch
+from hdl.spec.timing import BURST_BEATS
 
 __all__ = ["POWER_UPS", "RESETS", "TARGETS", "Surroundings", "usual_of_target"]
 
@@ -35,6 +36,7 @@ class Surroundings:
     address_bits: int = option(64, "bits of addresses on the memory bus, 32 to 64")
     outstanding: int = option(16, "most bursts requested and not yet answered, of reads and of "
                               "writes, 1 to 16")
+    burst: int = option(16, "most beats of a burst, read or written, 1 to 16")
     target: str = option(
         "asic", "what sums and products are written for: gates, or chains and blocks of an FPGA",
         allowed=TARGETS)
@@ -46,6 +48,7 @@ class Surroundings:
         require_name("power_up", self.power_up, POWER_UPS)
         require_integer("address_bits", self.address_bits, 32, 64)
         require_integer("outstanding", self.outstanding, 1, 16)
+        require_integer("burst", self.burst, 1, BURST_BEATS)
         require_name("target", self.target, TARGETS)
 
     @property

@@ -2,20 +2,21 @@
 
 Plain data and pure functions of a configuration, each with its unit and the file that realises it.
 The array's own latency and the panels follow from the configuration alone and stand there
-(``AcceleratorConfig.array_latency``, ``panel_columns``, ``panel_depth``, ``operand_depth``).
+(``AcceleratorConfig.array_latency``, ``panel_tiles``, ``operand_depth``).
 """
 
 from dataclasses import dataclass
 
-from hdl.spec.config import COUNT_BITS, AcceleratorConfig, ceil_log2, log2_exact
+from hdl.spec.config import COUNT_BITS, LEAST_TILES, AcceleratorConfig, ceil_log2, log2_exact
 from hdl.spec.registers import CLIENTS
 
 __all__ = [
     "ACCUMULATE_CYCLES", "BLOCK_TILES", "BURST_BEATS", "INDEX_BYTES", "INPUT_READ_CYCLES",
-    "LANDING_BEATS", "LANE_STAGES", "OUTSTANDING", "PAGE_BYTES", "PLAN_LATENCY", "READERS",
-    "REPEAT_CYCLES", "ROW_BYTES_BITS", "ROW_END_BITS", "TRANSFERS_AHEAD", "UNITS",
-    "URGENT_BURSTS", "WRITE_BEATS", "WRITE_BURSTS", "Cut", "across_cycles", "bank_cycles",
-    "check_cycles", "cut", "lane_cycles", "reduce_cycles", "result_cycles", "row_beats_bits",
+    "LANDING_BEATS", "LANE_STAGES", "MERGED_LOG2", "OUTSTANDING", "PAGE_BYTES", "PLAN_LATENCY",
+    "READERS", "READ_BEFORE", "REPEAT_CYCLES", "ROW_BYTES_BITS", "ROW_END_BITS",
+    "TRANSFERS_AHEAD", "TRANSFERS_HELD", "UNITS", "URGENT_BURSTS", "WRITE_BEATS",
+    "WRITE_BURSTS", "Cut", "across_cycles", "bank_cycles", "check_cycles", "chunk_tiles_log2",
+    "cut", "landing_beats", "lane_cycles", "reduce_cycles", "result_cycles", "row_beats_bits",
     "row_columns", "row_fits", "row_maximum_cycles", "scale_cycles", "strip_tiles",
     "sums_cycles", "tree_cycles"]
 
@@ -27,20 +28,31 @@ UNITS = ("operands", "weights", "feeder", "drain")
 READERS = tuple(name for name, _ in CLIENTS[:-1])
 """Clients of the read engine, as the arbiter's turn and ``ERROR_DETAIL`` count them."""
 
+READ_BEFORE = ("program", "weights")
+"""Those whose bursts go before the others': few, and the weights of a tile that serve for many
+rows of A (``read_engine.py``)."""
+
 # ---- the bus (hdl/bus)
 
 PAGE_BYTES = 4096
 """AXI4: no burst crosses a boundary of this many bytes."""
 
 BURST_BEATS = 16
-"""Most beats of a burst, read or written."""
+"""Most beats of a burst, read or written, where a build's surroundings ask for no fewer."""
+
+MERGED_LOG2 = 3
+"""log2 of the most beats of rows that are read in bursts of several, where they follow one another
+(``burst_generator.py``)."""
 
 OUTSTANDING = 16
 """Most bursts requested and not complete (reads) or not answered (writes)."""
 
-LANDING_BEATS = 64
-"""Beats of landing space of each read client; a burst is asked for where it has room
+LANDING_BEATS = 128
+"""Most beats of landing space of a read client; a burst is asked for where it has room
 (``read_engine.py``)."""
+
+TRANSFERS_HELD = 4
+"""Transfers of Y whose rows are not all out of landing space (``client_reader.py``)."""
 
 URGENT_BURSTS = 15
 """Most consecutive bursts of urgent read clients while others wait (``read_engine.py``)."""
@@ -59,6 +71,15 @@ ROW_END_BITS = ROW_BYTES_BITS + 1
 def row_beats_bits(bus_bytes: int) -> int:
     """Bits of a row's beats: its end is rounded up to whole ones (``burst_generator.py``)."""
     return ROW_END_BITS + 1 - log2_exact(bus_bytes)
+
+
+def landing_beats(client: str, bus_bytes: int) -> int:
+    """Beats of landing space of a read client: what 100 cycles of latency need on a bus of 128
+    bits, half of that on a wider one, which takes as many bytes; little for a program, whose
+    commands come one by one."""
+    if client == "program":
+        return LANDING_BEATS // 4
+    return LANDING_BEATS if bus_bytes <= 16 else LANDING_BEATS // 2
 
 
 # ---- issue (hdl/issue)
@@ -158,7 +179,7 @@ def reduce_cycles(config: AcceleratorConfig, scales: bool = False) -> int:
 
 # ---- how a command is cut (hdl/issue/planner.py, hdl/drain/drain.py)
 
-BLOCK_TILES = 4
+BLOCK_TILES = LEAST_TILES
 """Most rows of a GEMM's block, in D, where no row is needed whole: as many hide the next tile's
 weights; more would only draw out the last bank's drain."""
 
@@ -172,6 +193,13 @@ def row_fits(config: AcceleratorConfig, columns: int) -> bool:
     """Whether a row of ``columns`` fits an accumulation bank, as a command that keeps its rows on
     chip demands."""
     return columns <= row_columns(config)
+
+
+def chunk_tiles_log2(config: AcceleratorConfig, n_log2: int) -> int:
+    """log2 of the column tiles that a GEMM computes at once where it needs no whole rows, of N's:
+    a weight panel's, but no more than a quarter of them all above four, since the last are drained
+    while nothing is computed."""
+    return min(log2_exact(config.panel_columns), max(log2_exact(LEAST_TILES), n_log2 - 2))
 
 
 def strip_tiles(config: AcceleratorConfig) -> int:
@@ -216,7 +244,7 @@ def cut(config: AcceleratorConfig, *, gemm: bool, rowwise: bool, stored: bool,
     if (rowwise or not gemm) and fits:
         chunk_log2 = n_log2
     else:
-        chunk_log2 = acc_log2 if streamed else log2_exact(config.panel_columns)
+        chunk_log2 = acc_log2 if streamed else chunk_tiles_log2(config, n_log2)
     rows = 0 if streamed else min(acc_log2 - chunk_log2, ceil_log2(m), most)
     # Rows that share weights come first: K is cut to what fits together with them.
     resident = k_log2 <= input_log2 - rows

@@ -120,7 +120,7 @@ BENCHES: dict[str, Bench] = {bench.name: bench for bench in (
           rewritten="clocks_tb.py client.py", surroundings=(
               Surroundings(control_clock=True),
               Surroundings(reset="async", control_clock=True, power_up="unknown",
-                           address_bits=40, outstanding=3))),
+                           address_bits=40, outstanding=3, burst=5))),
 )}
 
 # Runs the program image that the environment's OTTAVA_IMAGE names (sim.image).

@@ -8,6 +8,7 @@ from sim.cycles.fields import arrays, ints
 from sim.cycles.nest import (
     NEST,
     advanced,
+    group,
     last,
     move,
     set_loop,
@@ -19,13 +20,13 @@ from sim.cycles.nest import (
 
 __all__ = ["BANKS", "FEEDER", "TOKENS", "banks_step", "feeder_step"]
 
-(_ROWS, _PASSES, _CHUNK, _SPAN, _PANEL_N, _PANEL_K, _GROUP, _K, _N) = range(9)
+(_ROWS, _PASSES, _CHUNK, _SPAN, _PANEL_N, _GROUP, _K, _N) = range(8)
 TOKENS = 512
 """Longest latency of a row from the input bank to the count of words that may be drained."""
 
 _TILE = ints("x x_pitch rows x_bank bank column last short release")
 FEEDER = np.dtype([
-    *ints("dim k_panel n_panel k_group operand_depth plan running starting"), ("nest", NEST),
+    *ints("dim operand_depth plan ahead running starting"), ("nest", NEST),
     *ints("x_base x_index bank x_bank"),
     ("head_valid", "i8"), ("head", _TILE), ("body_valid", "i8"), ("body", _TILE),
     *ints("ended waited"),
@@ -43,9 +44,9 @@ _BANK, _ENDS, _COMPLETE, _VALID = 1, 2, 4, 8
 @compiled
 def _begin(u, plan):
     nest = u.nest
-    nest.depth = 9
-    set_panels(nest, plan, u.n_panel, u.k_panel)
-    set_loop(nest, _GROUP, _PANEL_K, 0, u.k_group)
+    nest.depth = 8
+    set_panels(nest, plan)
+    set_loop(nest, _GROUP, _SPAN, 0, 0)
     set_loop(nest, _K, _GROUP, 0, u.dim)
     set_loop(nest, _N, _PANEL_N, 0, u.dim)
 
@@ -55,10 +56,12 @@ def _walk(u, plan, go):
     """The nest moves, and with it the input word of the tile's first row."""
     nest = u.nest
     event = move(nest, u.starting, go)
-    if event == _PANEL_K:
+    if event == _GROUP:
         u.x_base = 0
-    if advanced(nest, event, _PANEL_K) or advanced(nest, event, _GROUP):
+    # Where there are several groups in a bank, they are those that the array waits for.
+    if advanced(nest, event, _GROUP):
         u.x_base += size(nest, _ROWS) * u.operand_depth
+    nest.step[_GROUP] = group(u, plan)
     if event == _K:
         u.x_index = u.x_base
     if advanced(nest, event, _K):
@@ -68,7 +71,7 @@ def _walk(u, plan, go):
 @compiled
 def _all_last(nest, low):
     """Whether all loops from ``low`` to the innermost are in their last spans."""
-    for index in range(low, 9):
+    for index in range(low, 8):
         if not last(nest, index):
             return False
     return True
@@ -83,8 +86,7 @@ def _next_tile(u, plan, banks, pulses, swap):
     nest = u.nest
     if not valid(nest):
         return False
-    first_k = nest.first[_SPAN] and nest.first[_PANEL_K] and nest.first[_GROUP] \
-        and nest.first[_K]
+    first_k = nest.first[_SPAN] and nest.first[_GROUP] and nest.first[_K]
     opens = first_k and nest.first[_PANEL_N] and nest.first[_N]
     if opens and banks.busy[banks.fill_bank]:
         u.stall_accumulator = 1 if u.running and not u.body_valid and not u.head_valid else 0
@@ -100,8 +102,7 @@ def _next_tile(u, plan, banks, pulses, swap):
     head.x, head.rows, head.bank, head.x_bank = u.x_index, size(nest, _ROWS), u.bank, u.x_bank
     head.x_pitch = 1 if plan.a_transposed else -(-size(nest, _GROUP) // u.dim)
     head.short = 1 if head.rows < REPEAT_CYCLES else 0
-    head.column = 1 if last(nest, _SPAN) and last(nest, _PANEL_K) and last(nest, _GROUP) \
-        and last(nest, _K) else 0
+    head.column = 1 if last(nest, _SPAN) and last(nest, _GROUP) and last(nest, _K) else 0
     head.last = 1 if closes_chunk else 0
     closes_block = closes_span
     if plan.resident:

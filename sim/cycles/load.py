@@ -6,7 +6,18 @@ from hdl.spec.timing import INDEX_BYTES, TRANSFERS_AHEAD
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
 from sim.cycles.gather import GATHER, gather_offers, gather_step, index_bytes
-from sim.cycles.nest import NEST, TOP, advanced, last, move, set_loop, size, take_command, valid
+from sim.cycles.nest import (
+    NEST,
+    TOP,
+    advanced,
+    group,
+    last,
+    move,
+    set_loop,
+    size,
+    take_command,
+    valid,
+)
 from sim.cycles.read import ask, client_ready
 from sim.cycles.stream import (
     FETCH,
@@ -26,8 +37,8 @@ __all__ = ["LOADER", "PULSES", "loader_filling", "loader_idle", "loader_step"]
 _ROWS, _PASSES, _CHUNKS, _COLUMNS, _PANEL, _LINES = range(6)
 
 LOADER = np.dtype([
-    *ints("dim word_bytes element panel_bytes plan running starting"), ("nest", NEST),
-    *ints("row_base column line along_m along_k bank filled"), *arrays("taken", 2),
+    *ints("dim word_bytes element operand_depth plan ahead running starting"), ("nest", NEST),
+    *ints("row_base column line along_m bank filled"), *arrays("taken", 2),
     # Transfers whose data are awaited.
     *arrays("rows closes to_bank", TRANSFERS_AHEAD), *ints("tail awaited row"),
     # While rows are gathered: whether the chunks that come next are indices, one bit per transfer.
@@ -63,9 +74,6 @@ def _begin(u, plan):
     """Blocks and their repetitions; spans of K, panels in them; in a panel, rows of A."""
     flip = plan.gemm and plan.a_transposed
     block = 1 << plan.block_log2
-    panel = plan.chunk
-    if plan.gemm:
-        panel = u.dim if flip else u.panel_bytes // u.element
     # A whose K is one span stays for all chunks of its block; else each chunk loads it again.
     stays = plan.gemm and plan.resident
     nest = u.nest
@@ -75,19 +83,31 @@ def _begin(u, plan):
     set_loop(nest, _CHUNKS, TOP, plan.n, plan.chunk if plan.gemm and not stays else plan.n)
     set_loop(nest, _COLUMNS, TOP, plan.k if plan.gemm else plan.n,
              plan.k_span if plan.gemm else plan.chunk)
-    set_loop(nest, _PANEL, _COLUMNS, 0, panel)
+    set_loop(nest, _PANEL, _COLUMNS, 0, 0)
     set_loop(nest, _LINES, _ROWS, 0, u.dim if flip else block)
     u.along_m = block * u.element if flip else plan.a_stride << plan.block_log2
     if plan.x_gather:
         u.along_m = INDEX_BYTES << plan.block_log2
-    u.along_k = plan.a_stride * u.dim if flip else _bytes(u, plan, panel)
+
+
+@compiled
+def _group(u, plan):
+    """Columns that are loaded together, all rows of each."""
+    if not plan.gemm:
+        return plan.chunk
+    if plan.a_transposed:
+        return u.dim
+    return group(u, plan)
 
 
 @compiled
 def _walk(u, plan, go):
     """The nest moves, and the addresses with it."""
     nest = u.nest
+    flip = plan.gemm and plan.a_transposed
+    along_k = plan.a_stride * u.dim if flip else _bytes(u, plan, nest.step[_PANEL])
     event = move(nest, u.starting, go)
+    nest.step[_PANEL] = _group(u, plan)
     if event == _ROWS:
         u.row_base = plan.b_address if plan.x_gather else plan.a_address
     if advanced(nest, event, _ROWS):
@@ -95,7 +115,7 @@ def _walk(u, plan, go):
     if event == _COLUMNS:
         u.column = 0
     if advanced(nest, event, _COLUMNS) or advanced(nest, event, _PANEL):
-        u.column += u.along_k
+        u.column += along_k
     if event == _LINES:
         u.line = 0
     if advanced(nest, event, _LINES):

@@ -172,6 +172,12 @@ def _step(s, plans, counts):
         command = q.accepts[unit]
         if command >= 0 and counts[command].start < 0:
             counts[command].start = s.cycle
+    if q.accepts[0] >= 0:
+        s.loader.ahead = 1 if q.due[2] else 0
+    if q.accepts[1] >= 0:
+        s.weights.ahead = 1 if q.due[2] else 0
+    if q.accepts[2] >= 0:
+        s.feeder.ahead = 0 if q.due[0] else s.loader.ahead
     results_go = _results(s, plans, counts)
     write_ready = command_ready(s.write)
     if _lanes(s, plans, counts, results_go):

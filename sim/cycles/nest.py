@@ -8,8 +8,8 @@ import numpy as np
 
 from sim.cycles.compiled import compiled
 
-__all__ = ["NEST", "advanced", "last", "move", "set_loop", "set_panels", "size", "take_command",
-           "valid"]
+__all__ = ["NEST", "advanced", "group", "last", "move", "set_loop", "set_panels", "size",
+           "take_command", "valid"]
 
 _DEPTH = 9
 TOP = -1
@@ -30,15 +30,24 @@ def set_loop(nest, index, within, total, step):
 
 
 @compiled
-def set_panels(nest, plan, n_panel, k_panel):
-    """Loops 0 to 5 of feeder and weight loader: blocks of rows, passes, chunks of columns, spans
-    of K, panels of ``n_panel`` columns in a chunk, panels of ``k_panel`` elements in a span."""
+def set_panels(nest, plan):
+    """Loops 0 to 4 of feeder and weight loader: blocks of rows, passes, chunks of columns, spans
+    of K, panels of columns in a chunk."""
     set_loop(nest, 0, TOP, plan.m, 1 << plan.block_log2)
     set_loop(nest, 1, TOP, plan.passes, 1)
     set_loop(nest, 2, TOP, plan.n, plan.chunk)
     set_loop(nest, 3, TOP, plan.k, plan.k_span)
-    set_loop(nest, 4, 2, 0, n_panel)
-    set_loop(nest, 5, 3, 0, k_panel)
+    set_loop(nest, 4, 2, 0, plan.n_panel)
+
+
+@compiled
+def group(u, plan):
+    """Elements of K in a group of A, of a unit whose loops 0 to 3 are those over blocks, passes,
+    chunks and spans: few in a command's first bank where the array waits for it, else all that the
+    bank holds."""
+    first = u.nest.first
+    waits = not u.ahead and first[0] and first[3] and (plan.resident or (first[1] and first[2]))
+    return u.dim * u.operand_depth if waits else plan.k_span
 
 
 @compiled

@@ -35,13 +35,13 @@ STEP_FLAGS = ("uses_y", "second_y", "following_y", "to_buffer", "to_memory", "it
 
 PLAN = np.dtype([(name, "i8") for name in (
     "opcode", "scans", "check_cycles", "scalars", *_COPIED, "gemm", "block_log2", "chunk", "k_span",
-    "resident", "streamed", "passes", "single", "rowwise")]
+    "resident", "streamed", "passes", "single", "rowwise", "k_panel", "n_panel")]
     + [(name, "i8", INSTRUCTIONS) for name in STEP_FLAGS])
 """``scans``: instructions that are checked, in ``check_cycles``. ``scalars``: that are read before
 the command is handed out. ``gemm``: the array fills the
 block, else memory. ``block_log2`` to ``streamed``: see ``hdl.spec.timing.Cut``. ``passes``: over
 the input, one or as many as there are instructions. ``single``: the list has one instruction.
-``rowwise``: it needs whole rows."""
+``rowwise``: it needs whole rows. ``k_panel``, ``n_panel``: elements of a panel of B."""
 
 
 def _flags(step: Mapping[str, int]) -> dict[str, int]:
@@ -86,6 +86,8 @@ def plans(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]]) -> n
         found = asdict(spans) | {
             "gemm": opcode == Opcode.GEMM, "rowwise": rowwise, "single": len(steps) == 1,
             "passes": len(steps) if spans.streamed else 1}
+        found["k_panel"], found["n_panel"] = (
+            config.dim * tiles for tiles in config.panel_tiles(bool(fields["b_transposed"])))
         for name, value in found.items():
             row[name] = value
         for number, step in enumerate(steps):

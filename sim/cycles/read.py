@@ -5,9 +5,12 @@ import numpy as np
 from hdl.spec.timing import (
     BURST_BEATS,
     LANDING_BEATS,
+    MERGED_LOG2,
     OUTSTANDING,
     PAGE_BYTES,
+    READ_BEFORE,
     READERS,
+    TRANSFERS_HELD,
     URGENT_BURSTS,
 )
 from sim.cycles.compiled import compiled
@@ -16,23 +19,30 @@ from sim.cycles.fields import arrays, ints
 __all__ = ["BURSTS", "CLIENT", "READ", "TRANSFER", "ask", "client_ready", "granted_to", "read_step"]
 
 BURSTS = 64
+_BEFORE = tuple(READERS.index(name) for name in READ_BEFORE)
+_REST = tuple(index for index, name in enumerate(READERS) if name not in READ_BEFORE)
 
 TRANSFER = np.dtype(ints("address row_bytes rows stride tag"))
 """``tag``: the command that asks."""
 CLIENT = np.dtype([
     ("asked", "i8"), ("pending", TRANSFER),  # taken at the end of the cycle
     # The burst generator.
-    *ints("busy row rows_left bytes stride_now tag_now beat left"),
+    *ints("busy row rows_left bytes stride_now tag_now beat left each"),
     # The landing FIFO, its beats with what alignment needs of their rows, and how many of it are
     # not reserved.
-    *arrays("row_ends offset row_tail", LANDING_BEATS + 1), *ints("tail free stored offered"),
+    *arrays("row_ends offset row_tail", LANDING_BEATS + 1),
+    *ints("tail head out depth free offered"),
+    # Its rows: whether a row that repeats stays there until its last time; transfers whose rows
+    # are not all out, as their rows and whether these are one; the row at the output.
+    *ints("repeats_rows base"), *arrays("laps", TRANSFERS_HELD), *ints("held first_held lap"),
     # The aligner, and the chunk that it offers.
     *ints("primed rest valid size last")])
 READ = np.dtype([
     *ints("bus bus_log2 latency outstanding"),
     *ints("arvalid ar_ready turn passed granted"),
-    *arrays("client tag beat beats due ends offset row_tail", BURSTS),
-    *ints("first accepted last done emitted r_valid r_last"), ("clients", CLIENT, len(READERS))])
+    *arrays("client tag beat beats due ends each offset row_tail", BURSTS),
+    *ints("first accepted last done emitted r_valid r_last r_beat"),
+    ("clients", CLIENT, len(READERS))])
 """Bursts are numbered: ``first`` is the oldest whose data are not all taken, ``emitted`` that which
 the memory answers, ``accepted`` the next that it will take, ``last`` the next to be granted."""
 
@@ -40,7 +50,20 @@ the memory answers, ``accepted`` the next that it will take, ``last`` the next t
 @compiled
 def client_ready(c):
     """Whether a transfer is taken."""
-    return c.busy == 0
+    return c.busy == 0 and c.held != TRANSFERS_HELD
+
+
+@compiled
+def _hold(c, bus_log2):
+    """Of a transfer that is taken: its rows are counted as they leave. One that repeats is asked
+    for once, if landing space holds all of it."""
+    if not c.repeats_rows:
+        return
+    repeats = c.stride_now == 0 and c.rows_left > 1 and c.left <= c.depth
+    c.laps[(c.first_held + c.held) % TRANSFERS_HELD] = c.rows_left if repeats else -c.rows_left
+    c.held += 1
+    if repeats:
+        c.rows_left = 1
 
 
 @compiled
@@ -62,6 +85,21 @@ def _row_begins(c, address, row_bytes, bus_log2):
     mask = (1 << bus_log2) - 1
     c.row, c.beat = address, address >> bus_log2
     c.left = ((address & mask) + row_bytes + mask) >> bus_log2
+    c.each = 0
+
+
+@compiled
+def _merge(c, bus_log2):
+    """Rows of few whole beats that follow one another are one to the generator; ``each``: beats of
+    such a row."""
+    if c.stride_now != c.bytes or (c.row | c.bytes) & ((1 << bus_log2) - 1):
+        return
+    for log2 in range(MERGED_LOG2 + 1):
+        if c.left == 1 << log2:
+            c.each = c.left
+            c.left *= c.rows_left
+            c.rows_left = 1
+            return
 
 
 @compiled
@@ -81,12 +119,14 @@ def _generate(c, granted, beats, bus_log2):
         c.rows_left, c.bytes, c.stride_now, c.tag_now = \
             asked.rows, asked.row_bytes, asked.stride, asked.tag
         _row_begins(c, asked.address, asked.row_bytes, bus_log2)
+        _hold(c, bus_log2)
+        _merge(c, bus_log2)
 
 
 @compiled
 def _offer(c, bus):
     """The aligner's chunk: from the beat that it holds and that at the landing FIFO's output."""
-    slot = (c.tail - c.stored - 1) % (LANDING_BEATS + 1)
+    slot = c.out % (LANDING_BEATS + 1)
     offset, row_tail, row_ends = c.offset[slot], c.row_tail[slot], c.row_ends[slot]
     if c.rest:
         c.valid, c.size, c.last = 1, c.rest, 1
@@ -100,7 +140,7 @@ def _offer(c, bus):
 def _align(c, bus, ready):
     """Beats of the bus to chunks from byte 0 of each row on. Whether one leaves the landing FIFO:
     with the chunk that it ends, or to be held as a row's first."""
-    slot = (c.tail - c.stored - 1) % (LANDING_BEATS + 1)
+    slot = c.out % (LANDING_BEATS + 1)
     opens = c.offered and not c.row_ends[slot] and c.offset[slot] != 0
     if c.rest:
         goes = ready and opens
@@ -116,28 +156,57 @@ def _align(c, bus, ready):
 
 
 @compiled
+def _leave(c, taken):
+    """A beat leaves the landing FIFO; after a row that repeats its first comes again. Whether its
+    place is free."""
+    if not taken or not c.repeats_rows:
+        return taken
+    lap = c.laps[c.first_held]
+    final = lap < 0 or c.lap + 1 == lap
+    if c.row_ends[c.out % (LANDING_BEATS + 1)]:
+        c.lap += 1
+        if final:
+            c.base = c.head
+        else:
+            c.head = c.base
+        if c.lap == abs(lap):
+            c.lap = 0
+            c.held -= 1
+            c.first_held = (c.first_held + 1) % TRANSFERS_HELD
+    return final
+
+
+@compiled
 def _client_step(c, read, granted, beats, arrives, ready):
     """``arrives``: the burst of which a beat of this client is on the bus, or -1. ``ready``: its
     chunk is taken."""
     taken = _align(c, read.bus, ready)
+    freed = _leave(c, taken)
     # An SRAM with its output register: two cycles from beat to aligner.
-    fetched = c.stored != 0 and (c.offered == 0 or taken)
+    fetched = c.head != c.tail and (c.offered == 0 or taken)
     c.offered = 1 if fetched or (c.offered and not taken) else 0
-    c.stored -= 1 if fetched else 0
+    if fetched:
+        c.out = c.head
+        c.head += 1
     if arrives >= 0:
         slot = c.tail % (LANDING_BEATS + 1)
-        c.row_ends[slot] = 1 if read.r_last and read.ends[arrives] else 0
-        c.offset[slot], c.row_tail[slot] = read.offset[arrives], read.row_tail[arrives]
+        ends = read.r_last and read.ends[arrives]
+        if read.each[arrives]:
+            row = (read.offset[arrives] >> read.bus_log2) + read.r_beat + 1
+            ends = row & (read.each[arrives] - 1) == 0
+        c.row_ends[slot] = 1 if ends else 0
+        c.offset[slot] = read.offset[arrives] & (read.bus - 1)
+        c.row_tail[slot] = read.row_tail[arrives]
         c.tail += 1
-        c.stored += 1
-    c.free += (1 if taken else 0) - (beats if granted else 0)
+    c.free += (1 if freed else 0) - (beats if granted else 0)
     _generate(c, granted, beats, read.bus_log2)
     _offer(c, read.bus)
 
 
 @compiled
 def _grant(read, urgent):
-    """The client whose burst is requested in this cycle, or -1: round-robin, urgent ones first."""
+    """The client whose burst is requested in this cycle, or -1: urgent ones first, then those
+    before others, then round-robin."""
     wanted = pressing = 0
     for index in range(len(READERS)):
         c = read.clients[index]
@@ -151,11 +220,14 @@ def _grant(read, urgent):
         pool = pressing
     else:
         pool = wanted if pressing == wanted else wanted & ~pressing
-    for distance in range(1, len(READERS) + 1):
-        index = (read.turn + distance) % len(READERS)
+    for place in range(len(READERS)):
+        index = _BEFORE[place] if place < len(_BEFORE) else _REST[
+            (read.turn + 1 + place - len(_BEFORE)) % len(_REST)]
         if pool >> index & 1:
             read.passed = read.passed + 1 if pool & pressing and pool != wanted else 0
-            read.turn = index
+            for other in range(len(_REST)):
+                if index == _REST[other]:
+                    read.turn = other
             return index
     return -1
 
@@ -170,6 +242,7 @@ def _memory(read, cycle):
     read.r_valid = 0
     slot = read.emitted % BURSTS
     if read.emitted != read.accepted and cycle + 1 >= read.due[slot]:
+        read.r_beat = read.done
         read.done += 1
         read.r_valid = 1
         read.r_last = 1 if read.done == read.beats[slot] else 0
@@ -199,7 +272,12 @@ def read_step(read, cycle, urgent, taken):
         slot = read.last % BURSTS
         read.client[slot], read.tag[slot], read.beats[slot] = granted, c.tag_now, beats
         read.beat[slot] = c.beat
+        read.each[slot] = c.each
+        # Bytes from where the row begins, of a beat where it begins, or from where rows that are
+        # one do to the burst.
         read.offset[slot] = c.row & (read.bus - 1)
+        if c.each:
+            read.offset[slot] = (c.beat << read.bus_log2) - c.row
         read.row_tail[slot] = (c.row + c.bytes - 1) & (read.bus - 1)
         read.ends[slot] = 1 if c.left == beats else 0
     read.granted = granted

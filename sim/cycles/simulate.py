@@ -10,8 +10,9 @@ from hdl.spec.commands import Opcode
 from hdl.spec.config import AcceleratorConfig, log2_exact
 from hdl.spec.timing import (
     INDEX_BYTES,
-    LANDING_BEATS,
+    READERS,
     bank_cycles,
+    landing_beats,
     lane_cycles,
     strip_tiles,
     sums_cycles,
@@ -92,15 +93,14 @@ def _configure(state, config: AcceleratorConfig, memory: Memory, address: int) -
         for name, value in asdict(memory.dram).items():
             state["dram"][name] = value
         state["dram"]["there"], state["dram"]["started"] = 1, -1
-    state["read"]["clients"]["free"] = LANDING_BEATS
-    state["loader"]["panel_bytes"] = config.operand_depth * word
+    for client, name in zip(state["read"]["clients"], READERS, strict=True):
+        client["depth"] = client["free"] = landing_beats(name, bus)
+    state["read"]["clients"]["repeats_rows"][READERS.index("y")] = 1
+    state["weights"]["first_panel"] = config.first_panel * dim
     state["loader"]["word_bytes"] = word
     state["loader"]["gather"]["room"] = word // INDEX_BYTES
-    for part in ("weights", "feeder"):
-        state[part]["k_panel"] = config.panel_depth * dim
-        state[part]["n_panel"] = config.panel_columns * dim
-    state["feeder"]["k_group"] = config.operand_depth * dim
-    state["feeder"]["operand_depth"] = config.operand_depth
+    for part in ("loader", "feeder"):
+        state[part]["operand_depth"] = config.operand_depth
     state["feeder"]["token_delay"] = sums_cycles(config)
     for part in ("loader", "shifter", "feeder", "drain"):
         state[part]["dim"] = dim

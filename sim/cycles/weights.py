@@ -24,7 +24,7 @@ __all__ = ["SHIFTER", "WEIGHTS", "shifter_step", "weights_idle", "weights_step"]
 _ROWS, _PASSES, _CHUNK, _SPAN, _PANEL_N, _PANEL_K = range(6)
 
 WEIGHTS = np.dtype([
-    *ints("k_panel n_panel element plan running starting"), ("nest", NEST),
+    *ints("first_panel element ahead plan running starting"), ("nest", NEST),
     *ints("n_offset n_chunk k_offset k_span half to_half"),
     # Of each half: it holds a panel or waits for one, its data are awaited, rows that are in.
     *arrays("held pending rows k n transposed", 2), ("resizer", RESIZER)])
@@ -42,7 +42,8 @@ def weights_idle(u):
 def _begin(u, plan):
     nest = u.nest
     nest.depth = 6
-    set_panels(nest, plan, u.n_panel, u.k_panel)
+    set_panels(nest, plan)
+    set_loop(nest, _PANEL_K, _SPAN, 0, 0)
 
 
 @compiled
@@ -59,12 +60,23 @@ def _offset(nest, event, outer, inner, offset, base, step):
 
 
 @compiled
+def _depth(u, plan):
+    """Elements of K in the panel: few where the array waits for the first of a line of B stored
+    N×K."""
+    first = u.nest.first
+    waits = not u.ahead and plan.b_transposed and first[_ROWS] and first[_PASSES] \
+        and first[_CHUNK] and first[_SPAN]
+    return u.first_panel if waits else plan.k_panel
+
+
+@compiled
 def _walk(u, plan, go):
     """The nest moves, and with it the bytes from B to the current panel."""
-    along_k = u.k_panel * (u.element if plan.b_transposed else plan.b_stride)
-    along_n = u.n_panel * (plan.b_stride if plan.b_transposed else u.element)
+    along_k = u.nest.step[_PANEL_K] * (u.element if plan.b_transposed else plan.b_stride)
+    along_n = plan.n_panel * (plan.b_stride if plan.b_transposed else u.element)
     nest = u.nest
     event = move(nest, u.starting, go)
+    nest.step[_PANEL_K] = _depth(u, plan)
     u.n_offset, u.n_chunk = _offset(nest, event, _CHUNK, _PANEL_N, u.n_offset, u.n_chunk, along_n)
     u.k_offset, u.k_span = _offset(nest, event, _SPAN, _PANEL_K, u.k_offset, u.k_span, along_k)
 

@@ -21,7 +21,7 @@ RING = 256
 WRITE = np.dtype([
     *ints("bus bus_log2 latency outstanding"),
     # The packer.
-    *ints("busy row rows_left bytes stride_now tag_now beat end count"),
+    *ints("busy row rows_left bytes stride_now tag_now beat end count whole"),
     # Beats in line, in an SRAM and at its output, and complete bursts.
     *arrays("beat_last beat_tag", RING), *ints("beat_tail beats offered"),
     *arrays("burst_beat burst_beats burst_tag", RING), *ints("burst_tail bursts"),
@@ -48,6 +48,8 @@ def _row_begins(w, address, row_bytes):
 def order(w, address, row_bytes, rows, stride, tag):
     """Hand over a transfer, once a cycle and only while ``command_ready``."""
     w.busy, w.rows_left, w.bytes, w.stride_now, w.tag_now = 1, rows, row_bytes, stride, tag
+    # Rows that follow one another beat by beat share bursts.
+    w.whole = 1 if stride == row_bytes and (address | row_bytes) & (w.bus - 1) == 0 else 0
     _row_begins(w, address, row_bytes)
 
 
@@ -72,7 +74,8 @@ def _pack(w, i_valid, room):
     row_done = w.end <= w.bus
     if step:
         page = (PAGE_BYTES >> w.bus_log2) - 1
-        ends = row_done or w.count == BURST_BEATS - 1 or (w.beat & page) == page
+        goes_on = w.whole and w.rows_left != 1
+        ends = (row_done and not goes_on) or w.count == BURST_BEATS - 1 or (w.beat & page) == page
         slot = w.beat_tail % RING
         w.beat_last[slot], w.beat_tag[slot] = 1 if ends else 0, w.tag_now
         w.beat_tail += 1

@@ -16,7 +16,7 @@ from synth.lint import TOOLS, lint_file
 
 CONFIG = AcceleratorConfig("fp8", dim=4)
 EVERY = Surroundings(reset="async", clock_enable=True, control_clock=True, power_up="unknown",
-                     address_bits=40, outstanding=3, target="fpga")
+                     address_bits=40, outstanding=3, burst=4, target="fpga")
 
 
 def ports(**values):

@@ -22,7 +22,7 @@ ON_FPGA = (AcceleratorConfig("posit8", dim=4, acc="exact", pe_latency=3, lane_la
                              bus_bytes=4, input_depth=64, weight_depth=64, acc_depth=64),
            Surroundings(target="fpga", address_bits=34))
 EVERY = Surroundings(reset="async", clock_enable=True, control_clock=True, power_up="unknown",
-                     address_bits=34, outstanding=3)
+                     address_bits=34, outstanding=3, burst=5)
 
 
 def run_programs(accelerator, count=PROGRAMS):
@@ -58,6 +58,9 @@ def test_programs(around):
     most = max(max(result.bus["most_reads_outstanding"], result.bus["most_writes_outstanding"])
                for result in results)
     assert most == around.outstanding or most < 16 == around.outstanding
+    longest = max(result.counters["read_beats"] / result.counters["read_bursts"]
+                  for result in results)
+    assert longest <= around.burst and (longest > 1.5 or around.burst == 16)
     cycles = accelerator.skipped
     accelerator.run_for(1000)  # a reset where nothing is under way
     accelerator.reset()

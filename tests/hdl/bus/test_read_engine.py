@@ -63,8 +63,8 @@ def test_rows_arrive_aligned(bus_bytes, stall):
 def test_short_rows_make_a_burst_a_cycle():
     memory = memory_of(2)
     dut = engine(16)
-    transfer = (BASE + 0x100, 16, 40, 16)
-    slave, sources, sinks = wire_up(dut, memory, {"a": [transfer] * 3, "b": []}, latency=4)
+    transfer = (BASE + 0x100, 16, 24, 32)
+    slave, sources, sinks = wire_up(dut, memory, {"a": [transfer] * 5, "b": []}, latency=4)
     cycles = simulate(dut, [slave, *sources.values(), *sinks.values()],
                             until=lambda: len(sinks["a"].taken) == 120)
     assert cycles <= 120 + 16
@@ -97,7 +97,7 @@ def test_an_urgent_client_goes_first_but_lets_others_live():
     # other.
     memory = memory_of(5)
     dut = engine(16)
-    row = (BASE + 0x100, 16, 24, 16)
+    row = (BASE + 0x100, 16, 24, 32)
     slave, sources, sinks = wire_up(dut, memory, {"a": [row] * 2, "b": [row] * 2})
     grants = []
 
@@ -143,6 +143,92 @@ def test_clients_take_turns():
     turns = [address - BASE >> 8 for address, _ in slave.addresses[3:-3]]
     assert len(turns) == 84
     assert all(sorted(turns[k:k + 3]) == [0, 1, 2] for k in range(len(turns) - 2))
+
+
+def test_some_go_before_others_in_their_order():
+    memory = memory_of(13)
+    dut = engine(16, ("a", "b", "c", "d"), before=("b", "c"), outstanding=2)
+    transfers = {name: [(BASE + 0x80 * k, 16, 20, 48)] for k, name in enumerate("abcd")}
+    slave, sources, sinks = wire_up(dut, memory, transfers)
+    grants = []
+
+    def each_cycle(ctx, cycle):
+        grants.extend(name for name in "abcd" if ctx.get(getattr(dut, name).granted))
+
+    simulate(dut, [slave, *sources.values(), *sinks.values()], each_cycle=each_cycle,
+             until=lambda: all(len(sink.taken) == 20 for sink in sinks.values()))
+    assert "".join(grants) == "b" * 20 + "c" * 20 + "da" * 20
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+@pytest.mark.parametrize("bus_bytes", [4, 16, 64])
+def test_rows_that_follow_one_another_share_bursts(bus_bytes, stall):
+    memory, chance = memory_of(14), random.Random(bus_bytes)
+    dut = engine(bus_bytes)
+    follow, apart = [], []
+    for beats in (1, 2, 4, 8, 1, 3):  # of a row; three are not of the lengths that are merged
+        size, count = beats * bus_bytes, chance.randint(2, max(2, 40 // beats))
+        count = min(count, SPACE // size)
+        start = BASE + bus_bytes * chance.randint(0, (SPACE - count * size) // bus_bytes)
+        follow.append((start, size, count, size))
+        apart.append((start + 1, size, count, size))
+    slave, sources, sinks = wire_up(dut, memory, {"a": follow, "b": apart}, stall=stall)
+    wanted = {name: [beat for t in items for beat in beats_of(rows_of(memory, t), bus_bytes)]
+              for name, items in (("a", follow), ("b", apart))}
+    simulate(dut, [slave, *sources.values(), *sinks.values()], until=lambda: all(
+        len(sinks[name].taken) >= len(wanted[name]) for name in wanted))
+    assert all(sinks[name].taken == wanted[name] for name in wanted)
+    whole = [t for t in follow if t[1] != 3 * bus_bytes]
+    rows = sum(count for _, _, count, _ in whole)
+    # Of one transfer as few bursts as its beats and pages make.
+    merged = 0
+    for start, size, count, _ in whole:
+        for page in range(start >> 12, (start + size * count - 1 >> 12) + 1):
+            first, last = max(start, page << 12), min(start + size * count, page + 1 << 12)
+            merged += -(-(last - first) // (16 * bus_bytes))
+    others = 0
+    for transfer in (*apart, *(t for t in follow if t not in whole)):
+        for index in range(transfer[2]):
+            begin = transfer[0] + index * transfer[3] & -bus_bytes
+            end = transfer[0] + index * transfer[3] + transfer[1]
+            others += 1 + ((end - 1) >> 12 > begin >> 12 and (end - 1 & -4096) > begin)
+    assert len(slave.addresses) == merged + others and merged < rows
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("bus_bytes", [4, 16])
+def test_a_row_that_repeats_is_read_once(bus_bytes, stall):
+    memory, chance = memory_of(15), random.Random(bus_bytes)
+    dut = engine(bus_bytes, depth=32, repeating={"a": 12})
+    items = [(BASE, 32 * bus_bytes, 3, 0), (BASE + 3, 32 * bus_bytes, 2, 0), (BASE + 1, 0, 4, 0),
+             (BASE + bus_bytes, bus_bytes, 12, 0), (BASE, 33 * bus_bytes, 2, 0)]
+    for _ in range(14):
+        size, rows = chance.randint(1, 9 * bus_bytes), chance.choice([1, 1, 2, 3, 9])
+        items.append((BASE + chance.randint(0, 60), size, rows, chance.choice([0, 0, 7])))
+    slave, sources, sinks = wire_up(dut, memory, {"a": items, "b": items}, stall=stall)
+    wanted = [beat for t in items if t[1] for beat in beats_of(rows_of(memory, t), bus_bytes)]
+    simulate(dut, [slave, *sources.values(), *sinks.values()], limit=60000, until=lambda: (
+        len(sinks["a"].taken) >= len(wanted) and len(sinks["b"].taken) >= len(wanted)))
+    assert sinks["a"].taken == sinks["b"].taken == wanted
+
+    def beats(address, size):
+        return (address % bus_bytes + size + bus_bytes - 1) // bus_bytes
+
+    every = [(beats(a + i * stride, size), rows if stride == 0 else 1, i)
+             for a, size, rows, stride in items if size for i in range(rows)]
+    once = sum(n for n, times, index in every if times == 1 or n > 32 or index == 0)
+    each_time = sum(n for n, _, _ in every)
+    assert slave.beats == once + each_time and once < 0.8 * each_time
+
+
+def test_a_row_that_repeats_comes_without_a_gap():
+    memory = memory_of(16)
+    dut = engine(16, depth=32, repeating={"a": 8})
+    row = (BASE, 64, 8, 0)
+    slave, sources, sinks = wire_up(dut, memory, {"a": [row] * 4, "b": []}, latency=4)
+    cycles = simulate(dut, [slave, *sources.values(), *sinks.values()],
+                      until=lambda: len(sinks["a"].taken) == 128)
+    assert slave.beats == 16 and cycles <= 128 + 12
 
 
 def test_empty_transfers_move_nothing():

@@ -72,12 +72,28 @@ def test_exactly_the_rows_are_written(bus_bytes, stall, patient):
 
 def test_short_rows_make_a_burst_a_cycle():
     dut = engine(16)
-    slave, commands, data, wanted = stage(dut, [(BASE + 0x100, 16, 40, 16)] * 3, latency=4)
+    slave, commands, data, wanted = stage(dut, [(BASE + 0x100, 16, 24, 32)] * 5, latency=4)
     watch = Watch(dut, "idle")
     cycles = simulate(dut, [slave, commands, data, watch],
                             until=finished(commands, data, watch))
     assert slave.memory == wanted
     assert cycles <= 120 + 20
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+@pytest.mark.parametrize("start, size, rows, stride, bursts", [
+    (0x100, 16, 40, 16, [16, 16, 8]), (0xF0, 48, 11, 48, [1, 16, 16]),  # the page ends at 0x100
+    (0x1C0, 256, 2, 256, [16, 16]), (0x100, 16, 24, 32, [1] * 24),
+    (0x101, 16, 9, 16, [2] * 9), (0x100, 24, 6, 24, [2] * 6),
+])
+def test_rows_that_follow_one_another_share_bursts(start, size, rows, stride, bursts, stall):
+    dut = engine(16)
+    slave, commands, data, wanted = stage(dut, [(BASE + start, size, rows, stride)] * 2,
+                                          stall=stall)
+    watch = Watch(dut, "idle")
+    simulate(dut, [slave, commands, data, watch], until=finished(commands, data, watch))
+    assert slave.memory == wanted and sum(slave.touched) == 2 * size * rows
+    assert [beats for _, beats in slave.addresses] == bursts * 2
 
 
 def test_long_rows_fill_the_bus():

@@ -11,7 +11,7 @@ CONFIG = AcceleratorConfig("posit8", dim=4, input_depth=64, weight_depth=128, ac
                            row_depth=8)
 
 
-def feed(rows, k, arrivals, flip=False):
+def feed(rows, k, arrivals, flip=False, ahead=False):
     """Run one GEMM of ``rows``×``k``×4, a block; (cycle, read address, result address) of each row.
 
     ``arrivals``: words of the bank that are in, cycle by cycle; then it holds them all.
@@ -21,8 +21,8 @@ def feed(rows, k, arrivals, flip=False):
     fed, released = [], []
 
     async def bench(ctx):
-        plan = {"gemm": 1, "m": rows, "k": k, "n": 4, "block_log2": 3, "chunk": 4, "k_span": 16,
-                "resident": 1, "passes": 1, "a_transposed": int(flip)}
+        plan = {"gemm": 1, "m": rows, "k": k, "n": 4, "block_log2": 3, "chunk": 4, "k_span": 64,
+                "resident": 1, "passes": 1, "a_transposed": int(flip), "ahead": int(ahead)}
         for name, value in plan.items():
             ctx.set(getattr(offered.payload, name), value)
         ctx.set(dut.ready, 1)
@@ -58,7 +58,7 @@ def test_rows_follow_their_words_and_sums_never_meet(rows, flip):
     arrivals = [[0] * 40, sorted(rng.integers(0, 4 * rows, 120).tolist()), [*range(0, 64, 4)]]
     for words in arrivals:
         fed = feed(rows, k, words, flip)
-        # A panel is four K-tiles deep, row after row; transposed, it is one.
+        # A group is four K-tiles deep, row after row; transposed, it is one.
         wanted = [t * rows + r if flip else r * tiles + t for t in range(tiles)
                   for r in range(rows)]
         assert [address for _, address, _ in fed] == wanted
@@ -70,3 +70,14 @@ def test_rows_follow_their_words_and_sums_never_meet(rows, flip):
 def test_rows_that_are_there_flow_without_a_gap():
     fed = feed(7, 16, [64])
     assert fed[-1][0] - fed[0][0] == len(fed) - 1 == 27
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_groups_are_those_of_the_loader(ahead):
+    # 9 K-tiles: where the array waits in groups of four, else all together.
+    rows, tiles = 3, 9
+    fed = feed(rows, 4 * tiles, [64], ahead=ahead)
+    groups = [range(tiles)] if ahead else [range(4), range(4, 8), range(8, 9)]
+    wanted = [group[0] * rows + r * len(group) + t - group[0]
+              for group in groups for t in group for r in range(rows)]
+    assert [address for _, address, _ in fed] == wanted

@@ -107,7 +107,8 @@ def test_plans_are_those_of_the_shared_rule(config):
 
 
 @pytest.mark.parametrize("rowwise, stored, shape, rows, chunk, k_span, resident, streamed", [
-    (False, False, (128, 768, 768), 64, 64, 256, False, False),
+    (False, False, (128, 768, 768), 64, 128, 256, False, False),
+    (False, False, (128, 128, 256), 64, 64, 128, True, False),
     (True, False, (128, 64, 128), 64, 128, 64, True, False),
     (True, False, (9, 16, 16 * 513), 1, 8192, 16, True, True),
     (True, True, (3, 100, 8192), 1, 8192, 128, True, False),

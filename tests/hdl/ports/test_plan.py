@@ -15,7 +15,8 @@ from support.builds import with_functions
 
 UNITS = {OperandLoader: {Unit.OPERANDS}, WeightLoader: {Unit.WEIGHTS}, Feeder: {Unit.FEEDER},
          Drain: {Unit.DRAIN, Unit.VECTOR}}
-ADDED = "gemm block_log2 chunk k_span resident streamed passes single rowwise chunk_log2".split()
+ADDED = ("gemm block_log2 chunk k_span resident streamed passes single rowwise chunk_log2 "
+         "ahead").split()
 
 
 class Recorder(data.StructLayout):

@@ -14,13 +14,13 @@ from hdl.vector.row_reducer import RowReducer
 from hdl.vector.vector_unit import VectorUnit
 
 CONSTANTS = {
-    "PAGE_BYTES": 4096, "BURST_BEATS": 16, "OUTSTANDING": 16, "LANDING_BEATS": 64,
+    "PAGE_BYTES": 4096, "BURST_BEATS": 16, "OUTSTANDING": 16, "LANDING_BEATS": 128,
     "URGENT_BURSTS": 15, "WRITE_BURSTS": 4, "WRITE_BEATS": 64, "ROW_BYTES_BITS": 26,
     "ROW_END_BITS": 27, "PLAN_LATENCY": 2, "TRANSFERS_AHEAD": 4, "INDEX_BYTES": 4,
     "INPUT_READ_CYCLES": 1, "ACCUMULATE_CYCLES": 2, "REPEAT_CYCLES": 3, "LANE_STAGES": 4,
-    "BLOCK_TILES": 4,
+    "BLOCK_TILES": 4, "MERGED_LOG2": 3, "TRANSFERS_HELD": 4,
     "UNITS": ("operands", "weights", "feeder", "drain"),
-    "READERS": ("program", "operands", "weights", "y"),
+    "READERS": ("program", "operands", "weights", "y"), "READ_BEFORE": ("program", "weights"),
 }
 ONE = 0x3F80  # BF16
 
@@ -36,15 +36,15 @@ def test_every_constant_is_pinned():
 
 
 @pytest.mark.parametrize("options, array, maximum, sums, lane, reduction, strip", [
-    ({"dim": 4}, 8, 3, 14, 5, 4, 4),
+    ({"dim": 4}, 8, 3, 14, 5, 4, 8),
     ({"dim": 8}, 16, 4, 23, 5, 5, 4),
     ({"dim": 16}, 32, 5, 40, 5, 6, 2),
     ({"dim": 16, "lanes": 4, "bus_bytes": 8, "pe_latency": 2}, 33, 5, 41, 5, 4, 1),
-    ({"dim": 8, "bus_bytes": 32, "lane_latency": 2}, 16, 4, 23, 9, 5, 4),
+    ({"dim": 8, "bus_bytes": 32, "lane_latency": 2}, 16, 4, 23, 9, 5, 8),
     ({"dim": 16, "weight_depth": 32, "bus_bytes": 64}, 32, 5, 40, 5, 6, 1),
     ({"dim": 8, "acc": "exact"}, 9, 4, 16, 5, 5, 4),
     ({"dim": 8, "lane_latency": 3, "sum_ways": 2}, 16, 4, 23, 13, 12, 4),
-    ({"dim": 4, "lane_latency": 4, "sum_ways": 4}, 8, 3, 14, 17, 22, 4),
+    ({"dim": 4, "lane_latency": 4, "sum_ways": 4}, 8, 3, 14, 17, 22, 8),
 ])
 def test_latencies_and_strips_of_a_build(options, array, maximum, sums, lane, reduction, strip):
     config = build(**options)
@@ -66,6 +66,34 @@ def test_widths_of_a_transfer():
     for bus in (4, 64):
         beats = (bus - 1 + (1 << 26) - 1 + bus - 1) // bus
         assert beats < 1 << timing.row_beats_bits(bus)
+
+
+@pytest.mark.parametrize("options, transposed, plain, first, group", [
+    ({"dim": 16}, (8, 4), (4, 8), 4, 2),
+    ({"dim": 4}, (32, 4), (4, 32), 8, 4),
+    ({"dim": 16, "bus_bytes": 64}, (16, 2), (4, 8), 8, 4),
+    ({"dim": 16, "bus_bytes": 64, "input_depth": 2048}, (32, 1), (4, 8), 8, 4),
+    ({"dim": 32, "bus_bytes": 64}, (8, 2), (4, 4), 4, 4),
+    ({"dim": 16, "weight_depth": 32}, (1, 1), (1, 1), 1, 2),
+    ({"dim": 128, "acc_depth": 16}, (4, 1), (1, 4), 4, 1),
+])
+def test_panels_and_groups_of_a_build(options, transposed, plain, first, group):
+    config = build(**options)
+    assert (config.panel_tiles(True), config.panel_tiles(False)) == (transposed, plain)
+    assert (config.first_panel, config.operand_depth) == (first, group)
+    for k, n in (transposed, plain):
+        assert k * n * config.dim <= config.weight_depth // 2
+
+
+@pytest.mark.parametrize("n_tiles, chunk", [(1, 4), (8, 4), (9, 4), (16, 4), (17, 8), (4096, 8)])
+def test_a_chunk_is_a_quarter_of_the_columns_at_most(n_tiles, chunk):
+    config = build(dim=16)
+    assert 1 << timing.chunk_tiles_log2(config, (n_tiles - 1).bit_length()) == chunk
+
+
+def test_landing_space_of_clients():
+    assert [[timing.landing_beats(client, bus) for client in timing.READERS]
+            for bus in (4, 16, 32)] == [[32, 128, 128, 128]] * 2 + [[32, 64, 64, 64]]
 
 
 @pytest.mark.parametrize("depth, dim, most", [(16, 4, 64), (512, 16, 8192)])

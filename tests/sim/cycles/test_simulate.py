@@ -96,6 +96,6 @@ def test_plans_follow_the_rules_of_the_architecture():
     wide = {"opcode": Opcode.VECTOR, "m": 9, "k": 1, "n": 16 * 513, "instructions": STORE}
     table = plans(config, [gemm(128, 768, 768), gemm(128, 64, 128), wide])
     assert list(table["resident"]) == [0, 1, 1]
-    assert list(table["chunk"]) == [64, 64, 64]
+    assert list(table["chunk"]) == [128, 64, 128]
     assert (1 << table["block_log2"]).tolist() == [64, 64, 16]
     assert table["k_span"][:2].tolist() == [256, 64]
