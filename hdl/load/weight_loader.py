@@ -124,7 +124,8 @@ class WeightLoader(wiring.Component):
                            plan.b_stride << log2_exact(config.panel_tiles(False)[0] * config.dim))),
             along_n.eq(Mux(plan.b_transposed,
                            plan.b_stride << log2_exact(config.panel_tiles(True)[1] * config.dim),
-                           config.panel_columns * config.word_bytes)),
+                           # A chunk may be narrower than a panel.
+                           nest.panel_n_size << element_log2)),
         ]
         # Offsets of the current panel, and of where its chunk and its span began.
         n_offset, n_chunk, k_offset, k_span = (
