@@ -15,7 +15,6 @@ BIT = 0.3
 """Gate-equivalents of a memory bit: an assumption (six transistors, dense, with their periphery),
 as no library here has memories."""
 _NEAR, _NEAR_RATIO = 0.05, 0.03
-_CLOCK = "nominal"
 
 Powers = Mapping[str, Mapping[str, Mapping[str, UnitPower]]]
 """By pairing, format and unit."""
@@ -49,17 +48,18 @@ class Judged:
         return "refuted"
 
 
-def judged(areas: Areas, powers: Powers, dims: Sequence[int]) -> list[Judged]:
-    """Every claim. Of wholes averages over ``dims``, their parts at the middle one."""
-    return [_power(claim, powers) if claim.of == "power" else _area(claim, areas, dims)
+def judged(areas: Areas, powers: Powers, dims: Sequence[int], clock: str) -> list[Judged]:
+    """Every claim, areas at ``clock``. Of wholes averages over ``dims``, their parts at the middle
+    one, or the last of two."""
+    return [_power(claim, powers) if claim.of == "power" else _area(claim, areas, dims, clock)
             for claim in CLAIMS]
 
 
-def _area(claim: Claim, areas: Areas, dims: Sequence[int]) -> Judged:
+def _area(claim: Claim, areas: Areas, dims: Sequence[int], clock: str) -> Judged:
     found, parts, also = {}, {}, {}
     for pairing in (PUBLISHED, FAIR):
         def rows(fmt: str, dim: int, modes=PAIRINGS[pairing]) -> dict[str, float]:
-            return _rows(claim.what, areas, fmt, modes[fmt], dim)
+            return _rows(claim.what, areas, fmt, modes[fmt], dim, clock)
 
         ratios = [sum(rows(claim.format, dim).values()) / sum(rows(claim.against, dim).values())
                   for dim in dims]
@@ -78,14 +78,15 @@ def _short(pairing: str) -> str:
     return {PUBLISHED: "as published", FAIR: "fair"}[pairing]
 
 
-def _rows(what: str, areas: Areas, fmt: str, softmax: str, dim: int) -> dict[str, float]:
+def _rows(what: str, areas: Areas, fmt: str, softmax: str, dim: int, clock: str
+          ) -> dict[str, float]:
     """Gates by part of one side of a claim."""
     def leaf(block: str) -> float:
-        return areas.leaves[Unit(block, fmt, softmax), _CLOCK].gates
+        return areas.leaves[Unit(block, fmt, softmax), clock].gates
 
     if what in ("exp", "reciprocal"):
         return {what: leaf(what)}
-    every = areas.rows(fmt, softmax, dim, _CLOCK)
+    every = areas.rows(fmt, softmax, dim, clock)
     functions = {f"{name} of lanes": dim * leaf(name) for name in ("exp", "reciprocal")}
     vector = {**functions, "rest of lanes": every["lanes"] - sum(functions.values()),
               "rest of the vector unit": every["unit"]}

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from compiler.checkpoints.packages import ModelUnavailable
-from gen.cli import Parser, add_product, add_quiet, deliver, integer, piped
+from gen.cli import Parser, add_names, add_product, add_quiet, deliver, integer, piped
 from hdl.spec.config import AcceleratorConfig
 from synth import published
 from synth.area import FORMATS, PAIRINGS
@@ -43,22 +43,31 @@ MACS = ("posit8", "fp8", "e4m3", "e5m2", "bf16", "int8")
 _PAIRS = {PUBLISHED: "as published", FAIR: "fair"}
 
 
-def _units() -> list[Unit]:
-    modes = dict.fromkeys((fmt, PAIRINGS[pairing][fmt]) for pairing in _PAIRS for fmt in FORMATS)
+def _modes() -> list[tuple[str, str]]:
+    """Every format with each of its softmax modes."""
+    return list(dict.fromkeys((fmt, PAIRINGS[pairing][fmt]) for pairing in _PAIRS
+                              for fmt in FORMATS))
+
+
+def _small() -> list[Unit]:
     return [*(Unit("mac", fmt) for fmt in MACS),
-            *(Unit(block, fmt) for block in ("decoder", "encoder", "pe") for fmt in FORMATS),
-            *(Unit(block, *mode) for block in ("exp", "reciprocal", "lane") for mode in modes)]
+            *(Unit(block, fmt) for block in ("decoder", "encoder") for fmt in FORMATS),
+            *(Unit(block, *mode) for block in ("exp", "reciprocal") for mode in _modes())]
 
 
-def measured(flow: Flow, dims: Sequence[int]) -> Areas:
-    """All areas that the tables need."""
+def _large() -> list[Unit]:
+    return [*(Unit("pe", fmt) for fmt in FORMATS), *(Unit("lane", *mode) for mode in _modes())]
+
+
+def measured(flow: Flow, dims: Sequence[int], wholes: Sequence[str]) -> Areas:
+    """All areas that the tables need; ``wholes``: the clocks of PEs and lanes."""
     clocks = periods(liberty(flow.library))
     flows = {clock: flow if clock == "relaxed" else Flow(
         flow.library, "timed", flow.quiet, clocks[clock] - REGISTER) for clock in CLOCKS}
     areas = Areas(flows, clocks)
-    areas.measure_leaves(_units())
-    areas.measure_wholes(list(dict.fromkeys(
-        (fmt, PAIRINGS[pairing][fmt]) for pairing in _PAIRS for fmt in FORMATS)), dims)
+    areas.measure_leaves(_small())
+    areas.measure_leaves(_large(), wholes)
+    areas.measure_wholes(_modes(), dims)
     return areas
 
 
@@ -106,19 +115,17 @@ def _leaf_lines(areas: Areas) -> list[str]:
             "beside the paper's BF16 units."]
 
 
-def _whole_lines(areas: Areas, dims: Sequence[int]) -> list[str]:
-    lines = [f"{'':28}" + "".join(f"{clock:>11}" for clock in CLOCKS) + f"{'memory bits':>14}"]
-    modes = dict.fromkeys((fmt, PAIRINGS[pairing][fmt]) for pairing in _PAIRS for fmt in FORMATS)
+def _whole_lines(areas: Areas, dims: Sequence[int], clocks: Sequence[str]) -> list[str]:
+    lines = [f"{'':42}" + "".join(f"{clock:>11}" for clock in clocks) + f"{'memory bits':>14}"]
     for what in ("vector unit", "accelerator"):
         for dim in dims:
-            for fmt, mode in modes:
+            for fmt, mode in _modes():
                 gates = [areas.vector(fmt, mode, dim, clock) if what == "vector unit"
-                         else sum(areas.rows(fmt, mode, dim, clock).values()) for clock in CLOCKS]
+                         else sum(areas.rows(fmt, mode, dim, clock).values()) for clock in clocks]
                 bits = areas.wholes[fmt, mode, dim].memory_bits
                 lines.append(f"{what} {dim:2} {fmt} {mode}".ljust(42)[:42]
                              + "".join(f"{one:11,.0f}" for one in gates)
                              + (f"{bits:14,}" if what == "accelerator" else ""))
-    lines[0] = f"{'':42}{lines[0][28:]}"
     return lines
 
 
@@ -137,15 +144,21 @@ def _claim_lines(found: Sequence[Judged]) -> list[str]:
     return lines
 
 
-def _text(flow: Flow, areas: Areas, found: Sequence[Judged], dims: Sequence[int]) -> list[str]:
+def _text(flow: Flow, areas: Areas, found: Sequence[Judged], dims: Sequence[int],
+          wholes: Sequence[str]) -> list[str]:
     clocks = ", ".join(f"{name} {period:g} ns" for name, period in areas.periods.items())
     return [f"The paper's figures beside ours; gate-equivalents; {', '.join(map(str, dims))} "
             "for D = L", *flow.describe(),
             f"clocks: {clocks}; FO4 {1000 * fo4(liberty(flow.library)):.0f} ps here, "
             f"{1000 * FO4_40:.0f} ps assumed in 40 nm; {REGISTER} ns of each for registers",
-            "", *_leaf_lines(areas), "", *_whole_lines(areas, dims), "",
-            f"claims: ratios at the nominal clock, a memory bit {BIT} gate-equivalents; then what "
-            "each part adds, in points", *_claim_lines(found)]
+            "", *_leaf_lines(areas), "", *_whole_lines(areas, dims, wholes), "",
+            f"claims: ratios at the {_judging(wholes)} clock, a memory bit {BIT} gate-equivalents; "
+            "then what each part adds, in points", *_claim_lines(found)]
+
+
+def _judging(wholes: Sequence[str]) -> str:
+    """The clock of the claims: the nominal one where wholes have it."""
+    return "nominal" if "nominal" in wholes else wholes[0]
 
 
 def _record(areas: Areas, found: Sequence[Judged]) -> str:
@@ -164,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     add_library(parser, "osu018")
     parser.add_argument("--dims", type=integer(4), nargs="+", default=list(published.LANES),
                         metavar="N", help="D = L of accelerators and vector units (8 16 32)")
+    add_names(parser, "--wholes", CLOCKS, CLOCKS[:1], "clocks of PEs, lanes and what holds them")
     parser.add_argument("--svg", metavar="FOLDER", help="also draw the figures there")
     add_layer(parser)
     add_quiet(parser)
@@ -186,8 +200,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for dim in dims:
             AcceleratorConfig(dim=dim, lanes=dim)
         powers = _powers(flow, arguments)
-        areas = measured(flow, dims)
-        found = judged(areas, powers, dims)
+        wholes = [clock for clock in CLOCKS if clock in arguments.wholes]
+        areas = measured(flow, dims, wholes)
+        found = judged(areas, powers, dims, _judging(wholes))
     except ModelUnavailable as error:
         parser.error(f"{error}; --small needs no network")
     except (ValueError, LibraryMissing, ToolMissing, YosysError) as error:
@@ -198,8 +213,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     beside: dict[str, Callable[[], str]] = {arguments.output: lambda: _record(areas, found)}
     if folder is not None:
         beside |= {str(folder / f"area-{name}.svg"): partial(str, drawing)
-                   for name, drawing in drawings(areas, dims).items()}
-    return deliver(parser, None, lambda: "\n".join(_text(flow, areas, found, dims)) + "\n",
+                   for name, drawing in drawings(areas, dims, _judging(wholes)).items()}
+    return deliver(parser, None, lambda: "\n".join(_text(flow, areas, found, dims, wholes)) + "\n",
                    beside=beside)
 
 

@@ -11,6 +11,7 @@ where none does, the fastest. Paths are without the register's own delay and set
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 from gen.block import design_block
 from gen.cached import generated
@@ -27,6 +28,7 @@ FO4_40 = 0.030
 REGISTER = 0.5
 """ns of a period that a register takes: OSU018's, from the clock and setup, rounded up."""
 _LATENCY = {"mac": ("pe_latency", 2), "pe": ("pe_latency", 2), "lane": ("lane_latency", 4)}
+_SIZED = 0.3
 VECTOR = ("lanes", "unit")
 """Rows of a breakdown that are the vector unit."""
 
@@ -95,11 +97,12 @@ class Areas:
             pe_latency=latency if name == "pe_latency" else 1,
             lane_latency=latency if name == "lane_latency" else 1)
 
-    def measure_leaves(self, units: Iterable[Unit]) -> None:
+    def measure_leaves(self, units: Iterable[Unit], clocks: Iterable[str] = CLOCKS) -> None:
         """Each unit at each clock."""
-        for clock, period in self.periods.items():
+        for clock in clocks:
+            period = self.periods[clock]
             target = period - REGISTER
-            open_units = {unit: 1 for unit in dict.fromkeys(units)}
+            open_units = {unit: self._first(unit, target) for unit in dict.fromkeys(units)}
             while open_units:
                 done = self._mapped(clock, open_units)
                 again: dict[Unit, int] = {}
@@ -111,6 +114,14 @@ class Areas:
                     if not meets and leaf.latency < _LATENCY.get(unit.block, ("", 1))[1]:
                         again[unit] = leaf.latency + 1
                 open_units = again
+
+    def _first(self, unit: Unit, target: float) -> int:
+        """The least latency worth a trial: what mapping for a period takes off a path is not more
+        than ``_SIZED`` of it, and a register halves it at best."""
+        known = self.leaves.get((unit, CLOCKS[0]))
+        most = _LATENCY.get(unit.block, ("", 1))[1]
+        return 1 if known is None else min(most, max(1, ceil(
+            (1 - _SIZED) * known.delay * known.latency / target)))
 
     def _mapped(self, clock: str, units: Mapping[Unit, int]) -> dict[Unit, Leaf]:
         designs = [design_block(unit.block, self.config(unit, latency))

@@ -15,10 +15,11 @@ _CLOCKS = Axis("clock", CLOCKS)
 Points = list[tuple[float, float]]
 
 
-def drawings(areas: Areas, dims: Sequence[int]) -> dict[str, str]:
-    """By name: ``mac``, ``functions``, ``vector``, ``accelerator``."""
-    return {"mac": _mac(areas), "functions": _functions(areas), "vector": _vector(areas, dims),
-            "accelerator": _accelerator(areas, dims)}
+def drawings(areas: Areas, dims: Sequence[int], clock: str) -> dict[str, str]:
+    """By name: ``mac``, ``functions`` and, at ``clock``, ``vector`` and ``accelerator``."""
+    return {"mac": _mac(areas), "functions": _functions(areas),
+            "vector": _vector(areas, dims, clock),
+            "accelerator": _accelerator(areas, dims, clock)}
 
 
 def _over(values: Sequence[float], measure: float) -> Points:
@@ -56,11 +57,11 @@ def _functions(areas: Areas) -> str:
                  Axis("area / tables relaxed"), series)
 
 
-def _vector(areas: Areas, dims: Sequence[int]) -> str:
+def _vector(areas: Areas, dims: Sequence[int], clock: str) -> str:
     lanes = Axis("lanes", tuple(map(str, dims)))
     series = {f"{pairing}": [(float(place), areas.vector(
-        "posit8", PAIRINGS[name]["posit8"], dim, "nominal") / areas.vector(
-            "fp8", PAIRINGS[name]["fp8"], dim, "nominal")) for place, dim in enumerate(dims)]
+        "posit8", PAIRINGS[name]["posit8"], dim, clock) / areas.vector(
+            "fp8", PAIRINGS[name]["fp8"], dim, clock)) for place, dim in enumerate(dims)]
         for name, pairing in ((PUBLISHED, "as published"), (FAIR, "fair"))}
     series["paper"] = [(float(place), posit / fp8) for place, (dim, posit, fp8) in enumerate(zip(
         published.LANES, published.VECTOR_AREA["posit8"], published.VECTOR_AREA["fp8"],
@@ -69,11 +70,11 @@ def _vector(areas: Areas, dims: Sequence[int]) -> str:
                  {name: points for name, points in series.items() if points})
 
 
-def _accelerator(areas: Areas, dims: Sequence[int]) -> str:
+def _accelerator(areas: Areas, dims: Sequence[int], clock: str) -> str:
     sizes = Axis("D = L", tuple(map(str, dims)))
     series: dict[str, Points] = {}
     for name, pairing in ((PUBLISHED, "as published"), (FAIR, "fair")):
-        totals = {fmt: [sum(areas.rows(fmt, PAIRINGS[name][fmt], dim, "nominal").values())
+        totals = {fmt: [sum(areas.rows(fmt, PAIRINGS[name][fmt], dim, clock).values())
                         for dim in dims] for fmt in FORMATS}
         for fmt in FORMATS[:2]:
             series[f"{fmt}, {pairing}"] = [

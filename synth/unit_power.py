@@ -70,9 +70,9 @@ def measured_units(flow: Flow, cases: Iterable[tuple[AcceleratorConfig, str]],
     cases = list(cases)
     decoders = {config.fmt: config for config, _ in cases}
     wanted = dict.fromkeys([*((config, "decoder") for config in decoders.values()), *cases])
+    designs = [design_block(unit, config) for config, unit in wanted]  # in one thread
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # Yosys, in processes of its own
-        found = pool.map(lambda case: flow.netlist(design_block(case[1], case[0])), wanted)
-        netlists = dict(zip(wanted, found, strict=True))
+        netlists = dict(zip(wanted, pool.map(flow.netlist, designs), strict=True))
     made = {case: Gates(netlist, read) for case, netlist in netlists.items()}
     loads = {config: Workload(config, layer, head,
                               _decoder(made[decoders[config.fmt], "decoder"]))

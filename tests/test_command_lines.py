@@ -118,6 +118,7 @@ WRONG: dict[str, tuple[list[str], list[tuple[list[str], str]]]] = {
     "paper": (["--small"], [
         (["--dims", "9"], "dim must be a power of two from 4 to 128, not 9"),
         (["--dims", "x"], "--dims must be an integer from 4 up, not 'x'"),
+        (["--wholes", "x"], "--wholes must be one of relaxed, nominal, tight, not 'x'"),
         (["--head", "9"], "head must be from 0 to 3, not 9"),
         (["--library", "ottava"], "library must say what energy its cells take, .* not ottava"),
         (["--svg", NOWHERE], "output must be in a folder that can be made"),

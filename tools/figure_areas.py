@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from tools.figure_values import FORMATS, Values, found, table
 
-__all__ = ["EVERY_SUM", "all_functions", "area_values", "power_values", "unit_values"]
+__all__ = ["EVERY_SUM", "all_functions", "area_values", "paper_values", "power_values",
+           "unit_values"]
 
 _PAIRING = "the paper's pairing"
 _ROWS = {
@@ -129,4 +130,37 @@ def power_values(output: str) -> Values:
             [row[0], row[1], *row[3:]] for row in rows])
         for row in rows:
             made[f"{title.split()[-1]}-{row[0]}"] = f"{100 * float(row[9]) - 100:+.0f} %"
+    return made
+
+
+_CLOCKS = (r"^clocks: relaxed ([\d.]+) ns, nominal ([\d.]+) ns, tight ([\d.]+) ns; "
+           r"FO4 (\d+) ps")
+
+
+def paper_values(output: str) -> Values:
+    """Of ``synth.paper`` the tables of units, of wholes and of claims, and each claim's parts."""
+    clocks = found(_CLOCKS, output)
+    _, units, _, wholes, claims = output.split("\n\n")[:5]
+    rows = [[line[:34].strip(), *(text for at in range(3) for text in (
+        line[34 + 19 * at:43 + 19 * at].strip(), line[43 + 19 * at:53 + 19 * at].strip())),
+        " / ".join(line[91:].split())] for line in units.splitlines()[1:]]
+    made: Values = {"units": table(["", "relaxed", "ns", "nominal", "ns", "tight", "ns",
+                                    "paper, 10³ µm²"], rows)}
+    made |= dict(zip(("relaxed", "nominal", "tight", "fo4"), clocks.groups(), strict=True))
+    head, *lines = wholes.splitlines()
+    clocks_of = head.removesuffix("memory bits").split()
+    made["wholes"] = table(["", *clocks_of, "memory bits"], [
+        [line[:42].strip(), *[*line[42:].split(), ""][:len(clocks_of) + 1]] for line in lines])
+    judged, parts = [], []
+    for line in claims.splitlines()[2:]:
+        if not line.startswith(" "):
+            judged.append([line[:46].strip(), line[46:53].strip(), line[53:67].strip(),
+                           line[67:74].strip(), line[74:].strip()])
+        else:
+            pairing, _, text = line.strip().partition(": ")
+            if pairing in ("as published", "fair"):
+                parts.append([judged[-1][0], pairing, text])
+    made["claims"] = table(["claim", "paper", "as published", "fair", "verdict"], judged)
+    made["parts"] = table(["claim", "pairing", "points of what it is compared with, by part"],
+                          parts)
     return made
