@@ -8,6 +8,7 @@ from tools.figure_areas import (
     EVERY_SUM,
     all_functions,
     area_values,
+    paper_values,
     power_values,
     unit_values,
 )
@@ -214,6 +215,7 @@ SOURCES: dict[str, Source] = {
     "area-all": Source(f"{_AREA} --functions all", all_functions,
                        also=("--block", "lane", "accelerator")),
     "units": Source("python -m synth.units", unit_values),
+    "paper": Source("python -m synth.paper --dims 8 16", paper_values, also=("--svg", "docs")),
     "power": Source("python -m synth.power", power_values),
     "functions": Source("python tools/function_errors.py", _errors, cheap=True),
     "scaling": Source("python -m gen.scaling --fmt posit8 bf16", _scaling),
