@@ -2,9 +2,9 @@
 
 Verilator ``--lint-only -Wall`` with the waivers of ``gen/package/waivers.vlt``, Icarus ``-t null
 -g2005`` (which accepts Verilog-2005 only), and Yosys ``check -assert``, over the accelerator in
-three formats at two sizes, and with the exact accumulator where no ``--acc`` names another. One
-line a design and tool; exit code 1 when any fails. Without Icarus its lines say "skipped", which
-is a failure where ``CI=true``.
+three formats at two sizes, with the exact accumulator where no ``--acc`` names another, and with
+fixed lanes where nothing names formats. One line a design and tool; exit code 1 when any fails.
+Without Icarus its lines say "skipped", which is a failure where ``CI=true``.
 
 Verilator flattens a design before it looks for latches, for signals with two drivers and for
 loops: of a large array that takes half a minute, and these are the same statements at every size.
@@ -154,6 +154,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         least = min(config.dim for config in configs)
         # The largest first: so they are not left to one processor at the end.
         configs.sort(key=lambda config: -config.dim)
+        if tuple(arguments.fmt) == FORMATS and arguments.acc is None:
+            configs.append(AcceleratorConfig("int8", dim=least, lane_kind="fixed"))
         if arguments.acc is None:
             configs += [AcceleratorConfig(fmt=fmt, acc="exact", dim=least)
                         for fmt in arguments.fmt if fmt in EXACT]
@@ -166,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with (ThreadPoolExecutor(os.cpu_count() or 1) as pool,
           Line("lint", quiet=arguments.quiet) as line):
         for config in configs:  # tools read the first designs while others are generated
-            path = folder / f"{TOP}-{config.fmt}-{config.acc}-{config.dim}.v"
+            path = folder / f"{TOP}-{_format(config)}-{config.acc}-{config.dim}.v"
             deliver(parser, str(path), partial(_text, config))
             pending += [pool.submit(_judge, config, tool, path)
                         for tool in _tools(config, configs[0], least, arguments.whole)]
@@ -182,9 +184,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(counts["failed"] > 0 or counts["passed"] == 0)
 
 
+def _format(config: AcceleratorConfig) -> str:
+    """The format's name, and that of lanes that are not its own."""
+    return f"{config.fmt}_fixed" if config.fixed else config.fmt
+
+
 def _judge(config: AcceleratorConfig, tool: str, path: Path) -> tuple[str, str]:
     """The verdict, passed, failed or skipped, and the line that tells it."""
-    name = f"{config.fmt} {config.acc} {config.dim}×{config.dim} {tool}"
+    name = f"{_format(config)} {config.acc} {config.dim}×{config.dim} {tool}"
     try:
         lint_file(tool, path, TOP)
     except LintFault as fault:

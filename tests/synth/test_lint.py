@@ -64,8 +64,10 @@ def test_a_loop_through_modules_is_found_in_the_whole(tool, found, tmp_path):
 
 
 @pytest.mark.parametrize("more, whole", [
-    ([], {("posit8", 16), ("posit8", 4), ("fp8", 4), ("bf16", 4)}),
-    (["--whole"], {(fmt, dim) for fmt in ("posit8", "fp8", "bf16") for dim in (4, 16)}),
+    ([], {("posit8", 16), ("posit8", 4), ("fp8", 4), ("bf16", 4), ("int8_fixed", 4)}),
+    (["--whole"], {(fmt, dim) for fmt in ("posit8", "fp8", "bf16") for dim in (4, 16)}
+     | {("int8_fixed", 4)}),
+    (["--fmt", "int8", "--lane", "fixed", "--dim", "4"], {("int8_fixed", 4)}),
     (["--fmt", "bf16", "fp8", "--dim", "8"], {("bf16", 8), ("fp8", 8)})])
 def test_every_design_is_read_by_every_tool(more, whole, tmp_path, monkeypatch, capsys):
     read = []
