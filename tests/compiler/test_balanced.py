@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from compiler.balanced import balanced
-from compiler.checkpoints import load, samples
+from compiler.checkpoints import load, model_inputs, samples
 from compiler.checkpoints.description import Linear
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.reference import forward
+from compiler.checkpoints.watch import watching
 from compiler.examples import Example
 from compiler.lowering.lower import layer_range, lower, make_steps
 from hdl.spec.config import AcceleratorConfig
@@ -18,6 +19,7 @@ from sim.verify.compare import compare
 from sim.verify.expected import arithmetic, expected, outputs
 from sim.verify.runner import on_machine
 from support.families import stored
+from support.require import require
 
 IDS = np.random.default_rng(0).integers(0, 30, (3, 12))
 
@@ -92,6 +94,34 @@ def test_programs_of_it_have_the_bytes_of_the_rules(fmt):
         config, model, inputs, make_steps(model, inputs, None), layers=layer_range(model, None)))
     print(f"{fmt}: {result.total} bytes")
     assert result.total > 3000 and not any(result.differing.values())
+
+
+@pytest.mark.slow
+def test_channels_of_smollm2_come_into_the_range_of_e4m3():
+    """Of the first token a few products of gates and ``up`` are thousands."""
+    model = require(load, "smollm2")
+    ids = model_inputs("smollm2", 128)[None]
+    largest = [gated_products(own, ids[0]) for own in (model, balanced(model, examples(ids)))]
+    for name, own in zip(("as it is", "balanced"), largest, strict=True):
+        layers = np.argsort(own)[::-1][:4]
+        print(f"{name}: largest products of gates "
+              + ", ".join(f"{own[layer]:.0f} in layer {layer}" for layer in layers))
+    assert largest[0].max() > 2000 and (largest[0] > 448).sum() >= 2 and largest[1].max() < 150
+
+
+def gated_products(model, ids):
+    """The largest magnitude of each layer's."""
+    model, found = replace(model, blocks=tuple(model.blocks)), {}
+    places = {id(block.feed_forward.down.weight): index
+              for index, block in enumerate(model.blocks)}
+
+    def note(part, what, values):
+        if isinstance(part, Linear) and id(part.weight) in places:
+            found[places[id(part.weight)]] = np.abs(values).max()
+
+    with watching(note):
+        forward(model, ids)
+    return np.array([found[index] for index in range(len(model.blocks))])
 
 
 def test_the_command_line_balances(capsys):
