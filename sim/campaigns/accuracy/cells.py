@@ -21,7 +21,7 @@ EPSILONS = (142, 144, 152, 160)
 _QUICK = 96  # sentences
 _LONG = 200  # reviews of each length
 _WINDOWS = 4  # of running text
-_PART = 256  # tokens
+_PART = 128  # tokens
 TEXT_PARTS = ("gains", "the table", "matrices", "gated products", "what the head reads",
               "other operands")
 
