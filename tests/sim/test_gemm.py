@@ -81,6 +81,16 @@ def test_rows_of_several_bursts(fmt):
     print(f"{fmt}: {compared} bytes compared")
 
 
+def test_chunks_narrower_than_a_panel():
+    """With usual buffers, whose panels are wider than a quarter of N."""
+    machine = Accelerator(AcceleratorConfig("posit8", dim=4))
+    rng = np.random.default_rng(32)
+    compared = sum(compare(machine, random_case(machine.config, rng, largest=90), profile, index)
+                   for index, profile in enumerate(["ideal", "light", "bursty"] * 3))
+    assert compared > 5000
+    print(f"{compared} bytes compared")
+
+
 def test_dim_16():
     machine = Accelerator(AcceleratorConfig("posit8", dim=16))
     rng = np.random.default_rng(16)
