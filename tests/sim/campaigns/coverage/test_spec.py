@@ -66,3 +66,16 @@ def test_what_training_adds_is_met_by_random_lists_and_told():
 def test_nothing_expected_is_no_coverage():
     with pytest.raises(ValueError, match="a configuration must be expected first"):
         _ = SpecCoverage().share
+
+
+def test_fixed_lanes_have_a_part_of_the_points_and_random_programs_meet_it():
+    config = AcceleratorConfig("int8", dim=4, functions="linear")
+    own, scaled = set(points(config)), set(points(AcceleratorConfig("int8", dim=4)))
+    assert own < scaled and not any("EXP" in point or "post RECIPROCAL" in point for point in own)
+    spec, rng = SpecCoverage(), np.random.default_rng(3)
+    spec.expect(config)
+    for make in (random_case, random_list_case):
+        for _ in range(150):
+            case = make(config, rng)
+            spec.program(config, case.memory, case.address, case.base)
+    assert spec.met <= own and {point[1] for point in spec.missing} == {"error"}
