@@ -78,6 +78,8 @@ class Areas:
         self.reports: dict[Key, Report] = {}
 
     def config(self, fmt: str, softmax: str) -> AcceleratorConfig:
+        if self.functions == "linear":  # no mode of softmax makes a difference
+            softmax = "pwl"
         return AcceleratorConfig(fmt=fmt, dim=self.dim, softmax=softmax,
                                  lanes=self.lanes,  # type: ignore[arg-type]  # None: the default
                                  functions=self.functions)

@@ -124,7 +124,7 @@ class SpecCoverage:
         """Count the points of ``config`` among those wanted."""
         wanted = points(config)
         self._wanted |= dict.fromkeys(wanted)
-        usual = set(points(replace(config, functions="all", lane_kind=None)))
+        usual = set(points(replace(config, functions="all", lane_kind=config.lane.name)))
         if own := [point for point in wanted if point not in usual]:
             self._own[config.fmt, config.functions] = own
 
