@@ -7,6 +7,7 @@ import pytest
 
 from gen.ottava import main as ottava
 from synth import sweep, sweep_cells
+from synth.flow import Flow, Mapped
 from synth.sweep_cells import AREA_ALONE, Cell, cells, frontier
 
 
@@ -90,6 +91,26 @@ def test_the_page_is_one_file(run, tmp_path):
     assert len(data["rows"]) == 6 and data["about"].startswith("6 builds, ")
     assert "<" not in json.dumps(data["columns"]) and "a<b" in {row["slowest"]
                                                               for row in data["rows"]}
+
+
+def test_what_a_build_is_measured_by(monkeypatch):
+    """A whole build, each byte of whose units is a gate, a PE's path the longest."""
+    asked = []
+
+    def mapped(flow, unit, script):
+        asked.append((script, flow.period_ns, flow.jobs))
+        return Mapped(unit.name, 1, len(unit.text), 0, 8.0 if unit.name.startswith("pe_") else 2.0)
+
+    monkeypatch.setattr(Flow, "map_unit", mapped)
+    slow, fast = (sweep_cells._result(cell(period=period), 3) for period in (5.0, 20.0))
+    assert slow[0] == cell(period=5.0) and set(asked) == {("timed", 4.5, 3), ("timed", 19.5, 3)}
+    found = fast[1]
+    assert found["pes"] % 16 == 0 and found["lanes_gates"] % 4 == 0
+    assert found["gates"] > found["pes"] + found["lanes_gates"] > 0
+    assert found["area"] == pytest.approx(found["gates"] + 0.3 * found["memory_bits"])
+    assert (found["ns"], found["slowest"][:3]) == (8.5, "pe_")
+    assert (found["meets"], found["gmacs"]) == (True, 16 / 20)
+    assert (slow[1]["meets"], slow[1]["gmacs"]) == (False, pytest.approx(16 / 8.5))
 
 
 # ---- the script
