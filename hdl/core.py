@@ -25,7 +25,7 @@ from hdl.ports.memory import ReadClient, WritePort
 from hdl.ports.unit import UnitPorts
 from hdl.ports.vector import result_tag
 from hdl.spec.config import AcceleratorConfig
-from hdl.spec.timing import INPUT_READ_CYCLES, bank_cycles
+from hdl.spec.timing import INPUT_READ_CYCLES, bank_cycles, round_cycles
 from hdl.vector.fetch_port import FetchPort
 from hdl.vector.fixed_vector_unit import FixedVectorUnit
 from hdl.vector.result_transposer import ResultTransposer
@@ -199,7 +199,13 @@ class Core(wiring.Component):
         part = Signal(lanes * config.acc_bits)
         enters, bank, words = drain.beat.valid & with_y, drain.read.bank, part
         if bank_cycles(config):
-            enters, bank, beat, y, words = self._staged(m, unit, enters, bank, beat, y, part)
+            enters, bank, beat, y, words = self._staged(m, unit, "staged", enters, bank, beat, y,
+                                                        part)
+            inside = enters
+            if round_cycles(config):
+                enters, bank, beat, y = self._staged(m, unit, "rounding", enters, bank, beat, y)
+                inside = inside | enters
+            m.d.comb += self._entering.eq(inside)
         m.d.comb += [
             unit.maximum.eq(maximum.maximum),
             maximum.read.enable.eq(unit.i.ready), maximum.read.bank.eq(bank),
@@ -226,6 +232,8 @@ class Core(wiring.Component):
                          entering.data[lane].eq(word)]
             if config.exact_sums:
                 m.d.comb += rounder.is_lane_word.eq(drain.lane_words)
+            if round_cycles(config):
+                m.d.comb += rounder.enable.eq(unit.i.ready)
 
     def _fixed_words(self, m: Module, drain: Drain, part: Signal, unit: FixedVectorUnit) -> None:
         """What fixed lanes take of a bank: accumulators and words as they are."""
@@ -239,16 +247,15 @@ class Core(wiring.Component):
                     drain.bf16_words, entry.result, word))),
             ]
 
-    def _staged(self, m: Module, unit: VectorUnit, enters, *values) -> tuple:
-        """A beat and what goes with it, from registers between the banks and their rounding, which
-        move with the lanes."""
-        valid = Signal(name="staged_valid")
-        staged = [Signal.like(value, name=f"staged_{number}", reset_less=True)
+    def _staged(self, m: Module, unit: VectorUnit, name: str, enters, *values) -> tuple:
+        """A beat and what goes with it, from registers between the banks and the lanes, which move
+        with these."""
+        valid = Signal(name=f"{name}_valid")
+        staged = [Signal.like(value, name=f"{name}_{number}", reset_less=True)
                   for number, value in enumerate(values)]
         with m.If(unit.i.ready):
             m.d.sync += valid.eq(enters)
             m.d.sync += [later.eq(value) for later, value in zip(staged, values, strict=True)]
-        m.d.comb += self._entering.eq(valid)
         return valid, *staged
 
     def _results(self, m: Module, drain: Drain, accumulation: AccumulationBuffer,

@@ -13,6 +13,7 @@ from hdl.lib.sram import Sram1R1W
 from hdl.ports.accumulation import Totals, arrival_layout, maximum_layout, tile_mark
 from hdl.ports.sram import SramRead
 from hdl.spec.config import AcceleratorConfig, log2_exact
+from hdl.spec.timing import round_cycles
 
 __all__ = ["RowMaximum"]
 
@@ -206,7 +207,12 @@ class RowMaximum(wiring.Component):
             own = round_.result
         m.submodules.multiplier = shared(multiplier)
         m.submodules.finished = shared(finished)
-        m.d.sync += [found.eq(met), found_key.eq(key), rounded_tag.eq(found),
+        before = found
+        if round_cycles(config):
+            before = Signal.like(met, name="halfway")
+            m.d.sync += before.eq(found)
+            m.d.comb += round_.enable.eq(1)
+        m.d.sync += [found.eq(met), found_key.eq(key), rounded_tag.eq(before),
                      rounded.eq(own)]
         scale = self.setting[rounded_tag.bank].scale
         if round_ is None:
@@ -221,9 +227,9 @@ class RowMaximum(wiring.Component):
             finished.write.enable.eq(rounded_tag.valid & rounded_tag.mark.closing),
             finished.write.address.eq(_place(rounded_tag.bank, rounded_tag.row)),
             finished.write.data.eq(multiplier.o),
-            self.arrival.valid.eq(found.valid), self.arrival.bank.eq(found.bank),
-            self.arrival.tile_ends.eq(found.mark.ends),
-            self.arrival.complete.eq(found.mark.closing & found.mark.ends),
+            self.arrival.valid.eq(before.valid), self.arrival.bank.eq(before.bank),
+            self.arrival.tile_ends.eq(before.mark.ends),
+            self.arrival.complete.eq(before.mark.closing & before.mark.ends),
             finished.read.enable.eq(self.read.enable),
             finished.read.address.eq(_place(self.read.bank, self.read.address)),
             self.maximum.eq(finished.data),

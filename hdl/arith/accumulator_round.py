@@ -8,6 +8,7 @@ from hdl.arith.exact_round import ExactRound
 from hdl.arith.float_accumulator import accumulator_type
 from hdl.codec.bfloat16_round import bfloat16_round
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.timing import round_cycles
 
 __all__ = ["AccumulatorRound", "accumulator_round"]
 
@@ -50,7 +51,8 @@ class AccumulatorRound(wiring.Component):
 
 
 def accumulator_round(config: AcceleratorConfig) -> AccumulatorRound | ExactRound:
-    """What converts a word of the accumulation buffer into a lane word, ``value`` to ``result``."""
+    """What converts a word of the accumulation buffer into a lane word, ``value`` to ``result``,
+    ``round_cycles`` later."""
     if config.exact_sums:
-        return ExactRound(config.format, config.k_max)
+        return ExactRound(config.format, config.k_max, cuts=round_cycles(config))
     return AccumulatorRound(config.acc, config.lane.name)

@@ -16,9 +16,9 @@ __all__ = [
     "READERS", "READ_BEFORE", "REPEAT_CYCLES", "ROW_BYTES_BITS", "ROW_END_BITS",
     "TRANSFERS_AHEAD", "TRANSFERS_HELD", "UNITS", "URGENT_BURSTS", "WRITE_BEATS",
     "WRITE_BURSTS", "Cut", "across_cycles", "bank_cycles", "check_cycles", "chunk_tiles_log2",
-    "cut", "landing_beats", "lane_cycles", "reduce_cycles", "result_cycles", "row_beats_bits",
-    "row_columns", "row_fits", "row_maximum_cycles", "scale_cycles", "strip_tiles",
-    "sums_cycles", "tree_cycles"]
+    "cut", "landing_beats", "lane_cycles", "reduce_cycles", "result_cycles", "round_cycles",
+    "row_beats_bits", "row_columns", "row_fits", "row_maximum_cycles", "scale_cycles",
+    "strip_tiles", "sums_cycles", "tree_cycles"]
 
 # ---- orders
 
@@ -120,7 +120,7 @@ the write (``accumulation_buffer.py``); the feeder keeps rows that far apart."""
 def row_maximum_cycles(config: AcceleratorConfig) -> int:
     """From a word's totals to the cycle in which it counts as arrived: one level of the tree
     of row maxima per cycle, and a register after it (``row_maximum.py``)."""
-    return log2_exact(config.dim) + 1
+    return log2_exact(config.dim) + 1 + round_cycles(config)
 
 
 def sums_cycles(config: AcceleratorConfig) -> int:
@@ -135,10 +135,16 @@ LANE_STAGES = 4
 """Multiply, add, function, scale."""
 
 
+def round_cycles(config: AcceleratorConfig) -> int:
+    """Registers within the rounding of a word that no sum has rounded, which go with lanes of
+    three registers a stage and more (``exact_round.py``)."""
+    return 1 if config.exact_sums and not config.fixed and config.lane_latency > 2 else 0
+
+
 def bank_cycles(config: AcceleratorConfig) -> int:
-    """Registers between an accumulation bank and the rounding of its words, which go with lanes of
-    three registers a stage and more (``core.py``)."""
-    return 1 if config.lane_latency > 2 else 0
+    """Cycles from an accumulation bank's word to the lanes: with lanes of three registers a stage
+    and more a register before its rounding, and those within (``core.py``)."""
+    return 1 + round_cycles(config) if config.lane_latency > 2 else 0
 
 
 def lane_cycles(config: AcceleratorConfig) -> int:

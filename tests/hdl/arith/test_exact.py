@@ -205,17 +205,22 @@ def rounding_cases(config, rng):
     return np.array([*values, None], object)
 
 
-def rounder(fmt):
+def rounder(fmt, cuts=0):
     config = AcceleratorConfig(fmt, acc="exact", dim=4)
     library = Library("")
-    library.add(ExactRound(config.format, config.k_max), "rounder")
+    library.add(ExactRound(config.format, config.k_max, cuts=cuts), "rounder")
     verilog = with_fault(record(library, "rounder"), "result", BFLOAT16.nan)
     return config, Batch(verilog, "rounder")
 
 
-@pytest.mark.parametrize("fmt", EIGHT_BIT)
-def test_rounding_to_the_lane(fmt):
-    (config, batch), rng = rounder(fmt), np.random.default_rng(34)
+@pytest.mark.parametrize("fmt, cuts", [*((fmt, 0) for fmt in EIGHT_BIT), ("posit8", 1)])
+def test_rounding_to_the_lane(fmt, cuts):
+    (config, batch), rng = rounder(fmt, cuts), np.random.default_rng(34)
+    moves = {"enable": 1} if cuts else {}
+
+    def run(**given):
+        return batch.run(given | moves, **({"latency": 1} if cuts else {}))["result"]
+
     sums = rounding_cases(config, rng)
     words = exact_words(sums, config.acc_bits)
     if config.acc_bits > 64:
@@ -224,11 +229,11 @@ def test_rounding_to_the_lane(fmt):
     else:
         given = words.astype(np.uint64)
     expected = to_words(BFLOAT16, round_exact(config, BFLOAT16, sums)).astype(np.uint32)
-    got = batch.run({"value": given, "is_lane_word": 0, "fault": 0})["result"]
+    got = run(value=given, is_lane_word=0, fault=0)
     check(f"round {fmt} exact", got, expected, {"value": words})
-    faulty = batch.run({"value": given, "is_lane_word": 0, "fault": 1})["result"]
+    faulty = run(value=given, is_lane_word=0, fault=1)
     assert count_mismatches(faulty, expected) == 1
-    kept = batch.run({"value": given, "is_lane_word": 1, "fault": 0})["result"]
+    kept = run(value=given, is_lane_word=1, fault=0)
     assert np.array_equal(kept, (words & 0xFFFF).astype(np.uint32))
 
 

@@ -45,6 +45,7 @@ def test_every_constant_is_pinned():
     ({"dim": 8, "acc": "exact"}, 9, 4, 16, 5, 5, 4),
     ({"dim": 8, "lane_latency": 3, "sum_ways": 2}, 16, 4, 23, 13, 12, 4),
     ({"dim": 4, "lane_latency": 4, "sum_ways": 4}, 8, 3, 14, 17, 22, 8),
+    ({"dim": 4, "acc": "exact", "pe_latency": 3, "lane_latency": 3}, 7, 4, 14, 13, 4, 8),
 ])
 def test_latencies_and_strips_of_a_build(options, array, maximum, sums, lane, reduction, strip):
     config = build(**options)
@@ -127,9 +128,10 @@ def measure(unit, start, done, before=(), most=60):
     return found[0]
 
 
-@pytest.mark.parametrize("dim, cycles", [(4, 3), (16, 5)])
-def test_words_count_behind_the_row_maxima(dim, cycles):
-    config = build(dim=dim)
+@pytest.mark.parametrize("options, cycles", [
+    ({}, 3), ({"dim": 16}, 5), ({"acc": "exact", "lane_latency": 3}, 4)])
+def test_words_count_behind_the_row_maxima(options, cycles):
+    config = build(**options)
     unit = RowMaximum(config)
     found = measure(unit, unit.totals.valid, unit.arrival.valid, [(unit.totals.mark.final, 1)])
     assert found == timing.row_maximum_cycles(config) == cycles
