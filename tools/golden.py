@@ -2,7 +2,8 @@
 
 ``tests/golden/verilog.json`` names two SHA-256 for every build that the project promises to keep:
 each format × accumulator × softmax × functions of inference at dim 4; each format's defaults, at
-dim 4 with functions of training and with scales, and at dim 16; fixed lanes at dim 4.
+dim 4 with functions of training and with scales, and at dim 16; fixed lanes at dim 4;
+one with every pipeline register, and one for an FPGA.
 ``verilog`` is that of the text, to the byte; ``structure`` that of the circuit without its names
 (``synth.netlist``): where signals are renamed, or the text is written in another way, the first
 changes and the second stays. A change that is meant to leave the hardware alone leaves both; a
@@ -30,6 +31,7 @@ from gen.top import build as accelerator
 from gen.top import generate
 from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import FORMATS
+from hdl.spec.surroundings import Surroundings
 from synth.netlist import read_library
 from tools.vectors.every import UNITS, different, draw
 from tools.vectors.store import load, save
@@ -37,6 +39,7 @@ from tools.vectors.store import load, save
 INFERENCE = ("all", "softmax")
 FOLDER = Path(__file__).resolve().parent.parent / "tests/golden"
 FILE = FOLDER / "verilog.json"
+_LATENCIES = ("pe_latency", "lane_latency", "sum_ways")
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,29 @@ class Build:
     acc: str | None = None
     softmax: str | None = None
     functions: str | None = "all"
+    latencies: tuple[int, int, int] = (1, 1, 1)  # pe_latency, lane_latency, sum_ways
+    target: str = "asic"
 
     @property
     def config(self) -> AcceleratorConfig:
         # None: the default.
         return AcceleratorConfig(self.fmt, dim=self.dim,
                                  acc=self.acc, softmax=self.softmax,  # type: ignore[arg-type]
-                                 functions=self.functions)  # type: ignore[arg-type]
+                                 functions=self.functions,  # type: ignore[arg-type]
+                                 **dict(zip(  # type: ignore[arg-type]
+                                     _LATENCIES, self.latencies, strict=True)))
+
+    @property
+    def surroundings(self) -> Surroundings:
+        return Surroundings(target=self.target)
 
     def __str__(self) -> str:
         if self.acc is None:
             return f"{self.fmt} dim {self.dim} defaults"
-        return f"{self.fmt} dim {self.dim} {self.acc} {self.softmax} {self.functions}"
+        told = f"{self.fmt} dim {self.dim} {self.acc} {self.softmax} {self.functions}"
+        if self.latencies != (1, 1, 1):
+            told += " latencies {} {} {}".format(*self.latencies)
+        return told if self.target == "asic" else f"{told} for {self.target}"
 
 
 def builds() -> list[Build]:
@@ -76,7 +90,9 @@ def builds() -> list[Build]:
     trained = (name for name, fmt in FORMATS.items() if not fmt.integer)
     return [*found, *(_own(fmt, "training") for fmt in trained),
             *(_own(fmt, "scales") for fmt in FORMATS), _own("int8", "linear"),
-            *(Build(fmt, 16, functions=None) for fmt in FORMATS)]
+            *(Build(fmt, 16, functions=None) for fmt in FORMATS),
+            Build("fp8", 4, "bf16", "pwl", "all", (2, 4, 4)),
+            Build("posit8", 4, "exact", "approx_shifted", "softmax", (3, 3, 2), "fpga")]
 
 
 def _own(fmt: str, functions: str) -> Build:
@@ -87,7 +103,7 @@ def _own(fmt: str, functions: str) -> Build:
 
 def sample(every: list[Build]) -> list[Build]:
     """A few of ``every`` that touch each format, accumulator, softmax mode and function set."""
-    small = [build for build in every if build.acc is not None]
+    small = [build for build in every if build.acc is not None and build.latencies == (1, 1, 1)]
     chosen, stride = [], len(SOFTMAX_MODES) + len(INFERENCE) + 1  # odd, for pairs of functions
     for index, fmt in enumerate(FORMATS):
         own = [build for build in small if build.fmt == fmt and build.functions in INFERENCE]
@@ -101,11 +117,13 @@ def sample(every: list[Build]) -> list[Build]:
 
 
 def digest(build: Build) -> str:
-    return hashlib.sha256(generate(build.config).encode()).hexdigest()
+    return hashlib.sha256(generate(build.config, surroundings=build.surroundings).encode()
+                          ).hexdigest()
 
 
 def structure(build: Build) -> str:
-    return read_library(accelerator(build.config), "ottava").digest
+    return read_library(accelerator(build.config, surroundings=build.surroundings),
+                        "ottava").digest
 
 
 DIGESTS: dict[str, Callable[[Build], str]] = {"verilog": digest, "structure": structure}
