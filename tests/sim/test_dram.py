@@ -88,7 +88,7 @@ def test_what_a_burst_a_row_a_turn_and_a_refresh_cost():
     assert 0 <= bursts.cycles - (40 * served + beats) < 500  # of latencies, and of one bus
     # Reads and writes in one bank close each other's rows; in several they need not.
     alone, parted = (copy(miss=60, row_beats=16, banks=banks).active for banks in (1, 64))
-    assert alone > 60 * 80 and free.active < parted < alone / 2
+    assert alone > 60 * 60 and free.active < parted < alone / 2
     turned, gathered = (copy(turn=80, gathered=count).active for count in (1, 25))
     assert turned > 50 * 80 and gathered < turned / 3
     refreshed = copy(refresh=200, refresh_every=400).active
