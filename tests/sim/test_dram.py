@@ -91,8 +91,8 @@ def test_what_a_burst_a_row_a_turn_and_a_refresh_cost():
     assert alone > 60 * 60 and free.active < parted < alone / 2
     turned, gathered = (copy(turn=80, gathered=count).active for count in (1, 25))
     assert turned > 50 * 80 and gathered < turned / 3
-    refreshed = copy(refresh=200, refresh_every=400).active
-    assert refreshed > free.active + 2 * 200
+    refreshed = copy(refresh=300, refresh_every=400).active
+    assert refreshed > free.active + 3 * 300
 
 
 def test_names():
