@@ -127,9 +127,9 @@ class OperandLoader(wiring.Component):
             nest.span_step.eq(Mux(plan.gemm, plan.k_span, plan.chunk)),
             nest.group_step.eq(group), nest.m_step.eq(Mux(flip, 1 << dim_log2, block)),
         ]
-        self._address(m, plan, nest, gather, flip, block, group)
+        self._address(m, plan, nest, gather, flip, block)
 
-    def _address(self, m: Module, plan, nest: Nest, gather: Gather, flip, block, group) -> None:
+    def _address(self, m: Module, plan, nest: Nest, gather: Gather, flip, block) -> None:
         """The transfer of the rows that the loops have come to."""
         config = self.config
         dim_log2 = log2_exact(config.dim)
@@ -148,7 +148,7 @@ class OperandLoader(wiring.Component):
         m.d.comb += [
             along_m.eq(Mux(flip, block << element_log2,
                            Mux(plan.x_gather, INDEX_BYTES, plan.a_stride) << plan.block_log2)),
-            along_k.eq(Mux(flip, plan.a_stride << dim_log2, to_bytes(group))),
+            along_k.eq(Mux(flip, plan.a_stride << dim_log2, to_bytes(nest.group_size))),
         ]
         with m.If(nest.rows_enter):
             m.d.sync += row_base.eq(Mux(plan.x_gather, plan.b_address, plan.a_address))
@@ -156,7 +156,7 @@ class OperandLoader(wiring.Component):
             m.d.sync += row_base.eq(row_base + along_m)
         with m.If(nest.span_enter):
             m.d.sync += column.eq(0)
-        # A span but the last is whole groups.
+        # A span but the last is whole groups, or less than one.
         with m.Elif(nest.span_advance | nest.group_advance):
             m.d.sync += column.eq(column + along_k)
         with m.If(nest.m_enter):

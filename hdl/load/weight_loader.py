@@ -119,9 +119,15 @@ class WeightLoader(wiring.Component):
         element_log2 = log2_exact(config.format.storage_bytes)
         along_k = Signal(64)
         along_n = Signal(64)
+        # A span may be shallower than a panel; both are powers of two.
+        lines = Signal(64)
+        most = config.panel_tiles(False)[0] * config.dim
+        m.d.comb += lines.eq(plan.b_stride << log2_exact(most))
+        for log2 in range(log2_exact(config.dim), log2_exact(most)):
+            with m.If(plan.k_span[log2]):
+                m.d.comb += lines.eq(plan.b_stride << log2)
         m.d.comb += [
-            along_k.eq(Mux(plan.b_transposed, nest.panel_k_step << element_log2,
-                           plan.b_stride << log2_exact(config.panel_tiles(False)[0] * config.dim))),
+            along_k.eq(Mux(plan.b_transposed, nest.panel_k_size << element_log2, lines)),
             along_n.eq(Mux(plan.b_transposed,
                            plan.b_stride << log2_exact(config.panel_tiles(True)[1] * config.dim),
                            # A chunk may be narrower than a panel.

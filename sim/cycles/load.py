@@ -105,7 +105,7 @@ def _walk(u, plan, go):
     """The nest moves, and the addresses with it."""
     nest = u.nest
     flip = plan.gemm and plan.a_transposed
-    along_k = plan.a_stride * u.dim if flip else _bytes(u, plan, nest.step[_PANEL])
+    along_k = plan.a_stride * u.dim if flip else _bytes(u, plan, size(nest, _PANEL))
     event = move(nest, u.starting, go)
     nest.step[_PANEL] = _group(u, plan)
     if event == _ROWS:

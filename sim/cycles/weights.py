@@ -72,9 +72,11 @@ def _depth(u, plan):
 @compiled
 def _walk(u, plan, go):
     """The nest moves, and with it the bytes from B to the current panel."""
-    along_k = u.nest.step[_PANEL_K] * (u.element if plan.b_transposed else plan.b_stride)
-    along_n = plan.n_panel * (plan.b_stride if plan.b_transposed else u.element)
     nest = u.nest
+    # A chunk may be narrower than a panel, a span shallower.
+    k, n = min(nest.step[_PANEL_K], plan.k_span), min(plan.n_panel, plan.chunk)
+    along_k = k * (u.element if plan.b_transposed else plan.b_stride)
+    along_n = n * (plan.b_stride if plan.b_transposed else u.element)
     event = move(nest, u.starting, go)
     nest.step[_PANEL_K] = _depth(u, plan)
     u.n_offset, u.n_chunk = _offset(nest, event, _CHUNK, _PANEL_N, u.n_offset, u.n_chunk, along_n)

@@ -91,6 +91,22 @@ def test_chunks_narrower_than_a_panel():
     print(f"{compared} bytes compared")
 
 
+@pytest.mark.parametrize("buffers", [{}, {"input_depth": 64}], ids=str)
+@pytest.mark.parametrize("b_transposed", [False, True])
+def test_spans_shallower_than_a_panel(b_transposed, buffers):
+    """128 rows of scores leave 8 K-tiles of a bank, where a panel of B stored N×K has 32; 64 rows
+    leave one of a small bank, where a group of A has four."""
+    machine = Accelerator(AcceleratorConfig("posit8", dim=4, **buffers))
+    rng = np.random.default_rng(8)
+    builder = ProgramBuilder(machine.config)
+    a, b = builder.constant(rng.standard_normal((128, 90))), builder.constant(
+        rng.standard_normal((13, 90) if b_transposed else (90, 13)))
+    out = builder.empty(128, 13)
+    builder.gemm(a, b, out, Epilogue(softmax=True), b_transposed=b_transposed)
+    memory, address = builder.build()
+    assert compare(machine, Case(memory, address, 0, (out,), "128x90x13"), "ideal", 6) == 128 * 13
+
+
 def test_dim_16():
     machine = Accelerator(AcceleratorConfig("posit8", dim=16))
     rng = np.random.default_rng(16)
