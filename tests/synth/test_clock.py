@@ -20,7 +20,7 @@ def made_up(flow, unit, script):
         delay = PE / (2 if "latency2" in unit.name else 1)
     elif unit.name.startswith("lane_"):
         delay = LANE / next((parts for parts in (4, 3, 2) if f"latency{parts}" in unit.name), 1)
-    elif unit.name.endswith("__core__unit"):  # nodes are flattened into it, or boxes of it
+    elif "__core__unit" in unit.name and "reduce_node" in unit.text:  # flattened, or boxes of it
         delay = REDUCE / (4 if "reduce_node_bf16_cut3" in unit.text
                           else 2 if "reduce_node_bf16_cut" in unit.text else 1)
     elif unit.name.startswith("reduce_"):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from compiler.checkpoints import small
 from gen.block import design_block
 from hdl.spec.config import AcceleratorConfig
-from support.require import require
+from support.require import command, require
 from synth import power
 from synth.energy import leakage, spent
 from synth.expression import parse
@@ -114,8 +113,7 @@ def osu018():
 def test_delays_are_those_of_a_simulator(osu018, tmp_path):
     """Icarus counts the same toggles, net by net, where each gate is an ``assign`` with its delay,
     and sees the same settled values."""
-    if shutil.which("iverilog") is None:
-        pytest.skip("Icarus is not here")
+    require(command, "iverilog")
     gates = Gates(osu018.netlist(design_block("decoder", AcceleratorConfig())),
                   liberty(osu018.library))
     codes = np.random.default_rng(5).integers(0, 256, 300)

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from gen.ottava import main as ottava
+from support.require import module, require
 from synth import sweep, sweep_cells
 from synth.flow import Flow, Mapped
 from synth.sweep_cells import AREA_ALONE, Cell, cells, frontier
@@ -127,7 +128,7 @@ COLUMNS = [{"name": "fmt", "title": "format", "text": True}, {"name": "area", "t
 @pytest.fixture(scope="module")
 def script():
     """Calls a function of the page with JSON."""
-    racer = pytest.importorskip("py_mini_racer")
+    racer = require(module, "py_mini_racer")
     text = sweep.page([], "")
     engine = racer.MiniRacer()
     engine.eval(re.findall(r"<script>(.*?)</script>", text, re.DOTALL)[0])
