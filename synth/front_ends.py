@@ -63,7 +63,7 @@ BUDGET: dict[str, dict[str, Allowed]] = {
     },
     "slang": {
         "ArithOpMismatch": Allowed(200, _EXTENDED),
-        "WidthExpand": Allowed(110, _EXTENDED),
+        "WidthExpand": Allowed(120, _EXTENDED),
         "CaseDefault": Allowed(60, _DEFAULTED),
         "WidthTruncate": Allowed(60, _SHIFTED),
         "SignConversion": Allowed(25, "numbers with a sign meet one that has none in a sum"),

@@ -75,7 +75,7 @@ def test_private_names_stand_in_their_homes(every, own):
 @pytest.mark.parametrize("text, name", [
     ("component._MustUse__used = True", "_MustUse__used"),
     ("from amaranth.hdl._ir import Design", "_ir"), ("import amaranth.hdl._nir", "_nir"),
-    ("from amaranth.hdl import _ast", "_ast"), ("getattr(x, '_decoder')", "_decoder"),
+    ("from amaranth.hdl import _ast", "_ast"), ("getattr(x, '_pyname')", "_pyname"),
     ("runner._build_command()", "_build_command")])
 def test_a_private_name_is_found(text, name, own):
     assert foreign(ast.parse(text), own) == {name}

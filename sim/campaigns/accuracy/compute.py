@@ -1,6 +1,6 @@
 """What the model of a cell gives for examples: the programs that figures follow from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import lru_cache
 from threading import Lock
@@ -19,14 +19,14 @@ from compiler.training.gradients.parameters import parameters
 from compiler.training.gradients.weights import Weights
 from sim.campaigns.accuracy.arithmetic import arithmetic_of
 from sim.campaigns.accuracy.cells import PLAIN, Cell
+from sim.campaigns.accuracy.losses import Run, foretold
 from sim.campaigns.accuracy.tasks import Task, model_of, task_of
 from sim.verify.arithmetic import Arithmetic
 from sim.verify.expected import outputs
 
-__all__ = ["Run", "computed", "foretold"]
+__all__ = ["computed"]
 
 Array = np.ndarray
-Run = Callable[[Array, bool], Array]
 _ONE = Lock()  # threads of a worker share its models
 
 
@@ -47,15 +47,6 @@ def computed(cell: Cell, numbers: Sequence[int]) -> Array:
             rows = run(np.stack([task.examples[number] for number in own]), False)
             found |= dict(zip(own, rows, strict=True))
     return np.stack([found[number] for number in numbers])
-
-
-def foretold(run: Run, ids: Array) -> Array:
-    """Of a text the loss of each token but the first, then the likeliest ones."""
-    logits = run(ids[None], True).reshape(len(ids), -1)[:-1]
-    top = logits.max(axis=1, keepdims=True)
-    likely = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
-    own = logits[np.arange(len(logits)), ids[1:]]
-    return np.concatenate([likely - own, logits.argmax(axis=1)])
 
 
 def _rounded(cell: Cell, task: Task) -> Run:

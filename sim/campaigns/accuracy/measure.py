@@ -22,6 +22,7 @@ __all__ = ["examples_of", "measured"]
 Array = np.ndarray
 _BOTH = ("compiler/adapted.py", "compiler/checkpoints/functions.py",
          "compiler/training/adapters.py", "compiler/training/gradients",
+         "sim/campaigns/accuracy/losses.py",
          *(f"sim/model/{name}.py" for name in (
              "codec", "compiled", "kept", "lanes", "loops", "rounding", "tables")),
          *(f"hdl/spec/{name}.py" for name in ("activations", "formats", "tables")))

@@ -13,7 +13,7 @@ from compiler.training.gradients.parameters import parameters
 from compiler.training.gradients.weights import Weights
 from hdl.spec.formats import Encoding, format_named
 from sim.campaigns.accuracy.cells import Cell
-from sim.campaigns.accuracy.compute import foretold
+from sim.campaigns.accuracy.losses import foretold
 from sim.campaigns.accuracy.schemes import Scheme
 from sim.campaigns.accuracy.tasks import model_of, task_of
 from sim.model import codec

@@ -74,7 +74,7 @@ def layer(woven):
 def test_turns_take_fewer_cycles():
     (plain, few), (woven, many) = layer(False), layer(True)
     print(f"{few} commands {plain} cycles, in turns {many} commands {woven}: {woven - plain:+}")
-    assert (few, many) == (6, 17) and woven < 0.9 * plain
+    assert (few, many) == (6, 17) and woven < 0.92 * plain
 
 
 @pytest.mark.parametrize(("rows", "columns", "gains"), [
