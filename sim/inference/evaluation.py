@@ -44,8 +44,8 @@ def _about(plan: Plan, data: DataSet) -> dict[str, Any]:
     """What must be the same for an evaluation to go on."""
     return {"model": plan.model, "data": data.name, "sha256": data.digest, "metric": plan.metric,
             "fusion": plan.fusion, "tokens": plan.tokens,
-            "adapter": None if plan.adapter is None else str(plan.adapter)} | (
-                {} if plan.scales is None else {"scales": plan.scales}) | (
+            "adapter": None if plan.adapter is None else str(plan.adapter),
+            "scales": plan.scales} | (
                 {"new": plan.new, "language": plan.language, "task": plan.task}
                 if plan.metric == "wer" else {})
 

@@ -112,6 +112,16 @@ def test_a_record_of_another_evaluation(change, message, texts, tmp_path):
     assert (tmp_path / "record").read_bytes() == before
 
 
+@pytest.mark.parametrize("more", [{"scales": "row"}])
+def test_what_is_no_longer_asked_for_is_another_evaluation(more, texts, tmp_path):
+    plan = {"model": "random-llama", "metric": "perplexity", "builds": {
+        "int8": AcceleratorConfig("int8", dim=4)}}
+    data = read_set(texts, llama())
+    evaluate(Plan(**plan | more), data, tmp_path / "record")
+    with pytest.raises(SetError, match=f"another evaluation: {next(iter(more))} was .*, not None"):
+        evaluate(Plan(**plan), data, tmp_path / "record")
+
+
 @pytest.mark.parametrize("content", ["no record\n", "[1]\n", '{"build": 1}\n', '{"about": 5}\n',
                                      '{"about": {}, "builds": 3}\n', "[" * 100_000 + "\n"])
 def test_a_damaged_record(content, texts, tmp_path):
