@@ -79,11 +79,12 @@ def calibrate(model: Transformer, examples: Sequence[Example], *, percentile: fl
 
 
 def chosen_scales(name: str | None, model_name: str, model: Transformer,
-                  config: AcceleratorConfig, level: Fusion, offline: bool = False, seed: int = 0
-                  ) -> str | Scales | None:
+                  config: AcceleratorConfig, level: Fusion, offline: bool = False, seed: int = 0,
+                  balanced: bool = False) -> str | Scales | None:
     """What ``--scales`` says: a name, the scales in a file, or of ``static`` those that calibration
     on ``calibration_examples`` finds; an ONNX file has its own. ``ValueError`` in one
-    line, before any work, where the build or the level cannot have them."""
+    line, before any work, where the build or the level cannot have them, or a file's are not those
+    of the ``model`` because it was ``balanced``."""
     if name is None or name in SCALES:
         return name
     path = Path(name)
@@ -91,6 +92,9 @@ def chosen_scales(name: str | None, model_name: str, model: Transformer,
         check_scales(name, config, level)  # refuses it
     check_scales(STATIC, config, level)
     if name != STATIC:
+        if balanced:
+            raise ValueError(f"scales must be {', '.join(SCALES)} or {STATIC} with --balance, not "
+                             f"{name!r}: a file's are of the model as it was")
         if path.suffix != ".onnx":
             return Scales.load(path)
         from compiler.checkpoints.onnx.scales import load_scales  # a dozen modules

@@ -6,22 +6,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.adapted import with_adapters
-from compiler.balanced import balanced
-from compiler.calibration import calibration_examples, chosen_scales
+from compiler.calibration import chosen_scales
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.checkpoints.scales import Scales
-from compiler.checkpoints.source import MODELS, fp32_states, open_model, read
+from compiler.checkpoints.source import MODELS, fp32_states, read
 from compiler.examples import add_input_flags, batches, own_examples
 from compiler.lowering.fusion import FUSION_LEVELS, Fusion, fusion_named
 from compiler.lowering.lower import layer_range, make_steps
 from compiler.lowering.place import Tell, silent
 from compiler.lowering.programs import Programs
 from compiler.lowering.scaling import SCALES, STATIC, scales_name
+from compiler.opening import opened_model
 from compiler.program.lowered import LoweredProgram
 from gen.cli import (
     add_adapter,
+    add_balance,
     add_config_flags,
     add_model_flags,
     add_scales,
@@ -84,9 +84,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_input_flags(parser)
     add_adapter(parser)
     add_scales(parser, (*SCALES, STATIC))
-    parser.add_argument("--balance", action="store_true",
-                        help="move powers of two between layers, by what the model reaches on the "
-                        "project's sentences, to where formats of few digits are precise")
+    add_balance(parser)
     parser.add_argument("--memory", type=integer(1), metavar="BYTES",
                         help="refuse a program that needs more than this memory")
     add_seed(parser, "fills unused memory, and random models and inputs")
@@ -121,18 +119,13 @@ def scales_of(options: argparse.Namespace, model: Transformer, config: Accelerat
     """What ``--scales`` says: a name, the scales in a file, or those that calibration finds;
     ``ValueError``."""
     return chosen_scales(options.scales, options.model, model, config, level, options.offline,
-                         options.seed)
+                         options.seed, options.balance)
 
 
 def model_of(options: argparse.Namespace, config: AcceleratorConfig) -> Transformer:
     """With its adapters, balanced where that is asked for; ``ValueError``, ``ModelUnavailable``."""
-    model = open_model(options.model, options.offline, options.seed)
-    if options.adapter is not None:
-        model = with_adapters(options.model, model, options.adapter, config)
-    if not options.balance:
-        return model
-    return balanced(model, calibration_examples(options.model, model, offline=options.offline,
-                                                seed=options.seed))
+    return opened_model(options.model, config, adapter=options.adapter, balance=options.balance,
+                        offline=options.offline, seed=options.seed)
 
 
 def inputs_of(options: argparse.Namespace, model: Transformer) -> Inputs:

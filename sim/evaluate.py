@@ -23,6 +23,7 @@ from gen.cli import (
     Line,
     Parser,
     add_adapter,
+    add_balance,
     add_config_flags,
     add_fusion,
     add_jobs,
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     add_fusion(parser, tuple(FUSION_LEVELS))
     add_adapter(parser)
     add_scales(parser, (*SCALES, STATIC))
+    add_balance(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE",
                         help="record each example there, in JSON lines; go on with what it has")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there")
@@ -130,7 +132,7 @@ def _table(metric: str, found: Mapping[str, Estimate], differing: Mapping[str, i
 def _evaluated(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
     plan = Plan(chosen.model, chosen.metric, _builds(chosen), chosen.fusion, chosen.adapter,
                 chosen.tokens, chosen.offline, chosen.new, chosen.language, chosen.task,
-                chosen.scales)
+                chosen.scales, chosen.balance)
     model = plan.opened(next(iter(plan.builds))).model
     check(model, plan.metric)
     if plan.metric != "wer" and (plan.language or plan.task):

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from compiler.adapted import with_adapters
 from compiler.calibration import GRANULARITIES, calibrate, calibration_examples
 from compiler.checkpoints.onnx.scales import load_scales
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.checkpoints.scales import Scales
-from compiler.checkpoints.source import MODELS, open_model
+from compiler.checkpoints.source import MODELS
 from compiler.examples import add_input_flags, own_examples
+from compiler.opening import opened_model
 from gen.cli import (
     Line,
     Parser,
@@ -65,9 +65,8 @@ def _found(options: argparse.Namespace) -> Scales:
     """``ValueError``, ``ModelUnavailable``."""
     if options.symmetric:
         return _own(Path(options.model))
-    model = open_model(options.model, options.offline, options.seed)
-    if options.adapter is not None:
-        model = with_adapters(options.model, model, options.adapter, None)
+    model = opened_model(options.model, None, adapter=options.adapter, offline=options.offline,
+                         seed=options.seed)
     examples = own_examples(options, model) or calibration_examples(
         options.model, model, tokens=options.tokens, offline=options.offline, seed=options.seed)
     with Line("calibrated", quiet=options.quiet) as line:

@@ -28,7 +28,8 @@ from compiler.checkpoints.vocabulary import encode, from_folder, from_gguf
 if TYPE_CHECKING:  # imported where it is used: the project's own models need no tokenizers
     from tokenizers import Tokenizer
 
-__all__ = ["DIGITS_MODELS", "NAMES", "end_tokens", "load", "model_inputs", "tokenizer"]
+__all__ = ["DIGITS_MODELS", "NAMES", "any_tokenizer", "end_tokens", "load", "model_inputs",
+           "tokenizer"]
 
 _PACKAGES: dict[str, Package] = {
     "minilm": MINILM, "bert-tiny": BERT_TINY, "smollm2": SMOLLM2, "minilm-int8": MINILM_INT8,
@@ -99,6 +100,14 @@ def tokenizer(name: str | Path, cache: Path | None = None, offline: bool = False
     if path.suffix == ".gguf":
         return from_gguf(open_gguf(path))
     return from_folder(_beside(path))
+
+
+def any_tokenizer(name: str | Path, offline: bool = False) -> "Tokenizer | None":
+    """``tokenizer``; of a model without one, whose ids are read, ``None``."""
+    try:
+        return tokenizer(name, offline=offline)
+    except CheckpointError:
+        return None
 
 
 def end_tokens(name: str | Path, cache: Path | None = None, offline: bool = False) -> set[int]:

@@ -17,7 +17,14 @@ from gen.cli.build import (
     surroundings_from,
 )
 from gen.cli.line import Line, counted
-from gen.cli.model import add_adapter, add_fusion, add_model, add_model_flags, add_scales
+from gen.cli.model import (
+    add_adapter,
+    add_balance,
+    add_fusion,
+    add_model,
+    add_model_flags,
+    add_scales,
+)
 from gen.cli.output import (
     add_product,
     add_record,
@@ -49,6 +56,7 @@ __all__ = [
     "Line",
     "Parser",
     "add_adapter",
+    "add_balance",
     "add_config_flags",
     "add_fusion",
     "add_jobs",

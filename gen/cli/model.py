@@ -7,7 +7,8 @@ from pathlib import Path
 
 from gen.cli.parser import add_offline, integer
 
-__all__ = ["add_adapter", "add_fusion", "add_model", "add_model_flags", "add_scales", "layers"]
+__all__ = ["add_adapter", "add_balance", "add_fusion", "add_model", "add_model_flags",
+           "add_scales", "layers"]
 
 _LAYERS = re.compile(r"(\d*)(:?)(\d*)")
 
@@ -37,6 +38,13 @@ def add_adapter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--adapter", type=Path, metavar="PATH",
                         help="merge these adapters into the model: a folder or a file of peft, or "
                         "what python -m sim.train wrote")
+
+
+def add_balance(parser: argparse.ArgumentParser) -> None:
+    """``--balance``."""
+    parser.add_argument("--balance", action="store_true",
+                        help="move powers of two between layers, by what the model reaches on the "
+                        "project's sentences, to where formats of few digits are precise")
 
 
 def add_fusion(parser: argparse.ArgumentParser, levels: Sequence[str]) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compiler.checkpoints import NAMES, registry
-from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.source import read
@@ -88,10 +87,7 @@ def given_examples(options: argparse.Namespace, model: Transformer) -> list[Exam
 
 def tokenizer_of(options: argparse.Namespace) -> "Tokenizer | None":
     """That of the model, ``None`` where it has none."""
-    try:
-        return registry.tokenizer(options.model, offline=options.offline)
-    except CheckpointError:
-        return None
+    return registry.any_tokenizer(options.model, offline=options.offline)
 
 
 def about(options: argparse.Namespace, config: AcceleratorConfig, level: Fusion, layers: range

@@ -45,7 +45,7 @@ def _about(plan: Plan, data: DataSet) -> dict[str, Any]:
     return {"model": plan.model, "data": data.name, "sha256": data.digest, "metric": plan.metric,
             "fusion": plan.fusion, "tokens": plan.tokens,
             "adapter": None if plan.adapter is None else str(plan.adapter),
-            "scales": plan.scales} | (
+            "scales": plan.scales, "balance": plan.balance or None} | (
                 {"new": plan.new, "language": plan.language, "task": plan.task}
                 if plan.metric == "wer" else {})
 

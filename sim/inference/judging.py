@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from compiler.adapted import with_adapters
 from compiler.calibration import chosen_scales
 from compiler.checkpoints import reference, registry
 from compiler.checkpoints.description import Transformer
 from compiler.examples import Example, examples_of, from_texts
 from compiler.lowering.fusion import fusion_named
+from compiler.opening import opened_model
 from compiler.sound import read_sound
 from hdl.spec.config import AcceleratorConfig
 from sim.inference.datasets import Row, SetError
@@ -39,7 +39,8 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
 class Plan:
     """What is evaluated: ``model`` as for ``compile``, ``builds`` by name (``None``: fp32).
     ``tokens``: texts of more are cut. ``new``: tokens of what is heard at most; ``language``,
-    ``task``: as ``Speech.prompt`` takes them. ``scales``: as for ``compile``."""
+    ``task``: as ``Speech.prompt`` takes them. ``scales``: as for ``compile``. ``balance``: of all
+    builds but fp32."""
 
     model: str
     metric: str
@@ -52,19 +53,20 @@ class Plan:
     language: str | None = None
     task: str | None = None
     scales: str | None = None
+    balance: bool = False
 
     def opened(self, build: str) -> CompiledModel:
         """The model for a build; for fp32 whatever config, since it runs no program."""
-        config = self.builds[build] or AcceleratorConfig("bf16")
-        scales = None if self.builds[build] is None else self.scales
-        if self.adapter is None:
-            return compile(self.model, config, fusion=self.fusion, offline=self.offline,
-                           scales=scales)
-        own = compile(self.model, config, fusion=self.fusion, offline=self.offline)
-        merged = with_adapters(self.model, own.model, self.adapter, self.builds[build])
-        found = chosen_scales(scales, self.model, merged, config, fusion_named(self.fusion),
-                              self.offline)
-        return compile(merged, config, fusion=self.fusion, tokenizer=own.tokenizer, scales=found)
+        own = self.builds[build]
+        config = own or AcceleratorConfig("bf16")
+        balance = self.balance and own is not None
+        model = opened_model(self.model, own, adapter=self.adapter, balance=balance,
+                             offline=self.offline)
+        scales = None if own is None else chosen_scales(
+            self.scales, self.model, model, config, fusion_named(self.fusion), self.offline,
+            balanced=balance)
+        words = registry.any_tokenizer(self.model, offline=self.offline)
+        return compile(model, config, fusion=self.fusion, tokenizer=words, scales=scales)
 
 
 def check(model: Transformer, metric: str) -> None:

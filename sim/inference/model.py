@@ -8,7 +8,6 @@ import numpy as np
 
 from compiler.calibration import chosen_scales
 from compiler.checkpoints import registry
-from compiler.checkpoints.checkpoint import CheckpointError
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.scales import Scales
 from compiler.checkpoints.source import open_model
@@ -55,10 +54,7 @@ def compile(model: str | Path | Transformer, config: AcceleratorConfig | None = 
     words, name = tokenizer, ""
     if not isinstance(model, Transformer):
         name, model = str(model), open_model(str(model), offline)
-        try:
-            words = registry.tokenizer(name, offline=offline)
-        except CheckpointError:  # of a model without one, ids are read
-            words = None
+        words = registry.any_tokenizer(name, offline=offline)
     if scales is not None and not isinstance(scales, Scales):
         scales = chosen_scales(str(scales), name, model, config, fusion_named(fusion), offline)
     start = machine_start(config) if on == "machine" else rtl_start(built(config))

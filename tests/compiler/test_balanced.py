@@ -1,11 +1,13 @@
 """Powers of two moved between layers: the same model in fp32, another one in few digits."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from compiler.balanced import balanced
+from compiler.calibration import calibrate
 from compiler.checkpoints import load, model_inputs, samples
 from compiler.checkpoints.description import Linear
 from compiler.checkpoints.inputs import Inputs
@@ -135,6 +137,17 @@ def test_the_command_line_balances(capsys):
     with pytest.raises(SystemExit):
         run.main(["random-llama", "--on", "machine", "--by-layer", "--balance"])
     assert "--by-layer takes no --balance" in capsys.readouterr().err
+
+
+def test_scales_of_a_file_are_of_the_model_as_it_was(tmp_path, capsys):
+    model, path = samples.llama(), tmp_path / "scales"
+    calibrate(model, examples()).save(path)
+    for given, code in ((str(path), 2), ("static", 0), ("row", 0)):
+        with (pytest.raises(SystemExit) if code else nullcontext()):
+            assert run.main(["random-llama", "--fmt", "int8", "--on", "machine", "--dim", "4",
+                             "--quiet", "--balance", "--scales", given]) == code
+        said = capsys.readouterr().err
+        assert ("scales must be unit, row or static with --balance, not " in said) == bool(code)
 
 
 def test_a_model_with_an_encoder_is_refused(tmp_path):

@@ -4,6 +4,8 @@ import math
 import numpy as np
 import pytest
 
+from compiler.balanced import balanced
+from compiler.calibration import calibration_examples
 from compiler.checkpoints.digits import DRAWN
 from compiler.checkpoints.reference import forward
 from compiler.checkpoints.samples import llama
@@ -101,7 +103,8 @@ def test_an_evaluation_goes_on(texts, tmp_path):
 @pytest.mark.parametrize("change, message", [
     ({"tokens": 5}, "is of another evaluation: tokens was None, not 5"),
     ({"builds": {"bf16": AcceleratorConfig("bf16", dim=8)}}, "another evaluation: bf16 was"),
-    ({"fusion": "none"}, "fusion was 'residual', not 'none'")])
+    ({"fusion": "none"}, "fusion was 'residual', not 'none'"),
+    ({"balance": True}, "balance was None, not True")])
 def test_a_record_of_another_evaluation(change, message, texts, tmp_path):
     plan = {"model": "random-llama", "metric": "perplexity", "builds": {"bf16": CONFIG}}
     data = read_set(texts, llama())
@@ -112,7 +115,7 @@ def test_a_record_of_another_evaluation(change, message, texts, tmp_path):
     assert (tmp_path / "record").read_bytes() == before
 
 
-@pytest.mark.parametrize("more", [{"scales": "row"}])
+@pytest.mark.parametrize("more", [{"scales": "row"}, {"balance": True}])
 def test_what_is_no_longer_asked_for_is_another_evaluation(more, texts, tmp_path):
     plan = {"model": "random-llama", "metric": "perplexity", "builds": {
         "int8": AcceleratorConfig("int8", dim=4)}}
@@ -120,6 +123,20 @@ def test_what_is_no_longer_asked_for_is_another_evaluation(more, texts, tmp_path
     evaluate(Plan(**plan | more), data, tmp_path / "record")
     with pytest.raises(SetError, match=f"another evaluation: {next(iter(more))} was .*, not None"):
         evaluate(Plan(**plan), data, tmp_path / "record")
+
+
+def test_a_balanced_model_is_evaluated(texts, capsys):
+    """As fp32 has it, in all builds but that."""
+    plan = {"model": "random-llama", "metric": "perplexity", "builds": {
+        "e4m3": AcceleratorConfig("e4m3", dim=4), "fp32": None}}
+    data = read_set(texts, llama())
+    found, plain = evaluate(Plan(**plan, balance=True), data), evaluate(Plan(**plan), data)
+    assert found["fp32"] == plain["fp32"] and found["e4m3"] != plain["e4m3"]
+    own = Plan(**plan, balance=True).opened("e4m3").model
+    wanted = balanced(llama(), calibration_examples("random-llama", llama()))
+    assert np.array_equal(own.head.weight, wanted.head.weight)
+    assert called(capsys, "random-llama", texts, "--metric", "perplexity", "--build", "e4m3",
+                  "--balance", "--dim", 4, "--jobs", 1)[0] == 0
 
 
 @pytest.mark.parametrize("content", ["no record\n", "[1]\n", '{"build": 1}\n', '{"about": 5}\n',
