@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.checkpoints.checkpoint import CheckpointError, Safetensors, Shape, Store
+from compiler.checkpoints.checkpoint import CheckpointError, Safetensors, Shape, Store, finite
 from compiler.checkpoints.pickled import Pickled
 from compiler.checkpoints.settings import Settings
 
@@ -146,11 +146,7 @@ class Adapted:
         return values + (change.T if self._transposed else change)
 
     def _read(self, name: str) -> np.ndarray:
-        values = self._file.load(name)
-        if not np.isfinite(values).all():
-            raise CheckpointError(f"{self._file.path}: tensor {name} must be finite, but holds "
-                                  f"{values[~np.isfinite(values)][0]}")
-        return values
+        return finite(self._file.path, name, self._file.load(name))
 
 
 def _opened(path: Path) -> Store:

@@ -13,7 +13,7 @@ import numpy as np
 from compiler.checkpoints.description import Block
 
 __all__ = ["Checkpoint", "CheckpointError", "LazyBlocks", "Safetensors", "Shape", "Store", "Take",
-           "mapped", "read_bytes"]
+           "finite", "mapped", "read_bytes"]
 
 Shape = tuple[int, ...]
 Take = Callable[[str, Shape], np.ndarray]
@@ -69,11 +69,7 @@ class Checkpoint:
     def read(self, name: str, shape: Shape) -> np.ndarray:
         """The tensor as fp32, all values finite."""
         self.check(name, shape)
-        values = self.store.load(name)
-        if not np.isfinite(values).all():
-            raise CheckpointError(f"{self.store.path}: tensor {name} must be finite, "
-                                  f"but holds {values[~np.isfinite(values)][0]}")
-        return values
+        return finite(self.store.path, name, self.store.load(name))
 
     def finish(self, unused: Iterable[str], what: str) -> None:
         """Refuse tensors that were not asked for, but those that begin with one of ``unused``."""
@@ -164,6 +160,14 @@ class Safetensors:
         values = content.view(_dtype(kind)).reshape(self.shapes[name])
         with np.errstate(over="ignore"):  # a number beyond fp32 is told of by its reader
             return values.astype(np.float32, copy=False)
+
+
+def finite(path: Path, name: str, values: np.ndarray) -> np.ndarray:
+    """``values`` of a tensor as fp32 has them; ``CheckpointError`` where one is not finite."""
+    if not np.isfinite(values).all():
+        raise CheckpointError(f"{path}: tensor {name} must be finite in fp32, but holds "
+                              f"{values[~np.isfinite(values)][0]}")
+    return values
 
 
 def read_bytes(path: Path, start: int, size: int, what: str) -> np.ndarray:

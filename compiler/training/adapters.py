@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.checkpoints.checkpoint import CheckpointError, Safetensors
+from compiler.checkpoints.checkpoint import CheckpointError, Safetensors, finite
 from compiler.checkpoints.description import Linear, Patches, Pooling, Transformer
 from compiler.checkpoints.settings import Settings
 from compiler.training.gradients.numerics import Exact
@@ -257,11 +257,7 @@ def _rank_and_scale(settings: Settings) -> tuple[int, float]:
 
 
 def _finite(file: Safetensors, name: str) -> np.ndarray:
-    values = file.load(name)
-    if not np.isfinite(values).all():
-        raise CheckpointError(f"{file.path}: tensor {name} must be finite, "
-                              f"but holds {values[~np.isfinite(values)][0]}")
-    return values
+    return finite(file.path, name, file.load(name))
 
 
 def _head(parts: dict[str, np.ndarray], file: Safetensors) -> Linear | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from compiler.checkpoints.checkpoint import CheckpointError
+from compiler.checkpoints.checkpoint import CheckpointError, finite
 from compiler.checkpoints.onnx import rules_codes, rules_items, rules_linear, rules_shape
 from compiler.checkpoints.onnx.concrete import OPERATORS, items_made
 from compiler.checkpoints.onnx.context import Context
@@ -100,10 +100,7 @@ def _values(tensor: Tensor) -> np.ndarray:
         return values
     with np.errstate(over="ignore"):
         values = values.astype(np.float32, copy=False)
-    if values.ndim == 2 and not np.isfinite(values).all():
-        raise CheckpointError(f"{tensor.path}: tensor {tensor.name} must be finite, but holds "
-                              f"{values[~np.isfinite(values)][0]}")
-    return values
+    return finite(tensor.path, tensor.name, values) if values.ndim == 2 else values
 
 
 # Inputs

@@ -160,7 +160,9 @@ WORDS = "embeddings.word_embeddings.weight"
      "encoder.layer.1.output.dense.weight must be of shape 8 × 20, not 20 × 8"),
     ({}, {WORDS: np.zeros((30, 8), np.int8)}, f"tensor {WORDS} must be of type F64, .*, not I8"),
     ({}, {"embeddings.LayerNorm.bias": np.full(8, np.inf, np.float32)},
-     "tensor embeddings.LayerNorm.bias must be finite, but holds inf"),
+     "tensor embeddings.LayerNorm.bias must be finite in fp32, but holds inf"),
+    ({}, {"embeddings.LayerNorm.bias": np.full(8, -1e300)},
+     "tensor embeddings.LayerNorm.bias must be finite in fp32, but holds -inf"),
 ])
 def test_what_cannot_be_loaded_is_one_line(bert, config, tensors, message):
     with pytest.raises(CheckpointError, match=message) as error:

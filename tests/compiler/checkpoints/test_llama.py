@@ -193,7 +193,8 @@ def test_what_cannot_be_loaded_is_one_line(llama, config, tensors, message):
     ({}, {"blk.0.ffn_up.weight": np.zeros((32, 64), np.float32)},
      "blk.0.ffn_up.weight must be of shape 64 × 32, not 32 × 64"),
     ({}, {"token_embd.weight": None}, "tensor token_embd.weight is missing"),
-    ({}, {"output_norm.weight": np.full(32, np.nan, np.float32)}, "must be finite, but holds nan"),
+    ({}, {"output_norm.weight": np.full(32, np.nan, np.float32)},
+     "must be finite in fp32, but holds nan"),
 ])
 def test_what_cannot_be_loaded_from_gguf_is_one_line(llama, settings, tensors, message):
     with pytest.raises(CheckpointError, match=message) as error:

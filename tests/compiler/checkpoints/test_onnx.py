@@ -154,7 +154,7 @@ GRAPHS = {
     "a matrix of another shape": (lambda: bert_graph().with_tensor("t7", np.ones(
         (9, 8), np.float32)), r"node /q_product \(MatMul\) must multiply the 9 features"),
     "NaN in a matrix": (lambda: bert_graph().with_tensor("t4", np.full(
-        (20, 8), np.nan, np.float32)), "tensor t4 must be finite, but holds nan"),
+        (20, 8), np.nan, np.float32)), "tensor t4 must be finite in fp32, but holds nan"),
     "NaN in a gain": (lambda: bert_graph().with_tensor("t5", np.full(8, np.nan, np.float32)),
                       "8 finite values"),
     "heads of another size": (lambda: bert_graph().with_tensor("t9", np.array([0, 0, 3, 2])),

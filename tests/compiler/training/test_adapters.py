@@ -200,7 +200,7 @@ QUERY = "base_model.model.encoder.layer.0.attention.self.query.lora_"
      r"A of blocks.0.query must be of shape \(2, 12\) in random BERT, not \(2, 13\)"),
     ({}, {f"{QUERY}A.weight": np.array(1, np.float32)}, r"must be a matrix, not of shape \(\)"),
     ({}, {f"{QUERY}B.weight": np.full((12, 2), np.nan, np.float32)},
-     "tensor .*lora_B.weight must be finite, but holds nan"),
+     "tensor .*lora_B.weight must be finite in fp32, but holds nan"),
     ({}, {"base_model.model.classifier.weight": np.ones((2, 12), np.float32)},
      "tensor base_model.model.classifier.weight has no place in adapters of random BERT"),
     ({}, {QUERY.replace("layer.0", "layer.7") + f"{matrix}.weight": np.ones(shape, np.float32)
