@@ -79,7 +79,7 @@ def _plan(settings: Settings, file: GgufFile, checkpoint: Checkpoint, kind: Kind
         size, pre_norm=True, causal=True, biased=biased, rotated=rotated,
         rotary=(_rotary(settings, checkpoint, rotated, kind),) * layers,
         vocabulary=settings.count("vocab_size", rows("table")), positions=rows("positions"),
-        segments=rows("segments") if f"{names.get('segments')}.weight" in checkpoint else 0,
+        segments=rows("segments") if "token_types.weight" in checkpoint else 0,
         tied="output.weight" not in checkpoint)
 
 
