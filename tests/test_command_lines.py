@@ -3,14 +3,16 @@ nothing written."""
 
 import importlib
 import importlib.util
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from gen.ottava import COMMANDS
-from sim.model import kept
 
-kept.folder()  # made here: not by a case
 NOWHERE = "/dev/null/file"
 BUILD = [  # of every tool that takes all values of a configuration
     (["--dim", "3"], "dim must be a power of two from 4 to 128, not 3"),
@@ -140,6 +142,16 @@ def main_of(name):
 
 def test_every_command_is_here():
     assert set(WRONG) | APART == set(COMMANDS) - {"ottava"}
+
+
+def test_to_import_them_leaves_nothing(tmp_path):
+    """In a process of their own: in this one others may have been before."""
+    script = ("import runpy; from gen.ottava import COMMANDS\n"
+              "for command in COMMANDS.values(): runpy.run_module(command.module)")
+    own = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[1],
+                   env=own | {"OTTAVA_BUILD": str(tmp_path / "build")})
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

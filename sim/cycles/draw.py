@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from html import escape
 from math import log10
 
-from sim.cycles.machine import LANES
+from sim.cycles.fields import LANES
 from sim.cycles.report import Row, by_command, by_part, total
 from sim.cycles.simulate import Run
 from sim.cycles.workload import Workload

@@ -1,6 +1,9 @@
 """Layouts of the records that the compiled functions share."""
 
-__all__ = ["arrays", "ints"]
+__all__ = ["LANES", "arrays", "ints"]
+
+LANES = ("read", "array", "vector", "write")
+"""What works beside what."""
 
 
 def ints(names: str) -> list[tuple[str, str]]:

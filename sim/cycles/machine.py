@@ -8,7 +8,7 @@ from sim.cycles.compiled import compiled, entry
 from sim.cycles.drain import DRAIN, IDLE, drain_step
 from sim.cycles.dram import DRAM, dram_step
 from sim.cycles.feed import BANKS, FEEDER, TOKENS, banks_step, feeder_step
-from sim.cycles.fields import ints
+from sim.cycles.fields import LANES, ints
 from sim.cycles.load import LOADER, PULSES, loader_filling, loader_idle, loader_step
 from sim.cycles.read import READ, granted_to, read_step
 from sim.cycles.sequence import DONE, SEQUENCER, sequencer_step
@@ -30,9 +30,8 @@ from sim.cycles.vector import (
 from sim.cycles.weights import SHIFTER, WEIGHTS, shifter_step, weights_idle, weights_step
 from sim.cycles.write import WRITE, command_ready, packer_ready, write_step, writer_idle
 
-__all__ = ["COUNTS", "LANES", "MACHINE", "run"]
+__all__ = ["COUNTS", "MACHINE", "run"]
 
-LANES = ("read", "array", "vector", "write")
 _READ, _ARRAY, _VECTOR, _WRITE = range(4)
 COUNTS = np.dtype([
     *ints("start end tiles array_rows stall_input stall_weight stall_accumulator vector_beats "

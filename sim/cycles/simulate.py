@@ -17,7 +17,6 @@ from hdl.spec.timing import (
     strip_tiles,
     sums_cycles,
 )
-from sim.cycles import drain, machine
 from sim.cycles.bound import Bound, program_bound
 from sim.cycles.plan import plans
 from sim.harness.dram import Dram
@@ -129,6 +128,9 @@ def simulate(config: AcceleratorConfig, commands: Sequence[Mapping[str, int]], *
     ``tell`` hears how far it is, by the lower bound. ``ValueError`` where the accelerator would
     refuse a command; ``TimeoutError`` beyond ``limit`` cycles.
     """
+    # Imported by what is simulated alone: to be decorated makes the folder of compiled code.
+    from sim.cycles import drain, machine
+
     listed = [dict(fields) for fields in commands]
     if not listed or listed[-1].get("opcode") != Opcode.END:
         listed.append({"opcode": int(Opcode.END)})

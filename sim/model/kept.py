@@ -15,7 +15,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, wraps
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -54,17 +54,25 @@ def folder() -> Path | None:
 def compiled(function: Callable) -> Callable:
     """``function``, compiled on its first call by numba, which compiles anew where a source
     changes."""
-    import numba
+    @cache
+    def native() -> Callable:
+        import numba
 
-    where = folder()
-    if where is None:
-        return numba.njit(error_model="numpy", nogil=True)(function)
-    # numba chooses the folder of a function when it is decorated.
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(where)
-    try:
-        return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
-    finally:
-        numba.config.CACHE_DIR = before
+        where = folder()
+        if where is None:
+            return numba.njit(error_model="numpy", nogil=True)(function)
+        # numba chooses the folder of a function, and makes it, when it is decorated.
+        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(where)
+        try:
+            return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    @wraps(function)
+    def called(*arguments: Any) -> Any:
+        return native()(*arguments)
+
+    return called
 
 
 class Kept:
