@@ -75,12 +75,14 @@ def balanced(model: Transformer, examples: Sequence[Example],
         for number, example in enumerate(examples, 1):
             reference.forward(model, example.values, segments=example.segments)
             tell(number / len(examples))
+    made = {own: _block(block, sizes) for own, block in {
+        id(block): block for block in model.blocks}.items()}  # ALBERT's layers are one
     norm, head = model.final_norm, model.head
     if (norm is not None and head is not None and model.transform is None
             and model.pooling in _LINEAR_POOLINGS):
         norm, (head,) = _after_norm(norm, [head], sizes.of(head))
     return replace(model, final_norm=norm, head=head,
-                   blocks=tuple(_block(block, sizes) for block in model.blocks))
+                   blocks=tuple(made[id(block)] for block in model.blocks))
 
 
 def _powers(weights: Array, channels: Array) -> Array:

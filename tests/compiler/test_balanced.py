@@ -60,6 +60,14 @@ def test_gains_become_powers_of_two_and_a_shared_table_two_matrices():
     assert powers(ratio) and len(np.unique(ratio)) > 1
 
 
+def test_layers_that_are_one_stay_one(tmp_path):
+    model = load(stored("albert-masked").write(tmp_path / "albert"))
+    new = balanced(model, [Example("own", stored("albert-masked").inputs(model).values[0])])
+    layers, parts = len(new.blocks), len({id(block) for block in new.blocks})
+    assert parts == len({id(block) for block in tuple(model.blocks)}) < layers
+    assert new.blocks[0] is not model.blocks[0]
+
+
 def spoiled(model, factor):
     """A channel of every gated feed-forward ``factor`` times as large, and undone behind it."""
     blocks = []
