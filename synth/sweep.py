@@ -1,9 +1,10 @@
 """``python -m synth.sweep``: builds over format, D, lanes, accumulator, clock and target.
 
 Every combination that the configuration accepts is mapped (``asic``: gate-equivalents, memory bits,
-the longest path with fan-out buffered) or placed and routed on an ECP5 85k (``fpga``, minutes a
-build). Of each target the builds that no other beats in area and products a second are marked. A
-page shows all, filtered and sorted, with the plot: one file that opens by itself.
+the longest path with fan-out buffered) or written for an FPGA, with what ``--target fpga`` makes
+usual, and placed and routed on an ECP5 85k (``synth.fpga``, minutes a build). Of each target the
+builds that no other beats in area and products a second are marked. A page shows all, filtered and
+sorted, with the plot: one file that opens by itself.
 
 Results are kept by content: a sweep that was stopped goes on, and one that is made again takes
 seconds. Builds share all cores, or with ``--scheduler`` the workers of several machines.
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gen.cli import (
+    PERIOD_NS,
     Parser,
     add_config_flags,
     add_jobs,
@@ -32,13 +34,14 @@ from gen.cli import (
 )
 from hdl.spec.config import ACCUMULATORS
 from hdl.spec.formats import FORMATS
+from hdl.spec.surroundings import TARGETS
 from sim.inference.datasets import SetError
 from synth.area import FORMATS as USUAL
 from synth.fpga import PlacingError, nextpnr_command
 from synth.library import LibraryMissing, add_library, library_named
 from synth.lint import ToolMissing
 from synth.power import prepared
-from synth.sweep_cells import AREA_ALONE, TARGETS, Cell, Result, cells, frontier, measured
+from synth.sweep_cells import AREA_ALONE, Cell, Result, cells, frontier, measured
 from synth.yosys import YosysError
 
 __all__ = ["main", "page"]
@@ -95,7 +98,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="L (the configuration's own)")
     add_names(parser, "--acc", ACCUMULATORS, [], "accumulators")
     parser.add_argument("--period-ns", type=real(1), nargs="+", default=[AREA_ALONE], metavar="NS",
-                        help="clock periods that mapping aims at (none: for area)")
+                        help="clock periods that are aimed at (none: for area; on an "
+                             f"FPGA {PERIOD_NS:g})")
     add_names(parser, "--target", TARGETS, TARGETS[:1], "where to")
     add_library(parser)
     add_config_flags(parser, output=False, only=("softmax", "functions"), functions="softmax")
@@ -105,13 +109,6 @@ def _parser() -> argparse.ArgumentParser:
     add_quiet(parser)
     add_product(parser, "sweep.html", "the page; beside it the same as .json")
     return parser
-
-
-def _library(arguments: argparse.Namespace) -> str:
-    """What a worker finds the library by."""
-    library_named(arguments.library, arguments.liberty)
-    return (arguments.library if arguments.liberty is None
-            else f"liberty:{Path(arguments.liberty).resolve()}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,10 +122,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepared(parser, str(output))
     started = time.monotonic()
     try:
+        library = library_named(arguments.library, arguments.liberty)
         work, refused = cells(arguments.fmt, arguments.dim, arguments.lanes,
                               arguments.acc or [None], arguments.period_ns, arguments.target,
-                              getattr(arguments, "softmax", None), arguments.functions,
-                              _library(arguments))
+                              arguments.softmax, arguments.functions,
+                              library.name if arguments.liberty is None
+                              else str(library.path.resolve()))
         if "fpga" in arguments.target:
             nextpnr_command()
         results = dict(counted("builds", measured(work, arguments.jobs, arguments.scheduler,
@@ -140,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"synth.sweep: error: {error}", file=sys.stderr)
         return 1
     rows = _rows({cell: results[cell] for cell in work})
-    about = (f"{len(rows)} builds, functions {arguments.functions}, library {arguments.library}; "
+    about = (f"{len(rows)} builds, functions {arguments.functions}, library {library.name}; "
              "area in gate-equivalents with memories, of an FPGA LUTs; ns with a register's own")
     text = [about, *([f"{refused} combinations that the configuration refuses"] * bool(refused)),
             "", *_lines(rows), "", "*: no other of its target beats it in area and products a "

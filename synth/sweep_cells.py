@@ -1,49 +1,51 @@
 """Builds of a sweep and what is measured of each: ``Cell``, ``measured``.
 
-A cell's result is kept by its configuration and by the sources that it follows from, so that a
-sweep that was stopped goes on where it was.
+A cell's result is kept by its configuration, the sources that it follows from, the library and the
+tools, so that a sweep that was stopped goes on where it was.
 """
 
 import hashlib
 import json
-import os
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from gen.cached import generated
+from gen.cli import PERIOD_NS, appearing, config_from, surroundings_from
 from gen.cli.folders import build_folder
+from gen.top import design
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.surroundings import Surroundings
 from sim.campaigns.sources import digest_of
 from sim.inference.workers import shared
 from synth.claims import BIT
 from synth.flow import Flow
-from synth.fpga import place
-from synth.library import library_named
+from synth.fpga import CELLS, SRAM, nextpnr_version, place
+from synth.library import LIBRARIES, Library, library_named
 from synth.paper_areas import REGISTER
 from synth.units import apart, breakdown
 from synth.yosys import yosys_version
 
-__all__ = ["AREA_ALONE", "TARGETS", "Cell", "Result", "cells", "frontier", "measured"]
+__all__ = ["AREA_ALONE", "Cell", "Result", "cells", "frontier", "measured"]
 
-TARGETS = ("asic", "fpga")
 AREA_ALONE = 0.0
 """A period that asks for none: mapped for area."""
 _SOURCES = ("hdl", "gen", *(f"synth/{name}.py" for name in (
     "claims", "flow", "fpga", "hierarchy", "library", "paper_areas", "sweep_cells", "units")))
 """What a result follows from, its cell aside."""
-_FPGA_NS = 20.0  # aimed at where no period is asked for
 
 Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """``period_ns``: what is asked for. ``lanes``: those that the configuration settles on.
-    ``library``: a name of ``synth.library``, or a Liberty file's path after ``liberty:``."""
+    """``period_ns``: what is asked for. ``lanes``, ``acc``, ``softmax``: those that the
+    configuration settles on; what is not named is as usual for ``target``. ``library``: a name of
+    ``synth.library``, or a Liberty file's path."""
 
     fmt: str
     dim: int
@@ -57,13 +59,31 @@ class Cell:
 
     @property
     def config(self) -> AcceleratorConfig:
-        return AcceleratorConfig(fmt=self.fmt, dim=self.dim, lanes=self.lanes, acc=self.acc,
-                                 softmax=self.softmax, functions=self.functions)
+        return _config(self.target, fmt=self.fmt, dim=self.dim, lanes=self.lanes, acc=self.acc,
+                       softmax=self.softmax, functions=self.functions)
+
+    @property
+    def surroundings(self) -> Surroundings:
+        return surroundings_from(Namespace(target=self.target))
 
     @property
     def key(self) -> str:
-        said = json.dumps([asdict(self), digest_of(_SOURCES), yosys_version()], sort_keys=True)
+        tool = _library(self.library).digest if self.target == "asic" else nextpnr_version()
+        said = json.dumps([asdict(self), digest_of(_SOURCES), yosys_version(), tool],
+                          sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:32]
+
+
+def _config(target: str, **values: Any) -> AcceleratorConfig:
+    """The configuration that command lines with these flags name; ``ValueError``."""
+    return config_from(Namespace(target=target), **{
+        name: value for name, value in values.items() if value is not None})
+
+
+@cache
+def _library(name: str) -> Library:
+    """What ``Cell.library`` names."""
+    return library_named(name) if name in LIBRARIES else library_named(liberty=name)
 
 
 def cells(fmt: Sequence[str], dim: Sequence[int], lanes: Sequence[int | None],
@@ -73,15 +93,14 @@ def cells(fmt: Sequence[str], dim: Sequence[int], lanes: Sequence[int | None],
     refuses; ``ValueError`` with the first reason where it refuses all."""
     found: dict[Cell, None] = {}
     refused: list[str] = []
-    for one, d, many, sums in product(fmt, dim, lanes, acc):
-        given: dict[str, Any] = {"lanes": many, "acc": sums, "softmax": softmax}
+    for one, d, many, sums, where in product(fmt, dim, lanes, acc, target):
         try:
-            config = AcceleratorConfig(fmt=one, dim=d, functions=functions, **{
-                name: value for name, value in given.items() if value is not None})
+            config = _config(where, fmt=one, dim=d, lanes=many, acc=sums, softmax=softmax,
+                             functions=functions)
         except ValueError as error:
             refused.append(str(error))
             continue
-        for period, where in product(period_ns, target):
+        for period in period_ns:
             found[Cell(one, config.dim, config.lanes, config.acc, config.softmax,
                        config.functions, period, where,
                        library if where == "asic" else "")] = None
@@ -106,9 +125,8 @@ def measured(work: Sequence[Cell], jobs: int, scheduler: str | None = None, fres
     for cell, result in shared(function, missing, jobs, scheduler):
         place = _place(cell)
         place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(result))
-        part.replace(place)
+        with appearing(place) as part:
+            part.write_text(json.dumps(result))
         yield cell, result
 
 
@@ -125,12 +143,9 @@ def _result(cell: Cell, jobs: int) -> tuple[Cell, Result]:
 
 
 def _asic(cell: Cell, jobs: int) -> Result:
-    name = cell.library
-    library = (library_named(liberty=name.removeprefix("liberty:"))
-               if name.startswith("liberty:") else library_named(name))
     # Fan-out is buffered in any case: a delay without it says nothing of a whole.
     target = cell.period_ns - REGISTER if cell.period_ns else 1000.0
-    flow = Flow(library, "timed", period_ns=target, jobs=jobs)
+    flow = Flow(_library(cell.library), "timed", period_ns=target, jobs=jobs)
     made = generated(cell.config)
     report = flow.measure_all([made], apart(made))[0]
     parts = breakdown(made, report)
@@ -141,12 +156,13 @@ def _asic(cell: Cell, jobs: int) -> Result:
 
 
 def _fpga(cell: Cell) -> Result:
-    placed = place(generated(cell.config), cell.period_ns or _FPGA_NS)
-    used = {name: placed.cells[kind][0] for name, kind in (
-        ("luts", "TRELLIS_COMB"), ("registers", "TRELLIS_FF"), ("block_rams", "DP16KD"),
-        ("multipliers", "MULT18X18D"))}
+    """As ``python -m synth.fpga --target fpga`` places it; registers without those for pins."""
+    made = design(cell.config, sram=SRAM, surroundings=cell.surroundings)
+    placed = place(made, cell.period_ns or PERIOD_NS)
+    used = {title.lower().replace(" ", "_"): placed.cells[kind][0] for title, kind in CELLS}
+    used["registers"] -= placed.pins
     return {**used, "area": float(used["luts"]), "ns": 1000 / placed.mhz,
-            "slowest": placed.path[0][2]}
+            "slowest": placed.ends[0]}
 
 
 def frontier(results: Mapping[Cell, Result]) -> set[Cell]:

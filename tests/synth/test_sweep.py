@@ -2,13 +2,16 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from gen.ottava import main as ottava
+from hdl.spec.surroundings import Surroundings
 from support.require import module, require
 from synth import sweep, sweep_cells
 from synth.flow import Flow, Mapped
+from synth.fpga import Placed
 from synth.sweep_cells import AREA_ALONE, Cell, cells, frontier
 
 
@@ -37,6 +40,41 @@ def test_every_build_is_one_cell():
 def test_what_is_all_refused_is_an_error():
     with pytest.raises(ValueError, match=r"^lanes must be .* not 8$"):
         cells(["posit8"], [4], [8], [None], [AREA_ALONE], ["asic"], None, "softmax", "ottava")
+
+
+def test_a_build_for_an_fpga_is_what_the_target_makes_usual(monkeypatch):
+    found, _ = cells(["posit8"], [4], [None], [None, "bf16"], [AREA_ALONE], ["asic", "fpga"], None,
+                     "softmax", "ottava")
+    assert [(one.target, one.acc, one.config.pe_latency, one.library) for one in found] == [
+        ("asic", "bf16", 1, "ottava"), ("fpga", "exact", 3, ""), ("fpga", "bf16", 2, "")]
+
+    def designed(config, sram, surroundings):
+        assert (config, sram) == (found[1].config, "uncollided")
+        assert surroundings == Surroundings(target="fpga", address_bits=32)
+        return "text"
+
+    def placed(made, period_ns):
+        assert (made, period_ns) == ("text", 10.0)
+        cells = {"TRELLIS_COMB": (900, 1000), "TRELLIS_FF": (70, 1000), "DP16KD": (3, 10),
+                 "MULT18X18D": (2, 10)}
+        return Placed(cells, 20, 40.0, [("logic", 25.0, "build.core.a_TRELLIS_FF_Q"),
+                                        ("setup", 0.0, "build.core.b_LUT4_Z")])
+
+    monkeypatch.setattr(sweep_cells, "design", designed)
+    monkeypatch.setattr(sweep_cells, "place", placed)
+    assert sweep_cells._result(found[1], 1) == (found[1], {
+        "luts": 900, "registers": 50, "block_rams": 3, "multipliers": 2, "area": 900.0,
+        "ns": 25.0, "slowest": "core.a", "period": 25.0, "meets": True, "gmacs": 16 / 25})
+
+
+def test_a_library_that_changed_is_another_one(tmp_path):
+    path = tmp_path / "own.lib"
+    keys = set()
+    for area in (1, 2):
+        path.write_text(f"cell(NAND2) {{ area : {area}; }}")
+        sweep_cells._library.cache_clear()
+        keys.add(replace(cell(), library=str(path)).key)
+    assert len(keys) == 2
 
 
 def test_the_frontier_is_of_each_target():
@@ -179,7 +217,7 @@ def test_what_is_drawn_is_sound(script):
 
 @pytest.mark.slow
 def test_a_build_is_measured(tmp_path, monkeypatch, capsys):
-    """By the project's own cells, asked for once: the areas are those of ``synth.units``."""
+    """By the project's own cells."""
     monkeypatch.setenv("OTTAVA_BUILD", str(tmp_path))
     arguments = ["sweep", "--fmt", "posit8", "--dim", "4", "--quiet"]
     with pytest.raises(SystemExit) as ended:
