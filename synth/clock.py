@@ -6,19 +6,17 @@ registers, ports and the units inside. What a register takes itself, setup and c
 comes on top, as does every wire.
 """
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from gen.cached import generated
-from gen.cli import Parser, add_config_flags, add_quiet, config_from, counted, deliver, piped, real
+from gen.cli import Parser, add_config_flags, add_quiet, config_from, deliver, piped, real
 from hdl.spec.config import AcceleratorConfig
 from synth.flow import SCRIPTS, Flow
 from synth.hierarchy import Hierarchy
 from synth.library import LibraryMissing, add_library, library_named
-from synth.units import KINDS, apart, parts
+from synth.units import apart, kind, parts
 from synth.yosys import YosysError, yosys_version
 
 __all__ = ["KNOBS", "Knob", "choose", "delays", "main"]
@@ -42,22 +40,16 @@ def delays(flow: Flow, config: AcceleratorConfig, only: str | None = None) -> di
     """ns of the longest path of each row, or of row ``only``; ``YosysError``."""
     made = generated(config)
     tree = Hierarchy(made, apart(made))
-    rows: dict[str, str] = {}  # of each module that is mapped
-    for row, module in {_REST: made.top, **parts(made)}.items():
-        for unit in made.counts_under(module):
-            own = next((title for start, title in KINDS.items() if unit.startswith(f"{start}_")),
-                       row)
-            if unit in tree.units and not tree.modules[unit].is_memory:
-                rows[unit] = own
-    wanted = [tree.unit(unit) for unit, row in rows.items() if only in (None, row)]
-    wanted.sort(key=lambda unit: -len(unit.text))
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        mapped = list(counted("units mapped", pool.map(
-            lambda unit: flow.map_unit(unit, "clock"), wanted), len(wanted), quiet=flow.quiet))
-    found: dict[str, float] = {}
-    for one in mapped:
-        found[rows[one.unit]] = max(found.get(rows[one.unit], 0.0), one.delay)
-    return found
+    mapped = {unit for unit in tree.units if not tree.modules[unit].is_memory}
+    rows: dict[str, set[str]] = {}  # a unit that several hold is in the row of each
+    for row, module in parts(made).items():
+        for unit in mapped & made.counts_under(module).keys():
+            rows.setdefault(kind(unit) or row, set()).add(unit)
+    rows[_REST] = mapped - set().union(*rows.values())
+    wanted = {row: units for row, units in rows.items() if units and only in (None, row)}
+    done = flow.map_units([tree.unit(unit) for unit in set().union(*wanted.values())], "clock")
+    ns = {unit.name: one.delay for unit, one in done.items()}
+    return {row: max(ns[unit] for unit in units) for row, units in wanted.items()}
 
 
 def choose(flow: Flow, config: AcceleratorConfig, period: float) -> AcceleratorConfig:

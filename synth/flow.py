@@ -30,17 +30,16 @@ _OPEN = "+strash;"
 _CLOSE = "&put;stime,-p"
 SCRIPTS: dict[str, str] = {
     "quick": f"{_OPEN}&get,-n;&fraig,-x;&put;scorr;dc2;dretime;strash;&get,-n;&dch,-f;&nf;{_CLOSE}",
-    # For delays: no net has more than 8 loads.
-    "clock": f"{_OPEN}&get,-n;&fraig,-x;&put;scorr;dc2;dretime;strash;&get,-n;&dch,-f;&nf;"
-             "&put;buffer,-N,8;topo;stime,-p",
     "best": f"{_OPEN}ifraig;scorr;&get,-n;&deepsyn,-I,2,-J,10;&dch,-f;&nf,-R,1000,-F,500;{_CLOSE}",
     # The same for units above DEEP_LIMIT gate-equivalents, whose search would take hours.
     "best-large":
         f"{_OPEN}ifraig;scorr;&get,-n;&deepsyn,-I,1,-J,4;&dch,-f;&nf,-R,1000,-F,500;{_CLOSE}",
 }
-# The same with fan-out buffered and cells sized for the period that `abc -D` names.
-SCRIPTS["timed"] = (SCRIPTS["quick"].removesuffix("stime,-p")
-                    + "topo;buffer,-c;topo;upsize,{D};dnsize,{D};stime,-p")
+_UNTIMED = SCRIPTS["quick"].removesuffix("stime,-p")
+# For delays: no net has more than 8 loads.
+SCRIPTS["clock"] = f"{_UNTIMED}buffer,-N,8;topo;stime,-p"
+# Fan-out buffered and cells sized for the period that `abc -D` names.
+SCRIPTS["timed"] = _UNTIMED + "topo;buffer,-c;topo;upsize,{D};dnsize,{D};stime,-p"
 DEEP_LIMIT = 300
 
 
@@ -135,21 +134,25 @@ class Flow:
         trees = [Hierarchy(design, apart) for design in designs]
         units = [[tree.unit(name) for name in sorted(tree.units)
                   if not tree.modules[name].is_memory] for tree in trees]
-        order = sorted({unit for members in units for unit in members},
-                       key=lambda unit: (-len(unit.text), unit.name))
-        with ThreadPoolExecutor(self.jobs) as pool:
-            mapped = counted("units mapped", pool.map(self._unit, order), len(order),
-                             quiet=self.quiet)
-            done = dict(zip(order, mapped, strict=True))
+        done = self.map_units({unit for members in units for unit in members})
         return [Report(tree.top, {unit.name: done[unit] for unit in members},
                        {unit.name: tree.counts[unit.name] for unit in members}, tree.memory_bits)
                 for tree, members in zip(trees, units, strict=True)]
 
-    def _unit(self, unit: Unit) -> Mapped:
-        quick = self.map_unit(unit, "timed" if self.script == "timed" else "quick")
+    def map_units(self, units: Collection[Unit], script: str | None = None) -> dict[Unit, Mapped]:
+        """``map_unit`` of each, the largest first; without ``script`` by the flow's own."""
+        order = sorted(units, key=lambda unit: (-len(unit.text), unit.name))
+        with ThreadPoolExecutor(self.jobs) as pool:
+            mapped = counted("units mapped", pool.map(
+                lambda unit: self.map_unit(unit, script or self._script_of(unit)), order),
+                len(order), quiet=self.quiet)
+            return dict(zip(order, mapped, strict=True))
+
+    def _script_of(self, unit: Unit) -> str:
         if self.script != "best":
-            return quick
-        return self.map_unit(unit, "best" if quick.gates <= DEEP_LIMIT else "best-large")
+            return self.script
+        quick = self.map_unit(unit, "quick")
+        return "best" if quick.gates <= DEEP_LIMIT else "best-large"
 
     def map_unit(self, unit: Unit, script: str) -> Mapped:
         """Map ``unit``, whose black boxes count nothing."""
@@ -162,7 +165,8 @@ class Flow:
         if tree.units != {design.top}:
             raise ValueError(f"unit must be mapped whole, not {design.top!r}")
         unit = tree.unit(design.top)
-        return self._kept(unit, self.script, "-netlist", lambda: self._mapped_netlist(unit))
+        script = self._script_of(unit)
+        return self._kept(unit, script, "-netlist", lambda: self._mapped_netlist(unit, script))
 
     def _kept(self, unit: Unit, script: str, what: str, make: Callable[[], dict[str, Any]]
               ) -> dict[str, Any]:
@@ -179,11 +183,11 @@ class Flow:
                     part.replace(place)
         return json.loads(place.read_text())
 
-    def _mapped_netlist(self, unit: Unit) -> dict[str, Any]:
+    def _mapped_netlist(self, unit: Unit, script: str) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="ottava-map-") as name:
             source, found = Path(name) / "unit.v", Path(name) / "netlist.json"
             source.write_text(unit.text)
-            run_yosys([*self.commands(source, unit.name, self.script),
+            run_yosys([*self.commands(source, unit.name, script),
                        f"write_json {quoted(found)}"])
             return json.loads(found.read_text())["modules"][unit.name]
 

@@ -17,7 +17,7 @@ from synth.flow import Flow, Report
 from synth.library import LibraryMissing, add_library, library_named
 from synth.yosys import YosysError
 
-__all__ = ["KINDS", "Breakdown", "apart", "breakdown", "main", "parts"]
+__all__ = ["KINDS", "Breakdown", "apart", "breakdown", "kind", "main", "parts"]
 
 KINDS = {"pe": "PEs", "lane": "lanes"}
 """Leaves that have a row of their own, by the beginning of their modules' names."""
@@ -34,7 +34,7 @@ def parts(described: Design) -> dict[str, str]:
     return found
 
 
-def _kind(module: str) -> str | None:
+def kind(module: str) -> str | None:
     """The row of a module that has one wherever it stands."""
     return next((row for start, row in KINDS.items() if module.startswith(f"{start}_")), None)
 
@@ -43,7 +43,7 @@ def apart(described: Design) -> set[str]:
     """Modules to map on their own: those of ``parts``, PEs and lanes, each with what is private to
     it."""
     return {*parts(described).values(),
-            *(name for name in described.counts if _kind(name) and "__" not in name)}
+            *(name for name in described.counts if kind(name) and "__" not in name)}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def breakdown(described: Design, report: Report) -> Breakdown:
     def take(row: str, counts: Mapping[str, int]) -> None:
         for unit, times in counts.items():
             if unit in report.units:
-                own = _kind(unit) or row
+                own = kind(unit) or row
                 gates[own] = gates.get(own, 0) + report.units[unit].gates * times
 
     for row, module in parts(described).items():
