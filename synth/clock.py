@@ -8,6 +8,7 @@ comes on top, as does every wire.
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from gen.cached import generated
@@ -26,13 +27,14 @@ _REST = "between the units"
 
 @dataclass(frozen=True)
 class Knob:
-    """A value of the configuration that shortens the paths of one row, and what it may be."""
+    """A value of the configuration that shortens the paths of one row, and what it may be, where
+    the rest of the configuration lets it."""
 
     row: str
     values: tuple[int, ...]
 
 
-KNOBS = {"pe_latency": Knob("PEs", (1, 2)), "lane_latency": Knob("lanes", (1, 2, 3, 4)),
+KNOBS = {"pe_latency": Knob("PEs", (1, 2, 3)), "lane_latency": Knob("lanes", (1, 2, 3, 4)),
          "sum_ways": Knob("unit", (1, 2, 4))}
 
 
@@ -57,8 +59,7 @@ def choose(flow: Flow, config: AcceleratorConfig, period: float) -> AcceleratorC
     that comes nearest."""
     for name, knob in KNOBS.items():
         best = float("inf")
-        for value in knob.values:
-            tried = replace(config, **{name: value})  # type: ignore[arg-type]
+        for tried in _allowed(config, name, knob.values):
             delay = delays(flow, tried, knob.row).get(knob.row, 0.0)
             if delay < best:
                 best, chosen = delay, tried
@@ -66,6 +67,16 @@ def choose(flow: Flow, config: AcceleratorConfig, period: float) -> AcceleratorC
                 break
         config = chosen
     return config
+
+
+def _allowed(config: AcceleratorConfig, name: str, values: Sequence[int]
+             ) -> list[AcceleratorConfig]:
+    """``config`` with each value that it lets ``name`` have."""
+    found = []
+    for value in values:
+        with suppress(ValueError):  # a third register of a PE that rounds, ways of exact sums
+            found.append(replace(config, **{name: value}))  # type: ignore[arg-type]
+    return found
 
 
 def _verdict(config: AcceleratorConfig, found: Mapping[str, float], period: float) -> str:

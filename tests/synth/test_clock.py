@@ -4,7 +4,7 @@ import pytest
 
 from gen.block import design_block
 from hdl.spec.config import AcceleratorConfig
-from synth.clock import KNOBS, choose, delays, main
+from synth.clock import KNOBS, _allowed, choose, delays, main
 from synth.flow import Flow, Mapped
 from synth.hierarchy import Hierarchy
 from synth.library import library_named
@@ -41,6 +41,16 @@ def test_the_least_latencies_that_meet_a_period(flow, period, chosen):
     found = choose(flow, config, period)
     assert tuple(getattr(found, name) for name in KNOBS) == chosen
     assert max(delays(flow, found).values()) <= period
+
+
+@pytest.mark.parametrize("values, name, allowed", [
+    ({"fmt": "posit8"}, "pe_latency", [1, 2]),
+    ({"fmt": "posit8", "acc": "exact"}, "pe_latency", [1, 2, 3]),
+    ({"fmt": "int8", "lane_kind": "fixed"}, "lane_latency", [1, 2, 3, 4]),
+    ({"fmt": "int8", "lane_kind": "fixed"}, "sum_ways", [1])])
+def test_latencies_that_a_build_does_not_have_are_left_out(values, name, allowed):
+    found = _allowed(AcceleratorConfig(**values), name, KNOBS[name].values)
+    assert [getattr(config, name) for config in found] == allowed
 
 
 def test_a_path_that_no_latency_shortens_is_named(flow, capsys):
