@@ -37,11 +37,11 @@ class Gates:
     def __init__(self, module: Mapping[str, Any], library: Liberty) -> None:
         self.library = library
         self._nets: dict[Any, Net] = {"0": self.ZERO, "1": self.ONE, "x": self.ZERO}
+        self.count = 2  # of nets
         self.ports = {name: (port["direction"], [self._net(bit) for bit in port["bits"]])
                       for name, port in module["ports"].items()}
         found = [self._gate(name, cell) for name, cell in sorted(module["cells"].items())]
         self.flops = [gate for gate in found if gate.cell.flop]
-        self.count = len(set(self._nets.values()))
         self.gates = self._ordered([gate for gate in found if not gate.cell.flop])
         clocks = {gate.nets[next(iter(_flop(gate).clock.names))] for gate in self.flops}
         if len(clocks) > 1:
@@ -50,7 +50,10 @@ class Gates:
         self.clock = next(iter(clocks), None)
 
     def _net(self, bit: Any) -> Net:
-        return self._nets.setdefault(bit, len(set(self._nets.values())))
+        if bit not in self._nets:
+            self._nets[bit] = self.count
+            self.count += 1
+        return self._nets[bit]
 
     def _gate(self, name: str, said: Mapping[str, Any]) -> Gate:
         cell = self.library.cells.get(said["type"])
@@ -70,15 +73,18 @@ class Gates:
             known |= {gate.nets[pin] for pin in gate.cell.outputs if pin in gate.nets}
         ordered: list[Gate] = []
         while found:
-            ready = [gate for gate in found
-                     if all(gate.nets[pin] in known for pin in gate.cell.inputs)]
+            ready: list[Gate] = []
+            waiting: list[Gate] = []
+            for gate in found:
+                driven = all(gate.nets[pin] in known for pin in gate.cell.inputs)
+                (ready if driven else waiting).append(gate)
             if not ready:
                 raise ValueError(f"gates must not form a loop, but {found[0].name} does, or has "
                                  "an input that nothing drives")
             ordered += ready
             known |= {gate.nets[pin] for gate in ready for pin in gate.cell.outputs
                       if pin in gate.nets}
-            found = [gate for gate in found if gate.nets[gate.cell.outputs[0]] not in known]
+            found = waiting
         return ordered
 
     @property

@@ -101,10 +101,8 @@ def _settler(gates: Gates) -> Callable[[list[int], int], list[int]]:
         flop = gate.cell.flop
         assert flop is not None
         own = _names(gate)
-        state = f"((({flop.next.over(own)}) << 1) & mask)"
-        lines += [f" q{gates.flops.index(gate)} = {state}"]
-        lines += _written(gate, own | {flop.state: f"q{gates.flops.index(gate)}",
-                                       flop.inverse: f"(~q{gates.flops.index(gate)} & mask)"})
+        lines.append(f" q = (({flop.next.over(own)}) << 1) & mask")
+        lines += _written(gate, own | {flop.state: "q", flop.inverse: "(~q & mask)"})
     for gate in gates.gates:
         lines += _written(gate, _names(gate))
     space: dict[str, Callable[[list[int], int], list[int]]] = {}
