@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from gen.cli import counted
-from gen.cli.folders import build_folder, locked
 from gen.design import Design
 from synth.hierarchy import Hierarchy, Unit
+from synth.kept import kept
 from synth.library import Library
 from synth.yosys import YosysError, quoted, run_yosys, yosys_version
 
@@ -174,14 +174,7 @@ class Flow:
         target = [f"{self.period_ns:g}"] if script == "timed" else []
         key = hashlib.sha256("\0".join((unit.text, unit.name, self.library.digest,
                                         SCRIPTS[script], yosys_version(), *target)).encode())
-        place = build_folder() / "synth-cache" / f"{key.hexdigest()[:32]}{what}.json"
-        if not place.is_file():
-            with locked(place.with_suffix(".lock")):
-                if not place.is_file():
-                    part = place.with_suffix(f".{os.getpid()}")
-                    part.write_text(json.dumps(make()))
-                    part.replace(place)
-        return json.loads(place.read_text())
+        return kept(f"{key.hexdigest()[:32]}{what}", make)
 
     def _mapped_netlist(self, unit: Unit, script: str) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="ottava-map-") as name:

@@ -1,8 +1,7 @@
-"""Power of the units of a build, from runs of their mapped netlists on real data: ``Measured``."""
+"""Power of a build's units, from runs of their mapped netlists on real data: ``UnitPower``."""
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -11,12 +10,12 @@ import numpy as np
 
 from compiler.checkpoints.heads import AttentionHeads
 from gen.block import design_block
-from gen.cli.folders import build_folder
 from hdl.spec.config import AcceleratorConfig
 from sim.campaigns.sources import digest_of
 from synth.energy import Spent, leakage, spent
 from synth.flow import Flow
 from synth.gates import Gates
+from synth.kept import kept
 from synth.liberty import liberty
 from synth.sta import sta_energy
 from synth.toggles import Trace
@@ -71,7 +70,7 @@ def measured_units(flow: Flow, cases: Iterable[tuple[AcceleratorConfig, str]],
     decoders = {config.fmt: config for config, _ in cases}
     wanted = dict.fromkeys([*((config, "decoder") for config in decoders.values()), *cases])
     designs = [design_block(unit, config) for config, unit in wanted]  # in one thread
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # Yosys, in processes of its own
+    with ThreadPoolExecutor(flow.jobs) as pool:  # Yosys, in processes of its own
         netlists = dict(zip(wanted, pool.map(flow.netlist, designs), strict=True))
     made = {case: Gates(netlist, read) for case, netlist in netlists.items()}
     loads = {config: Workload(config, layer, head,
@@ -97,13 +96,8 @@ def _kept(flow: Flow, unit: str, made: Gates, netlist: str, stimulus: Stimulus) 
     for name, values in sorted(stimulus.inputs.items()):
         seen.update(name.encode() + np.ascontiguousarray(values, np.int64).tobytes())
     seen.update(np.ascontiguousarray(stimulus.expected).tobytes())
-    place = build_folder() / "synth-cache" / f"{seen.hexdigest()[:32]}-power.json"
-    if not place.is_file():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(asdict(_measured(flow, unit, made, stimulus))))
-        part.replace(place)
-    found = json.loads(place.read_text())
+    found = kept(f"{seen.hexdigest()[:32]}-power",
+                 lambda: asdict(_measured(flow, unit, made, stimulus)))
     return UnitPower(**(found | {"spent": Spent(**found["spent"])}))
 
 
@@ -119,5 +113,3 @@ def _measured(flow: Flow, unit: str, made: Gates, stimulus: Stimulus) -> UnitPow
             f"{stimulus.expected[first]:#x}")
     return UnitPower(unit, len(made.cells), len(given), spent(trace),
                      sum(sta_energy(flow.library, trace)), leakage(made))
-
-

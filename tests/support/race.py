@@ -18,7 +18,7 @@ from gen import cached, top
 from gen.design import Design, Module
 from hdl.spec.config import AcceleratorConfig
 from sim.harness import batch, verilate
-from synth import flow
+from synth import flow, kept
 from synth.hierarchy import Unit
 from synth.library import library_named
 
@@ -101,7 +101,7 @@ def main() -> None:
 
     setattr(owner, maker, make)
     if kind == "free":
-        users: tuple[Any, ...] = (cached, verilate, batch, flow)
+        users: tuple[Any, ...] = (cached, verilate, batch, kept)
         for user in users:
             user.locked = _free
     _meet(folder, "asks", name)

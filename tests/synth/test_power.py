@@ -276,5 +276,3 @@ def test_accumulators_that_round_no_sums(osu018):
     with pytest.raises(ValueError, match="acc must be one of bf16, fp32 .* not 'exact'"):
         measured_units(osu018, [(AcceleratorConfig(dim=4, acc="exact"), "decoder")],
                        small.load(4), 0)
-
-
