@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from compiler.checkpoints.packages import ModelUnavailable
-from gen.cli import Parser, add_names, add_product, add_quiet, deliver, integer, piped
+from gen.cli import Parser, add_names, add_product, add_quiet, deliver, integer, piped, prepared
 from hdl.spec.config import AcceleratorConfig
 from synth import published
 from synth.area import FORMATS, PAIRINGS
@@ -30,7 +30,7 @@ from synth.library import LibraryMissing, add_library, library_named
 from synth.lint import ToolMissing
 from synth.paper_areas import FO4_40, REGISTER, Areas, Unit, fo4, periods
 from synth.paper_draw import drawings
-from synth.power import FAIR, PUBLISHED, add_layer, layer_from, prepared
+from synth.power import FAIR, PUBLISHED, add_layer, layer_from
 from synth.published import CLOCKS
 from synth.sta import StaError, sta_command
 from synth.unit_power import MappingDiffers, measured_units

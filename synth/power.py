@@ -18,7 +18,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from compiler.checkpoints import minilm, small
 from compiler.checkpoints.heads import AttentionHeads
@@ -32,10 +31,9 @@ from gen.cli import (
     config_from,
     deliver,
     integer,
-    make_folder,
     piped,
+    prepared,
     real,
-    writable,
 )
 from hdl.spec.config import AcceleratorConfig
 from synth.area import FORMATS, PAIRINGS
@@ -47,8 +45,7 @@ from synth.unit_power import MappingDiffers, UnitPower, measured_units
 from synth.workload import UNITS
 from synth.yosys import YosysError
 
-__all__ = ["FAIR", "PUBLISHED", "WHOLE", "add_layer", "counts", "layer_from", "main", "prepared",
-           "whole"]
+__all__ = ["FAIR", "PUBLISHED", "WHOLE", "add_layer", "counts", "layer_from", "main", "whole"]
 
 PUBLISHED, FAIR = "the paper's pairing", "bit tricks for all"
 _TITLES = {PUBLISHED: "as published", FAIR: "fair"}
@@ -144,12 +141,6 @@ def layer_from(arguments: argparse.Namespace) -> AttentionHeads:
              else minilm.load(arguments.tokens, offline=arguments.offline))
     layer.rows([arguments.head])
     return layer
-
-
-def prepared(parser: argparse.ArgumentParser, output: str) -> None:
-    """The parser's error unless ``output`` can be written: asked before minutes of work."""
-    make_folder(parser, Path(output).absolute().parent)
-    writable(parser, output)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

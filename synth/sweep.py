@@ -30,6 +30,7 @@ from gen.cli import (
     deliver,
     integer,
     piped,
+    prepared,
     real,
 )
 from hdl.spec.config import ACCUMULATORS
@@ -40,7 +41,6 @@ from synth.area import FORMATS as USUAL
 from synth.fpga import PlacingError, nextpnr_command
 from synth.library import LibraryMissing, add_library, library_named
 from synth.lint import ToolMissing
-from synth.power import prepared
 from synth.sweep_cells import AREA_ALONE, Cell, Result, cells, frontier, measured
 from synth.yosys import YosysError
 

@@ -31,6 +31,7 @@ from gen.cli.output import (
     appearing,
     deliver,
     make_folder,
+    prepared,
     save,
     writable,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "number",
     "piped",
     "prefix_from",
+    "prepared",
     "real",
     "save",
     "surroundings_from",

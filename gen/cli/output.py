@@ -11,7 +11,8 @@ from pathlib import Path
 from gen.cli.folders import build_folder
 from gen.cli.parser import piped
 
-__all__ = ["add_product", "add_record", "appearing", "deliver", "make_folder", "save", "writable"]
+__all__ = ["add_product", "add_record", "appearing", "deliver", "make_folder", "prepared", "save",
+           "writable"]
 
 
 def make_folder(parser: argparse.ArgumentParser, path: Path) -> None:
@@ -98,6 +99,12 @@ def writable(parser: argparse.ArgumentParser, path: str | Path, what: str = "out
     with _told(parser, path, what):
         if not _special(target):
             _begun(target).unlink()
+
+
+def prepared(parser: argparse.ArgumentParser, path: str | Path) -> None:
+    """``writable``, in a folder that is made where there is none."""
+    make_folder(parser, Path(path).absolute().parent)
+    writable(parser, path)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from gen.cli import (
     counted,
     deliver,
     integer,
-    make_folder,
+    prepared,
     writable,
 )
 from gen.cli.folders import build_folder, checkout
@@ -237,8 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work = _chosen(options)
     if not work:
         parser.error("--fmt, --acc and --softmax must leave at least one supported cell")
-    make_folder(parser, Path(options.output).parent)
-    writable(parser, options.output)
+    prepared(parser, options.output)
     if options.functions in _PAGES and set(work) == set(cells(options.dim, options.functions)):
         writable(parser, page_file(options.functions))
     for reason, refused in refusals(options.dim, options.functions).items():

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 from gen.cli import (
@@ -27,9 +26,8 @@ from gen.cli import (
     counted,
     deliver,
     integer,
-    make_folder,
+    prepared,
     real,
-    writable,
 )
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
@@ -112,8 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0: all right and both figures reached, 1: otherwise, 2: wrong arguments."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    make_folder(parser, Path(options.output).parent)
-    writable(parser, options.output)
+    prepared(parser, options.output)
     amounts = Amounts(options.gemms, options.lists, options.large, options.faults)
     started, spec, found, failed = time.monotonic(), SpecCoverage(), [], 0
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
