@@ -5,19 +5,15 @@ from dataclasses import dataclass
 
 from synth.area import PAIRINGS
 from synth.paper_areas import VECTOR, Areas, Unit
-from synth.power import FAIR, PUBLISHED, counts
+from synth.power import FAIR, PUBLISHED, TITLES, Powers, Units, counts
 from synth.published import CLAIMS, Claim
-from synth.unit_power import UnitPower
 
-__all__ = ["BIT", "Judged", "Powers", "judged"]
+__all__ = ["BIT", "Judged", "judged"]
 
 BIT = 0.3
 """Gate-equivalents of a memory bit: an assumption (six transistors, dense, with their periphery),
 as no library here has memories."""
 _NEAR, _NEAR_RATIO = 0.05, 0.03
-
-Powers = Mapping[str, Mapping[str, Mapping[str, UnitPower]]]
-"""By pairing, format and unit."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Judged:
         if published and fair:
             return "reproduced"
         if published or fair:
-            return f"true {'as published' if published else 'in the fair pairing'} only"
+            return f"true {TITLES[PUBLISHED] if published else 'in the fair pairing'} only"
         return "refuted"
 
 
@@ -57,7 +53,7 @@ def judged(areas: Areas, powers: Powers, dims: Sequence[int], clock: str) -> lis
 
 def _area(claim: Claim, areas: Areas, dims: Sequence[int], clock: str) -> Judged:
     found, parts, also = {}, {}, {}
-    for pairing in (PUBLISHED, FAIR):
+    for pairing in TITLES:
         def rows(fmt: str, dim: int, modes=PAIRINGS[pairing]) -> dict[str, float]:
             return _rows(claim.what, areas, fmt, modes[fmt], dim, clock)
 
@@ -69,13 +65,9 @@ def _area(claim: Claim, areas: Areas, dims: Sequence[int], clock: str) -> Judged
         if claim.what == "accelerator":
             logic = [{name: gates for name, gates in rows(fmt, middle).items() if name != "memory"}
                      for fmt in (claim.format, claim.against)]
-            also[f"logic alone, {_short(pairing)}"] = sum(logic[0].values()) / sum(
+            also[f"logic alone, {TITLES[pairing]}"] = sum(logic[0].values()) / sum(
                 logic[1].values())
     return Judged(claim, found, parts, also)
-
-
-def _short(pairing: str) -> str:
-    return {PUBLISHED: "as published", FAIR: "fair"}[pairing]
 
 
 def _rows(what: str, areas: Areas, fmt: str, softmax: str, dim: int, clock: str
@@ -101,7 +93,7 @@ def _rows(what: str, areas: Areas, fmt: str, softmax: str, dim: int, clock: str
 def _power(claim: Claim, powers: Powers) -> Judged:
     """Of accelerators PEs, codecs and lanes; of a vector unit its lanes."""
     found, parts, also = {}, {}, {}
-    for pairing in (PUBLISHED, FAIR):
+    for pairing in TITLES:
         for name in ("settled", "total"):
             sides = [_spent(claim.what, powers[pairing][fmt], name)
                      for fmt in (claim.format, claim.against)]
@@ -109,11 +101,11 @@ def _power(claim: Claim, powers: Powers) -> Judged:
             if name == "settled":
                 found[pairing], parts[pairing] = ratio, _parts(*sides)
             else:
-                also[f"with glitches, {_short(pairing)}"] = ratio
+                also[f"with glitches, {TITLES[pairing]}"] = ratio
     return Judged(claim, found, parts, also)
 
 
-def _spent(what: str, units: Mapping[str, UnitPower], name: str) -> dict[str, float]:
+def _spent(what: str, units: Units, name: str) -> dict[str, float]:
     times = {"vector": {"lane": 1}, "accelerator": counts(Areas.config(Unit("pe", "posit8")))}
     return {unit: number * getattr(units[unit].spent, name)
             for unit, number in times.get(what, {what: 1}).items()}

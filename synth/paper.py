@@ -18,34 +18,38 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from compiler.checkpoints.packages import ModelUnavailable
 from gen.cli import Parser, add_names, add_product, add_quiet, deliver, integer, piped, prepared
 from hdl.spec.config import AcceleratorConfig
 from synth import published
 from synth.area import FORMATS, PAIRINGS
-from synth.claims import BIT, Judged, Powers, judged
+from synth.claims import BIT, Judged, judged
 from synth.flow import Flow
 from synth.liberty import liberty
-from synth.library import LibraryMissing, add_library, library_named
-from synth.lint import ToolMissing
+from synth.library import add_library, library_named
 from synth.paper_areas import FO4_40, REGISTER, Areas, Unit, fo4, periods
 from synth.paper_draw import drawings
-from synth.power import FAIR, PUBLISHED, add_layer, layer_from
+from synth.power import (
+    FAILURES,
+    FAIR,
+    PUBLISHED,
+    TITLES,
+    Powers,
+    add_layer,
+    failed,
+    layer_from,
+    powers,
+)
 from synth.published import CLOCKS
-from synth.sta import StaError, sta_command
-from synth.unit_power import MappingDiffers, measured_units
-from synth.workload import UNITS
-from synth.yosys import YosysError
+from synth.sta import sta_command
 
 __all__ = ["MACS", "main", "measured"]
 
 MACS = ("posit8", "fp8", "e4m3", "e5m2", "bf16", "int8")
-_PAIRS = {PUBLISHED: "as published", FAIR: "fair"}
 
 
 def _modes() -> list[tuple[str, str]]:
     """Every format with each of its softmax modes."""
-    return list(dict.fromkeys((fmt, PAIRINGS[pairing][fmt]) for pairing in _PAIRS
+    return list(dict.fromkeys((fmt, PAIRINGS[pairing][fmt]) for pairing in TITLES
                               for fmt in FORMATS))
 
 
@@ -72,14 +76,9 @@ def measured(flow: Flow, dims: Sequence[int], wholes: Sequence[str]) -> Areas:
 
 
 def _powers(flow: Flow, arguments: argparse.Namespace) -> Powers:
-    configs = {pairing: {fmt: AcceleratorConfig(
+    return powers(flow, {pairing: {fmt: AcceleratorConfig(
         fmt=fmt, dim=16, lanes=16, softmax=PAIRINGS[pairing][fmt], functions="softmax")
-        for fmt in FORMATS} for pairing in _PAIRS}
-    done = iter(measured_units(
-        flow, [(config, unit) for own in configs.values() for config in own.values()
-               for unit in UNITS], layer_from(arguments), arguments.head))
-    return {pairing: {fmt: {unit: next(done) for unit in UNITS} for fmt in own}
-            for pairing, own in configs.items()}
+        for fmt in FORMATS} for pairing in TITLES}, layer_from(arguments), arguments.head)
 
 
 def _leaf_cells(areas: Areas, unit: Unit) -> str:
@@ -87,7 +86,8 @@ def _leaf_cells(areas: Areas, unit: Unit) -> str:
     for clock in CLOCKS:
         leaf = areas.leaves[unit, clock]
         late = f"/{leaf.latency}" if leaf.latency > 1 else ""
-        cells += f"{leaf.gates:9,.0f}{leaf.delay:7.1f}{late + '' if leaf.meets else late + '!':3}"
+        note = late if leaf.meets else f"{late}!"
+        cells += f"{leaf.gates:9,.0f}{leaf.delay:7.1f}{note:3}"
     return cells
 
 
@@ -134,7 +134,7 @@ def _claim_lines(found: Sequence[Judged]) -> list[str]:
     for one in found:
         lines.append(f"{one.claim.says:46}{one.claim.value:7.2f}{one.found[PUBLISHED]:14.2f}"
                      f"{one.found[FAIR]:7.2f}  {one.verdict}")
-        for pairing, title in _PAIRS.items():
+        for pairing, title in TITLES.items():
             parts = ", ".join(f"{name} {100 * part:+.1f}"
                               for name, part in one.parts[pairing].items())
             lines.append(f"    {title}: {parts}")
@@ -199,17 +199,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         dims = list(dict.fromkeys(arguments.dims))
         for dim in dims:
             AcceleratorConfig(dim=dim, lanes=dim)
-        powers = _powers(flow, arguments)
         wholes = [clock for clock in CLOCKS if clock in arguments.wholes]
+        spent = _powers(flow, arguments)
         areas = measured(flow, dims, wholes)
-        found = judged(areas, powers, dims, _judging(wholes))
-    except ModelUnavailable as error:
-        parser.error(f"{error}; --small needs no network")
-    except (ValueError, LibraryMissing, ToolMissing, YosysError) as error:
-        parser.error(str(error))
-    except (MappingDiffers, StaError) as error:
-        print(f"synth.paper: error: {error}", file=sys.stderr)
-        return 1
+        found = judged(areas, spent, dims, _judging(wholes))
+    except FAILURES as error:
+        return failed(parser, error)
     beside: dict[str, Callable[[], str]] = {arguments.output: lambda: _record(areas, found)}
     if folder is not None:
         beside |= {str(folder / f"area-{name}.svg"): partial(str, drawing)

@@ -35,17 +35,13 @@ VECTOR = ("lanes", "unit")
 
 def fo4(library: Liberty) -> float:
     """ns of the smallest inverter that drives four of itself, edges as such a chain has them."""
-    inverters = [pin for cell in library.cells.values() for pin in cell.pins.values()
-                 if pin.output and pin.function is not None and pin.arcs
-                 and len(cell.inputs) == 1 and cell.flop is None
-                 and pin.function.text.startswith("~")]
-    loads = {id(pin): next(own.load for own in cell.pins.values() if not own.output)
-             for cell in library.cells.values() for pin in cell.pins.values()
-             if any(pin is one for one in inverters)}
+    inverters = [(cell.pins[cell.inputs[0]].load, pin) for cell in library.cells.values()
+                 if len(cell.inputs) == 1 and cell.flop is None for pin in cell.pins.values()
+                 if pin.arcs and pin.function is not None and pin.function.text.startswith("~")]
     if not inverters:
         raise ValueError("library must have an inverter with delays")
-    smallest = min(inverters, key=lambda pin: loads[id(pin)])
-    return _chained(smallest, 4 * loads[id(smallest)])
+    load, smallest = min(inverters, key=lambda one: one[0])
+    return _chained(smallest, 4 * load)
 
 
 def _chained(pin: Pin, load: float) -> float:

@@ -6,7 +6,7 @@ from sim.campaigns.accuracy.chart import Axis, chart
 from synth import published
 from synth.area import FORMATS, PAIRINGS
 from synth.paper_areas import Areas, Unit
-from synth.power import FAIR, PUBLISHED
+from synth.power import PUBLISHED, TITLES
 from synth.published import CLOCKS
 
 __all__ = ["drawings"]
@@ -59,10 +59,10 @@ def _functions(areas: Areas) -> str:
 
 def _vector(areas: Areas, dims: Sequence[int], clock: str) -> str:
     lanes = Axis("lanes", tuple(map(str, dims)))
-    series = {f"{pairing}": [(float(place), areas.vector(
+    series = {pairing: [(float(place), areas.vector(
         "posit8", PAIRINGS[name]["posit8"], dim, clock) / areas.vector(
             "fp8", PAIRINGS[name]["fp8"], dim, clock)) for place, dim in enumerate(dims)]
-        for name, pairing in ((PUBLISHED, "as published"), (FAIR, "fair"))}
+        for name, pairing in TITLES.items()}
     series["paper"] = [(float(place), posit / fp8) for place, (dim, posit, fp8) in enumerate(zip(
         published.LANES, published.VECTOR_AREA["posit8"], published.VECTOR_AREA["fp8"],
         strict=True)) if dim in dims]
@@ -73,7 +73,7 @@ def _vector(areas: Areas, dims: Sequence[int], clock: str) -> str:
 def _accelerator(areas: Areas, dims: Sequence[int], clock: str) -> str:
     sizes = Axis("D = L", tuple(map(str, dims)))
     series: dict[str, Points] = {}
-    for name, pairing in ((PUBLISHED, "as published"), (FAIR, "fair")):
+    for name, pairing in TITLES.items():
         totals = {fmt: [sum(areas.rows(fmt, PAIRINGS[name][fmt], dim, clock).values())
                         for dim in dims] for fmt in FORMATS}
         for fmt in FORMATS[:2]:

@@ -45,13 +45,19 @@ from synth.unit_power import MappingDiffers, UnitPower, measured_units
 from synth.workload import UNITS
 from synth.yosys import YosysError
 
-__all__ = ["FAIR", "PUBLISHED", "WHOLE", "add_layer", "counts", "layer_from", "main", "whole"]
+__all__ = ["FAILURES", "FAIR", "PUBLISHED", "TITLES", "WHOLE", "Powers", "Units", "add_layer",
+           "counts", "failed", "layer_from", "main", "powers", "whole"]
 
 PUBLISHED, FAIR = "the paper's pairing", "bit tricks for all"
-_TITLES = {PUBLISHED: "as published", FAIR: "fair"}
+TITLES = {PUBLISHED: "as published", FAIR: "fair"}
 WHOLE = ("pe", "decoder", "encoder", "lane")
+FAILURES = (ValueError, LibraryMissing, MappingDiffers, ModelUnavailable, StaError, ToolMissing,
+            YosysError)
+"""What keeps powers from being measured."""
 
 Units = Mapping[str, UnitPower]
+Powers = Mapping[str, Mapping[str, Units]]
+"""By pairing, format and unit."""
 
 
 def counts(config: AcceleratorConfig) -> dict[str, int]:
@@ -143,35 +149,44 @@ def layer_from(arguments: argparse.Namespace) -> AttentionHeads:
     return layer
 
 
+def powers(flow: Flow, configs: Mapping[str, Mapping[str, AcceleratorConfig]],
+           layer: AttentionHeads, head: int) -> Powers:
+    """Every unit of the builds by pairing and format; ``FAILURES``."""
+    done = iter(measured_units(flow, [(config, unit) for own in configs.values()
+                                      for config in own.values() for unit in UNITS], layer, head))
+    return {pairing: {fmt: {unit: next(done) for unit in UNITS} for fmt in own}
+            for pairing, own in configs.items()}
+
+
+def failed(parser: argparse.ArgumentParser, error: Exception) -> int:
+    """The exit code after one of ``FAILURES``: 1 where gates or OpenSTA are not as they should be,
+    of all else the parser's error."""
+    if not isinstance(error, (MappingDiffers, StaError)):
+        parser.error(f"{error}; --small needs no network" if isinstance(error, ModelUnavailable)
+                     else str(error))
+    print(f"{parser.prog}: error: {error}", file=sys.stderr)
+    return 1
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """0; 1 where the gates give another word than the model, 2 for wrong arguments."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    found: dict[str, dict[str, dict[str, UnitPower]]] = {}
     prepared(parser, arguments.output)
     try:
         sta_command()
         flow = Flow(library_named(arguments.library, arguments.liberty), arguments.script)
         configs = {pairing: {fmt: config_from(arguments, fmt=fmt, softmax=PAIRINGS[pairing][fmt])
-                             for fmt in arguments.fmt} for pairing in _TITLES}
+                             for fmt in arguments.fmt} for pairing in TITLES}
         layer = layer_from(arguments)
-        cases = [(config, unit) for own in configs.values() for config in own.values()
-                 for unit in UNITS]
-        done = iter(measured_units(flow, cases, layer, arguments.head))
-        for pairing, own in configs.items():
-            found[pairing] = {fmt: {unit: next(done) for unit in UNITS} for fmt in own}
-    except ModelUnavailable as error:
-        parser.error(f"{error}; --small needs no network")
-    except (ValueError, LibraryMissing, ToolMissing, YosysError) as error:
-        parser.error(str(error))
-    except (MappingDiffers, StaError) as error:
-        print(f"synth.power: error: {error}", file=sys.stderr)
-        return 1
+        found = powers(flow, configs, layer, arguments.head)
+    except FAILURES as error:
+        return failed(parser, error)
     first = next(iter(configs[PUBLISHED].values()))
     text = [f"Energy a cycle, pJ, and power at {arguments.mhz:g} MHz; D = {first.dim}, "
             f"L = {first.lanes}, functions {first.functions}",
             f"{layer.name}, head {arguments.head}, {layer.tokens} tokens", *flow.describe()]
-    for pairing, title in _TITLES.items():
+    for pairing, title in TITLES.items():
         modes = ", ".join(f"{fmt} {config.softmax}" for fmt, config in configs[pairing].items())
         text += _unit_lines(f"{title}: {modes}", found[pairing], arguments.mhz)
         text += _whole_lines(configs[pairing], found[pairing], arguments.mhz)
@@ -179,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 for one in units.values())
     text += ["", f"words compared with the models: {words:,}, mismatches: 0"]
     record = {"library": flow.library.name, "mhz": arguments.mhz, "pairings": {
-        _TITLES[pairing]: {fmt: {
+        TITLES[pairing]: {fmt: {
             "config": configs[pairing][fmt].as_dict(), "whole": whole(configs[pairing][fmt], units),
             "units": {name: asdict(one) for name, one in units.items()}}
             for fmt, units in own.items()} for pairing, own in found.items()}}
