@@ -7,12 +7,10 @@ from synth.area import PAIRINGS
 from synth.paper_areas import VECTOR, Areas, Unit
 from synth.power import FAIR, PUBLISHED, TITLES, Powers, Units, counts
 from synth.published import CLAIMS, Claim
+from synth.units import BIT
 
-__all__ = ["BIT", "Judged", "judged"]
+__all__ = ["Judged", "judged"]
 
-BIT = 0.3
-"""Gate-equivalents of a memory bit: an assumption (six transistors, dense, with their periphery),
-as no library here has memories."""
 _NEAR, _NEAR_RATIO = 0.05, 0.03
 
 

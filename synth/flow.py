@@ -24,7 +24,7 @@ from synth.kept import kept
 from synth.library import Library
 from synth.yosys import YosysError, quoted, run_yosys, yosys_version
 
-__all__ = ["SCRIPTS", "Flow", "Mapped", "Report"]
+__all__ = ["REGISTER", "SCRIPTS", "Flow", "Mapped", "Report"]
 
 _OPEN = "+strash;"
 _CLOSE = "&put;stime,-p"
@@ -41,7 +41,9 @@ SCRIPTS["clock"] = f"{_UNTIMED}buffer,-N,8;topo;stime,-p"
 # Fan-out buffered and cells sized for the period that `abc -D` names.
 SCRIPTS["timed"] = _UNTIMED + "topo;buffer,-c;topo;upsize,{D};dnsize,{D};stime,-p"
 DEEP_LIMIT = 300
-
+REGISTER = 0.5
+"""ns of a period that a register takes, which no delay holds: OSU018's, from the clock and setup,
+rounded up."""
 
 _DELAY = re.compile(r"ABC: .*\bDelay =\s*([0-9.]+) ps")
 

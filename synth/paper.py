@@ -22,11 +22,11 @@ from gen.cli import Parser, add_names, add_product, add_quiet, deliver, integer,
 from hdl.spec.config import AcceleratorConfig
 from synth import published
 from synth.area import FORMATS, PAIRINGS
-from synth.claims import BIT, Judged, judged
-from synth.flow import Flow
+from synth.claims import Judged, judged
+from synth.flow import REGISTER, Flow
 from synth.liberty import liberty
 from synth.library import add_library, library_named
-from synth.paper_areas import FO4_40, REGISTER, Areas, Unit, fo4, periods
+from synth.paper_areas import FO4_40, Areas, Unit, fo4, periods
 from synth.paper_draw import drawings
 from synth.power import (
     FAILURES,
@@ -41,6 +41,7 @@ from synth.power import (
 )
 from synth.published import CLOCKS
 from synth.sta import sta_command
+from synth.units import BIT
 
 __all__ = ["MACS", "main", "measured"]
 

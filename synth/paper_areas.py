@@ -16,17 +16,15 @@ from math import ceil
 from gen.block import design_block
 from gen.cached import generated
 from hdl.spec.config import AcceleratorConfig
-from synth.flow import Flow
+from synth.flow import REGISTER, Flow
 from synth.liberty import Liberty, Pin
 from synth.published import CLOCKS, MHZ
 from synth.units import Breakdown, apart, breakdown
 
-__all__ = ["FO4_40", "REGISTER", "Areas", "Leaf", "Unit", "fo4", "periods"]
+__all__ = ["FO4_40", "Areas", "Leaf", "Unit", "fo4", "periods"]
 
 FO4_40 = 0.030
 """ns of an inverter that drives four, 40 nm at 0.9 V, of low power: an assumption."""
-REGISTER = 0.5
-"""ns of a period that a register takes: OSU018's, from the clock and setup, rounded up."""
 _LATENCY = {"mac": ("pe_latency", 2), "pe": ("pe_latency", 2), "lane": ("lane_latency", 4)}
 _SIZED = 0.3
 VECTOR = ("lanes", "unit")

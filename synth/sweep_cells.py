@@ -22,12 +22,10 @@ from hdl.spec.config import AcceleratorConfig
 from hdl.spec.surroundings import Surroundings
 from sim.campaigns.sources import digest_of
 from sim.inference.workers import shared
-from synth.claims import BIT
-from synth.flow import Flow
+from synth.flow import REGISTER, Flow
 from synth.fpga import CELLS, SRAM, nextpnr_version, place
 from synth.library import LIBRARIES, Library, library_named
-from synth.paper_areas import REGISTER
-from synth.units import apart, breakdown
+from synth.units import BIT, apart, breakdown
 from synth.yosys import yosys_version
 
 __all__ = ["AREA_ALONE", "Cell", "Result", "cells", "frontier", "measured"]
@@ -35,7 +33,7 @@ __all__ = ["AREA_ALONE", "Cell", "Result", "cells", "frontier", "measured"]
 AREA_ALONE = 0.0
 """A period that asks for none: mapped for area."""
 _SOURCES = ("hdl", "gen", *(f"synth/{name}.py" for name in (
-    "claims", "flow", "fpga", "hierarchy", "library", "paper_areas", "sweep_cells", "units")))
+    "flow", "fpga", "hierarchy", "library", "sweep_cells", "units")))
 """What a result follows from, its cell aside."""
 
 Result = dict[str, Any]

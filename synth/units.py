@@ -17,8 +17,11 @@ from synth.flow import Flow, Report
 from synth.library import LibraryMissing, add_library, library_named
 from synth.yosys import YosysError
 
-__all__ = ["KINDS", "Breakdown", "apart", "breakdown", "kind", "main", "parts"]
+__all__ = ["BIT", "KINDS", "Breakdown", "apart", "breakdown", "kind", "main", "parts"]
 
+BIT = 0.3
+"""Gate-equivalents of a memory bit: an assumption (six transistors, dense, with their periphery),
+as no library here has memories."""
 KINDS = {"pe": "PEs", "lane": "lanes"}
 """Leaves that have a row of their own, by the beginning of their modules' names."""
 

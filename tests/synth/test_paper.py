@@ -8,17 +8,17 @@ import pytest
 
 from support.require import require
 from synth import paper, published
-from synth.claims import BIT, judged
+from synth.claims import judged
 from synth.energy import Spent
-from synth.flow import Flow, Mapped, Report
+from synth.flow import REGISTER, Flow, Mapped, Report
 from synth.liberty import liberty
 from synth.library import library_named
-from synth.paper_areas import REGISTER, Areas, Leaf, Unit, fo4, periods
+from synth.paper_areas import Areas, Leaf, Unit, fo4, periods
 from synth.paper_draw import drawings
 from synth.power import FAIR, PUBLISHED
 from synth.published import CLAIMS, CLOCKS
 from synth.unit_power import UnitPower
-from synth.units import Breakdown
+from synth.units import BIT, Breakdown
 
 
 def test_clocks_are_the_papers_by_the_delay_of_an_inverter():
