@@ -42,7 +42,8 @@ def restore(path: Path, trainer: Trainer, about: dict[str, object]) -> None:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"state must be a file of an earlier run, not {path}: {reason}"
                               ) from error
-    for name, value in about.items():
+    for name in dict.fromkeys((*about, *saved)):
+        value = about.get(name)
         if saved.get(name) != json.loads(json.dumps(value)):
             raise CheckpointError(f"{path} is of another run: {name} was {saved.get(name)!r}, "
                                   f"not {value!r}")
