@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compiler.calibration import chosen_scales
+from compiler.centred import CENTRINGS
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs, Step
 from compiler.checkpoints.scales import Scales
@@ -22,6 +23,7 @@ from compiler.program.lowered import LoweredProgram
 from gen.cli import (
     add_adapter,
     add_balance,
+    add_centring,
     add_config_flags,
     add_model_flags,
     add_scales,
@@ -85,6 +87,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_adapter(parser)
     add_scales(parser, (*SCALES, STATIC))
     add_balance(parser)
+    add_centring(parser, CENTRINGS)
     parser.add_argument("--memory", type=integer(1), metavar="BYTES",
                         help="refuse a program that needs more than this memory")
     add_seed(parser, "fills unused memory, and random models and inputs")
@@ -123,9 +126,10 @@ def scales_of(options: argparse.Namespace, model: Transformer, config: Accelerat
 
 
 def model_of(options: argparse.Namespace, config: AcceleratorConfig) -> Transformer:
-    """With its adapters, balanced where that is asked for; ``ValueError``, ``ModelUnavailable``."""
+    """With its adapters, balanced and centred as is asked for; ``ValueError``,
+    ``ModelUnavailable``."""
     return opened_model(options.model, config, adapter=options.adapter, balance=options.balance,
-                        offline=options.offline, seed=options.seed)
+                        centring=options.centring, offline=options.offline, seed=options.seed)
 
 
 def inputs_of(options: argparse.Namespace, model: Transformer) -> Inputs:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from compiler.centred import CENTRINGS
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.checkpoints.source import MODELS
 from compiler.lowering.fusion import FUSION_LEVELS
@@ -24,6 +25,7 @@ from gen.cli import (
     Parser,
     add_adapter,
     add_balance,
+    add_centring,
     add_config_flags,
     add_fusion,
     add_jobs,
@@ -68,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add_adapter(parser)
     add_scales(parser, (*SCALES, STATIC))
     add_balance(parser)
+    add_centring(parser, CENTRINGS)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE",
                         help="record each example there, in JSON lines; go on with what it has")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there")
@@ -132,7 +135,7 @@ def _table(metric: str, found: Mapping[str, Estimate], differing: Mapping[str, i
 def _evaluated(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
     plan = Plan(chosen.model, chosen.metric, _builds(chosen), chosen.fusion, chosen.adapter,
                 chosen.tokens, chosen.offline, chosen.new, chosen.language, chosen.task,
-                chosen.scales, chosen.balance)
+                chosen.scales, chosen.balance, chosen.centring)
     model = plan.opened(next(iter(plan.builds))).model
     check(model, plan.metric)
     if plan.metric != "wer" and (plan.language or plan.task):

@@ -18,6 +18,7 @@ from itertools import islice
 
 import numpy as np
 
+from compiler.centred import centred
 from compiler.checkpoints import load
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.lowering.place import Tell, part_of, silent
@@ -85,7 +86,7 @@ def prepare(options: argparse.Namespace, line: Line | None = None) -> Run:
     if config.format.integer and not options.plain:
         raise ValueError(f"format must be one with fractions to be trained in, not {config.fmt}: "
                          "gradients are no integers")
-    model = load(options.model, offline=options.offline)
+    model = centred(load(options.model, offline=options.offline), config, options.centring)
     tell: Tell = silent
     if line is not None:
         line.restart()
@@ -101,6 +102,8 @@ def prepare(options: argparse.Namespace, line: Line | None = None) -> Run:
     trainer = Trainer(model, training, task.kind, numerics, "float" if options.plain else "pair")
     about = {"model": options.model, "task": task.name, "training": repr(training),
              "config": "fp32" if options.plain else config.as_dict()}
+    if options.centring != "once":
+        about["centring"] = options.centring
     if options.exact is not None:
         about["exact"] = options.exact
     if isinstance(task, MaskedTask):

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from compiler.answers import own_task
+from compiler.centred import CENTRINGS
 from compiler.checkpoints import NAMES
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.registry import DIGITS_MODELS, tokenizer
@@ -28,7 +29,7 @@ from compiler.training.tasks import (
     movie_reviews,
     review_text,
 )
-from gen.cli import Parser, add_config_flags, add_model, add_on, add_quiet
+from gen.cli import Parser, add_centring, add_config_flags, add_model, add_on, add_quiet
 from hdl.spec.config import AcceleratorConfig
 
 __all__ = ["check_batch", "exact_of", "make_parser", "task_of", "training_of"]
@@ -70,6 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
                         "magnitudes below 2^K (posits 6, e5m2 15, e4m3 8)")
     parser.add_argument("--backward", help=f"softmax: {', '.join(BACKWARD)} "
                         "(ordinary, centred where 1/x is a bit trick)")
+    add_centring(parser, CENTRINGS)
     add_on(parser, "numpy", numpy="every rounding of the accelerator in numpy, but "
            "sums of products in float32",
            machine="programs on the machine model",

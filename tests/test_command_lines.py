@@ -35,8 +35,9 @@ JOBS = [(["--jobs", "0"], "--jobs must be an integer from 1 up, not 0")]
 OUTPUT = [(["-o", NOWHERE], "output must be .*, not ./dev/null")]
 NAMES = [(["--fmt", "int4"], "--fmt must be one of .*posit8, .* not 'int4'")]
 DIM = [(["--dim", "5"], "dim must be a power of two from 4 to 128, not 5")]
+CENTRED = [(["--centring", "never"], "--centring must be one of once, twice, not 'never'")]
 LOWERED = [*BUILD, *MODEL, *SEED, (["--memory", "9"], "memory must be at least [0-9]+ bytes"),
-           (["--adapter", NOWHERE], NOWHERE)]
+           (["--adapter", NOWHERE], NOWHERE), *CENTRED]
 SAMPLE = ["random-bert"]
 
 # What comes before the wrong arguments, and these with what is said of them.
@@ -68,7 +69,7 @@ WRONG: dict[str, tuple[list[str], list[tuple[list[str], str]]]] = {
     "train-demo": ([], [(["--steps", "0"], "--steps must be an integer from 1 up, not 0"),
                         (["--out", NOWHERE], "output must be in a folder that can be made, not")]),
     "evaluate": (["random-llama", "x.jsonl", "--metric", "perplexity"], [
-        *JOBS, (["--build", "posit9"], "format must be one of posit8, .* not 'posit9'"),
+        *JOBS, *CENTRED, (["--build", "posit9"], "format must be one of posit8, .* not 'posit9'"),
         (["--limit", "0"], "--limit must be an integer from 1 up, not 0"),
         (["--dim", "3"], "dim must be a power of two from 4 to 128, not 3"),
         (["-o", NOWHERE], "output must be a writable file"),
@@ -84,7 +85,8 @@ WRONG: dict[str, tuple[list[str], list[tuple[list[str], str]]]] = {
                    (["frob", "x"], "must be one of show, run, c, not 'frob'")]),
     "assembly": ([], [(["dump", NOWHERE], NOWHERE), (["assemble", NOWHERE, "-o", "x"], NOWHERE),
                       (["dump", "x", "--address", "y"], "--address must be an integer")]),
-    "cycles": (["bert-base"], [*BUILD, *MODEL, (["--svg", NOWHERE], "svg must be a writable file"),
+    "cycles": (["bert-base"], [*BUILD, *MODEL, *CENTRED,
+                               (["--svg", NOWHERE], "svg must be a writable file"),
                                (["--latency", "0"], "--latency must be an integer from 1 up")]),
     "throughput": ([], [*BUILD, (["--sizes", "8", "0"], "--sizes must be an integer from 1 up")]),
     "bench": ([], [*SEED, *JOBS, *NAMES, (["--test", "x"], "--test must be one of decoder, "),

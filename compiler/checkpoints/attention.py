@@ -28,7 +28,9 @@ class Norm:
 
     ``affine``: x ⊙ gain + shift alone, which looks at no mean or variance. ``kind``: ``l2`` divides
     what is left of x without its mean by √(its squares' mean + eps), ``l1`` by its magnitudes' mean
-    + eps. ``ValueError`` for an L1 norm without shift, or of gain and shift alone.
+    + eps. ``centred_twice``: what is left has its own mean taken away again, which is 0 but for
+    the roundings of the mean (``compiler.centred``). ``ValueError`` for an L1 norm without shift,
+    or of gain and shift alone, and where no mean is taken away that could be twice.
     """
 
     gain: np.ndarray
@@ -36,12 +38,21 @@ class Norm:
     eps: float
     affine: bool = False
     kind: Literal["l1", "l2"] = "l2"
+    centred_twice: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in ("l1", "l2"):
             raise ValueError(f"kind of a norm must be l1 or l2, not {self.kind!r}")
         if self.kind == "l1" and (self.shift is None or self.affine):
             raise ValueError("an L1 norm must have a shift, and a mean that it takes away")
+        if self.centred_twice and not self.centres:
+            raise ValueError("a norm that is centred twice must take a mean away, which neither "
+                             "RMSNorm nor gain and shift alone do")
+
+    @property
+    def centres(self) -> bool:
+        """Whether it takes the mean of each row away."""
+        return self.shift is not None and not self.affine
 
 
 @dataclass(frozen=True)

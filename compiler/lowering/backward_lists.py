@@ -5,6 +5,7 @@ the lane's type, row sums in FP32. ``factor`` is what brings one gradient tensor
 the next. The mathematics is that of ``compiler.training.gradients``.
 """
 
+from compiler.lowering.lists import CENTRED, means
 from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
@@ -31,36 +32,36 @@ def softmax_backward(p: Tensor, factor: float, centred: bool = False) -> Epilogu
     g: Fields = {"multiply": Operand.IMM0}
     weighed: Fields = {"scale": Operand.Y}
     total = Instruction(**g, **weighed, reduce=Reduce.SUM)
-    centre: Fields = {"add": Operand.R0, "subtract": True}
     if not centred:
         return Epilogue(factor, p, instructions=(
-            total, Instruction(**g, **centre, **weighed, **_STORE)))
+            total, Instruction(**g, **CENTRED, **weighed, **_STORE)))
     return Epilogue(factor, p, instructions=(
         total,
-        Instruction(**g, **centre, **_KEEP),
+        Instruction(**g, **CENTRED, **_KEEP),
         Instruction(multiply=Operand.Y, reduce=Reduce.SUM, reduce_to=1),
         Instruction(add=Operand.R1, subtract=True, **weighed, **_STORE)))
 
 
 def layer_norm_backward(h: Tensor, eps: float, factor: float = 1.0,
-                        residual: Tensor | None = None, after: float = 1.0) -> Epilogue:
+                        residual: Tensor | None = None, after: float = 1.0, *,
+                        twice: bool = False) -> Epilogue:
     """Of the norm's input x, with h = γ ⊙ ∂/∂y: the gradient of x, times ``factor``; with a
     ``residual``, (that + ``residual``) · ``after``.
 
     c = x − μ, x̂ = c · r with r = 1/√(mean c² + ``eps``); m = mean(x̂ ⊙ h), t = (x̂ · m − h) ·
-    (−``factor``), then (t − mean t) · r. A row must stay on chip.
+    (−``factor``), then (t − mean t) · r. A row must stay on chip. ``twice``: c as the norm has it,
+    see ``lists.means``.
     """
-    centred: Fields = {"add": Operand.R0, "subtract": True}
     mean: Fields = {"reduce": Reduce.SUM, "post": Post.MEAN}
-    end = (Instruction(**centred, scale=Operand.R1, **_STORE),) if residual is None else (
-        Instruction(**centred, scale=Operand.R1, **_KEEP),
+    end = (Instruction(**CENTRED, scale=Operand.R1, **_STORE),) if residual is None else (
+        Instruction(**CENTRED, scale=Operand.R1, **_KEEP),
         Instruction(add=Operand.Y, y=1, scale=Operand.IMM1, **_STORE))
     return Epilogue(-factor, h, imm1=after, y1=residual, inverse_n=1 / h.columns, epsilon=eps,
                     instructions=(
-        Instruction(**mean),
-        Instruction(**centred, scale=Operand.SELF, reduce=Reduce.SUM, reduce_to=1,
+        *means(twice),
+        Instruction(**CENTRED, scale=Operand.SELF, reduce=Reduce.SUM, reduce_to=1,
                     post=Post.INVERSE_SQRT),
-        Instruction(**centred, scale=Operand.R1, **_KEEP),
+        Instruction(**CENTRED, scale=Operand.R1, **_KEEP),
         Instruction(multiply=Operand.Y, **mean),
         Instruction(multiply=Operand.R0, add=Operand.Y, subtract=True, scale=Operand.IMM0, **mean,
                     **_KEEP),

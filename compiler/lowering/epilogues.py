@@ -118,8 +118,8 @@ def _norm(norm: Normalise, operands: Sequence[Tensor], scales: bool, factor: flo
         return lists.rms_norm(operands[0], norm.eps)
     gain, shift = operands
     if norm.l1:
-        return integer_lists.l1_norm(gain, shift, norm.eps, scales, factor)
-    return lists.layer_norm(gain, shift, norm.eps, factor)
+        return integer_lists.l1_norm(gain, shift, norm.eps, scales, factor, norm.twice)
+    return lists.layer_norm(gain, shift, norm.eps, factor, norm.twice)
 
 
 def _takes_factor(lane_op: LaneOp) -> bool:

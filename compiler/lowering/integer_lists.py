@@ -8,6 +8,7 @@ the mean, and 1/t is 1/√t twice, which is as near to it in every softmax mode.
 from dataclasses import replace
 
 from compiler.checkpoints.scales import LARGEST
+from compiler.lowering.lists import CENTRED, means
 from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
@@ -85,22 +86,21 @@ def deferred_polynomial_of_words(degree: int, bias: float, delta: float, mask: T
         replace(total, post=Post.RECIPROCAL_MEAN), items))
 
 
-def l1_norm(gamma: Tensor, beta: Tensor, eps: float, scales: bool, factor: float | None = None
-            ) -> Epilogue:
+def l1_norm(gamma: Tensor, beta: Tensor, eps: float, scales: bool, factor: float | None = None,
+            twice: bool = False) -> Epilogue:
     """Normalises rows: (x − μ) · gamma · r + beta, r = 1/(mean of abs(x − μ) + eps); × ``factor``
-    at last. ``scales``: of a build that has them."""
-    centred: Fields = {"add": Operand.R0, "subtract": True}
+    at last. ``scales``: of a build that has them. ``twice``: as for ``lists.means``."""
     size: Fields = {"reduce": Reduce.SUM, "reduce_to": 1}
-    weighed = Instruction(**centred, scale=Operand.Y, **_KEPT)
-    mean = Instruction(reduce=Reduce.SUM, post=Post.MEAN)
+    weighed = Instruction(**CENTRED, scale=Operand.Y, **_KEPT)
+    mean = means(twice)
     stored: Fields = {**_STORED, "add": Operand.Y, "y": 1,
                       "scale": Operand.NONE if factor is None else Operand.IMM1}
     if scales:
-        steps = (mean, Instruction(**centred, **size, magnitude=True, post=Post.RECIPROCAL_MEAN),
+        steps = (*mean, Instruction(**CENTRED, **size, magnitude=True, post=Post.RECIPROCAL_MEAN),
                  weighed, Instruction(multiply=Operand.R1, **stored))
     else:
-        steps = (mean, Instruction(**centred, scale=Operand.IMM0, relu=True, **size,
-                                   post=Post.INVERSE_SQRT),
+        steps = (*mean, Instruction(**CENTRED, scale=Operand.IMM0, relu=True, **size,
+                                    post=Post.INVERSE_SQRT),
                  weighed, Instruction(multiply=Operand.R1, scale=Operand.R1, **_KEPT),
                  Instruction(**stored))
     return Epilogue(scale=None if scales else 2.0, imm1=factor, bias=gamma, y1=beta,

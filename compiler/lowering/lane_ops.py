@@ -181,7 +181,8 @@ class DeferredSoftmax(Elementwise):
 @dataclass(frozen=True)
 class Normalise(LaneOp):
     """LayerNorm of each row, RMSNorm where there is no ``shift``; gain and shift are one row.
-    ``affine``: × gain, + shift alone. ``l1``: by the mean of magnitudes."""
+    ``affine``: × gain, + shift alone. ``l1``: by the mean of magnitudes. ``twice``: what is left
+    without its mean is centred again."""
 
     use: ClassVar[Use] = Use.NORM
     ends: ClassVar[bool] = True
@@ -190,6 +191,7 @@ class Normalise(LaneOp):
     eps: float
     affine: bool = False
     l1: bool = False
+    twice: bool = False
 
     @property
     def reads(self) -> tuple[Read, ...]:
@@ -202,7 +204,8 @@ class Normalise(LaneOp):
     def __str__(self) -> str:
         if self.affine:
             return f"× {self.gain}" + ("" if self.shift is None else f" + {self.shift}")
-        return "RMSNorm" if self.shift is None else "L1 norm" if self.l1 else "LayerNorm"
+        name = "RMSNorm" if self.shift is None else "L1 norm" if self.l1 else "LayerNorm"
+        return f"{name} centred twice" if self.twice else name
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,45 @@
 """Epilogues of several instructions: norms, means, products."""
 
+from typing import Any
+
 from compiler.checkpoints.scales import LARGEST
 from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Fields, Instruction
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand, Post, Reduce
 
-__all__ = ["affine", "codes_by_row", "deferred_softmax", "deferred_softmax_of_codes", "l2_norm",
-           "largest_magnitudes", "layer_norm", "linear_codes", "linear_magnitudes", "product",
-           "rms_norm", "row_mean", "sum_norm"]
+__all__ = ["CENTRED", "affine", "codes_by_row", "deferred_softmax", "deferred_softmax_of_codes",
+           "l2_norm", "largest_magnitudes", "layer_norm", "linear_codes", "linear_magnitudes",
+           "means", "product", "rms_norm", "row_mean", "sum_norm"]
 
 
-def layer_norm(gamma: Tensor, beta: Tensor, eps: float, factor: float | None = None) -> Epilogue:
+CENTRED: Fields = {"add": Operand.R0, "subtract": True}
+"""Behind ``means``: what the mean is taken from."""
+
+
+def means(twice: bool = False, **first: Any) -> tuple[Instruction, ...]:
+    """The mean of each row into R0; ``first``: other fields of that pass. ``twice``: the row
+    without it is kept, and its own mean goes into R0: what rounding the mean has left in it."""
+    mean: Fields = {"reduce": Reduce.SUM, "post": Post.MEAN}
+    again = Instruction(**CENTRED, **mean, destination=Destination.BUFFER)
+    return (Instruction(**first, **mean), *((again,) if twice else ()))
+
+
+def layer_norm(gamma: Tensor, beta: Tensor, eps: float, factor: float | None = None,
+               twice: bool = False) -> Epilogue:
     """Normalises rows: (x − μ) · gamma · r + beta, r = 1/√(σ² + eps); × ``factor`` at last.
+    ``twice``: as for ``means``.
 
     Mean into R0; squares of x − R0, r into R1; (x − R0) · gamma, kept; · R1 + beta, stored. The
     block stays on chip, for one instruction takes one of gamma and beta.
     """
-    centred: Fields = {"add": Operand.R0, "subtract": True}
     last = Operand.NONE if factor is None else Operand.IMM1
     return Epilogue(bias=gamma, y1=beta, imm1=factor, inverse_n=1 / gamma.columns, epsilon=eps,
                     instructions=(
-        Instruction(reduce=Reduce.SUM, post=Post.MEAN),
-        Instruction(**centred, scale=Operand.SELF, reduce=Reduce.SUM, reduce_to=1,
+        *means(twice),
+        Instruction(**CENTRED, scale=Operand.SELF, reduce=Reduce.SUM, reduce_to=1,
                     post=Post.INVERSE_SQRT),
-        Instruction(**centred, scale=Operand.Y, destination=Destination.BUFFER),
+        Instruction(**CENTRED, scale=Operand.Y, destination=Destination.BUFFER),
         Instruction(multiply=Operand.R1, add=Operand.Y, y=1, scale=last,
                     destination=Destination.MEMORY)))
 
@@ -67,17 +82,16 @@ def product(y: Tensor) -> Epilogue:
         Instruction(multiply=Operand.Y, destination=Destination.MEMORY),))
 
 
-def sum_norm(y: Tensor, pair: Tensor, eps: float, l1: bool = False) -> Epilogue:
+def sum_norm(y: Tensor, pair: Tensor, eps: float, l1: bool = False, twice: bool = False
+             ) -> Epilogue:
     """``layer_norm`` of x + ``y``, or the norm by magnitudes; ``pair``: gamma and beta, rows of one
     tensor."""
     size: Fields = {"magnitude": True, "post": Post.RECIPROCAL_MEAN} if l1 else {
         "scale": Operand.SELF, "post": Post.INVERSE_SQRT}
-    centred: Fields = {"add": Operand.R0, "subtract": True}
     return Epilogue(bias=y, y1=pair, inverse_n=1 / pair.columns, epsilon=eps, instructions=(
-        Instruction(add=Operand.Y, reduce=Reduce.SUM, post=Post.MEAN,
-                    destination=Destination.BUFFER),
-        Instruction(**centred, **size, reduce=Reduce.SUM, reduce_to=1),
-        Instruction(**centred, scale=Operand.Y, y=1, destination=Destination.BUFFER),
+        *means(twice, add=Operand.Y, destination=Destination.BUFFER),
+        Instruction(**CENTRED, **size, reduce=Reduce.SUM, reduce_to=1),
+        Instruction(**CENTRED, scale=Operand.Y, y=1, destination=Destination.BUFFER),
         Instruction(multiply=Operand.R1, add=Operand.Y, y=1, y_second=True,
                     destination=Destination.MEMORY)))
 

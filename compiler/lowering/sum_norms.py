@@ -48,13 +48,13 @@ class SumNorms(ProjectedHeads):
         assert y is not None and norm.shift is not None, "as was asked for"
         pair = self._declare(self._shared.pair(f"{norm.gain.value.name} and shift",
                                                norm.gain.value, norm.shift.value))
-        eps, l1, name = norm.eps, norm.l1, f"{norm} of the sum"
+        eps, l1, twice, name = norm.eps, norm.l1, norm.twice, f"{norm} of the sum"
 
         def own(view: View) -> View:
             return self._view(view if rows is None else view.row_block(rows.start, len(rows)))
 
         self._ops.append(Vector(own(second.out), own(first.x), then=(Listed(
-            name, lambda tensors: lists.sum_norm(tensors[0], tensors[1], eps, l1),
+            name, lambda tensors: lists.sum_norm(tensors[0], tensors[1], eps, l1, twice),
             ((Read(own(y), Use.LANES), Read(pair.whole, Use.LANES)),)),)))
 
     def _linear_and_norm(self, ops: Sequence[Op]) -> int:

@@ -197,7 +197,8 @@ class Tracer:
         shift = None
         if norm.shift is not None:
             shift = self.parameter(norm.shift, Form.WIDE, f"{name} shift").whole
-        self.vector(x, Normalise(gain, shift, norm.eps, norm.affine, norm.kind == "l1"), out)
+        self.vector(x, Normalise(gain, shift, norm.eps, norm.affine, norm.kind == "l1",
+                                 norm.centred_twice), out)
 
     def cap(self, x: View, cap: float, out: Value | View, name: str, scale: float = 1.0) -> None:
         """out = cap · tanh(``scale`` · x / cap)."""

@@ -20,6 +20,7 @@ from gen.cli.line import Line, counted
 from gen.cli.model import (
     add_adapter,
     add_balance,
+    add_centring,
     add_fusion,
     add_model,
     add_model_flags,
@@ -58,6 +59,7 @@ __all__ = [
     "Parser",
     "add_adapter",
     "add_balance",
+    "add_centring",
     "add_config_flags",
     "add_fusion",
     "add_jobs",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from gen.cli.parser import add_offline, integer
 
-__all__ = ["add_adapter", "add_balance", "add_fusion", "add_model", "add_model_flags",
-           "add_scales", "layers"]
+__all__ = ["add_adapter", "add_balance", "add_centring", "add_fusion", "add_model",
+           "add_model_flags", "add_scales", "layers"]
 
 _LAYERS = re.compile(r"(\d*)(:?)(\d*)")
 
@@ -45,6 +45,14 @@ def add_balance(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--balance", action="store_true",
                         help="move powers of two between layers, by what the model reaches on the "
                         "project's sentences, to where formats of few digits are precise")
+
+
+def add_centring(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """``--centring``, the first of ``names`` unless chosen."""
+    parser.add_argument("--centring", choices=tuple(names), default=names[0], metavar="TIMES",
+                        help=f"{' or '.join(names)}: how often norms take the mean of a row away, "
+                        "for rows whose mean is many times their deviation, on lanes of BF16 "
+                        f"({names[0]})")
 
 
 def add_fusion(parser: argparse.ArgumentParser, levels: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from compiler.centred import CENTRINGS
 from compiler.checkpoints.packages import ModelUnavailable
 from compiler.lowering.fusion import FUSION_LEVELS, fusion_named
 from compiler.lowering.scaling import SCALES, STATIC
@@ -20,6 +21,7 @@ from compiler.work import decode_steps
 from gen.cli import (
     Line,
     Parser,
+    add_centring,
     add_config_flags,
     add_model_flags,
     add_quiet,
@@ -46,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scales", choices=(*SCALES, STATIC), metavar="WHICH",
                         help=f"of operands of products: {', '.join(SCALES)} or {STATIC} (row of "
                         "int8, else unit)")
+    add_centring(parser, CENTRINGS)
     parser.add_argument("--memory", default="ideal", metavar="NAME",
                         help="ideal, dram, or dram:burst=4,latency=100 (ideal)")
     parser.add_argument("--latency", type=integer(1), default=30, metavar="N",
@@ -88,7 +91,7 @@ def _work(options: argparse.Namespace) -> Workload:
     steps = decode_steps(options.tokens or 0, options.decode)
     return workload(config_from(options), options.model, tokens=options.tokens,
                     layers=options.layers, level=fusion_named(options.fusion), steps=steps,
-                    offline=options.offline, scales=options.scales)
+                    offline=options.offline, scales=options.scales, centring=options.centring)
 
 
 def _print(work: Workload, run: Run, each: bool, seconds: float) -> None:
@@ -142,9 +145,10 @@ def _train(options: argparse.Namespace) -> None:
         targets, options.lora, place=options.adapters)
     training = Training(method, batch=options.micro, recompute=options.recompute)
     work = training_work(config, options.model, training, tokens=options.tokens,
-                         layers=options.layers, offline=options.offline)
+                         layers=options.layers, offline=options.offline, centring=options.centring)
     plain = inference_work(config, options.model, training, tokens=options.tokens,
-                           layers=options.layers, offline=options.offline)
+                           layers=options.layers, offline=options.offline,
+                           centring=options.centring)
     memory = _memory(options)
     simulate(config, [])
     with Line("cycles", quiet=options.quiet) as line:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from compiler.centred import centred
 from compiler.checkpoints.description import Linear, Patches, Tokens, Transformer
 from compiler.checkpoints.inputs import Inputs
 from compiler.lowering.lower import layer_range, lower
@@ -46,11 +47,12 @@ class TrainingWork:
 
 def training_work(config: AcceleratorConfig, name: str, training: Training, *,
                   tokens: int | None = None, layers: range | slice | None = None,
-                  offline: bool = False) -> TrainingWork:
+                  offline: bool = False, centring: str = "once") -> TrainingWork:
     """Of the model called ``name``, or at that path, over ``training.micro`` sequences of
-    ``tokens`` positions (128, or as many as an image has patches). ``ValueError`` in one line,
-    ``ModelUnavailable``."""
+    ``tokens`` positions (128, or as many as an image has patches). ``centring``: of ``CENTRINGS``.
+    ``ValueError`` in one line, ``ModelUnavailable``."""
     model, inputs = training_model(name, training, tokens, layers, offline)
+    model = centred(model, config, centring)
     kind = loss_of_model(model)
     training = replace(training, head=kind == "classes")
     program = lower_training(config, model, training, inputs, kind=kind, seed=None)
@@ -63,10 +65,10 @@ def training_work(config: AcceleratorConfig, name: str, training: Training, *,
 
 def inference_work(config: AcceleratorConfig, name: str, training: Training, *,
                    tokens: int | None = None, layers: range | slice | None = None,
-                   offline: bool = False) -> Workload:
+                   offline: bool = False, centring: str = "once") -> Workload:
     """The same layers, head and sequences without training."""
     model, inputs = training_model(name, training, tokens, layers, offline)
-    program = lower(config, model, inputs, seed=None)
+    program = lower(config, centred(model, config, centring), inputs, seed=None)
     listed = [found for _, found in commands(program.memory, program.address, program.base)]
     labels = list(program.written)
     return Workload(model.name, config, listed, program.memory, program.address, labels, labels)

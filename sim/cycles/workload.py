@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from compiler.centred import centred
 from compiler.checkpoints import NAMES
 from compiler.checkpoints.description import Patches, Tokens, Transformer
 from compiler.checkpoints.inputs import Inputs
@@ -122,10 +123,10 @@ def _parts(labels: Sequence[str]) -> list[str]:
 def workload(config: AcceleratorConfig, name: str, *, tokens: int | None = None,
              layers: range | slice | None = None, level: Fusion = Fusion.RESIDUAL,
              steps: Sequence[int] | None = None, offline: bool = False,
-             scales: str | None = None) -> Workload:
+             scales: str | None = None, centring: str = "once") -> Workload:
     """The program of the model called ``name``, or at that path, over ``tokens`` positions (128,
     or as many as an image has patches). ``scales``: one of ``SCALES``, or static, whichever they
-    are. ``ValueError`` in one line, ``ModelUnavailable``."""
+    are. ``centring``: of ``CENTRINGS``. ``ValueError`` in one line, ``ModelUnavailable``."""
     model = named(name, offline)
     if tokens is None:
         embedding = model.embedding
@@ -136,7 +137,7 @@ def workload(config: AcceleratorConfig, name: str, *, tokens: int | None = None,
     if isinstance(model.embedding, Tokens):
         model = replace(model, embedding=replace(
             model.embedding, table=model.embedding.table[:tokens]))
-    model = hollow(model, {})
+    model = centred(hollow(model, {}), config, centring)
     layers = layer_range(model, layers)
     inputs = _inputs(model, layers, tokens)
     program = lower(config, model, inputs, level=level, layers=layers, steps=steps, seed=None,

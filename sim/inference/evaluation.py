@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from compiler.centred import CENTRINGS
 from sim.inference.datasets import DataSet, SetError
 from sim.inference.judging import Key, Outcome, Plan
 from sim.inference.workers import outcomes
@@ -45,7 +46,8 @@ def _about(plan: Plan, data: DataSet) -> dict[str, Any]:
     return {"model": plan.model, "data": data.name, "sha256": data.digest, "metric": plan.metric,
             "fusion": plan.fusion, "tokens": plan.tokens,
             "adapter": None if plan.adapter is None else str(plan.adapter),
-            "scales": plan.scales, "balance": plan.balance or None} | (
+            "scales": plan.scales, "balance": plan.balance or None,
+            "centring": None if plan.centring == CENTRINGS[0] else plan.centring} | (
                 {"new": plan.new, "language": plan.language, "task": plan.task}
                 if plan.metric == "wer" else {})
 

@@ -40,7 +40,7 @@ class Plan:
     """What is evaluated: ``model`` as for ``compile``, ``builds`` by name (``None``: fp32).
     ``tokens``: texts of more are cut. ``new``: tokens of what is heard at most; ``language``,
     ``task``: as ``Speech.prompt`` takes them. ``scales``: as for ``compile``. ``balance``: of all
-    builds but fp32."""
+    builds but fp32. ``centring``: of ``CENTRINGS``."""
 
     model: str
     metric: str
@@ -54,6 +54,7 @@ class Plan:
     task: str | None = None
     scales: str | None = None
     balance: bool = False
+    centring: str = "once"
 
     def opened(self, build: str) -> CompiledModel:
         """The model for a build; for fp32 whatever config, since it runs no program."""
@@ -61,7 +62,7 @@ class Plan:
         config = own or AcceleratorConfig("bf16")
         balance = self.balance and own is not None
         model = opened_model(self.model, own, adapter=self.adapter, balance=balance,
-                             offline=self.offline)
+                             centring=self.centring, offline=self.offline)
         scales = None if own is None else chosen_scales(
             self.scales, self.model, model, config, fusion_named(self.fusion), self.offline,
             balanced=balance)

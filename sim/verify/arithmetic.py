@@ -204,6 +204,8 @@ class Arithmetic:
             scaled = self.multiply(x, self.inverse_length(x, 1 / items, norm.eps))
             return self.multiply(scaled, gain)
         centred = self.subtract(x, self.mean(x, items))
+        if norm.centred_twice:
+            centred = self.subtract(centred, self.mean(centred, items))
         weighed = self.multiply(centred, gain)
         if norm.kind == "l1":
             return self.add(self._by_magnitude(centred, weighed, norm.eps), self.wide(norm.shift))

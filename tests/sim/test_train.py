@@ -106,8 +106,14 @@ def test_another_run_does_not_go_on(tmp_path, capsys):
     assert run(capsys, "--state", state)[0] == 0
     for more, message in ((["--rate", "1e-3"], "is of another run: training was .*rate=0.004"),
                           (["--dim", "8"], "is of another run: config was"),
+                          (["--centring", "twice"], "is of another run: centring was None"),
                           (["--task", "digits-negative"], "is of another run: task was 'digits-n")):
         refused(capsys, [*more, "--state", state, "--resume"], message)
+    for more in (["--centring", "twice"], ["--exact", "gradients"]):
+        asked = tmp_path / more[-1]
+        assert run(capsys, *more, "--steps", "1", "--state", asked)[0] == 0
+        refused(capsys, ["--steps", "1", "--state", asked, "--resume"],
+                f"is of another run: {more[0][2:]} was '{more[1]}', not None")
     state.write_bytes(state.read_bytes()[:300])
     refused(capsys, ["--state", state, "--resume"], "state must be a file of an earlier run")
 
@@ -125,6 +131,7 @@ def refused(capsys, more, message):
     (["--targets", "q,w"], "targets must be some of .*, not 'w'"),
     (["--targets", "gate"], "targets of digits-vit must be some of q, k, v, .* not 'gate'"),
     (["--targets", "embedding"], "targets must not name 'embedding'"),
+    (["--centring", "never"], "--centring must be one of once, twice, not 'never'"),
     (["--exact", "weights"], "exact must be some of activations, gradients, not 'weights'"),
     (["--exact", "gradients", "--plain"], "exact is for numpy with roundings alone, not for plain"),
     (["--fmt", "int8"], "format must be one with fractions to be trained in, not int8"),

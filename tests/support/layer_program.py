@@ -5,6 +5,7 @@ Adapters stand on every matrix. Scales are immediates, as a host would set them.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -194,7 +195,8 @@ class Emitter:
         site, before = f"{NAME} {kind} d", self.layer.scale(f"{NAME} {kind} h")
         after = self.layer.scale(site)
         x, norm = self.layer.norm_inputs[part], getattr(self.layer.block, f"{part}_norm")
-        emit = lists.rms_norm_backward if norm.shift is None else lists.layer_norm_backward
+        emit = lists.rms_norm_backward if norm.shift is None else partial(
+            lists.layer_norm_backward, twice=norm.centred_twice)
         epilogue = emit(h, norm.eps, after / before) if residual is None else emit(
             h, norm.eps, own / before, residual, after / own)
         out = self.new(site, self.layer.rows, x.shape[-1])

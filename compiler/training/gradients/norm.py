@@ -30,6 +30,8 @@ def normalise(run: Run, name: str, norm: Norm, x: Array, site: str
         y = n.lane(n.lane(x * inverse) * gamma)
     else:
         centred = n.lane(x - n.mean(x))
+        if norm.centred_twice:
+            centred = n.lane(centred - n.mean(centred))
         inverse = n.inverse_root(n.lane(centred * centred), norm.eps)
         y = n.lane(n.lane(n.lane(centred * gamma) * inverse) + run.weights.wide(shift))
 

@@ -7,6 +7,7 @@ post-norm layers take γ ⊙ the gradient of their result and give that of the l
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -48,7 +49,8 @@ def normalised_back(ctx: Context, norm: Norm, x: Value, h: Value, site: str,
     """The gradient of the norm's input ``x``, plus that of the residual, as ``site``. ``beside``:
     what is done in turns with it."""
     out, factor = ctx.site(site, *x.shape), ctx.factors.factor
-    emit = lists.layer_norm_backward if norm.shift is not None else lists.rms_norm_backward
+    emit = (partial(lists.layer_norm_backward, twice=norm.centred_twice)
+            if norm.shift is not None else lists.rms_norm_backward)
 
     def make(y: Sequence[Tensor]) -> Epilogue:
         if residual is None:

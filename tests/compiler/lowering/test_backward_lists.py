@@ -1,6 +1,7 @@
 """Lists of the backward pass, each alone: the machine against float64, RTL against the machine."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -77,6 +78,13 @@ def layer_norm(b):
 def layer_norm_residual(b):
     x, h, d = b.normal(2.0), b.normal(0.5, b.stored), b.normal(0.25, b.stored)
     b.builder.vector(x, b.out, lists.layer_norm_backward(h, 1e-5, 2.0, d, 0.25))
+    return lambda x, h, d: (2 * _norm(x, h, 1e-5, True) + d) / 4
+
+
+def layer_norm_far(b, twice=True):
+    """Rows whose mean is 30 times their deviation, gradients with a mean."""
+    x, h, d = b.normal(shift=30), b.normal(0.5, shift=1), b.normal(0.25, b.stored)
+    b.builder.vector(x, b.out, lists.layer_norm_backward(h, 1e-5, 2.0, d, 0.25, twice=twice))
     return lambda x, h, d: (2 * _norm(x, h, 1e-5, True) + d) / 4
 
 
@@ -165,9 +173,9 @@ def span_softmax_accurate(b):
     return lambda x, mask: Exact().loss_softmax(np.where(keeps, x, -np.inf))
 
 
-LISTS = (ordinary, centred, layer_norm, layer_norm_residual, rms_norm, rms_norm_residual, relu,
-         relu_mask, accumulate, cross_entropy, silu_slope, gelu_sigmoid_slope, gelu_slope,
-         loss_softmax, span_softmax, span_softmax_accurate)
+LISTS = (ordinary, centred, layer_norm, layer_norm_residual, layer_norm_far, rms_norm,
+         rms_norm_residual, relu, relu_mask, accumulate, cross_entropy, silu_slope,
+         gelu_sigmoid_slope, gelu_slope, loss_softmax, span_softmax, span_softmax_accurate)
 # Of the cosine to the mathematics; a secant is no slope.
 LEAST = {gelu_slope: 0.9995}
 # What takes the build's own exp and reciprocal is for builds where these are accurate.
@@ -251,12 +259,13 @@ def test_what_is_masked_has_no_gradient(softmax):
 
 
 @pytest.mark.parametrize("wrong, emit", [
-    ("form", centred), ("factor", layer_norm), ("norm", rms_norm)],
+    ("form", centred), ("factor", layer_norm), ("norm", rms_norm), ("centring", layer_norm_far)],
     ids=lambda item: getattr(item, "__name__", item))
 def test_another_formula_is_told_apart(wrong, emit):
-    """The bound would see the wrong list, a factor, a mean that is missing."""
+    """The bound would see the wrong list, a factor, a mean that is missing or rounded."""
     found, wanted = emitted(AcceleratorConfig("posit8"), emit, 40, 48)
-    other = {"form": ordinary, "factor": layer_norm_residual, "norm": layer_norm}[wrong]
+    other = {"form": ordinary, "factor": layer_norm_residual, "norm": layer_norm,
+             "centring": partial(layer_norm_far, twice=False)}[wrong]
     if wrong == "form":  # where probabilities do not add up to one
         bench = Bench(AcceleratorConfig("posit8"), 0, 40, 48)
         x = bench.normal()

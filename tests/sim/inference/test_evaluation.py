@@ -104,7 +104,8 @@ def test_an_evaluation_goes_on(texts, tmp_path):
     ({"tokens": 5}, "is of another evaluation: tokens was None, not 5"),
     ({"builds": {"bf16": AcceleratorConfig("bf16", dim=8)}}, "another evaluation: bf16 was"),
     ({"fusion": "none"}, "fusion was 'residual', not 'none'"),
-    ({"balance": True}, "balance was None, not True")])
+    ({"balance": True}, "balance was None, not True"),
+    ({"centring": "twice"}, "centring was None, not 'twice'")])
 def test_a_record_of_another_evaluation(change, message, texts, tmp_path):
     plan = {"model": "random-llama", "metric": "perplexity", "builds": {"bf16": CONFIG}}
     data = read_set(texts, llama())
@@ -115,7 +116,8 @@ def test_a_record_of_another_evaluation(change, message, texts, tmp_path):
     assert (tmp_path / "record").read_bytes() == before
 
 
-@pytest.mark.parametrize("more", [{"scales": "row"}, {"balance": True}])
+@pytest.mark.parametrize("more", [{"scales": "row"}, {"balance": True},
+                                  {"centring": "twice"}])
 def test_what_is_no_longer_asked_for_is_another_evaluation(more, texts, tmp_path):
     plan = {"model": "random-llama", "metric": "perplexity", "builds": {
         "int8": AcceleratorConfig("int8", dim=4)}}
