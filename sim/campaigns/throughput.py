@@ -1,11 +1,12 @@
 """How busy the array is: ``python -m sim.throughput``.
 
-GEMMs of M = N = K on the generated Verilog, one cold and eight back to back, 16-byte aligned, on a
-memory of one beat per cycle and channel, 30 cycles latency and 16 bursts outstanding. Utilisation
-is the MACs of the shapes over D² times the hardware's ACTIVE cycles, which run from the issue of
-the first command to the last write response; the stalls come from the hardware's counters as well,
-and next to the cycles stands their ratio to the least that any execution takes
-(``sim.cycles.bound``). After them the rates of softmaxes (``sim.softmax_rate``).
+GEMMs of M = N = K on the generated Verilog, one cold and eight back to back (``--commands``),
+16-byte aligned, on a memory of one beat per cycle and channel, 30 cycles latency and 16 bursts
+outstanding. Utilisation is the MACs of the shapes over D² times the hardware's ACTIVE cycles,
+which run from the issue of the first command to the last write response; the stalls come from the
+hardware's counters as well, and next to the cycles stands their ratio to the least that any
+execution takes (``sim.cycles.bound``). After them the rates of softmaxes
+(``sim.softmax_rate``).
 Exit code 1 when a figure misses its target, 2 for a wrong argument.
 """
 
@@ -101,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     add_config_flags(parser, output=False)
     parser.add_argument("--sizes", type=integer(1), nargs="+", default=[128, 512], metavar="N",
                         help="M = N = K of the GEMMs (128 512)")
+    parser.add_argument("--commands", type=integer(1), nargs="+", default=[1, BACK_TO_BACK],
+                        metavar="N", help=f"GEMMs, one after another (1 {BACK_TO_BACK})")
     add_quiet(parser)
     parser.add_argument("--no-softmax", action="store_true", help="GEMMs only")
     for name in "ab":
@@ -118,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     accelerator = Accelerator(config)
-    work = [(size, commands) for size in options.sizes for commands in (1, BACK_TO_BACK)]
+    work = [(size, commands) for size in options.sizes for commands in options.commands]
     rows = [measure(accelerator, size, commands, a_transposed=options.a_transposed,
                     b_transposed=options.b_transposed)
             for size, commands in counted("GEMMs", work, len(work), quiet=options.quiet)]

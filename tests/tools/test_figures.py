@@ -4,6 +4,10 @@ import json
 
 import pytest
 
+from sim.campaigns import softmax_rate, throughput
+from sim.campaigns.softmax_rate import Rate
+from sim.campaigns.throughput import Measurement
+from sim.cycles.bound import Bound
 from tools import figures
 from tools.figure_sources import SOURCES, Source
 from tools.figures import main, pages, quoted
@@ -126,6 +130,19 @@ def test_a_source_that_nobody_quotes_is_told(tree, capsys):
 def test_every_source_refuses_other_output(name):
     with pytest.raises(ValueError):
         SOURCES[name].values("nothing of the kind\n")
+
+
+def test_figures_of_throughput_are_those_of_its_tables():
+    bound = Bound(8_000, "array")
+    stalls = {"stall_input": 75, "stall_weight": 116, "stall_accumulator": 3}
+    told = throughput.table([Measurement(16, 128, 2, 17_000, bound, 16_384, stalls)])
+    alone = SOURCES["throughput"].values("\n".join(told))
+    both = SOURCES["throughput"].values("\n".join([
+        *told, *softmax_rate.table([Rate("fused", 16, 128, 8, 20_480, bound, 2_048)])]))
+    assert alone["gemm-128x2"] == "96.4 %" and "softmaxes" not in alone
+    assert alone["gemms"][-1] == "| 128 | 2 | 8,500 | 96.4 % | 75 / 116 | 422 |"
+    assert both == alone | {"softmax-fused-128x8": "80.0 %", "softmaxes": [
+        *both["softmaxes"][:2], "| fused | 128 | 8 | 2,560 | 80.0 % |"]}
 
 
 def test_every_source_is_quoted():
