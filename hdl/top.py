@@ -22,7 +22,7 @@ from hdl.lib.leaf import enable
 from hdl.lib.synchroniser import synchronised
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.surroundings import Surroundings
-from hdl.spec.timing import READ_BEFORE, READERS, landing_beats
+from hdl.spec.timing import READ_BEFORE, READERS, landing_beats, most_outstanding
 
 __all__ = ["Accelerator"]
 
@@ -59,8 +59,8 @@ class Accelerator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, surroundings = self.config, self.surroundings
-        bus = {name: getattr(surroundings, name)
-               for name in ("outstanding", "burst", "address_bits")}
+        bus = {name: getattr(surroundings, name) for name in ("burst", "address_bits")}
+        bus["outstanding"] = min(surroundings.outstanding, most_outstanding(config.bus_bytes))
         m.submodules.csr = csr = CsrBlock(config, surroundings.control_clock)
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.reader = reader = ReadEngine(

@@ -20,8 +20,8 @@ from hdl.spec.timing import (
     BURST_BEATS,
     LANDING_BEATS,
     MERGED_LOG2,
-    OUTSTANDING,
     URGENT_BURSTS,
+    most_outstanding,
 )
 
 __all__ = ["ReadEngine"]
@@ -58,10 +58,11 @@ class ReadEngine(wiring.Component):
     def __init__(self, config: AcceleratorConfig, clients: tuple[str, ...],
                  depth: int | Mapping[str, int] = LANDING_BEATS, *,
                  before: tuple[str, ...] = (), repeating: Mapping[str, int] | None = None,
-                 outstanding: int = OUTSTANDING, burst: int = BURST_BEATS,
+                 outstanding: int | None = None, burst: int = BURST_BEATS,
                  address_bits: int = axi.ADDRESS_BITS) -> None:
         self._bytes = config.bus_bytes
-        self._outstanding, self._address_bits = outstanding, address_bits
+        self._outstanding = outstanding or most_outstanding(config.bus_bytes)
+        self._address_bits = address_bits
         self._burst = burst
         self._clients = tuple(clients)
         self._depths = depth if isinstance(depth, Mapping) else dict.fromkeys(clients, depth)

@@ -12,7 +12,7 @@ from hdl.lib.leaf import shared
 from hdl.ports.counts import Counts
 from hdl.ports.memory import EnginePort, WritePort
 from hdl.spec.config import AcceleratorConfig, log2_exact
-from hdl.spec.timing import BURST_BEATS, OUTSTANDING, WRITE_BEATS, WRITE_BURSTS
+from hdl.spec.timing import BURST_BEATS, WRITE_BEATS, WRITE_BURSTS, most_outstanding
 
 __all__ = ["WriteEngine"]
 
@@ -42,13 +42,14 @@ class WriteEngine(wiring.Component):
     """
 
     def __init__(self, config: AcceleratorConfig, depth: int = WRITE_BEATS, *,
-                 outstanding: int = OUTSTANDING, burst: int = BURST_BEATS,
+                 outstanding: int | None = None, burst: int = BURST_BEATS,
                  address_bits: int = axi.ADDRESS_BITS) -> None:
         if log2_exact(depth) < 5:
             raise ValueError(f"depth must be at least 32, not {depth!r}")
         self._bytes = config.bus_bytes
         self._depth = depth
-        self._outstanding, self._address_bits = outstanding, address_bits
+        self._outstanding = outstanding or most_outstanding(config.bus_bytes)
+        self._address_bits = address_bits
         self._burst = burst
         super().__init__({
             "client": In(WritePort(self._bytes)),

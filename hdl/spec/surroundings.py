@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from hdl.spec.formats import FORMATS
 from hdl.spec.options import option, require_integer, require_name, require_switch
-from hdl.spec.timing import BURST_BEATS
+from hdl.spec.timing import BURST_BEATS, OUTSTANDING
 
 __all__ = ["POWER_UPS", "RESETS", "TARGETS", "Surroundings", "usual_of_target"]
 
@@ -34,8 +34,9 @@ class Surroundings:
         "reset", "registers at power-up: as after a reset, by initial values, or unknown, "
         "for tools that take none", allowed=POWER_UPS)
     address_bits: int = option(64, "bits of addresses on the memory bus, 32 to 64")
-    outstanding: int = option(16, "most bursts requested and not yet answered, of reads and of "
-                              "writes, 1 to 16")
+    outstanding: int = option(
+        OUTSTANDING, "most bursts requested and not yet answered, of reads and of writes, 1 to 32; "
+        "on buses of up to 128 bits 16 at most", "16, of wider buses 32")
     burst: int = option(16, "most beats of a burst, read or written, 1 to 16")
     target: str = option(
         "asic", "what sums and products are written for: gates, or chains and blocks of an FPGA",
@@ -47,7 +48,7 @@ class Surroundings:
         require_switch("control_clock", self.control_clock)
         require_name("power_up", self.power_up, POWER_UPS)
         require_integer("address_bits", self.address_bits, 32, 64)
-        require_integer("outstanding", self.outstanding, 1, 16)
+        require_integer("outstanding", self.outstanding, 1, OUTSTANDING)
         require_integer("burst", self.burst, 1, BURST_BEATS)
         require_name("target", self.target, TARGETS)
 

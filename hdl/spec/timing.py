@@ -16,9 +16,9 @@ __all__ = [
     "READERS", "READ_BEFORE", "REPEAT_CYCLES", "ROW_BYTES_BITS", "ROW_END_BITS",
     "TRANSFERS_AHEAD", "TRANSFERS_HELD", "UNITS", "URGENT_BURSTS", "WRITE_BEATS",
     "WRITE_BURSTS", "Cut", "across_cycles", "bank_cycles", "check_cycles", "chunk_tiles_log2",
-    "cut", "landing_beats", "lane_cycles", "reduce_cycles", "result_cycles", "round_cycles",
-    "row_beats_bits", "row_columns", "row_fits", "row_maximum_cycles", "scale_cycles",
-    "strip_tiles", "sums_cycles", "tree_cycles"]
+    "cut", "landing_beats", "lane_cycles", "most_outstanding", "reduce_cycles", "result_cycles",
+    "round_cycles", "row_beats_bits", "row_columns", "row_fits", "row_maximum_cycles",
+    "scale_cycles", "strip_tiles", "sums_cycles", "tree_cycles"]
 
 # ---- orders
 
@@ -44,8 +44,8 @@ MERGED_LOG2 = 3
 """log2 of the most beats of rows that are read in bursts of several, where they follow one another
 (``burst_generator.py``)."""
 
-OUTSTANDING = 16
-"""Most bursts requested and not complete (reads) or not answered (writes)."""
+OUTSTANDING = 32
+"""Most bursts requested and not complete (reads) or not answered (writes), on any bus."""
 
 LANDING_BEATS = 128
 """Most beats of landing space of a read client; a burst is asked for where it has room
@@ -71,6 +71,12 @@ ROW_END_BITS = ROW_BYTES_BITS + 1
 def row_beats_bits(bus_bytes: int) -> int:
     """Bits of a row's beats: its end is rounded up to whole ones (``burst_generator.py``)."""
     return ROW_END_BITS + 1 - log2_exact(bus_bytes)
+
+
+def most_outstanding(bus_bytes: int) -> int:
+    """As ``OUTSTANDING``, on a bus of ``bus_bytes``: of more than 128 bits a head's row is a beat
+    or two, and 16 bursts of one beat are fewer than the memory's latency has cycles."""
+    return 16 if bus_bytes <= 16 else OUTSTANDING
 
 
 def landing_beats(client: str, bus_bytes: int) -> int:

@@ -6,7 +6,6 @@ from hdl.spec.timing import (
     BURST_BEATS,
     LANDING_BEATS,
     MERGED_LOG2,
-    OUTSTANDING,
     PAGE_BYTES,
     READ_BEFORE,
     READERS,
@@ -38,7 +37,7 @@ CLIENT = np.dtype([
     # The aligner, and the chunk that it offers.
     *ints("primed rest valid size last")])
 READ = np.dtype([
-    *ints("bus bus_log2 latency outstanding"),
+    *ints("bus bus_log2 latency outstanding most"),
     *ints("arvalid ar_ready turn passed granted"),
     *arrays("client tag beat beats due ends each offset row_tail", BURSTS),
     *ints("first accepted last done emitted r_valid r_last r_beat"),
@@ -214,7 +213,7 @@ def _grant(read, urgent):
             wanted |= 1 << index
     pressing = wanted & urgent
     if wanted == 0 or (read.arvalid and not read.ar_ready) \
-            or read.last - read.first == OUTSTANDING:
+            or read.last - read.first == read.most:
         return -1
     if pressing and read.passed != URGENT_BURSTS:
         pool = pressing

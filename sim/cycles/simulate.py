@@ -14,6 +14,7 @@ from hdl.spec.timing import (
     bank_cycles,
     landing_beats,
     lane_cycles,
+    most_outstanding,
     strip_tiles,
     sums_cycles,
 )
@@ -33,7 +34,7 @@ class Memory:
     whose latency then counts."""
 
     latency: int = 30
-    outstanding: int = 16
+    outstanding: int = 32
     dram: Dram | None = None
 
     def __post_init__(self) -> None:
@@ -88,6 +89,7 @@ def _configure(state, config: AcceleratorConfig, memory: Memory, address: int) -
         for name, value in (("bus", bus), ("bus_log2", log2_exact(bus)),
                             ("latency", memory.latency), ("outstanding", memory.outstanding)):
             state[part][name] = value
+        state[part]["most"] = most_outstanding(bus)
     if memory.dram is not None:
         for name, value in asdict(memory.dram).items():
             state["dram"][name] = value

@@ -4,7 +4,6 @@ import numpy as np
 
 from hdl.spec.timing import (
     BURST_BEATS,
-    OUTSTANDING,
     PAGE_BYTES,
     WRITE_BEATS,
     WRITE_BURSTS,
@@ -19,7 +18,7 @@ BUFFERED = 64
 RING = 256
 
 WRITE = np.dtype([
-    *ints("bus bus_log2 latency outstanding"),
+    *ints("bus bus_log2 latency outstanding most"),
     # The packer.
     *ints("busy row rows_left bytes stride_now tag_now beat end count whole"),
     # Beats in line, in an SRAM and at its output, and complete bursts.
@@ -125,7 +124,7 @@ def write_step(w, cycle, i_valid):
     """One cycle; ``i_valid``: a chunk is offered. The command that a beat was sent for, or -1."""
     room = w.beats != WRITE_BEATS and w.bursts != WRITE_BURSTS
     answer = w.b_valid
-    request = w.bursts != 0 and (w.awvalid == 0 or w.aw_ready) and w.unanswered != OUTSTANDING
+    request = w.bursts != 0 and (w.awvalid == 0 or w.aw_ready) and w.unanswered != w.most
     address = 1 if w.awvalid and w.aw_ready else 0
     open_ = w.under_way != 0
     beat = 1 if w.offered and open_ and w.w_ready else 0

@@ -14,10 +14,11 @@ class AxiRules:
     ``outstanding`` down where it has answered a burst. ``checked``: bursts.
     """
 
-    MOST_BEATS, MOST_OUTSTANDING = 16, 16
+    MOST_BEATS = 16
 
     def __init__(self, bus_bytes: int) -> None:
         self.bus_bytes = bus_bytes
+        self.most_outstanding = 16 if bus_bytes <= 16 else 32
         self.held: dict[str, Hashable] = {}
         self.bursts: deque = deque()
         self.bursts_done: deque = deque()
@@ -43,7 +44,8 @@ class AxiRules:
         assert start >> 12 == (start + beats * self.bus_bytes - 1) >> 12, "burst crosses 4 KiB"
         self.outstanding += 1
         self.checked += 1
-        assert self.outstanding <= self.MOST_OUTSTANDING, "more than 16 bursts outstanding"
+        assert self.outstanding <= self.most_outstanding, (
+            f"more than {self.most_outstanding} bursts outstanding")
 
     def write_burst(self, beats: int) -> None:
         """A write's address was accepted."""

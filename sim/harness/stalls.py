@@ -31,7 +31,7 @@ class StallProfile:
     stall: dict[str, float] = field(default_factory=dict)
     length: dict[str, float] = field(default_factory=dict)
     latency: tuple[int, int] = (30, 30)
-    outstanding: int = 16
+    outstanding: int = 32
     mixed_order: bool = False
     dram: Dram | None = None
 

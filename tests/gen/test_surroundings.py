@@ -112,8 +112,8 @@ def test_constraints_of_two_clocks():
     (["--reset", "maybe"], ["reset must be one of sync, async, not 'maybe'"]),
     (["--power-up", "zero"], ["power_up must be one of reset, unknown, not 'zero'"]),
     (["--address-bits", "31"], ["address_bits must be an integer from 32 to 64, not 31"]),
-    (["--outstanding", "0"], ["outstanding must be an integer from 1 to 16, not 0"]),
-    (["--outstanding", "many"], ["outstanding must be an integer from 1 to 16, not 'many'"]),
+    (["--outstanding", "0"], ["outstanding must be an integer from 1 to 32, not 0"]),
+    (["--outstanding", "many"], ["outstanding must be an integer from 1 to 32, not 'many'"]),
     (["--control-period-ns", "0", "--sdc"], ["control-period-ns must be a number above 0"])])
 def test_bad_arguments_give_one_line_and_code_2(arguments, words, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -20,12 +20,13 @@ def test_burst_shape(beats, size, burst, breach):
         AxiRules(16).address(0, beats, size, burst)
 
 
-def test_too_many_outstanding():
-    rules = AxiRules(16)
-    for index in range(16):
-        rules.address(16 * index, 1, 4, 1)
-    with pytest.raises(AssertionError, match="outstanding"):
-        rules.address(0, 1, 4, 1)
+@pytest.mark.parametrize("bus, size, most", [(8, 3, 16), (16, 4, 16), (32, 5, 32), (64, 6, 32)])
+def test_too_many_outstanding(bus, size, most):
+    rules = AxiRules(bus)
+    for index in range(most):
+        rules.address(bus * index, 1, size, 1)
+    with pytest.raises(AssertionError, match=f"more than {most} bursts outstanding"):
+        rules.address(0, 1, size, 1)
 
 
 @pytest.mark.parametrize(("valid", "payload", "breach"), [(0, 5, "fell"), (1, 6, "changed")])

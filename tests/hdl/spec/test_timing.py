@@ -14,7 +14,7 @@ from hdl.vector.row_reducer import RowReducer
 from hdl.vector.vector_unit import VectorUnit
 
 CONSTANTS = {
-    "PAGE_BYTES": 4096, "BURST_BEATS": 16, "OUTSTANDING": 16, "LANDING_BEATS": 128,
+    "PAGE_BYTES": 4096, "BURST_BEATS": 16, "OUTSTANDING": 32, "LANDING_BEATS": 128,
     "URGENT_BURSTS": 15, "WRITE_BURSTS": 4, "WRITE_BEATS": 64, "ROW_BYTES_BITS": 26,
     "ROW_END_BITS": 27, "PLAN_LATENCY": 2, "TRANSFERS_AHEAD": 4, "INDEX_BYTES": 4,
     "INPUT_READ_CYCLES": 1, "ACCUMULATE_CYCLES": 2, "REPEAT_CYCLES": 3, "LANE_STAGES": 4,
@@ -95,6 +95,10 @@ def test_a_chunk_is_a_quarter_of_the_columns_at_most(n_tiles, chunk):
 def test_landing_space_of_clients():
     assert [[timing.landing_beats(client, bus) for client in timing.READERS]
             for bus in (4, 16, 32)] == [[32, 128, 128, 128]] * 2 + [[32, 64, 64, 64]]
+
+
+def test_bursts_under_way():
+    assert [timing.most_outstanding(bus) for bus in (4, 8, 16, 32, 64)] == [16] * 3 + [32] * 2
 
 
 @pytest.mark.parametrize("depth, dim, most", [(16, 4, 64), (512, 16, 8192)])
