@@ -198,6 +198,8 @@ SOURCES: dict[str, Source] = {
     **{f"bert-base-{name}": Source(
         f"{_MODELS} bert-base --layers 1:2 --fmt int8{scales}", _counts, cheap=True)
        for name, scales in (("int8", ""), ("int8-static", " --scales static"))},
+    "bert-base-centred": Source(
+        f"{_MODELS} bert-base --layers 1:2 --centring twice", _counts, cheap=True),
     **{f"bert-base-dram{name}": Source(
         f"{_MODELS} bert-base --layers 1:2 --memory dram{options}", _bursts)
         for name, options in (("", ""), ("-512", " --bus-bytes 64"),

@@ -1,4 +1,5 @@
-"""Models whose norms are centred twice: which norms, every byte, training, the command lines."""
+"""Models whose norms are centred twice: which norms, every byte, training, the command lines, and
+whether real models have rows that need it."""
 
 from dataclasses import fields, is_dataclass, replace
 
@@ -6,11 +7,11 @@ import numpy as np
 import pytest
 
 from compiler.balanced import balanced
+from compiler.calibration import calibration_examples
 from compiler.centred import centred
-from compiler.checkpoints import load, samples
+from compiler.checkpoints import load, reference, samples
 from compiler.checkpoints.checkpoint import LazyBlocks
 from compiler.checkpoints.description import Norm
-from compiler.checkpoints.reference import forward
 from compiler.examples import Example
 from compiler.lowering.fusion import Fusion
 from compiler.lowering.lower import layer_range, lower, make_steps
@@ -21,6 +22,7 @@ from sim.verify.compare import compare
 from sim.verify.expected import expected
 from sim.verify.runner import on_machine
 from support.families import stored
+from support.require import require
 from support.training_steps import Both, config, digits, sentences, training
 
 POSIT8 = AcceleratorConfig("posit8", dim=4)
@@ -57,8 +59,8 @@ def test_norms_that_take_a_mean_away_take_it_twice(name, tmp_path):
 def test_the_fp32_model_is_the_same_and_weights_are_shared():
     model = samples.vit()
     new, given = centred(model, POSIT8), samples.inputs_for(model, 5)
-    assert np.array_equal(forward(new, given.values[0]).output,
-                          forward(model, given.values[0]).output)
+    assert np.array_equal(reference.forward(new, given.values[0]).output,
+                          reference.forward(model, given.values[0]).output)
     assert new.blocks[1].attention.query is model.blocks[1].attention.query
 
 
@@ -161,3 +163,36 @@ def test_what_a_layer_costs(capsys):
     assert once < twice <= 1.005 * once
     assert cycles_of(capsys, "--fmt", "bf16", "--centring", "twice") == cycles_of(
         capsys, "--fmt", "bf16")
+
+
+def row_means(name, monkeypatch):
+    """Mean over deviation of every row that a norm of the fp32 model centres, on the project's
+    inputs, norm by norm."""
+    model, found, right = require(lambda: load(name)), {}, reference.normalise
+
+    def noted(norm, x):
+        if norm.centres:
+            rows = np.float64(x).reshape(-1, x.shape[-1])
+            found.setdefault(id(norm), []).append(np.abs(rows.mean(axis=1)) / rows.std(axis=1))
+        return right(norm, x)
+
+    monkeypatch.setattr(reference, "normalise", noted)
+    model = replace(model, blocks=tuple(model.blocks))
+    for example in calibration_examples(name, model):
+        reference.forward(model, example.values, segments=example.segments)
+    return [np.concatenate(rows) for rows in found.values()]
+
+
+@pytest.mark.parametrize("name, norms, largest", [
+    ("digits-vit", 5, 0.8), ("digits-integer", 5, 0.6), ("char-integer", 5, 0.3),
+    pytest.param("bert-tiny", 5, 0.6, marks=pytest.mark.slow),
+    pytest.param("minilm", 13, 0.1, marks=pytest.mark.slow),
+    pytest.param("paraphrase-minilm", 7, 0.1, marks=pytest.mark.slow)])
+def test_rows_of_real_models_are_near_zero(name, norms, largest, monkeypatch):
+    """Which is why once is the default: no row's mean is beyond its deviation."""
+    found = row_means(name, monkeypatch)
+    every = np.concatenate(found)
+    print(f"{name}: {len(found)} norms, {every.size} rows, mean over deviation: median "
+          f"{np.median(every):.3f}, 99 % below {np.quantile(every, 0.99):.2f}, largest "
+          f"{every.max():.2f}")
+    assert len(found) == norms and every.max() < largest

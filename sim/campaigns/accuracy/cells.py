@@ -35,7 +35,8 @@ class Cell:
     training, which rounds matrices before and after, or in ``fp32``, rounded once. ``scales``: of
     operands, in place of the build's own; static ones by calibration on the task's examples for
     that. ``lane``: what the lanes compute in, in place of the format's own. ``balance``:
-    ``balanced`` on the same examples, or as the model is."""
+    ``balanced`` on the same examples, or as the model is. ``centring``: of norms, once unless
+    ``twice``."""
 
     task: str
     fmt: str = "posit8"
@@ -52,6 +53,7 @@ class Cell:
     scales: str | None = None
     lane: str | None = None
     balance: str | None = None
+    centring: str | None = None
 
     @property
     def config(self) -> AcceleratorConfig:
@@ -84,6 +86,7 @@ class Cell:
         parts += [f"scales {self.scales}"] if self.scales is not None else []
         parts += [f"lane {self.lane}"] if self.lane is not None else []
         parts += [self.balance] if self.balance is not None else []
+        parts += [f"centred {self.centring}"] if self.centring is not None else []
         parts += [f"{self.tokens} tokens"] if self.tokens else []
         return " ".join(parts + ([f"first {self.count}"] if self.count else []))
 
@@ -166,6 +169,14 @@ def _balanced() -> Iterator[Cell]:
     yield Cell("text", "bf16", count=_WINDOWS)
     for balance, fmt in product((None, "balanced"), ("posit8", "e4m3")):
         yield Cell("text", fmt, acc="exact", balance=balance, count=_WINDOWS)
+
+
+def _centred() -> Iterator[Cell]:
+    """Norms that take the mean of a row away once or twice, after a sum and before layers."""
+    for task in ("reviews-tiny", "digits"):
+        yield Cell(task, PLAIN)
+        for fmt, centring in product(("posit8", "e4m3"), (None, "twice")):
+            yield Cell(task, fmt, centring=centring)
 
 
 def _text_parts() -> Iterator[Cell]:
@@ -251,6 +262,7 @@ TABLES: dict[str, Table] = {
     "text-fusion": Table("perplexity by fusion level", lambda: _text(list(FUSION_LEVELS))),
     "balanced": Table("perplexity, all fused, with powers of two moved between layers", _balanced,
                       ("fmt",), ("balance",)),
+    "centred": Table("norms centred once or twice, all fused", _centred, ("fmt",), ("centring",)),
     "text-parts": Table("some tensors rounded, all else exact: perplexity", _text_parts,
                         ("scheme",), ("task",)),
     "merged": Table("adapters merged by the build, or in fp32 before anything is rounded",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from compiler.balanced import balanced
+from compiler.centred import centred
 from compiler.checkpoints.description import Transformer
 from compiler.checkpoints.inputs import Inputs
 from compiler.checkpoints.reference import forward
@@ -67,6 +68,8 @@ def _opened(cell: Cell) -> tuple[Arithmetic, Transformer]:
     model = model_of(task, merged)
     if cell.balance is not None:
         model = balanced(model, [Example(cell.task, values) for values in task.calibration])
+    if cell.centring is not None:
+        model = centred(model, cell.config, cell.centring)
     return arithmetic_of(cell, model), model
 
 

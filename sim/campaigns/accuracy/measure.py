@@ -98,7 +98,8 @@ def _path(part: _Part) -> Path:
         example = task.examples[number]
         inputs.update(f"{example.dtype}{example.shape}".encode() + example.tobytes())
     numerics: object = PLAIN if cell.fmt == PLAIN else cell.scheme or [
-        cell.config.as_dict(), cell.fusion, cell.reciprocal, cell.merge, *_calibrated(cell, task)]
+        cell.config.as_dict(), cell.fusion, cell.reciprocal, cell.merge, *_calibrated(cell, task),
+        *([] if cell.centring is None else [cell.centring, digest_of(("compiler/centred.py",))])]
     sources = _SOURCES if cell.scheme is None else _PRIOR
     text = json.dumps([digest_of(sources), task.made_by, task.metric, numerics,
                        inputs.hexdigest()])
