@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from compiler.centred import centred
 from compiler.checkpoints.description import Polynomial
 from compiler.checkpoints.samples import bert, inputs_for, llama
 from compiler.lowering.decoding import lower_decoding
@@ -41,10 +42,11 @@ WIDE = dict(layers=1, width=64, heads=4, hidden=72)
 """Sums so long that norms come in turns with them, in 8 rows at a time."""
 
 
-@pytest.mark.parametrize("length, acc_depth, sequences", [(32, 128, 1), (40, 128, 1), (16, 512, 2)])
-def test_norms_in_turns_with_their_sums(length, acc_depth, sequences):
+@pytest.mark.parametrize("length, acc_depth, sequences, centring", [
+    (32, 128, 1, "once"), (40, 128, 1, "once"), (16, 512, 2, "once"), (32, 128, 1, "twice")])
+def test_norms_in_turns_with_their_sums(length, acc_depth, sequences, centring):
     config = AcceleratorConfig("int8", dim=4, acc_depth=acc_depth)
-    model = bert(positions=length, **WIDE)
+    model = centred(bert(positions=length, **WIDE), config, centring)
     inputs = inputs_for(model, length, sequences, seed=2)
     program = lower(config, model, inputs)
     parts = [name for name in program.written if name == "layer 0 attention norm bf16"]
