@@ -11,8 +11,7 @@ from hdl.lib.leaf import shared
 from hdl.spec.commands import Post
 from hdl.spec.config import COUNT_BITS, AcceleratorConfig, log2_exact
 from hdl.spec.formats import BFLOAT16, BINARY32, FIXED32
-from hdl.vector.row_reducer import delayed
-from hdl.vector.vector_beat import lane_words
+from hdl.vector.vector_beat import delayed, lane_words
 
 __all__ = ["FixedReduceNode", "FixedReducer"]
 

@@ -6,9 +6,7 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.arith.cut import cut_name, holder
 from hdl.arith.float_adder import FloatAdder
-from hdl.arith.float_max import FloatMax
 from hdl.arith.float_multiplier import FloatMultiplier
 from hdl.arith.float_word import flush, infinity, is_nan
 from hdl.arith.inverse_sqrt import InverseSqrt
@@ -17,53 +15,16 @@ from hdl.codec.bfloat16_round import bfloat16_round
 from hdl.lib.leaf import shared
 from hdl.spec.commands import Post
 from hdl.spec.config import SOFTMAX_TRICKS, AcceleratorConfig, log2_exact
-from hdl.spec.formats import BFLOAT16, BINARY32, LaneType
+from hdl.spec.formats import BFLOAT16, BINARY32
 from hdl.spec.timing import across_cycles, result_cycles, tree_cycles
-from hdl.vector.vector_beat import lane_words
+from hdl.vector.reduce_node import ReduceNode
+from hdl.vector.vector_beat import delayed, lane_words
 
-__all__ = ["ReduceNode", "RowReducer", "delayed"]
+__all__ = ["RowReducer"]
 
 _POWER_LEAST = 64  # below 2^-64 POWER gives 1
 _SHIFTED = (Post.INVERSE_SQRT, Post.RECIPROCAL_MEAN)
 _AVERAGES = (Post.MEAN, *_SHIFTED)
-
-
-class ReduceNode(wiring.Component):
-    """``o`` = ``a`` + ``b`` in FP32, or the larger where ``is_max``; combinational, or ``cuts``
-    cycles later.
-
-    ``a``, ``b``: FP32 words; for a maximum of BF16 words their low halves are zero. ``first``: lane
-    words, so that half of a BF16 addition is constant.
-    """
-
-    def __init__(self, lane: LaneType, first: bool = False, cuts: int = 0):
-        self.lane = lane
-        self.first = first
-        self.cuts = cuts
-        bits = lane.bits if first else 32
-        super().__init__({"a": In(bits), "b": In(bits), "is_max": In(1), "o": Out(32)})
-
-    @property
-    def leaf_name(self) -> str:
-        return cut_name(f"reduce_{'first' if self.first else 'node'}_{self.lane.name}", self.cuts)
-
-    def elaborate(self, platform):
-        m = Module()
-        adder = FloatAdder(BINARY32, self.cuts)
-        larger = FloatMax(self.lane)
-        m.submodules.adder = shared(adder)
-        m.submodules.larger = shared(larger)
-        below = 32 - self.lane.bits
-        a, b = (Cat(Const(0, below), word) if self.first else word for word in (self.a, self.b))
-        moving = Const(1, 1) if self.cuts else None
-        if self.cuts:
-            m.d.comb += adder.enable.eq(moving)
-        found = holder(m, moving, self.cuts)(larger.o, "larger")
-        m.d.comb += [
-            adder.a.eq(a), adder.b.eq(b), larger.a.eq(a[below:]), larger.b.eq(b[below:]),
-            self.o.eq(Mux(self.is_max, Cat(Const(0, below), found), adder.o)),
-        ]
-        return m
 
 
 class RowReducer(wiring.Component):
@@ -330,18 +291,3 @@ class RowReducer(wiring.Component):
         with m.Elif(exponent < 2 * lane.bias - 1):
             m.d.comb += field.eq(2 * lane.bias - 1 - exponent)
         return found
-
-
-def delayed(m: Module, reducer, levels: int):
-    """``valid``, ``row``, ``last`` of a ``reducer`` with its tree's result, and whether any is in
-    flight."""
-    valid, row, last = reducer.valid, reducer.row, reducer.last
-    busy = Const(0, 1)
-    for level in range(1, levels + 1):
-        next_valid = Signal(name=f"valid_{level}")
-        next_row = Signal.like(reducer.row, name=f"row_{level}", reset_less=True)
-        next_last = Signal(name=f"last_{level}", reset_less=True)
-        m.d.sync += [next_valid.eq(valid), next_row.eq(row), next_last.eq(last)]
-        valid, row, last = next_valid, next_row, next_last
-        busy = busy | valid
-    return valid, row, last, busy

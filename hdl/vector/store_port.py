@@ -77,8 +77,9 @@ class StorePort(wiring.Component):
         else:
             self._store(m, full, take, last, words, codes)
             counted = take & ~self.storage.wide
-            if not self.config.fixed:  # an infinity, NaR to the encoder, is written as it is; NaN
-                quiet = BFLOAT16.fraction_bits - 1  # is canonical
+            if not self.config.fixed:
+                # An infinity, NaR to the encoder, is written as it is; NaN is canonical.
+                quiet = BFLOAT16.fraction_bits - 1
                 nans = Cat(nars[number] & self.i.payload.data[number][quiet]
                            for number in range(lanes))
                 nars = Mux(self.storage.wide, nans, nars)

@@ -1,11 +1,11 @@
 """What moves through the vector unit: a beat is up to L words of one row."""
 
-from amaranth.hdl import ShapeLike
+from amaranth.hdl import Const, Module, ShapeLike, Signal
 from amaranth.lib import data
 
 from hdl.spec.config import AcceleratorConfig, log2_exact
 
-__all__ = ["lane_words", "operand_words", "result_layout", "side_layout", "vector_beat"]
+__all__ = ["delayed", "lane_words", "operand_words", "result_layout", "side_layout", "vector_beat"]
 
 
 def lane_words(config: AcceleratorConfig, count: int | None = None) -> data.ArrayLayout:
@@ -37,3 +37,18 @@ def vector_beat(config: AcceleratorConfig, tag: ShapeLike) -> data.StructLayout:
 def result_layout(config: AcceleratorConfig, tag: ShapeLike) -> data.StructLayout:
     """Output of the vector unit: ``data``, L lane words, and the side band."""
     return data.StructLayout({"data": lane_words(config), **side_layout(config, tag).members})
+
+
+def delayed(m: Module, reducer, levels: int):
+    """``valid``, ``row``, ``last`` of a ``reducer`` with its tree's result, and whether any is in
+    flight."""
+    valid, row, last = reducer.valid, reducer.row, reducer.last
+    busy = Const(0, 1)
+    for level in range(1, levels + 1):
+        next_valid = Signal(name=f"valid_{level}")
+        next_row = Signal.like(reducer.row, name=f"row_{level}", reset_less=True)
+        next_last = Signal(name=f"last_{level}", reset_less=True)
+        m.d.sync += [next_valid.eq(valid), next_row.eq(row), next_last.eq(last)]
+        valid, row, last = next_valid, next_row, next_last
+        busy = busy | valid
+    return valid, row, last, busy
