@@ -11,7 +11,8 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.ports.plan import copied, count_tiles, plan_layout
 from hdl.spec.commands import COMMAND, INSTRUCTIONS, Opcode
-from hdl.spec.config import COUNT_BITS, LEAST_TILES, AcceleratorConfig, log2_exact
+from hdl.spec.config import COUNT_BITS, AcceleratorConfig, log2_exact
+from hdl.spec.panels import LEAST_TILES
 from hdl.spec.timing import BLOCK_TILES, PLAN_LATENCY
 
 __all__ = ["Planner"]

@@ -13,9 +13,10 @@ from hdl.spec.options import (
     require_name,
     require_power_of_two,
 )
+from hdl.spec.panels import PanelSizes
 
 __all__ = ["ACCUMULATORS", "COUNT_BITS", "COUNT_MOST", "FUNCTION_SETS", "INT32_PRODUCTS",
-           "LANES", "LEAST_TILES", "SOFTMAX_MODES", "SOFTMAX_TRICKS", "AcceleratorConfig",
+           "LANES", "SOFTMAX_MODES", "SOFTMAX_TRICKS", "AcceleratorConfig",
            "Option", "accumulators", "ceil_log2", "log2_exact", "options"]
 
 ACCUMULATORS = ("bf16", "fp32", "exact", "fused", "int32")
@@ -26,11 +27,6 @@ FUNCTION_SETS = ("all", "softmax", "training", "scales", "linear")
 LANES = ("bf16", "fp32", "fixed")
 INT32_PRODUCTS = ((1 << 31) - 1) // (1 << 14)
 """Products of int8 that 32 bits can add: the largest is (-128) * (-128)."""
-PANEL_BEATS = 8
-"""Bus beats of a row of a weight panel: enough for a memory to which a burst costs some cycles."""
-LEAST_TILES = 4
-"""Least tiles of a panel either way, of a buffer that holds them; and of the rows of a block, which
-then hide the next tile's weights."""
 COUNT_BITS = 24
 COUNT_MOST = (1 << COUNT_BITS) - 1
 """The largest M, K and N: what the hardware's counters of rows and columns hold."""
@@ -60,7 +56,7 @@ def accumulators(fmt: Format) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class AcceleratorConfig:
+class AcceleratorConfig(PanelSizes):
     """Everything that a build is made from; every other figure is a property.
 
     What each value is stands with it, and nowhere else (``options``). ``None`` takes what
@@ -276,55 +272,6 @@ class AcceleratorConfig:
         register delays all rows alike."""
         rows = 1 if self.exact_sums else 3 if self.exact_columns else self.dim
         return self.dim + rows + self.pe_latency - 1
-
-    @property
-    def word_bytes(self) -> int:
-        """Bytes of one buffer word: D stored operands."""
-        return self.dim * self.format.storage_bytes
-
-    @property
-    def panel_line(self) -> int:
-        """Tiles along a stored row of B in a weight panel (one half of the weight buffer):
-        ``PANEL_BEATS`` bus beats, where K of an input bank is as long for as many rows as hide the
-        next tile's weights; ``LEAST_TILES`` in any case."""
-        wanted = min(PANEL_BEATS * self.bus_bytes // self.word_bytes,
-                     self.input_depth // (LEAST_TILES * self.dim))
-        return min(max(LEAST_TILES, wanted), self._panel_tiles)
-
-    @property
-    def first_panel(self) -> int:
-        """K-tiles of a panel of B stored N×K where the array waits for its first line: rows of two
-        bus beats, ``LEAST_TILES`` at least."""
-        return min(self.panel_line, max(LEAST_TILES, 2 * self.bus_bytes // self.word_bytes))
-
-    @property
-    def panel_columns(self) -> int:
-        """Column tiles of a panel of B stored K×N, and of a chunk at most: ``panel_line``, but no
-        more than an accumulation bank holds for as many rows as hide the next tile's weights."""
-        most = self.acc_depth // (LEAST_TILES * self.dim)
-        return min(self.panel_line, max(LEAST_TILES, most))
-
-    def panel_tiles(self, transposed: bool) -> tuple[int, int]:
-        """K-tiles and column tiles of a weight panel, of B stored N×K where ``transposed``."""
-        line = self.panel_line if transposed else self.panel_columns
-        lines = min(LEAST_TILES, self._panel_tiles // line)
-        return (line, lines) if transposed else (lines, line)
-
-    @property
-    def panel_most(self) -> tuple[int, int]:
-        """Most K-tiles and column tiles of a weight panel, however B is stored."""
-        (k, n), (k_line, n_lines) = self.panel_tiles(False), self.panel_tiles(True)
-        return max(k, k_line), max(n, n_lines)
-
-    @property
-    def operand_depth(self) -> int:
-        """K-tiles of a group of A where the array waits for it: rows of two bus beats, the least
-        that 16 bursts in flight need to keep a bus of 30 cycles latency busy."""
-        return min(LEAST_TILES, max(1, 2 * self.bus_bytes // self.word_bytes))
-
-    @property
-    def _panel_tiles(self) -> int:
-        return self.weight_depth // 2 // self.dim
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)

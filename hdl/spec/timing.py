@@ -7,7 +7,8 @@ The array's own latency and the panels follow from the configuration alone and s
 
 from dataclasses import dataclass
 
-from hdl.spec.config import COUNT_BITS, LEAST_TILES, AcceleratorConfig, ceil_log2, log2_exact
+from hdl.spec.config import COUNT_BITS, AcceleratorConfig, ceil_log2, log2_exact
+from hdl.spec.panels import LEAST_TILES
 from hdl.spec.registers import CLIENTS
 
 __all__ = [
