@@ -116,8 +116,23 @@ class FloatEncoding:
         return significand * Fraction(2) ** (exponent - self.bias)
 
 
+class _TwosComplement:
+    """Integers of ``bits`` bits in two's complement."""
+
+    bits: int
+
+    @property
+    def least(self) -> int:
+        """The smallest, one further from zero than the largest."""
+        return -(1 << self.bits - 1)
+
+    @property
+    def most(self) -> int:
+        return (1 << self.bits - 1) - 1
+
+
 @dataclass(frozen=True)
-class IntegerEncoding:
+class IntegerEncoding(_TwosComplement):
     """Integers of ``bits`` bits in two's complement: every code is a number, none is NaR.
 
     ``nar_code`` is what NaN encodes as. Infinities are clipped as any other value is.
@@ -126,15 +141,6 @@ class IntegerEncoding:
     name: str
     bits: int
     nar_code: int = 0
-
-    @property
-    def least(self) -> int:
-        """The smallest number, one further from zero than the largest."""
-        return -(1 << self.bits - 1)
-
-    @property
-    def most(self) -> int:
-        return (1 << self.bits - 1) - 1
 
     @property
     def min_exponent(self) -> int:
@@ -177,22 +183,13 @@ class LaneType:
 
 
 @dataclass(frozen=True)
-class FixedType:
-    """A two's complement word of ``bits`` bits that lanes of integers compute in, which counts
-    units of 2^-``fraction_bits``; what is beyond it saturates."""
+class FixedType(_TwosComplement):
+    """A word that lanes of integers compute in, which counts units of 2^-``fraction_bits``; what is
+    beyond it saturates."""
 
     name: str
     bits: int
     fraction_bits: int
-
-    @property
-    def least(self) -> int:
-        """The smallest number, in units."""
-        return -(1 << self.bits - 1)
-
-    @property
-    def most(self) -> int:
-        return (1 << self.bits - 1) - 1
 
 
 BFLOAT16 = LaneType("bf16", 8, 7)
