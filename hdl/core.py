@@ -221,15 +221,17 @@ class Core(wiring.Component):
         ]
         m.d.comb += part.eq(accumulation.drained.word_select(drain.beat.payload.tag.part,
                                                              len(part)))
-        if config.fixed:
-            self._fixed_words(m, drain, words, unit)
-            return
-        for lane in range(lanes):
+        (self._fixed_words if config.fixed else self._rounded_words)(m, drain, words, unit)
+
+    def _rounded_words(self, m: Module, drain: Drain, part: Signal, unit: VectorUnit) -> None:
+        """What lanes of floats take of a bank: its words, rounded."""
+        config = self.config
+        for lane in range(config.lanes):
             rounder = accumulator_round(config)
             m.submodules[f"round{lane}"] = shared(rounder)
             word = Mux(drain.items, 0, rounder.result) if config.scales else rounder.result
-            m.d.comb += [rounder.value.eq(words.word_select(lane, config.acc_bits)),
-                         entering.data[lane].eq(word)]
+            m.d.comb += [rounder.value.eq(part.word_select(lane, config.acc_bits)),
+                         unit.i.payload.data[lane].eq(word)]
             if config.exact_sums:
                 m.d.comb += rounder.is_lane_word.eq(drain.lane_words)
             if round_cycles(config):

@@ -36,8 +36,8 @@ class FloatAdder(wiring.Component):
     def leaf_name(self) -> str:
         return cut_name(f"float_add_{self.lane.name}", self.cuts)
 
-    def elaborate(self, platform):
-        m = Module()
+    def _ordered(self, m):
+        """Both addends, the larger magnitude first."""
         lane = self.lane
         magnitude_bits = lane.bits - 1
         b_sign = Signal()
@@ -51,8 +51,12 @@ class FloatAdder(wiring.Component):
             large_word.eq(Mux(swap, signed_b, self.a)),
             small_word.eq(Mux(swap, self.a, signed_b)),
         ]
-        large = unpack(m, lane, large_word, "large")
-        small = unpack(m, lane, small_word, "small")
+        return unpack(m, lane, large_word, "large"), unpack(m, lane, small_word, "small")
+
+    def elaborate(self, platform):
+        m = Module()
+        lane = self.lane
+        large, small = self._ordered(m)
         aligned_hold, added_hold, normalised_hold = holders(m, self, _PLACES, _TAKEN)
         opposite = large.sign ^ small.sign
         is_nan = large.is_nan | small.is_nan | large.is_special & small.is_special & opposite
@@ -92,9 +96,9 @@ class FloatAdder(wiring.Component):
         with m.If(is_nan):
             m.d.comb += self.o.eq(lane.nan)
         with m.Elif(large.is_special):
-            m.d.comb += self.o.eq(Cat(Const(infinity(lane), magnitude_bits), large.sign))
+            m.d.comb += self.o.eq(Cat(Const(infinity(lane), lane.bits - 1), large.sign))
         with m.Elif(is_zero):
-            m.d.comb += self.o.eq(Cat(Const(0, magnitude_bits), both_negative))
+            m.d.comb += self.o.eq(Cat(Const(0, lane.bits - 1), both_negative))
         with m.Else():
             m.d.comb += self.o.eq(Cat(magnitude, large.sign))
         return m

@@ -104,15 +104,11 @@ class ReadEngine(wiring.Component):
         under_way = Signal(range(self._outstanding + 1))
         self._request(m, ports, readers, order, under_way)
         beat = Signal(turned_layout(self._bytes))
-        row_ends = Signal()  # of rows that share bursts
         # A memory that is not reset with this engine still owes beats that nobody waits for.
         asked, taken = Signal(), Signal(range(max(2, self._burst)))
         ends = Signal()
         m.d.comb += [asked.eq(bus.rvalid & (under_way != 0)), ends.eq(asked & bus.rlast)]
-        place = Signal(MERGED_LOG2)  # of the beat, in its row
-        m.d.comb += [place.eq(taken + order.o.payload.phase),
-                     row_ends.eq(~Cat(~place[bit] & (order.o.payload.each > bit)
-                                      for bit in range(MERGED_LOG2)).any())]
+        row_ends = self._row_ends(m, order.o.payload, taken)
         m.d.sync += under_way.eq(under_way + order.i.valid - ends)
         with m.If(asked):
             m.d.sync += taken.eq(Mux(bus.rlast, 0, taken + 1))
@@ -140,6 +136,15 @@ class ReadEngine(wiring.Component):
                 reader.beat.eq(beat),
             ]
         return m
+
+    def _row_ends(self, m, burst, taken):
+        """Whether a beat ends its row, of rows that share bursts; ``taken``: beats before it."""
+        place = Signal(MERGED_LOG2)  # of the beat, in its row
+        row_ends = Signal()
+        m.d.comb += [place.eq(taken + burst.phase),
+                     row_ends.eq(~Cat(~place[bit] & (burst.each > bit)
+                                      for bit in range(MERGED_LOG2)).any())]
+        return row_ends
 
     def _request(self, m, ports, readers, order, under_way):
         """The arbiter: grant one burst per cycle into the registers of channel AR and the order."""

@@ -73,10 +73,8 @@ class RowPacker(wiring.Component):
         whole = Signal(reset_less=True)  # rows follow one another beat by beat
         count = Signal(range(max(2, self._burst)))  # beats of this burst already sent
         offset = Signal(low)
-        takes = Signal()
-        step = Signal()
-        row_done = Signal()
-        burst_done = Signal()
+        takes, step, row_done, burst_done = (
+            Signal(name=name) for name in ("takes", "step", "row_done", "burst_done"))
         m.d.comb += [
             offset.eq(row[:low]),
             takes.eq(end > offset),  # else every byte of the beat is held already

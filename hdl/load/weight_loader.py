@@ -47,8 +47,8 @@ class WeightLoader(wiring.Component):
             "halves": Out(WeightPanels(config)),
         })
 
-    def _requests(self, m: Module, pending) -> None:
-        """Walk the panels and ask for each as soon as its half is free."""
+    def _nest(self, m: Module, plan) -> Nest:
+        """The feeder's loops down to the columns of a panel; in each, panels of K."""
         config = self.config
         chunk_bits = range(config.acc_depth * config.dim + 1)
         span_bits = range(config.input_depth * config.dim + 1)
@@ -57,7 +57,6 @@ class WeightLoader(wiring.Component):
             Level("span", COUNT_BITS),
             Level("panel_n", len(Signal(chunk_bits)), "chunk"),
             Level("panel_k", len(Signal(span_bits)), "span")))
-        plan = Signal(plan_layout(config), reset_less=True)
         m.d.comb += [
             nest.rows_total.eq(plan.m), nest.rows_step.eq(1 << plan.block_log2),
             nest.passes_total.eq(plan.passes), nest.passes_step.eq(1),
@@ -73,7 +72,13 @@ class WeightLoader(wiring.Component):
                                                             config.panel_line * config.dim),
                                      config.panel_tiles(False)[0] * config.dim)),
         ]
-        element_log2 = log2_exact(config.format.storage_bytes)
+        return nest
+
+    def _requests(self, m: Module, pending) -> None:
+        """Walk the panels and ask for each as soon as its half is free."""
+        plan = Signal(plan_layout(self.config), reset_less=True)
+        nest = self._nest(m, plan)
+        element_log2 = log2_exact(self.config.format.storage_bytes)
         n_offset, k_offset = self._offsets(m, plan, nest)
 
         rows = Mux(plan.b_transposed, nest.panel_n_size, nest.panel_k_size)
