@@ -165,6 +165,18 @@ def _sum(a: float, b: float, dropped: int, smallest: float, beyond: float) -> fl
     return total
 
 
+@njit(inline="always", error_model="numpy")
+def _total(words: Array, dropped: int, smallest: float, beyond: float) -> float:
+    """The sum of as many ``words`` as a power of two: of adjacent pairs, then of pairs of these.
+    They are lost."""
+    width = words.size
+    while width > 1:
+        width //= 2
+        for pair in range(width):
+            words[pair] = _sum(words[2 * pair], words[2 * pair + 1], dropped, smallest, beyond)
+    return words[0]
+
+
 def multiply_all(result: Array, a: Array, b: Array, dropped: int, smallest: float,
                  beyond: float, least: float) -> None:
     """``rounding.multiply``, of factors below ``least`` as zeros."""
@@ -192,22 +204,11 @@ def total_rows(result: Array, tree: Array, partial: Array, x: Array, dropped: in
             for lane in range(lanes):
                 there = first + lane < x.shape[1]
                 tree[lane] = _flushed(x[row, first + lane], least) if there else 0.0
-            width = lanes
-            while width > 1:
-                width //= 2
-                for pair in range(width):
-                    tree[pair] = _sum(tree[2 * pair], tree[2 * pair + 1], dropped, smallest,
-                                      beyond)
+            total = _total(tree, dropped, smallest, beyond)
             way = first // lanes % ways
-            partial[way] = tree[0] if first < ways * lanes else _sum(
-                partial[way], tree[0], dropped, smallest, beyond)
-        width = ways
-        while width > 1:
-            width //= 2
-            for pair in range(width):
-                partial[pair] = _sum(partial[2 * pair], partial[2 * pair + 1], dropped, smallest,
-                                     beyond)
-        result[row] = partial[0]
+            partial[way] = total if first < ways * lanes else _sum(
+                partial[way], total, dropped, smallest, beyond)
+        result[row] = _total(partial, dropped, smallest, beyond)
 
 
 def erf_all(result: Array, values: Array) -> None:
