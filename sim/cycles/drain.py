@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from sim.cycles.client import ask, client_ready
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
 from sim.cycles.nest import NEST, TOP, advanced, last, move, set_loop, size, valid
-from sim.cycles.read import ask, client_ready
 from sim.cycles.write import order
 
 __all__ = ["DRAIN", "IDLE", "drain_step"]

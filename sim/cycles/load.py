@@ -3,6 +3,7 @@
 import numpy as np
 
 from hdl.spec.timing import INDEX_BYTES, TRANSFERS_AHEAD
+from sim.cycles.client import ask, client_ready
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
 from sim.cycles.gather import GATHER, gather_offers, gather_step, index_bytes
@@ -18,7 +19,6 @@ from sim.cycles.nest import (
     take_command,
     valid,
 )
-from sim.cycles.read import ask, client_ready
 from sim.cycles.stream import (
     FETCH,
     RESIZER,

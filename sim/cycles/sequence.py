@@ -4,9 +4,9 @@ import numpy as np
 
 from hdl.spec.commands import COMMAND_BYTES, HEADER_BYTES, Opcode
 from hdl.spec.timing import PLAN_LATENCY, UNITS
+from sim.cycles.client import ask, client_ready
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
-from sim.cycles.read import ask, client_ready
 
 __all__ = ["DONE", "DRAIN", "FEEDER", "LOADER", "SEQUENCER", "WEIGHTS", "sequencer_step"]
 

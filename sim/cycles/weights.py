@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sim.cycles.client import ask, client_ready
 from sim.cycles.compiled import compiled
 from sim.cycles.fields import arrays, ints
 from sim.cycles.nest import (
@@ -16,7 +17,6 @@ from sim.cycles.nest import (
     take_command,
     valid,
 )
-from sim.cycles.read import ask, client_ready
 from sim.cycles.stream import RESIZER, resizer_output, resizer_ready, resizer_step
 
 __all__ = ["SHIFTER", "WEIGHTS", "shifter_step", "weights_idle", "weights_step"]
