@@ -13,8 +13,8 @@ from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand, members
 from hdl.spec.config import AcceleratorConfig
 
-__all__ = ["EPILOGUES", "Case", "ProgramMaker", "epilogues", "long_rows_case", "random_case",
-           "store_register", "stray_writes"]
+__all__ = ["EPILOGUES", "Case", "ProgramMaker", "beyond_panels_case", "epilogues",
+           "long_rows_case", "random_case", "store_register", "stray_writes"]
 
 _FACTORS = (0.25, 0.3, -1.5, 2.0)
 EPILOGUES = ("none", "scale", "bias", "relu", "softmax")
@@ -112,17 +112,21 @@ class ProgramMaker:
         return Epilogue(scale, bias, softmax=kind == "softmax", relu=kind == "relu",
                         amax=self.config.trains and self.some(0.4))
 
-    def gemm(self, kind: str, a: Tensor | None = None) -> Tensor:
+    def gemm(self, kind: str, a: Tensor | None = None,
+             shape: tuple[int, int, int] | None = None) -> Tensor:
+        """Of any shape, or of A's; or M×K×N as ``shape`` says."""
         flip_a, flip_b = self.some(0.4), self.some(0.5)
         if a is None:
-            a = self.constant(self.size(), self.size(), self.stored())
+            rows, columns = (self.size(), self.size()) if shape is None else (
+                shape[1::-1] if flip_a else shape[:2])
+            a = self.constant(rows, columns, self.stored())
         m, k = a.shape[::-1] if flip_a else a.shape
-        n = self.size()
+        n = self.size() if shape is None else shape[2]
         b = self.constant(*((n, k) if flip_b else (k, n)), self.stored())
         epilogue = self.epilogue(kind, m, n)
         out, transposed = self.result(m, n)
         self.builder.gemm(a, b, out, epilogue, a_transposed=flip_a, b_transposed=flip_b,
-        **transposed)
+                          **transposed)
         shown = _shown(epilogue)
         sides = " A^T" * flip_a + " B^T" * flip_b + " C^T" * bool(transposed)
         self.labels.append(f"{m}x{k}x{n}{sides} {shown}".strip())
@@ -179,6 +183,26 @@ def random_case(config: AcceleratorConfig, rng: np.random.Generator, *, largest:
     maker = ProgramMaker(config, rng, largest)
     for _ in range(rounds):
         maker.round(epilogue)
+    return maker.case()
+
+
+def beyond_panels_case(config: AcceleratorConfig, rng: np.random.Generator) -> Case:
+    """GEMMs whose weights are cut in every way that a build of usual buffers knows.
+
+    Two of few rows, N of several chunks, which are a part of a panel of B stored K×N, and K beyond
+    a panel of B stored N×K. Two of rows that are needed whole, so many that a span of K is a few
+    tiles, fewer than such a panel has. ``config`` has softmax.
+    """
+    maker, dim = ProgramMaker(config, rng, 1), config.dim
+    *plain, whole = epilogues(config)
+    span = config.input_depth // config.row_depth * dim
+    for _ in range(2):
+        m, n = rng.integers((1, 4 * dim + 1), (2 * dim, 2 * dim * config.panel_columns + 1))
+        k = config.panel_line * dim + rng.integers(1, 3 * dim)
+        maker.gemm(str(rng.choice(plain)), shape=(int(m), int(k), int(n)))
+        m, k, n = rng.integers((config.row_depth // 2 + 1, 2 * span, 1),
+                               (config.row_depth + 1, 4 * span, 4 * dim + 1))
+        maker.gemm(whole, shape=(int(m), int(k), int(n)))
     return maker.case()
 
 

@@ -2,9 +2,10 @@
 
 GEMMs of 1 to 3·dim + 1 in each of M, K, N, with any operand transposed, at odd addresses and
 strides, with epilogues and softmax, wide and narrow results, in programs of several commands that
-overlap, on builds with tiny and with normal buffers, under every stall profile. Every byte of
-every image is compared with the machine model, and how often each was written. Exit code 1 when
-something differs or a class of shapes is missing, 2 for a wrong argument.
+overlap, on builds with tiny and with normal buffers, under every stall profile; on normal buffers
+some programs of GEMMs beyond a weight panel too. Every byte of every image is compared with the
+machine model, and how often each was written. Exit code 1 when something differs or a class of
+shapes is missing, 2 for a wrong argument.
 """
 
 import argparse
@@ -34,15 +35,19 @@ from gen.cli import (
 from hdl.spec.commands import INSTRUCTION, TENSORS, Function, Opcode, Reduce, Role, roles
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
+from hdl.spec.panels import LEAST_TILES
 from sim.campaigns.cells import cells, sample
-from sim.campaigns.programs import Case, random_case
+from sim.campaigns.programs import Case, beyond_panels_case, random_case
 from sim.campaigns.regression import TINY, compare
+from sim.cycles.plan import plans
 from sim.harness.accelerator import Accelerator, HungError
 from sim.harness.stalls import PROFILES
 
 __all__ = ["Tally", "builds", "classes", "main", "run"]
 
 _MOST_ROUNDS = 4
+_BEYOND_PANELS = 12  # one of as many programs on normal buffers is of GEMMs beyond a panel
+_NARROW, _SHALLOW = "chunk narrower than a panel", "span shallower than a panel"
 _OPERANDS = [name for name in TENSORS if Role.TRANSPOSED in roles(name)]
 
 
@@ -95,16 +100,23 @@ def _transpose(values: Sequence[int]) -> str:
                     for name, value in zip(_OPERANDS, values, strict=True))
 
 
-def classes() -> list[str]:
-    """Every class of which a campaign must hold at least one GEMM."""
+def classes(configs: Sequence[AcceleratorConfig]) -> list[str]:
+    """Every class of which a campaign on ``configs`` must hold at least one GEMM."""
+    narrow = any(config.panel_columns > LEAST_TILES for config in configs)
+    shallow = any(config.panel_line > config.input_depth // config.row_depth for config in configs)
     return [*_transposes(), *(f"profile {name}" for name in PROFILES),
             "plain", "epilogue", "softmax", "scalar", "amax", "C narrow", "C wide",
             "odd address", "odd stride",
-            "tiny buffers", "normal buffers"]
+            "tiny buffers", "normal buffers", *[_NARROW] * narrow, *[_SHALLOW] * shallow]
 
 
-def _kinds(fields: dict[str, int]) -> Iterator[str]:
+def _kinds(config: AcceleratorConfig, fields: dict[str, int]) -> Iterator[str]:
     """The classes of a GEMM, from its command."""
+    plan, = plans(config, [fields])
+    if plan["chunk"] < min(plan["n"], plan["n_panel"]):
+        yield _NARROW
+    if plan["k_span"] < min(plan["k"], plan["k_panel"]):
+        yield _SHALLOW
     yield _transpose([fields[roles(name)[Role.TRANSPOSED].name] for name in _OPERANDS])
     steps = [Instruction.from_word(word & ~(1 << INSTRUCTION["last"].low))
              for word in instructions(fields["instructions"])]
@@ -124,7 +136,8 @@ def _kinds(fields: dict[str, int]) -> Iterator[str]:
         yield "odd stride"
 
 
-def _count(tally: Tally, case: Case, profile: str, buffers: str) -> None:
+def _count(tally: Tally, config: AcceleratorConfig, case: Case, *kinds: str) -> None:
+    """``kinds``: classes of all its GEMMs."""
     tally.programs += 1
     tally.image += case.memory.size
     for _, fields in commands(case.memory, case.address, case.base):
@@ -132,7 +145,7 @@ def _count(tally: Tally, case: Case, profile: str, buffers: str) -> None:
         if fields["opcode"] == Opcode.GEMM:
             tally.gemms += 1
             tally.shapes.add((fields["m"], fields["k"], fields["n"]))
-            tally.kinds.update([*_kinds(fields), f"profile {profile}", f"{buffers} buffers"])
+            tally.kinds.update([*_kinds(config, fields), *kinds])
 
 
 def run(machine: Accelerator, count: int, seed: int, observe=None) -> Tally:
@@ -145,11 +158,14 @@ def run(machine: Accelerator, count: int, seed: int, observe=None) -> Tally:
     buffers = "tiny" if config.input_depth == TINY["input_depth"] else "normal"
     while tally.gemms < count:
         index = tally.programs
-        case = random_case(config, rng, largest=3 * config.dim + 1,
-                           rounds=int(rng.integers(1, _MOST_ROUNDS + 1)))
+        if buffers == "normal" and index % _BEYOND_PANELS == _BEYOND_PANELS // 2:
+            case = beyond_panels_case(config, rng)
+        else:
+            case = random_case(config, rng, largest=3 * config.dim + 1,
+                               rounds=int(rng.integers(1, _MOST_ROUNDS + 1)))
         profile = list(PROFILES)[index % len(PROFILES)]
         tally.results += compare(machine, case, profile, index)
-        _count(tally, case, profile, buffers)
+        _count(tally, config, case, f"profile {profile}", f"{buffers} buffers")
         if observe is not None:
             observe(case)
     return tally
@@ -218,9 +234,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{'FAILED' if isinstance(found, str) else 'passed'}  {config.fmt:9} "
                   f"{config.acc:5} {config.softmax:14} acc_depth {config.acc_depth}: {told}",
                   flush=True)
-    for name in classes():
+    wanted = classes(configs)
+    for name in wanted:
         print(f"{total.kinds[name]:6}  {name}")
-    missing = [name for name in classes() if not total.kinds[name]]
+    missing = [name for name in wanted if not total.kinds[name]]
     for name in missing:
         print(f"FAILED  no GEMM of class {name!r}")
     print(f"dim {options.dim}: {total.gemms} GEMMs of {len(total.shapes)} shapes in "
