@@ -12,8 +12,9 @@ from compiler.program.scalar import Scalar
 from compiler.program.tensor import Tensor
 from hdl.spec.commands import Destination, Function, Operand, members
 from hdl.spec.config import AcceleratorConfig
+from hdl.spec.timing import MERGED_LOG2
 
-__all__ = ["EPILOGUES", "Case", "ProgramMaker", "beyond_panels_case", "epilogues",
+__all__ = ["EPILOGUES", "Case", "ProgramMaker", "epilogues", "long_bursts_case",
            "long_rows_case", "random_case", "store_register", "stray_writes"]
 
 _FACTORS = (0.25, 0.3, -1.5, 2.0)
@@ -39,7 +40,12 @@ class Case:
 
 
 class ProgramMaker:
-    """Adds random commands to a program; ``rng`` makes every choice."""
+    """Adds random commands to a program; ``rng`` makes every choice.
+
+    While ``dense``, tensors lie as a compiler lays them: at whole beats of the bus, row after row.
+    """
+
+    dense = False
 
     def __init__(self, config: AcceleratorConfig, rng: np.random.Generator, largest: int) -> None:
         self.config, self.rng, self.largest = config, rng, largest
@@ -60,6 +66,8 @@ class ProgramMaker:
 
     def placement(self, encoding: str, columns: int) -> dict[str, int]:
         """Any byte address and stride for 8 bits, any even ones for 16."""
+        if self.dense:
+            return {}
         unit = self.builder.encoding(encoding).bits // 8
         gap = int(self.rng.integers(0, 6)) if self.some(0.6) else 0
         return {"skew": unit * int(self.rng.integers(0, 16)), "stride": unit * (columns + gap)}
@@ -186,20 +194,26 @@ def random_case(config: AcceleratorConfig, rng: np.random.Generator, *, largest:
     return maker.case()
 
 
-def beyond_panels_case(config: AcceleratorConfig, rng: np.random.Generator) -> Case:
-    """GEMMs whose weights are cut in every way that a build of usual buffers knows.
+def long_bursts_case(config: AcceleratorConfig, rng: np.random.Generator) -> Case:
+    """GEMMs whose weights are cut and read in every way that a build of usual buffers knows.
 
     Two of few rows, N of several chunks, which are a part of a panel of B stored K×N, and K beyond
-    a panel of B stored N×K. Two of rows that are needed whole, so many that a span of K is a few
-    tiles, fewer than such a panel has. ``config`` has softmax.
+    a panel of B stored N×K. Two of dense rows of 1, 2, 4 or 8 beats, which share bursts. Two of
+    rows that are needed whole, so many that a span of K is a few tiles, fewer than such a panel
+    has. ``config`` has softmax.
     """
     maker, dim = ProgramMaker(config, rng, 1), config.dim
     *plain, whole = epilogues(config)
     span = config.input_depth // config.row_depth * dim
+    beat = config.bus_bytes // config.format.storage_bytes
     for _ in range(2):
-        m, n = rng.integers((1, 4 * dim + 1), (2 * dim, 2 * dim * config.panel_columns + 1))
+        m, n = rng.integers((1, 2 * dim), (4 * dim + 1, 2 * dim * config.panel_columns + 1))
         k = config.panel_line * dim + rng.integers(1, 3 * dim)
         maker.gemm(str(rng.choice(plain)), shape=(int(m), int(k), int(n)))
+        maker.dense = True
+        k, n = beat << rng.integers(0, MERGED_LOG2 + 1, 2)
+        maker.gemm(str(rng.choice(EPILOGUES)), shape=(int(m), int(k), int(n)))
+        maker.dense = False
         m, k, n = rng.integers((config.row_depth // 2 + 1, 2 * span, 1),
                                (config.row_depth + 1, 4 * span, 4 * dim + 1))
         maker.gemm(whole, shape=(int(m), int(k), int(n)))

@@ -3,9 +3,9 @@
 GEMMs of 1 to 3·dim + 1 in each of M, K, N, with any operand transposed, at odd addresses and
 strides, with epilogues and softmax, wide and narrow results, in programs of several commands that
 overlap, on builds with tiny and with normal buffers, under every stall profile; on normal buffers
-some programs of GEMMs beyond a weight panel too. Every byte of every image is compared with the
-machine model, and how often each was written. Exit code 1 when something differs or a class of
-shapes is missing, 2 for a wrong argument.
+some programs of GEMMs beyond a weight panel and of dense rows too. Every byte of every image is
+compared with the machine model, and how often each was written. Exit code 1 when something differs
+or a class of shapes is missing, 2 for a wrong argument.
 """
 
 import argparse
@@ -36,8 +36,9 @@ from hdl.spec.commands import INSTRUCTION, TENSORS, Function, Opcode, Reduce, Ro
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.formats import FORMATS
 from hdl.spec.panels import LEAST_TILES
+from hdl.spec.timing import MERGED_LOG2
 from sim.campaigns.cells import cells, sample
-from sim.campaigns.programs import Case, beyond_panels_case, random_case
+from sim.campaigns.programs import Case, long_bursts_case, random_case
 from sim.campaigns.regression import TINY, compare
 from sim.cycles.plan import plans
 from sim.harness.accelerator import Accelerator, HungError
@@ -46,8 +47,9 @@ from sim.harness.stalls import PROFILES
 __all__ = ["Tally", "builds", "classes", "main", "run"]
 
 _MOST_ROUNDS = 4
-_BEYOND_PANELS = 12  # one of as many programs on normal buffers is of GEMMs beyond a panel
+_LONG_BURSTS = 12  # one of as many programs on normal buffers is a ``long_bursts_case``
 _NARROW, _SHALLOW = "chunk narrower than a panel", "span shallower than a panel"
+_SHARED = "rows of B share bursts"
 _OPERANDS = [name for name in TENSORS if Role.TRANSPOSED in roles(name)]
 
 
@@ -107,7 +109,17 @@ def classes(configs: Sequence[AcceleratorConfig]) -> list[str]:
     return [*_transposes(), *(f"profile {name}" for name in PROFILES),
             "plain", "epilogue", "softmax", "scalar", "amax", "C narrow", "C wide",
             "odd address", "odd stride",
-            "tiny buffers", "normal buffers", *[_NARROW] * narrow, *[_SHALLOW] * shallow]
+            "tiny buffers", "normal buffers", _SHARED, *[_NARROW] * narrow, *[_SHALLOW] * shallow]
+
+
+def _shares(config: AcceleratorConfig, fields: dict[str, int], plan: np.void) -> bool:
+    """Whether rows of B follow one another in whole beats, each in one panel."""
+    line, most = ((plan["k"], min(plan["k_panel"], plan["k_span"])) if fields["b_transposed"] else
+                  (plan["n"], min(plan["n_panel"], plan["chunk"])))
+    size = line * config.format.storage_bytes
+    return (line <= most and fields["b_stride"] == size
+            and fields["b_address"] % config.bus_bytes == 0
+            and size in [config.bus_bytes << log2 for log2 in range(MERGED_LOG2 + 1)])
 
 
 def _kinds(config: AcceleratorConfig, fields: dict[str, int]) -> Iterator[str]:
@@ -117,6 +129,8 @@ def _kinds(config: AcceleratorConfig, fields: dict[str, int]) -> Iterator[str]:
         yield _NARROW
     if plan["k_span"] < min(plan["k"], plan["k_panel"]):
         yield _SHALLOW
+    if _shares(config, fields, plan):
+        yield _SHARED
     yield _transpose([fields[roles(name)[Role.TRANSPOSED].name] for name in _OPERANDS])
     steps = [Instruction.from_word(word & ~(1 << INSTRUCTION["last"].low))
              for word in instructions(fields["instructions"])]
@@ -158,8 +172,8 @@ def run(machine: Accelerator, count: int, seed: int, observe=None) -> Tally:
     buffers = "tiny" if config.input_depth == TINY["input_depth"] else "normal"
     while tally.gemms < count:
         index = tally.programs
-        if buffers == "normal" and index % _BEYOND_PANELS == _BEYOND_PANELS // 2:
-            case = beyond_panels_case(config, rng)
+        if buffers == "normal" and index % _LONG_BURSTS == _LONG_BURSTS // 2:
+            case = long_bursts_case(config, rng)
         else:
             case = random_case(config, rng, largest=3 * config.dim + 1,
                                rounds=int(rng.integers(1, _MOST_ROUNDS + 1)))
