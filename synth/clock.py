@@ -17,12 +17,10 @@ from hdl.spec.config import AcceleratorConfig
 from synth.flow import SCRIPTS, Flow
 from synth.hierarchy import Hierarchy
 from synth.library import LibraryMissing, add_library, library_named
-from synth.units import apart, kind, parts
+from synth.units import apart, rows
 from synth.yosys import YosysError, yosys_version
 
 __all__ = ["KNOBS", "Knob", "choose", "delays", "main"]
-
-_REST = "between the units"
 
 
 @dataclass(frozen=True)
@@ -43,12 +41,8 @@ def delays(flow: Flow, config: AcceleratorConfig, only: str | None = None) -> di
     made = generated(config)
     tree = Hierarchy(made, apart(made))
     mapped = {unit for unit in tree.units if not tree.modules[unit].is_memory}
-    rows: dict[str, set[str]] = {}  # a unit that several hold is in the row of each
-    for row, module in parts(made).items():
-        for unit in mapped & made.counts_under(module).keys():
-            rows.setdefault(kind(unit) or row, set()).add(unit)
-    rows[_REST] = mapped - set().union(*rows.values())
-    wanted = {row: units for row, units in rows.items() if units and only in (None, row)}
+    found = rows(made, mapped)  # a unit that several hold is in the row of each
+    wanted = {row: units for row, units in found.items() if units and only in (None, row)}
     done = flow.map_units([tree.unit(unit) for unit in set().union(*wanted.values())], "clock")
     ns = {unit.name: one.delay for unit, one in done.items()}
     return {row: max(ns[unit] for unit in units) for row, units in wanted.items()}

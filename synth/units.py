@@ -7,7 +7,7 @@ not mapped.
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from gen.cli import Parser, add_config_flags, add_quiet, config_from, deliver, integer, piped
@@ -17,13 +17,15 @@ from synth.flow import Flow, Report
 from synth.library import LibraryMissing, add_library, library_named
 from synth.yosys import YosysError
 
-__all__ = ["BIT", "KINDS", "Breakdown", "apart", "breakdown", "kind", "main", "parts"]
+__all__ = ["BIT", "KINDS", "REST", "Breakdown", "apart", "breakdown", "main", "parts",
+           "rows"]
 
 BIT = 0.3
 """Gate-equivalents of a memory bit: an assumption (six transistors, dense, with their periphery),
 as no library here has memories."""
 KINDS = {"pe": "PEs", "lane": "lanes"}
 """Leaves that have a row of their own, by the beginning of their modules' names."""
+REST = "between the units"
 
 
 def parts(described: Design) -> dict[str, str]:
@@ -49,6 +51,20 @@ def apart(described: Design) -> set[str]:
             *(name for name in described.counts if kind(name) and "__" not in name)}
 
 
+def rows(described: Design, mapped: Collection[str]) -> dict[str, Counter[str]]:
+    """Instances of the units ``mapped`` by row, PEs and lanes first; each instance is in one."""
+    found: dict[str, Counter[str]] = {row: Counter() for row in KINDS.values()}
+    rest = Counter({unit: described.counts[unit] for unit in mapped})
+    for row, module in parts(described).items():
+        for unit, times in described.counts_under(module).items():
+            if unit in mapped:
+                found.setdefault(kind(unit) or row, Counter())[unit] += times
+                rest[unit] -= times
+    for unit, times in (+rest).items():
+        found.setdefault(kind(unit) or REST, Counter())[unit] += times
+    return found
+
+
 @dataclass(frozen=True)
 class Breakdown:
     """``gates``: of each row, PEs and lanes first; their sum is the whole. ``memory_bits``."""
@@ -68,21 +84,8 @@ class Breakdown:
 
 def breakdown(described: Design, report: Report) -> Breakdown:
     """Rows of a design that was mapped with its modules of ``apart`` apart."""
-    gates = dict.fromkeys(KINDS.values(), 0.0)
-    rest = Counter(report.counts)
-
-    def take(row: str, counts: Mapping[str, int]) -> None:
-        for unit, times in counts.items():
-            if unit in report.units:
-                own = kind(unit) or row
-                gates[own] = gates.get(own, 0) + report.units[unit].gates * times
-
-    for row, module in parts(described).items():
-        counts = described.counts_under(module)
-        take(row, counts)
-        rest -= Counter({unit: counts[unit] for unit in report.units})
-    take("between the units", rest)
-    return Breakdown(gates, report.memory_bits)
+    return Breakdown({row: sum(report.units[unit].gates * times for unit, times in units.items())
+                      for row, units in rows(described, report.units).items()}, report.memory_bits)
 
 
 def _table(found: Mapping[int, Breakdown]) -> list[str]:
