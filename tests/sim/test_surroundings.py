@@ -52,7 +52,7 @@ def run_programs(accelerator, count=PROGRAMS):
     pytest.param(Surroundings(power_up="unknown", outstanding=1), marks=pytest.mark.slow)],
     ids=str)
 def test_programs(around):
-    accelerator = Accelerator(CONFIG, surroundings=around, optimise="-O0")
+    accelerator = Accelerator(CONFIG, surroundings=around)
     results = run_programs(accelerator)
     assert bool(accelerator.skipped) == around.clock_enable
     most = max(max(result.bus["most_reads_outstanding"], result.bus["most_writes_outstanding"])
@@ -70,7 +70,7 @@ def test_programs(around):
 
 def test_programs_on_the_text_for_an_fpga():
     config, around = ON_FPGA
-    accelerator = Accelerator(config, surroundings=around, optimise="-O0")
+    accelerator = Accelerator(config, surroundings=around)
     assert " * " in generated(config, surroundings=around).modules["float_multiply_bf16_cut2_fpga"
                                                                     ].text
     run_programs(accelerator, 40)
@@ -83,7 +83,7 @@ def test_an_enable_that_something_ignores_is_seen():
     texts = {module.name: module.text.replace(".clken(clken)", ".clken(1'h1)")
              if module.name.startswith(name) else module.text for module in made.modules.values()}
     assert sum(texts[key] != module.text for key, module in made.modules.items()) >= 3
-    accelerator = Accelerator(CONFIG, surroundings=EVERY, optimise="-O0",
+    accelerator = Accelerator(CONFIG, surroundings=EVERY,
                               verilog=made.header + "".join(texts.values()))
     with pytest.raises((AssertionError, TimeoutError)):
         run_programs(accelerator)
