@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -256,10 +257,13 @@ def link(folder: Path, library: Path, optimise: str, sources: Sequence[Path] = (
     flags = [*general, *(f"-I{path.parent}" for path in classes),
               *(f"-D{name}={value}" for name, value in (defines or {}).items())]
     generated = sorted((folder / "cpp").rglob("*.cpp"))
-    # Run-once code: optimising it costs seconds and gains nothing, unless it is little.
-    small = sum(path.stat().st_size for path in generated) <= _HEADERS_BYTES
-    cold = [path for path in generated
-            if ("Slow" in path.stem or "Syms" in path.stem) and not small]
+    # Run-once code: optimising it costs seconds and gains nothing, unless it is little: what is
+    # compiled on its own reads the headers once more.
+    size = Counter[Path]()
+    for path in generated:
+        size[path.parent] += path.stat().st_size
+    cold = [path for path in generated if optimise != "-O0"
+            and ("Slow" in path.stem or "Syms" in path.stem) and size[path.parent] > _HEADERS_BYTES]
     slow = _united(folder / "slow", cold)
     fast = _united(folder / "fast", [path for path in generated if path not in cold])
     fast += [(Path(path), folder / f"{Path(path).stem}.o") for path in sources]
