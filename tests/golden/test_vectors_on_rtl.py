@@ -7,7 +7,7 @@ from compiler.program.builder import ProgramBuilder, read_codes
 from compiler.program.epilogue import Epilogue
 from compiler.program.instruction import Instruction
 from hdl.spec.commands import Destination, Operand
-from hdl.spec.config import SOFTMAX_MODES, AcceleratorConfig
+from hdl.spec.config import ACCUMULATORS, SOFTMAX_MODES, AcceleratorConfig
 from hdl.spec.formats import BF16_ENCODING, BFLOAT16, FORMATS
 from sim.campaigns.cells import Cell, cells, sample
 from sim.campaigns.programs import BASE, Case
@@ -17,17 +17,22 @@ from sim.harness.check import check, count_mismatches
 from sim.model.codec import encode
 from sim.model.rounding import from_words
 from support import golden
+from support.builds import tiny
 from tools.vectors.rows import REDUCTIONS, SHAPES, SOFTMAX
 
-# The builds of test_shapes.py and test_matrix.py; the others at night.
-SAMPLE = sample(cells(4))
+# Builds that other tests compile as well: the matrix's sample, and the small ones of formats that
+# campaigns need (``tiny``). The others at night.
+SHARED = ("fp8", "bf16")
+SAMPLE = [cell for cell in sample(cells(4)) if cell.fmt not in SHARED]
 INFINITY, NAN = 0x7F80, 0x7FC0
-CELLS = [cell if cell in SAMPLE else pytest.param(cell, marks=pytest.mark.slow)
-         for cell in cells(4)]
+CELLS = [*SHARED, *(cell if cell in SAMPLE else pytest.param(cell, marks=pytest.mark.slow)
+                    for cell in cells(4))]
 
 
 @pytest.fixture(scope="module", params=CELLS, ids=str)
 def machine(request):
+    if request.param in SHARED:
+        return tiny(request.param)
     return Accelerator(request.param.config(4))
 
 
@@ -115,15 +120,18 @@ def check_rows(machine):
 
 
 def test_rows(machine):
-    assert check_rows(machine) == 3 * 24
+    assert check_rows(machine) == (4 if machine.config.trains else 3) * 24
 
 
-@pytest.mark.parametrize("fmt", ("posit8", "bf16"))
-def test_rows_of_a_build_that_trains(fmt):
-    assert check_rows(small_accelerator(fmt, functions="training")) == 4 * 24
+def test_rows_of_a_build_that_trains():
+    """Of the formats in ``SHARED`` the tests above run on such a build."""
+    assert check_rows(small_accelerator("posit8", functions="training")) == 4 * 24
 
 
 def test_the_sample_has_both_lanes_and_every_mode():
-    assert {FORMATS[cell.fmt].lane.name for cell in SAMPLE} == {"bf16", "fp32"}
-    assert {cell.softmax for cell in SAMPLE if cell.fmt != "bf16"} == set(SOFTMAX_MODES)
+    formats = {*SHARED, *(cell.fmt for cell in SAMPLE)}
+    assert formats == set(FORMATS)
+    assert {FORMATS[fmt].lane.name for fmt in formats} == {"bf16", "fp32"}
+    assert {cell.softmax for cell in SAMPLE} == set(SOFTMAX_MODES)
+    assert {cell.acc for cell in SAMPLE} == set(ACCUMULATORS)
     assert Cell("bf16", "fp32", "pwl") in cells(4)
