@@ -8,8 +8,9 @@ Without Icarus its lines say "skipped", which is a failure where ``CI=true``.
 
 Verilator flattens a design before it looks for latches, for signals with two drivers and for
 loops: of a large array that takes half a minute, and these are the same statements at every size.
-So it does at the smallest size in every format, at the others in the first; of the rest it checks
-each module alone, its widths, names, ports and what drives what. ``--whole`` flattens all.
+So it does at the smallest size in every format, and in the first also with as many beats of the
+bus in a row as the largest size has; of larger designs it checks each module alone, its widths,
+names, ports and what drives what. ``--whole`` flattens all.
 """
 
 import os
@@ -19,6 +20,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -122,12 +124,16 @@ MODULES = "Verilator, modules"
 TOOLS = {"Verilator": _verilator, MODULES: _verilator_modules, "Icarus": _icarus, "Yosys": _yosys}
 
 
-def _tools(config: AcceleratorConfig, first: AcceleratorConfig, least: int, whole: bool
-           ) -> list[str]:
-    """What reads ``config``: of designs above ``least`` Verilator flattens the ``first`` format's,
-    unless it is to flatten the ``whole`` of all."""
-    flat = whole or config.dim == least or config.fmt == first.fmt
-    return ["Verilator" if flat else MODULES, "Icarus", "Yosys"]
+def _tools(config: AcceleratorConfig, least: int, whole: bool) -> list[str]:
+    """What reads ``config``: of designs above ``least`` Verilator flattens none, unless it is to
+    flatten the ``whole`` of all."""
+    return ["Verilator" if whole or config.dim == least else MODULES, "Icarus", "Yosys"]
+
+
+def _in_place_of(large: AcceleratorConfig, least: int) -> AcceleratorConfig:
+    """What is flattened for ``large``: the smallest array on a bus that is as wide beside it."""
+    return replace(large, dim=least, lanes=None,  # type: ignore[arg-type]
+                   bus_bytes=max(4, large.bus_bytes * least // large.dim))
 
 
 def lint_file(tool: str, path: Path, top: str) -> None:
@@ -143,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dim", nargs="+", type=number, default=DIMS, metavar="N",
                         help=f"sizes of the array ({' '.join(map(str, DIMS))})")
     parser.add_argument("--whole", action="store_true",
-                        help="Verilator flattens every design, not only small ones and one large")
+                        help="Verilator flattens every design, not only the smallest")
     add_quiet(parser)
     add_config_flags(parser, output=False, only=("acc", "lane_kind"))
     arguments = parser.parse_args(argv)
@@ -154,6 +160,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         least = min(config.dim for config in configs)
         # The largest first: so they are not left to one processor at the end.
         configs.sort(key=lambda config: -config.dim)
+        if configs[0].dim > least and not arguments.whole:
+            configs.append(_in_place_of(configs[0], least))
         if tuple(arguments.fmt) == FORMATS and arguments.acc is None:
             configs.append(AcceleratorConfig("int8", dim=least, lane_kind="fixed"))
         if arguments.acc is None:
@@ -168,10 +176,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with (ThreadPoolExecutor(os.cpu_count() or 1) as pool,
           Line("lint", quiet=arguments.quiet) as line):
         for config in configs:  # tools read the first designs while others are generated
-            path = folder / f"{TOP}-{_format(config)}-{config.acc}-{config.dim}.v"
+            path = folder / f"{TOP}-{_name(config).replace(' ', '-').replace('×', 'x')}.v"
             deliver(parser, str(path), partial(_text, config))
             pending += [pool.submit(_judge, config, tool, path)
-                        for tool in _tools(config, configs[0], least, arguments.whole)]
+                        for tool in _tools(config, least, arguments.whole)]
             line.tell(0, f"{len(pending)} checks begun")
         for done, future in enumerate(pending, 1):
             verdict, text = future.result()
@@ -184,14 +192,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(counts["failed"] > 0 or counts["passed"] == 0)
 
 
-def _format(config: AcceleratorConfig) -> str:
-    """The format's name, and that of lanes that are not its own."""
-    return f"{config.fmt}_fixed" if config.fixed else config.fmt
+def _name(config: AcceleratorConfig) -> str:
+    """Format, accumulator and size, and what is not as ever: lanes, the bus."""
+    fmt = f"{config.fmt}_fixed" if config.fixed else config.fmt
+    usual = AcceleratorConfig().bus_bytes
+    bus = "" if config.bus_bytes == usual else f" bus {config.bus_bytes}"
+    return f"{fmt} {config.acc} {config.dim}×{config.dim}{bus}"
 
 
 def _judge(config: AcceleratorConfig, tool: str, path: Path) -> tuple[str, str]:
     """The verdict, passed, failed or skipped, and the line that tells it."""
-    name = f"{_format(config)} {config.acc} {config.dim}×{config.dim} {tool}"
+    name = f"{_name(config)} {tool}"
     try:
         lint_file(tool, path, TOP)
     except LintFault as fault:

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from gen.block import design_block
+from gen.cached import generated
 from gen.top import build, design, generate, main
 from hdl.spec.config import AcceleratorConfig
 from synth.yosys import run_yosys
@@ -21,7 +22,7 @@ def command(path, dim):
 
 @pytest.fixture(scope="module")
 def designs():
-    return {dim: design(AcceleratorConfig(fmt="posit8", dim=dim)) for dim in (16, 32, 64)}
+    return {dim: generated(AcceleratorConfig(fmt="posit8", dim=dim)) for dim in (16, 32, 64)}
 
 
 def test_size_is_small_and_at_most_linear_in_dim(designs):
