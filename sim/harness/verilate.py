@@ -84,6 +84,12 @@ def verilator_shim() -> Path:
     return folder
 
 
+def _compilers() -> int:
+    """Compilers to run at once: one a processor, shared with the other processes of a test run,
+    which pytest-xdist counts. Where they are busy, a file more only reads the headers once more."""
+    return max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
 def _compile(jobs: list[tuple[Path, Path]], flags: list[str]) -> None:
     def one(job: tuple[Path, Path]) -> None:
         source, target = job
@@ -91,7 +97,7 @@ def _compile(jobs: list[tuple[Path, Path]], flags: list[str]) -> None:
         run_tool(["g++", *flags, "-c", source, "-o", part])
         part.replace(target)
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(_compilers()) as pool:
         list(pool.map(one, jobs))
 
 
@@ -210,7 +216,7 @@ def _united(stem: Path, sources: Sequence[Path]) -> list[tuple[Path, Path]]:
 def _united_folder(stem: Path, sources: Sequence[Path]) -> list[tuple[Path, Path]]:
     size = {path: path.stat().st_size for path in sources}
     total = sum(size.values())
-    count = max(min(os.cpu_count() or 1, -(-total // _HEADERS_BYTES)),
+    count = max(min(_compilers(), -(-total // _HEADERS_BYTES)),
                 -(-total // _UNITED_BYTES))
     groups: list[list[Path]] = [[] for _ in range(count)]
     for path in sorted(sources, key=size.__getitem__, reverse=True):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from sim.harness import verilate
 from sim.harness.batch import Batch
 from sim.harness.check import check, count_mismatches
 from sim.harness.verilate import ToolError
@@ -81,3 +82,18 @@ def test_empty_and_wrong_inputs_are_refused(sums):
 def test_verilog_with_an_error_is_told():
     with pytest.raises(ToolError, match="syntax error"):
         Batch("module broken(;", "broken")
+
+
+@pytest.mark.parametrize("workers, files", [(None, 2), ("1", 2), ("2", 1), ("8", 1)])
+def test_sources_are_shared_out_among_free_processors(workers, files, tmp_path, monkeypatch):
+    sources = [tmp_path / f"{name}.cpp" for name in "abc"]
+    for source in sources:
+        source.write_text("//\n" * 100_000)
+    monkeypatch.setattr(verilate.os, "cpu_count", lambda: 2)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
+    if workers is not None:
+        monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", workers)
+    jobs = verilate._united(tmp_path / "fast", sources)
+    texts = [source.read_text() for source, _ in jobs]
+    assert len(jobs) == files
+    assert sum(text.count(str(path)) for text in texts for path in sources) == len(sources)
