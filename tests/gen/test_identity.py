@@ -144,8 +144,12 @@ def varied():
     for inputs, weights, sums, rows in ((64, 32, 16, 8), (2048, 512, 256, 64)):
         yield AcceleratorConfig("posit8", dim=8, bus_bytes=8, input_depth=inputs,
                                 weight_depth=weights, acc_depth=sums, row_depth=rows)
+    for bus in (4, 64):
+        yield AcceleratorConfig("posit8", dim=4, bus_bytes=bus)
     for functions in FUNCTION_SETS:
-        yield AcceleratorConfig("e4m3", dim=4, acc="exact", functions=functions)
+        fixed = functions == "linear"  # of lanes of integers alone
+        yield AcceleratorConfig("int8" if fixed else "e4m3", dim=4,
+                                acc="int32" if fixed else "exact", functions=functions)
 
 
 @pytest.mark.parametrize("config", [
