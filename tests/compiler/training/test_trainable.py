@@ -95,7 +95,7 @@ KNOWN = {
     description.Attention: {"query", "key", "value", "output", "heads", "kv_heads", "rotary",
                             "causal"},
     description.FeedForward: {"up", "down", "activation", "gate"},
-    description.Norm: {"gain", "shift", "eps"},
+    description.Norm: {"gain", "shift", "eps", "centred_twice"},
     description.Rotary: {"base", "interleaved"},
     description.Linear: {"weight", "bias"},
 }
