@@ -4,16 +4,18 @@ import io
 import json
 import pickle
 import sys
+import tracemalloc
 import types
 import zipfile
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from compiler.checkpoints import load
-from compiler.checkpoints.checkpoint import CheckpointError
+from compiler.checkpoints.checkpoint import CheckpointError, finite
 from compiler.checkpoints.pickled import Pickled
 from compiler.checkpoints.reference import forward
 from support.families import stored
@@ -249,3 +251,22 @@ def test_a_folder_without_tensors_says_what_it_holds(folder):
     with pytest.raises(CheckpointError, match=r"must hold model.safetensors or pytorch_model.bin, "
                                               r"the index .*, or model.onnx, not tf_model.h5$"):
         load(folder)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_are_finite_or_refused_without_memory_beside_them(value):
+    values = np.zeros((1024, 1024), np.float32)
+    tracemalloc.start()
+    try:
+        assert finite(Path("own"), "w", values) is values
+        assert tracemalloc.get_traced_memory()[1] < values.nbytes / 100
+    finally:
+        tracemalloc.stop()
+    values[5, 7] = value
+    with pytest.raises(CheckpointError, match=f"own: tensor w must be finite in fp32, but holds "
+                                              f"{value}$"):
+        finite(Path("own"), "w", values)
+
+
+def test_a_tensor_of_nothing_is_finite():
+    assert finite(Path("own"), "w", np.zeros((0, 4), np.float32)).size == 0
