@@ -173,12 +173,14 @@ class Design:
         """All of it but the text, which is named by its length and SHA-256."""
         data = self.text.encode()
         config = None if self.config is None else self.config.as_dict()
+        around = self.surroundings if self.config is None else self.surroundings.on(
+            self.config.bus_bytes)
         hash_ = None if self.config is None else f"{self.config.hash:#018x}"
         counts = self.counts
         return json.dumps({
             "generator": "ottava", "version": __version__, "top": self.top,
             "latency": self.latency, "config": config, "config_hash": hash_,
-            "surroundings": self.surroundings.as_dict(),
+            "surroundings": around.as_dict(),
             "verilog": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},
             "modules": {module.name: _listed(module, counts[module.name])
                         for module in self.modules.values()}}, indent=1) + "\n"

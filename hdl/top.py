@@ -22,7 +22,7 @@ from hdl.lib.leaf import enable
 from hdl.lib.synchroniser import synchronised
 from hdl.spec.config import AcceleratorConfig
 from hdl.spec.surroundings import Surroundings
-from hdl.spec.timing import READ_BEFORE, READERS, landing_beats, most_outstanding
+from hdl.spec.timing import READ_BEFORE, READERS, landing_beats
 
 __all__ = ["Accelerator"]
 
@@ -58,9 +58,9 @@ class Accelerator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config, surroundings = self.config, self.surroundings
-        bus = {name: getattr(surroundings, name) for name in ("burst", "address_bits")}
-        bus["outstanding"] = min(surroundings.outstanding, most_outstanding(config.bus_bytes))
+        config, surroundings = self.config, self.surroundings.on(self.config.bus_bytes)
+        bus = {name: getattr(surroundings, name)
+               for name in ("outstanding", "burst", "address_bits")}
         m.submodules.csr = csr = CsrBlock(config, surroundings.control_clock)
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.reader = reader = ReadEngine(

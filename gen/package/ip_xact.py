@@ -62,7 +62,8 @@ def component(design: Design, config: AcceleratorConfig, files: Iterable[tuple[s
     told = [describe(config), *describe_surroundings(design.surroundings)]
     root.add("description", f"Ottava accelerator, {' '.join(told)}")
     parameters = root.add("parameters")
-    for key, value in (config.as_dict() | design.surroundings.as_dict()).items():
+    around = design.surroundings.on(config.bus_bytes)
+    for key, value in (config.as_dict() | around.as_dict()).items():
         parameter = parameters.add("parameter", parameterId=key, type="string")
         parameter.add("name", key)
         parameter.add("value", value)

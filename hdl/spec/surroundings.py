@@ -5,11 +5,11 @@ Programs, registers and results depend on none of it: two builds that differ her
 configuration, one hash, and run the same programs.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from hdl.spec.formats import FORMATS
 from hdl.spec.options import option, require_integer, require_name, require_switch
-from hdl.spec.timing import BURST_BEATS, OUTSTANDING
+from hdl.spec.timing import BURST_BEATS, OUTSTANDING, most_outstanding
 
 __all__ = ["POWER_UPS", "RESETS", "TARGETS", "Surroundings", "usual_of_target"]
 
@@ -66,6 +66,11 @@ class Surroundings:
     def usual(self) -> bool:
         """Whether all of it is as by default."""
         return self == Surroundings()
+
+    def on(self, bus_bytes: int) -> "Surroundings":
+        """What a build with a bus of ``bus_bytes`` has of it: no more bursts under way than that
+        bus gains by."""
+        return replace(self, outstanding=min(self.outstanding, most_outstanding(bus_bytes)))
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)

@@ -1,10 +1,14 @@
 """Texts for other surroundings: resets, clocks, registers at power-up, addresses, constraints."""
 
+import json
 import re
+from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 
 from gen.cached import generated
+from gen.package.ip_xact import NAMESPACE, component
 from gen.sdc import constraints
 from gen.top import main
 from gen.verilog.survey import FLIP_FLOPS
@@ -37,6 +41,18 @@ def test_each_choice_has_its_ports():
     assert {name for name in usual if every[name] != usual[name]} == {
         "m_axi_gmem_araddr", "m_axi_gmem_awaddr"}
     assert every["m_axi_gmem_awaddr"].width == 40
+
+
+@pytest.mark.parametrize("bus, asked, most", [(4, 32, 16), (16, 16, 16), (16, 5, 5), (32, 32, 32),
+                                              (64, 20, 20)])
+def test_bursts_under_way_are_those_of_the_bus(bus, asked, most):
+    config, around = replace(CONFIG, bus_bytes=bus), Surroundings(outstanding=asked)
+    design = generated(config, surroundings=around)
+    assert around.on(bus) == Surroundings(outstanding=most)
+    assert json.loads(design.json())["surroundings"]["outstanding"] == most
+    own, = ElementTree.fromstring(component(design, config, [])).findall(
+        f".//{{{NAMESPACE}}}parameter[@parameterId='outstanding']/{{{NAMESPACE}}}value")
+    assert own.text == str(most)
 
 
 def test_registers_are_reset_without_a_clock():
